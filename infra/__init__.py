@@ -1,0 +1,1 @@
+"""Building blocks: one file, one construct, one thing Google Cloud or Kubernetes has."""

@@ -1,0 +1,1 @@
+"""What runs on the platform. Nothing here imports `infra` or `stacks`."""

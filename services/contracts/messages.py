@@ -1,0 +1,59 @@
+"""Messages on Pub/Sub and over HTTP."""
+
+import datetime
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+Key = Annotated[str, Meta(min_length=1, max_length=128)]
+Days = Annotated[
+    int, Meta(ge=1, description="Number of days to forecast, from the day after the model's last.")
+]
+
+
+class SaleRangeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A request on topic `sale-range`: forecast the next `range` days, all series or those named."""
+
+    request_id: Annotated[Key, Meta(description="Chosen by the sender; returned with the answer.")]
+    range: Days
+    store_nbr: Annotated[Key, Meta(description="Only this market; all when absent.")] | None = None
+    family: Annotated[Key, Meta(description="Only this product; all when absent.")] | None = None
+    mode: Annotated[
+        Literal["passive", "active"],
+        Meta(description="passive: rows are saved in BigQuery. active: one reply on `sale-predictions`."),
+    ] = "passive"
+
+
+class PredictionRow(msgspec.Struct, frozen=True):
+    """One forecast value: a day of a series, with its prediction interval, in units sold per day."""
+
+    date: Annotated[datetime.date, Meta(description="Day forecast, ISO 8601.")]
+    store_nbr: Annotated[str, Meta(description="Market.")]
+    family: Annotated[str, Meta(description="Product.")]
+    sales: Annotated[float, Meta(ge=0, description="Expected units sold.")]
+    lower: Annotated[float, Meta(ge=0, description="Lower end of the prediction interval.")]
+    upper: Annotated[float, Meta(ge=0, description="Upper end of the prediction interval.")]
+
+
+class ModelReference(msgspec.Struct, frozen=True):
+    """Which model answered."""
+
+    version: Annotated[str, Meta(description="Version folder in the models bucket.")]
+
+
+class PredictionResponse(msgspec.Struct, frozen=True):
+    """The body of a successful `/predict`."""
+
+    success: bool
+    model: ModelReference
+    prediction: list[PredictionRow]
+
+
+class SalePrediction(msgspec.Struct, frozen=True):
+    """The reply to an active request, on topic `sale-predictions`."""
+
+    request_id: Annotated[str, Meta(description="That of the request.")]
+    success: bool
+    model: ModelReference
+    prediction: list[PredictionRow]

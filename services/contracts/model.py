@@ -1,0 +1,54 @@
+"""Layout of the model registry: a bucket with `sales/<version>/` folders and one pointer."""
+
+import datetime
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+MODEL_PREFIX: Final = "sales"
+POINTER_OBJECT: Final = f"{MODEL_PREFIX}/current.json"
+MANIFEST_FILE: Final = "manifest.json"
+
+Version = Annotated[str, Meta(pattern=r"^[0-9A-Za-z][0-9A-Za-z._-]{0,63}$")]
+
+
+class Pointer(msgspec.Struct, frozen=True):
+    """`sales/current.json`: the version served. Replaced only with a generation precondition."""
+
+    version: Version
+    published_at: Annotated[datetime.datetime, Meta(tz=True)]
+
+
+class Score(msgspec.Struct, frozen=True):
+    """Backtest errors of one level of aggregation, averaged over origins and series."""
+
+    mase: Annotated[float, Meta(description="Mean absolute scaled error, season 7 (Hyndman & Koehler 2006).")]
+    wape: Annotated[float, Meta(description="Sum of absolute errors over sum of sales.")]
+    rmse: Annotated[float, Meta(description="Root mean squared error, units sold.")]
+
+
+class Backtest(msgspec.Struct, frozen=True):
+    """A rolling-origin backtest: the model and the seasonal naive on the same windows."""
+
+    horizon: int
+    origins: list[datetime.date]
+    model: Annotated[dict[str, Score], Meta(description="Level (total, store_nbr, family) to score.")]
+    seasonal_naive: dict[str, Score]
+    coverage: Annotated[float, Meta(ge=0, le=1, description="Share of actual values inside the interval.")]
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """`manifest.json` of a version, written last: a version without one is incomplete."""
+
+    version: Version
+    created_at: Annotated[datetime.datetime, Meta(tz=True)]
+    code_version: Annotated[str, Meta(description="Commit of the code that trained it.")]
+    data_fingerprint: Annotated[str, Meta(description="SHA-256 of the training rows, sorted.")]
+    first_date: datetime.date
+    last_date: datetime.date
+    series: int
+    horizon: Annotated[int, Meta(description="Days the version can forecast.")]
+    interval: Annotated[float, Meta(description="Nominal coverage of lower..upper.")]
+    backtest: Backtest
+    files: Annotated[dict[str, str], Meta(description="File name to SHA-256.")]

@@ -1,0 +1,26 @@
+"""Names both the stacks and the services use. The stacks create these; the services address them."""
+
+from typing import Final
+
+# Pub/Sub
+SALE_RANGE_TOPIC: Final = "sale-range"
+SALE_PREDICTIONS_TOPIC: Final = "sale-predictions"
+DEAD_LETTER_TOPIC: Final = "sale-range-dead-letter"
+PREDICT_RANGE_SUBSCRIPTION: Final = "predict-range"
+
+# Message attributes
+REQUEST_ID_ATTRIBUTE: Final = "request_id"
+REASON_ATTRIBUTE: Final = "reason"
+DELIVERY_ATTEMPT_ATTRIBUTE: Final = "delivery_attempt"
+
+# BigQuery
+SALES_DATASET: Final = "sales"
+SALES_TABLE: Final = "sales"
+PREDICTIONS_DATASET: Final = "predictions"
+PREDICTIONS_TABLE: Final = "predictions"
+REQUESTS_TABLE: Final = "requests"
+
+# HTTP paths every service answers
+LIVENESS_PATH: Final = "/healthz"
+READINESS_PATH: Final = "/readyz"
+METRICS_PATH: Final = "/metrics"

@@ -1,0 +1,99 @@
+"""Avro and BigQuery schemas, derived from the message and row types."""
+
+from typing import Any
+
+import msgspec
+from msgspec import inspect
+
+_AVRO: dict[type[inspect.Type], str] = {
+    inspect.StrType: "string",
+    inspect.IntType: "long",
+    inspect.FloatType: "double",
+    inspect.BoolType: "boolean",
+    inspect.BytesType: "bytes",
+    # Pub/Sub validates JSON-encoded messages, where a date is ISO 8601 text, not Avro's day number.
+    inspect.DateType: "string",
+    inspect.DateTimeType: "string",
+}
+_BIGQUERY: dict[type[inspect.Type], str] = {
+    inspect.StrType: "STRING",
+    inspect.IntType: "INTEGER",
+    inspect.FloatType: "FLOAT",
+    inspect.BoolType: "BOOLEAN",
+    inspect.BytesType: "BYTES",
+    inspect.DateType: "DATE",
+    inspect.DateTimeType: "TIMESTAMP",
+}
+
+
+def _fields(struct: type[msgspec.Struct]) -> tuple[inspect.Field, ...]:
+    info = inspect.type_info(struct)
+    if not isinstance(info, inspect.StructType):
+        raise TypeError(f"{struct!r} is not a msgspec.Struct")
+    return info.fields
+
+
+def _description(kind: inspect.Type) -> tuple[inspect.Type, str | None]:
+    """The type without its annotation, and the annotation's description."""
+    if isinstance(kind, inspect.Metadata):
+        extra = kind.extra_json_schema or {}
+        return kind.type, extra.get("description")
+    return kind, None
+
+
+def _avro(kind: inspect.Type) -> Any:
+    kind, _ = _description(kind)
+    if isinstance(kind, inspect.StructType):
+        return avro_schema(kind.cls)
+    if isinstance(kind, inspect.ListType):
+        return {"type": "array", "items": _avro(kind.item_type)}
+    try:
+        return _AVRO[type(kind)]
+    except KeyError:
+        raise TypeError(f"no Avro type for {kind!r}") from None
+
+
+def avro_schema(struct: type[msgspec.Struct]) -> dict[str, Any]:
+    """The Avro record of a message type.
+
+    Raises:
+        TypeError: a field has a type with no Avro counterpart here. Optional fields are among
+            them: Avro's JSON encoding wraps a union's value, which no plain JSON sender does.
+    """
+    fields = []
+    for field in _fields(struct):
+        _, description = _description(field.type)
+        fields.append(
+            {"name": field.name, "type": _avro(field.type)} | ({"doc": description} if description else {})
+        )
+    return {"type": "record", "name": struct.__name__, "fields": fields}
+
+
+def bigquery_schema(struct: type[msgspec.Struct]) -> list[dict[str, str]]:
+    """The BigQuery columns of a row type: `name`, `type`, `mode` and `description` of each.
+
+    Raises:
+        TypeError: a field has a type with no BigQuery counterpart here.
+    """
+    columns = []
+    for field in _fields(struct):
+        kind, description = _description(field.type)
+        mode = "REQUIRED"
+        if isinstance(kind, inspect.UnionType):
+            mode = "NULLABLE"
+            present = [member for member in kind.types if not isinstance(member, inspect.NoneType)]
+            if len(present) != 1:
+                raise TypeError(f"{struct.__name__}.{field.name}: a column has one type")
+            kind, inner = _description(present[0])
+            description = description or inner
+        if type(kind) not in _BIGQUERY:
+            raise TypeError(f"{struct.__name__}.{field.name}: no BigQuery type for {kind!r}")
+        columns.append(
+            {
+                "name": field.name,
+                "type": _BIGQUERY[type(kind)],
+                "mode": mode,
+                "description": description or "",
+            }
+        )
+    return columns
