@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
+Host = Annotated[str, Meta(min_length=1, description="Address to listen on.")]
 Seconds = Annotated[float, Meta(gt=0)]
 
 
@@ -23,6 +24,7 @@ class PredictionSettings(msgspec.Struct, frozen=True, kw_only=True):
     model_bucket: Annotated[
         str, Meta(min_length=1, description="Bucket of the model registry, without gs://.")
     ]
+    host: Host = "0.0.0.0"  # noqa: S104 -- a pod's address is not known before it runs
     port: Annotated[Port, Meta(description="Port for HTTP.")] = 8080
     max_range: Annotated[int, Meta(ge=1, description="Most days a request may ask for.")] = 60
     model_poll_seconds: Annotated[Seconds, Meta(description="Between looks at the model pointer.")] = 10
@@ -47,6 +49,7 @@ class StreamingSettings(msgspec.Struct, frozen=True, kw_only=True):
     reply_topic: Annotated[str, Meta(pattern="^projects/[^/]+/topics/[^/]+$")]
     dead_letter_topic: Annotated[str, Meta(pattern="^projects/[^/]+/topics/[^/]+$")]
     predictions_table: Annotated[str, Meta(pattern=r"^[^.]+\.[^.]+\.[^.]+$")]
+    host: Host = "0.0.0.0"  # noqa: S104 -- a pod's address is not known before it runs
     port: Annotated[Port, Meta(description="Port for health and metrics.")] = 8080
     max_range: Annotated[int, Meta(ge=1, description="Most days a request may ask for.")] = 60
     model_poll_seconds: Annotated[Seconds, Meta(description="Between looks at the model pointer.")] = 10
