@@ -4,8 +4,9 @@ Runs on the system's Python with the standard library alone, since it is what ma
 Every piece is skipped while its lock file is unchanged.
 """
 
+from __future__ import annotations  # so that an older Python gets as far as being told its age
+
 import concurrent.futures
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -40,9 +41,8 @@ class Tool:
 
 
 TOOLS_NEEDED = (
-    Tool(
-        "Terraform", (1, 6), ("terraform", "version"), "https://developer.hashicorp.com/terraform/install"
-    ),
+    Tool("Python", (3, 11), (sys.executable, "--version"), "https://www.python.org/downloads"),
+    Tool("Terraform", (1, 6), ("terraform", "version"), "https://developer.hashicorp.com/terraform/install"),
     Tool("Node.js", (20,), ("node", "--version"), "https://nodejs.org/en/download"),
     Tool("npm", (9,), ("npm", "--version"), "it comes with Node.js: https://nodejs.org/en/download"),
     Tool("Java", (11,), ("java", "-version"), "a JRE 11 or newer, e.g. `apt install default-jre-headless`"),
@@ -53,33 +53,36 @@ EMULATOR_REMEDY = (
 )
 
 
+def tool_fault(tool: Tool) -> str | None:
+    """What is wrong with a tool on this machine, and how to get it; None when it is there and new enough."""
+    wanted = f"{tool.name} >= {'.'.join(map(str, tool.minimum))}"
+    if shutil.which(tool.command[0]) is None:
+        return f"{wanted} (`{tool.command[0]}` is not on PATH): {tool.remedy}"
+    answer = subprocess.run(tool.command, capture_output=True, text=True, check=False)
+    found = re.search(r"(\d+)(?:\.(\d+))?", answer.stdout + answer.stderr)
+    version = tuple(int(part) for part in found.groups(default="0")) if found else (0,)
+    if version < tool.minimum:
+        return f"{wanted} (found {'.'.join(map(str, version))}): {tool.remedy}"
+    return None
+
+
+def emulator_fault() -> str | None:
+    """Whether gcloud has its Pub/Sub emulator: as `tool_fault`."""
+    if shutil.which("gcloud") is None:
+        return f"the Pub/Sub emulator (`gcloud` is not on PATH): {EMULATOR_REMEDY}"
+    question = ("gcloud", "info", "--format=value(installation.sdk_root)")
+    root = subprocess.run(question, capture_output=True, text=True, check=False).stdout.strip()
+    if not (pathlib.Path(root) / "platform" / "pubsub-emulator").is_dir():
+        return f"the Pub/Sub emulator (gcloud is there, its component is not): {EMULATOR_REMEDY}"
+    return None
+
+
 def missing_tools() -> list[str]:
     """One line for each tool that is absent or too old, with how to get it."""
-    faults = []
-    if sys.version_info < (3, 11):
-        faults.append(f"Python >= 3.11 (this is {sys.version.split()[0]}): https://www.python.org/downloads")
-    for tool in TOOLS_NEEDED:
-        wanted = f"{tool.name} >= {'.'.join(map(str, tool.minimum))}"
-        if shutil.which(tool.command[0]) is None:
-            faults.append(f"{wanted} (`{tool.command[0]}` is not on PATH): {tool.remedy}")
-            continue
-        answer = subprocess.run(tool.command, capture_output=True, text=True, check=False)
-        found = re.search(r"(\d+)(?:\.(\d+))?", answer.stdout + answer.stderr)
-        version = tuple(int(part) for part in found.groups(default="0")) if found else (0,)
-        if version < tool.minimum:
-            faults.append(f"{wanted} (found {'.'.join(map(str, version))}): {tool.remedy}")
-    if shutil.which("gcloud") is None:
-        faults.append(f"the Pub/Sub emulator (`gcloud` is not on PATH): {EMULATOR_REMEDY}")
-    else:
-        root = subprocess.run(
-            ("gcloud", "info", "--format=value(installation.sdk_root)"),
-            capture_output=True,
-            text=True,
-            check=False,
-        ).stdout.strip()
-        if not (pathlib.Path(root) / "platform" / "pubsub-emulator").is_dir():
-            faults.append(f"the Pub/Sub emulator (gcloud is there, its component is not): {EMULATOR_REMEDY}")
-    return faults
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        emulator = pool.submit(emulator_fault)
+        faults = [*pool.map(tool_fault, TOOLS_NEEDED), emulator.result()]
+    return [fault for fault in faults if fault]
 
 
 def run(*command: str | pathlib.Path) -> None:
@@ -160,7 +163,7 @@ def install_bindings() -> float:
 
 
 def install_cdktf() -> float:
-    """cdktf's command line and the type checker, from package-lock.json."""
+    """The cdktf command line and the type checker, from package-lock.json."""
     # Without install scripts: the only one builds a pseudo-terminal that cdktf does without.
     return unless_current(
         ROOT / "node_modules" / ".stamp",
@@ -199,10 +202,10 @@ def main() -> int:
                     print(f"  installed {pieces[piece]} ({seconds:.0f} s)", flush=True)
         install_bindings()
     except InstallError as error:
-        print(f"install: {error}\nMend the cause and run the same command again: it resumes.", file=sys.stderr)
+        print(
+            f"install: {error}\nMend the cause and run the same command again: it resumes.", file=sys.stderr
+        )
         return 1
-    with contextlib.suppress(FileNotFoundError):
-        (BUILD / "install.json").unlink()
     (BUILD / "install.json").write_text(json.dumps({"seconds": round(time.monotonic() - started, 1)}))
     return 0
 

@@ -1,0 +1,74 @@
+"""Run commands one after the other, with progress, a log for each and a clear end at the first failure."""
+
+import dataclasses
+import os
+import pathlib
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+class StepError(Exception):
+    """A step's command exited non-zero; the message says which, why, where the log is and what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One command.
+
+    Attributes:
+        name: what it achieves, as shown.
+        command: program and arguments.
+        remedy: what to do when it fails.
+    """
+
+    name: str
+    command: Sequence[str]
+    remedy: str
+
+
+def run(
+    steps: Sequence[Step], *, console: Console, logs: pathlib.Path, environment: Mapping[str, str]
+) -> dict[str, float]:
+    """Run the steps in order, from the project's root. Returns seconds by step name.
+
+    Raises:
+        StepError: at the first that fails; those after it are not run.
+    """
+    logs.mkdir(parents=True, exist_ok=True)
+    taken: dict[str, float] = {}
+    with Progress(
+        SpinnerColumn(finished_text="[green]✓[/]"),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+        console=console,
+    ) as progress:
+        for step in steps:
+            task = progress.add_task(step.name, total=1)
+            log = logs / f"{step.name.replace(' ', '-')}.log"
+            started = time.monotonic()
+            with log.open("wb") as out:
+                status = subprocess.run(
+                    step.command,
+                    cwd=ROOT,
+                    env={**os.environ, **environment},
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=subprocess.STDOUT,
+                    check=False,
+                ).returncode
+            taken[step.name] = time.monotonic() - started
+            if status != 0:
+                progress.stop()
+                tail = "\n".join(f"    {line}" for line in log.read_text(errors="replace").splitlines()[-25:])
+                raise StepError(
+                    f"{step.name}: `{' '.join(step.command)}` exited with {status}\n{tail}\n"
+                    f"  log: {log}\n  what to do: {step.remedy}"
+                )
+            progress.update(task, completed=1)
+    return taken
