@@ -1,0 +1,128 @@
+"""A finished forecast: a table of series by days, as services serve it."""
+
+import datetime
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.contracts.messages import PredictionRow
+
+DECIMALS = 3
+"""Places to which units per day are rounded, so that every door answers with the same digits."""
+
+
+class UnknownSeriesError(LookupError):
+    """A market or product the model does not know.
+
+    Attributes:
+        field: `store_nbr` or `family`.
+        value: what was asked for.
+        allowed: every value that would have matched, sorted.
+    """
+
+    def __init__(self, field: str, value: str, allowed: Sequence[str]):
+        self.field = field
+        self.value = value
+        self.allowed = tuple(allowed)
+        super().__init__(f"unknown {field} {value!r}; known: {', '.join(self.allowed)}")
+
+
+@dataclass(frozen=True, eq=False)
+class Forecast:
+    """Expected sales of every series for the days after the last training day.
+
+    Attributes:
+        version: model version that made it.
+        dates: the days of the horizon, consecutive; the first follows the last training day.
+        store_nbr: market of each series; series are sorted by (store_nbr, family) and unique.
+        family: product of each series.
+        sales: expected units sold per day, shape (series, horizon), >= 0, rounded to 3 decimals.
+        lower: lower end of the prediction interval, same shape, 0 <= lower <= sales.
+        upper: upper end of the prediction interval, same shape, >= sales.
+
+    Raises:
+        ValueError: the parts do not satisfy the above.
+    """
+
+    version: str
+    dates: tuple[datetime.date, ...]
+    store_nbr: tuple[str, ...]
+    family: tuple[str, ...]
+    sales: NDArray[np.float64]
+    lower: NDArray[np.float64]
+    upper: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        keys = list(zip(self.store_nbr, self.family, strict=True))
+        if not keys or any(left >= right for left, right in pairwise(keys)):
+            raise ValueError("series must be unique, sorted by (store_nbr, family), and at least one")
+        day = datetime.timedelta(days=1)
+        if not self.dates or any(left + day != right for left, right in pairwise(self.dates)):
+            raise ValueError("dates must be consecutive, and at least one")
+        shape = (len(keys), len(self.dates))
+        for name, values in (("sales", self.sales), ("lower", self.lower), ("upper", self.upper)):
+            if values.shape != shape or values.dtype != np.float64 or not np.isfinite(values).all():
+                raise ValueError(f"{name} must be finite float64 of shape {shape}")
+        if not ((self.lower >= 0) & (self.lower <= self.sales) & (self.sales <= self.upper)).all():
+            raise ValueError("0 <= lower <= sales <= upper must hold everywhere")
+
+    @property
+    def horizon(self) -> int:
+        """Days the forecast reaches."""
+        return len(self.dates)
+
+    @cached_property
+    def _series_of(self) -> dict[str, dict[str, frozenset[int]]]:
+        """Series indices by field and value."""
+        index: dict[str, dict[str, set[int]]] = {"store_nbr": {}, "family": {}}
+        for i, (store, family) in enumerate(zip(self.store_nbr, self.family, strict=True)):
+            index["store_nbr"].setdefault(store, set()).add(i)
+            index["family"].setdefault(family, set()).add(i)
+        return {
+            field: {value: frozenset(series) for value, series in sorted(values.items())}
+            for field, values in index.items()
+        }
+
+    def select(self, *, store_nbr: Sequence[str] = (), family: Sequence[str] = ()) -> NDArray[np.intp]:
+        """Indices of the series of these markets and products, ascending; an empty filter means all.
+
+        Raises:
+            UnknownSeriesError: a value is unknown, or a product is sold in none of the markets asked for.
+        """
+        stores = self._matching("store_nbr", store_nbr)
+        chosen = stores & self._matching("family", family)
+        if not chosen:
+            raise UnknownSeriesError("family", ", ".join(family), sorted({self.family[i] for i in stores}))
+        return np.array(sorted(chosen), dtype=np.intp)
+
+    def _matching(self, field: str, values: Sequence[str]) -> frozenset[int]:
+        known = self._series_of[field]
+        for value in values:
+            if value not in known:
+                raise UnknownSeriesError(field, value, tuple(known))
+        return frozenset().union(*(known[value] for value in values or known))
+
+    def rows(self, days: int, series: Iterable[int]) -> list[PredictionRow]:
+        """The first `days` days of these series, ordered by series, then date.
+
+        Raises:
+            ValueError: `days` is outside 1..horizon.
+        """
+        if not 1 <= days <= self.horizon:
+            raise ValueError(f"range must be 1 to {self.horizon} days, not {days}")
+        dates = self.dates[:days]
+        return [
+            PredictionRow(date, self.store_nbr[i], self.family[i], sales, lower, upper)
+            for i in series
+            for date, sales, lower, upper in zip(
+                dates,
+                self.sales[i, :days].tolist(),
+                self.lower[i, :days].tolist(),
+                self.upper[i, :days].tolist(),
+                strict=True,
+            )
+        ]
