@@ -1,0 +1,64 @@
+"""Starts, stops and shows the emulators and processes of the simulated cloud: `up`, `down` or `status`."""
+
+import argparse
+import sys
+
+from infra.simulator import emulators, processes
+from infra.simulator.home import home
+
+# A service is stopped before what it talks to.
+_STOP_ORDER = ("container", "bridge", "emulator")
+
+
+def up() -> int:
+    """Start the emulators that do not run, and print where they listen."""
+    started = emulators.ensure()
+    for name in started:
+        print(f"started {name}")
+    for name, value in emulators.endpoints().environment.items():
+        print(f"{name}={value}")
+    return 0
+
+
+def down() -> int:
+    """Stop every process of the simulated cloud, also those whose record or Terraform state is lost."""
+    for kind in _STOP_ORDER:
+        names = {process.name for process in processes.recorded()} | set(processes.unrecorded())
+        doomed = sorted(name for name in names if name.startswith(f"{kind}."))
+        processes.stop(doomed)
+        for name in doomed:
+            print(f"stopped {name}")
+    return 0
+
+
+def status() -> int:
+    """Print every process; returns 1 if one that should run does not."""
+    rows = [
+        (process.name, "running" if process.alive else "DEAD", str(process.pid), process.log)
+        for process in processes.recorded()
+    ]
+    rows += [(name, "unrecorded", "", "") for name in processes.unrecorded()]
+    if not rows:
+        print(f"nothing runs in {home()}")
+        return 0
+    table = [("PROCESS", "STATE", "PID", "LOG"), *rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    return int(any(state != "running" for _, state, _, _ in rows))
+
+
+def main() -> int:
+    """Run the command named on the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m infra.simulator", description=__doc__)
+    parser.add_argument("command", choices=("up", "down", "status"))
+    command = {"up": up, "down": down, "status": status}[parser.parse_args().command]
+    try:
+        return command()
+    except emulators.EmulatorError as error:
+        print(f"simulator: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

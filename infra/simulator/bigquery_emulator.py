@@ -1,0 +1,57 @@
+"""Runs the BigQuery emulator: bqemulator, on disk, with nothing to download.
+
+bqemulator asks DuckDB to install the `spatial` and `avro` extensions, which DuckDB would fetch from its own
+site. Their files come in wheels here; links in DuckDB's extension folder make them installed already.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+import duckdb
+import duckdb_extension_avro
+import duckdb_extension_spatial
+from bqemulator.config import LogFormat, LogLevel, PersistenceMode, Settings
+from bqemulator.server import run_forever
+
+
+def link_extensions() -> None:
+    """Put the wheels' extensions where DuckDB looks for installed ones: below $HOME."""
+    with duckdb.connect() as connection:
+        (platform,) = connection.execute("PRAGMA platform").fetchall()[0]
+    folder = Path(os.environ["HOME"], ".duckdb", "extensions", f"v{duckdb.__version__}", platform)
+    folder.mkdir(parents=True, exist_ok=True)
+    for package in (duckdb_extension_spatial, duckdb_extension_avro):
+        (file,) = Path(package.__path__[0]).rglob("*.duckdb_extension")
+        link = folder / file.name
+        link.unlink(missing_ok=True)
+        link.symlink_to(file)
+
+
+def main() -> None:
+    """Serve until SIGTERM."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, required=True, help="REST")
+    parser.add_argument("--grpc-port", type=int, required=True, help="Storage Read and Write API")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the database")
+    parser.add_argument("--storage", type=Path, required=True, help="folder that gs:// stands for")
+    arguments = parser.parse_args()
+    link_extensions()
+    run_forever(
+        Settings(
+            rest_port=arguments.port,
+            grpc_port=arguments.grpc_port,
+            persistence_mode=PersistenceMode.PERSISTENT,
+            data_dir=arguments.data,
+            gcs_local_root=arguments.storage,
+            upload_staging_dir=arguments.data / "uploads",
+            # Every write copies its table for time travel: copies expire at once, and go within a minute.
+            time_travel_retention_days=0,
+            log_level=LogLevel.WARNING,
+            log_format=LogFormat.CONSOLE,
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

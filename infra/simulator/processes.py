@@ -1,0 +1,222 @@
+"""Detached processes: they outlive the command that starts them, and later commands find and stop them.
+
+A record per process under `processes/` holds its identity: pid and creation time, since a pid alone is
+reused. Every process also carries an environment variable naming its simulated cloud and itself. Descendants
+inherit it, so a process is found even when its record was never written (the starter was killed), and its
+descendants are found after it died.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from infra.simulator.home import REPOSITORY, folder, home, write_atomic
+
+MARKER: Final = "SIMULATOR_PROCESS"
+LOG_TAIL: Final = 20
+# Variables of the caller that a process may see. Everything else would make it depend on who started it:
+# Terraform's and cdktf's settings, Python paths, proxies, credentials.
+_INHERITED: Final = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER", "LOGNAME")
+# Linux derives creation times from the wall clock at boot, which the kernel corrects now and then.
+_CLOCK_CORRECTION_SECONDS: Final = 2.0
+
+
+class ProcessError(Exception):
+    """A process did not start or did not become ready; the message says why and where its log is."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process that was started, dead or alive.
+
+    Attributes:
+        name: Unique in this simulated cloud, `<kind>.<what>`.
+        pid: Process id.
+        create_time: When it was created, seconds since the epoch.
+        log: Where its output goes.
+        grace_seconds: Between SIGTERM and SIGKILL when it is stopped.
+        labels: What its owner wants to remember of it.
+    """
+
+    name: str
+    pid: int
+    create_time: float
+    log: str
+    grace_seconds: float
+    labels: dict[str, str]
+
+    @property
+    def alive(self) -> bool:
+        """Whether this very process runs (not another with its pid, nor its zombie)."""
+        try:
+            process = psutil.Process(self.pid)
+            return (
+                abs(process.create_time() - self.create_time) < _CLOCK_CORRECTION_SECONDS
+                and process.status() != psutil.STATUS_ZOMBIE
+            )
+        except psutil.NoSuchProcess:
+            return False
+
+    def listens_on(self, port: int) -> bool:
+        """Whether it or a descendant holds the TCP port."""
+        try:
+            process = psutil.Process(self.pid)
+            return any(
+                connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+                for member in (process, *process.children(recursive=True))
+                for connection in member.net_connections("tcp")
+            )
+        except psutil.NoSuchProcess:
+            return False
+
+    def tail(self) -> str:
+        """The end of its log, indented."""
+        lines = Path(self.log).read_text(errors="replace").splitlines()[-LOG_TAIL:]
+        return "\n".join(f"    {line}" for line in lines) or "    (it printed nothing)"
+
+
+def base_environment() -> dict[str, str]:
+    """What every process sees of its caller's environment."""
+    return {name: os.environ[name] for name in _INHERITED if name in os.environ} | {
+        # Its own, as in a container: no credentials or settings of the user reach a simulated cloud.
+        "HOME": str(folder("home")),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def start(
+    name: str,
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    grace_seconds: float,
+    labels: Mapping[str, str] | None = None,
+) -> Process:
+    """Start a process detached from the caller, in the repository's folder, and record it.
+
+    Its output goes to `logs/<what>.log`; the log of the process before it is kept as `<what>.log.1`.
+
+    Raises:
+        ProcessError: the program cannot be run.
+    """
+    log = folder("logs") / f"{name.partition('.')[2]}.log"
+    if log.exists():
+        log.replace(log.with_suffix(".log.1"))
+    with log.open("wb") as output:
+        try:
+            child = subprocess.Popen(
+                command,
+                cwd=REPOSITORY,
+                env={**environment, MARKER: _marker(name)},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise ProcessError(f"{name}: cannot run {command[0]!r}: {error.strerror}") from error
+    try:
+        create_time = psutil.Process(child.pid).create_time()
+    except psutil.NoSuchProcess:
+        create_time = 0.0
+    process = Process(name, child.pid, create_time, str(log), grace_seconds, dict(labels or {}))
+    write_atomic(_record(name), json.dumps(asdict(process), indent=1))
+    return process
+
+
+def wait_until(ready: Callable[[], bool], process: Process, *, seconds: float) -> None:
+    """Wait until `ready()`.
+
+    Raises:
+        ProcessError: it ended, or was not ready in time. It is left as it is.
+    """
+    deadline = time.monotonic() + seconds
+    while not ready():
+        if not process.alive:
+            trouble = "ended before it was ready"
+        elif time.monotonic() > deadline:
+            trouble = f"was not ready after {seconds:g} s"
+        else:
+            time.sleep(0.05)
+            continue
+        raise ProcessError(f"{process.name} {trouble}. The end of its log ({process.log}):\n{process.tail()}")
+
+
+def find(name: str) -> Process | None:
+    """The recorded process of this name."""
+    try:
+        return Process(**json.loads(_record(name).read_text()))
+    except FileNotFoundError:
+        return None
+
+
+def recorded() -> list[Process]:
+    """All recorded processes, sorted by name."""
+    names = sorted(path.name.removesuffix(".json") for path in folder("processes").glob("*.json"))
+    return [process for name in names if (process := find(name))]
+
+
+def stop(names: Iterable[str]) -> None:
+    """Stop processes together: SIGTERM to each, then SIGKILL to what is left of it and its descendants.
+
+    As a container's, descendants do not outlive their process. Names that do not run are fine.
+    """
+    names = list(names)
+    processes = [process for name in names if (process := find(name))]
+    waiting: list[tuple[Process, float]] = []
+    for process in processes:
+        if process.alive:
+            _signal(psutil.Process(process.pid), signal.SIGTERM)
+            waiting.append((process, time.monotonic() + process.grace_seconds))
+    for process, deadline in waiting:
+        while process.alive and time.monotonic() < deadline:
+            time.sleep(0.02)
+    for name in names:
+        remaining = list(_marked(name))
+        for straggler in remaining:
+            _signal(straggler, signal.SIGKILL)
+        psutil.wait_procs(remaining, timeout=5)
+        _record(name).unlink(missing_ok=True)
+
+
+def unrecorded() -> list[str]:
+    """Names of processes of this simulated cloud that run without a record: their starter was killed."""
+    prefix = _marker("")
+    running = {marker.removeprefix(prefix) for _, marker in _markers() if marker.startswith(prefix)}
+    return sorted(running - {process.name for process in recorded()})
+
+
+def _record(name: str) -> Path:
+    return folder("processes") / f"{name}.json"
+
+
+def _marker(name: str) -> str:
+    return f"{home()}:{name}"
+
+
+def _markers() -> Iterator[tuple[psutil.Process, str]]:
+    for process in psutil.process_iter():
+        try:
+            if (marker := process.environ().get(MARKER)) and process.status() != psutil.STATUS_ZOMBIE:
+                yield process, marker
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+
+
+def _marked(name: str) -> Iterator[psutil.Process]:
+    return (process for process, marker in _markers() if marker == _marker(name))
+
+
+def _signal(process: psutil.Process, number: signal.Signals) -> None:
+    try:
+        process.send_signal(number)
+    except psutil.NoSuchProcess:
+        return

@@ -1,0 +1,81 @@
+"""A client for the emulators' REST interfaces.
+
+On the standard library: every Terraform command starts two providers, and importing httpx would cost each
+0.25 s of CPU, against 0.03 s for this.
+"""
+
+import http.client
+import json
+from typing import Any, Final
+
+_TIMEOUT_SECONDS: Final = 120.0
+
+
+class RestError(Exception):
+    """A request was answered with an error, or not at all.
+
+    Attributes:
+        status: HTTP status; 0 when there was no answer.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def call(
+    method: str,
+    address: str,
+    path: str,
+    body: object = None,
+    *,
+    content: bytes | None = None,
+    timeout: float = _TIMEOUT_SECONDS,
+) -> Any:
+    """Send one request.
+
+    Args:
+        method: HTTP method.
+        address: `host:port`.
+        path: Path and query, percent-encoded.
+        body: Sent as JSON when given.
+        content: Sent as is, instead of `body`.
+        timeout: Seconds to wait for a connection, and between bytes.
+
+    Returns:
+        The JSON answer; the bytes if it is not JSON; None if it is empty.
+
+    Raises:
+        RestError: no answer, or a status of 400 and above.
+    """
+    headers = {"Content-Type": "application/octet-stream" if content is not None else "application/json"}
+    data = content if content is not None else json.dumps(body).encode() if body is not None else None
+    connection = http.client.HTTPConnection(address, timeout=timeout)
+    try:
+        connection.request(method, path, data, headers)
+        response = connection.getresponse()
+        answer = response.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise RestError(0, f"no answer from {address}: {error or type(error).__name__}") from error
+    finally:
+        connection.close()
+    try:
+        decoded: Any = json.loads(answer) if answer else None
+    except ValueError:
+        decoded = answer
+    if response.status >= 400:
+        raise RestError(
+            response.status, _message(decoded) or f"status {response.status} from {method} {path}"
+        )
+    return decoded
+
+
+def _message(answer: Any) -> str | None:
+    """The text of an error in Google's format, or of any other."""
+    match answer:
+        case {"error": {"message": str(message)}} | {"error": str(message)}:
+            return message
+        case bytes():
+            return answer.decode(errors="replace").strip()
+        case _:
+            return None
