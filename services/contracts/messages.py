@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Meta
 
 Key = Annotated[str, Meta(min_length=1, max_length=128)]
+Keys = Annotated[list[Key], Meta(min_length=1)]
 Days = Annotated[
     int, Meta(ge=1, description="Number of days to forecast, from the day after the model's last.")
 ]
@@ -23,6 +24,14 @@ class SaleRangeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         Literal["passive", "active"],
         Meta(description="passive: rows are saved in BigQuery. active: one reply on `sale-predictions`."),
     ] = "passive"
+
+
+class PredictionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What `/predict` is asked: the JSON body of a POST, or the parameters of a GET's query."""
+
+    range: Days
+    store_nbr: Annotated[Key | Keys | None, Meta(description="Only these markets; all when absent.")] = None
+    family: Annotated[Key | Keys | None, Meta(description="Only these products; all when absent.")] = None
 
 
 class PredictionRow(msgspec.Struct, frozen=True):
@@ -48,6 +57,19 @@ class PredictionResponse(msgspec.Struct, frozen=True):
     success: bool
     model: ModelReference
     prediction: list[PredictionRow]
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An error over HTTP: problem details of RFC 9457, of type `about:blank`."""
+
+    success: Literal[False]
+    title: Annotated[str, Meta(description="The status in words.")]
+    status: int
+    detail: Annotated[str, Meta(description="What is wrong with this request, and what is allowed.")]
+    parameter: Annotated[str, Meta(description="The parameter at fault.")] | None = None
+    allowed: Annotated[
+        list[str] | dict[str, int], Meta(description="Values to choose from, or the limits of a number.")
+    ] | None = None
 
 
 class SalePrediction(msgspec.Struct, frozen=True):

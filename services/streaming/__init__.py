@@ -1,0 +1,1 @@
+"""The streaming service: forecasts over Pub/Sub."""
