@@ -10,6 +10,9 @@ MODEL_PREFIX: Final = "sales"
 POINTER_OBJECT: Final = f"{MODEL_PREFIX}/current.json"
 MANIFEST_FILE: Final = "manifest.json"
 
+HORIZON_DAYS: Final = 60
+"""Days every published model forecasts, so the most that a service may be configured to answer."""
+
 Version = Annotated[str, Meta(pattern=r"^[0-9A-Za-z][0-9A-Za-z._-]{0,63}$")]
 
 

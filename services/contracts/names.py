@@ -7,6 +7,7 @@ SALE_RANGE_TOPIC: Final = "sale-range"
 SALE_PREDICTIONS_TOPIC: Final = "sale-predictions"
 DEAD_LETTER_TOPIC: Final = "sale-range-dead-letter"
 PREDICT_RANGE_SUBSCRIPTION: Final = "predict-range"
+SALE_PREDICTIONS_SUBSCRIPTION: Final = "sale-predictions"
 
 # Message attributes
 REQUEST_ID_ATTRIBUTE: Final = "request_id"

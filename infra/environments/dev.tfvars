@@ -1,0 +1,42 @@
+# Cheap, and free to break: no Composer, one zone, nothing protected from destruction.
+cloud          = "google"
+project_id     = "sales-forecast-dev"
+project_number = 100000000002
+region         = "europe-west1"
+zones          = ["europe-west1-b"]
+
+stacks = [
+  "foundation",
+  "registry",
+  "cluster",
+  "data",
+  "messaging",
+  "services",
+  "observability",
+]
+
+deletion_protection = false
+alert_email         = "sales-forecast-dev@example.com"
+network             = "10.16.0.0/16"
+
+node_pool = {
+  machine_type = "e2-standard-2"
+  min_nodes    = 1
+  max_nodes    = 3
+}
+
+prediction = {
+  port         = 8080
+  min_replicas = 1
+  max_replicas = 2
+  cpu          = "250m"
+  memory       = "512Mi"
+}
+
+streaming = {
+  port         = 8081
+  min_replicas = 1
+  max_replicas = 2
+  cpu          = "250m"
+  memory       = "512Mi"
+}

@@ -1,0 +1,42 @@
+cloud          = "google"
+project_id     = "sales-forecast-prod"
+project_number = 100000000004
+region         = "europe-west1"
+zones          = ["europe-west1-b", "europe-west1-c", "europe-west1-d"]
+
+stacks = [
+  "foundation",
+  "registry",
+  "cluster",
+  "data",
+  "messaging",
+  "orchestration",
+  "services",
+  "observability",
+]
+
+deletion_protection = true
+alert_email         = "sales-forecast-prod@example.com"
+network             = "10.18.0.0/16"
+
+node_pool = {
+  machine_type = "e2-standard-4"
+  min_nodes    = 1
+  max_nodes    = 5
+}
+
+prediction = {
+  port         = 8080
+  min_replicas = 2
+  max_replicas = 5
+  cpu          = "1"
+  memory       = "512Mi"
+}
+
+streaming = {
+  port         = 8081
+  min_replicas = 2
+  max_replicas = 5
+  cpu          = "1"
+  memory       = "512Mi"
+}

@@ -1,0 +1,43 @@
+# Production's shape at half its size.
+cloud          = "google"
+project_id     = "sales-forecast-staging"
+project_number = 100000000003
+region         = "europe-west1"
+zones          = ["europe-west1-b", "europe-west1-c"]
+
+stacks = [
+  "foundation",
+  "registry",
+  "cluster",
+  "data",
+  "messaging",
+  "orchestration",
+  "services",
+  "observability",
+]
+
+deletion_protection = true
+alert_email         = "sales-forecast-staging@example.com"
+network             = "10.17.0.0/16"
+
+node_pool = {
+  machine_type = "e2-standard-4"
+  min_nodes    = 1
+  max_nodes    = 3
+}
+
+prediction = {
+  port         = 8080
+  min_replicas = 2
+  max_replicas = 3
+  cpu          = "500m"
+  memory       = "512Mi"
+}
+
+streaming = {
+  port         = 8081
+  min_replicas = 2
+  max_replicas = 3
+  cpu          = "500m"
+  memory       = "512Mi"
+}
