@@ -200,7 +200,7 @@ class Application:
             msgspec.json.encode(
                 {
                     "time": datetime.datetime.now(datetime.UTC),
-                    "severity": "INFO" if status < 500 else "ERROR",
+                    "severity": "ERROR" if status == http.HTTPStatus.INTERNAL_SERVER_ERROR else "INFO",
                     "message": f"{scope.method} {target} {status}",
                     # https://cloud.google.com/logging/docs/reference/v2/rest/v2/LogEntry#HttpRequest
                     "httpRequest": {
