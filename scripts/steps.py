@@ -11,6 +11,10 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+SIMULATOR = ("build/venvs/simulator/bin/python", "-m", "infra.simulator")
+
+# For cdktf and Terraform: plain text, no prompts, no question home for a newer version, one environment.
+LOCAL = {"CI": "true", "NO_COLOR": "1", "CHECKPOINT_DISABLE": "1", "PLATFORM_ENV": "local"}
 
 
 class StepError(Exception):
