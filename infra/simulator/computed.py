@@ -1,0 +1,211 @@
+"""Plausible values for what only the cloud would tell: deterministic, in the form that the real provider has them.
+
+The same configuration gets the same values every time, so that plans and tests are stable.
+"""
+
+import base64
+import hashlib
+import ipaddress
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from infra.simulator.resources import Values
+from infra.simulator.values import fingerprint, is_unknown
+
+# Resource ids as the real providers write them, over the attributes of the resource.
+_IDS: Final[Mapping[str, str]] = {
+    "google_artifact_registry_repository": "projects/{project}/locations/{location}/repositories/{repository_id}",
+    "google_bigquery_dataset": "projects/{project}/datasets/{dataset_id}",
+    "google_bigquery_table": "projects/{project}/datasets/{dataset_id}/tables/{table_id}",
+    "google_composer_environment": "projects/{project}/locations/{region}/environments/{name}",
+    "google_compute_global_address": "projects/{project}/global/addresses/{name}",
+    "google_compute_network": "projects/{project}/global/networks/{name}",
+    "google_compute_router": "projects/{project}/regions/{region}/routers/{name}",
+    "google_compute_router_nat": "{project}/{region}/{router}/{name}",
+    "google_compute_security_policy": "projects/{project}/global/securityPolicies/{name}",
+    "google_compute_subnetwork": "projects/{project}/regions/{region}/subnetworks/{name}",
+    "google_container_cluster": "projects/{project}/locations/{location}/clusters/{name}",
+    "google_container_node_pool": "projects/{project}/locations/{location}/clusters/{cluster}/nodePools/{name}",
+    "google_iam_workload_identity_pool": (
+        "projects/{project}/locations/global/workloadIdentityPools/{workload_identity_pool_id}"
+    ),
+    "google_iam_workload_identity_pool_provider": (
+        "projects/{project}/locations/global/workloadIdentityPools/{workload_identity_pool_id}"
+        "/providers/{workload_identity_pool_provider_id}"
+    ),
+    "google_project_iam_custom_role": "projects/{project}/roles/{role_id}",
+    "google_project_service": "{project}/{service}",
+    "google_pubsub_schema": "projects/{project}/schemas/{name}",
+    "google_pubsub_subscription": "projects/{project}/subscriptions/{name}",
+    "google_pubsub_topic": "projects/{project}/topics/{name}",
+    "google_secret_manager_secret": "projects/{project}/secrets/{secret_id}",
+    "google_service_account": "projects/{project}/serviceAccounts/{email}",
+    "google_storage_bucket": "{name}",
+    "google_storage_bucket_object": "{bucket}-{name}",
+}
+# Resources whose name the cloud makes up; their id is that name.
+_NAMES: Final[Mapping[str, str]] = {
+    "google_iam_workload_identity_pool": _IDS["google_iam_workload_identity_pool"],
+    "google_iam_workload_identity_pool_provider": _IDS["google_iam_workload_identity_pool_provider"],
+    "google_logging_metric": "{name}",
+    "google_monitoring_alert_policy": "projects/{project}/alertPolicies/{number}",
+    "google_monitoring_custom_service": "projects/{project}/services/{service_id}",
+    "google_monitoring_dashboard": "projects/{project}/dashboards/{uuid}",
+    "google_monitoring_group": "projects/{project}/groups/{number}",
+    "google_monitoring_notification_channel": "projects/{project}/notificationChannels/{number}",
+    "google_monitoring_slo": "projects/{project}/services/{service}/serviceLevelObjectives/{slo_id}",
+    "google_monitoring_uptime_check_config": "projects/{project}/uptimeCheckConfigs/{number}",
+    "google_billing_budget": "billingAccounts/{billing_account}/budgets/{uuid}",
+    "google_project_iam_custom_role": _IDS["google_project_iam_custom_role"],
+    "google_secret_manager_secret": _IDS["google_secret_manager_secret"],
+    "google_service_account": _IDS["google_service_account"],
+}
+_SELF_LINKS: Final[Mapping[str, str]] = {
+    "google_bigquery": "https://bigquery.googleapis.com/bigquery/v2/",
+    "google_compute": "https://www.googleapis.com/compute/v1/",
+    "google_container": "https://container.googleapis.com/v1/",
+    "google_storage_bucket": "https://www.googleapis.com/storage/v1/b/",
+}
+_GKE_VERSION: Final = "1.33.5-gke.1162000"
+_CREATED: Final = "2026-01-01T00:00:00Z"
+_PREFIX_LENGTH: Final = 28
+_OBJECT: Final = re.compile(r"certificate|client_key|public_key|private_key")
+
+
+class Namer:
+    """The values of one resource that are not configured."""
+
+    def __init__(self, type_name: str, configured: Values) -> None:
+        """Start from the values that are known.
+
+        Args:
+            type_name: Resource or data source type.
+            configured: Values in Terraform's names; computed ones null or unknown.
+        """
+        self._type = type_name
+        self._given = {
+            key: value for key, value in configured.items() if isinstance(value, str | int | float | bool)
+        }
+        metadata = configured.get("metadata")
+        self._metadata: Values = metadata[0] if isinstance(metadata, list) and metadata else {}
+        self._seed = hashlib.sha256(f"{type_name} {fingerprint(_known(configured))}".encode()).digest()
+
+    def value(self, cty_type: Any, path: tuple[str, ...]) -> Any:
+        """The value of the attribute at a path of names.
+
+        Args:
+            cty_type: Type in Terraform's JSON notation.
+            path: Names of the enclosing blocks and of the attribute itself.
+        """
+        name = path[-1]
+        if cty_type == "string":
+            return self._text(name, path)
+        if cty_type == "number":
+            return int(self._number(path)) if name.endswith("number") else 1 if name == "generation" else 0
+        if cty_type == "bool":
+            return False
+        if cty_type == "dynamic":
+            return None
+        kind, of = cty_type
+        if kind == "object":
+            return {key: self.value(each, (*path, key)) for key, each in of.items()}
+        if kind == "map":
+            return {}
+        return [self.value(of, path)] if isinstance(of, list) and of[0] == "object" else []
+
+    def _text(self, name: str, path: tuple[str, ...]) -> str:  # noqa: PLR0911
+        if len(path) == 1:
+            match name:
+                case "id":
+                    return self._id()
+                case "name" if self._type in _NAMES:
+                    return self._format(_NAMES[self._type])
+                case "self_link":
+                    prefix = next((link for key, link in _SELF_LINKS.items() if self._type.startswith(key)), "")
+                    return prefix + self._id()
+                case "email" | "service_account_email":
+                    return self._email()
+                case "member":
+                    return f"serviceAccount:{self._email()}"
+                case "url" if self._type == "google_storage_bucket":
+                    return f"gs://{self._given.get('name', '')}"
+                case "project_id" if "project" in self._given:
+                    return str(self._given["project"])
+                case _:
+                    pass
+        if _OBJECT.search(name):
+            return base64.b64encode(self._digest(path)).decode()
+        if name in ("generate_name", "namespace"):
+            return "default" if name == "namespace" else ""
+        if "version" in name and self._type.startswith(("google_container_", "data.google_container_")):
+            return _GKE_VERSION
+        if name in ("unique_id", "number", "resource_version", "fingerprint") or name.endswith("_number"):
+            return self._number(path)
+        if name == "uid":
+            return self._uuid(path)
+        if re.search(r"(^|_)(time|timestamp|updated|created)$|^time_", name):
+            return _CREATED
+        if name == "endpoint" and "dns_endpoint_config" in path:
+            location = self._given.get("location", "europe-west1")
+            return f"gke-{self._digest(path).hex()[:32]}.{location}.gke.goog"
+        if re.search(r"(^|_)(address|ip|endpoint|gateway_ipv4)$", name):
+            return str(ipaddress.IPv4Address("10.128.0.0") + int.from_bytes(self._digest(path)[:2]))
+        if name.endswith(("cidr", "cidr_block", "cidr_range")):
+            return str(ipaddress.IPv4Network((f"10.{self._digest(path)[0]}.0.0", _PREFIX_LENGTH)))
+        if re.search(r"(^|_)(uri|url|link)$", name):
+            return f"https://{self._digest(path).hex()[:16]}.simulated.invalid/{self._id()}"
+        if name == "dag_gcs_prefix":
+            return f"gs://{self._given.get('region', 'region')}-{self._given.get('name', 'env')}-bucket/dags"
+        return f"simulated-{self._digest(path).hex()[:12]}"
+
+    def _id(self) -> str:
+        if self._metadata:
+            namespace, name = self._metadata.get("namespace"), self._metadata.get("name")
+            return f"{namespace}/{name}" if namespace else str(name)
+        if self._type in _IDS:
+            return self._format(_IDS[self._type])
+        if self._type in _NAMES:
+            return self._format(_NAMES[self._type])
+        if re.search(r"_iam_(member|binding|policy|audit_config)$", self._type):
+            return "/".join(str(value) for value in self._given.values())
+        project = f"projects/{self._given['project']}/" if "project" in self._given else ""
+        place = next((self._given[key] for key in ("location", "region", "zone") if key in self._given), None)
+        location = f"locations/{place}/" if project and place else ""
+        name = self._given.get("name") or self._digest(("id",)).hex()[:16]
+        return f"{project}{location}{name}"
+
+    def _format(self, template: str) -> str:
+        made: dict[str, Any] = {
+            "number": self._number(("name",)),
+            "uuid": self._uuid(("name",)),
+            "service_id": self._digest(("service_id",)).hex()[:16],
+            "slo_id": self._digest(("slo_id",)).hex()[:16],
+            "email": self._email(),
+        }
+        fields = re.findall(r"\{(\w+)\}", template)
+        return template.format_map({key: self._given.get(key) or made.get(key, "-") for key in fields})
+
+    def _email(self) -> str:
+        account = self._given.get("account_id", f"service-{self._number(('email',))}")
+        return f"{account}@{self._given.get('project', 'project')}.iam.gserviceaccount.com"
+
+    def _digest(self, path: tuple[str, ...]) -> bytes:
+        return hashlib.sha256(self._seed + json.dumps(path).encode()).digest()
+
+    def _number(self, path: tuple[str, ...]) -> str:
+        return str(10**11 + int.from_bytes(self._digest(path)[:8]) % 9 * 10**11 // 10)
+
+    def _uuid(self, path: tuple[str, ...]) -> str:
+        text = self._digest(path).hex()
+        return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:32]}"
+
+
+def _known(values: Any) -> Any:
+    """A value without its unknown and null parts."""
+    if isinstance(values, dict):
+        return {k: _known(v) for k, v in values.items() if v is not None and not is_unknown(v)}
+    if isinstance(values, list):
+        return [_known(each) for each in values if not is_unknown(each)]
+    return values

@@ -1,0 +1,144 @@
+"""What a change will make of a resource: values known only after apply, and changes that need a replacement."""
+
+import json
+from collections.abc import Iterator
+from typing import Any, Final
+
+from tf.gen import tfplugin_pb2 as pb
+
+from infra.simulator import facts
+from infra.simulator.computed import Namer
+from infra.simulator.resources import Values
+from infra.simulator.values import UNKNOWN, Path, is_set, is_unknown, items
+
+DEFAULTED: Final = ("project", "region", "zone")
+"""Arguments that resources take over from the provider's configuration."""
+
+
+class MissingProjectError(Exception):
+    """Neither the resource nor the provider says which project it belongs to."""
+
+
+def plan(
+    type_name: str, block: pb.Schema.Block, prior: Values | None, proposed: Values, defaults: Values
+) -> Values:
+    """Complete Terraform's proposal: the configuration, with the prior values of what it leaves out.
+
+    Args:
+        type_name: Resource type.
+        block: Its schema.
+        prior: State before the change; None for a new resource.
+        proposed: Terraform's merge of configuration and prior state.
+        defaults: Values of the provider's configuration.
+
+    Returns:
+        The planned values; what only the provider can tell is unknown.
+
+    Raises:
+        MissingProjectError: the resource belongs to a project and none is configured.
+    """
+    planned = _complete(type_name, block, prior, proposed, ())
+    settable = {each.name for each in block.attributes if each.optional and each.computed}
+    for name in DEFAULTED:
+        if name in settable and (prior is None or prior.get(name) is None) and is_unknown(planned[name]):
+            planned[name] = defaults.get(name)
+            if name == "project" and planned[name] is None:
+                raise MissingProjectError
+    for name in ("effective_labels", "terraform_labels"):
+        if name in planned and "labels" in planned:
+            labels = planned["labels"]
+            own: Values = defaults.get("default_labels") or {}
+            planned[name] = UNKNOWN if is_unknown(labels) else {**own, **(labels or {})}
+    if type_name == "kubernetes_manifest":
+        planned["object"] = planned["manifest"]
+    return planned
+
+
+def _complete(
+    type_name: str, block: pb.Schema.Block, prior: Values | None, proposed: Values, path: tuple[str, ...]
+) -> Values:
+    result: Values = dict(proposed)
+    for attribute in block.attributes:
+        # With a prior value of null, null is what the provider computed.
+        if attribute.computed and proposed[attribute.name] is None and prior is None:
+            result[attribute.name] = UNKNOWN
+    for nested in block.block_types:
+        name = nested.type_name
+        value = proposed[name]
+        before: Any = None if prior is None else prior.get(name)
+        if not items(value) and not is_unknown(value) and facts.is_computed_block(type_name, (*path, name), nested):
+            result[name] = UNKNOWN if prior is None else before
+        elif isinstance(value, list):
+            result[name] = [
+                _complete(type_name, nested.block, _counterpart(nested, each, index, before), each, (*path, name))
+                for index, each in enumerate(items(value))
+            ]
+        elif isinstance(value, dict):
+            result[name] = _complete(type_name, nested.block, before, items(value)[0], (*path, name))
+    return result
+
+
+def _counterpart(nested: pb.Schema.NestedBlock, value: Values, index: int, prior: Any) -> Values | None:
+    """The prior state of a nested block, which Terraform pairs by position in lists and by content in sets."""
+    before = items(prior)
+    if is_set(nested):
+        return next((each for each in before if each == value), None)
+    return before[index] if index < len(before) else None
+
+
+def resolve(block: pb.Schema.Block, planned: Values, namer: Namer, path: tuple[str, ...] = ()) -> Values:
+    """Planned values with everything unknown told."""
+    result = dict(planned)
+    for attribute in block.attributes:
+        if is_unknown(planned[attribute.name]):
+            result[attribute.name] = namer.value(json.loads(attribute.type), (*path, attribute.name))
+    for nested in block.block_types:
+        name = nested.type_name
+        value = planned[name]
+        if is_unknown(value):
+            value = [_all_computed(nested.block)]
+        if isinstance(value, list):
+            result[name] = [resolve(nested.block, each, namer, (*path, name)) for each in items(value)]
+        elif isinstance(value, dict):
+            result[name] = resolve(nested.block, items(value)[0], namer, (*path, name))
+    return result
+
+
+def _all_computed(block: pb.Schema.Block) -> Values:
+    result: Values = {each.name: UNKNOWN if each.computed else None for each in block.attributes}
+    for nested in block.block_types:
+        result[nested.type_name] = None if nested.nesting == pb.Schema.NestedBlock.SINGLE else []
+    return result
+
+
+def replacements(
+    type_name: str, block: pb.Schema.Block, prior: Values, planned: Values, names: tuple[str, ...] = (), at: Path = ()
+) -> Iterator[Path]:
+    """Paths of changes that cannot be made in place.
+
+    Args:
+        type_name: Resource type.
+        block: Schema of the resource, or of a block inside it.
+        prior: State before the change.
+        planned: Planned values.
+        names: Names of the blocks that lead to `block`.
+        at: The same with indices.
+    """
+    for attribute in block.attributes:
+        name = attribute.name
+        if prior.get(name) != planned[name] and facts.forces_replacement(
+            type_name, (*names, name), attribute.description
+        ):
+            yield (*at, name)
+    for nested in block.block_types:
+        name = nested.type_name
+        before, after = prior.get(name), planned[name]
+        if before == after:
+            continue
+        if is_set(nested) or len(items(before)) != len(items(after)):
+            if facts.forces_replacement(type_name, (*names, name), ""):
+                yield (*at, name)
+            continue
+        for index, (old, new) in enumerate(zip(items(before), items(after), strict=True)):
+            step: Path = (name, index) if isinstance(after, list) else (name,)
+            yield from replacements(type_name, nested.block, old, new, (*names, name), (*at, *step))

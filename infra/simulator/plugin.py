@@ -1,0 +1,89 @@
+"""How Terraform runs a provider: a child process that serves gRPC on a socket and says where on standard output.
+
+The handshake is that of https://github.com/hashicorp/go-plugin (docs/internals.md).
+"""
+
+import base64
+import datetime
+import os
+import tempfile
+import threading
+from concurrent import futures
+from typing import Any, Final
+
+import grpc
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from tf.gen import (
+    grpc_controller_pb2,
+    grpc_controller_pb2_grpc,
+    grpc_stdio_pb2_grpc,
+    tfplugin_pb2_grpc,
+)
+
+_CORE_PROTOCOL: Final = 1
+_PLUGIN_PROTOCOL: Final = 6
+_WORKERS: Final = 16  # above Terraform's parallelism of 10, so that a slow apply never starves the others
+
+
+class _Controller(grpc_controller_pb2_grpc.GRPCControllerServicer):
+    def __init__(self) -> None:
+        self.shutdown = threading.Event()
+
+    def Shutdown(self, request: Any, context: grpc.ServicerContext) -> grpc_controller_pb2.Empty:  # noqa: N802
+        self.shutdown.set()
+        return grpc_controller_pb2.Empty()
+
+
+class _Stdio(grpc_stdio_pb2_grpc.GRPCStdioServicer):
+    def StreamStdio(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        return iter(())
+
+
+def _certificate() -> tuple[bytes, grpc.ServerCredentials]:
+    """A certificate for this process alone, which Terraform learns from the handshake: its DER form, and the key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(minutes=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    chain = certificate.public_bytes(serialization.Encoding.PEM)
+    return certificate.public_bytes(serialization.Encoding.DER), grpc.ssl_server_credentials([(pem, chain)])
+
+
+def started_by_terraform() -> bool:
+    """Whether this process is somebody's plugin, and not started by hand."""
+    return "TF_PLUGIN_MAGIC_COOKIE" in os.environ
+
+
+def serve(provider: tfplugin_pb2_grpc.ProviderServicer) -> None:
+    """Serve a provider until Terraform says that it is done."""
+    unlimited = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+    server = grpc.server(futures.ThreadPoolExecutor(_WORKERS), options=unlimited)
+    controller = _Controller()
+    tfplugin_pb2_grpc.add_ProviderServicer_to_server(provider, server)
+    grpc_controller_pb2_grpc.add_GRPCControllerServicer_to_server(controller, server)
+    grpc_stdio_pb2_grpc.add_GRPCStdioServicer_to_server(_Stdio(), server)
+    certificate, credentials = _certificate()
+    with tempfile.TemporaryDirectory(prefix="simulator-") as folder:
+        socket = f"{folder}/plugin"
+        server.add_secure_port(f"unix://{socket}", credentials)
+        server.start()
+        encoded = base64.b64encode(certificate).decode().rstrip("=")
+        print(_CORE_PROTOCOL, _PLUGIN_PROTOCOL, "unix", socket, "grpc", encoded, sep="|", flush=True)  # noqa: T201
+        controller.shutdown.wait()
+        server.stop(grace=0.5).wait()

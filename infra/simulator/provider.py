@@ -1,0 +1,247 @@
+"""The simulated provider: a server of Terraform's plugin protocol 6.
+
+    python -m infra.simulator.provider google|kubernetes
+
+Terraform starts one process per walk of a plan or apply. The protocol:
+https://developer.hashicorp.com/terraform/plugin/terraform-plugin-protocol
+"""
+
+import json
+import sys
+import threading
+from typing import Final, Protocol
+
+import grpc
+from tf.gen import tfplugin_pb2 as pb
+from tf.gen import tfplugin_pb2_grpc
+
+from infra.simulator import planning, plugin, validation
+from infra.simulator.computed import Namer
+from infra.simulator.resources import Handler, ResourceError, Values, handler
+from infra.simulator.schema import Kind, SchemaError, Schemas, schemas
+from infra.simulator.values import Path, attribute_path, conform, decode, encode
+
+_SIMULATION: Final = pb.Diagnostic(
+    severity=pb.Diagnostic.WARNING,
+    summary="This is a simulation",
+    detail=(
+        "It proves wiring, order and contracts, not that Google Cloud accepts a value. Topics, subscriptions, "
+        "tables, buckets and Deployments are real on this machine; every other resource is only recorded in "
+        "Terraform's state."
+    ),
+)
+
+
+class _Configuration(Protocol):
+    type_name: str
+    config: pb.DynamicValue
+
+
+def _error(summary: str, detail: str, path: Path = ()) -> pb.Diagnostic:
+    where = attribute_path(path) if path else None
+    return pb.Diagnostic(severity=pb.Diagnostic.ERROR, summary=summary, detail=detail, attribute=where)
+
+
+def _refusal(error: ResourceError) -> pb.Diagnostic:
+    return _error(error.summary, error.detail, (error.attribute,) if error.attribute else ())
+
+
+class Provider(tfplugin_pb2_grpc.ProviderServicer):
+    """The methods of the protocol. Terraform calls them from several threads."""
+
+    # ruff: noqa: N802, D102 -- the protocol's names, described there
+
+    def __init__(self, name: str, schema: Schemas) -> None:
+        """Serve the types of a schema."""
+        self._name = name
+        self._schema = schema
+        self._defaults: Values = {}
+        self._lock = threading.Lock()
+        self._warned = False
+        self._emulators_run = False
+
+    def GetProviderSchema(
+        self, request: pb.GetProviderSchema.Request, context: grpc.ServicerContext
+    ) -> pb.GetProviderSchema.Response:
+        response = pb.GetProviderSchema.Response(
+            server_capabilities=pb.ServerCapabilities(get_provider_schema_optional=True)
+        )
+        response.provider.block.CopyFrom(self._schema.block("provider", self._name))
+        for name, data in self._schema.serialized("resource"):
+            response.resource_schemas[name].ParseFromString(data)
+        for name, data in self._schema.serialized("data"):
+            response.data_source_schemas[name].ParseFromString(data)
+        return response
+
+    def ValidateProviderConfig(
+        self, request: pb.ValidateProviderConfig.Request, context: grpc.ServicerContext
+    ) -> pb.ValidateProviderConfig.Response:
+        return pb.ValidateProviderConfig.Response()
+
+    def ValidateResourceConfig(
+        self, request: pb.ValidateResourceConfig.Request, context: grpc.ServicerContext
+    ) -> pb.ValidateResourceConfig.Response:
+        return pb.ValidateResourceConfig.Response(diagnostics=self._faults("resource", request))
+
+    def ValidateDataResourceConfig(
+        self, request: pb.ValidateDataResourceConfig.Request, context: grpc.ServicerContext
+    ) -> pb.ValidateDataResourceConfig.Response:
+        return pb.ValidateDataResourceConfig.Response(diagnostics=self._faults("data", request))
+
+    def _faults(self, kind: Kind, request: _Configuration) -> list[pb.Diagnostic]:
+        block = self._schema.block(kind, request.type_name)
+        return [
+            _error(f"Unexpected value of {fault.path[-1]}", str(fault), fault.path)
+            for fault in validation.faults(block, decode(request.config))
+        ]
+
+    def ConfigureProvider(
+        self, request: pb.ConfigureProvider.Request, context: grpc.ServicerContext
+    ) -> pb.ConfigureProvider.Response:
+        self._defaults = decode(request.config)
+        return pb.ConfigureProvider.Response()
+
+    def UpgradeResourceState(
+        self, request: pb.UpgradeResourceState.Request, context: grpc.ServicerContext
+    ) -> pb.UpgradeResourceState.Response:
+        block = self._schema.block("resource", request.type_name)
+        state = json.dumps(conform(json.loads(request.raw_state.json), block)).encode()
+        return pb.UpgradeResourceState.Response(upgraded_state=pb.DynamicValue(json=state))
+
+    def ReadResource(
+        self, request: pb.ReadResource.Request, context: grpc.ServicerContext
+    ) -> pb.ReadResource.Response:
+        real = handler(request.type_name)
+        response = pb.ReadResource.Response(new_state=request.current_state, private=request.private)
+        if real is not None:
+            try:
+                response.diagnostics.extend(self._start_emulators())
+                response.new_state.CopyFrom(encode(real.read(decode(request.current_state))))
+            except ResourceError as error:
+                response.diagnostics.append(_refusal(error))
+        return response
+
+    def PlanResourceChange(
+        self, request: pb.PlanResourceChange.Request, context: grpc.ServicerContext
+    ) -> pb.PlanResourceChange.Response:
+        proposed, prior = decode(request.proposed_new_state), decode(request.prior_state)
+        response = pb.PlanResourceChange.Response(
+            planned_state=request.proposed_new_state, legacy_type_system=True
+        )
+        if proposed is None:
+            return response
+        block = self._schema.block("resource", request.type_name)
+        try:
+            planned = planning.plan(request.type_name, block, prior, proposed, self._defaults)
+        except planning.MissingProjectError:
+            text = "Neither the resource nor the provider is configured with a project."
+            response.diagnostics.append(_error("Missing project", text, ("project",)))
+            return response
+        response.planned_state.CopyFrom(encode(planned))
+        if prior is not None:
+            changes = planning.replacements(request.type_name, block, prior, planned)
+            response.requires_replace.extend(map(attribute_path, changes))
+            if real := handler(request.type_name):
+                response.requires_replace.extend(
+                    attribute_path((name,)) for name in sorted(real.replace) if prior[name] != planned[name]
+                )
+        return response
+
+    def ApplyResourceChange(
+        self, request: pb.ApplyResourceChange.Request, context: grpc.ServicerContext
+    ) -> pb.ApplyResourceChange.Response:
+        prior, planned = decode(request.prior_state), decode(request.planned_state)
+        response = pb.ApplyResourceChange.Response(
+            new_state=request.prior_state, legacy_type_system=True, diagnostics=self._warning()
+        )
+        if planned is not None:
+            namer = Namer(request.type_name, planned)
+            planned = planning.resolve(self._schema.block("resource", request.type_name), planned, namer)
+        try:
+            if real := handler(request.type_name):
+                response.diagnostics.extend(self._start_emulators())
+                planned = _apply(real, prior, planned)
+            response.new_state.CopyFrom(encode(planned))
+        except ResourceError as error:
+            response.diagnostics.append(_refusal(error))
+        return response
+
+    def _warning(self) -> list[pb.Diagnostic]:
+        """The warning of every apply, the first time that it is asked for."""
+        with self._lock:
+            told, self._warned = self._warned, True
+        return [] if told else [_SIMULATION]
+
+    def _start_emulators(self) -> list[pb.Diagnostic]:
+        """Start emulators that do not run, before the first use of one; a warning that names them."""
+        from infra.simulator import emulators  # noqa: PLC0415 -- most stacks need none
+
+        with self._lock:
+            if self._emulators_run:
+                return []
+            try:
+                started = emulators.ensure()
+            except emulators.EmulatorError as error:
+                raise ResourceError("An emulator does not run", str(error)) from error
+            self._emulators_run = True
+        if not started:
+            return []
+        detail = (
+            f"They were not running: {', '.join(started)}. The Pub/Sub emulator keeps nothing on disk: topics, "
+            "subscriptions and messages of its former run are gone, and the plan creates the former two again."
+        )
+        return [pb.Diagnostic(severity=pb.Diagnostic.WARNING, summary="Emulators were started", detail=detail)]
+
+    def ReadDataSource(
+        self, request: pb.ReadDataSource.Request, context: grpc.ServicerContext
+    ) -> pb.ReadDataSource.Response:
+        block, config = self._schema.block("data", request.type_name), decode(request.config)
+        planned = planning.plan(request.type_name, block, None, config, self._defaults)
+        state = planning.resolve(block, planned, Namer(request.type_name, planned))
+        return pb.ReadDataSource.Response(state=encode(state))
+
+    def ImportResourceState(
+        self, request: pb.ImportResourceState.Request, context: grpc.ServicerContext
+    ) -> pb.ImportResourceState.Response:
+        detail = f"There is no {request.type_name} outside Terraform's state that could be imported."
+        return pb.ImportResourceState.Response(diagnostics=[_error("Import is not simulated", detail)])
+
+    def GetFunctions(
+        self, request: pb.GetFunctions.Request, context: grpc.ServicerContext
+    ) -> pb.GetFunctions.Response:
+        return pb.GetFunctions.Response()
+
+    def StopProvider(
+        self, request: pb.StopProvider.Request, context: grpc.ServicerContext
+    ) -> pb.StopProvider.Response:
+        return pb.StopProvider.Response()
+
+
+def _apply(real: Handler, prior: Values | None, planned: Values | None) -> Values | None:
+    if planned is None:
+        if prior is not None:
+            real.delete(prior)
+        return None
+    return real.create(planned) if prior is None else real.update(prior, planned)
+
+
+def main(arguments: list[str]) -> int:
+    """Serve the provider named; returns the exit status."""
+    if arguments not in (["google"], ["kubernetes"]):
+        print("usage: python -m infra.simulator.provider google|kubernetes", file=sys.stderr)  # noqa: T201
+        return 2
+    if not plugin.started_by_terraform():
+        print("This is a Terraform provider: Terraform starts it.", file=sys.stderr)  # noqa: T201
+        return 2
+    (name,) = arguments
+    try:
+        schema = schemas(name)
+    except SchemaError as error:
+        print(f"simulated provider {name}: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    plugin.serve(Provider(name, schema))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,313 @@
+"""Provider schemas, rebuilt from the provider bindings that the stacks import.
+
+The bindings are generated from the real providers' schemas, so what a stack can write is what they tell: names,
+types, nesting, which arguments are required, documentation. They do not tell which optional arguments the provider
+fills in by itself; `facts.py` adds that for the types where it is known, documentation phrases for the rest.
+
+A schema is a serialized `tfplugin6.Schema` per type, in one SQLite file per provider and version.
+"""
+
+import fcntl
+import functools
+import hashlib
+import json
+import re
+import sqlite3
+import tarfile
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from tf.gen import tfplugin_pb2 as pb
+
+from infra.simulator import facts
+
+Kind = Literal["provider", "resource", "data"]
+CtyType = Any
+"""A Terraform type as its JSON notation: "string", ["list", "string"], ["object", {...}], ..."""
+
+_ROOT: Final = Path(__file__).resolve().parents[2]
+_MAX_DEPTH: Final = 8
+"""Recursive blocks (JSON-schema-like ones) are cut off here, deeper than any configuration goes."""
+
+# The generated JavaScript. `XToHclTerraform` tells what can be written, the getters of a class what can be read.
+_FUNCTION: Final = re.compile(r"^function (\w+)ToHclTerraform\(struct[^)]*\) \{\n(.*?)^\}", re.M | re.S)
+_SYNTHESIS: Final = re.compile(r"^    synthesizeHclAttributes\(\) \{\n(.*?)^    \}", re.M | re.S)
+_ARGUMENT: Final = re.compile(
+    r"^ +(\w+): \{\n +value: (.*),\n +isBlock: (\w+),\n +type: \"(\w+)\",\n +storageClassType: \"\w+\",\n", re.M
+)
+_CLASS: Final = re.compile(r"^class (\w+) extends cdkt[fn]\.(\w+) \{\n(.*?)^\}", re.M | re.S)
+_KINDS: Final[Mapping[str, Kind]] = {
+    "TerraformProvider": "provider",
+    "TerraformResource": "resource",
+    "TerraformDataSource": "data",
+}
+_TERRAFORM_TYPE: Final = re.compile(r'tfResourceType = "(\w+)"')
+_GETTER: Final = re.compile(
+    r"^    get \w+\(\) \{\n(?: +//[^\n]*\n)* +return (.*?this\.(get\w+|interpolationForAttribute)\('([^']+)'\).*);", re.M
+)
+_MEMBER: Final = re.compile(
+    r"^ +this\._\w+ = new (?:\w+\.)?(\w+)\(this, \"(\w+)\"(?:, (true|false))?\)", re.M
+)
+_GETTER_TYPES: Final[Mapping[str, CtyType]] = {
+    "getStringAttribute": "string",
+    "getNumberAttribute": "number",
+    "getBooleanAttribute": "bool",
+    "getListAttribute": ["list", "string"],
+    "getNumberListAttribute": ["list", "number"],
+    "getStringMapAttribute": ["map", "string"],
+    "getNumberMapAttribute": ["map", "number"],
+    "getBooleanMapAttribute": ["map", "bool"],
+    "getAnyMapAttribute": "dynamic",
+    "interpolationForAttribute": "dynamic",
+}
+_MEMBER_TYPES: Final[Mapping[str, CtyType]] = {
+    "StringMap": ["map", "string"],
+    "NumberMap": ["map", "number"],
+    "BooleanMap": ["map", "bool"],
+    "AnyMap": ["map", "dynamic"],
+    "StringMapList": ["list", ["map", "string"]],
+}
+_PRIMITIVES: Final[Mapping[str, str]] = {"string": "string", "number": "number", "boolean": "bool", "any": "dynamic"}
+_NESTING: Final = {
+    "list": pb.Schema.NestedBlock.LIST,
+    "set": pb.Schema.NestedBlock.SET,
+    "struct": pb.Schema.NestedBlock.SINGLE,
+}
+
+# The TypeScript declarations: which arguments are required, and their documentation.
+_INTERFACE: Final = re.compile(r"^export interface (\w+)[^{\n]*\{\n(.*?)^\}", re.M | re.S)
+_PROPERTY: Final = re.compile(r"(?:^    /\*\*\n(.*?)^    \*/\n)?^    readonly (\w+)(\?)?:", re.M | re.S)
+_LINK: Final = re.compile(r"^Docs at Terraform Registry:.*?(?:\n\n|\Z)", re.M | re.S)
+
+
+class SchemaError(Exception):
+    """The bindings are not installed, or are not what this module can read."""
+
+
+@dataclass(frozen=True)
+class _Argument:
+    """Something that can be written inside a block."""
+
+    name: str
+    camel: str
+    block: bool
+    nesting: str
+    many: bool
+    struct: str | None
+    primitive: str
+
+
+@dataclass(frozen=True)
+class _Declared:
+    """What the TypeScript declaration says of an argument."""
+
+    required: bool
+    documentation: str
+
+
+def _arguments(body: str) -> Iterator[_Argument]:
+    for name, value, block, nesting in _ARGUMENT.findall(body):
+        converters = re.findall(r"(\w+?)ToHclTerraform", value)
+        struct = next((each for each in converters if each not in _PRIMITIVES), None)
+        primitive = next((_PRIMITIVES[each] for each in converters if each in _PRIMITIVES), "dynamic")
+        found = re.search(r"(?:struct|this)\._?(\w+)", value)
+        if found is None:
+            raise SchemaError(f"no property in the generated value `{value}`")
+        yield _Argument(
+            name, found[1], block == "true", nesting, "listMapperHcl" in value, struct and struct.lower(), primitive
+        )
+
+
+class _Module:
+    """The generated code of one resource type, data source or provider."""
+
+    def __init__(self, javascript: str, declarations: str) -> None:
+        self._functions = {name.lower(): body for name, body in _FUNCTION.findall(javascript)}
+        self._classes = {name.lower(): body for name, _, body in _CLASS.findall(javascript)}
+        self._interfaces = {name.lower(): body for name, body in _INTERFACE.findall(declarations)}
+        self.kind, self._main = next(
+            (_KINDS[base], (name, body)) for name, base, body in _CLASS.findall(javascript) if base in _KINDS
+        )
+        self.type_name = _TERRAFORM_TYPE.findall(javascript)[-1]
+
+    def schema(self) -> pb.Schema:
+        name, body = self._main
+        synthesis = _SYNTHESIS.search(body)
+        return pb.Schema(
+            version=0,
+            block=self._block(synthesis[1] if synthesis else "", body, f"{name}config".lower(), ()),
+        )
+
+    def _block(self, arguments: str, body: str, interface: str, path: tuple[str, ...]) -> pb.Schema.Block:
+        block = pb.Schema.Block()
+        declared = self._declared(interface)
+        readable = self._readable(body)
+        written = {argument.name: argument for argument in _arguments(arguments)}
+        for name in sorted(written.keys() | readable.keys()):
+            argument = written.get(name)
+            if argument is None:
+                block.attributes.add(name=name, type=json.dumps(readable[name]).encode(), computed=True)
+                continue
+            says = declared.get(argument.camel, _Declared(False, ""))
+            if argument.block and argument.struct is not None:
+                if len(path) < _MAX_DEPTH:
+                    block.block_types.append(self._nested(argument, argument.struct, says, (*path, name)))
+                continue
+            block.attributes.add(
+                name=name,
+                type=json.dumps(self._argument_type(argument, readable.get(name))).encode(),
+                description=says.documentation,
+                required=says.required,
+                optional=not says.required,
+                computed=not says.required
+                and facts.is_computed(self.type_name, (*path, name), says.documentation),
+                deprecated="@deprecated" in says.documentation,
+            )
+        return block
+
+    def _nested(
+        self, argument: _Argument, struct: str, says: _Declared, path: tuple[str, ...]
+    ) -> pb.Schema.NestedBlock:
+        single = argument.nesting == "struct"
+        return pb.Schema.NestedBlock(
+            type_name=argument.name,
+            nesting=_NESTING[argument.nesting],
+            min_items=1 if says.required and not single else 0,
+            max_items=0 if argument.many or single else 1,
+            block=self._block(
+                self._functions.get(struct, ""), self._classes.get(f"{struct}outputreference", ""), struct, path
+            ),
+        )
+
+    def _argument_type(self, argument: _Argument, readable: CtyType) -> CtyType:
+        if argument.struct is not None:
+            members = self._object_type(argument.struct)
+            return [argument.nesting, members] if argument.nesting in ("list", "set", "map") else members
+        # A free-form document (kubernetes_manifest) is a map to the bindings and a dynamic value to the provider.
+        if argument.primitive == "dynamic" or readable == "dynamic":
+            return "dynamic"
+        return argument.primitive if argument.nesting == "simple" else [argument.nesting, argument.primitive]
+
+    def _declared(self, interface: str) -> dict[str, _Declared]:
+        declared: dict[str, _Declared] = {}
+        for comment, name, optional in _PROPERTY.findall(self._interfaces.get(interface, "")):
+            lines = (line.strip().removeprefix("*").strip() for line in comment.splitlines())
+            declared[name] = _Declared(not optional, _LINK.sub("", "\n".join(lines) + "\n").strip())
+        return declared
+
+    def _readable(self, body: str) -> dict[str, CtyType]:
+        types: dict[str, CtyType] = {}
+        for expression, getter, name in _GETTER.findall(body):
+            kind = _GETTER_TYPES[getter]
+            types[name] = ["set", kind[1]] if "tolist(" in expression else kind
+        for name, attribute, is_set in _MEMBER.findall(body):
+            if name in _MEMBER_TYPES:
+                types[attribute] = _MEMBER_TYPES[name]
+            else:
+                struct = re.sub(r"(List|OutputReference)$", "", name).lower()
+                types[attribute] = ["set" if is_set == "true" else "list", self._object_type(struct)]
+        return types
+
+    @functools.cache  # noqa: B019 -- a module lives as long as its types are read
+    def _object_type(self, struct: str) -> CtyType:
+        members = self._readable(self._classes.get(f"{struct}outputreference", ""))
+        for argument in _arguments(self._functions.get(struct, "")):
+            if argument.struct is None:
+                members[argument.name] = self._argument_type(argument, members.get(argument.name))
+        return ["object", members]
+
+
+def _bindings(provider: str) -> Path:
+    pattern = f"lib/python3*/site-packages/cdktf_cdktf_provider_{provider}/_jsii/*.jsii.tgz"
+    found = next((_ROOT / ".venv").glob(pattern), None)
+    if found is None:
+        raise SchemaError(f"the bindings of provider {provider} are not installed in .venv: run `make install`")
+    return found
+
+
+def _modules(archive: Path) -> Iterator[_Module]:
+    javascript: defaultdict[str, list[str]] = defaultdict(list)
+    declarations: defaultdict[str, list[str]] = defaultdict(list)
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            parts = member.name.split("/")
+            if len(parts) < 4 or parts[1] != "lib":
+                continue
+            into = declarations if member.name.endswith(".d.ts") else javascript if member.name.endswith(".js") else None
+            data = tar.extractfile(member)
+            if into is not None and data is not None:
+                into[parts[2]].append(data.read().decode())
+    for folder in sorted(javascript):
+        yield _Module("\n".join(javascript[folder]), "\n".join(declarations[folder]))
+
+
+def _build(archive: Path, target: Path) -> None:
+    scratch = target.with_suffix(".part")
+    scratch.unlink(missing_ok=True)
+    database = sqlite3.connect(scratch)
+    database.execute("CREATE TABLE schema (kind TEXT, type TEXT, data BLOB, PRIMARY KEY (kind, type))")
+    for module in _modules(archive):
+        row = (module.kind, module.type_name, module.schema().SerializeToString())
+        database.execute("INSERT INTO schema VALUES (?, ?, ?)", row)
+    database.commit()
+    database.close()
+    scratch.replace(target)
+
+
+class Schemas:
+    """The schemas of one provider."""
+
+    def __init__(self, database: Path) -> None:
+        self._path = database
+
+    def _query(self, sql: str, parameters: Sequence[str] = ()) -> list[tuple[Any, ...]]:
+        database = sqlite3.connect(f"{self._path.as_uri()}?mode=ro", uri=True)
+        try:
+            return database.execute(sql, parameters).fetchall()
+        finally:
+            database.close()
+
+    def types(self, kind: Kind) -> list[str]:
+        """Names of the types of a kind."""
+        return [name for (name,) in self._query("SELECT type FROM schema WHERE kind = ? ORDER BY type", (kind,))]
+
+    def serialized(self, kind: Kind) -> list[tuple[str, bytes]]:
+        """All schemas of a kind: type and serialized `Schema`."""
+        return [(name, data) for name, data in self._query("SELECT type, data FROM schema WHERE kind = ?", (kind,))]
+
+    @functools.cache  # noqa: B019 -- as long as the process
+    def block(self, kind: Kind, type_name: str) -> pb.Schema.Block:
+        """The schema of one type.
+
+        Raises:
+            KeyError: there is no such type.
+        """
+        rows = self._query("SELECT data FROM schema WHERE kind = ? AND type = ?", (kind, type_name))
+        if not rows:
+            raise KeyError(type_name)
+        return pb.Schema.FromString(rows[0][0]).block
+
+
+def schemas(provider: str) -> Schemas:
+    """The schemas of a provider, built first if they are not in the cache.
+
+    Raises:
+        SchemaError: the bindings are not installed.
+    """
+    archive = _bindings(provider)
+    digest = hashlib.sha256()
+    for source in (Path(__file__), Path(facts.__file__)):
+        digest.update(source.read_bytes())
+    folder = _ROOT / "build" / "schemas"
+    folder.mkdir(parents=True, exist_ok=True)
+    name = archive.name.removesuffix(".jsii.tgz").replace("@", "-")
+    target = folder / f"{name}-{digest.hexdigest()[:12]}.sqlite"
+    if not target.exists():
+        with (folder / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # stacks are planned in parallel; one of them builds
+            if not target.exists():
+                _build(archive, target)
+    return Schemas(target)
