@@ -1,0 +1,308 @@
+"""Files of daily sales: `date, store_nbr, family, sales[, onpromotion]`, checked and never silently fixed.
+
+CSV (plain, .gz, .xz) or Parquet. `date` is ISO 8601; `store_nbr` (market) and `family` (product) are text
+keys; `sales` are units sold, >= 0; `onpromotion` counts items on promotion, a whole number >= 0. Rows may
+come in any order. Every series has a row for each day from its first to the file's last, except for days
+that no series has: on those everything was closed, and they become zeros, which the notes say.
+"""
+
+import csv
+import difflib
+import gzip
+import io
+import lzma
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+REQUIRED = ("date", "store_nbr", "family", "sales")
+OPTIONAL = ("onpromotion",)
+KEY = ("store_nbr", "family")
+SHOWN = 5
+"""Rows named of each kind of fault."""
+_KEY_LENGTH = 128  # that of services.contracts.messages.Key: a longer one could not be asked for
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One kind of fault: in which column, how often, and the first of them with their rows."""
+
+    column: str
+    problem: str
+    total: int
+    examples: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        lines = [f"{self.column}: {self.problem}"]
+        if self.examples:
+            lines[0] += f" ({self.total})"
+            lines += [f"  {example}" for example in self.examples]
+        if self.examples and self.total > len(self.examples):
+            lines.append(f"  and {self.total - len(self.examples)} more")
+        return "\n".join(lines)
+
+
+class DataError(Exception):
+    """A file cannot be used; nothing of it was loaded."""
+
+    def __init__(self, name: str, faults: list[Fault]):
+        self.faults = tuple(faults)
+        total = sum(fault.total for fault in faults)
+        report = "\n".join(f"  {line}" for fault in faults for line in str(fault).splitlines())
+        super().__init__(f"{name}: {total} fault{'s' * (total > 1)}, nothing was loaded\n{report}")
+
+
+@dataclass(frozen=True, eq=False)
+class Sales:
+    """Checked daily sales.
+
+    Attributes:
+        frame: columns date (Date), store_nbr, family (String), sales (Float64) and, if the source has it,
+            onpromotion (Int64); one row per series and day, without gaps, sorted by series and date.
+        notes: what was ignored or filled in, one sentence each.
+    """
+
+    frame: pl.DataFrame
+    notes: tuple[str, ...]
+
+
+def read(path: Path) -> Sales:
+    """Read and check a file.
+
+    A row's number in an error counts the header as 1, so that it is the line of a CSV file (as long as no
+    quoted value contains a line break).
+
+    Raises:
+        DataError: with all faults of the file.
+        OSError: the file cannot be read.
+    """
+    raw = _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path)
+    known = [name for name in (*REQUIRED, *OPTIONAL) if name in raw.columns]
+    faults = [_missing_column(name, raw.columns) for name in REQUIRED if name not in known]
+    if not faults and raw.is_empty():
+        faults = [Fault("file", "has a header but no rows", 1)]
+    if faults:
+        raise DataError(path.name, faults)
+    notes = [f"column {name!r} is ignored" for name in raw.columns if name not in known]
+
+    raw = raw.select(known).with_row_index("row", offset=2)
+    frame = raw.select("row", *(_typed(name, raw.schema[name]) for name in known))
+    faults += _value_faults(raw, frame)
+    if not faults:
+        faults += _duplicate_faults(frame)
+    if not faults:
+        frame, closed, faults = _without_gaps(frame)
+        if closed:
+            notes.append(
+                f"{len(closed)} days on which no series has a row are closed days, filled with 0: "
+                f"{', '.join(map(str, closed[:SHOWN]))}{', ...' * (len(closed) > SHOWN)}"
+            )
+    if faults:
+        raise DataError(path.name, faults)
+    return Sales(frame, tuple(notes))
+
+
+# --- the file itself -------------------------------------------------------------------------------------
+
+
+def _unreadable(path: Path, problem: str) -> DataError:
+    return DataError(path.name, [Fault("file", problem, 1)])
+
+
+def _read_parquet(path: Path) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(path.read_bytes())
+    except pl.exceptions.PolarsError as error:
+        raise _unreadable(path, f"is not Parquet, as its name says: {error}") from None
+
+
+def _read_csv(path: Path) -> pl.DataFrame:
+    """The columns of a CSV file as text; empty values are null."""
+    text = _text(path)
+    header = next(csv.reader(io.StringIO(text[: text.find("\n") + 1] or text)), [])
+    if not header:
+        raise _unreadable(path, "is empty")
+    repeated = sorted({name for name in header if header.count(name) > 1})
+    if repeated:
+        raise _unreadable(path, f"has more than one column {', '.join(map(repr, repeated))}")
+    try:
+        return pl.read_csv(text.encode(), infer_schema=False)
+    except pl.exceptions.PolarsError as error:
+        ragged = list(_ragged_rows(text, len(header)))
+        if not ragged:
+            raise _unreadable(path, f"is not CSV: {str(error).splitlines()[0]}") from None
+        fault = Fault("file", f"rows have more values than the header's {len(header)}", len(ragged))
+        raise DataError(
+            path.name, [Fault(fault.column, fault.problem, fault.total, tuple(ragged[:SHOWN]))]
+        ) from None
+
+
+def _ragged_rows(text: str, width: int) -> Iterator[str]:
+    reader = csv.reader(io.StringIO(text))
+    for values in reader:
+        if len(values) > width:
+            yield f"row {reader.line_num}: {len(values)} values"
+
+
+def _text(path: Path) -> str:
+    content = path.read_bytes()
+    try:
+        match "".join(path.suffixes[-2:]).lower(), path.suffix.lower():
+            case _, ".csv":
+                pass
+            case ".csv.gz", _:
+                content = gzip.decompress(content)
+            case ".csv.xz", _:
+                content = lzma.decompress(content)
+            case _:
+                raise _unreadable(
+                    path, "has none of the names that say its format: .csv, .csv.gz, .csv.xz, .parquet"
+                )
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+        raise _unreadable(path, f"is not {path.suffix[1:]}, as its name says: {error}") from None
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        row = content.count(b"\n", 0, error.start) + 1
+        raise _unreadable(
+            path, f"is not UTF-8 text: byte {content[error.start : error.start + 1]!r} in row {row}"
+        ) from None
+
+
+def _missing_column(name: str, columns: list[str]) -> Fault:
+    close = difflib.get_close_matches(name, columns, n=1) or [
+        column for column in columns if column.strip().lower() == name
+    ]
+    hint = f"; did you mean {close[0]!r} to be it?" if close else ""
+    return Fault(name, f"column is missing; the file has {', '.join(map(repr, columns))}{hint}", 1)
+
+
+# --- the values --------------------------------------------------------------------------------------------
+
+
+def _typed(name: str, kind: pl.DataType) -> pl.Expr:
+    """The column as its type in `Sales.frame`, null where a value does not fit."""
+    column = pl.col(name)
+    match name:
+        case "date" if kind == pl.Date:
+            return column
+        case "date" if isinstance(kind, pl.Datetime):  # how pandas writes dates
+            return pl.when(column == column.dt.truncate("1d")).then(column.dt.date())
+        case "date" if kind == pl.String:
+            iso = column.str.contains(r"^\d{4}-\d{2}-\d{2}$")
+            return pl.when(iso).then(column.str.to_date("%Y-%m-%d", strict=False))
+        case "store_nbr" | "family" if kind == pl.String or kind.is_integer():
+            return column.cast(pl.String)
+        case "sales" if kind == pl.String or kind.is_numeric():
+            number = column.cast(pl.Float64, strict=False)
+            return pl.when(number.is_finite()).then(number)
+        case "onpromotion" if kind == pl.String or kind.is_numeric():
+            number = column.cast(pl.Float64, strict=False)
+            return pl.when(number == number.floor()).then(number).cast(pl.Int64, strict=False)
+        case _:
+            return pl.lit(None).alias(name)
+
+
+_EXPECTED = {
+    "date": "not an ISO 8601 date, YYYY-MM-DD",
+    "store_nbr": "not text or a whole number",
+    "family": "not text or a whole number",
+    "sales": "not a number",
+    "onpromotion": "not a whole number",
+}
+
+
+def _value_faults(raw: pl.DataFrame, frame: pl.DataFrame) -> list[Fault]:
+    """Faults of single values."""
+    faults: list[Fault | None] = []
+    for name in frame.columns[1:]:
+        empty = raw[name].is_null()
+        if raw.schema[name] == pl.String:
+            empty |= raw[name].str.strip_chars() == ""
+        faults.append(_fault(raw, name, "empty", empty))
+        faults.append(_fault(raw, name, _EXPECTED[name], frame[name].is_null() & ~empty))
+        if name in KEY:
+            too_long = (frame[name].str.len_chars() > _KEY_LENGTH).fill_null(value=False)
+            faults.append(_fault(raw, name, f"longer than {_KEY_LENGTH} characters", too_long))
+        elif name != "date":
+            faults.append(_fault(raw, name, "negative", (frame[name] < 0).fill_null(value=False)))
+    return [fault for fault in faults if fault]
+
+
+def _fault(raw: pl.DataFrame, name: str, problem: str, where: pl.Series) -> Fault | None:
+    rows = raw.filter(where)
+    if rows.is_empty():
+        return None
+    examples = tuple(
+        f"row {row}" + ("" if value is None else f": {str(value)[:40]!r}")
+        for row, value in rows.select("row", name).head(SHOWN).iter_rows()
+    )
+    return Fault(name, problem, len(rows), examples)
+
+
+def _duplicate_faults(frame: pl.DataFrame) -> list[Fault]:
+    keys = (*KEY, "date")
+    repeats = frame.with_columns(first=pl.col("row").min().over(keys)).filter(pl.col("row") > pl.col("first"))
+    if repeats.is_empty():
+        return []
+    examples = tuple(
+        f"row {row} repeats row {first}: {store}, {family}, {date}"
+        for row, first, store, family, date in repeats.select("row", "first", *keys).head(SHOWN).iter_rows()
+    )
+    return [
+        Fault("store_nbr, family, date", "more than one row of a series on a day", len(repeats), examples)
+    ]
+
+
+def _without_gaps(frame: pl.DataFrame) -> tuple[pl.DataFrame, list[object], list[Fault]]:
+    """The rows with closed days filled in, those days, and the gaps of single series."""
+    days = frame["date"].unique().sort()
+    calendar = pl.date_range(days[0], days[-1], eager=True)
+    closed = calendar.filter(~calendar.is_in(days.implode()))
+
+    # Number the days on which anybody has a row: in a series without gaps the numbers are consecutive,
+    # up to the last of them.
+    number = pl.DataFrame({"date": days}).with_row_index("number").cast({"number": pl.Int64})
+    last = pl.DataFrame({"date": [None], "number": [len(days)]}, schema=number.schema)
+    ends = frame.group_by(KEY).agg(row=pl.col("row").sort_by("date").last()).join(last, how="cross")
+    gaps = (
+        pl.concat(
+            [
+                frame.select("row", *KEY, "date").join(number, on="date"),
+                ends.select("row", *KEY, "date", "number"),
+            ]
+        )
+        .sort(*KEY, "number")
+        .with_columns(
+            missing=pl.col("number").diff().over(KEY) - 1,
+            after=pl.col("date").shift().over(KEY),
+            before=pl.col("row").shift().over(KEY),
+        )
+        .filter(pl.col("missing") > 0)
+    )
+    if len(gaps):
+        examples = tuple(
+            f"row {before}: {store}, {family}: no row "
+            + (f"between {after} and {date}" if date else f"after {after}, the file ends on {days[-1]}")
+            + f" ({missing} days)"
+            for before, store, family, after, date, missing in gaps.sort("before")
+            .select("before", *KEY, "after", "date", "missing")
+            .head(SHOWN)
+            .iter_rows()
+        )
+        fault = Fault("date", "days of a series are missing that others have", len(gaps), examples)
+        return frame, [], [fault]
+
+    zeros = (
+        frame.group_by(KEY)
+        .agg(first=pl.col("date").min())
+        .join(pl.DataFrame({"date": closed}), how="cross")
+        .filter(pl.col("date") > pl.col("first"))
+        .select(*KEY, "date", pl.lit(0.0).alias("sales"), pl.lit(0, pl.Int64).alias("onpromotion"))
+    )
+    columns = [name for name in (*REQUIRED, *OPTIONAL) if name in frame.columns]
+    whole = pl.concat([frame.select(columns), zeros.select(columns)]).sort(*KEY, "date")
+    return whole, closed.to_list(), []
