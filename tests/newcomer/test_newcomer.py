@@ -1,0 +1,184 @@
+"""A newcomer's first hour, in a clean copy of this checkout: the README's commands as they stand."""
+
+import csv
+import datetime
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+pytestmark = pytest.mark.slow
+
+
+class Checkout:
+    """A copy of what git tracks or would track, whose platform listens on ports of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        listing = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            cwd=ROOT,
+            capture_output=True,
+            check=True,
+        )
+        for name in filter(None, listing.stdout.decode().split("\0")):
+            if (ROOT / name).is_file():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, folder / name)
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            second.bind(("127.0.0.1", 0))
+            self.port, streaming = first.getsockname()[1], second.getsockname()[1]
+        tfvars = folder / "infra" / "environments" / "local.tfvars"
+        text = tfvars.read_text()
+        assert "= 8780" in text
+        assert "= 8781" in text
+        tfvars.write_text(text.replace("= 8780", f"= {self.port}").replace("= 8781", f"= {streaming}"))
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        # The folder alone decides: nothing of the developer's own platform or settings.
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("PLATFORM_", "SIMULATOR_", "VIRTUAL_ENV", "TF_", "PYTEST_"))
+        }
+        return subprocess.run(
+            command, cwd=self.folder, env=inherited, capture_output=True, text=True, check=False, timeout=1200
+        )
+
+    def make(self, *arguments: str) -> str:
+        done = self.run("make", "--no-print-directory", *arguments)
+        assert done.returncode == 0, f"make {' '.join(arguments)}:\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def predict(self, query: str) -> httpx.Response:
+        return httpx.get(f"http://127.0.0.1:{self.port}/predict?{query}", timeout=30)
+
+    def processes(self) -> list[psutil.Process]:
+        """Every process that was started from this folder or works in it."""
+        found: list[psutil.Process] = []
+        for process in psutil.process_iter(["cmdline", "cwd"]):
+            words = [*(process.info["cmdline"] or []), process.info["cwd"] or ""]
+            if any(str(self.folder) in word for word in words):
+                found.append(process)
+        return found
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
+    checkout = Checkout(tmp_path_factory.mktemp("newcomer"))
+    yield checkout
+    checkout.run("make", "down")
+    for process in checkout.processes():
+        process.kill()
+
+
+def series(response: httpx.Response) -> dict[tuple[str, str], list[str]]:
+    """Forecast days by series."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in response.json()["prediction"]:
+        found.setdefault((row["store_nbr"], row["family"]), []).append(row["date"])
+    return found
+
+
+def kaggle_like(path: Path) -> None:
+    """108 series in the columns of Kaggle's Store Sales, with its closed Christmas."""
+    draw = random.Random(7)
+    first = datetime.date(2016, 1, 1)
+    days = [first + datetime.timedelta(day) for day in range(560)]
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "date", "store_nbr", "family", "sales", "onpromotion"])
+        row = 0
+        for day in days:
+            if (day.month, day.day) == (12, 25):
+                continue
+            for store in range(1, 55):
+                for family, level in (("BEVERAGES", 900.0), ("DAIRY", 300.0)):
+                    promoted = draw.randrange(4)
+                    weekend = 1.4 if day.weekday() >= 5 else 1.0
+                    sales = level * (1 + store / 54) * weekend * (1 + 0.1 * promoted) * draw.uniform(0.8, 1.2)
+                    writer.writerow([row, day.isoformat(), store, family, round(sales, 3), promoted])
+                    row += 1
+
+
+def test_make_up_answers_for_every_series(checkout: Checkout) -> None:
+    printed = checkout.make("up")
+    assert "The platform is up" in printed
+    assert f"127.0.0.1:{checkout.port}/predict?range=7" in printed
+    response = checkout.predict("range=7")
+    assert response.status_code == 200
+    assert response.json()["success"] is True
+    found = series(response)
+    assert len(found) >= 50
+    assert {len(days) for days in found.values()} == {7}
+    assert len({tuple(days) for days in found.values()}) == 1
+
+
+def test_a_second_make_up_changes_nothing(checkout: Checkout) -> None:
+    state = sorted((checkout.folder / ".local" / "terraform").glob("*.tfstate"))
+    before = [json.loads(file.read_text()) for file in state]
+    processes = {process.pid for process in checkout.processes()}
+    checkout.make("up")
+    assert [json.loads(file.read_text())["serial"] for file in state] == [each["serial"] for each in before]
+    assert {process.pid for process in checkout.processes()} == processes
+
+
+def test_diff_shows_no_changes(checkout: Checkout) -> None:
+    done = checkout.run("npx", "--no-install", "cdktf", "diff", "local-messaging")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "No changes" in done.stdout
+
+
+def test_a_killed_service_shows_and_comes_back(checkout: Checkout) -> None:
+    [victim] = [
+        each
+        for each in checkout.processes()
+        if "services.prediction" in " ".join(each.cmdline()) and each.ppid() == 1
+    ]
+    os.killpg(victim.pid, signal.SIGKILL)
+    status = checkout.run("make", "--no-print-directory", "status")
+    assert status.returncode != 0
+    assert re.search(r"prediction.*DEAD", status.stdout)
+    diff = checkout.run("npx", "--no-install", "cdktf", "diff", "local-services")
+    assert "1 to add" in diff.stdout
+    checkout.make("up")
+    assert checkout.predict("range=1").status_code == 200
+
+
+def test_own_data_serves_its_own_series(checkout: Checkout, tmp_path: Path) -> None:
+    kaggle_like(tmp_path / "train.csv")
+    checkout.make("up", f"DATA={tmp_path / 'train.csv'}")
+    found = series(checkout.predict("range=7"))
+    assert len(found) == 108
+    assert {days[0] for days in found.values()} == {"2017-07-14"}
+
+
+def test_a_broken_file_loads_nothing(checkout: Checkout, tmp_path: Path) -> None:
+    before = checkout.predict("range=1").json()
+    broken = tmp_path / "broken.csv"
+    broken.write_text("date,store_nbr,family,sales\n2024-01-01,1,A,3\n2024-01-02,1,A,-5\n")
+    done = checkout.run("make", "--no-print-directory", "up", f"DATA={broken}")
+    assert done.returncode != 0
+    assert "sales" in done.stderr
+    assert "line 3" in done.stderr or "row 2" in done.stderr
+    assert checkout.predict("range=1").json() == before
+
+
+def test_make_down_leaves_nothing_running(checkout: Checkout) -> None:
+    checkout.make("down")
+    assert [process.cmdline() for process in checkout.processes()] == []
+    with pytest.raises(httpx.ConnectError):
+        checkout.predict("range=7")

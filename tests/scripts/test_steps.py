@@ -1,0 +1,46 @@
+"""Steps run in order, each with a log, and stop at the first failure with all that is needed to go on."""
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from scripts import steps
+from scripts.steps import Step, StepError
+
+
+def shell(name: str, script: str) -> Step:
+    return Step(name, ("sh", "-c", script), f"mend {name}")
+
+
+def run(folder: Path, *each: Step) -> dict[str, float]:
+    return steps.run(
+        each, console=Console(file=io.StringIO()), logs=folder / "logs", environment={"WORD": "hi"}
+    )
+
+
+def test_steps_run_in_order_with_the_environment_and_a_log_each(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    taken = run(tmp_path, shell("first one", f"echo $WORD > {mark}"), shell("second", f"cat {mark}; pwd >&2"))
+    assert list(taken) == ["first one", "second"]
+    assert (tmp_path / "logs" / "second.log").read_text() == f"hi\n{steps.ROOT}\n"
+    assert (tmp_path / "logs" / "first-one.log").read_text() == ""
+
+
+def test_a_failed_step_tells_which_why_where_and_what_to_do(tmp_path: Path) -> None:
+    never = tmp_path / "never"
+    with pytest.raises(StepError) as caught:
+        run(tmp_path, shell("breaks", "echo the cause; exit 3"), shell("after", f"touch {never}"))
+    message = str(caught.value)
+    assert "breaks" in message
+    assert "exited with 3" in message
+    assert "the cause" in message
+    assert str(tmp_path / "logs" / "breaks.log") in message
+    assert "mend breaks" in message
+    assert not never.exists()
+
+
+def test_a_step_gets_no_input(tmp_path: Path) -> None:
+    run(tmp_path, Step("reads", (sys.executable, "-c", "import sys; assert sys.stdin.read() == ''"), ""))
