@@ -6,9 +6,6 @@ import sys
 from infra.simulator import emulators, processes
 from infra.simulator.home import home
 
-# A service is stopped before what it talks to.
-_STOP_ORDER = ("container", "bridge", "emulator")
-
 
 def up() -> int:
     """Start the emulators that do not run, and print where they listen."""
@@ -22,12 +19,12 @@ def up() -> int:
 
 def down() -> int:
     """Stop every process of the simulated cloud, also those whose record or Terraform state is lost."""
-    for kind in _STOP_ORDER:
-        names = {process.name for process in processes.recorded()} | set(processes.unrecorded())
-        doomed = sorted(name for name in names if name.startswith(f"{kind}."))
-        processes.stop(doomed)
-        for name in doomed:
-            print(f"stopped {name}")
+    names = sorted({process.name for process in processes.recorded()} | set(processes.unrecorded()))
+    # Services and bridges first: they finish their work with the emulators.
+    processes.stop(name for name in names if not name.startswith(f"{emulators.KIND}."))
+    emulators.stop_all()
+    for name in names:
+        print(f"stopped {name}")
     return 0
 
 

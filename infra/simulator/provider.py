@@ -116,7 +116,9 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
         if real is not None:
             try:
                 response.diagnostics.extend(self._start_emulators())
-                response.new_state.CopyFrom(encode(real.read(decode(request.current_state))))
+                state = real.read(decode(request.current_state))
+                block = self._schema.block("resource", request.type_name)
+                response.new_state.CopyFrom(encode(state and conform(state, block)))
             except ResourceError as error:
                 response.diagnostics.append(_refusal(error))
         return response
@@ -143,7 +145,7 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
             response.requires_replace.extend(map(attribute_path, changes))
             if real := handler(request.type_name):
                 response.requires_replace.extend(
-                    attribute_path((name,)) for name in sorted(real.replace) if prior[name] != planned[name]
+                    attribute_path((name,)) for name in real.replaces(prior, planned)
                 )
         return response
 
@@ -190,7 +192,9 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
             f"They were not running: {', '.join(started)}. The Pub/Sub emulator keeps nothing on disk: topics, "
             "subscriptions and messages of its former run are gone, and the plan creates the former two again."
         )
-        return [pb.Diagnostic(severity=pb.Diagnostic.WARNING, summary="Emulators were started", detail=detail)]
+        return [
+            pb.Diagnostic(severity=pb.Diagnostic.WARNING, summary="Emulators were started", detail=detail)
+        ]
 
     def ReadDataSource(
         self, request: pb.ReadDataSource.Request, context: grpc.ServicerContext

@@ -29,7 +29,7 @@ def call(
     path: str,
     body: object = None,
     *,
-    content: bytes | None = None,
+    content: tuple[str, bytes] | None = None,
     timeout: float = _TIMEOUT_SECONDS,
 ) -> Any:
     """Send one request.
@@ -39,7 +39,7 @@ def call(
         address: `host:port`.
         path: Path and query, percent-encoded.
         body: Sent as JSON when given.
-        content: Sent as is, instead of `body`.
+        content: Media type and bytes to send instead of `body`.
         timeout: Seconds to wait for a connection, and between bytes.
 
     Returns:
@@ -48,11 +48,10 @@ def call(
     Raises:
         RestError: no answer, or a status of 400 and above.
     """
-    headers = {"Content-Type": "application/octet-stream" if content is not None else "application/json"}
-    data = content if content is not None else json.dumps(body).encode() if body is not None else None
+    media_type, data = content or ("application/json", None if body is None else json.dumps(body).encode())
     connection = http.client.HTTPConnection(address, timeout=timeout)
     try:
-        connection.request(method, path, data, headers)
+        connection.request(method, path, data, {"Content-Type": media_type})
         response = connection.getresponse()
         answer = response.read()
     except (OSError, http.client.HTTPException) as error:

@@ -4,15 +4,15 @@ A type without a handler is recorded in Terraform's state only.
 """
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final, Protocol
 
 Values = dict[str, Any]
 """A resource's values in Terraform's attribute names.
 
-Every attribute and block of the schema is there: an absent attribute is `None`. A nested block is a list of dicts
-(also one that occurs at most once), except in the few types whose schema nests singly, where it is a dict or `None`.
-Numbers are `int` or `float`.
+Every attribute and block of the schema is there: an absent attribute is `None`. A nested block is a list of
+dicts (also one that occurs at most once), except in the few types whose schema nests singly, where it is a dict
+or `None`. Numbers are `int` or `float`.
 """
 
 
@@ -35,20 +35,24 @@ class ResourceError(Exception):
 class Handler(Protocol):
     """Makes one Terraform resource type real.
 
-    Every method may raise ResourceError. Calls for different resources come in parallel from several threads.
+    Every method may raise ResourceError. Calls for different resources come in parallel, from several threads.
     """
 
-    @property
-    def replace(self) -> frozenset[str]:
-        """Top-level attributes whose change cannot be made in place."""
+    def replaces(self, prior: Values, planned: Values) -> Collection[str]:
+        """Top-level attributes whose change cannot be made in place.
+
+        Args:
+            prior: State before the change.
+            planned: As Terraform plans it: values may be unknown still.
+        """
         ...
 
     def create(self, planned: Values) -> Values:
         """Create the resource; it is an error if it exists.
 
         Args:
-            planned: Complete values. Those only a provider knows (`id`, `self_link`, ...) already hold plausible,
-                deterministic ones; replace the ones that the real thing tells.
+            planned: Complete values. Those only a provider knows (`id`, `self_link`, ...) already hold
+                plausible, deterministic ones; replace the ones that the real thing tells.
 
         Returns:
             The new state.
@@ -90,3 +94,8 @@ def handler(type_name: str) -> Handler | None:
     module = importlib.import_module(f"{__name__}.{_MODULES[type_name]}")
     handlers: Mapping[str, Handler] = module.HANDLERS
     return handlers[type_name]
+
+
+def changed(prior: Values, planned: Values, *names: str) -> list[str]:
+    """Which of these attributes a plan changes."""
+    return [name for name in names if prior[name] != planned[name]]

@@ -1,0 +1,218 @@
+"""Delivers a BigQuery subscription, which the Pub/Sub emulator does not: one small process for each.
+
+    python -m infra.simulator.bridge <subscription> <project.dataset.table> [--write-metadata]
+
+Rows are those that Pub/Sub writes when no schema is used
+(https://cloud.google.com/pubsub/docs/bigquery#write_message_metadata). A message is acknowledged after its
+row is written: at least once, and never lost.
+"""
+
+import argparse
+import base64
+import json
+import logging
+import random
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote
+
+from infra.simulator import emulators, processes, rest
+from infra.simulator.home import VENVS, home
+from infra.simulator.processes import ProcessError
+
+KIND: Final = "bridge"
+_GRACE_SECONDS: Final = 5.0
+_BATCH: Final = 500  # rows that BigQuery recommends for one insert request
+_PULL_SECONDS: Final = 300.0  # the emulator holds a pull until a message comes, for up to 90 s
+_FIRST_PAUSE_SECONDS: Final = 0.2
+_LONGEST_PAUSE_SECONDS: Final = 5.0
+_METADATA_COLUMNS: Final = frozenset({"subscription_name", "message_id", "publish_time", "attributes"})
+_DATA_TYPES: Final = ("BYTES", "STRING", "JSON")
+_log: Final = logging.getLogger(__name__)
+
+
+class BridgeError(Exception):
+    """A subscription cannot be delivered to a table; the message says why."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a BigQuery subscription writes.
+
+    Attributes:
+        table: `project.dataset.table`.
+        write_metadata: Also write the columns about the message.
+    """
+
+    table: str
+    write_metadata: bool
+
+    @property
+    def path(self) -> str:
+        """Path of the table in BigQuery's REST interface.
+
+        Raises:
+            BridgeError: `table` has another form.
+        """
+        try:
+            project, dataset, table = self.table.split(".")
+        except ValueError:
+            raise BridgeError(f"table {self.table!r} is not of the form project.dataset.table") from None
+        return f"/bigquery/v2/projects/{project}/datasets/{dataset}/tables/{table}"
+
+
+def check(target: Target) -> dict[str, str]:
+    """Check that the table takes the rows; returns the type of each column.
+
+    Raises:
+        BridgeError: it does not exist, or a column is missing.
+    """
+    try:
+        table = rest.call("GET", emulators.endpoints().bigquery, target.path)
+    except rest.RestError as error:
+        if error.status == 404:
+            raise BridgeError(
+                f"table {target.table} does not exist: create it first, and let the subscription depend on it"
+            ) from error
+        raise BridgeError(str(error)) from error
+    columns = {field["name"]: field["type"] for field in table.get("schema", {}).get("fields", [])}
+    needed = {"data"} | (_METADATA_COLUMNS if target.write_metadata else frozenset[str]())
+    if missing := sorted(needed - columns.keys()):
+        raise BridgeError(f"table {target.table} lacks the columns {', '.join(missing)}")
+    if columns["data"] not in _DATA_TYPES:
+        raise BridgeError(f"table {target.table}: column data is not one of {', '.join(_DATA_TYPES)}")
+    return columns
+
+
+def start(subscription: str, target: Target) -> None:
+    """Start the bridge of a subscription, instead of the one it may have.
+
+    Raises:
+        BridgeError: it cannot be run.
+    """
+    stop(subscription)
+    command = [
+        *(str(VENVS / "simulator" / "bin" / "python"), "-m", "infra.simulator.bridge"),
+        *(subscription, target.table),
+    ]
+    if target.write_metadata:
+        command.append("--write-metadata")
+    try:
+        processes.start(
+            _process_name(subscription),
+            command,
+            processes.base_environment() | {"SIMULATOR_HOME": str(home())},
+            grace_seconds=_GRACE_SECONDS,
+            labels=_labels(target),
+        )
+    except ProcessError as error:
+        raise BridgeError(str(error)) from error
+
+
+def runs(subscription: str, target: Target) -> bool:
+    """Whether the bridge of a subscription runs and writes there."""
+    process = processes.find(_process_name(subscription))
+    return process is not None and process.alive and process.labels == _labels(target)
+
+
+def stop(subscription: str) -> None:
+    """Stop the bridge of a subscription; fine if it has none."""
+    processes.stop([_process_name(subscription)])
+
+
+def _process_name(subscription: str) -> str:
+    _, project, _, name = subscription.split("/")
+    return f"{KIND}.{project}.{name}"
+
+
+def _labels(target: Target) -> dict[str, str]:
+    return {"table": target.table, "write_metadata": str(target.write_metadata)}
+
+
+def row(
+    message: dict[str, Any], subscription: str, columns: dict[str, str], target: Target
+) -> dict[str, Any]:
+    """The row of a message, in the form of BigQuery's `insertAll`."""
+    data = message.get("data", "")
+    # BYTES are base64 in JSON, as they came.
+    values = {"data": data if columns["data"] == "BYTES" else base64.b64decode(data).decode()}
+    if target.write_metadata:
+        values |= {
+            "subscription_name": subscription,
+            "message_id": message["messageId"],
+            "publish_time": message["publishTime"],
+            "attributes": json.dumps(message.get("attributes", {})),
+        }
+    return {"insertId": message["messageId"], "json": values}
+
+
+def deliver(subscription: str, target: Target) -> int:
+    """Move one batch of messages to the table, waiting for it; returns how many.
+
+    Raises:
+        RestError, BridgeError, EmulatorError: an emulator is away or refuses. Nothing is lost: what is not
+            acknowledged is delivered again.
+    """
+    endpoints = emulators.endpoints()
+    path = f"/v1/{quote(subscription)}"
+    columns = check(target)
+    pulled = rest.call(
+        "POST", endpoints.pubsub, f"{path}:pull", {"maxMessages": _BATCH}, timeout=_PULL_SECONDS
+    )
+    received = pulled.get("receivedMessages", [])
+    if not received:
+        return 0
+    rows, acknowledge, refuse = [], [], []
+    for each in received:
+        try:
+            rows.append(row(each["message"], subscription, columns, target))
+            acknowledge.append(each["ackId"])
+        except UnicodeDecodeError as error:
+            _log.warning("message %s is no text: %s", each["message"]["messageId"], error)
+            refuse.append(each["ackId"])
+    if rows:
+        answer = rest.call("POST", endpoints.bigquery, f"{target.path}/insertAll", {"rows": rows})
+        if errors := answer.get("insertErrors"):
+            raise BridgeError(f"{target.table} refuses rows: {errors[0]}")
+        rest.call("POST", endpoints.pubsub, f"{path}:acknowledge", {"ackIds": acknowledge})
+    if refuse:
+        # Redelivered, or dead-lettered if the subscription says so, as Pub/Sub does.
+        refusal = {"ackIds": refuse, "ackDeadlineSeconds": 0}
+        rest.call("POST", endpoints.pubsub, f"{path}:modifyAckDeadline", refusal)
+    return len(rows)
+
+
+def run(subscription: str, target: Target) -> None:
+    """Deliver for ever. While an emulator is away, try again after growing pauses."""
+    pause = _FIRST_PAUSE_SECONDS
+    while True:
+        try:
+            count = deliver(subscription, target)
+        except (rest.RestError, BridgeError, emulators.EmulatorError) as error:
+            _log.warning("%s; again in %.1f s", error, pause)
+            time.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 -- spreads retries, guards nothing
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+        else:
+            pause = _FIRST_PAUSE_SECONDS
+            if count:
+                _log.info("%d rows to %s", count, target.table)
+
+
+def main() -> None:
+    """Deliver until SIGTERM."""
+    parser = argparse.ArgumentParser(prog="python -m infra.simulator.bridge", description=__doc__)
+    parser.add_argument("subscription", help="projects/<project>/subscriptions/<name>")
+    parser.add_argument("table", help="<project>.<dataset>.<table>")
+    parser.add_argument("--write-metadata", action="store_true")
+    arguments = parser.parse_args()
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+    # At once, also while waiting for messages: what is not acknowledged comes again.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    run(arguments.subscription, Target(arguments.table, arguments.write_metadata))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,259 @@
+"""Schemas, topics and subscriptions in the Pub/Sub emulator.
+
+The emulator keeps labels, message storage policies and expiration policies of what is created, but cannot
+change them: they are Terraform's state only. It delivers no BigQuery subscription: `bridge` does.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from infra.simulator import bridge
+from infra.simulator.resources import Handler, ResourceError, Values, changed, emulated
+
+_TOPIC: Final[emulated.Fields] = {
+    "message_retention_duration": (),
+    "schema_settings": ("schema", "encoding"),
+}
+_SUBSCRIPTION_CHANGEABLE: Final[emulated.Fields] = {
+    "ack_deadline_seconds": (),
+    "message_retention_duration": (),
+    "retain_acked_messages": (),
+    "enable_exactly_once_delivery": (),
+    "retry_policy": ("minimum_backoff", "maximum_backoff"),
+    "dead_letter_policy": ("dead_letter_topic", "max_delivery_attempts"),
+    "push_config": ("push_endpoint", "attributes"),
+}
+_SUBSCRIPTION_FIXED: Final[emulated.Fields] = {"filter": (), "enable_message_ordering": ()}
+_SUBSCRIPTION: Final[emulated.Fields] = _SUBSCRIPTION_CHANGEABLE | _SUBSCRIPTION_FIXED
+
+
+def _full_name(collection: str, values: Values, name: str) -> str:
+    """`projects/<project>/<collection>/<name>`, also if `name` is one already."""
+    return name if "/" in name else f"projects/{values['project']}/{collection}/{name}"
+
+
+def _path(full_name: str) -> str:
+    return emulated.path("v1", *full_name.split("/"))
+
+
+def _mask(fields: emulated.Fields) -> str:
+    return ",".join(emulated.camel(name) for name in fields)
+
+
+class Schema:
+    """`google_pubsub_schema`."""
+
+    def replaces(self, prior: Values, planned: Values) -> list[str]:
+        """Its identity."""
+        return changed(prior, planned, "name", "project", "type")
+
+    def create(self, planned: Values) -> Values:
+        """Create the schema; the emulator parses its definition."""
+        name = self._name(planned)
+        _, project, collection, schema = name.split("/")
+        emulated.create(
+            f"create schema {name}",
+            emulated.endpoints().pubsub,
+            "POST",
+            f"{emulated.path('v1', 'projects', project, collection)}?schemaId={schema}",
+            self._body(planned),
+            resource=_path(name),
+        )
+        return planned | {"id": name}
+
+    def read(self, state: Values) -> Values | None:
+        """The definition of the latest revision."""
+        name = self._name(state)
+        live = emulated.read(f"read schema {name}", emulated.endpoints().pubsub, f"{_path(name)}?view=FULL")
+        return emulated.observe(state, live, {"type": (), "definition": ()}) if live else None
+
+    def update(self, prior: Values, planned: Values) -> Values:
+        """Commit a new revision."""
+        name = self._name(planned)
+        emulated.change(
+            f"revise schema {name}",
+            emulated.endpoints().pubsub,
+            "POST",
+            f"{_path(name)}:commit",
+            {"schema": {"name": name} | self._body(planned)},
+        )
+        return planned
+
+    def delete(self, state: Values) -> None:
+        """Delete all revisions."""
+        name = self._name(state)
+        emulated.delete(f"delete schema {name}", emulated.endpoints().pubsub, _path(name))
+
+    def _name(self, values: Values) -> str:
+        return _full_name("schemas", values, values["name"])
+
+    def _body(self, values: Values) -> dict[str, Any]:
+        return {"type": values["type"], "definition": values["definition"]}
+
+
+class Topic:
+    """`google_pubsub_topic`."""
+
+    def replaces(self, prior: Values, planned: Values) -> list[str]:
+        """Its identity."""
+        return changed(prior, planned, "name", "project")
+
+    def create(self, planned: Values) -> Values:
+        """Create the topic."""
+        name = self._name(planned)
+        emulated.create(
+            f"create topic {name}",
+            emulated.endpoints().pubsub,
+            "PUT",
+            _path(name),
+            emulated.body(planned, _TOPIC),
+            resource=_path(name),
+        )
+        return planned | {"id": name}
+
+    def read(self, state: Values) -> Values | None:
+        """Retention and schema settings; a deleted schema shows as `_deleted-schema_`."""
+        name = self._name(state)
+        live = emulated.read(f"read topic {name}", emulated.endpoints().pubsub, _path(name))
+        return emulated.observe(state, live, _TOPIC) if live else None
+
+    def update(self, prior: Values, planned: Values) -> Values:
+        """Change retention and schema settings."""
+        name = self._name(planned)
+        emulated.change(
+            f"update topic {name}",
+            emulated.endpoints().pubsub,
+            "PATCH",
+            _path(name),
+            {"topic": {"name": name} | emulated.body(planned, _TOPIC), "updateMask": _mask(_TOPIC)},
+        )
+        return planned
+
+    def delete(self, state: Values) -> None:
+        """Delete the topic; its subscriptions stay, without a topic."""
+        name = self._name(state)
+        emulated.delete(f"delete topic {name}", emulated.endpoints().pubsub, _path(name))
+
+    def _name(self, values: Values) -> str:
+        return _full_name("topics", values, values["name"])
+
+
+class Subscription:
+    """`google_pubsub_subscription`: pull, push, or to a BigQuery table."""
+
+    def replaces(self, prior: Values, planned: Values) -> list[str]:
+        """Its identity."""
+        return changed(prior, planned, "name", "project", "topic", *_SUBSCRIPTION_FIXED)
+
+    def create(self, planned: Values) -> Values:
+        """Create the subscription, and start the bridge of a BigQuery subscription."""
+        name = self._name(planned)
+        target = self._target(planned)
+        address = emulated.endpoints().pubsub
+        topic = _full_name("topics", planned, planned["topic"])
+        emulated.create(
+            f"create subscription {name}",
+            address,
+            "PUT",
+            _path(name),
+            {"topic": topic} | emulated.body(planned, _SUBSCRIPTION),
+            resource=_path(name),
+        )
+        try:
+            self._deliver(name, target)
+        except ResourceError:
+            emulated.delete(f"delete subscription {name}", address, _path(name))
+            raise
+        return planned | {"id": name}
+
+    def read(self, state: Values) -> Values | None:
+        """All the emulator can change.
+
+        A deleted topic shows as `_deleted-topic_`; `bigquery_config` is absent when its bridge does not run.
+        """
+        name = self._name(state)
+        live = emulated.read(f"read subscription {name}", emulated.endpoints().pubsub, _path(name))
+        if live is None:
+            return None
+        seen = emulated.observe(state, live, _SUBSCRIPTION)
+        if live["topic"] != _full_name("topics", state, state["topic"]):
+            seen["topic"] = live["topic"]
+        if config := emulated.block(state, "bigquery_config"):
+            seen["bigquery_config"] = [config] if bridge.runs(name, _bridge_target(config)) else []
+        return seen
+
+    def update(self, prior: Values, planned: Values) -> Values:
+        """Change what can be changed in place, and restart the bridge if it must."""
+        name = self._name(planned)
+        target = self._target(planned)
+        emulated.change(
+            f"update subscription {name}",
+            emulated.endpoints().pubsub,
+            "PATCH",
+            _path(name),
+            {
+                "subscription": {"name": name} | emulated.body(planned, _SUBSCRIPTION_CHANGEABLE),
+                "updateMask": _mask(_SUBSCRIPTION_CHANGEABLE),
+            },
+        )
+        self._deliver(name, target)
+        return planned
+
+    def delete(self, state: Values) -> None:
+        """Stop the bridge and delete the subscription."""
+        name = self._name(state)
+        bridge.stop(name)
+        emulated.delete(f"delete subscription {name}", emulated.endpoints().pubsub, _path(name))
+
+    def _name(self, values: Values) -> str:
+        return _full_name("subscriptions", values, values["name"])
+
+    def _target(self, planned: Values) -> bridge.Target | None:
+        """Where a BigQuery subscription writes, checked; None for any other.
+
+        Raises:
+            ResourceError: the table is not there or does not fit, or a setting is not simulated.
+        """
+        if planned.get("cloud_storage_config"):
+            raise ResourceError(
+                "Not simulated",
+                "Cloud Storage subscriptions have no counterpart on a laptop",
+                "cloud_storage_config",
+            )
+        config = emulated.block(planned, "bigquery_config")
+        if config is None:
+            return None
+        if unsupported := [key for key in ("use_topic_schema", "use_table_schema") if config.get(key)]:
+            raise ResourceError(
+                "Not simulated",
+                f"{unsupported[0]}: on a laptop, BigQuery subscriptions write the message as it is",
+                "bigquery_config",
+            )
+        target = _bridge_target(config)
+        try:
+            bridge.check(target)
+        except bridge.BridgeError as error:
+            raise ResourceError(
+                f"Cannot write messages of {self._name(planned)} to BigQuery", str(error), "bigquery_config"
+            ) from error
+        return target
+
+    def _deliver(self, name: str, target: bridge.Target | None) -> None:
+        if target is None:
+            bridge.stop(name)
+        elif not bridge.runs(name, target):
+            try:
+                bridge.start(name, target)
+            except bridge.BridgeError as error:
+                raise ResourceError(f"Cannot start the bridge of {name}", str(error)) from error
+
+
+def _bridge_target(config: Values) -> bridge.Target:
+    return bridge.Target(table=config["table"], write_metadata=bool(config.get("write_metadata")))
+
+
+HANDLERS: Final[Mapping[str, Handler]] = {
+    "google_pubsub_schema": Schema(),
+    "google_pubsub_topic": Topic(),
+    "google_pubsub_subscription": Subscription(),
+}

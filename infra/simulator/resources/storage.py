@@ -1,0 +1,193 @@
+"""Buckets and objects in the Cloud Storage emulator.
+
+The emulator knows a bucket's name and content. Versioning, lifecycle, access, location and labels are
+Terraform's state only.
+"""
+
+import base64
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from infra.simulator import rest
+from infra.simulator.resources import Handler, ResourceError, Values, changed, emulated
+
+
+def _bucket_path(name: str) -> str:
+    return emulated.path("storage", "v1", "b", name)
+
+
+def _object_path(bucket: str, name: str) -> str:
+    return _bucket_path(bucket) + emulated.path("o", name)
+
+
+class Bucket:
+    """`google_storage_bucket`."""
+
+    def replaces(self, prior: Values, planned: Values) -> list[str]:
+        """Its identity."""
+        return changed(prior, planned, "name", "project", "location")
+
+    def create(self, planned: Values) -> Values:
+        """Create the bucket."""
+        name: str = planned["name"]
+        emulated.create(
+            f"create bucket {name}",
+            emulated.endpoints().storage,
+            "POST",
+            "/storage/v1/b",
+            {"name": name},
+            resource=_bucket_path(name),
+        )
+        return planned | {
+            "id": name,
+            "self_link": f"https://www.googleapis.com/storage/v1/b/{name}",
+            "url": f"gs://{name}",
+        }
+
+    def read(self, state: Values) -> Values | None:
+        """Whether the bucket is there."""
+        name: str = state["name"]
+        live = emulated.read(f"read bucket {name}", emulated.endpoints().storage, _bucket_path(name))
+        return state if live else None
+
+    def update(self, prior: Values, planned: Values) -> Values:
+        """What can change is not in the emulator."""
+        return planned
+
+    def delete(self, state: Values) -> None:
+        """Delete the bucket.
+
+        Raises:
+            ResourceError: it holds objects, and not `force_destroy`.
+        """
+        name: str = state["name"]
+        address = emulated.endpoints().storage
+        listing = emulated.read(f"list bucket {name}", address, f"{_bucket_path(name)}/o")
+        objects: list[str] = [item["name"] for item in (listing or {}).get("items", [])]
+        if objects and not state.get("force_destroy"):
+            raise ResourceError(
+                f"Cannot delete bucket {name}",
+                f"it holds {len(objects)} objects (first: {objects[0]}) and force_destroy is not set",
+                "force_destroy",
+            )
+        for item in objects:
+            emulated.delete(f"delete gs://{name}/{item}", address, _object_path(name, item))
+        emulated.delete(f"delete bucket {name}", address, _bucket_path(name))
+
+
+class Object:
+    """`google_storage_bucket_object`: from `content`, or the file `source`."""
+
+    def replaces(self, prior: Values, planned: Values) -> list[str]:
+        """Its identity."""
+        return changed(prior, planned, "bucket", "name")
+
+    def create(self, planned: Values) -> Values:
+        """Upload the object; like Cloud Storage, over what may be there."""
+        bucket, name = planned["bucket"], planned["name"]
+        content = _content(planned)
+        metadata = {
+            "name": name,
+            "contentType": planned.get("content_type") or _media_type(planned),
+            "metadata": planned.get("metadata"),
+            "cacheControl": planned.get("cache_control"),
+        }
+        try:
+            live = rest.call(
+                "POST",
+                emulated.endpoints().storage,
+                f"/upload{_bucket_path(bucket)}/o?uploadType=multipart",
+                content=_multipart({key: value for key, value in metadata.items() if value}, content),
+            )
+        except rest.RestError as error:
+            raise ResourceError(f"Cannot upload gs://{bucket}/{name}", str(error), "bucket") from error
+        return _observed(planned, live) | {
+            "id": f"{bucket}-{name}",
+            "output_name": name,
+            "media_link": live["mediaLink"],
+            "self_link": f"https://www.googleapis.com{_object_path(bucket, name)}",
+        }
+
+    def read(self, state: Values) -> Values | None:
+        """The object's hashes; if they are not those of the content or file, these show as absent."""
+        bucket, name = state["bucket"], state["name"]
+        live = emulated.read(
+            f"read gs://{bucket}/{name}", emulated.endpoints().storage, _object_path(bucket, name)
+        )
+        if live is None:
+            return None
+        seen = _observed(state, live)
+        if _differs(state, live["md5Hash"]):
+            seen |= {"content": None, "source": None}
+        return seen
+
+    def update(self, prior: Values, planned: Values) -> Values:
+        """Upload it anew."""
+        return self.create(planned)
+
+    def delete(self, state: Values) -> None:
+        """Delete the object."""
+        bucket, name = state["bucket"], state["name"]
+        emulated.delete(
+            f"delete gs://{bucket}/{name}", emulated.endpoints().storage, _object_path(bucket, name)
+        )
+
+
+def _content(values: Values) -> bytes:
+    if values.get("content") is not None:
+        return str(values["content"]).encode()
+    source = values.get("source")
+    if not source:
+        raise ResourceError(f"Object {values['name']} has no content", "set `content` or `source`", "source")
+    try:
+        return Path(source).read_bytes()
+    except OSError as error:
+        raise ResourceError(
+            f"Cannot read {source}", f"{error.strerror} (from {Path.cwd()})", "source"
+        ) from error
+
+
+def _differs(state: Values, md5: str) -> bool:
+    """Whether the object is not what was uploaded, or the file has changed since."""
+    if not state.get("content") and not Path(state.get("source") or "").is_file():
+        return False  # Nothing here to compare with.
+    return _md5(_content(state)) != md5
+
+
+def _md5(content: bytes) -> str:
+    return base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
+
+
+def _media_type(values: Values) -> str:
+    # The real provider's defaults: text for `content`, none for a file.
+    return "text/plain; charset=utf-8" if values.get("content") is not None else "application/octet-stream"
+
+
+def _observed(values: Values, live: Mapping[str, Any]) -> Values:
+    digest = base64.b64decode(live["md5Hash"])
+    return values | {
+        "md5hash": live["md5Hash"],
+        "md5hexhash": digest.hex(),
+        "crc32c": live["crc32c"],
+        "generation": int(live["generation"]),
+    }
+
+
+def _multipart(metadata: dict[str, Any], content: bytes) -> tuple[str, bytes]:
+    """The media type and body of a multipart upload."""
+    boundary = uuid.uuid4().hex
+    head = (
+        f"--{boundary}\r\nContent-Type: application/json\r\n\r\n{json.dumps(metadata)}\r\n"
+        f"--{boundary}\r\nContent-Type: {metadata['contentType']}\r\n\r\n"
+    )
+    return f"multipart/related; boundary={boundary}", head.encode() + content + f"\r\n--{boundary}--".encode()
+
+
+HANDLERS: Final[Mapping[str, Handler]] = {
+    "google_storage_bucket": Bucket(),
+    "google_storage_bucket_object": Object(),
+}
