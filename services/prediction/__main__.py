@@ -33,6 +33,12 @@ async def serve(settings: PredictionSettings) -> int:
     First readiness turns 503 while requests are still answered, so that load balancers look elsewhere;
     after `drain_seconds` the listener closes and requests under way are finished.
     """
+    try:
+        # Granian's listeners share a port (SO_REUSEPORT), even with those of another process.
+        socket.create_server((settings.host, settings.port)).close()
+    except OSError as error:
+        print(f"error: cannot listen on {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)
+        return 1
     follower = ModelFollower(
         ModelRegistry(settings.model_bucket),
         lambda manifest, forecast: Answers(manifest, forecast, settings.max_range),
@@ -76,20 +82,8 @@ async def serve(settings: PredictionSettings) -> int:
     return 0
 
 
-def main() -> int:
-    """Run the service; return the exit code."""
-    settings = runtime.start(PredictionSettings)
-    try:
-        # Granian's listeners share a port (SO_REUSEPORT), even with those of another process.
-        socket.create_server((settings.host, settings.port)).close()
-    except OSError as error:
-        print(f"error: cannot listen on {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)
-        return 1
-    return asyncio.run(serve(settings))
-
-
 if __name__ == "__main__":
-    code = main()
+    code = asyncio.run(serve(runtime.start(PredictionSettings)))
     logging.shutdown()
     # Granian's runtime thread may still be about to end, and panics if it meets the interpreter's teardown.
     os._exit(code)

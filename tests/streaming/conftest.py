@@ -1,0 +1,169 @@
+"""The streaming service's surroundings: topics, subscriptions and a table of their own for each test."""
+
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from unittest import mock
+
+import pytest
+from google import pubsub_v1
+from google.api_core import exceptions
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
+from google.pubsub_v1.types import Encoding, Schema, SchemaSettings
+
+from services.contracts.messages import SalePrediction
+from services.contracts.schema import avro_schema, bigquery_schema
+from services.contracts.tables import Prediction
+from tests.conftest import Models, Process, Service, service, wait_for
+
+PROJECT = "test-project"
+
+
+class Surroundings:
+    """What the service works with, and a service to work with it."""
+
+    def __init__(self, models: Models, pubsub: Process, bigquery_server: Process, folder: Path) -> None:
+        self.models = models
+        self.pubsub = pubsub
+        self.bigquery_server = bigquery_server
+        self._unique = uuid.uuid4().hex[:8]
+        # The clients read their servers' addresses when they are made.
+        with mock.patch.dict(os.environ, {"PUBSUB_EMULATOR_HOST": f"127.0.0.1:{pubsub.port}"}):
+            self.publisher = pubsub_v1.PublisherClient()
+            self.subscriber = pubsub_v1.SubscriberClient()
+            self.schemas = pubsub_v1.SchemaServiceClient()
+        self.bigquery = bigquery.Client(
+            PROJECT,
+            credentials=AnonymousCredentials(),
+            client_options={"api_endpoint": bigquery_server.url},
+        )
+        self.topic = self._name("topics", "sale-range")
+        self.subscription = self._name("subscriptions", "predict-range")
+        self.reply_topic = self._name("topics", "sale-predictions")
+        self.replies = self._name("subscriptions", "replies")
+        self.dead_letter_topic = self._name("topics", "dead-letter")
+        self.dead_letters = self._name("subscriptions", "dead-letters")
+        self.table = f"{PROJECT}.predictions.predictions_{self._unique}"
+        self.create_topics()
+        self.create_table()
+        self.service: Service = service(
+            "services.streaming",
+            {
+                **models.environment,
+                "PUBSUB_EMULATOR_HOST": f"127.0.0.1:{pubsub.port}",
+                "BIGQUERY_EMULATOR_HOST": bigquery_server.url,
+                "SUBSCRIPTION": self.subscription,
+                "REPLY_TOPIC": self.reply_topic,
+                "DEAD_LETTER_TOPIC": self.dead_letter_topic,
+                "PREDICTIONS_TABLE": self.table,
+            },
+            folder / "service.log",
+        )
+
+    def _name(self, kind: str, name: str) -> str:
+        return f"projects/{PROJECT}/{kind}/{name}-{self._unique}"
+
+    def create_topics(self) -> None:
+        """As the messaging stack does; the emulator forgets them when it stops."""
+        schema = self.schemas.create_schema(
+            parent=f"projects/{PROJECT}",
+            schema=Schema(type_=Schema.Type.AVRO, definition=json.dumps(avro_schema(SalePrediction))),
+            schema_id=f"sale-prediction-{self._unique}",
+        )
+        self.publisher.create_topic(name=self.topic)
+        self.publisher.create_topic(
+            request={
+                "name": self.reply_topic,
+                "schema_settings": SchemaSettings(schema=schema.name, encoding=Encoding.JSON),
+            }
+        )
+        self.publisher.create_topic(name=self.dead_letter_topic)
+        for subscription, topic in (
+            (self.subscription, self.topic),
+            (self.replies, self.reply_topic),
+            (self.dead_letters, self.dead_letter_topic),
+        ):
+            self.subscriber.create_subscription(name=subscription, topic=topic, ack_deadline_seconds=10)
+
+    def create_table(self) -> None:
+        self.bigquery.create_dataset("predictions", exists_ok=True)
+        self.bigquery.create_table(
+            bigquery.Table(
+                self.table, [bigquery.SchemaField.from_api_repr(c) for c in bigquery_schema(Prediction)]
+            )
+        )
+
+    def publish(self, *bodies: bytes, **attributes: str) -> list[str]:
+        """Publish requests; returns their message ids."""
+        messages = [pubsub_v1.PubsubMessage(data=body, attributes=attributes) for body in bodies]
+        return list(self.publisher.publish(topic=self.topic, messages=messages).message_ids)
+
+    def receive(self, subscription: str, number: int, seconds: float = 20) -> list[pubsub_v1.PubsubMessage]:
+        """At least so many messages off a subscription, acknowledged."""
+        received: list[pubsub_v1.PubsubMessage] = []
+
+        def enough() -> bool:
+            try:
+                batch = self.subscriber.pull(
+                    subscription=subscription, max_messages=1000, retry=None, timeout=1
+                ).received_messages
+            except exceptions.DeadlineExceeded:
+                batch = []
+            if batch:
+                self.subscriber.acknowledge(
+                    subscription=subscription, ack_ids=[message.ack_id for message in batch]
+                )
+            received.extend(message.message for message in batch)
+            return len(received) >= number
+
+        wait_for(f"{number} messages from {subscription}", enough, seconds)
+        return received
+
+    def rows(self) -> list[dict]:
+        """All saved rows, in the order of an answer, requests in alphabetical order."""
+        query = f"SELECT * FROM `{self.table}` ORDER BY request_id, store_nbr, family, date"  # noqa: S608
+        return [dict(row) for row in self.bigquery.query(query).result()]
+
+    def wait_rows(self, number: int, seconds: float = 20) -> list[dict]:
+        """The saved rows, as soon as there are so many."""
+        return wait_for(
+            f"{number} rows", lambda: rows if len(rows := self.rows()) >= number else None, seconds
+        )
+
+    def wait_drained(self) -> None:
+        """Wait until nothing waits in the subscription, delivered or not."""
+        # What is leased and not acknowledged comes again at once after seeking to the past; the emulator
+        # has no count of what is undelivered, so pull: nothing comes if all is acknowledged.
+        assert self.unacknowledged() == []
+
+    def unacknowledged(self) -> list[bytes]:
+        """Bodies of requests a second subscriber still gets once leases have run out."""
+        try:
+            pulled = self.subscriber.pull(
+                subscription=self.subscription, max_messages=1000, retry=None, timeout=12
+            )
+        except exceptions.DeadlineExceeded:
+            return []
+        return [message.message.data for message in pulled.received_messages]
+
+
+@pytest.fixture
+def surroundings(
+    models: Models, pubsub_emulator: Process, bigquery_emulator: Process, tmp_path: Path
+) -> Iterator[Surroundings]:
+    """Topics, subscriptions, table, an empty registry, and a service that is not started."""
+    surroundings = Surroundings(models, pubsub_emulator, bigquery_emulator, tmp_path)
+    yield surroundings
+    surroundings.service.kill()
+
+
+@pytest.fixture
+def running(surroundings: Surroundings) -> Surroundings:
+    """The same with model v1 published and the service ready."""
+    surroundings.models.publish("v1")
+    surroundings.service.start()
+    surroundings.service.wait_ready()
+    return surroundings
