@@ -1,4 +1,4 @@
-"""Plausible values for what only the cloud would tell: deterministic, in the form that the real provider has them.
+"""Plausible values for what only the cloud would tell: deterministic, in the form of the real providers.
 
 The same configuration gets the same values every time, so that plans and tests are stable.
 """
@@ -16,7 +16,9 @@ from infra.simulator.values import fingerprint, is_unknown
 
 # Resource ids as the real providers write them, over the attributes of the resource.
 _IDS: Final[Mapping[str, str]] = {
-    "google_artifact_registry_repository": "projects/{project}/locations/{location}/repositories/{repository_id}",
+    "google_artifact_registry_repository": (
+        "projects/{project}/locations/{location}/repositories/{repository_id}"
+    ),
     "google_bigquery_dataset": "projects/{project}/datasets/{dataset_id}",
     "google_bigquery_table": "projects/{project}/datasets/{dataset_id}/tables/{table_id}",
     "google_composer_environment": "projects/{project}/locations/{region}/environments/{name}",
@@ -27,7 +29,9 @@ _IDS: Final[Mapping[str, str]] = {
     "google_compute_security_policy": "projects/{project}/global/securityPolicies/{name}",
     "google_compute_subnetwork": "projects/{project}/regions/{region}/subnetworks/{name}",
     "google_container_cluster": "projects/{project}/locations/{location}/clusters/{name}",
-    "google_container_node_pool": "projects/{project}/locations/{location}/clusters/{cluster}/nodePools/{name}",
+    "google_container_node_pool": (
+        "projects/{project}/locations/{location}/clusters/{cluster}/nodePools/{name}"
+    ),
     "google_iam_workload_identity_pool": (
         "projects/{project}/locations/global/workloadIdentityPools/{workload_identity_pool_id}"
     ),
@@ -115,7 +119,7 @@ class Namer:
             return {}
         return [self.value(of, path)] if isinstance(of, list) and of[0] == "object" else []
 
-    def _text(self, name: str, path: tuple[str, ...]) -> str:  # noqa: PLR0911
+    def _text(self, name: str, path: tuple[str, ...]) -> str:
         if len(path) == 1:
             match name:
                 case "id":
@@ -123,8 +127,8 @@ class Namer:
                 case "name" if self._type in _NAMES:
                     return self._format(_NAMES[self._type])
                 case "self_link":
-                    prefix = next((link for key, link in _SELF_LINKS.items() if self._type.startswith(key)), "")
-                    return prefix + self._id()
+                    links = (link for prefix, link in _SELF_LINKS.items() if self._type.startswith(prefix))
+                    return next(links, "") + self._id()
                 case "email" | "service_account_email":
                     return self._email()
                 case "member":

@@ -1,7 +1,7 @@
 """What the provider bindings do not tell about resource types.
 
-Facts about the real providers, read off their documentation and behaviour: which arguments they fill in themselves,
-and which changes they cannot make in place.
+Facts about the real providers, read off their documentation and behaviour: which arguments they fill in
+themselves, and which changes they cannot make in place.
 """
 
 import re
@@ -20,7 +20,8 @@ _COMPUTED_PHRASES: Final = re.compile(
 _REPLACE: Final = frozenset({"name", "project", "location", "region", "zone", "account_id"})
 _REPLACE_PHRASES: Final = re.compile(
     r"forces? (a new|re-?creation|replacement|the .{0,40} to be re-?created)|"
-    r"(changing|updating) this.{0,40}(re-?creat|replac)|cannot be (changed|updated|modified)|immutable|can't modify",
+    r"(changing|updating) this.{0,40}(re-?creat|replac)|cannot be (changed|updated|modified)|immutable|"
+    r"can't modify",
     re.IGNORECASE,
 )
 _KUBERNETES_REPLACE: Final = frozenset({"metadata.name", "metadata.namespace", "metadata.generate_name"})
@@ -34,7 +35,9 @@ def is_computed(type_name: str, path: tuple[str, ...], documentation: str) -> bo
 
 def is_computed_block(type_name: str, path: tuple[str, ...], block: pb.Schema.NestedBlock) -> bool:
     """Whether the provider fills in a nested block that is not configured."""
-    return block.max_items == 1 and any(each.computed and not each.optional for each in block.block.attributes)
+    return block.max_items == 1 and any(
+        each.computed and not each.optional for each in block.block.attributes
+    )
 
 
 def forces_replacement(type_name: str, path: tuple[str, ...], documentation: str) -> bool:

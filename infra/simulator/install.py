@@ -1,8 +1,9 @@
 """Put the simulated providers where Terraform finds them, without any configuration of Terraform.
 
-Terraform looks into `terraform.d/plugins` of its working directory before it asks a registry, and takes what the
-dependency lock file beside it allows (https://developer.hashicorp.com/terraform/language/files/dependency-lock).
-Without that file, `cdktf` would run `terraform providers lock`, which asks the registry only.
+Terraform looks into `terraform.d/plugins` of its working directory before it asks a registry, and takes what
+the dependency lock file beside it allows
+(https://developer.hashicorp.com/terraform/language/files/dependency-lock). Without that file, `cdktf` would
+run `terraform providers lock`, which asks the registry only.
 """
 
 import base64
@@ -38,15 +39,13 @@ def link(outdir: Path) -> None:
     """
     for configuration in sorted((outdir / "stacks").glob("*/cdk.tf.json")):
         content: dict[str, Any] = json.loads(configuration.read_bytes())
-        required: dict[str, dict[str, str]] = content.get("terraform", {}).get("required_providers", {})
-        simulated = sorted(
-            (each["source"], each["version"])
-            for each in required.values()
-            if each["source"].startswith(SOURCE_PREFIX)
-        )
-        if simulated:
+        providers: dict[str, dict[str, str]] = content.get("terraform", {}).get("required_providers", {})
+        required = sorted((each["source"], each["version"]) for each in providers.values())
+        if required and all(source.startswith(SOURCE_PREFIX) for source, _ in required):
             folder = configuration.parent
-            locks = [_lock(source, version, _install(folder, source, version)) for source, version in simulated]
+            locks = (
+                _lock(source, version, _install(folder, source, version)) for source, version in simulated
+            )
             (folder / ".terraform.lock.hcl").write_text("\n".join(locks))
 
 
@@ -55,8 +54,9 @@ def _install(folder: Path, source: str, version: str) -> Path:
     name = source.rpartition("/")[2]
     machine = platform.machine()
     target = f"{platform.system().lower()}_{_ARCHITECTURES.get(machine, machine)}"
-    launcher = folder / "terraform.d" / "plugins" / source / version / target / f"terraform-provider-{name}_v{version}"
-    launcher.parent.mkdir(parents=True, exist_ok=True)
+    package = folder / "terraform.d" / "plugins" / source / version / target
+    package.mkdir(parents=True, exist_ok=True)
+    launcher = package / f"terraform-provider-{name}_v{version}"
     launcher.write_text(_LAUNCHER.format(root=shlex.quote(str(_ROOT)), name=name))
     launcher.chmod(0o755)
     return launcher
@@ -65,7 +65,8 @@ def _install(folder: Path, source: str, version: str) -> Path:
 def _lock(source: str, version: str, launcher: Path) -> str:
     """The entry of a provider in a lock file.
 
-    Its hash is that of a package folder with one file, scheme `h1` of https://pkg.go.dev/golang.org/x/mod/sumdb/dirhash.
+    Its hash is that of a package folder with one file, scheme `h1` of
+    https://pkg.go.dev/golang.org/x/mod/sumdb/dirhash.
     """
     listing = f"{hashlib.sha256(launcher.read_bytes()).hexdigest()}  {launcher.name}\n"
     digest = base64.b64encode(hashlib.sha256(listing.encode()).digest()).decode()

@@ -1,4 +1,4 @@
-"""What a change will make of a resource: values known only after apply, and changes that need a replacement."""
+"""What a change will make of a resource: what is known only after apply, and what needs a replacement."""
 
 import json
 from collections.abc import Iterator
@@ -66,20 +66,21 @@ def _complete(
         name = nested.type_name
         value = proposed[name]
         before: Any = None if prior is None else prior.get(name)
-        if not items(value) and not is_unknown(value) and facts.is_computed_block(type_name, (*path, name), nested):
+        here = (*path, name)
+        if value in (None, []) and facts.is_computed_block(type_name, here, nested):
             result[name] = UNKNOWN if prior is None else before
         elif isinstance(value, list):
             result[name] = [
-                _complete(type_name, nested.block, _counterpart(nested, each, index, before), each, (*path, name))
+                _complete(type_name, nested.block, _counterpart(nested, each, index, before), each, here)
                 for index, each in enumerate(items(value))
             ]
         elif isinstance(value, dict):
-            result[name] = _complete(type_name, nested.block, before, items(value)[0], (*path, name))
+            result[name] = _complete(type_name, nested.block, before, items(value)[0], here)
     return result
 
 
 def _counterpart(nested: pb.Schema.NestedBlock, value: Values, index: int, prior: Any) -> Values | None:
-    """The prior state of a nested block, which Terraform pairs by position in lists and by content in sets."""
+    """The prior state of a nested block; Terraform pairs them by position in lists, by content in sets."""
     before = items(prior)
     if is_set(nested):
         return next((each for each in before if each == value), None)
@@ -112,7 +113,12 @@ def _all_computed(block: pb.Schema.Block) -> Values:
 
 
 def replacements(
-    type_name: str, block: pb.Schema.Block, prior: Values, planned: Values, names: tuple[str, ...] = (), at: Path = ()
+    type_name: str,
+    block: pb.Schema.Block,
+    prior: Values,
+    planned: Values,
+    names: tuple[str, ...] = (),
+    at: Path = (),
 ) -> Iterator[Path]:
     """Paths of changes that cannot be made in place.
 

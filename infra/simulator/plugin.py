@@ -1,4 +1,4 @@
-"""How Terraform runs a provider: a child process that serves gRPC on a socket and says where on standard output.
+"""How Terraform runs a provider: a child process that serves gRPC on a socket, and says where on stdout.
 
 The handshake is that of https://github.com/hashicorp/go-plugin (docs/internals.md).
 """
@@ -42,7 +42,7 @@ class _Stdio(grpc_stdio_pb2_grpc.GRPCStdioServicer):
 
 
 def _certificate() -> tuple[bytes, grpc.ServerCredentials]:
-    """A certificate for this process alone, which Terraform learns from the handshake: its DER form, and the key."""
+    """A certificate for this process alone: in DER form for the handshake, with its key for the server."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     now = datetime.datetime.now(datetime.UTC)

@@ -18,16 +18,15 @@ from tf.gen import tfplugin_pb2_grpc
 from infra.simulator import planning, plugin, validation
 from infra.simulator.computed import Namer
 from infra.simulator.resources import Handler, ResourceError, Values, handler
-from infra.simulator.schema import Kind, SchemaError, Schemas, schemas
+from infra.simulator.schema import Kind, SchemaError, Schemas
 from infra.simulator.values import Path, attribute_path, conform, decode, encode
 
 _SIMULATION: Final = pb.Diagnostic(
     severity=pb.Diagnostic.WARNING,
     summary="This is a simulation",
     detail=(
-        "It proves wiring, order and contracts, not that Google Cloud accepts a value. Topics, subscriptions, "
-        "tables, buckets and Deployments are real on this machine; every other resource is only recorded in "
-        "Terraform's state."
+        "It proves wiring, order and contracts, not that Google Cloud accepts a value. Topics, tables, "
+        "buckets and Deployments are real on this machine; all else is only recorded in Terraform's state."
     ),
 )
 
@@ -176,7 +175,7 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
 
     def _start_emulators(self) -> list[pb.Diagnostic]:
         """Start emulators that do not run, before the first use of one; a warning that names them."""
-        from infra.simulator import emulators  # noqa: PLC0415 -- most stacks need none
+        from infra.simulator import emulators  # most stacks need none
 
         with self._lock:
             if self._emulators_run:
@@ -189,8 +188,8 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
         if not started:
             return []
         detail = (
-            f"They were not running: {', '.join(started)}. The Pub/Sub emulator keeps nothing on disk: topics, "
-            "subscriptions and messages of its former run are gone, and the plan creates the former two again."
+            f"They were not running: {', '.join(started)}. The Pub/Sub emulator keeps nothing on disk: topics "
+            "and subscriptions of its former run are created anew by an apply, messages are lost."
         )
         return [
             pb.Diagnostic(severity=pb.Diagnostic.WARNING, summary="Emulators were started", detail=detail)
@@ -239,9 +238,9 @@ def main(arguments: list[str]) -> int:
         return 2
     (name,) = arguments
     try:
-        schema = schemas(name)
+        schema = Schemas(name)
     except SchemaError as error:
-        print(f"simulated provider {name}: {error}", file=sys.stderr)  # noqa: T201
+        print(error)  # noqa: T201 -- Terraform shows what it reads instead of a handshake, and hides stderr
         return 1
     plugin.serve(Provider(name, schema))
     return 0

@@ -1,12 +1,13 @@
 """Provider schemas, rebuilt from the provider bindings that the stacks import.
 
-The bindings are generated from the real providers' schemas, so what a stack can write is what they tell: names,
-types, nesting, which arguments are required, documentation. They do not tell which optional arguments the provider
-fills in by itself; `facts.py` adds that for the types where it is known, documentation phrases for the rest.
+The bindings are generated from the real providers' schemas and tell what a stack can write: names, types,
+nesting, which arguments are required, documentation. They do not tell which optional arguments the provider
+fills in by itself: see `facts.py`.
 
 A schema is a serialized `tfplugin6.Schema` per type, in one SQLite file per provider and version.
 """
 
+import contextlib
 import fcntl
 import functools
 import hashlib
@@ -15,7 +16,7 @@ import re
 import sqlite3
 import tarfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -29,14 +30,15 @@ CtyType = Any
 """A Terraform type as its JSON notation: "string", ["list", "string"], ["object", {...}], ..."""
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
+_CACHE: Final = _ROOT / "build" / "schemas"
 _MAX_DEPTH: Final = 8
 """Recursive blocks (JSON-schema-like ones) are cut off here, deeper than any configuration goes."""
 
-# The generated JavaScript. `XToHclTerraform` tells what can be written, the getters of a class what can be read.
+# The generated JavaScript: `XToHclTerraform` tells what can be written, a class what can be read.
 _FUNCTION: Final = re.compile(r"^function (\w+)ToHclTerraform\(struct[^)]*\) \{\n(.*?)^\}", re.M | re.S)
 _SYNTHESIS: Final = re.compile(r"^    synthesizeHclAttributes\(\) \{\n(.*?)^    \}", re.M | re.S)
 _ARGUMENT: Final = re.compile(
-    r"^ +(\w+): \{\n +value: (.*),\n +isBlock: (\w+),\n +type: \"(\w+)\",\n +storageClassType: \"\w+\",\n", re.M
+    r"^ +(\w+): \{\n +value: (.*),\n +isBlock: (\w+),\n +type: \"(\w+)\",\n +storageClassType:", re.M
 )
 _CLASS: Final = re.compile(r"^class (\w+) extends cdkt[fn]\.(\w+) \{\n(.*?)^\}", re.M | re.S)
 _KINDS: Final[Mapping[str, Kind]] = {
@@ -46,7 +48,9 @@ _KINDS: Final[Mapping[str, Kind]] = {
 }
 _TERRAFORM_TYPE: Final = re.compile(r'tfResourceType = "(\w+)"')
 _GETTER: Final = re.compile(
-    r"^    get \w+\(\) \{\n(?: +//[^\n]*\n)* +return (.*?this\.(get\w+|interpolationForAttribute)\('([^']+)'\).*);", re.M
+    r"^    get \w+\(\) \{\n(?: +//[^\n]*\n)* +"
+    r"return (.*?this\.(get\w+|interpolationForAttribute)\('([^']+)'\).*);",
+    re.M,
 )
 _MEMBER: Final = re.compile(
     r"^ +this\._\w+ = new (?:\w+\.)?(\w+)\(this, \"(\w+)\"(?:, (true|false))?\)", re.M
@@ -70,7 +74,12 @@ _MEMBER_TYPES: Final[Mapping[str, CtyType]] = {
     "AnyMap": ["map", "dynamic"],
     "StringMapList": ["list", ["map", "string"]],
 }
-_PRIMITIVES: Final[Mapping[str, str]] = {"string": "string", "number": "number", "boolean": "bool", "any": "dynamic"}
+_PRIMITIVES: Final[Mapping[str, str]] = {
+    "string": "string",
+    "number": "number",
+    "boolean": "bool",
+    "any": "dynamic",
+}
 _NESTING: Final = {
     "list": pb.Schema.NestedBlock.LIST,
     "set": pb.Schema.NestedBlock.SET,
@@ -117,7 +126,13 @@ def _arguments(body: str) -> Iterator[_Argument]:
         if found is None:
             raise SchemaError(f"no property in the generated value `{value}`")
         yield _Argument(
-            name, found[1], block == "true", nesting, "listMapperHcl" in value, struct and struct.lower(), primitive
+            name=name,
+            camel=found[1],
+            block=block == "true",
+            nesting=nesting,
+            many="listMapperHcl" in value,
+            struct=struct and struct.lower(),
+            primitive=primitive,
         )
 
 
@@ -172,21 +187,20 @@ class _Module:
         self, argument: _Argument, struct: str, says: _Declared, path: tuple[str, ...]
     ) -> pb.Schema.NestedBlock:
         single = argument.nesting == "struct"
+        written, readable = self._functions.get(struct, ""), self._classes.get(f"{struct}outputreference", "")
         return pb.Schema.NestedBlock(
             type_name=argument.name,
             nesting=_NESTING[argument.nesting],
             min_items=1 if says.required and not single else 0,
             max_items=0 if argument.many or single else 1,
-            block=self._block(
-                self._functions.get(struct, ""), self._classes.get(f"{struct}outputreference", ""), struct, path
-            ),
+            block=self._block(written, readable, struct, path),
         )
 
     def _argument_type(self, argument: _Argument, readable: CtyType) -> CtyType:
         if argument.struct is not None:
             members = self._object_type(argument.struct)
             return [argument.nesting, members] if argument.nesting in ("list", "set", "map") else members
-        # A free-form document (kubernetes_manifest) is a map to the bindings and a dynamic value to the provider.
+        # A free-form document (kubernetes_manifest) is a map to the bindings, a dynamic value to Terraform.
         if argument.primitive == "dynamic" or readable == "dynamic":
             return "dynamic"
         return argument.primitive if argument.nesting == "simple" else [argument.nesting, argument.primitive]
@@ -224,7 +238,7 @@ def _bindings(provider: str) -> Path:
     pattern = f"lib/python3*/site-packages/cdktf_cdktf_provider_{provider}/_jsii/*.jsii.tgz"
     found = next((_ROOT / ".venv").glob(pattern), None)
     if found is None:
-        raise SchemaError(f"the bindings of provider {provider} are not installed in .venv: run `make install`")
+        raise SchemaError(f"the bindings of provider {provider} are missing in .venv: run `make install`")
     return found
 
 
@@ -236,10 +250,13 @@ def _modules(archive: Path) -> Iterator[_Module]:
             parts = member.name.split("/")
             if len(parts) < 4 or parts[1] != "lib":
                 continue
-            into = declarations if member.name.endswith(".d.ts") else javascript if member.name.endswith(".js") else None
             data = tar.extractfile(member)
-            if into is not None and data is not None:
-                into[parts[2]].append(data.read().decode())
+            if data is None:
+                continue
+            if member.name.endswith(".d.ts"):
+                declarations[parts[2]].append(data.read().decode())
+            elif member.name.endswith(".js"):
+                javascript[parts[2]].append(data.read().decode())
     for folder in sorted(javascript):
         yield _Module("\n".join(javascript[folder]), "\n".join(declarations[folder]))
 
@@ -258,25 +275,39 @@ def _build(archive: Path, target: Path) -> None:
 
 
 class Schemas:
-    """The schemas of one provider."""
+    """The schemas of one provider, built when first asked for unless the cache has them."""
 
-    def __init__(self, database: Path) -> None:
-        self._path = database
+    def __init__(self, provider: str) -> None:
+        """Find the bindings.
 
-    def _query(self, sql: str, parameters: Sequence[str] = ()) -> list[tuple[Any, ...]]:
-        database = sqlite3.connect(f"{self._path.as_uri()}?mode=ro", uri=True)
-        try:
+        Raises:
+            SchemaError: they are not installed.
+        """
+        self._archive = _bindings(provider)
+
+    @functools.cached_property
+    def _database(self) -> str:
+        digest = hashlib.sha256()
+        for source in (Path(__file__), Path(facts.__file__)):
+            digest.update(source.read_bytes())
+        _CACHE.mkdir(parents=True, exist_ok=True)
+        name = self._archive.name.removesuffix(".jsii.tgz").replace("@", "-")
+        target = _CACHE / f"{name}-{digest.hexdigest()[:12]}.sqlite"
+        if not target.exists():
+            with (_CACHE / f"{name}.lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)  # stacks are planned in parallel; one of them builds
+                if not target.exists():
+                    _build(self._archive, target)
+        return f"{target.as_uri()}?mode=ro"
+
+    def _query(self, sql: str, *parameters: str) -> list[tuple[Any, ...]]:
+        with contextlib.closing(sqlite3.connect(self._database, uri=True)) as database:
             return database.execute(sql, parameters).fetchall()
-        finally:
-            database.close()
-
-    def types(self, kind: Kind) -> list[str]:
-        """Names of the types of a kind."""
-        return [name for (name,) in self._query("SELECT type FROM schema WHERE kind = ? ORDER BY type", (kind,))]
 
     def serialized(self, kind: Kind) -> list[tuple[str, bytes]]:
         """All schemas of a kind: type and serialized `Schema`."""
-        return [(name, data) for name, data in self._query("SELECT type, data FROM schema WHERE kind = ?", (kind,))]
+        rows = self._query("SELECT type, data FROM schema WHERE kind = ? ORDER BY type", kind)
+        return [(type_name, data) for type_name, data in rows]
 
     @functools.cache  # noqa: B019 -- as long as the process
     def block(self, kind: Kind, type_name: str) -> pb.Schema.Block:
@@ -285,29 +316,7 @@ class Schemas:
         Raises:
             KeyError: there is no such type.
         """
-        rows = self._query("SELECT data FROM schema WHERE kind = ? AND type = ?", (kind, type_name))
+        rows = self._query("SELECT data FROM schema WHERE kind = ? AND type = ?", kind, type_name)
         if not rows:
             raise KeyError(type_name)
         return pb.Schema.FromString(rows[0][0]).block
-
-
-def schemas(provider: str) -> Schemas:
-    """The schemas of a provider, built first if they are not in the cache.
-
-    Raises:
-        SchemaError: the bindings are not installed.
-    """
-    archive = _bindings(provider)
-    digest = hashlib.sha256()
-    for source in (Path(__file__), Path(facts.__file__)):
-        digest.update(source.read_bytes())
-    folder = _ROOT / "build" / "schemas"
-    folder.mkdir(parents=True, exist_ok=True)
-    name = archive.name.removesuffix(".jsii.tgz").replace("@", "-")
-    target = folder / f"{name}-{digest.hexdigest()[:12]}.sqlite"
-    if not target.exists():
-        with (folder / f"{name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # stacks are planned in parallel; one of them builds
-            if not target.exists():
-                _build(archive, target)
-    return Schemas(target)
