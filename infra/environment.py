@@ -106,7 +106,7 @@ class NodePool(_Section):
         return _at_least("min_nodes", most, info)
 
 
-class Workload(_Section):
+class WorkloadSettings(_Section):
     """A service on the cluster."""
 
     port: Port = Field(description="port it listens on")
@@ -143,8 +143,8 @@ class Environment(_Section):
     alert_email: Email = Field(description="address that alerts are mailed to")
     node_pool: NodePool = Field(description="the cluster's node pool")
     network: IPv4Network = Field(description="block from which all ranges are cut, such as 10.0.0.0/16")
-    prediction: Workload = Field(description="the prediction service")
-    streaming: Workload = Field(description="the streaming service")
+    prediction: WorkloadSettings = Field(description="the prediction service")
+    streaming: WorkloadSettings = Field(description="the streaming service")
 
     @property
     def simulated(self) -> bool:
@@ -200,7 +200,7 @@ class Environment(_Section):
 
     @validator("streaming")
     @classmethod
-    def _own_port(cls, streaming: Workload, info: ValidationInfo) -> Workload:
+    def _own_port(cls, streaming: WorkloadSettings, info: ValidationInfo) -> WorkloadSettings:
         prediction = info.data.get("prediction")
         # Simulated pods are processes of one machine.
         if prediction and info.data.get("cloud") == "simulated" and prediction.port == streaming.port:

@@ -1,0 +1,81 @@
+"""A Cloud Storage bucket."""
+
+from typing import Final
+
+from infra.identity import Principal
+from infra.providers import (
+    Construct,
+    StorageBucket,
+    StorageBucketIamMember,
+    StorageBucketLifecycleRule,
+    StorageBucketLifecycleRuleAction,
+    StorageBucketLifecycleRuleCondition,
+    StorageBucketVersioning,
+)
+
+
+class Bucket(Construct):
+    """A private bucket in one region.
+
+    Args:
+        scope: where it belongs.
+        id_: its id there.
+        name: of the bucket; unique in the world.
+        region: where the objects are.
+        protected: refuse to destroy it while it has objects.
+        keep_versions: replaced or deleted objects stay as noncurrent versions, so many of each.
+        delete_after_days: age at which objects are deleted; never if absent.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        name: str,
+        region: str,
+        protected: bool,
+        keep_versions: int | None = None,
+        delete_after_days: int | None = None,
+    ):
+        super().__init__(scope, id_)
+        self.name: Final = name
+        conditions: list[StorageBucketLifecycleRuleCondition] = []
+        if keep_versions is not None:
+            conditions.append(
+                StorageBucketLifecycleRuleCondition(num_newer_versions=keep_versions, with_state="ARCHIVED")
+            )
+        if delete_after_days is not None:
+            conditions.append(StorageBucketLifecycleRuleCondition(age=delete_after_days))
+        delete = StorageBucketLifecycleRuleAction(type="Delete")
+        self._resource = StorageBucket(
+            self,
+            "Default",
+            name=name,
+            location=region.upper(),  # as the API answers it
+            force_destroy=not protected,
+            uniform_bucket_level_access=True,
+            public_access_prevention="enforced",
+            versioning=StorageBucketVersioning(enabled=keep_versions is not None),
+            lifecycle_rule=[
+                StorageBucketLifecycleRule(action=delete, condition=condition) for condition in conditions
+            ],
+        )
+
+    def grant_read(self, principal: Principal) -> None:
+        """Let somebody read and list the objects."""
+        self._grant(principal, "read", "roles/storage.objectViewer")
+
+    def grant_write(self, principal: Principal) -> None:
+        """Let somebody read, create, replace and delete objects."""
+        self._grant(principal, "write", "roles/storage.objectUser")
+
+    def _grant(self, principal: Principal, verb: str, role: str) -> None:
+        StorageBucketIamMember(
+            principal,
+            f"{verb}-{self.name}",
+            bucket=self.name,
+            role=role,
+            member=principal.member,
+            depends_on=principal.depends_on(self._resource),
+        )

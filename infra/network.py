@@ -1,0 +1,94 @@
+"""The network: a VPC with subnets for nodes and load balancers, a way out for machines without address."""
+
+from typing import Final
+
+from infra.addresses import AddressPlan
+from infra.providers import (
+    ComputeNetwork,
+    ComputeRouter,
+    ComputeRouterNat,
+    ComputeRouterNatLogConfig,
+    ComputeSubnetwork,
+    ComputeSubnetworkLogConfig,
+    ComputeSubnetworkSecondaryIpRange,
+    Construct,
+    TerraformResource,
+)
+
+PODS_RANGE: Final = "pods"
+SERVICES_RANGE: Final = "services"
+
+
+class Network(Construct):
+    """A network in one region.
+
+    Args:
+        scope: where it belongs.
+        id_: its id there.
+        name: of the network and, with a suffix, of its parts.
+        project: of the network.
+        region: of its subnets.
+        addresses: of its ranges.
+        after: what must exist first.
+
+    Attributes:
+        path: full resource name of the network.
+        subnet: full resource name of the subnet for nodes.
+        addresses: of its ranges.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        name: str,
+        project: str,
+        region: str,
+        addresses: AddressPlan,
+        after: TerraformResource,
+    ):
+        super().__init__(scope, id_)
+        self.addresses: Final = addresses
+        self.path: Final = f"projects/{project}/global/networks/{name}"
+        self.subnet: Final = f"projects/{project}/regions/{region}/subnetworks/{name}-nodes"
+        network = ComputeNetwork(
+            self, "Default", name=name, auto_create_subnetworks=False, depends_on=[after]
+        )
+        ComputeSubnetwork(
+            self,
+            "nodes",
+            name=f"{name}-nodes",
+            network=network.id,
+            region=region,
+            ip_cidr_range=str(addresses.nodes),
+            secondary_ip_range=[
+                ComputeSubnetworkSecondaryIpRange(range_name=PODS_RANGE, ip_cidr_range=str(addresses.pods)),
+                ComputeSubnetworkSecondaryIpRange(
+                    range_name=SERVICES_RANGE, ip_cidr_range=str(addresses.services)
+                ),
+            ],
+            private_ip_google_access=True,  # Google's APIs without a way over the internet
+            log_config=ComputeSubnetworkLogConfig(flow_sampling=0.1, metadata="INCLUDE_ALL_METADATA"),
+        )
+        ComputeSubnetwork(
+            self,
+            "proxy-only",
+            name=f"{name}-proxy-only",
+            network=network.id,
+            region=region,
+            ip_cidr_range=str(addresses.proxy_only),
+            purpose="REGIONAL_MANAGED_PROXY",  # of the regional load balancers
+            role="ACTIVE",
+        )
+        router = ComputeRouter(self, "router", name=f"{name}-router", network=network.id, region=region)
+        ComputeRouterNat(
+            self,
+            "nat",
+            name=f"{name}-nat",
+            router=router.name,
+            region=region,
+            nat_ip_allocate_option="AUTO_ONLY",
+            source_subnetwork_ip_ranges_to_nat="ALL_SUBNETWORKS_ALL_IP_RANGES",
+            log_config=ComputeRouterNatLogConfig(enable=True, filter="ERRORS_ONLY"),
+        )

@@ -1,0 +1,47 @@
+"""What cdktf runs (`app` of cdktf.json): synthesize every stack of every selected environment.
+
+Variables that select, all optional:
+
+- `PLATFORM_ENV`: one environment instead of all.
+- `PLATFORM_CLOUD=simulated`: whatever the files say, to apply any environment on this machine.
+- `PLATFORM_ENVIRONMENTS`: folder of the environment files instead of `infra/environments`.
+- `SIMULATOR_HOME`: folder of the simulated cloud instead of `.local`.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from infra import environment
+from infra.environment import InvalidEnvironmentError
+from infra.simulator import home, install
+
+
+def main() -> int:
+    """Returns the exit status: 2 for environment files that cannot be used."""
+    name = os.environ.get("PLATFORM_ENV")
+    try:
+        environments = environment.load_all(
+            [name] if name else (),
+            directory=Path(os.environ.get("PLATFORM_ENVIRONMENTS") or environment.DIRECTORY),
+            cloud=os.environ.get("PLATFORM_CLOUD"),
+        )
+    except InvalidEnvironmentError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+    # After the files are known to be good: this starts the Node process of cdktf.
+    from infra.providers import App
+    from stacks.platform import Platform
+
+    app = App()
+    for each in environments:
+        Platform(app, each, home.home()).build()
+    app.synth()
+    if any(each.simulated for each in environments):
+        install.link(Path(app.outdir))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""All stacks of one environment, wired to each other."""
+
+from functools import cached_property
+from pathlib import Path
+
+from infra.environment import UPSTREAM, Environment
+from infra.providers import App
+from infra.stack import PlatformStack
+from stacks.cluster import ClusterStack
+from stacks.data import DataStack
+from stacks.foundation import FoundationStack
+from stacks.messaging import MessagingStack
+from stacks.observability import ObservabilityStack
+from stacks.orchestration import OrchestrationStack
+from stacks.registry import RegistryStack
+from stacks.services import ServicesStack
+
+
+class Platform:
+    """The stacks of an environment. Each is made when first asked for, hence after those it builds on."""
+
+    def __init__(self, app: App, environment: Environment, simulator_home: Path):
+        self._app = app
+        self._environment = environment
+        self._home = simulator_home
+
+    def build(self) -> None:
+        """Make the stacks that the environment lists, and tell cdktf in which order they are deployed."""
+        stacks: dict[str, PlatformStack] = {name: getattr(self, name) for name in self._environment.stacks}
+        for name in self._environment.stacks:
+            for upstream in UPSTREAM[name]:
+                stacks[name].add_dependency(stacks[upstream])
+
+    @cached_property
+    def foundation(self) -> FoundationStack:
+        """APIs and the network."""
+        return FoundationStack(self._app, self._environment, self._home)
+
+    @cached_property
+    def registry(self) -> RegistryStack:
+        """Container images."""
+        return RegistryStack(self._app, self._environment, self._home)
+
+    @cached_property
+    def cluster(self) -> ClusterStack:
+        """Kubernetes."""
+        return ClusterStack(
+            self._app,
+            self._environment,
+            self._home,
+            network=self.foundation.network,
+            images=self.registry.images,
+        )
+
+    @cached_property
+    def data(self) -> DataStack:
+        """Tables and buckets."""
+        return DataStack(self._app, self._environment, self._home)
+
+    @cached_property
+    def messaging(self) -> MessagingStack:
+        """Topics and subscriptions."""
+        return MessagingStack(self._app, self._environment, self._home, requests=self.data.requests)
+
+    @cached_property
+    def orchestration(self) -> OrchestrationStack:
+        """Airflow."""
+        return OrchestrationStack(
+            self._app,
+            self._environment,
+            self._home,
+            network=self.foundation.network,
+            models=self.data.models,
+            files=self.data.files,
+            staging=self.data.staging,
+        )
+
+    @cached_property
+    def services(self) -> ServicesStack:
+        """Prediction and streaming."""
+        return ServicesStack(
+            self._app,
+            self._environment,
+            self._home,
+            cluster=self.cluster.cluster,
+            network=self.foundation.network,
+            images=self.registry.images,
+            models=self.data.models,
+            predictions=self.data.predictions,
+            predict_range=self.messaging.predict_range,
+            sale_predictions=self.messaging.sale_predictions,
+            dead_letter=self.messaging.dead_letter,
+        )
+
+    @cached_property
+    def observability(self) -> ObservabilityStack:
+        """Alerts."""
+        return ObservabilityStack(
+            self._app, self._environment, self._home, dead_letters=self.messaging.dead_letters
+        )

@@ -1,0 +1,112 @@
+"""What runs on the cluster: prediction behind a load balancer, streaming on Pub/Sub."""
+
+from pathlib import Path
+from typing import Final
+
+from infra.bucket import Bucket
+from infra.cluster import Cluster
+from infra.dataset import DatasetTable
+from infra.environment import Environment
+from infra.gateway import HEALTH_CHECK_RANGES, Gateway
+from infra.images import image
+from infra.namespace import Namespace
+from infra.network import Network
+from infra.network_policy import AllowCallers, DefaultDeny
+from infra.providers import App, configure_kubernetes
+from infra.registry import ImageRepository
+from infra.stack import PLATFORM, PlatformStack
+from infra.subscription import PullSubscription
+from infra.topic import Topic
+from infra.workload import Workload
+from services.contracts.settings import PredictionSettings, StreamingSettings
+
+_DRAIN_SECONDS: Final = 15
+"""Longer than the load balancer takes to notice that a pod is not ready: two failed checks, 5 s apart."""
+
+
+class ServicesStack(PlatformStack):
+    """The services, each with its own identity that may do what the service does and nothing else."""
+
+    def __init__(
+        self,
+        scope: App,
+        environment: Environment,
+        simulator_home: Path,
+        *,
+        cluster: Cluster,
+        network: Network,
+        images: ImageRepository,
+        models: Bucket,
+        predictions: DatasetTable,
+        predict_range: PullSubscription,
+        sale_predictions: Topic,
+        dead_letter: Topic,
+    ):
+        super().__init__(scope, "services", environment=environment, simulator_home=simulator_home)
+        configure_kubernetes(self, host=cluster.dns_name, simulated=environment.simulated)
+        namespace = Namespace(
+            self,
+            "namespace",
+            name=PLATFORM,
+            labels={
+                "app.kubernetes.io/part-of": PLATFORM,
+                "app.kubernetes.io/managed-by": "terraform",
+                "environment": environment.name,
+            },
+            project=environment.project_id,
+            project_number=environment.project_number,
+        )
+        DefaultDeny(self, "default-deny", namespace=namespace)
+        # A simulated pod is a process of this machine: nobody else is to reach it, and no load balancer does.
+        host = "127.0.0.1" if environment.simulated else "0.0.0.0"  # noqa: S104
+        drain_seconds = 0 if environment.simulated else _DRAIN_SECONDS
+
+        prediction = Workload(
+            self,
+            "prediction",
+            namespace=namespace,
+            image=image(self, environment, service="prediction", repository=images.address),
+            module="services.prediction",
+            settings=PredictionSettings(
+                model_bucket=models.name,
+                host=host,
+                port=environment.prediction.port,
+                max_range=environment.prediction.max_range,
+                drain_seconds=drain_seconds,
+            ),
+            size=environment.prediction,
+            drain_seconds=drain_seconds,
+        )
+        models.grant_read(prediction.identity)
+        Gateway(self, "gateway", namespace=namespace).route(prediction)
+        AllowCallers(
+            self,
+            "prediction-callers",
+            workload=prediction,
+            ranges=[str(network.addresses.proxy_only), *HEALTH_CHECK_RANGES],
+        )
+
+        streaming = Workload(
+            self,
+            "streaming",
+            namespace=namespace,
+            image=image(self, environment, service="streaming", repository=images.address),
+            module="services.streaming",
+            settings=StreamingSettings(
+                model_bucket=models.name,
+                subscription=predict_range.path,
+                reply_topic=sale_predictions.path,
+                dead_letter_topic=dead_letter.path,
+                predictions_table=predictions.name,
+                host=host,
+                port=environment.streaming.port,
+                max_range=environment.streaming.max_range,
+            ),
+            size=environment.streaming,
+        )
+        models.grant_read(streaming.identity)
+        predict_range.grant_subscribe(streaming.identity)
+        predictions.grant_write(streaming.identity)
+        sale_predictions.grant_publish(streaming.identity)
+        dead_letter.grant_publish(streaming.identity)
+        AllowCallers(self, "streaming-callers", workload=streaming)
