@@ -11,12 +11,12 @@ import argparse
 import base64
 import json
 import logging
-import random
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 from infra.simulator import emulators, processes, rest
@@ -26,7 +26,7 @@ from infra.simulator.processes import ProcessError
 KIND: Final = "bridge"
 _GRACE_SECONDS: Final = 5.0
 _BATCH: Final = 500  # rows that BigQuery recommends for one insert request
-_PULL_SECONDS: Final = 300.0  # the emulator holds a pull until a message comes, for up to 90 s
+_IDLE_SECONDS: Final = 0.5
 _FIRST_PAUSE_SECONDS: Final = 0.2
 _LONGEST_PAUSE_SECONDS: Final = 5.0
 _METADATA_COLUMNS: Final = frozenset({"subscription_name", "message_id", "publish_time", "attributes"})
@@ -34,8 +34,16 @@ _DATA_TYPES: Final = ("BYTES", "STRING", "JSON")
 _log: Final = logging.getLogger(__name__)
 
 
+Result = TypeVar("Result")
+Message = dict[str, Any]
+"""A received message in Pub/Sub's JSON: `ackId` and `message`."""
+
+
 class BridgeError(Exception):
     """A subscription cannot be delivered to a table; the message says why."""
+
+
+_AWAY: Final = (rest.RestError, BridgeError, emulators.EmulatorError)
 
 
 @dataclass(frozen=True)
@@ -149,56 +157,76 @@ def row(
     return {"insertId": message["messageId"], "json": values}
 
 
-def deliver(subscription: str, target: Target) -> int:
-    """Move one batch of messages to the table, waiting for it; returns how many.
+def pull(subscription: str) -> list[Message]:
+    """Messages that wait, at most a batch of them.
 
-    Raises:
-        RestError, BridgeError, EmulatorError: an emulator is away or refuses. Nothing is lost: what is not
-            acknowledged is delivered again.
+    Without waiting for some to come: the emulator hands messages to pulls whose caller is long gone.
     """
-    endpoints = emulators.endpoints()
-    path = f"/v1/{quote(subscription)}"
-    columns = check(target)
-    pulled = rest.call(
-        "POST", endpoints.pubsub, f"{path}:pull", {"maxMessages": _BATCH}, timeout=_PULL_SECONDS
+    answer = rest.call(
+        "POST",
+        emulators.endpoints().pubsub,
+        f"/v1/{quote(subscription)}:pull",
+        {"maxMessages": _BATCH, "returnImmediately": True},
     )
-    received = pulled.get("receivedMessages", [])
-    if not received:
-        return 0
-    rows, acknowledge, refuse = [], [], []
+    return answer.get("receivedMessages", [])
+
+
+def write(received: list[Message], subscription: str, target: Target) -> tuple[list[str], list[str]]:
+    """Write messages to the table; returns the acknowledgement ids of those written and those unfit."""
+    columns = check(target)
+    rows: list[dict[str, Any]] = []
+    written: list[str] = []
+    unfit: list[str] = []
     for each in received:
         try:
             rows.append(row(each["message"], subscription, columns, target))
-            acknowledge.append(each["ackId"])
+            written.append(each["ackId"])
         except UnicodeDecodeError as error:
             _log.warning("message %s is no text: %s", each["message"]["messageId"], error)
-            refuse.append(each["ackId"])
+            unfit.append(each["ackId"])
     if rows:
-        answer = rest.call("POST", endpoints.bigquery, f"{target.path}/insertAll", {"rows": rows})
+        path = f"{target.path}/insertAll"
+        answer = rest.call("POST", emulators.endpoints().bigquery, path, {"rows": rows})
         if errors := answer.get("insertErrors"):
             raise BridgeError(f"{target.table} refuses rows: {errors[0]}")
-        rest.call("POST", endpoints.pubsub, f"{path}:acknowledge", {"ackIds": acknowledge})
-    if refuse:
-        # Redelivered, or dead-lettered if the subscription says so, as Pub/Sub does.
-        refusal = {"ackIds": refuse, "ackDeadlineSeconds": 0}
-        rest.call("POST", endpoints.pubsub, f"{path}:modifyAckDeadline", refusal)
-    return len(rows)
+        _log.info("%d rows to %s", len(rows), target.table)
+    return written, unfit
+
+
+def settle(subscription: str, written: list[str], unfit: list[str]) -> None:
+    """Acknowledge what is written; the rest comes again, or is dead-lettered, as Pub/Sub does."""
+    path = f"/v1/{quote(subscription)}"
+    address = emulators.endpoints().pubsub
+    if written:
+        rest.call("POST", address, f"{path}:acknowledge", {"ackIds": written})
+    if unfit:
+        again = {"ackIds": unfit, "ackDeadlineSeconds": 0}
+        rest.call("POST", address, f"{path}:modifyAckDeadline", again)
 
 
 def run(subscription: str, target: Target) -> None:
-    """Deliver for ever. While an emulator is away, try again after growing pauses."""
+    """Deliver for ever. While an emulator is away, or the table, try again after growing pauses."""
+    while True:
+        received = _persist(lambda: pull(subscription))
+        if not received:
+            time.sleep(_IDLE_SECONDS)
+            continue
+        written, unfit = _persist(lambda: write(received, subscription, target))  # noqa: B023 -- called at once
+        try:
+            settle(subscription, written, unfit)
+        except _AWAY as error:
+            _log.warning("not acknowledged, so delivered again: %s", error)
+
+
+def _persist(attempt: Callable[[], Result]) -> Result:
     pause = _FIRST_PAUSE_SECONDS
     while True:
         try:
-            count = deliver(subscription, target)
-        except (rest.RestError, BridgeError, emulators.EmulatorError) as error:
+            return attempt()
+        except _AWAY as error:
             _log.warning("%s; again in %.1f s", error, pause)
-            time.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 -- spreads retries, guards nothing
+            time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
-        else:
-            pause = _FIRST_PAUSE_SECONDS
-            if count:
-                _log.info("%d rows to %s", count, target.table)
 
 
 def main() -> None:

@@ -11,8 +11,8 @@ Values = dict[str, Any]
 """A resource's values in Terraform's attribute names.
 
 Every attribute and block of the schema is there: an absent attribute is `None`. A nested block is a list of
-dicts (also one that occurs at most once), except in the few types whose schema nests singly, where it is a dict
-or `None`. Numbers are `int` or `float`.
+dicts (also one that occurs at most once), except in the few types whose schema nests singly, where it is a
+dict or `None`. Numbers are `int` or `float`.
 """
 
 
@@ -35,7 +35,7 @@ class ResourceError(Exception):
 class Handler(Protocol):
     """Makes one Terraform resource type real.
 
-    Every method may raise ResourceError. Calls for different resources come in parallel, from several threads.
+    Every method may raise ResourceError. Calls for different resources come from several threads at once.
     """
 
     def replaces(self, prior: Values, planned: Values) -> Collection[str]:
