@@ -1,7 +1,8 @@
 """What the provider bindings do not tell about resource types.
 
-Facts about the real providers, read off their documentation and behaviour: which arguments they fill in
-themselves, and which changes they cannot make in place.
+Facts about the real providers (google 6.50, kubernetes 2.38), read off their documentation and behaviour:
+which arguments they fill in themselves when not configured, and which changes they cannot make in place. The
+tables hold the types that the platform uses; of others, the documentation's wording and common names must do.
 """
 
 import re
@@ -10,41 +11,157 @@ from typing import Final
 
 from tf.gen import tfplugin_pb2 as pb
 
-_COMPUTED: Final = frozenset({"id", "project", "region", "zone"})
+_COMPUTED_ANYWHERE: Final = frozenset({"id", "project", "region", "zone"})
 _COMPUTED_PHRASES: Final = re.compile(
     r"if (it is |this is |this field is )?(not (provided|specified|set)|unspecified|left blank|blank|omitted)"
     r"|assigned automatically|automatically (assign|generat|determin|choos|select)"
     r"|chosen by|will be (generated|assigned)",
     re.IGNORECASE,
 )
-_REPLACE: Final = frozenset({"name", "project", "location", "region", "zone", "account_id"})
+_COMPUTED: Final[Mapping[str, str]] = {
+    "google_artifact_registry_repository": "location",
+    "google_bigquery_dataset": "access default_collation is_case_insensitive storage_billing_model",
+    "google_bigquery_table": "expiration_time max_staleness schema",
+    "google_billing_budget": "amount.specified_amount.currency_code",
+    "google_composer_environment": (
+        "config config.environment_size config.resilience_mode config.enable_private_environment "
+        "config.enable_private_builds_only config.node_config.network config.node_config.subnetwork "
+        "config.node_config.service_account config.node_config.oauth_scopes "
+        "config.node_config.composer_internal_ipv4_cidr_block config.software_config.image_version "
+        "config.workloads_config.scheduler.cpu config.workloads_config.scheduler.memory_gb "
+        "config.workloads_config.scheduler.storage_gb config.workloads_config.scheduler.count "
+        "config.workloads_config.web_server.cpu config.workloads_config.web_server.memory_gb "
+        "config.workloads_config.web_server.storage_gb config.workloads_config.worker.cpu "
+        "config.workloads_config.worker.memory_gb config.workloads_config.worker.storage_gb "
+        "config.workloads_config.worker.min_count config.workloads_config.worker.max_count"
+    ),
+    "google_compute_address": "address network_tier prefix_length purpose subnetwork",
+    "google_compute_firewall": "destination_ranges direction",
+    "google_compute_global_address": "address prefix_length",
+    "google_compute_network": "internal_ipv6_range mtu routing_mode",
+    "google_compute_router": "",
+    "google_compute_router_nat": "auto_network_tier drain_nat_ips min_ports_per_vm nat_ips",
+    "google_compute_security_policy": "type",
+    "google_compute_subnetwork": (
+        "external_ipv6_prefix internal_ipv6_prefix ip_cidr_range private_ip_google_access "
+        "private_ipv6_google_access purpose stack_type"
+    ),
+    "google_container_cluster": (
+        "location node_locations node_version cluster_ipv4_cidr "
+        "control_plane_endpoints_config.dns_endpoint_config "
+        "control_plane_endpoints_config.dns_endpoint_config.endpoint default_max_pods_per_node "
+        "datapath_provider enable_intranode_visibility enable_l4_ilb_subsetting "
+        "ip_allocation_policy.cluster_ipv4_cidr_block ip_allocation_policy.services_ipv4_cidr_block "
+        "logging_service master_auth monitoring_service networking_mode private_cluster_config "
+        "private_cluster_config.master_ipv4_cidr_block private_ipv6_google_access subnetwork"
+    ),
+    "google_container_node_pool": (
+        "initial_node_count location max_pods_per_node name name_prefix node_count node_locations version"
+    ),
+    "google_iam_workload_identity_pool": "mode",
+    "google_logging_metric": "",
+    "google_monitoring_alert_policy": "",
+    "google_monitoring_notification_channel": "",
+    "google_monitoring_custom_service": "service_id",
+    "google_monitoring_slo": "slo_id",
+    "google_project_service": "",
+    "google_pubsub_subscription": "ack_deadline_seconds",
+    "google_pubsub_topic": "",
+    "google_service_account": "",
+    "google_storage_bucket": "public_access_prevention rpo uniform_bucket_level_access",
+}
+_KUBERNETES_COMPUTED: Final = frozenset({"id", "metadata.name"})
+
+_IDENTITY: Final = frozenset({"name", "project", "location", "region", "zone"})
 _REPLACE_PHRASES: Final = re.compile(
-    r"forces? (a new|re-?creation|replacement|the .{0,40} to be re-?created)|"
-    r"(changing|updating) this.{0,40}(re-?creat|replac)|cannot be (changed|updated|modified)|immutable|"
-    r"can't modify",
+    r"forces? (a new|re-?creation|replacement|the .{0,40} to be re-?created)"
+    r"|(changing|updating) this.{0,40}(re-?creat|replac)"
+    r"|cannot be (changed|updated|modified)|can't modify|immutable",
     re.IGNORECASE,
 )
+# A path stands for all that is below it.
+_REPLACE: Final[Mapping[str, str]] = {
+    "google_artifact_registry_repository": "repository_id location project format kms_key_name mode",
+    "google_billing_budget": "billing_account",
+    "google_composer_environment": (
+        "name region project config.node_config.service_account config.node_config.tags "
+        "config.node_config.ip_allocation_policy config.node_config.composer_internal_ipv4_cidr_block "
+        "config.private_environment_config config.encryption_config.kms_key_name storage_config.bucket"
+    ),
+    "google_compute_address": (
+        "name region project address address_type description ip_version network purpose subnetwork"
+    ),
+    "google_compute_firewall": "name project direction",
+    "google_compute_global_address": (
+        "name project address address_type description ip_version network prefix_length purpose"
+    ),
+    "google_compute_network": (
+        "name project auto_create_subnetworks description internal_ipv6_range network_profile"
+    ),
+    "google_compute_router": "name region project network",
+    "google_compute_router_nat": "name router region project endpoint_types type",
+    "google_compute_security_policy": "name project type",
+    "google_compute_subnetwork": "name region project network description reserved_internal_range",
+    "google_container_cluster": (
+        "name location project network subnetwork description cluster_ipv4_cidr confidential_nodes "
+        "datapath_provider default_max_pods_per_node enable_autopilot enable_kubernetes_alpha "
+        "initial_node_count ip_allocation_policy master_auth.client_certificate_config networking_mode "
+        "private_cluster_config.master_ipv4_cidr_block "
+        "private_cluster_config.private_endpoint_subnetwork"
+    ),
+    "google_container_node_pool": (
+        "name name_prefix project cluster location initial_node_count max_pods_per_node "
+        "placement_policy queued_provisioning network_config.pod_range network_config.create_pod_range "
+        "network_config.pod_ipv4_cidr_block"
+    ),
+    "google_iam_workload_identity_pool": "workload_identity_pool_id project",
+    "google_iam_workload_identity_pool_provider": (
+        "workload_identity_pool_id workload_identity_pool_provider_id project"
+    ),
+    "google_logging_metric": "name project",
+    "google_monitoring_alert_policy": "project",
+    "google_monitoring_custom_service": "project service_id",
+    "google_monitoring_dashboard": "project",
+    "google_monitoring_notification_channel": "project",
+    "google_monitoring_slo": "project service slo_id",
+    "google_project_iam_custom_role": "role_id project",
+    "google_project_service": "project service",
+    "google_secret_manager_secret": "secret_id project replication",
+    "google_service_account": "project account_id",
+}
 _KUBERNETES_REPLACE: Final = frozenset({"metadata.name", "metadata.namespace", "metadata.generate_name"})
-_REPLACE_IN: Final[Mapping[str, frozenset[str]]] = {}
+_IAM: Final = re.compile(r"_iam_(member|binding|policy)$")
+_IAM_CHANGEABLE: Final = frozenset({"members", "policy_data"})
 
 
 def is_computed(type_name: str, path: tuple[str, ...], documentation: str) -> bool:
     """Whether the provider fills in an optional argument that is not configured."""
-    return (len(path) == 1 and path[0] in _COMPUTED) or bool(_COMPUTED_PHRASES.search(documentation))
+    dotted = ".".join(path)
+    if type_name.startswith("kubernetes_"):
+        return dotted in _KUBERNETES_COMPUTED
+    if dotted in _COMPUTED_ANYWHERE:
+        return True
+    if type_name in _COMPUTED:
+        return dotted in _COMPUTED[type_name].split()
+    return bool(_COMPUTED_PHRASES.search(documentation))
 
 
 def is_computed_block(type_name: str, path: tuple[str, ...], block: pb.Schema.NestedBlock) -> bool:
     """Whether the provider fills in a nested block that is not configured."""
+    if type_name in _COMPUTED:
+        return ".".join(path) in _COMPUTED[type_name].split()
     return block.max_items == 1 and any(
         each.computed and not each.optional for each in block.block.attributes
     )
 
 
 def forces_replacement(type_name: str, path: tuple[str, ...], documentation: str) -> bool:
-    """Whether a change of this argument needs a new resource."""
-    dotted = ".".join(path)
-    if type_name in _REPLACE_IN:
-        return dotted in _REPLACE_IN[type_name]
+    """Whether a change of an argument or block needs a new resource."""
+    above = {".".join(path[:length]) for length in range(1, len(path) + 1)}
     if type_name.startswith("kubernetes_"):
-        return dotted in _KUBERNETES_REPLACE
-    return dotted in _REPLACE or bool(_REPLACE_PHRASES.search(documentation))
+        return not above.isdisjoint(_KUBERNETES_REPLACE)
+    if _IAM.search(type_name):
+        return above.isdisjoint(_IAM_CHANGEABLE)
+    if type_name in _REPLACE:
+        return not above.isdisjoint(_REPLACE[type_name].split())
+    return not above.isdisjoint(_IDENTITY) or bool(_REPLACE_PHRASES.search(documentation))

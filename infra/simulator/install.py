@@ -44,7 +44,7 @@ def link(outdir: Path) -> None:
         if required and all(source.startswith(SOURCE_PREFIX) for source, _ in required):
             folder = configuration.parent
             locks = (
-                _lock(source, version, _install(folder, source, version)) for source, version in simulated
+                _lock(source, version, _install(folder, source, version)) for source, version in required
             )
             (folder / ".terraform.lock.hcl").write_text("\n".join(locks))
 

@@ -44,11 +44,11 @@ def plan(
             planned[name] = defaults.get(name)
             if name == "project" and planned[name] is None:
                 raise MissingProjectError
+    labels = planned.get("labels", planned.get("resource_labels"))
     for name in ("effective_labels", "terraform_labels"):
-        if name in planned and "labels" in planned:
-            labels = planned["labels"]
-            own: Values = defaults.get("default_labels") or {}
-            planned[name] = UNKNOWN if is_unknown(labels) else {**own, **(labels or {})}
+        if name in planned:
+            of_all: Values = defaults.get("default_labels") or {}
+            planned[name] = UNKNOWN if is_unknown(labels) else {**of_all, **(labels or {})}
     if type_name == "kubernetes_manifest":
         planned["object"] = planned["manifest"]
     return planned
@@ -130,6 +130,8 @@ def replacements(
         names: Names of the blocks that lead to `block`.
         at: The same with indices.
     """
+    if type_name == "kubernetes_manifest" and _identity(prior["manifest"]) != _identity(planned["manifest"]):
+        yield ("manifest",)
     for attribute in block.attributes:
         name = attribute.name
         if prior.get(name) != planned[name] and facts.forces_replacement(
@@ -148,3 +150,12 @@ def replacements(
         for index, (old, new) in enumerate(zip(items(before), items(after), strict=True)):
             step: Path = (name, index) if isinstance(after, list) else (name,)
             yield from replacements(type_name, nested.block, old, new, (*names, name), (*at, *step))
+
+
+def _identity(manifest: Any) -> tuple[Any, ...]:
+    """What makes two manifests the same Kubernetes object; None where that is unknown."""
+    _, content = manifest  # a dynamic value travels with its type
+    if is_unknown(content) or is_unknown(content["metadata"]):
+        return (None,)
+    metadata = content["metadata"]
+    return content["apiVersion"], content["kind"], metadata["name"], metadata.get("namespace")

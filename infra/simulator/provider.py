@@ -9,6 +9,7 @@ https://developer.hashicorp.com/terraform/plugin/terraform-plugin-protocol
 import json
 import sys
 import threading
+from collections.abc import Iterable
 from typing import Final, Protocol
 
 import grpc
@@ -140,12 +141,13 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
             return response
         response.planned_state.CopyFrom(encode(planned))
         if prior is not None:
-            changes = planning.replacements(request.type_name, block, prior, planned)
-            response.requires_replace.extend(map(attribute_path, changes))
-            if real := handler(request.type_name):
-                response.requires_replace.extend(
-                    attribute_path((name,)) for name in real.replaces(prior, planned)
-                )
+            real = handler(request.type_name)
+            paths: Iterable[Path] = (
+                planning.replacements(request.type_name, block, prior, planned)
+                if real is None
+                else ((name,) for name in real.replaces(prior, planned))
+            )
+            response.requires_replace.extend(map(attribute_path, paths))
         return response
 
     def ApplyResourceChange(
@@ -188,8 +190,8 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
         if not started:
             return []
         detail = (
-            f"They were not running: {', '.join(started)}. The Pub/Sub emulator keeps nothing on disk: topics "
-            "and subscriptions of its former run are created anew by an apply, messages are lost."
+            f"They were not running: {', '.join(started)}. The Pub/Sub emulator keeps nothing on disk: its "
+            "messages are lost, an apply creates its topics and subscriptions anew."
         )
         return [
             pb.Diagnostic(severity=pb.Diagnostic.WARNING, summary="Emulators were started", detail=detail)
