@@ -218,7 +218,7 @@ def _ensure(emulator: Emulator) -> str | None:
             return None
     processes.stop([emulator.process_name])
     ports = {port: int(former.labels[port]) for port in emulator.ports} if former else {}
-    if not ports or not all(map(_is_free, ports.values())):
+    if not ports or not all(map(is_free, ports.values())):
         ports = _free_ports(emulator.ports)
     try:
         _start(emulator, ports)
@@ -279,7 +279,8 @@ def _answers(emulator: Emulator, port: int) -> bool:
     return True
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Whether nobody listens on a TCP port, on loopback or on all addresses."""
     with socket.socket() as probe:
         # As the servers do, or connections of the former one that linger would count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -8,7 +8,7 @@ import contextlib
 import fcntl
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Final
 
@@ -45,7 +45,7 @@ def write_atomic(path: Path, text: str) -> None:
 
 
 @contextlib.contextmanager
-def locked(name: str) -> Iterator[None]:
+def locked(name: str) -> Generator[None]:
     """Hold a lock of this simulated cloud; waits for other processes and threads.
 
     The kernel frees the lock when its holder ends, however it ends.

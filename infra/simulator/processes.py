@@ -12,7 +12,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -132,7 +132,14 @@ def start(
     return process
 
 
-def wait_until(ready: Callable[[], bool], process: Process, *, seconds: float) -> None:
+def relabel(process: Process, labels: Mapping[str, str]) -> None:
+    """Record what its owner wants to remember of a process from now on."""
+    write_atomic(_record(process.name), json.dumps(asdict(replace(process, labels=dict(labels))), indent=1))
+
+
+def wait_until(
+    ready: Callable[[], bool], process: Process, *, seconds: float, poll_seconds: float = 0.05
+) -> None:
     """Wait until `ready()`.
 
     Raises:
@@ -143,9 +150,9 @@ def wait_until(ready: Callable[[], bool], process: Process, *, seconds: float) -
         if not process.alive:
             trouble = "ended before it was ready"
         elif time.monotonic() > deadline:
-            trouble = f"was not ready after {seconds:g} s"
+            trouble = f"was not ready within {seconds:g} s"
         else:
-            time.sleep(0.05)
+            time.sleep(poll_seconds)
             continue
         raise ProcessError(f"{process.name} {trouble}. The end of its log ({process.log}):\n{process.tail()}")
 

@@ -271,7 +271,7 @@ def _columns(schema: str | None) -> list[Field]:
 
 
 def _type(column: Field) -> str:
-    name = column["type"].upper()
+    name: str = column["type"].upper()
     return _SQL_NAMES.get(name, name)
 
 

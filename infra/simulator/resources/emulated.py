@@ -125,12 +125,12 @@ def observe(state: Values, live: Mapping[str, Any], fields: Fields) -> Values:
     """
     seen: Values = {}
     for name, members in fields.items():
-        there = live.get(camel(name))
+        there: Any = live.get(camel(name))
         if not members:
             seen[name] = _observed(state.get(name), there)
             continue
         nested = block(state, name) or {}
-        if any(camel(key) in (there or {}) for key in members):
+        if there and any(camel(key) in there for key in members):
             seen[name] = [
                 nested
                 | {

@@ -1,0 +1,232 @@
+"""Runs the containers of Deployments as local processes.
+
+Each container is one detached process, however many replicas are asked for: its ports are those of this
+machine. It runs in the Python environment `build/venvs/<image's name>`, in the repository's folder, with the
+environment variables of its manifest and those by which Google's client libraries find the emulators.
+
+Unlike in a cluster, resources and security contexts are not enforced, the liveness probe is not asked, and a
+container that ends is not restarted: the next plan shows that it is gone, and applying it starts it again.
+"""
+
+import http.client
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import psutil
+
+from infra.simulator import emulators, processes
+from infra.simulator.emulators import Endpoints
+from infra.simulator.home import VENVS, folder
+from infra.simulator.processes import Process, ProcessError
+
+KIND: Final = "container"
+# A cluster gives a Deployment ten minutes. Somebody who waits at a laptop wants to know sooner, and a service
+# that imports and loads its model on a busy machine is done well before.
+_LEAST_READY_SECONDS: Final = 60.0
+_POLL_SECONDS: Final = 0.1
+# Without a probe, a container that is still there after this counts as started.
+_SETTLE_SECONDS: Final = 1.0
+_ENVIRONMENT_FILE: Final = "infra/environments/local.tfvars"
+
+
+class KubeletError(Exception):
+    """A pod cannot be run; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """An HTTP probe.
+
+    Attributes:
+        path: Path to get; 200..399 is success.
+        port: Port of the container.
+        headers: Request headers.
+        timeout_seconds: For one answer.
+        allowance_seconds: How long a cluster would try before it gives up.
+    """
+
+    path: str
+    port: int
+    headers: Mapping[str, str]
+    timeout_seconds: float
+    allowance_seconds: float
+
+    def succeeds(self) -> bool:
+        """Ask once."""
+        connection = http.client.HTTPConnection(emulators.HOST, self.port, timeout=self.timeout_seconds)
+        try:
+            connection.request("GET", self.path, headers=dict(self.headers))
+            return 200 <= connection.getresponse().status < 400
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container to run.
+
+    Attributes:
+        name: Its name in the pod.
+        image: Name of the image, without registry, tag and digest.
+        command: Program and arguments.
+        environment: Variables of the manifest.
+        ports: TCP ports it listens on.
+        probes: To succeed one after the other before it is ready.
+    """
+
+    name: str
+    image: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    ports: tuple[int, ...]
+    probes: tuple[Probe, ...]
+
+
+@dataclass(frozen=True)
+class Pod:
+    """The pod of a Deployment.
+
+    Attributes:
+        deployment: `<namespace>/<name>`.
+        containers: Its containers; none if no replica is wanted.
+        grace_seconds: Between SIGTERM and SIGKILL.
+    """
+
+    deployment: str
+    containers: tuple[Container, ...]
+    grace_seconds: float
+
+
+def runs(pod: Pod, endpoints: Endpoints) -> bool:
+    """Whether all containers run, became ready, and know these endpoints of the emulators."""
+    found = {process.name: process for process in _processes(pod.deployment)}
+    expected = {_process_name(pod.deployment, container) for container in pod.containers}
+    labels = _labels(pod, endpoints, ready=True)
+    return found.keys() == expected and all(
+        process.alive and process.labels == labels for process in found.values()
+    )
+
+
+def start(pod: Pod, endpoints: Endpoints, *, wait: bool) -> None:
+    """Start all containers, after stopping what is left of the Deployment.
+
+    Args:
+        pod: What to run.
+        endpoints: Of the emulators.
+        wait: Until all containers are ready.
+
+    Raises:
+        KubeletError: a port is taken, an image is not installed, a container ends or does not become ready.
+            None of them is left running then.
+    """
+    for container in pod.containers:
+        _check_image(container)
+    stop(pod.deployment)
+    for container in pod.containers:
+        _check_ports(container)
+    try:
+        started = [(_start(pod, container, endpoints), container) for container in pod.containers]
+        for process, container in started:
+            if wait:
+                _wait(process, container)
+            processes.relabel(process, _labels(pod, endpoints, ready=True))
+    except ProcessError as error:
+        stop(pod.deployment)
+        raise KubeletError(str(error)) from error
+    except BaseException:
+        stop(pod.deployment)
+        raise
+
+
+def stop(deployment: str) -> None:
+    """Stop the containers of a Deployment, as a cluster would: SIGTERM, grace period, SIGKILL."""
+    processes.stop(process.name for process in _processes(deployment))
+
+
+def _processes(deployment: str) -> list[Process]:
+    return [process for process in processes.recorded() if process.labels.get("deployment") == deployment]
+
+
+def _process_name(deployment: str, container: Container) -> str:
+    return f"{KIND}.{deployment.replace('/', '.')}.{container.name}"
+
+
+def _labels(pod: Pod, endpoints: Endpoints, *, ready: bool) -> dict[str, str]:
+    where = " ".join(endpoints.environment.values())
+    return {"deployment": pod.deployment, "ready": str(ready), "emulators": where}
+
+
+def _check_image(container: Container) -> None:
+    if not (VENVS / container.image / "bin" / "python").exists():
+        raise KubeletError(
+            f"container {container.name}: no environment {VENVS / container.image} for an image named "
+            f"{container.image!r}; run `make install`, or mend the image's name"
+        )
+
+
+def _check_ports(container: Container) -> None:
+    for port in container.ports:
+        if not emulators.is_free(port):
+            raise KubeletError(
+                f"container {container.name}: port {port} is taken{_holder(port)}. Stop that program, or "
+                f"give {container.name} another port in {_ENVIRONMENT_FILE}"
+            )
+
+
+def _holder(port: int) -> str:
+    """Who listens on a port, as far as this user may know."""
+    try:
+        connections = psutil.net_connections("tcp")
+    except psutil.AccessDenied:
+        return ""
+    for connection in connections:
+        listens = connection.status == psutil.CONN_LISTEN and connection.laddr
+        if listens and listens.port == port and connection.pid:
+            try:
+                return f" by process {connection.pid} ({' '.join(psutil.Process(connection.pid).cmdline())})"
+            except (psutil.NoSuchProcess, psutil.AccessDenied):
+                return f" by process {connection.pid}"
+    return ""
+
+
+def _start(pod: Pod, container: Container, endpoints: Endpoints) -> Process:
+    name = _process_name(pod.deployment, container)
+    shutil.rmtree(folder(f"tmp/{name}"))
+    environment = {
+        **processes.base_environment(),
+        **container.environment,
+        **endpoints.environment,
+        "PATH": f"{VENVS / container.image / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "TMPDIR": str(folder(f"tmp/{name}")),
+    }
+    return processes.start(
+        name,
+        container.command,
+        environment,
+        grace_seconds=pod.grace_seconds,
+        labels=_labels(pod, endpoints, ready=False),
+    )
+
+
+def _wait(process: Process, container: Container) -> None:
+    for probe in container.probes:
+        processes.wait_until(
+            probe.succeeds,
+            process,
+            seconds=max(_LEAST_READY_SECONDS, probe.allowance_seconds),
+            poll_seconds=_POLL_SECONDS,
+        )
+    if not container.probes:
+        settled = time.monotonic() + _SETTLE_SECONDS
+        processes.wait_until(
+            lambda: process.alive and time.monotonic() > settled,
+            process,
+            seconds=_LEAST_READY_SECONDS,
+            poll_seconds=_POLL_SECONDS,
+        )
