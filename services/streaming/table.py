@@ -9,7 +9,7 @@ from google.cloud import bigquery
 from google.cloud.bigquery.retry import DEFAULT_RETRY
 
 _REQUEST_SECONDS: Final = 10
-_RETRY_SECONDS: Final = 20
+_RETRY_SECONDS: Final = 5  # the worker itself goes on trying
 
 
 class InsertError(Exception):

@@ -18,7 +18,7 @@ from services.forecasting.follower import ModelFollower
 from services.runtime import Readiness
 from services.streaming.answers import Answers
 from services.streaming.decoding import InvalidMessageError, decode
-from services.streaming.table import PredictionsTable
+from services.streaming.table import InsertError, PredictionsTable
 
 _log = logging.getLogger(__name__)
 
@@ -130,9 +130,7 @@ class Worker:
             try:
                 complete = await self._handle(await self._pull())
             except Exception as error:
-                # Pub/Sub cannot be reached, or a fault of ours: leases run out, the messages come again.
-                _FAULTS.labels("pull").inc()
-                _log.exception("pull failed")
+                _report("pull", error)
                 self._pull_fault = f"{type(error).__name__}: {error}"
                 complete = False
             failures = 0 if complete else failures + 1
@@ -212,12 +210,11 @@ class Worker:
         return len(durable) == len(batch)
 
     async def _attempt(self, attempt: str, work: Any) -> None:
-        """Await; whatever fails is logged, and the messages it was for are not durable."""
+        """Await; whatever fails is reported, and the messages it was for are not durable."""
         try:
             await work
-        except Exception:
-            _FAULTS.labels(attempt).inc()
-            _log.exception("%s failed", attempt)
+        except Exception as error:
+            _report(attempt, error)
 
     async def _save(self, answers: Answers, passive: list[_Work], durable: set[str]) -> None:
         for rows, ids, finished in _chunks(answers, passive):
@@ -238,8 +235,8 @@ class Worker:
                     try:
                         await self._publish_batch(topic, [one])
                         durable.add(one.ack_id)
-                    except exceptions.InvalidArgument:
-                        _log.exception("%s does not take a message", topic)
+                    except exceptions.InvalidArgument as error:
+                        _report("publish", error)
 
     async def _publish_batch(self, topic: str, batch: list[_Outgoing]) -> None:
         request = pubsub_v1.PublishRequest.pb()(topic=topic, messages=[message for _, message in batch])
@@ -282,6 +279,13 @@ class Worker:
             retry=_RETRY,
             timeout=_CALL_SECONDS,
         )
+
+
+def _report(attempt: str, error: Exception) -> None:
+    """Count and log a failure; a service that cannot be reached needs no traceback."""
+    _FAULTS.labels(attempt).inc()
+    outage = isinstance(error, exceptions.GoogleAPIError | InsertError | OSError)
+    _log.error("%s failed: %s: %s", attempt, type(error).__name__, error, exc_info=None if outage else error)
 
 
 def _replies(answers: Answers, active: list[_Work], invalid: list[_Outgoing]) -> Iterator[_Outgoing]:

@@ -5,6 +5,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -20,6 +21,7 @@ from services.contracts.tables import Prediction
 from tests.conftest import Models, Process, Service, service, wait_for
 
 PROJECT = "test-project"
+LEASE_SECONDS = 10
 
 
 class Surroundings:
@@ -86,7 +88,9 @@ class Surroundings:
             (self.replies, self.reply_topic),
             (self.dead_letters, self.dead_letter_topic),
         ):
-            self.subscriber.create_subscription(name=subscription, topic=topic, ack_deadline_seconds=10)
+            self.subscriber.create_subscription(
+                name=subscription, topic=topic, ack_deadline_seconds=LEASE_SECONDS
+            )
 
     def create_table(self) -> None:
         self.bigquery.create_dataset("predictions", exists_ok=True)
@@ -122,28 +126,21 @@ class Surroundings:
         wait_for(f"{number} messages from {subscription}", enough, seconds)
         return received
 
-    def rows(self) -> list[dict]:
+    def rows(self) -> list[dict[str, Any]]:
         """All saved rows, in the order of an answer, requests in alphabetical order."""
         query = f"SELECT * FROM `{self.table}` ORDER BY request_id, store_nbr, family, date"  # noqa: S608
         return [dict(row) for row in self.bigquery.query(query).result()]
 
-    def wait_rows(self, number: int, seconds: float = 20) -> list[dict]:
+    def wait_rows(self, number: int, seconds: float = 20) -> list[dict[str, Any]]:
         """The saved rows, as soon as there are so many."""
-        return wait_for(
-            f"{number} rows", lambda: rows if len(rows := self.rows()) >= number else None, seconds
-        )
-
-    def wait_drained(self) -> None:
-        """Wait until nothing waits in the subscription, delivered or not."""
-        # What is leased and not acknowledged comes again at once after seeking to the past; the emulator
-        # has no count of what is undelivered, so pull: nothing comes if all is acknowledged.
-        assert self.unacknowledged() == []
+        wait_for(f"{number} rows", lambda: len(self.rows()) >= number, seconds)
+        return self.rows()
 
     def unacknowledged(self) -> list[bytes]:
-        """Bodies of requests a second subscriber still gets once leases have run out."""
+        """Bodies of the requests that come again when every lease has run out."""
         try:
             pulled = self.subscriber.pull(
-                subscription=self.subscription, max_messages=1000, retry=None, timeout=12
+                subscription=self.subscription, max_messages=1000, retry=None, timeout=LEASE_SECONDS + 2
             )
         except exceptions.DeadlineExceeded:
             return []
