@@ -46,7 +46,7 @@ class Manifest(msgspec.Struct, frozen=True):
 
     version: Version
     created_at: Annotated[datetime.datetime, Meta(tz=True)]
-    code_version: Annotated[str, Meta(description="Commit of the code that trained it.")]
+    code_version: Annotated[str, Meta(description="SHA-256 of the training code and its libraries.")]
     data_fingerprint: Annotated[str, Meta(description="SHA-256 of the training rows, sorted.")]
     first_date: datetime.date
     last_date: datetime.date

@@ -56,6 +56,17 @@ class StreamingSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_messages: Annotated[int, Meta(ge=1, le=1000, description="Messages asked for in one pull.")] = 100
 
 
+class BatchSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The batch commands: ingest, train, publish."""
+
+    model_bucket: Annotated[
+        str, Meta(min_length=1, description="Bucket of the model registry, without gs://.")
+    ]
+    sales_table: Annotated[
+        str, Meta(pattern=r"^[^.]+\.[^.]+\.[^.]+$", description="project.dataset.table of daily sales.")
+    ]
+
+
 Settings = TypeVar("Settings", bound=msgspec.Struct)
 
 

@@ -23,6 +23,10 @@ _HOLIDAY_YEARS = 2
 _DAYS_OF_YEAR = 12 * 31 + 31 + 1
 
 
+class UnusableSalesError(Exception):
+    """Sales from which no model can be trained; the message says why."""
+
+
 @dataclass(frozen=True, eq=False)
 class Panel:
     """Sales of all series.
@@ -46,11 +50,11 @@ class Panel:
         """From rows `date, store_nbr, family, sales[, onpromotion]` in any order.
 
         Raises:
-            ValueError: a series repeats a day, lacks one between its first and the last of all, or there
-                are no rows.
+            UnusableSalesError: a series repeats a day or lacks one between its first and the last of all,
+                or there are no rows.
         """
         if frame.is_empty():
-            raise ValueError("there are no sales")
+            raise UnusableSalesError("there are no sales")
         keys = frame.select("store_nbr", "family").unique().sort("store_nbr", "family")
         rows = frame.join(keys.with_row_index("series"), on=["store_nbr", "family"])
         first, last = rows["date"].to_physical().min(), rows["date"].to_physical().max()
@@ -68,7 +72,7 @@ class Panel:
         bad = np.flatnonzero((begun & np.isnan(sales)).any(axis=1))
         if len(bad) or len(rows) != begun.sum():
             names = [f"{store}, {family}" for store, family in keys[bad[:5]].iter_rows()] or ["repeated days"]
-            raise ValueError(f"series do not have one row for each day: {'; '.join(names)}")
+            raise UnusableSalesError(f"series do not have one row for each day: {'; '.join(names)}")
         return cls(
             first_date=datetime.date(1970, 1, 1) + datetime.timedelta(days=first),
             store_nbr=tuple(keys["store_nbr"]),

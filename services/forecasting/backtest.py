@@ -1,0 +1,126 @@
+"""Rolling-origin backtest: how well a model would have forecast windows it had not seen."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.contracts.model import Score
+from services.forecasting.models import Model
+from services.forecasting.panel import SEASON, Panel, UnusableSalesError
+
+HORIZON = 28
+ORIGINS = 8
+STEP = 14
+"""Days between origins; the last window ends with the data."""
+MIN_ORIGINS = 3
+"""Data too short for ORIGINS gets fewer; with three, one window is over before another begins, so that
+intervals made of the first can be tried on the last."""
+MIN_TRAINING_DAYS = 112
+"""Before the first origin."""
+MIN_DAYS = MIN_TRAINING_DAYS + (MIN_ORIGINS - 1) * STEP + HORIZON
+
+LEVELS = ("total", "store_nbr", "family")
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """A forecast from one origin.
+
+    Attributes:
+        origin: number of days known.
+        sales: forecast of the next HORIZON days, shape (series, HORIZON).
+    """
+
+    origin: int
+    sales: NDArray[np.float64]
+
+
+def origins(panel: Panel) -> list[int]:
+    """Numbers of days known at each origin, ascending.
+
+    Raises:
+        UnusableSalesError: the panel is too short for MIN_ORIGINS.
+    """
+    last = panel.days - HORIZON
+    possible = [last - STEP * back for back in reversed(range(ORIGINS))]
+    chosen = [origin for origin in possible if origin >= MIN_TRAINING_DAYS]
+    if len(chosen) < MIN_ORIGINS:
+        raise UnusableSalesError(
+            f"{panel.days} days of sales ({panel.first_date} to {panel.last_date}) are too few to train and "
+            f"backtest a model: at least {MIN_DAYS} are needed"
+        )
+    return chosen
+
+
+def run(model: Callable[[], Model], panel: Panel) -> list[Window]:
+    """Fit a new model at each origin, on what was known then, and forecast from there."""
+    windows: list[Window] = []
+    for origin in origins(panel):
+        known = panel.until(origin)
+        windows.append(Window(origin, model().fit(known).predict(known, HORIZON)))
+    return windows
+
+
+def scores(windows: Sequence[Window], panel: Panel) -> dict[str, Score]:
+    """Errors of the windows at each level of aggregation, averaged over series and origins.
+
+    MASE is the mean absolute error over that of the seasonal naive forecast within the days known at the
+    origin (Hyndman & Koehler 2006, https://doi.org/10.1016/j.ijforecast.2006.03.001). A series that had
+    not begun a season before an origin, or never changed until then, has no such scale and is left out.
+
+    Raises:
+        UnusableSalesError: no series has one, or nothing was sold in any window.
+    """
+    return {level: _score(windows, panel, _groups(panel, level)) for level in LEVELS}
+
+
+def _groups(panel: Panel, level: str) -> NDArray[np.intp]:
+    """The aggregate each series belongs to."""
+    match level:
+        case "total":
+            return np.zeros(len(panel.family), dtype=np.intp)
+        case "store_nbr":
+            return np.unique(np.array(panel.store_nbr), return_inverse=True)[1]
+        case _:
+            return np.unique(np.array(panel.family), return_inverse=True)[1]
+
+
+def _score(windows: Sequence[Window], panel: Panel, groups: NDArray[np.intp]) -> Score:
+    actual = _sum(panel.sales, groups)
+    scaled: list[NDArray[np.float64]] = []
+    errors: list[NDArray[np.float64]] = []
+    sales: list[NDArray[np.float64]] = []
+    for window in windows:
+        known = actual[:, : window.origin]
+        test = actual[:, window.origin : window.origin + HORIZON]
+        # What a series sold before it began is not known, and so is not an error either.
+        begun = ~np.isnan(panel.sales[:, window.origin : window.origin + HORIZON])
+        error = test - _sum(np.where(begun, window.sales, np.nan), groups)
+        changes = np.abs(known[:, SEASON:] - known[:, :-SEASON])
+        counted = (~np.isnan(changes)).sum(axis=1)
+        scale = np.nansum(changes, axis=1) / np.maximum(counted, 1)
+        has_scale = (scale > 0) & ~np.isnan(error).all(axis=1)
+        scaled.append(np.nanmean(np.abs(error[has_scale]), axis=1) / scale[has_scale])
+        errors.append(error[~np.isnan(error)])
+        sales.append(test[~np.isnan(error)])
+    error, mase, sold = (np.concatenate(parts) for parts in (errors, scaled, sales))
+    if len(mase) == 0 or sold.sum() == 0:
+        raise UnusableSalesError(
+            "nothing was sold in the backtest's windows, or never a different number before"
+        )
+    return Score(
+        mase=float(mase.mean()),
+        wape=float(np.abs(error).sum() / sold.sum()),
+        rmse=float(np.sqrt((error**2).mean())),
+    )
+
+
+def _sum(values: NDArray[np.float64], groups: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Sums by group and day; NaN where no member has a value."""
+    total = np.zeros((groups.max() + 1, values.shape[1]))
+    count = np.zeros_like(total)
+    np.add.at(total, groups, np.nan_to_num(values))
+    np.add.at(count, groups, ~np.isnan(values))
+    return np.where(count > 0, total, np.nan)
