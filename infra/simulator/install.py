@@ -1,9 +1,9 @@
 """Put the simulated providers where Terraform finds them, without any configuration of Terraform.
 
-Terraform looks into `terraform.d/plugins` of its working directory before it asks a registry, and takes what
-the dependency lock file beside it allows
-(https://developer.hashicorp.com/terraform/language/files/dependency-lock). Without that file, `cdktf` would
-run `terraform providers lock`, which asks the registry only.
+Terraform looks into `terraform.d/plugins` of the folder it works in before it asks a registry, and takes what
+the dependency lock file beside it allows; without that file, `cdktf` would run `terraform providers lock`, which
+asks registries only. With `-chdir`, whether Terraform looks at all depends on the folder it was called in: the
+root of the repository has the same `terraform.d`.
 """
 
 import base64
@@ -14,8 +14,8 @@ import shlex
 from pathlib import Path
 from typing import Any, Final
 
-SOURCE_PREFIX: Final = "localhost/simulated/"
 _ROOT: Final = Path(__file__).resolve().parents[2]
+_SOURCES: Final = "localhost/simulated/"
 _ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 # Terraform shows what a plugin writes to standard output instead of a handshake, and hides standard error.
 _LAUNCHER: Final = """\
@@ -41,12 +41,15 @@ def link(outdir: Path) -> None:
         content: dict[str, Any] = json.loads(configuration.read_bytes())
         providers: dict[str, dict[str, str]] = content.get("terraform", {}).get("required_providers", {})
         required = sorted((each["source"], each["version"]) for each in providers.values())
-        if required and all(source.startswith(SOURCE_PREFIX) for source, _ in required):
-            folder = configuration.parent
-            locks = (
-                _lock(source, version, _install(folder, source, version)) for source, version in required
-            )
-            (folder / ".terraform.lock.hcl").write_text("\n".join(locks))
+        if not required or not all(source.startswith(_SOURCES) for source, _ in required):
+            continue
+        for source, version in required:
+            _install(_ROOT, source, version)
+        folder = configuration.parent
+        locks = (_lock(source, version, _install(folder, source, version)) for source, version in required)
+        (folder / ".terraform.lock.hcl").write_text("\n".join(locks))
+    if (_ROOT / "terraform.d").exists():
+        (_ROOT / "terraform.d" / ".gitignore").write_text("*\n")
 
 
 def _install(folder: Path, source: str, version: str) -> Path:
@@ -57,8 +60,11 @@ def _install(folder: Path, source: str, version: str) -> Path:
     package = folder / "terraform.d" / "plugins" / source / version / target
     package.mkdir(parents=True, exist_ok=True)
     launcher = package / f"terraform-provider-{name}_v{version}"
-    launcher.write_text(_LAUNCHER.format(root=shlex.quote(str(_ROOT)), name=name))
-    launcher.chmod(0o755)
+    content = _LAUNCHER.format(root=shlex.quote(str(_ROOT)), name=name)
+    # Others may be reading it at this moment.
+    if not launcher.exists() or launcher.read_text() != content:
+        launcher.write_text(content)
+        launcher.chmod(0o755)
     return launcher
 
 
