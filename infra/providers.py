@@ -5,176 +5,172 @@ come before anything else, and it is the one place to change to move to the cdkt
 the same.
 """
 
-# What is imported here is for others (F401), in an order that matters (E402, I001).
-# ruff: noqa: E402, F401, I001
+# What is imported here is for others.
+# ruff: noqa: F401
 # pyright: reportUnusedImport=false
 
 from collections.abc import Mapping
 
-from infra.bindings import node_preload, skip_package_init
+from infra.bindings import fast_imports
 
-skip_package_init("cdktf_cdktf_provider_google")
-skip_package_init("cdktf_cdktf_provider_kubernetes")
-with node_preload():
-    import cdktf
-
-from cdktf import (
-    App,
-    GcsBackend,
-    LocalBackend,
-    TerraformResource,
-    TerraformStack,
-    TerraformVariable,
-    TerraformVariableValidationConfig,
-)
-from constructs import Construct
-from cdktf_cdktf_provider_google.artifact_registry_repository import (
-    ArtifactRegistryRepository,
-    ArtifactRegistryRepositoryCleanupPolicies,
-    ArtifactRegistryRepositoryCleanupPoliciesCondition,
-    ArtifactRegistryRepositoryCleanupPoliciesMostRecentVersions,
-    ArtifactRegistryRepositoryDockerConfig,
-)
-from cdktf_cdktf_provider_google.artifact_registry_repository_iam_member import (
-    ArtifactRegistryRepositoryIamMember,
-)
-from cdktf_cdktf_provider_google.bigquery_dataset import BigqueryDataset
-from cdktf_cdktf_provider_google.bigquery_table import BigqueryTable, BigqueryTableTimePartitioning
-from cdktf_cdktf_provider_google.bigquery_table_iam_member import BigqueryTableIamMember
-from cdktf_cdktf_provider_google.composer_environment import (
-    ComposerEnvironment,
-    ComposerEnvironmentConfigA,
-    ComposerEnvironmentConfigNodeConfig,
-    ComposerEnvironmentConfigSoftwareConfig,
-)
-from cdktf_cdktf_provider_google.compute_network import ComputeNetwork
-from cdktf_cdktf_provider_google.compute_router import ComputeRouter
-from cdktf_cdktf_provider_google.compute_router_nat import ComputeRouterNat, ComputeRouterNatLogConfig
-from cdktf_cdktf_provider_google.compute_subnetwork import (
-    ComputeSubnetwork,
-    ComputeSubnetworkLogConfig,
-    ComputeSubnetworkSecondaryIpRange,
-)
-from cdktf_cdktf_provider_google.container_cluster import (
-    ContainerCluster,
-    ContainerClusterControlPlaneEndpointsConfig,
-    ContainerClusterControlPlaneEndpointsConfigDnsEndpointConfig,
-    ContainerClusterControlPlaneEndpointsConfigIpEndpointsConfig,
-    ContainerClusterGatewayApiConfig,
-    ContainerClusterIpAllocationPolicy,
-    ContainerClusterNodeConfig,
-    ContainerClusterPrivateClusterConfig,
-    ContainerClusterReleaseChannel,
-    ContainerClusterWorkloadIdentityConfig,
-)
-from cdktf_cdktf_provider_google.container_node_pool import (
-    ContainerNodePool,
-    ContainerNodePoolAutoscaling,
-    ContainerNodePoolManagement,
-    ContainerNodePoolNodeConfig,
-    ContainerNodePoolNodeConfigShieldedInstanceConfig,
-    ContainerNodePoolNodeConfigWorkloadMetadataConfig,
-)
-from cdktf_cdktf_provider_google.monitoring_alert_policy import (
-    MonitoringAlertPolicy,
-    MonitoringAlertPolicyConditions,
-    MonitoringAlertPolicyConditionsConditionThreshold,
-    MonitoringAlertPolicyConditionsConditionThresholdAggregations,
-    MonitoringAlertPolicyDocumentation,
-)
-from cdktf_cdktf_provider_google.monitoring_notification_channel import MonitoringNotificationChannel
-from cdktf_cdktf_provider_google.project_iam_member import ProjectIamMember
-from cdktf_cdktf_provider_google.project_service import ProjectService
-from cdktf_cdktf_provider_google.provider import GoogleProvider
-from cdktf_cdktf_provider_google.pubsub_schema import PubsubSchema
-from cdktf_cdktf_provider_google.pubsub_subscription import (
-    PubsubSubscription,
-    PubsubSubscriptionBigqueryConfig,
-    PubsubSubscriptionDeadLetterPolicy,
-    PubsubSubscriptionExpirationPolicy,
-    PubsubSubscriptionRetryPolicy,
-)
-from cdktf_cdktf_provider_google.pubsub_subscription_iam_member import PubsubSubscriptionIamMember
-from cdktf_cdktf_provider_google.pubsub_topic import PubsubTopic, PubsubTopicSchemaSettings
-from cdktf_cdktf_provider_google.pubsub_topic_iam_member import PubsubTopicIamMember
-from cdktf_cdktf_provider_google.service_account import ServiceAccount
-from cdktf_cdktf_provider_google.storage_bucket import (
-    StorageBucket,
-    StorageBucketLifecycleRule,
-    StorageBucketLifecycleRuleAction,
-    StorageBucketLifecycleRuleCondition,
-    StorageBucketSoftDeletePolicy,
-    StorageBucketVersioning,
-)
-from cdktf_cdktf_provider_google.storage_bucket_iam_member import StorageBucketIamMember
-from cdktf_cdktf_provider_kubernetes.deployment_v1 import (
-    DeploymentV1,
-    DeploymentV1Metadata,
-    DeploymentV1Spec,
-    DeploymentV1SpecSelector,
-    DeploymentV1SpecTemplate,
-    DeploymentV1SpecTemplateMetadata,
-    DeploymentV1SpecTemplateSpec,
-    DeploymentV1SpecTemplateSpecContainer,
-    DeploymentV1SpecTemplateSpecContainerEnv,
-    DeploymentV1SpecTemplateSpecContainerLivenessProbe,
-    DeploymentV1SpecTemplateSpecContainerLivenessProbeHttpGet,
-    DeploymentV1SpecTemplateSpecContainerPort,
-    DeploymentV1SpecTemplateSpecContainerReadinessProbe,
-    DeploymentV1SpecTemplateSpecContainerReadinessProbeHttpGet,
-    DeploymentV1SpecTemplateSpecContainerResources,
-    DeploymentV1SpecTemplateSpecContainerSecurityContext,
-    DeploymentV1SpecTemplateSpecContainerSecurityContextCapabilities,
-    DeploymentV1SpecTemplateSpecContainerVolumeMount,
-    DeploymentV1SpecTemplateSpecSecurityContext,
-    DeploymentV1SpecTemplateSpecSecurityContextSeccompProfile,
-    DeploymentV1SpecTemplateSpecTopologySpreadConstraint,
-    DeploymentV1SpecTemplateSpecTopologySpreadConstraintLabelSelector,
-    DeploymentV1SpecTemplateSpecVolume,
-    DeploymentV1SpecTemplateSpecVolumeEmptyDir,
-)
-from cdktf_cdktf_provider_kubernetes.horizontal_pod_autoscaler_v2 import (
-    HorizontalPodAutoscalerV2,
-    HorizontalPodAutoscalerV2Metadata,
-    HorizontalPodAutoscalerV2Spec,
-    HorizontalPodAutoscalerV2SpecMetric,
-    HorizontalPodAutoscalerV2SpecMetricResource,
-    HorizontalPodAutoscalerV2SpecMetricResourceTarget,
-    HorizontalPodAutoscalerV2SpecScaleTargetRef,
-)
-from cdktf_cdktf_provider_kubernetes.manifest import Manifest
-from cdktf_cdktf_provider_kubernetes.namespace_v1 import NamespaceV1, NamespaceV1Metadata
-from cdktf_cdktf_provider_kubernetes.network_policy_v1 import (
-    NetworkPolicyV1,
-    NetworkPolicyV1Metadata,
-    NetworkPolicyV1Spec,
-    NetworkPolicyV1SpecEgress,
-    NetworkPolicyV1SpecEgressPorts,
-    NetworkPolicyV1SpecEgressTo,
-    NetworkPolicyV1SpecEgressToIpBlock,
-    NetworkPolicyV1SpecEgressToNamespaceSelector,
-    NetworkPolicyV1SpecEgressToPodSelector,
-    NetworkPolicyV1SpecIngress,
-    NetworkPolicyV1SpecIngressFrom,
-    NetworkPolicyV1SpecIngressFromIpBlock,
-    NetworkPolicyV1SpecIngressFromNamespaceSelector,
-    NetworkPolicyV1SpecIngressPorts,
-    NetworkPolicyV1SpecPodSelector,
-)
-from cdktf_cdktf_provider_kubernetes.pod_disruption_budget_v1 import (
-    PodDisruptionBudgetV1,
-    PodDisruptionBudgetV1Metadata,
-    PodDisruptionBudgetV1Spec,
-    PodDisruptionBudgetV1SpecSelector,
-)
-from cdktf_cdktf_provider_kubernetes.provider import KubernetesProvider, KubernetesProviderExec
-from cdktf_cdktf_provider_kubernetes.service_v1 import (
-    ServiceV1,
-    ServiceV1Metadata,
-    ServiceV1Spec,
-    ServiceV1SpecPort,
-)
-from cdktf_cdktf_provider_kubernetes.service_account_v1 import ServiceAccountV1, ServiceAccountV1Metadata
+with fast_imports("cdktf_cdktf_provider_google", "cdktf_cdktf_provider_kubernetes"):
+    from cdktf import (
+        App,
+        GcsBackend,
+        LocalBackend,
+        TerraformResource,
+        TerraformStack,
+        TerraformVariable,
+        TerraformVariableValidationConfig,
+    )
+    from cdktf_cdktf_provider_google.artifact_registry_repository import (
+        ArtifactRegistryRepository,
+        ArtifactRegistryRepositoryCleanupPolicies,
+        ArtifactRegistryRepositoryCleanupPoliciesCondition,
+        ArtifactRegistryRepositoryCleanupPoliciesMostRecentVersions,
+        ArtifactRegistryRepositoryDockerConfig,
+    )
+    from cdktf_cdktf_provider_google.artifact_registry_repository_iam_member import (
+        ArtifactRegistryRepositoryIamMember,
+    )
+    from cdktf_cdktf_provider_google.bigquery_dataset import BigqueryDataset
+    from cdktf_cdktf_provider_google.bigquery_table import BigqueryTable, BigqueryTableTimePartitioning
+    from cdktf_cdktf_provider_google.bigquery_table_iam_member import BigqueryTableIamMember
+    from cdktf_cdktf_provider_google.composer_environment import (
+        ComposerEnvironment,
+        ComposerEnvironmentConfigA,
+        ComposerEnvironmentConfigNodeConfig,
+        ComposerEnvironmentConfigSoftwareConfig,
+    )
+    from cdktf_cdktf_provider_google.compute_network import ComputeNetwork
+    from cdktf_cdktf_provider_google.compute_router import ComputeRouter
+    from cdktf_cdktf_provider_google.compute_router_nat import ComputeRouterNat, ComputeRouterNatLogConfig
+    from cdktf_cdktf_provider_google.compute_subnetwork import (
+        ComputeSubnetwork,
+        ComputeSubnetworkLogConfig,
+        ComputeSubnetworkSecondaryIpRange,
+    )
+    from cdktf_cdktf_provider_google.container_cluster import (
+        ContainerCluster,
+        ContainerClusterControlPlaneEndpointsConfig,
+        ContainerClusterControlPlaneEndpointsConfigDnsEndpointConfig,
+        ContainerClusterControlPlaneEndpointsConfigIpEndpointsConfig,
+        ContainerClusterGatewayApiConfig,
+        ContainerClusterIpAllocationPolicy,
+        ContainerClusterNodeConfig,
+        ContainerClusterPrivateClusterConfig,
+        ContainerClusterReleaseChannel,
+        ContainerClusterWorkloadIdentityConfig,
+    )
+    from cdktf_cdktf_provider_google.container_node_pool import (
+        ContainerNodePool,
+        ContainerNodePoolAutoscaling,
+        ContainerNodePoolManagement,
+        ContainerNodePoolNodeConfig,
+        ContainerNodePoolNodeConfigShieldedInstanceConfig,
+        ContainerNodePoolNodeConfigWorkloadMetadataConfig,
+    )
+    from cdktf_cdktf_provider_google.monitoring_alert_policy import (
+        MonitoringAlertPolicy,
+        MonitoringAlertPolicyConditions,
+        MonitoringAlertPolicyConditionsConditionThreshold,
+        MonitoringAlertPolicyConditionsConditionThresholdAggregations,
+        MonitoringAlertPolicyDocumentation,
+    )
+    from cdktf_cdktf_provider_google.monitoring_notification_channel import MonitoringNotificationChannel
+    from cdktf_cdktf_provider_google.project_iam_member import ProjectIamMember
+    from cdktf_cdktf_provider_google.project_service import ProjectService
+    from cdktf_cdktf_provider_google.provider import GoogleProvider
+    from cdktf_cdktf_provider_google.pubsub_schema import PubsubSchema
+    from cdktf_cdktf_provider_google.pubsub_subscription import (
+        PubsubSubscription,
+        PubsubSubscriptionBigqueryConfig,
+        PubsubSubscriptionDeadLetterPolicy,
+        PubsubSubscriptionExpirationPolicy,
+        PubsubSubscriptionRetryPolicy,
+    )
+    from cdktf_cdktf_provider_google.pubsub_subscription_iam_member import PubsubSubscriptionIamMember
+    from cdktf_cdktf_provider_google.pubsub_topic import PubsubTopic, PubsubTopicSchemaSettings
+    from cdktf_cdktf_provider_google.pubsub_topic_iam_member import PubsubTopicIamMember
+    from cdktf_cdktf_provider_google.service_account import ServiceAccount
+    from cdktf_cdktf_provider_google.storage_bucket import (
+        StorageBucket,
+        StorageBucketLifecycleRule,
+        StorageBucketLifecycleRuleAction,
+        StorageBucketLifecycleRuleCondition,
+        StorageBucketSoftDeletePolicy,
+        StorageBucketVersioning,
+    )
+    from cdktf_cdktf_provider_google.storage_bucket_iam_member import StorageBucketIamMember
+    from cdktf_cdktf_provider_kubernetes.deployment_v1 import (
+        DeploymentV1,
+        DeploymentV1Metadata,
+        DeploymentV1Spec,
+        DeploymentV1SpecSelector,
+        DeploymentV1SpecTemplate,
+        DeploymentV1SpecTemplateMetadata,
+        DeploymentV1SpecTemplateSpec,
+        DeploymentV1SpecTemplateSpecContainer,
+        DeploymentV1SpecTemplateSpecContainerEnv,
+        DeploymentV1SpecTemplateSpecContainerLivenessProbe,
+        DeploymentV1SpecTemplateSpecContainerLivenessProbeHttpGet,
+        DeploymentV1SpecTemplateSpecContainerPort,
+        DeploymentV1SpecTemplateSpecContainerReadinessProbe,
+        DeploymentV1SpecTemplateSpecContainerReadinessProbeHttpGet,
+        DeploymentV1SpecTemplateSpecContainerResources,
+        DeploymentV1SpecTemplateSpecContainerSecurityContext,
+        DeploymentV1SpecTemplateSpecContainerSecurityContextCapabilities,
+        DeploymentV1SpecTemplateSpecContainerVolumeMount,
+        DeploymentV1SpecTemplateSpecSecurityContext,
+        DeploymentV1SpecTemplateSpecSecurityContextSeccompProfile,
+        DeploymentV1SpecTemplateSpecTopologySpreadConstraint,
+        DeploymentV1SpecTemplateSpecTopologySpreadConstraintLabelSelector,
+        DeploymentV1SpecTemplateSpecVolume,
+        DeploymentV1SpecTemplateSpecVolumeEmptyDir,
+    )
+    from cdktf_cdktf_provider_kubernetes.horizontal_pod_autoscaler_v2 import (
+        HorizontalPodAutoscalerV2,
+        HorizontalPodAutoscalerV2Metadata,
+        HorizontalPodAutoscalerV2Spec,
+        HorizontalPodAutoscalerV2SpecMetric,
+        HorizontalPodAutoscalerV2SpecMetricResource,
+        HorizontalPodAutoscalerV2SpecMetricResourceTarget,
+        HorizontalPodAutoscalerV2SpecScaleTargetRef,
+    )
+    from cdktf_cdktf_provider_kubernetes.manifest import Manifest
+    from cdktf_cdktf_provider_kubernetes.namespace_v1 import NamespaceV1, NamespaceV1Metadata
+    from cdktf_cdktf_provider_kubernetes.network_policy_v1 import (
+        NetworkPolicyV1,
+        NetworkPolicyV1Metadata,
+        NetworkPolicyV1Spec,
+        NetworkPolicyV1SpecEgress,
+        NetworkPolicyV1SpecEgressPorts,
+        NetworkPolicyV1SpecEgressTo,
+        NetworkPolicyV1SpecEgressToIpBlock,
+        NetworkPolicyV1SpecEgressToNamespaceSelector,
+        NetworkPolicyV1SpecEgressToPodSelector,
+        NetworkPolicyV1SpecIngress,
+        NetworkPolicyV1SpecIngressFrom,
+        NetworkPolicyV1SpecIngressFromIpBlock,
+        NetworkPolicyV1SpecIngressFromNamespaceSelector,
+        NetworkPolicyV1SpecIngressPorts,
+        NetworkPolicyV1SpecPodSelector,
+    )
+    from cdktf_cdktf_provider_kubernetes.pod_disruption_budget_v1 import (
+        PodDisruptionBudgetV1,
+        PodDisruptionBudgetV1Metadata,
+        PodDisruptionBudgetV1Spec,
+        PodDisruptionBudgetV1SpecSelector,
+    )
+    from cdktf_cdktf_provider_kubernetes.provider import KubernetesProvider, KubernetesProviderExec
+    from cdktf_cdktf_provider_kubernetes.service_account_v1 import ServiceAccountV1, ServiceAccountV1Metadata
+    from cdktf_cdktf_provider_kubernetes.service_v1 import (
+        ServiceV1,
+        ServiceV1Metadata,
+        ServiceV1Spec,
+        ServiceV1SpecPort,
+    )
+    from constructs import Construct
 
 
 def configure_google(

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from infra.dataset import DatasetTable
 from infra.environment import Environment
 from infra.identity import PubsubServiceAgent
@@ -28,24 +30,20 @@ class MessagingStack(PlatformStack):
         pubsub = PubsubServiceAgent(self, "pubsub", project_number=environment.project_number)
 
         # No schema: a bare integer is a valid request.
-        self.sale_range: Final = self._topic(SALE_RANGE_TOPIC)
-        self.dead_letter: Final = self._topic(DEAD_LETTER_TOPIC)
-        self.sale_predictions: Final = Topic(
-            self,
-            SALE_PREDICTIONS_TOPIC,
-            project=environment.project_id,
-            name=SALE_PREDICTIONS_TOPIC,
-            message=SalePrediction,
+        self.sale_range: Final = self._topic("sale-range-topic", SALE_RANGE_TOPIC)
+        self.dead_letter: Final = self._topic("dead-letter-topic", DEAD_LETTER_TOPIC)
+        self.sale_predictions: Final = self._topic(
+            "sale-predictions-topic", SALE_PREDICTIONS_TOPIC, message=SalePrediction
         )
 
         self.predict_range: Final = self._subscription(
-            PREDICT_RANGE_SUBSCRIPTION, self.sale_range, dead_letter_topic=self.dead_letter
+            "predict-range", PREDICT_RANGE_SUBSCRIPTION, self.sale_range, dead_letter_topic=self.dead_letter
         )
         self.dead_letter.grant_publish(pubsub)
         self.predict_range.grant_subscribe(pubsub)
 
-        self.dead_letters: Final = self._subscription(DEAD_LETTER_TOPIC, self.dead_letter)
-        self.replies: Final = self._subscription(SALE_PREDICTIONS_SUBSCRIPTION, self.sale_predictions)
+        self.dead_letters: Final = self._subscription("dead-letters", DEAD_LETTER_TOPIC, self.dead_letter)
+        self._subscription("replies", SALE_PREDICTIONS_SUBSCRIPTION, self.sale_predictions)
 
         may_write = requests.grant_write(pubsub)
         TableSubscription(
@@ -57,15 +55,15 @@ class MessagingStack(PlatformStack):
             may_write=may_write,
         )
 
-    def _topic(self, name: str) -> Topic:
-        return Topic(self, name, project=self.environment.project_id, name=name)
+    def _topic(self, id_: str, name: str, *, message: type[msgspec.Struct] | None = None) -> Topic:
+        return Topic(self, id_, project=self.environment.project_id, name=name, message=message)
 
     def _subscription(
-        self, name: str, topic: Topic, *, dead_letter_topic: Topic | None = None
+        self, id_: str, name: str, topic: Topic, *, dead_letter_topic: Topic | None = None
     ) -> PullSubscription:
         return PullSubscription(
             self,
-            f"{name}-subscription",
+            id_,
             project=self.environment.project_id,
             name=name,
             topic=topic,
