@@ -183,7 +183,7 @@ def _environment(what: str, values: Values, fields: Mapping[str, str]) -> dict[s
             environment[variable["name"]] = _expand(variable.get("value") or "", environment)
             continue
         field = emulated.block(source, "field_ref")
-        path = (field or {}).get("field_path")
+        path: str = (field or {}).get("field_path") or ""
         if path not in fields:
             kinds = ", ".join(kind for kind, value in source.items() if value)
             raise ResourceError(

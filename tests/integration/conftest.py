@@ -1,0 +1,193 @@
+"""A simulated cloud of the tests' own, and Terraform on it."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import httpx
+import pytest
+
+from infra.simulator import emulators, install
+from infra.simulator.emulators import Endpoints
+from tests.conftest import REPOSITORY, SIMULATOR, wait_for
+
+PROJECT = "test-project"
+Resources = Mapping[str, Mapping[str, Mapping[str, Any]]]
+"""Resource type to name to arguments, as in Terraform's JSON syntax."""
+
+
+class Cloud:
+    """A simulated cloud in a folder of its own, driven through its command line."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+
+    def command(self, verb: str) -> subprocess.CompletedProcess[str]:
+        """Run `python -m infra.simulator`."""
+        return subprocess.run(
+            [SIMULATOR / "bin" / "python", "-m", "infra.simulator", verb],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+
+    def up(self) -> list[str]:
+        """Start what does not run; returns what was started."""
+        done = self.command("up")
+        assert done.returncode == 0, done.stderr
+        return [line.removeprefix("started ") for line in done.stdout.splitlines() if "started" in line]
+
+    @property
+    def endpoints(self) -> Endpoints:
+        return emulators.endpoints()
+
+    def record(self, name: str) -> dict[str, Any]:
+        """The record of a process."""
+        return json.loads((self.home / "processes" / f"{name}.json").read_text())
+
+    def kill(self, name: str) -> None:
+        """SIGKILL a process, and wait until it is gone."""
+        pid = self.record(name)["pid"]
+        os.kill(pid, signal.SIGKILL)
+        wait_for(f"{name} is dead", lambda: f"{name} DEAD" in " ".join(self.command("status").stdout.split()))
+
+    def pubsub(self, method: str, path: str, body: object = None) -> Any:
+        return self._call(self.endpoints.pubsub, method, f"/v1/projects/{PROJECT}/{path}", body)
+
+    def bigquery(self, method: str, path: str, body: object = None) -> Any:
+        return self._call(self.endpoints.bigquery, method, f"/bigquery/v2/projects/{PROJECT}/{path}", body)
+
+    def storage(self, method: str, path: str, body: object = None) -> Any:
+        return self._call(self.endpoints.storage, method, f"/storage/v1/{path}", body)
+
+    def query(self, sql: str) -> list[list[str | None]]:
+        """Rows of a query."""
+        answer = self.bigquery("POST", "queries", {"query": sql, "useLegacySql": False})
+        assert "errors" not in answer, answer
+        return [[cell["v"] for cell in row["f"]] for row in answer["rows"]]
+
+    def _call(self, address: str, method: str, path: str, body: object) -> Any:
+        response = httpx.request(method, f"http://{address}{path}", json=body, timeout=30)
+        response.raise_for_status()
+        return response.json() if response.content else None
+
+
+class Terraform:
+    """A stack of its own, applied with the simulated providers."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "stacks" / "test"
+        self.folder.mkdir(parents=True)
+        self.link_into = folder
+
+    def configure(self, resources: Resources) -> None:
+        """Replace the configuration."""
+        fresh = not (self.folder / "cdk.tf.json").exists()
+        sources = {"google": "6.50.0", "kubernetes": "2.38.0"}
+        configuration = {
+            "terraform": {
+                "required_providers": {
+                    name: {"source": f"localhost/simulated/{name}", "version": version}
+                    for name, version in sources.items()
+                }
+            },
+            "provider": {"google": {"project": PROJECT, "region": "europe-west1"}, "kubernetes": {}},
+            "resource": resources,
+        }
+        (self.folder / "cdk.tf.json").write_text(json.dumps(configuration))
+        if fresh:
+            install.link(self.link_into)
+            self.run("init", "-input=false")
+
+    def run(self, *arguments: str, expect: int = 0) -> str:
+        """Run Terraform; returns all it printed, on one line per blank-separated word."""
+        done = subprocess.run(
+            ["terraform", *arguments, "-no-color"],
+            cwd=self.folder,
+            env={**os.environ, "CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=180,
+        )
+        assert done.returncode == expect, done.stdout
+        return done.stdout
+
+    def apply(self, resources: Resources | None = None) -> str:
+        """Apply a configuration, or the one there is."""
+        if resources is not None:
+            self.configure(resources)
+        return self.run("apply", "-auto-approve", "-input=false")
+
+    def refused(self, resources: Resources) -> str:
+        """Apply a configuration that must fail; returns what Terraform said, without its line breaks."""
+        self.configure(resources)
+        text = self.run("apply", "-auto-approve", "-input=false", expect=1)
+        return " ".join(text.replace("│", " ").split())
+
+    def plan(self) -> dict[str, list[str]]:
+        """What would be done: address to actions, without what stays."""
+        self.run("plan", "-input=false", "-out=plan")
+        plan = json.loads(self.run("show", "-json", "plan"))
+        changes = {each["address"]: each["change"]["actions"] for each in plan["resource_changes"]}
+        return {address: actions for address, actions in changes.items() if actions != ["no-op"]}
+
+    def state(self, address: str) -> dict[str, Any]:
+        """The values of a resource."""
+        state = json.loads(self.run("show", "-json"))
+        (values,) = (
+            each["values"]
+            for each in state["values"]["root_module"]["resources"]
+            if each["address"] == address
+        )
+        return values
+
+    def destroy(self) -> None:
+        self.run("destroy", "-auto-approve", "-input=false")
+
+
+def _new_cloud(home: Path) -> Iterator[Cloud]:
+    for program, remedy in (("java", "a JRE 11 or newer"), ("gcloud", "with component pubsub-emulator")):
+        if not shutil.which(program):
+            pytest.skip(f"{program} is not on PATH: {remedy}")
+    if not SIMULATOR.exists():
+        pytest.skip(f"{SIMULATOR} is absent: run `make install`")
+    with mock.patch.dict(os.environ, {"SIMULATOR_HOME": str(home)}):
+        cloud = Cloud(home)
+        yield cloud
+        cloud.command("down")
+
+
+@pytest.fixture
+def own_cloud(tmp_path: Path) -> Iterator[Cloud]:
+    """A cloud with nothing running, for one test."""
+    yield from _new_cloud(tmp_path / "home")
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """A cloud whose emulators run, for the tests of a module."""
+    for cloud in _new_cloud(tmp_path_factory.mktemp("cloud")):
+        cloud.up()
+        yield cloud
+
+
+@pytest.fixture
+def terraform(tmp_path: Path) -> Iterator[Terraform]:
+    """A stack that is destroyed after the test."""
+    if not shutil.which("terraform"):
+        pytest.skip("terraform is not on PATH")
+    stack = Terraform(tmp_path)
+    yield stack
+    if (stack.folder / "terraform.tfstate").exists():
+        stack.destroy()

@@ -1,0 +1,142 @@
+"""The emulators as a newcomer's commands leave and find them."""
+
+import concurrent.futures
+import json
+import socket
+
+import httpx
+import psutil
+import pytest
+
+from infra.simulator import emulators
+from tests.conftest import wait_for
+from tests.integration.conftest import Cloud
+
+ALL = ["bigquery", "pubsub", "storage"]
+
+
+def pids(cloud: Cloud) -> dict[str, int]:
+    return {name: cloud.record(f"emulator.{name}")["pid"] for name in ALL}
+
+
+def port(cloud: Cloud, name: str) -> int:
+    return int(cloud.record(f"emulator.{name}")["labels"]["port"])
+
+
+def belonging(cloud: Cloud) -> list[int]:
+    """Processes of this machine that belong to the cloud, with or without a record."""
+    found: list[int] = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("SIMULATOR_PROCESS", "").startswith(f"{cloud.home}:"):
+                found.append(process.pid)
+        except psutil.Error:
+            continue
+    return found
+
+
+class TestUp:
+    def test_starts_once_and_tells_where(self, own_cloud: Cloud) -> None:
+        assert sorted(own_cloud.up()) == ALL
+        running = pids(own_cloud)
+        assert own_cloud.up() == []
+        assert pids(own_cloud) == running
+        listing = json.loads((own_cloud.home / "endpoints.json").read_text())
+        assert {name: entry["pid"] for name, entry in listing.items()} == running
+        for name, path in {"pubsub": "/", "bigquery": "/readyz", "storage": "/storage/v1/b"}.items():
+            assert httpx.get(f"http://127.0.0.1:{listing[name]['port']}{path}").status_code == 200
+
+    def test_callers_side_by_side_start_one_each(self, own_cloud: Cloud) -> None:
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            started = [name for names in pool.map(lambda _: own_cloud.up(), range(3)) for name in names]
+        assert sorted(started) == ALL
+        assert sorted(belonging(own_cloud)) == sorted(pids(own_cloud).values())
+
+    def test_nothing_listens_beyond_loopback(self, cloud: Cloud) -> None:
+        addresses = {
+            connection.laddr.ip.removeprefix("::ffff:")
+            for pid in pids(cloud).values()
+            for connection in psutil.Process(pid).net_connections("tcp")
+            if connection.status == psutil.CONN_LISTEN
+        }
+        assert addresses == {"127.0.0.1"}
+
+    def test_one_that_is_missing_does_not_hold_up_the_others(
+        self, own_cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as patch:
+            patch.setenv("CLOUDSDK_ROOT_DIR", str(own_cloud.home))
+            done = own_cloud.command("up")
+        assert done.returncode == 1
+        assert "gcloud components install pubsub-emulator" in done.stderr
+        assert own_cloud.up() == ["pubsub"]
+
+
+class TestAfterACrash:
+    def test_the_address_stays(self, cloud: Cloud) -> None:
+        before = {name: port(cloud, name) for name in ALL}
+        for name in ALL:
+            cloud.kill(f"emulator.{name}")
+        with pytest.raises(
+            emulators.EmulatorError, match="bigquery, pubsub, storage emulator; run `make up`"
+        ):
+            emulators.endpoints()
+        assert sorted(cloud.up()) == ALL
+        assert {name: port(cloud, name) for name in ALL} == before
+
+    def test_data_of_bigquery_and_storage_stay(self, cloud: Cloud) -> None:
+        cloud.bigquery("POST", "datasets", {"datasetReference": {"datasetId": "kept"}})
+        table = {
+            "tableReference": {"tableId": "rows"},
+            "schema": {"fields": [{"name": "n", "type": "INTEGER"}]},
+        }
+        cloud.bigquery("POST", "datasets/kept/tables", table)
+        rows = [{"json": {"n": n}} for n in range(3)]
+        cloud.bigquery("POST", "datasets/kept/tables/rows/insertAll", {"rows": rows})
+        cloud.storage("POST", "b", {"name": "kept-bucket"})
+        for name in ("bigquery", "storage"):
+            cloud.kill(f"emulator.{name}")
+        cloud.up()
+        assert cloud.query("SELECT n FROM kept.rows ORDER BY n") == [["0"], ["1"], ["2"]]
+        assert [bucket["name"] for bucket in cloud.storage("GET", "b")["items"]] == ["kept-bucket"]
+
+    def test_a_taken_port_is_left_to_its_holder(self, cloud: Cloud) -> None:
+        taken = port(cloud, "storage")
+        cloud.kill("emulator.storage")
+        with socket.create_server(("127.0.0.1", taken)):
+            (told,) = cloud.up()
+        moved = port(cloud, "storage")
+        assert moved != taken
+        assert told == f"storage (now on port {moved}: {taken} is taken)"
+        assert httpx.get(f"http://{cloud.endpoints.storage}/storage/v1/b").status_code == 200
+
+
+class TestStatusAndDown:
+    def test_status_fails_while_something_is_dead(self, own_cloud: Cloud) -> None:
+        assert own_cloud.command("status").returncode == 0
+        own_cloud.up()
+        assert own_cloud.command("status").returncode == 0
+        own_cloud.kill("emulator.pubsub")
+        done = own_cloud.command("status")
+        assert done.returncode == 1
+        states = {row.split()[0]: row.split()[1] for row in done.stdout.splitlines()[1:]}
+        assert states == {
+            "emulator.bigquery": "running",
+            "emulator.pubsub": "DEAD",
+            "emulator.storage": "running",
+        }
+
+    def test_down_leaves_no_process_and_no_endpoint(self, own_cloud: Cloud) -> None:
+        own_cloud.up()
+        assert own_cloud.command("down").returncode == 0
+        assert belonging(own_cloud) == []
+        assert not (own_cloud.home / "endpoints.json").exists()
+        assert "nothing runs" in own_cloud.command("status").stdout
+
+    def test_down_finds_what_an_interrupted_start_did_not_record(self, own_cloud: Cloud) -> None:
+        own_cloud.up()
+        for record in (own_cloud.home / "processes").iterdir():
+            record.unlink()
+        assert own_cloud.command("status").returncode == 1
+        assert own_cloud.command("down").returncode == 0
+        wait_for("all are gone", lambda: not belonging(own_cloud))
