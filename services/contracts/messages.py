@@ -67,9 +67,12 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     status: int
     detail: Annotated[str, Meta(description="What is wrong with this request, and what is allowed.")]
     parameter: Annotated[str, Meta(description="The parameter at fault.")] | None = None
-    allowed: Annotated[
-        list[str] | dict[str, int], Meta(description="Values to choose from, or the limits of a number.")
-    ] | None = None
+    allowed: (
+        Annotated[
+            list[str] | dict[str, int], Meta(description="Values to choose from, or the limits of a number.")
+        ]
+        | None
+    ) = None
 
 
 class SalePrediction(msgspec.Struct, frozen=True):

@@ -74,7 +74,12 @@ def document() -> dict[str, Any]:
                             "application/json": {"schema": {"$ref": "#/components/schemas/PredictionRequest"}}
                         },
                     },
-                    "responses": {"200": answered, "413": _problem("The body is too large."), **errors},
+                    "responses": {
+                        "200": answered,
+                        "408": _problem("The body did not arrive in time."),
+                        "413": _problem("The body is too large."),
+                        **errors,
+                    },
                 },
             },
             LIVENESS_PATH: _probe("Whether the process lives.", {"200": "It does."}),

@@ -30,7 +30,7 @@ _RETRY: Final = retry_async.AsyncRetry(initial=0.1, maximum=2.0, timeout=10.0)
 # A batch that takes longer than half the shortest acknowledgement deadline (10 s) is extended.
 _EXTEND_EVERY_SECONDS: Final = 5
 _LEASE_SECONDS: Final = 30
-_LONGEST_PAUSE_SECONDS: Final = 30
+_LONGEST_PAUSE_SECONDS: Final = 10
 
 # https://cloud.google.com/pubsub/quotas#resource_limits
 _MESSAGE_BYTES: Final = 10_000_000
