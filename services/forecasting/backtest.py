@@ -1,6 +1,8 @@
 """Rolling-origin backtest: how well a model would have forecast windows it had not seen."""
 
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,12 +57,18 @@ def origins(panel: Panel) -> list[int]:
 
 
 def run(model: Callable[[], Model], panel: Panel) -> list[Window]:
-    """Fit a new model at each origin, on what was known then, and forecast from there."""
-    windows: list[Window] = []
-    for origin in origins(panel):
+    """Fit a new model at each origin, on what was known then, and forecast from there.
+
+    Raises:
+        UnusableSalesError: the panel is too short, or holds nothing to learn from.
+    """
+
+    def forecast(origin: int) -> Window:
         known = panel.until(origin)
-        windows.append(Window(origin, model().fit(known).predict(known, HORIZON)))
-    return windows
+        return Window(origin, model().fit(known).predict(known, HORIZON))
+
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        return list(threads.map(forecast, origins(panel)))
 
 
 def scores(windows: Sequence[Window], panel: Panel) -> dict[str, Score]:

@@ -104,7 +104,7 @@ class Features:
         without recent ones has.
         """
         recent, known = (s.between(series, origin - 112, origin) for s in (self._sales, self._known))
-        always, days = (s.between(series, 0 * origin, origin) for s in (self._sales, self._known))
+        always, days = (s.between(series, np.zeros_like(origin), origin) for s in (self._sales, self._known))
         overall = (always + 1) / (days + 7)
         return (recent + 7 * overall) / (known + 7)
 
