@@ -173,7 +173,8 @@ class Namer:
         if self._type in _NAMES:
             return self._format(_NAMES[self._type])
         if re.search(r"_iam_(member|binding|policy|audit_config)$", self._type):
-            return "/".join(str(value) for value in self._given.values())
+            last = [self._given[key] for key in ("role", "member") if key in self._given]
+            return "/".join([str(v) for v in self._given.values() if v not in last] + [str(v) for v in last])
         project = f"projects/{self._given['project']}/" if "project" in self._given else ""
         place = next((self._given[key] for key in ("location", "region", "zone") if key in self._given), None)
         location = f"locations/{place}/" if project and place else ""

@@ -11,6 +11,8 @@ from typing import Final
 
 from tf.gen import tfplugin_pb2 as pb
 
+from infra.simulator.resources import Values
+
 _COMPUTED_ANYWHERE: Final = frozenset({"id", "project", "region", "zone"})
 _COMPUTED_PHRASES: Final = re.compile(
     r"if (it is |this is |this field is )?(not (provided|specified|set)|unspecified|left blank|blank|omitted)"
@@ -72,6 +74,7 @@ _COMPUTED: Final[Mapping[str, str]] = {
 }
 _KUBERNETES_COMPUTED: Final = frozenset({"id", "metadata.name"})
 
+_PROTECTED_PHRASES: Final = re.compile(r"set to true or unset|defaults to true|unless this", re.IGNORECASE)
 _IDENTITY: Final = frozenset({"name", "project", "location", "region", "zone"})
 _REPLACE_PHRASES: Final = re.compile(
     r"forces? (a new|re-?creation|replacement|the .{0,40} to be re-?created)"
@@ -165,3 +168,12 @@ def forces_replacement(type_name: str, path: tuple[str, ...], documentation: str
     if type_name in _REPLACE:
         return not above.isdisjoint(_REPLACE[type_name].split())
     return not above.isdisjoint(_IDENTITY) or bool(_REPLACE_PHRASES.search(documentation))
+
+
+def is_protected(block: pb.Schema.Block, state: Values) -> bool:
+    """Whether `deletion_protection`, as set or by default, keeps a resource from being deleted."""
+    for attribute in block.attributes:
+        if attribute.name == "deletion_protection":
+            value = state[attribute.name]
+            return value is True or (value is None and bool(_PROTECTED_PHRASES.search(attribute.description)))
+    return False

@@ -1,9 +1,9 @@
 """Put the simulated providers where Terraform finds them, without any configuration of Terraform.
 
 Terraform looks into `terraform.d/plugins` of the folder it works in before it asks a registry, and takes what
-the dependency lock file beside it allows; without that file, `cdktf` would run `terraform providers lock`, which
-asks registries only. With `-chdir`, whether Terraform looks at all depends on the folder it was called in: the
-root of the repository has the same `terraform.d`.
+the dependency lock file beside it allows; without that file, `cdktf` would run `terraform providers lock`,
+which asks registries only. With `-chdir`, whether Terraform looks at all depends on the folder it was called
+in: the root of the repository has the same `terraform.d`.
 """
 
 import base64

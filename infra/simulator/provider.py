@@ -16,7 +16,7 @@ import grpc
 from tf.gen import tfplugin_pb2 as pb
 from tf.gen import tfplugin_pb2_grpc
 
-from infra.simulator import planning, plugin, validation
+from infra.simulator import facts, planning, plugin, validation
 from infra.simulator.computed import Namer
 from infra.simulator.resources import Handler, ResourceError, Values, handler
 from infra.simulator.schema import Kind, SchemaError, Schemas
@@ -154,23 +154,26 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
         self, request: pb.ApplyResourceChange.Request, context: grpc.ServicerContext
     ) -> pb.ApplyResourceChange.Response:
         prior, planned = decode(request.prior_state), decode(request.planned_state)
-        response = pb.ApplyResourceChange.Response(
-            new_state=request.prior_state, legacy_type_system=True, diagnostics=self._warning()
-        )
+        response = pb.ApplyResourceChange.Response(new_state=request.prior_state, legacy_type_system=True)
+        block = self._schema.block("resource", request.type_name)
         if planned is not None:
-            namer = Namer(request.type_name, planned)
-            planned = planning.resolve(self._schema.block("resource", request.type_name), planned, namer)
+            planned = planning.resolve(block, planned, Namer(request.type_name, planned))
+            response.diagnostics.extend(self._simulation())
         try:
             if real := handler(request.type_name):
                 response.diagnostics.extend(self._start_emulators())
                 planned = _apply(real, prior, planned)
+            elif planned is None and facts.is_protected(block, prior):
+                raise ResourceError(
+                    "Deletion protection", "Apply deletion_protection = false first.", "deletion_protection"
+                )
             response.new_state.CopyFrom(encode(planned))
         except ResourceError as error:
             response.diagnostics.append(_refusal(error))
         return response
 
-    def _warning(self) -> list[pb.Diagnostic]:
-        """The warning of every apply, the first time that it is asked for."""
+    def _simulation(self) -> list[pb.Diagnostic]:
+        """The warning of every apply, when first asked for."""
         with self._lock:
             told, self._warned = self._warned, True
         return [] if told else [_SIMULATION]
