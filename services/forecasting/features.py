@@ -1,6 +1,7 @@
 """What a model knows about a day to forecast: everything up to the origin, and the calendar of the day."""
 
 import datetime
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,39 +43,41 @@ class Features:
     """Features of a panel, computed for any (series, origin, day) by differences of running sums.
 
     An origin is the number of days known: day `origin - 1` is the last one seen. Means are over days on
-    which the market was not expected to be closed.
+    which the market was not expected to be closed. Promotions of days to come are not known; what a series'
+    promotions were like until the origin, a week and a year ago stands for them.
+
+    Attributes:
+        closed: on which days the market of a series is expected to be closed, shape (series, panel's days
+            and horizon).
     """
 
     def __init__(self, panel: Panel, horizon: int):
         """Prepare for days up to `horizon` after the panel's end."""
-        self._panel = panel
+        self._promoted = panel.onpromotion is not None
         last = panel.days + horizon
         self.closed = panel.closed(0, last)
-        self._open = ~self.closed[:, : panel.days] & ~np.isnan(panel.sales)
+        begun = ~np.isnan(panel.sales)
         sales = np.nan_to_num(panel.sales)
-        self._known = _Sums(self._open.astype(float))
-        self._sales = _Sums(np.where(self._open, sales, 0.0))
-        self._squares = _Sums(np.where(self._open, sales**2, 0.0))
-        self._sold = _Sums(((sales > 0) & self._open).astype(float))
-        self._known_week = _Sums(self._open.astype(float), step=SEASON)
-        self._sales_week = _Sums(np.where(self._open, sales, 0.0), step=SEASON)
+        trading = begun & ~self.closed[:, : panel.days]
+        self._sales = _Means(sales, trading)
+        self._squares = _Means(sales**2, trading)
+        self._sold = _Means(sales > 0, trading)
+        self._same_weekday = _Means(sales, trading, step=SEASON)
         day = np.arange(panel.days)
         self._last_sale = np.maximum.accumulate(np.where(sales > 0, day, -YEAR), axis=1)
 
         _, self._market = np.unique(np.array(panel.store_nbr), return_inverse=True)
         _, self._product = np.unique(np.array(panel.family), return_inverse=True)
-        of_market = np.zeros((self._market.max() + 1, panel.days))
-        np.add.at(of_market, self._market, np.where(self._open, sales, 0.0))
-        known = np.zeros_like(of_market)
-        np.maximum.at(known, self._market, self._open.astype(float))
-        self._market_sales, self._market_known = _Sums(of_market), _Sums(known)
+        shape = (self._market.max() + 1, panel.days)
+        of_market, market_trading = np.zeros(shape), np.zeros(shape, dtype=bool)
+        np.add.at(of_market, self._market, np.where(trading, sales, 0.0))
+        np.logical_or.at(market_trading, self._market, trading)
+        self._market_sales = _Means(of_market, market_trading)
 
         if panel.onpromotion is not None:
             promotion = np.nan_to_num(panel.onpromotion)
-            self._promotion = _Sums(promotion)
-            self._promotion_week = _Sums(promotion, step=SEASON)
-            self._begun = _Sums((~np.isnan(panel.sales)).astype(float))
-            self._begun_week = _Sums((~np.isnan(panel.sales)).astype(float), step=SEASON)
+            self._promotion = _Means(promotion, begun)
+            self._promotion_same_weekday = _Means(promotion, begun, step=SEASON)
 
         dates = [panel.date(i) for i in range(last)]
         self._calendar = np.array(
@@ -95,7 +98,7 @@ class Features:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the columns of `rows`."""
-        return NAMES if self._panel.onpromotion is None else NAMES + PROMOTION_NAMES
+        return NAMES + PROMOTION_NAMES if self._promoted else NAMES
 
     def level(self, series: NDArray[np.intp], origin: NDArray[np.intp]) -> NDArray[np.float64]:
         """Scale of a series at an origin, units per open day, > 0.
@@ -103,8 +106,8 @@ class Features:
         The mean of the last 112 days, shrunk towards that of all known days, which is what a series
         without recent ones has.
         """
-        recent, known = (s.between(series, origin - 112, origin) for s in (self._sales, self._known))
-        always, days = (s.between(series, np.zeros_like(origin), origin) for s in (self._sales, self._known))
+        recent, known = self._sales.sums(series, origin - 112, origin)
+        always, days = self._sales.sums(series, np.zeros_like(origin), origin)
         overall = (always + 1) / (days + 7)
         return (recent + 7 * overall) / (known + 7)
 
@@ -119,24 +122,12 @@ class Features:
             Shape (n, features).
         """
         level = self.level(series, origin)
-
-        def mean(
-            total: "_Sums",
-            count: "_Sums",
-            who: NDArray[np.intp],
-            first: NDArray[np.intp],
-            end: NDArray[np.intp],
-        ) -> NDArray[np.float64]:
-            known = count.between(who, first, end)
-            return np.divide(
-                total.between(who, first, end), known, out=np.full(len(who), np.nan), where=known > 0
-            )
-
-        means = {days: mean(self._sales, self._known, series, origin - days, origin) for days in _WINDOWS}
-        squares = mean(self._squares, self._known, series, origin - 112, origin)
+        means = {days: self._sales.between(series, origin - days, origin) for days in _WINDOWS}
+        squares = self._squares.between(series, origin - 112, origin)
         # The last day before the origin with the weekday of `day`.
         same = day - SEASON * (1 + (day - origin) // SEASON)
         market = self._market[series]
+        year_ago = day - YEAR
         columns = [
             day - origin,
             *self._calendar[day].T,
@@ -144,63 +135,66 @@ class Features:
             self._product[series],
             np.log(level),
             *(values / level for values in means.values()),
-            *(mean(self._sold, self._known, series, origin - days, origin) for days in (28, 112)),
+            *(self._sold.between(series, origin - days, origin) for days in (28, 112)),
             np.sqrt(np.maximum(squares - means[112] ** 2, 0)) / level,
             origin - 1 - self._last_sale[series, origin - 1],
             *(
-                mean(self._sales_week, self._known_week, series, same - SEASON * (weeks - 1), same + 1)
-                / level
+                self._same_weekday.between(series, same - SEASON * (weeks - 1), same + 1) / level
                 for weeks in _WEEKS
             ),
             _ratio(
-                mean(self._market_sales, self._market_known, market, origin - 14, origin),
-                mean(self._market_sales, self._market_known, market, origin - 112, origin),
+                self._market_sales.between(market, origin - 14, origin),
+                self._market_sales.between(market, origin - 112, origin),
             ),
             # How much more was sold around the day a year ago than before the origin a year ago.
-            _ratio(
-                mean(self._sales, self._known, series, day - YEAR - 10, np.minimum(day - YEAR + 11, origin)),
-                mean(self._sales, self._known, series, origin - YEAR - 56, origin - YEAR),
-            ),
-            _ratio(
-                mean(
-                    self._market_sales,
-                    self._market_known,
-                    market,
-                    day - YEAR - 7,
-                    np.minimum(day - YEAR + 8, origin),
-                ),
-                mean(self._market_sales, self._market_known, market, origin - YEAR - 56, origin - YEAR),
+            *(
+                _ratio(
+                    sales.between(who, year_ago - around, np.minimum(year_ago + around + 1, origin)),
+                    sales.between(who, origin - YEAR - 56, origin - YEAR),
+                )
+                for sales, who, around in ((self._sales, series, 10), (self._market_sales, market, 7))
             ),
         ]
-        if self._panel.onpromotion is not None:
+        if self._promoted:
             columns += [
-                *(
-                    mean(self._promotion, self._begun, series, origin - days, origin)
-                    for days in _PROMOTION_WINDOWS
-                ),
-                mean(self._promotion_week, self._begun_week, series, same - SEASON * 3, same + 1),
-                mean(
-                    self._promotion, self._begun, series, day - YEAR - 3, np.minimum(day - YEAR + 4, origin)
-                ),
+                *(self._promotion.between(series, origin - days, origin) for days in _PROMOTION_WINDOWS),
+                self._promotion_same_weekday.between(series, same - SEASON * 3, same + 1),
+                self._promotion.between(series, year_ago - 3, np.minimum(year_ago + 4, origin)),
             ]
         return np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
 
 
-class _Sums:
-    """Sums of a matrix's rows between two columns, every `step`-th one counted back from the last."""
+class _Means:
+    """Means of a matrix's rows between two columns, over those that count and every `step`-th one."""
 
-    def __init__(self, values: NDArray[np.float64], step: int = 1):
+    def __init__(self, values: NDArray[Any], counted: NDArray[np.bool_], step: int = 1):
         self._step = step
-        self._sums = np.zeros((values.shape[0], values.shape[1] + step))
+        self._totals = self._running(np.where(counted, values, 0))
+        self._counts = self._running(counted)
+
+    def _running(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """Column d + step holds the sum of columns d, d - step, d - 2 step, ..."""
+        sums = np.zeros((values.shape[0], values.shape[1] + self._step))
         for day in range(values.shape[1]):
-            self._sums[:, day + step] = self._sums[:, day] + values[:, day]
+            sums[:, day + self._step] = sums[:, day] + values[:, day]
+        return sums
+
+    def sums(
+        self, who: NDArray[np.intp], first: NDArray[np.intp], end: NDArray[np.intp]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Total and count of columns first, first + step, ..., end - 1; there are none before column 0."""
+        after, before = np.maximum(end - 1 + self._step, 0), np.maximum(first, 0)
+        return (
+            self._totals[who, after] - self._totals[who, before],
+            self._counts[who, after] - self._counts[who, before],
+        )
 
     def between(
-        self, series: NDArray[np.intp], first: NDArray[np.intp], end: NDArray[np.intp]
+        self, who: NDArray[np.intp], first: NDArray[np.intp], end: NDArray[np.intp]
     ) -> NDArray[np.float64]:
-        """Sum of columns first, first + step, ..., end - 1; those before the beginning count as 0."""
-        upto = self._sums[series, np.maximum(end - 1 + self._step, 0)]
-        return upto - self._sums[series, np.maximum(first, 0)]
+        """Mean of those columns, NaN where none counts."""
+        total, count = self.sums(who, first, end)
+        return np.divide(total, count, out=np.full(len(who), np.nan), where=count > 0)
 
 
 def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
