@@ -40,6 +40,21 @@ UPSTREAM: Final[Mapping[StackName, tuple[StackName, ...]]] = {
 """The stacks each stack builds on, in an order in which all can be deployed."""
 
 
+_EXPECTED: Final[Mapping[str, str]] = {
+    "string_type": "text",
+    "int_type": "an integer",
+    "int_from_float": "an integer",
+    "bool_type": "true or false",
+    "tuple_type": "a list",
+    "too_short": "a list of at least {min_length}",
+    "model_type": "an object",
+    "greater_than_equal": "a number of at least {ge}",
+    "less_than_equal": "a number of at most {le}",
+    "pattern": "{expected}",
+}
+"""What a value should have been, by the type of pydantic's error."""
+
+
 class InvalidEnvironmentError(Exception):
     """Environment files that cannot be used.
 
@@ -65,7 +80,7 @@ def _matching(pattern: str, expected: str) -> AfterValidator:
 
     def check(value: str) -> str:
         if not compiled.fullmatch(value):
-            raise PydanticCustomError("pattern", "expected {expected}", {"expected": expected})
+            raise PydanticCustomError("pattern", "not {expected}", {"expected": expected})
         return value
 
     return AfterValidator(check)
@@ -214,7 +229,7 @@ def names(directory: Path = DIRECTORY) -> tuple[str, ...]:
     return tuple(sorted(file.stem for file in directory.glob("*.tfvars")))
 
 
-def load(name: str, *, directory: Path = DIRECTORY, cloud: str | None = None) -> Environment:
+def load(name: str, *, directory: Path = DIRECTORY, cloud: Cloud | None = None) -> Environment:
     """Read one environment.
 
     Args:
@@ -251,7 +266,7 @@ def load(name: str, *, directory: Path = DIRECTORY, cloud: str | None = None) ->
 
 
 def load_all(
-    selected: Iterable[str] = (), *, directory: Path = DIRECTORY, cloud: str | None = None
+    selected: Iterable[str] = (), *, directory: Path = DIRECTORY, cloud: Cloud | None = None
 ) -> tuple[Environment, ...]:
     """Read the selected environments, or all.
 
@@ -260,7 +275,10 @@ def load_all(
     """
     environments: list[Environment] = []
     faults: list[Fault] = []
-    for name in tuple(selected) or names(directory):
+    wanted = tuple(selected) or names(directory)
+    if not wanted:
+        faults.append(Fault(directory, 1, "", "no environment: there is no file *.tfvars"))
+    for name in wanted:
         try:
             environments.append(load(name, directory=directory, cloud=cloud))
         except InvalidEnvironmentError as error:
@@ -319,13 +337,16 @@ def _faults(document: Document, error: ErrorDetails) -> Iterator[Fault]:
             yield document.fault(key, f"unknown key{remedy}")
         case "literal_error":
             choices = get_args(StackName if key[0] == "stacks" else Cloud)
+            expected = " or ".join(choices) if len(choices) == 2 else f"one of {', '.join(choices)}"
             hint = _did_you_mean(str(error["input"]), choices)
-            yield document.fault(key, f"expected {', '.join(choices)}, found {found}{hint}")
+            yield document.fault(key, f"expected {expected}, found {found}{hint}")
         case "value_error":
             cause = error.get("ctx", {})["error"]
             contradictions = cause.faults if isinstance(cause, _ContradictionError) else [((), str(cause))]
             for at, message in contradictions:
                 yield document.fault((*key, *at), message)
-        case _:
-            expected = error["msg"].removeprefix("Input should be ").removeprefix("expected ")
+        case "too_short" if error["input"]:
+            return  # it has items, each of which is refused already
+        case kind:
+            expected = _EXPECTED[kind].format(**error.get("ctx", {}))
             yield document.fault(key, f"expected {expected}, found {found}")

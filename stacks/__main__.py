@@ -18,13 +18,16 @@ from infra.simulator import home, install
 
 
 def main() -> int:
-    """Returns the exit status: 2 for environment files that cannot be used."""
-    name = os.environ.get("PLATFORM_ENV")
+    """Returns the exit status: 2 for variables or environment files that cannot be used."""
+    name, cloud = os.environ.get("PLATFORM_ENV"), os.environ.get("PLATFORM_CLOUD")
+    if cloud not in ("google", "simulated", None):
+        print(f"PLATFORM_CLOUD: expected google or simulated, found {cloud}", file=sys.stderr)
+        return 2
     try:
         environments = environment.load_all(
             [name] if name else (),
             directory=Path(os.environ.get("PLATFORM_ENVIRONMENTS") or environment.DIRECTORY),
-            cloud=os.environ.get("PLATFORM_CLOUD"),
+            cloud=cloud,
         )
     except InvalidEnvironmentError as error:
         print(error, file=sys.stderr)

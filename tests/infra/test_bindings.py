@@ -1,0 +1,51 @@
+"""The fast path to the provider bindings."""
+
+import gc
+import os
+import subprocess
+import sys
+
+import pytest
+
+from infra.bindings import fast_imports
+
+
+def test_node_options_of_the_user_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NODE_OPTIONS", "--max-old-space-size=512")
+    with fast_imports():
+        assert os.environ["NODE_OPTIONS"].startswith("--max-old-space-size=512 --require=")
+        assert not gc.isenabled()
+    assert os.environ["NODE_OPTIONS"] == "--max-old-space-size=512"
+    assert gc.isenabled()
+
+
+def test_nothing_is_left_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NODE_OPTIONS", raising=False)
+    with pytest.raises(ZeroDivisionError), fast_imports():
+        _ = 1 / 0
+    assert "NODE_OPTIONS" not in os.environ
+    assert gc.isenabled()
+
+
+def test_a_package_that_is_absent() -> None:
+    absent = pytest.raises(ModuleNotFoundError, match="no package cdktf_nothing: run `make install`")
+    with absent, fast_imports("cdktf_nothing"):
+        pass
+
+
+def test_only_what_is_used_is_imported() -> None:
+    """In a process of its own: others of this session may have imported more."""
+    program = """
+import os, sys
+from infra import providers
+modules = [name for name in sys.modules if name.startswith("cdktf_cdktf_provider_google.")]
+print(len(modules), "cdktf_cdktf_provider_google.pubsub_topic" in modules, "NODE_OPTIONS" in os.environ)
+"""
+    variables = {name: value for name, value in os.environ.items() if name != "NODE_OPTIONS"}
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=variables
+    )
+    count, used, leaked = result.stdout.split()
+    assert int(count) < 100  # of ~1,300
+    assert (used, leaked) == ("True", "False")
+    assert "end-of-life" not in result.stderr

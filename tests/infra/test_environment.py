@@ -1,0 +1,301 @@
+"""Environment files: what is read, and every way in which one is refused."""
+
+import contextlib
+import re
+import string
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infra.environment import UPSTREAM, Environment, InvalidEnvironmentError, load, load_all
+
+GOOD = """\
+cloud          = "simulated"
+project_id     = "sales-forecast-test"
+project_number = 123456789012
+region         = "europe-west1"
+zones          = ["europe-west1-b", "europe-west1-c"]
+stacks = [
+  "foundation",
+  "data",
+  "messaging",
+]
+deletion_protection = false
+alert_email         = "somebody@example.com"
+network             = "10.0.0.0/16"
+node_pool = {
+  machine_type = "e2-standard-2"
+  min_nodes    = 1
+  max_nodes    = 3
+}
+prediction = {
+  port         = 8780
+  min_replicas = 1
+  max_replicas = 2
+  cpu          = "500m"
+  memory       = "512Mi"
+}
+streaming = {
+  port         = 8781
+  min_replicas = 1
+  max_replicas = 2
+  cpu          = "1"
+  memory       = "1Gi"
+}
+"""
+ALL_STACKS = "foundation, registry, cluster, data, messaging, orchestration, services, observability"
+
+
+def read(folder: Path, text: str, name: str = "test") -> Environment:
+    (folder / f"{name}.tfvars").write_text(text, encoding="utf-8")
+    return load(name, directory=folder)
+
+
+def faults(folder: Path, text: str) -> list[str]:
+    """The messages for a file, each as `line: key: message`."""
+    with pytest.raises(InvalidEnvironmentError) as caught:
+        read(folder, text)
+    messages = str(caught.value).splitlines()
+    assert all(message.startswith(f"{folder / 'test.tfvars'}:") for message in messages)
+    return [message.removeprefix(f"{folder / 'test.tfvars'}:") for message in messages]
+
+
+def changed(line: str) -> str:
+    """The good file with the line of that key replaced."""
+    key = line.split("=")[0].strip()
+    text, count = re.subn(rf"(?m)^( *){key} *=.*$", lambda found: found[1] + line, GOOD, count=1)
+    assert count == 1
+    return text
+
+
+def test_a_good_file(tmp_path: Path) -> None:
+    environment = read(tmp_path, GOOD)
+    assert environment.name == "test"
+    assert environment.simulated
+    assert environment.zones == ("europe-west1-b", "europe-west1-c")
+    assert environment.streaming.memory == "1Gi"
+    assert environment.prediction.max_range == 60
+    assert str(environment.addresses.pods) == "10.0.128.0/17"
+
+
+def test_the_committed_environments() -> None:
+    environments = {each.name: each for each in load_all()}
+    assert set(environments) == {"local", "dev", "staging", "prod"}
+    assert {name for name, each in environments.items() if each.simulated} == {"local"}
+    assert all(environments[name].deletion_protection for name in ("staging", "prod"))
+    assert "orchestration" not in environments["dev"].stacks
+    for attribute in ("project_id", "project_number", "network"):
+        assert len({getattr(each, attribute) for each in environments.values()}) == 4
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ('cloud = "aws"', '1: cloud: expected google or simulated, found "aws"'),
+        (
+            'cloud = "simulate"',
+            '1: cloud: expected google or simulated, found "simulate"; did you mean simulated?',
+        ),
+        (
+            'project_id = "Sales"',
+            (
+                "2: project_id: expected a project id: 6 to 30 lower-case letters, digits and hyphens, "
+                'from a letter to no hyphen, found "Sales"'
+            ),
+        ),
+        ('project_number = "123"', '3: project_number: expected an integer, found "123"'),
+        ("project_number = 0", "3: project_number: expected a number of at least 1, found 0"),
+        (
+            'region = "europe-west1-b"',
+            '4: region: expected a region, such as europe-west1, found "europe-west1-b"',
+        ),
+        ('zones = "europe-west1-b"', '5: zones: expected a list, found "europe-west1-b"'),
+        ("zones = []", "5: zones: expected a list of at least 1, found []"),
+        ('zones = ["us-east1-b"]', "5: zones.0: expected a zone of europe-west1, found us-east1-b"),
+        (
+            'zones = ["europe-west1"]',
+            '5: zones.0: expected a zone, such as europe-west1-b, found "europe-west1"',
+        ),
+        ('zones = ["europe-west1-b", "europe-west1-b"]', "5: zones.1: europe-west1-b is listed twice"),
+        ('deletion_protection = "no"', '11: deletion_protection: expected true or false, found "no"'),
+        ("deletion_protection = null", "11: deletion_protection: expected true or false, found null"),
+        ('alert_email = "somebody"', '12: alert_email: expected a mail address, found "somebody"'),
+        ('network = "10.0.0.0"', "13: network: expected a block of at least /19, found 10.0.0.0/32"),
+        ('network = "10.0.0.1/16"', "13: network: 10.0.0.1/16 has host bits set"),
+        ('network = "8.0.0.0/16"', "13: network: expected a private block (RFC 1918), found 8.0.0.0/16"),
+        ('network = "10.0.0.0/20"', "13: network: expected a block of at least /19, found 10.0.0.0/20"),
+        (
+            "max_nodes = 300",
+            (
+                "13: network: 10.0.0.0/16 has room for 128 nodes and their pods; node_pool may reach 602. "
+                "Take a larger block or a lower max_nodes"
+            ),
+        ),
+        ("max_nodes = 0", "17: node_pool.max_nodes: expected a number of at least 1, found 0"),
+        ("min_nodes = 4", "17: node_pool.max_nodes: expected at least min_nodes, which is 4, found 3"),
+        ("min_nodes = 1.5", "16: node_pool.min_nodes: expected an integer, found 1.5"),
+        ("node_pool = 3 \n pool = {", "14: node_pool: expected an object, found 3"),
+        ("port = 80", "20: prediction.port: expected a number of at least 1024, found 80"),
+        ("port = 70000", "20: prediction.port: expected a number of at most 65535, found 70000"),
+        (
+            "port = 8781",
+            "27: streaming.port: 8781 is the prediction service's port; simulated services share a machine",
+        ),
+        (
+            "port = 8780\n  max_range = 61",
+            "21: prediction.max_range: expected a number of at most 60, found 61",
+        ),
+        (
+            'cpu = "0.5"',
+            '23: prediction.cpu: expected CPUs as Kubernetes writes them: "2" or "500m", found "0.5"',
+        ),
+        (
+            'memory = "512MB"',
+            '24: prediction.memory: expected memory as Kubernetes writes it: "512Mi" or "2Gi", found "512MB"',
+        ),
+        ("region = var.region", "4: region: expected a plain value, found the expression ${var.region}"),
+        (
+            'region = "${var.region}"',
+            "4: region: expected a plain value, found the expression ${var.region}",
+        ),
+        (
+            "project_number = 1 + 2",
+            "3: project_number: expected a plain value, found the expression ${1 + 2}",
+        ),
+        (
+            'zones = ["europe-west1-b", lower("X")]',
+            '5: zones.1: expected a plain value, found the expression ${lower("X")}',
+        ),
+        ('region = "europe-west1"\nregion = "europe-west2"', "5: region: given twice; first on line 4"),
+        ("port = 8780\n  port = 8790", "21: prediction.port: given twice; first on line 20"),
+        ('cloud = "simulated"\nname = "x"', "2: name: unknown key; an environment's name is its file's"),
+        ('cloud = "simulated"\nprojectid = "x"', "2: projectid: unknown key; did you mean project_id?"),
+        (
+            "max_nodes = 3\n  maxnodes = 3",
+            "18: node_pool.maxnodes: unknown key; did you mean max_nodes?",
+        ),
+        (
+            "max_nodes = 3\n  colour = 3",
+            "18: node_pool.colour: unknown key; there are machine_type, min_nodes, max_nodes",
+        ),
+        ('cloud = "simulated"\nfoo { a = 1 }', "2: foo: a block; expected a value: foo = { ... }"),
+    ],
+)
+def test_a_fault(tmp_path: Path, line: str, fault: str) -> None:
+    text = changed(line)
+    if "\n pool" in line:  # what was the node pool must go, to leave one fault
+        text = re.sub(r" pool = \{.*?^\}\n", "", text, flags=re.S | re.M)
+    assert faults(tmp_path, text) == [fault]
+
+
+def test_a_stack_without_its_upstream(tmp_path: Path) -> None:
+    assert faults(tmp_path, GOOD.replace('  "data",\n', "")) == [
+        "8: stacks.1: messaging needs the stack data, which is not listed"
+    ]
+
+
+def test_an_unknown_stack(tmp_path: Path) -> None:
+    assert faults(tmp_path, GOOD.replace('"messaging"', '"mesaging"')) == [
+        f'9: stacks.2: expected one of {ALL_STACKS}, found "mesaging"; did you mean messaging?'
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "line"), [("cloud", 1), ("network", 1), ("cpu", 19), ("machine_type", 14), ("zones", 1)]
+)
+def test_a_missing_key(tmp_path: Path, key: str, line: int) -> None:
+    (message,) = faults(tmp_path, re.sub(rf"(?m)^ *{key} *=.*\n", "", GOOD, count=1))
+    assert re.fullmatch(rf"{line}: (node_pool\.|prediction\.)?{key}: missing; expected \w.*", message)
+
+
+def test_every_fault_at_once_in_the_order_of_lines(tmp_path: Path) -> None:
+    text = changed("project_number = -1").replace('"10.0.0.0/16"', '"10.0.0.0/33"').replace("cpu ", "cpus ")
+    text = text.replace('"messaging",', 'upper("messaging"),')
+    assert [fault.split(": ")[:2] for fault in faults(tmp_path, text)] == [
+        ["3", "project_number"],
+        ["9", "stacks.2"],
+        ["13", "network"],
+        ["19", "prediction.cpu"],
+        ["23", "prediction.cpus"],
+        ["26", "streaming.cpu"],
+        ["30", "streaming.cpus"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("a = \nb = 2\n", "1: not HCL: unexpected text at column 5"),
+        (GOOD + "last = [1\n", "34: not HCL: unexpected text at column 1"),
+        (GOOD.replace("{", "(", 1), "15: not HCL: unexpected text at column 15"),
+    ],
+)
+def test_not_hcl(tmp_path: Path, text: str, fault: str) -> None:
+    assert faults(tmp_path, text) == [fault]
+
+
+def test_not_text(tmp_path: Path) -> None:
+    (tmp_path / "test.tfvars").write_bytes(b'cloud = "\xff"')
+    with pytest.raises(InvalidEnvironmentError, match=r"test\.tfvars:1: not UTF-8 text: byte 9"):
+        load("test", directory=tmp_path)
+
+
+def test_no_such_environment() -> None:
+    with pytest.raises(InvalidEnvironmentError, match=r"prd\.tfvars.*did you mean prod\?"):
+        load("prd")
+    with pytest.raises(InvalidEnvironmentError, match="there are dev, local, prod, staging"):
+        load("qqqqqq")
+
+
+@pytest.mark.parametrize("name", ["../prod", "Prod", "1a", "", "a" * 13])
+def test_a_name_that_cannot_be_part_of_a_stack_id(name: str) -> None:
+    with pytest.raises(InvalidEnvironmentError, match="lower-case letters and digits"):
+        load(name)
+
+
+def test_an_empty_folder_is_no_platform(tmp_path: Path) -> None:
+    with pytest.raises(InvalidEnvironmentError, match="no environment"):
+        load_all(directory=tmp_path)
+
+
+def test_the_faults_of_all_files_are_reported(tmp_path: Path) -> None:
+    (tmp_path / "one.tfvars").write_text(changed("project_number = 0"))
+    (tmp_path / "two.tfvars").write_text(changed('alert_email = ""'))
+    (tmp_path / "three.tfvars").write_text(GOOD)
+    with pytest.raises(InvalidEnvironmentError) as caught:
+        load_all(directory=tmp_path)
+    assert [fault.file.stem for fault in caught.value.faults] == ["one", "two"]
+
+
+def test_any_environment_can_be_simulated() -> None:
+    prod = load("prod", cloud="simulated")
+    assert prod.simulated
+    assert prod.project_id == load("prod").project_id
+
+
+def test_upstream_is_an_order() -> None:
+    seen: set[str] = set()
+    for stack, upstream in UPSTREAM.items():
+        assert set(upstream) <= seen, stack
+        seen.add(stack)
+
+
+@given(st.text(st.sampled_from(string.printable + "é\u2028"), max_size=200))
+def test_any_text_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    folder = tmp_path_factory.mktemp("any")
+    with pytest.raises(InvalidEnvironmentError):
+        read(folder, text)
+
+
+@given(st.data())
+def test_a_good_file_with_anything_in_one_place_never_crashes(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("changed")
+    position = data.draw(st.integers(0, len(GOOD)))
+    length = data.draw(st.integers(0, 10))
+    inserted = data.draw(st.text(st.sampled_from(string.printable), max_size=10))
+    with contextlib.suppress(InvalidEnvironmentError):
+        read(folder, GOOD[:position] + inserted + GOOD[position + length :])
