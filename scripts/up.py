@@ -17,7 +17,9 @@ from infra.environment import Environment
 from infra.simulator import emulators, home
 from scripts import steps, verify
 from scripts.steps import LOCAL, ROOT, SIMULATOR, Step
+from services.contracts import names
 from services.contracts.model import Manifest
+from services.contracts.settings import BatchSettings, to_environment
 from services.forecasting.registry import ModelRegistry
 
 # A model needs data and a bucket, and no service is ready before there is a model.
@@ -36,6 +38,14 @@ def deploy(local: Environment, stacks: tuple[str, ...]) -> tuple[str, ...]:
 def batch(command: str, *arguments: str) -> tuple[str, ...]:
     """A batch command, in the environment that its image has."""
     return ("build/venvs/batch/bin/python", "-m", f"services.batch.{command}", *arguments)
+
+
+def batch_settings(local: Environment) -> BatchSettings:
+    """The batch commands work on what the `data` stack owns."""
+    return BatchSettings(
+        model_bucket=names.models_bucket(local.project_id),
+        sales_table=f"{local.project_id}.{names.SALES_DATASET}.{names.SALES_TABLE}",
+    )
 
 
 def platform_steps(local: Environment, data: pathlib.Path | None) -> list[Step]:
@@ -65,7 +75,7 @@ def resource_counts(local: Environment) -> dict[str, int]:
 
 def served_manifest(local: Environment) -> Manifest:
     """The manifest of the model that the pointer names."""
-    registry = ModelRegistry(f"{local.project_id}-models", local.project_id)
+    registry = ModelRegistry(names.models_bucket(local.project_id), local.project_id)
     current = registry.pointer()
     if current is None:
         raise LookupError("no model is published")
@@ -121,7 +131,7 @@ def main() -> int:
         if arguments.data and not arguments.data.is_file():
             raise steps.StepError(f"no such file: {arguments.data}")
         taken |= steps.run([start], console=console, logs=logs, environment=LOCAL)
-        settings = LOCAL | emulators.endpoints().environment
+        settings = LOCAL | emulators.endpoints().environment | to_environment(batch_settings(local))
         data = arguments.data.absolute() if arguments.data else None
         taken |= steps.run(platform_steps(local, data), console=console, logs=logs, environment=settings)
     except (steps.StepError, environment.InvalidEnvironmentError, emulators.EmulatorError) as error:

@@ -25,3 +25,8 @@ REQUESTS_TABLE: Final = "requests"
 LIVENESS_PATH: Final = "/healthz"
 READINESS_PATH: Final = "/readyz"
 METRICS_PATH: Final = "/metrics"
+
+
+def models_bucket(project: str) -> str:
+    """The bucket of a project's model registry; bucket names are unique in the world, as projects' are."""
+    return f"{project}-models"
