@@ -14,6 +14,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import psutil
@@ -73,7 +74,7 @@ class Container:
 
     Attributes:
         name: Its name in the pod.
-        image: Name of the image, without registry, tag and digest.
+        image: Its image; the last part of the repository is the name of the Python environment.
         command: Program and arguments.
         environment: Variables of the manifest.
         ports: TCP ports it listens on.
@@ -86,6 +87,11 @@ class Container:
     environment: Mapping[str, str]
     ports: tuple[int, ...]
     probes: tuple[Probe, ...]
+
+    @property
+    def venv(self) -> Path:
+        """Where the programs of its image are."""
+        return VENVS / self.image.rpartition("/")[2].partition("@")[0].partition(":")[0]
 
 
 @dataclass(frozen=True)
@@ -163,10 +169,10 @@ def _labels(pod: Pod, endpoints: Endpoints, *, ready: bool) -> dict[str, str]:
 
 
 def _check_image(container: Container) -> None:
-    if not (VENVS / container.image / "bin" / "python").exists():
+    if not (container.venv / "bin" / "python").exists():
         raise KubeletError(
-            f"container {container.name}: no environment {VENVS / container.image} for an image named "
-            f"{container.image!r}; run `make install`, or mend the image's name"
+            f"container {container.name}: no environment {container.venv} for image {container.image}; "
+            "run `make install`, or mend the image's name"
         )
 
 
@@ -202,7 +208,7 @@ def _start(pod: Pod, container: Container, endpoints: Endpoints) -> Process:
         **processes.base_environment(),
         **container.environment,
         **endpoints.environment,
-        "PATH": f"{VENVS / container.image / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{container.venv / 'bin'}{os.pathsep}{os.environ['PATH']}",
         "TMPDIR": str(folder(f"tmp/{name}")),
     }
     return processes.start(

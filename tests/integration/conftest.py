@@ -108,20 +108,20 @@ class Terraform:
             self.run("init", "-input=false")
 
     def run(self, *arguments: str, expect: int = 0) -> str:
-        """Run Terraform; returns all it printed, on one line per blank-separated word."""
+        """Run Terraform; returns what it printed, errors last."""
+        own = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
         done = subprocess.run(
             ["terraform", *arguments, "-no-color"],
             cwd=self.folder,
-            env={**os.environ, "CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1"},
+            env={**own, "CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1"},
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            capture_output=True,
             text=True,
             check=False,
             timeout=180,
         )
-        assert done.returncode == expect, done.stdout
-        return done.stdout
+        assert done.returncode == expect, done.stdout + done.stderr
+        return done.stdout + done.stderr
 
     def apply(self, resources: Resources | None = None) -> str:
         """Apply a configuration, or the one there is."""

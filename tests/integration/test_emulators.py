@@ -48,7 +48,8 @@ class TestUp:
 
     def test_callers_side_by_side_start_one_each(self, own_cloud: Cloud) -> None:
         with concurrent.futures.ThreadPoolExecutor() as pool:
-            started = [name for names in pool.map(lambda _: own_cloud.up(), range(3)) for name in names]
+            calls = [pool.submit(own_cloud.up) for _ in range(3)]
+        started = [name for call in calls for name in call.result()]
         assert sorted(started) == ALL
         assert sorted(belonging(own_cloud)) == sorted(pids(own_cloud).values())
 

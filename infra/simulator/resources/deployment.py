@@ -13,7 +13,7 @@ from infra.simulator import kubelet
 from infra.simulator.kubelet import Container, KubeletError, Pod, Probe
 from infra.simulator.resources import Handler, ResourceError, Values, emulated
 
-_IMAGE: Final = re.compile(r"(?:.*/)?([a-z0-9][a-z0-9._-]*)(?::[\w.-]+)?(?:@sha256:[0-9a-f]{64})?")
+_IMAGE: Final = re.compile(r"(?:\S+/)?[a-z0-9][a-z0-9._-]*(?::[\w.-]+)?(?:@sha256:[0-9a-f]{64})?")
 _REFERENCE: Final = re.compile(r"\$\$|\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)")
 _POD_REFUSED: Final = ("init_container", "host_aliases", "dns_config", "active_deadline_seconds")
 _CONTAINER_REFUSED: Final = ("env_from", "volume_device", "working_dir", "stdin", "tty")
@@ -47,7 +47,7 @@ class Deployment:
     def update(self, prior: Values, planned: Values) -> Values:
         """Restart the containers if the pod's template has changed, as a rollout does."""
         pod = _pod(planned)
-        if pod != _pod(prior) or _template(prior)["metadata"] != _template(planned)["metadata"]:
+        if _template(prior) != _template(planned) or pod.containers != _pod(prior).containers:
             self._start(pod, planned)
         return planned
 
@@ -145,9 +145,9 @@ def _container(values: Values, fields: Mapping[str, str], temporary: set[str]) -
                 f"{what}: a process can have only {_TMP} to itself, not {mount['mount_path']}",
                 "spec",
             )
-    image = _IMAGE.fullmatch(values.get("image") or "")
-    if image is None:
-        raise ResourceError("Invalid image", f"{what}: {values.get('image')!r} is no image reference", "spec")
+    image: str = values.get("image") or ""
+    if not _IMAGE.fullmatch(image):
+        raise ResourceError("Invalid image", f"{what}: {image!r} is no image reference", "spec")
     if not values.get("command"):
         raise ResourceError(
             "Not simulated", f"{what}: set command, no image is there whose entry point could run", "spec"
@@ -165,7 +165,7 @@ def _container(values: Values, fields: Mapping[str, str], temporary: set[str]) -
     ]
     return Container(
         name=name,
-        image=image[1],
+        image=image,
         command=tuple(
             _expand(word, environment) for word in (*values["command"], *(values.get("args") or []))
         ),

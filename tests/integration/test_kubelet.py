@@ -1,0 +1,266 @@
+"""Deployments as processes: started, ready, restarted, stopped as in a cluster, or refused with a reason."""
+
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from infra.simulator import processes
+from infra.simulator.resources import ResourceError, Values, handler
+from tests.conftest import REPOSITORY, free_port, listening, wait_for
+from tests.integration.conftest import Cloud, Terraform
+
+NAME = "container.shop.web.web"
+ADDRESS = "kubernetes_deployment_v1.web"
+IMAGE = f"europe-docker.pkg.dev/project/images/simulator@sha256:{'a' * 64}"
+
+
+def deployment(port: int, environment: dict[str, str] | None = None, **container: Any) -> dict[str, Any]:
+    """The one Deployment of a stack; keyword arguments replace those of its container."""
+    variables = {"PORT": str(port), **(environment or {})}
+    defaults = {
+        "name": "web",
+        "image": IMAGE,
+        "command": ["python", "tests/integration/program.py"],
+        "env": [{"name": name, "value": value} for name, value in variables.items()],
+        "port": [{"name": "http", "container_port": port}],
+        "readiness_probe": [{"http_get": [{"path": "/ready", "port": "http"}], "period_seconds": 1}],
+    }
+    template = {
+        "metadata": [{"labels": {"app": "web"}}],
+        "spec": [{"termination_grace_period_seconds": 1, "container": [defaults | container]}],
+    }
+    return {
+        "kubernetes_deployment_v1": {
+            "web": {
+                "metadata": [{"name": "web", "namespace": "shop"}],
+                "spec": [{"selector": [{"match_labels": {"app": "web"}}], "template": [template]}],
+            }
+        }
+    }
+
+
+def values(resources: dict[str, Any]) -> Values:
+    """The same as a provider sees it."""
+    return resources["kubernetes_deployment_v1"]["web"]
+
+
+def pod(resources: dict[str, Any]) -> dict[str, Any]:
+    """The spec of its pod, to be changed."""
+    return values(resources)["spec"][0]["template"][0]["spec"][0]
+
+
+def told(port: int) -> dict[str, Any]:
+    return httpx.get(f"http://127.0.0.1:{port}/environment").json()
+
+
+def handle() -> Any:
+    found = handler("kubernetes_deployment_v1")
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def port(cloud: Cloud) -> Any:
+    """A free port, on which nothing is left when the test ends."""
+    port = free_port()
+    yield port
+    processes.stop([NAME])
+    assert not listening(port)
+
+
+class TestWithTerraform:
+    def test_life_of_a_deployment(self, cloud: Cloud, terraform: Terraform, port: int) -> None:
+        terraform.apply(deployment(port, {"GREETING": "hello"}))
+        first = cloud.record(NAME)["pid"]
+        assert told(port)["environment"]["GREETING"] == "hello"
+        assert terraform.plan() == {}
+
+        terraform.apply(deployment(port, {"GREETING": "good evening"}))
+        second = cloud.record(NAME)["pid"]
+        assert told(port)["environment"]["GREETING"] == "good evening"
+        assert second != first
+        assert not psutil.pid_exists(first)
+
+        cloud.kill(NAME)
+        assert terraform.plan() == {ADDRESS: ["create"]}
+        terraform.apply()
+        assert told(port)["environment"]["GREETING"] == "good evening"
+        assert terraform.plan() == {}
+
+        terraform.destroy()
+        assert not listening(port)
+        assert not (cloud.home / "processes" / f"{NAME}.json").exists()
+
+    def test_a_failed_rollout_names_the_cause_and_leaves_nothing(
+        self, cloud: Cloud, terraform: Terraform, port: int
+    ) -> None:
+        message = terraform.refused(deployment(port, {"FAIL": "yes"}))
+        assert "Deployment shop/web does not run" in message
+        assert "no such model" in message
+        assert str(cloud.home / "logs" / "shop.web.web.log").replace("/", "") in message.replace("/", "")
+        assert not (cloud.home / "processes" / f"{NAME}.json").exists()
+        terraform.apply(deployment(port))
+        assert told(port)["environment"]["PORT"] == str(port)
+
+    def test_moved_emulators_reach_the_service_by_the_next_apply(
+        self, cloud: Cloud, terraform: Terraform, port: int
+    ) -> None:
+        terraform.apply(deployment(port))
+        former = cloud.endpoints.environment
+        taken = int(cloud.record("emulator.storage")["labels"]["port"])
+        cloud.kill("emulator.storage")
+        with socket.create_server(("127.0.0.1", taken)):
+            assert "Emulators were started" in terraform.apply()
+        environment = told(port)["environment"]
+        assert environment["STORAGE_EMULATOR_HOST"] == cloud.endpoints.environment["STORAGE_EMULATOR_HOST"]
+        assert environment["STORAGE_EMULATOR_HOST"] != former["STORAGE_EMULATOR_HOST"]
+
+
+class TestContainer:
+    def test_sees_its_manifest_and_the_emulators_and_nothing_of_the_caller(
+        self, cloud: Cloud, port: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        leaks = ("TF_LOG", "TF_VAR_x", "CDKTF_OUTDIR", "NODE_OPTIONS", "PYTHONPATH", "HTTP_PROXY", "SECRET")
+        sources = [
+            {"name": "POD", "value_from": [{"field_ref": [{"field_path": "metadata.name"}]}]},
+            {"name": "APP", "value_from": [{"field_ref": [{"field_path": "metadata.labels['app']"}]}]},
+            {"name": "WHO", "value": "$(APP) on $(PORT), $(UNKNOWN), $$(PORT)"},
+        ]
+        variables = [{"name": "PORT", "value": str(port)}, *sources]
+        with monkeypatch.context() as patch:
+            for name in leaks:
+                patch.setenv(name, "leaked")
+            handle().create(values(deployment(port, env=variables, args=["$(WHO)"])))
+        seen = told(port)
+        assert Path(seen["cwd"]) == REPOSITORY
+        environment = seen["environment"]
+        assert not set(leaks) & environment.keys()
+        assert environment["POD"] == "web-0"
+        assert environment["WHO"] == f"web on {port}, $(UNKNOWN), $(PORT)"
+        assert environment.items() >= cloud.endpoints.environment.items()
+        assert environment["PATH"].startswith(f"{REPOSITORY}/build/venvs/simulator/bin:")
+        assert psutil.Process(cloud.record(NAME)["pid"]).cmdline()[-1] == environment["WHO"]
+
+    def test_create_waits_until_it_is_ready(self, port: int) -> None:
+        started = time.monotonic()
+        handle().create(values(deployment(port, {"READY_AFTER": "1.5"})))
+        assert time.monotonic() - started >= 1.5
+        assert httpx.get(f"http://127.0.0.1:{port}/ready").status_code == 200
+
+    def test_startup_probe_comes_before_readiness(self, port: int) -> None:
+        never = [{"http_get": [{"path": "/ready", "port": "9"}], "period_seconds": 1}]
+        resources = deployment(port, {"FAIL": "yes"}, startup_probe=never)
+        with pytest.raises(ResourceError, match="ended before it was ready"):
+            handle().create(values(resources))
+
+    def test_sigterm_first_then_sigkill_with_all_descendants(self, cloud: Cloud, port: int) -> None:
+        state = handle().create(values(deployment(port, {"STUBBORN": "yes"})))
+        record = cloud.record(NAME)
+        tree = [psutil.Process(record["pid"]), *psutil.Process(record["pid"]).children(recursive=True)]
+        assert len(tree) == 2
+        started = time.monotonic()
+        handle().delete(state)
+        assert time.monotonic() - started >= 1  # its grace period
+        assert not any(process.is_running() for process in tree)
+        assert "told to stop" in Path(record["log"]).read_text()
+        assert handle().read(state) is None
+        handle().delete(state)
+
+    def test_descendants_do_not_outlive_a_crash(self, cloud: Cloud, port: int) -> None:
+        state = handle().create(values(deployment(port)))
+        process = psutil.Process(cloud.record(NAME)["pid"])
+        (child,) = process.children()
+        process.send_signal(signal.SIGKILL)
+        wait_for("the crash shows", lambda: handle().read(state) is None)
+        assert child.is_running()
+        handle().create(state)
+        assert not child.is_running()
+        assert handle().read(state) == state
+
+    def test_the_log_of_the_process_before_is_kept(self, cloud: Cloud, port: int) -> None:
+        state = handle().create(values(deployment(port)))
+        handle().delete(state)
+        handle().create(state)
+        log = cloud.home / "logs" / "shop.web.web.log"
+        assert "told to stop" in log.with_suffix(".log.1").read_text()
+        assert "told to stop" not in log.read_text()
+
+    def test_update_restarts_for_a_new_template_only(self, cloud: Cloud, port: int) -> None:
+        state = handle().create(values(deployment(port)))
+        pid = cloud.record(NAME)["pid"]
+        relabelled = {**state, "metadata": [{**state["metadata"][0], "labels": {"team": "sales"}}]}
+        handle().update(state, relabelled)
+        assert cloud.record(NAME)["pid"] == pid
+        handle().update(relabelled, values(deployment(port, image=IMAGE.replace("aa", "bb"))) | {"id": "x"})
+        assert cloud.record(NAME)["pid"] != pid
+
+    def test_no_replica_is_no_process(self, cloud: Cloud, port: int) -> None:
+        resources = deployment(port)
+        values(resources)["spec"][0]["replicas"] = "0"
+        state = handle().create(values(resources))
+        assert handle().read(state) == state
+        assert not listening(port)
+
+
+class TestRefusals:
+    def test_a_taken_port_names_its_holder_and_the_remedy(self, port: int) -> None:
+        with socket.create_server(("127.0.0.1", port)), pytest.raises(ResourceError) as refusal:
+            handle().create(values(deployment(port)))
+        assert f"port {port} is taken by process {os.getpid()}" in refusal.value.detail
+        assert "infra/environments/local.tfvars" in refusal.value.detail
+
+    def test_one_that_runs_is_not_created_again(self, port: int) -> None:
+        handle().create(values(deployment(port)))
+        with pytest.raises(ResourceError, match="already exists"):
+            handle().create(values(deployment(port)))
+        assert listening(port)
+
+    def test_an_unknown_image(self, port: int) -> None:
+        with pytest.raises(ResourceError, match=r"no environment .*nothere.*run `make install`"):
+            handle().create(values(deployment(port, image="registry/nothere:1")))
+
+    @pytest.mark.parametrize(
+        ("container", "reason"),
+        [
+            ({"command": None}, "set command"),
+            ({"image": "UPPER CASE"}, "no image reference"),
+            ({"env_from": [{"secret_ref": [{"name": "s"}]}]}, "env_from has no counterpart"),
+            ({"working_dir": "/srv"}, "working_dir has no counterpart"),
+            ({"lifecycle": [{"pre_stop": [{"exec": []}]}]}, "pre_stop has no counterpart"),
+            (
+                {"env": [{"name": "A", "value_from": [{"secret_key_ref": [{"name": "s", "key": "k"}]}]}]},
+                "variable A comes from secret_key_ref",
+            ),
+            (
+                {"env": [{"name": "A", "value_from": [{"field_ref": [{"field_path": "spec.nope"}]}]}]},
+                "variable A comes from spec.nope",
+            ),
+            ({"volume_mount": [{"name": "tmp", "mount_path": "/cache"}]}, "not /cache"),
+            ({"volume_mount": [{"name": "other", "mount_path": "/tmp"}]}, "not /tmp"),  # noqa: S108
+            ({"readiness_probe": [{"exec": [{"command": ["true"]}]}]}, "only http_get"),
+            ({"readiness_probe": [{"http_get": [{"port": "admin"}]}]}, "no port named 'admin'"),
+            ({"readiness_probe": [{"http_get": [{"port": "http", "scheme": "HTTPS"}]}]}, "only plain HTTP"),
+        ],
+    )
+    def test_what_the_program_would_miss(self, port: int, container: dict[str, Any], reason: str) -> None:
+        resources = deployment(port, **container)
+        pod(resources)["volume"] = [{"name": "tmp", "empty_dir": [{}]}]
+        with pytest.raises(ResourceError, match=reason):
+            handle().create(values(resources))
+
+    def test_volumes_and_init_containers(self, port: int) -> None:
+        resources = deployment(port)
+        pod(resources)["volume"] = [{"name": "config", "config_map": [{"name": "c"}], "empty_dir": []}]
+        with pytest.raises(ResourceError, match="volume config: on a laptop there is only empty_dir"):
+            handle().create(values(resources))
+        resources = deployment(port)
+        pod(resources)["init_container"] = [{"name": "migrate"}]
+        with pytest.raises(ResourceError, match="init_container has no counterpart"):
+            handle().create(values(resources))
