@@ -14,7 +14,7 @@ def main() -> int:
     """Destroy in Terraform's order, then stop what is left; 1 when Terraform could not destroy all."""
     destroy = Step(
         "destroy the stacks",
-        ("node_modules/.bin/cdktf", "destroy", "local-*", "--auto-approve"),
+        steps.cdktf("destroy", "local-*"),
         "the processes are stopped all the same; `make up` repairs the platform, `make down` tries again",
     )
     status = 0

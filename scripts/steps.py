@@ -16,6 +16,8 @@ SIMULATOR = ("build/venvs/simulator/bin/python", "-m", "infra.simulator")
 # For cdktf and Terraform: plain text, no prompts, no question home for a newer version, one environment.
 LOCAL = {"CI": "true", "NO_COLOR": "1", "CHECKPOINT_DISABLE": "1", "PLATFORM_ENV": "local"}
 
+_CAUSE_LINES = 20
+
 
 class StepError(Exception):
     """A step's command exited non-zero; the message says which, why, where the log is and what to do."""
@@ -34,6 +36,11 @@ class Step:
     name: str
     command: Sequence[str]
     remedy: str
+
+
+def cdktf(verb: str, *arguments: str) -> tuple[str, ...]:
+    """A cdktf command that asks nothing and colours nothing."""
+    return ("node_modules/.bin/cdktf", verb, *arguments, "--auto-approve", "--no-color")
 
 
 def run(
@@ -69,10 +76,17 @@ def run(
             taken[step.name] = time.monotonic() - started
             if status != 0:
                 progress.stop()
-                tail = "\n".join(f"    {line}" for line in log.read_text(errors="replace").splitlines()[-25:])
+                cause = "\n".join(f"    {line}" for line in _cause(log))
                 raise StepError(
-                    f"{step.name}: `{' '.join(step.command)}` exited with {status}\n{tail}\n"
+                    f"{step.name}: `{' '.join(step.command)}` exited with {status}\n{cause}\n"
                     f"  log: {log}\n  what to do: {step.remedy}"
                 )
             progress.update(task, completed=1)
     return taken
+
+
+def _cause(log: pathlib.Path) -> list[str]:
+    """The lines of a log that tell why: from Terraform's first error on, or else the last ones."""
+    lines = log.read_text(errors="replace").splitlines()
+    first = next((number for number, line in enumerate(lines) if "Error: " in line), -_CAUSE_LINES)
+    return lines[first:][:_CAUSE_LINES]

@@ -31,8 +31,7 @@ STATUS = "look at `make status`; then `make up` again, which puts back what is m
 def deploy(local: Environment, stacks: tuple[str, ...]) -> tuple[str, ...]:
     """The command that deploys these stacks, when those they build on are deployed already."""
     ids = (f"{local.name}-{stack}" for stack in stacks)
-    options = ("--auto-approve", "--ignore-missing-stack-dependencies")
-    return ("node_modules/.bin/cdktf", "deploy", *ids, *options)
+    return steps.cdktf("deploy", *ids, "--ignore-missing-stack-dependencies")
 
 
 def batch(command: str, *arguments: str) -> tuple[str, ...]:

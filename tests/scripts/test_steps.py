@@ -44,3 +44,11 @@ def test_a_failed_step_tells_which_why_where_and_what_to_do(tmp_path: Path) -> N
 
 def test_a_step_gets_no_input(tmp_path: Path) -> None:
     run(tmp_path, Step("reads", (sys.executable, "-c", "import sys; assert sys.stdin.read() == ''"), ""))
+
+
+def test_terraforms_error_is_shown_rather_than_what_follows_it(tmp_path: Path) -> None:
+    noise = "seq 1 40"
+    with pytest.raises(StepError) as caught:
+        run(tmp_path, shell("deploy", f"{noise}; echo 'Error: port 8780 is taken'; {noise}; exit 1"))
+    assert "port 8780 is taken" in str(caught.value)
+    assert "\n    40\n" not in str(caught.value)
