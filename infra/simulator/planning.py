@@ -20,7 +20,12 @@ class MissingProjectError(Exception):
 
 
 def plan(
-    type_name: str, block: pb.Schema.Block, prior: Values | None, proposed: Values, defaults: Values
+    type_name: str,
+    block: pb.Schema.Block,
+    prior: Values | None,
+    proposed: Values,
+    config: Values,
+    defaults: Values,
 ) -> Values:
     """Complete Terraform's proposal: the configuration, with the prior values of what it leaves out.
 
@@ -29,6 +34,7 @@ def plan(
         block: Its schema.
         prior: State before the change; None for a new resource.
         proposed: Terraform's merge of configuration and prior state.
+        config: The configuration alone.
         defaults: Values of the provider's configuration.
 
     Returns:
@@ -40,10 +46,10 @@ def plan(
     planned = _complete(type_name, block, prior, proposed, ())
     settable = {each.name for each in block.attributes if each.optional and each.computed}
     for name in DEFAULTED:
-        if name in settable and (prior is None or prior.get(name) is None) and is_unknown(planned[name]):
-            planned[name] = defaults.get(name)
-            if name == "project" and planned[name] is None:
-                raise MissingProjectError
+        if name in settable and config[name] is None and defaults.get(name) is not None:
+            planned[name] = defaults[name]
+        elif name in settable and name == "project" and is_unknown(planned[name]) and config[name] is None:
+            raise MissingProjectError
     labels = planned.get("labels", planned.get("resource_labels"))
     for name in ("effective_labels", "terraform_labels"):
         if name in planned:

@@ -91,7 +91,7 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
     def _faults(self, kind: Kind, request: _Configuration) -> list[pb.Diagnostic]:
         block = self._schema.block(kind, request.type_name)
         return [
-            _error(f"Unexpected value of {fault.path[-1]}", str(fault), fault.path)
+            _error(fault.summary, fault.detail, fault.path)
             for fault in validation.faults(block, decode(request.config))
         ]
 
@@ -134,7 +134,8 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
             return response
         block = self._schema.block("resource", request.type_name)
         try:
-            planned = planning.plan(request.type_name, block, prior, proposed, self._defaults)
+            config = decode(request.config)
+            planned = planning.plan(request.type_name, block, prior, proposed, config, self._defaults)
         except planning.MissingProjectError:
             text = "Neither the resource nor the provider is configured with a project."
             response.diagnostics.append(_error("Missing project", text, ("project",)))
@@ -204,7 +205,7 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
         self, request: pb.ReadDataSource.Request, context: grpc.ServicerContext
     ) -> pb.ReadDataSource.Response:
         block, config = self._schema.block("data", request.type_name), decode(request.config)
-        planned = planning.plan(request.type_name, block, None, config, self._defaults)
+        planned = planning.plan(request.type_name, block, None, config, config, self._defaults)
         state = planning.resolve(block, planned, Namer(request.type_name, planned))
         return pb.ReadDataSource.Response(state=encode(state))
 

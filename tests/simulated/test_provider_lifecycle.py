@@ -1,0 +1,196 @@
+"""Create, read, update, replace and delete through real Terraform."""
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.simulated.conftest import Stack
+
+ACCOUNT = "google_service_account.account"
+RECORDED: dict[str, Any] = {
+    "google_service_account": {"account": {"account_id": "runner"}},
+    "google_project_iam_member": {
+        "grant": {
+            "project": "p-1",
+            "role": "roles/viewer",
+            "member": "${google_service_account.account.member}",
+        }
+    },
+    "google_container_cluster": {
+        "cluster": {
+            "name": "main",
+            "location": "europe-west1",
+            "deletion_protection": False,
+            "control_plane_endpoints_config": {"dns_endpoint_config": {"allow_external_traffic": True}},
+        }
+    },
+    "kubernetes_namespace_v1": {"apps": {"metadata": {"name": "apps"}}},
+    "kubernetes_manifest": {
+        "gateway": {
+            "manifest": {
+                "apiVersion": "gateway.networking.k8s.io/v1",
+                "kind": "Gateway",
+                "metadata": {
+                    "name": "gateway",
+                    "namespace": "${kubernetes_namespace_v1.apps.metadata[0].name}",
+                },
+                "spec": {"listeners": [{"name": "https", "port": 443}]},
+            }
+        }
+    },
+}
+
+
+def account(**arguments: Any) -> dict[str, Any]:
+    return {"google_service_account": {"account": {"account_id": "runner", **arguments}}}
+
+
+def test_applied_configuration_plans_empty_and_is_destroyed(stack: Stack) -> None:
+    stack.write(RECORDED, providers=("google", "kubernetes"))
+    stack.apply()
+    assert stack.plan().changes() == {}
+    assert stack.destroy().status == 0
+    assert json.loads((stack.folder / "terraform.tfstate").read_text())["resources"] == []
+
+
+def test_computed_values_have_the_real_form_and_flow_between_resources(stack: Stack) -> None:
+    stack.write(RECORDED, providers=("google", "kubernetes"))
+    stack.apply()
+
+    email = "runner@p-1.iam.gserviceaccount.com"
+    assert stack.values(ACCOUNT)["email"] == email
+    assert stack.values(ACCOUNT)["name"] == f"projects/p-1/serviceAccounts/{email}"
+    assert stack.values("google_project_iam_member.grant")["member"] == f"serviceAccount:{email}"
+    cluster = stack.values("google_container_cluster.cluster")
+    assert cluster["id"] == "projects/p-1/locations/europe-west1/clusters/main"
+    (endpoints,) = cluster["control_plane_endpoints_config"]
+    (dns,) = endpoints["dns_endpoint_config"]
+    assert dns["endpoint"].endswith(".europe-west1.gke.goog")
+    assert cluster["master_auth"][0]["cluster_ca_certificate"]
+    manifest = stack.values("kubernetes_manifest.gateway")["object"]["value"]
+    assert manifest["metadata"] == {"name": "gateway", "namespace": "apps"}
+
+
+def test_computed_values_are_the_same_every_time(stack: Stack) -> None:
+    stack.write(RECORDED, providers=("google", "kubernetes"))
+    stack.apply()
+    before = stack.values("google_container_cluster.cluster")
+    assert stack.destroy().status == 0
+    stack.apply()
+    assert stack.values("google_container_cluster.cluster") == before
+
+
+def test_changes_in_place_keep_computed_values(stack: Stack) -> None:
+    stack.write(account(display_name="before"))
+    stack.apply()
+    before = stack.values(ACCOUNT)
+
+    stack.write(account(display_name="after"))
+    assert stack.plan().changes() == {ACCOUNT: "update"}
+    stack.apply()
+    assert stack.values(ACCOUNT) == before | {"display_name": "after"}
+
+    stack.write(account())
+    assert stack.plan().changes() == {ACCOUNT: "update"}
+    stack.apply()
+    assert stack.values(ACCOUNT)["display_name"] is None
+
+
+def test_labels_reach_the_computed_labels(stack: Stack) -> None:
+    images = {"location": "europe-west1", "repository_id": "images", "format": "DOCKER"}
+    address = "google_artifact_registry_repository.images"
+    stack.write(
+        {"google_artifact_registry_repository": {"images": images | {"labels": {"a": "1"}}}},
+        google={"default_labels": {"b": "2"}},
+    )
+    stack.apply()
+    assert stack.values(address)["effective_labels"] == {"a": "1", "b": "2"}
+    stack.write({"google_artifact_registry_repository": {"images": images | {"labels": {"a": "3"}}}})
+    assert stack.plan().changes() == {address: "update"}
+
+
+@pytest.mark.parametrize(
+    ("type_name", "before", "after"),
+    [
+        ("google_service_account", {"account_id": "runner"}, {"account_id": "walker"}),
+        ("google_service_account", {"account_id": "runner"}, {"account_id": "runner", "project": "p-2"}),
+        (
+            "google_project_iam_member",
+            {"project": "p-1", "role": "roles/viewer", "member": "user:a@example.com"},
+            {"project": "p-1", "role": "roles/editor", "member": "user:a@example.com"},
+        ),
+        ("kubernetes_namespace_v1", {"metadata": {"name": "a"}}, {"metadata": {"name": "b"}}),
+        (
+            "kubernetes_manifest",
+            {"manifest": {"apiVersion": "v1", "kind": "Gateway", "metadata": {"name": "a"}}},
+            {"manifest": {"apiVersion": "v1", "kind": "Gateway", "metadata": {"name": "b"}}},
+        ),
+    ],
+)
+def test_identity_is_replaced(stack: Stack, type_name: str, before: Any, after: Any) -> None:
+    stack.write({type_name: {"it": before}}, providers=("google", "kubernetes"))
+    stack.apply()
+    stack.write({type_name: {"it": after}}, providers=("google", "kubernetes"))
+    assert stack.plan().changes() == {f"{type_name}.it": "replace"}
+    stack.apply()
+    assert stack.plan().changes() == {}
+
+
+def test_project_of_the_provider_moves_resources(stack: Stack) -> None:
+    stack.write(account())
+    stack.apply()
+    assert stack.values(ACCOUNT)["project"] == "p-1"
+    stack.write(account(), google={"project": "p-2"})
+    assert stack.plan().changes() == {ACCOUNT: "replace"}
+
+
+def test_every_apply_says_once_that_it_is_a_simulation(stack: Stack) -> None:
+    accounts = {f"account-{index}": {"account_id": f"runner-{index}"} for index in range(5)}
+    stack.write({"google_service_account": accounts})
+    assert stack.plan().diagnostics("warning") == []
+    (warning,) = stack.apply().diagnostics("warning")
+    assert warning["summary"] == "This is a simulation"
+    assert stack.destroy().diagnostics("warning") == []
+
+
+@pytest.mark.parametrize("protection", [{}, {"deletion_protection": True}])
+def test_protected_resources_are_not_destroyed(stack: Stack, protection: dict[str, bool]) -> None:
+    cluster: dict[str, Any] = {"name": "main", "location": "europe-west1"}
+    stack.write({"google_container_cluster": {"cluster": cluster | protection}})
+    stack.apply()
+    refused = stack.destroy()
+    assert refused.status == 1
+    assert refused.diagnostics("error")[0]["summary"] == "Deletion protection"
+    stack.write({"google_container_cluster": {"cluster": cluster | {"deletion_protection": False}}})
+    stack.apply()
+    assert stack.destroy().status == 0
+
+
+def test_stacks_are_applied_side_by_side(make_stack: Callable[[str], Stack]) -> None:
+    stacks = [make_stack(name) for name in ("one", "two", "three")]
+    for each in stacks:
+        each.write(account(display_name=each.name))
+    with ThreadPoolExecutor(len(stacks)) as pool:
+        list(pool.map(lambda each: each.apply(), stacks))
+    assert [each.values(ACCOUNT)["display_name"] for each in stacks] == ["one", "two", "three"]
+
+
+def test_what_is_deleted_behind_its_back_is_created_again(stack: Stack, simulator: dict[str, str]) -> None:
+    address = "google_pubsub_topic.topic"
+    stack.write({"google_pubsub_topic": {"topic": {"name": "drift"}}})
+    stack.apply()
+    assert stack.plan().changes() == {}
+
+    endpoints = json.loads((Path(simulator["SIMULATOR_HOME"]) / "endpoints.json").read_text())
+    url = f"http://{endpoints['pubsub']['host']}:{endpoints['pubsub']['port']}/v1/projects/p-1/topics/drift"
+    httpx.delete(url).raise_for_status()
+    assert stack.plan().changes() == {address: "create"}
+    stack.apply()
+    assert httpx.get(url).status_code == 200
+    assert stack.destroy().status == 0
+    assert httpx.get(url).status_code == 404

@@ -1,0 +1,80 @@
+"""The rebuilt schemas, against facts about the real providers."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.simulated.conftest import Stack
+
+Schemas = dict[str, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def schemas(simulator: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Schemas:
+    stack = Stack(tmp_path_factory.mktemp("schemas"), "stack", simulator)
+    stack.write({"google_service_account": {"a": {"account_id": "a"}}}, providers=("google", "kubernetes"))
+    document = json.loads(stack.terraform("providers", "schema", "-json").stdout)["provider_schemas"]
+    return {source.rpartition("/")[2]: schema for source, schema in document.items()}
+
+
+def resource(schemas: Schemas, type_name: str) -> dict[str, Any]:
+    return schemas[type_name.partition("_")[0]]["resource_schemas"][type_name]["block"]
+
+
+def test_no_type_is_missing(schemas: Schemas) -> None:
+    # Counted in the documentation of google 6.50.0 and kubernetes 2.38.0.
+    assert len(schemas["google"]["resource_schemas"]) == 1096
+    assert len(schemas["google"]["data_source_schemas"]) == 373
+    assert len(schemas["kubernetes"]["resource_schemas"]) == 82
+
+
+@pytest.mark.parametrize(
+    ("type_name", "attribute", "expected"),
+    [
+        ("google_pubsub_topic", "name", {"type": "string", "required": True}),
+        ("google_pubsub_topic", "labels", {"type": ["map", "string"], "optional": True}),
+        ("google_pubsub_topic", "project", {"type": "string", "optional": True, "computed": True}),
+        ("google_pubsub_topic", "effective_labels", {"type": ["map", "string"], "computed": True}),
+        (
+            "google_compute_router_nat",
+            "nat_ips",
+            {"type": ["set", "string"], "optional": True, "computed": True},
+        ),
+        ("google_bigquery_table", "num_rows", {"type": "number", "computed": True}),
+        ("google_storage_bucket", "force_destroy", {"type": "bool", "optional": True}),
+        ("kubernetes_manifest", "manifest", {"type": "dynamic", "required": True}),
+        ("kubernetes_config_map_v1", "data", {"type": ["map", "string"], "optional": True}),
+    ],
+)
+def test_attribute(schemas: Schemas, type_name: str, attribute: str, expected: dict[str, Any]) -> None:
+    found = resource(schemas, type_name)["attributes"][attribute]
+    assert {key: value for key, value in found.items() if not key.startswith("description")} == expected
+
+
+@pytest.mark.parametrize(
+    ("type_name", "path", "expected"),
+    [
+        ("google_pubsub_topic", ["schema_settings"], ("list", None, 1)),
+        ("google_storage_bucket", ["lifecycle_rule"], ("list", None, None)),
+        ("google_storage_bucket", ["lifecycle_rule", "condition"], ("set", 1, 1)),
+        ("google_pubsub_topic", ["timeouts"], ("single", None, None)),
+        (
+            "kubernetes_deployment_v1",
+            ["spec", "template", "spec", "container", "readiness_probe", "http_get"],
+            ("list", None, 1),
+        ),
+    ],
+)
+def test_block(schemas: Schemas, type_name: str, path: list[str], expected: tuple[Any, ...]) -> None:
+    block = resource(schemas, type_name)
+    found: dict[str, Any] = {}
+    for name in path:
+        found = block["block_types"][name]
+        block = found["block"]
+    assert (found["nesting_mode"], found.get("min_items"), found.get("max_items")) == expected
+
+
+def test_documentation_is_kept(schemas: Schemas) -> None:
+    name = resource(schemas, "google_pubsub_subscription")["attributes"]["name"]
+    assert name["description"] == "Name of the subscription."
