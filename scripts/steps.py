@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.markup import escape
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SIMULATOR = ("build/venvs/simulator/bin/python", "-m", "infra.simulator")
@@ -53,35 +53,27 @@ def run(
     """
     logs.mkdir(parents=True, exist_ok=True)
     taken: dict[str, float] = {}
-    with Progress(
-        SpinnerColumn(finished_text="[green]✓[/]"),
-        TextColumn("{task.description}"),
-        TimeElapsedColumn(),
-        console=console,
-    ) as progress:
-        for step in steps:
-            task = progress.add_task(step.name, total=1)
-            log = logs / f"{step.name.replace(' ', '-')}.log"
-            started = time.monotonic()
-            with log.open("wb") as out:
-                status = subprocess.run(
-                    step.command,
-                    cwd=ROOT,
-                    env={**os.environ, **environment},
-                    stdin=subprocess.DEVNULL,
-                    stdout=out,
-                    stderr=subprocess.STDOUT,
-                    check=False,
-                ).returncode
-            taken[step.name] = time.monotonic() - started
-            if status != 0:
-                progress.stop()
-                cause = "\n".join(f"    {line}" for line in _cause(log))
-                raise StepError(
-                    f"{step.name}: `{' '.join(step.command)}` exited with {status}\n{cause}\n"
-                    f"  log: {log}\n  what to do: {step.remedy}"
-                )
-            progress.update(task, completed=1)
+    for step in steps:
+        log = logs / f"{step.name.replace(' ', '-')}.log"
+        started = time.monotonic()
+        with console.status(f"{step.name} [dim](log: {escape(str(log))})[/]"), log.open("wb") as out:
+            status = subprocess.run(
+                step.command,
+                cwd=ROOT,
+                env={**os.environ, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                check=False,
+            ).returncode
+        taken[step.name] = time.monotonic() - started
+        if status != 0:
+            cause = "\n".join(f"    {line}" for line in _cause(log))
+            raise StepError(
+                f"{step.name}: `{' '.join(step.command)}` exited with {status}\n{cause}\n"
+                f"  log: {log}\n  what to do: {step.remedy}"
+            )
+        console.print(f"[green]✓[/] {step.name} [dim]{taken[step.name]:.1f} s[/]", highlight=False)
     return taken
 
 
