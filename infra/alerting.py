@@ -1,6 +1,6 @@
 """Alerts, and where they go."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from infra.providers import (
@@ -17,10 +17,15 @@ from infra.providers import (
 class Mailbox(Construct):
     """A mail address that alerts are sent to."""
 
-    def __init__(self, scope: Construct, id_: str, *, address: str):
+    def __init__(self, scope: Construct, id_: str, *, address: str, labels: Mapping[str, str]):
         super().__init__(scope, id_)
         self.resource: Final = MonitoringNotificationChannel(
-            self, "Default", display_name=address, type="email", labels={"email_address": address}
+            self,
+            "Default",
+            display_name=address,
+            type="email",
+            labels={"email_address": address},
+            user_labels=labels,  # default labels of the provider reach neither channels nor policies
         )
 
 
@@ -46,7 +51,7 @@ class BacklogAlert(Construct):
         title: str,
         remedy: str,
         channels: Sequence[Mailbox],
-        labels: dict[str, str],
+        labels: Mapping[str, str],
     ):
         super().__init__(scope, id_)
         metric = "pubsub.googleapis.com/subscription/num_undelivered_messages"
@@ -75,5 +80,5 @@ class BacklogAlert(Construct):
             ],
             documentation=MonitoringAlertPolicyDocumentation(content=remedy, mime_type="text/markdown"),
             notification_channels=[channel.resource.id for channel in channels],
-            user_labels=labels,  # default labels of the provider do not reach alert policies
+            user_labels=labels,
         )

@@ -11,7 +11,15 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+)
 from pydantic import field_validator as validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
@@ -26,6 +34,8 @@ Cloud = Literal["google", "simulated"]
 StackName = Literal[
     "foundation", "registry", "cluster", "data", "messaging", "orchestration", "services", "observability"
 ]
+
+ServiceName = Literal["prediction", "streaming"]
 
 UPSTREAM: Final[Mapping[StackName, tuple[StackName, ...]]] = {
     "foundation": (),
@@ -80,7 +90,7 @@ def _matching(pattern: str, expected: str) -> AfterValidator:
 
     def check(value: str) -> str:
         if not compiled.fullmatch(value):
-            raise PydanticCustomError("pattern", "not {expected}", {"expected": expected})
+            raise PydanticCustomError("pattern", "expected {expected}", {"expected": expected})
         return value
 
     return AfterValidator(check)
@@ -100,6 +110,7 @@ Email = Annotated[str, _matching(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+", "a mail addre
 Cpu = Annotated[str, _matching(r"[1-9]\d*m?", 'CPUs as Kubernetes writes them: "2" or "500m"')]
 Memory = Annotated[str, _matching(r"[1-9]\d*(Mi|Gi)", 'memory as Kubernetes writes it: "512Mi" or "2Gi"')]
 MachineType = Annotated[str, _matching(r"[a-z]\w*(-[a-z0-9]+){1,2}", "a machine type, such as e2-standard-4")]
+Digest = Annotated[str, _matching("sha256:[0-9a-f]{64}", "a digest: sha256: and 64 hexadecimal digits")]
 Port = Annotated[int, Field(ge=1024, le=65535)]  # below 1024 only root may listen, which no container is
 Replicas = Annotated[int, Field(ge=1, le=100)]
 
@@ -143,9 +154,13 @@ class WorkloadSettings(_Section):
 
 
 class Environment(_Section):
-    """One environment. Its name is its file's."""
+    """One environment.
+
+    Its name is its file's. `images` are the digests of what was pushed for it, from `<name>.images.json`.
+    """
 
     name: str
+    images: dict[ServiceName, Digest]
     cloud: Cloud = Field(description="google, or simulated: emulators and processes on this machine")
     project_id: ProjectId = Field(description="Google Cloud project that holds this environment alone")
     project_number: int = Field(
@@ -224,6 +239,10 @@ class Environment(_Section):
         return streaming
 
 
+_ELSEWHERE: Final = {"name", "images"}
+_IMAGES: Final = TypeAdapter(dict[ServiceName, Digest])
+
+
 def names(directory: Path = DIRECTORY) -> tuple[str, ...]:
     """The environments that a directory has files for."""
     return tuple(sorted(file.stem for file in directory.glob("*.tfvars")))
@@ -250,13 +269,14 @@ def load(name: str, *, directory: Path = DIRECTORY, cloud: Cloud | None = None) 
         known = names(directory)
         remedy = _did_you_mean(name, known) or f"; there are {', '.join(known) or 'none'}"
         raise InvalidEnvironmentError([Fault(file, 1, "", f"{error.strerror}{remedy}")]) from None
-    if "name" in document.values:
-        document.refuse(("name",), "unknown key; an environment's name is its file's")
+    for key in _ELSEWHERE & document.values.keys():
+        document.refuse((key,), "unknown key; it is not up to this file")
     if cloud is not None:
         document.values["cloud"] = cloud
     try:
         # As JSON, because strict validation then takes lists and text where a tuple or network is meant.
-        environment = Environment.model_validate_json(json.dumps(document.values | {"name": name}))
+        values = document.values | {"name": name, "images": _images(directory / f"{name}.images.json")}
+        environment = Environment.model_validate_json(json.dumps(values))
     except ValidationError as error:
         faults = document.faults + [fault for each in error.errors() for fault in _faults(document, each)]
         raise InvalidEnvironmentError(sorted(faults)) from None
@@ -286,6 +306,20 @@ def load_all(
     if faults:
         raise InvalidEnvironmentError(faults)
     return tuple(environments)
+
+
+def _images(file: Path) -> dict[ServiceName, Digest]:
+    """The digests of an environment's images; none before the first was pushed."""
+    try:
+        text = file.read_bytes()
+    except FileNotFoundError:
+        return {}
+    try:
+        return _IMAGES.validate_json(text)
+    except ValidationError as error:
+        raise InvalidEnvironmentError(
+            Fault(file, 1, ".".join(map(str, each["loc"])), each["msg"]) for each in error.errors()
+        ) from None
 
 
 def _at_least(smaller: str, value: int, info: ValidationInfo) -> int:
@@ -319,7 +353,7 @@ def _fields(key: Key) -> dict[str, Any]:
     model: type[BaseModel] = Environment
     for part in key:
         model = model.model_fields[str(part)].annotation  # pyright: ignore[reportAssignmentType]
-    return {name: field for name, field in model.model_fields.items() if name != "name"}
+    return {name: field for name, field in model.model_fields.items() if name not in _ELSEWHERE}
 
 
 def _faults(document: Document, error: ErrorDetails) -> Iterator[Fault]:

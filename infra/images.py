@@ -1,11 +1,10 @@
 """Container images, always by digest: a tag may move, and a moved tag rolls nothing out."""
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Final
 
-from infra.environment import DIRECTORY, Environment
+from infra.environment import Environment, ServiceName
 from infra.providers import (
     TerraformStack,
     TerraformVariable,
@@ -15,7 +14,7 @@ from infra.providers import (
 _ROOT: Final = Path(__file__).resolve().parents[1]
 
 
-def image(stack: TerraformStack, environment: Environment, *, service: str, repository: str) -> str:
+def image(stack: TerraformStack, environment: Environment, *, service: ServiceName, repository: str) -> str:
     """The image of a service, `<repository>/<service>@sha256:...`.
 
     In a simulated cloud the digest is that of the sources, so that a change of code rolls out as it would
@@ -25,9 +24,7 @@ def image(stack: TerraformStack, environment: Environment, *, service: str, repo
     if environment.simulated:
         digest = _source_digest(service)
     else:
-        file = DIRECTORY / f"{environment.name}.images.json"
-        digests = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-        digest = digests.get(service) or _asked_for(stack, environment, service)
+        digest = environment.images.get(service) or _asked_for(stack, environment, service)
     return f"{repository}/{service}@{digest}"
 
 

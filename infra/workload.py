@@ -165,6 +165,7 @@ class Workload(Construct):
                 selector=self.selector,
                 port=[ServiceV1SpecPort(name="http", port=80, target_port=str(self.port))],
             ),
+            depends_on=[self.namespace.resource],
         )
 
     def _pod(

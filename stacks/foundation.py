@@ -16,7 +16,7 @@ _APIS: Final[dict[StackName, tuple[str, ...]]] = {
     "data": ("bigquery", "storage"),
     "messaging": ("pubsub",),
     "orchestration": ("composer",),
-    "services": ("networkservices",),
+    "services": (),
     "observability": ("monitoring",),
 }
 

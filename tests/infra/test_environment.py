@@ -170,7 +170,7 @@ def test_the_committed_environments() -> None:
         ),
         ('region = "europe-west1"\nregion = "europe-west2"', "5: region: given twice; first on line 4"),
         ("port = 8780\n  port = 8790", "21: prediction.port: given twice; first on line 20"),
-        ('cloud = "simulated"\nname = "x"', "2: name: unknown key; an environment's name is its file's"),
+        ('cloud = "simulated"\nname = "x"', "2: name: unknown key; it is not up to this file"),
         ('cloud = "simulated"\nprojectid = "x"', "2: projectid: unknown key; did you mean project_id?"),
         (
             "max_nodes = 3\n  maxnodes = 3",
@@ -299,3 +299,25 @@ def test_a_good_file_with_anything_in_one_place_never_crashes(
     inserted = data.draw(st.text(st.sampled_from(string.printable), max_size=10))
     with contextlib.suppress(InvalidEnvironmentError):
         read(folder, GOOD[:position] + inserted + GOOD[position + length :])
+
+
+def test_images_are_pinned_by_digest(tmp_path: Path) -> None:
+    assert read(tmp_path, GOOD).images == {}
+    digest = f"sha256:{'0' * 64}"
+    (tmp_path / "test.images.json").write_text(f'{{"prediction": "{digest}"}}')
+    assert read(tmp_path, GOOD).images == {"prediction": digest}
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ('{"prediction": "latest"}', "prediction: expected a digest: sha256: and 64 hexadecimal digits"),
+        ('{"predicton": "latest"}', r"predicton.\[key\]: Input should be 'prediction' or 'streaming'"),
+        ("[]", "Input should be a"),
+        ("{", "Invalid JSON"),
+    ],
+)
+def test_images_that_are_not_pinned(tmp_path: Path, text: str, fault: str) -> None:
+    (tmp_path / "test.images.json").write_text(text)
+    with pytest.raises(InvalidEnvironmentError, match=rf"test\.images\.json:1: {fault}"):
+        read(tmp_path, GOOD)

@@ -1,0 +1,50 @@
+"""APIs and the network."""
+
+from ipaddress import ip_network
+from itertools import combinations
+
+import pytest
+
+from tests.stacks.synthesized import Synthesis
+
+
+def test_apis_stay_on(synthesis: Synthesis) -> None:
+    for each in synthesis.stack("prod-foundation").all("google_project_service").values():
+        assert each["disable_on_destroy"] is False
+
+
+def test_only_the_apis_of_the_stacks_there_are(synthesis: Synthesis) -> None:
+    synthesis.stack("prod-foundation").one("google_project_service", service="composer.googleapis.com")
+    synthesis.stack("dev-foundation").none("google_project_service", service="composer.googleapis.com")
+
+
+def test_network(synthesis: Synthesis) -> None:
+    foundation = synthesis.stack("prod-foundation")
+    compute = foundation.address("google_project_service", service="compute.googleapis.com")
+    foundation.one(
+        "google_compute_network", name="sales-forecast", auto_create_subnetworks=False, depends_on=[compute]
+    )
+    foundation.one(
+        "google_compute_subnetwork",
+        name="sales-forecast-nodes",
+        private_ip_google_access=True,
+        log_config={"metadata": "INCLUDE_ALL_METADATA"},
+        secondary_ip_range=[{"range_name": "pods"}, {"range_name": "services"}],
+    )
+    foundation.one("google_compute_subnetwork", purpose="REGIONAL_MANAGED_PROXY", role="ACTIVE")
+    foundation.one(
+        "google_compute_router_nat", nat_ip_allocate_option="AUTO_ONLY", log_config={"enable": True}
+    )
+
+
+@pytest.mark.parametrize("environment", ["local", "dev", "staging", "prod"])
+def test_ranges_are_apart(synthesis: Synthesis, environment: str) -> None:
+    subnets = synthesis.stack(f"{environment}-foundation").all("google_compute_subnetwork").values()
+    ranges = [ip_network(subnet["ip_cidr_range"]) for subnet in subnets]
+    ranges += [
+        ip_network(each["ip_cidr_range"])
+        for subnet in subnets
+        for each in subnet.get("secondary_ip_range", [])
+    ]
+    assert len(ranges) == 4
+    assert not any(one.overlaps(other) for one, other in combinations(ranges, 2))
