@@ -29,9 +29,7 @@ _IDS: Final[Mapping[str, str]] = {
     "google_compute_security_policy": "projects/{project}/global/securityPolicies/{name}",
     "google_compute_subnetwork": "projects/{project}/regions/{region}/subnetworks/{name}",
     "google_container_cluster": "projects/{project}/locations/{location}/clusters/{name}",
-    "google_container_node_pool": (
-        "projects/{project}/locations/{location}/clusters/{cluster}/nodePools/{name}"
-    ),
+    "google_container_node_pool": "{cluster}/nodePools/{name}",
     "google_iam_workload_identity_pool": (
         "projects/{project}/locations/global/workloadIdentityPools/{workload_identity_pool_id}"
     ),
@@ -72,10 +70,24 @@ _SELF_LINKS: Final[Mapping[str, str]] = {
     "google_container": "https://container.googleapis.com/v1/",
     "google_storage_bucket": "https://www.googleapis.com/storage/v1/b/",
 }
+# What Google chooses when a stack does not.
+_DEFAULTS: Final[Mapping[str, str]] = {
+    "auto_network_tier": "PREMIUM",
+    "logging_service": "logging.googleapis.com/kubernetes",
+    "monitoring_service": "monitoring.googleapis.com/kubernetes",
+    "networking_mode": "VPC_NATIVE",
+    "purpose": "PRIVATE",
+    "resilience_mode": "STANDARD_RESILIENCE",
+    "routing_mode": "REGIONAL",
+    "rpo": "DEFAULT",
+    "stack_type": "IPV4_ONLY",
+    "state": "ACTIVE",
+    "storage_billing_model": "LOGICAL",
+}
 _GKE_VERSION: Final = "1.33.5-gke.1162000"
 _CREATED: Final = "2026-01-01T00:00:00Z"
 _PREFIX_LENGTH: Final = 28
-_OBJECT: Final = re.compile(r"certificate|client_key|public_key|private_key")
+_ENCODED: Final = re.compile(r"certificate|client_key|public_key|private_key")
 
 
 class Namer:
@@ -139,11 +151,13 @@ class Namer:
                     return str(self._given["project"])
                 case _:
                     pass
-        if _OBJECT.search(name):
+        if name in _DEFAULTS:
+            return _DEFAULTS[name]
+        if name == "location":
+            return self._location()
+        if _ENCODED.search(name):
             return base64.b64encode(self._digest(path)).decode()
-        if name in ("generate_name", "namespace"):
-            return "default" if name == "namespace" else ""
-        if "version" in name and self._type.startswith(("google_container_", "data.google_container_")):
+        if "version" in name and self._type.startswith("google_container_"):
             return _GKE_VERSION
         if name in ("unique_id", "number", "resource_version", "fingerprint") or name.endswith("_number"):
             return self._number(path)
@@ -152,8 +166,7 @@ class Namer:
         if re.search(r"(^|_)(time|timestamp|updated|created)$|^time_", name):
             return _CREATED
         if name == "endpoint" and "dns_endpoint_config" in path:
-            location = self._given.get("location", "europe-west1")
-            return f"gke-{self._digest(path).hex()[:32]}.{location}.gke.goog"
+            return f"gke-{self._digest(path).hex()[:32]}.{self._location()}.gke.goog"
         if re.search(r"(^|_)(address|ip|endpoint|gateway_ipv4)$", name):
             return str(ipaddress.IPv4Address("10.128.0.0") + int.from_bytes(self._digest(path)[:2]))
         if name.endswith(("cidr", "cidr_block", "cidr_range")):
@@ -181,6 +194,16 @@ class Namer:
         name = self._given.get("name") or self._digest(("id",)).hex()[:16]
         return f"{project}{location}{name}"
 
+    def _location(self) -> str:
+        """As given, or that of the resource this one belongs to."""
+        if "location" in self._given:
+            return str(self._given["location"])
+        texts = (value for value in self._given.values() if isinstance(value, str))
+        found = next(
+            filter(None, (re.search(r"/(?:locations|regions)/([^/]+)/", text) for text in texts)), None
+        )
+        return found[1] if found else str(self._given.get("region", "global"))
+
     def _format(self, template: str) -> str:
         made: dict[str, Any] = {
             "number": self._number(("name",)),
@@ -200,7 +223,7 @@ class Namer:
         return hashlib.sha256(self._seed + json.dumps(path).encode()).digest()
 
     def _number(self, path: tuple[str, ...]) -> str:
-        return str(10**11 + int.from_bytes(self._digest(path)[:8]) % 9 * 10**11 // 10)
+        return str(10**11 + int.from_bytes(self._digest(path)[:8]) % (9 * 10**11))
 
     def _uuid(self, path: tuple[str, ...]) -> str:
         text = self._digest(path).hex()

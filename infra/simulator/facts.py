@@ -22,8 +22,8 @@ _COMPUTED_PHRASES: Final = re.compile(
 )
 _COMPUTED: Final[Mapping[str, str]] = {
     "google_artifact_registry_repository": "location",
-    "google_bigquery_dataset": "access default_collation is_case_insensitive storage_billing_model",
-    "google_bigquery_table": "expiration_time max_staleness schema",
+    "google_bigquery_dataset": "storage_billing_model",
+    "google_bigquery_table": "schema",
     "google_billing_budget": "amount.specified_amount.currency_code",
     "google_composer_environment": (
         "config config.environment_size config.resilience_mode config.enable_private_environment "

@@ -46,6 +46,11 @@ def _refusal(error: ResourceError) -> pb.Diagnostic:
     return _error(error.summary, error.detail, (error.attribute,) if error.attribute else ())
 
 
+_MISSING_PROJECT: Final = _error(
+    "Missing project", "Neither the block nor the provider is configured with a project.", ("project",)
+)
+
+
 class Provider(tfplugin_pb2_grpc.ProviderServicer):
     """The methods of the protocol. Terraform calls them from several threads."""
 
@@ -137,8 +142,7 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
             config = decode(request.config)
             planned = planning.plan(request.type_name, block, prior, proposed, config, self._defaults)
         except planning.MissingProjectError:
-            text = "Neither the resource nor the provider is configured with a project."
-            response.diagnostics.append(_error("Missing project", text, ("project",)))
+            response.diagnostics.append(_MISSING_PROJECT)
             return response
         response.planned_state.CopyFrom(encode(planned))
         if prior is not None:
@@ -205,7 +209,10 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
         self, request: pb.ReadDataSource.Request, context: grpc.ServicerContext
     ) -> pb.ReadDataSource.Response:
         block, config = self._schema.block("data", request.type_name), decode(request.config)
-        planned = planning.plan(request.type_name, block, None, config, config, self._defaults)
+        try:
+            planned = planning.plan(request.type_name, block, None, config, config, self._defaults)
+        except planning.MissingProjectError:
+            return pb.ReadDataSource.Response(diagnostics=[_MISSING_PROJECT])
         state = planning.resolve(block, planned, Namer(request.type_name, planned))
         return pb.ReadDataSource.Response(state=encode(state))
 

@@ -176,7 +176,7 @@ def test_stacks_are_applied_side_by_side(make_stack: Callable[[str], Stack]) -> 
     for each in stacks:
         each.write(account(display_name=each.name))
     with ThreadPoolExecutor(len(stacks)) as pool:
-        list(pool.map(lambda each: each.apply(), stacks))
+        list(pool.map(Stack.apply, stacks))
     assert [each.values(ACCOUNT)["display_name"] for each in stacks] == ["one", "two", "three"]
 
 
