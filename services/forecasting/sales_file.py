@@ -105,7 +105,7 @@ def read(path: Path) -> Sales:
     return Sales(frame, tuple(notes))
 
 
-# --- the file itself -------------------------------------------------------------------------------------
+# --- the file itself -----------------------------------------------------------
 
 
 def _unreadable(path: Path, problem: str) -> DataError:
@@ -180,7 +180,16 @@ def _missing_column(name: str, columns: list[str]) -> Fault:
     return Fault(name, f"column is missing; the file has {', '.join(map(repr, columns))}{hint}", 1)
 
 
-# --- the values --------------------------------------------------------------------------------------------
+# --- the values -----------------------------------------------------------
+
+
+_TYPES = {
+    "date": pl.Date,
+    "store_nbr": pl.String,
+    "family": pl.String,
+    "sales": pl.Float64,
+    "onpromotion": pl.Int64,
+}
 
 
 def _typed(name: str, kind: pl.DataType) -> pl.Expr:
@@ -203,9 +212,10 @@ def _typed(name: str, kind: pl.DataType) -> pl.Expr:
             number = column.cast(pl.Float64, strict=False)
             return pl.when(number == number.floor()).then(number).cast(pl.Int64, strict=False)
         case _:
-            return pl.lit(None).alias(name)
+            return pl.lit(None, _TYPES[name]).alias(name)
 
 
+_EMPTY = "empty"
 _EXPECTED = {
     "date": "not an ISO 8601 date, YYYY-MM-DD",
     "store_nbr": "not text or a whole number",
@@ -222,7 +232,7 @@ def _value_faults(raw: pl.DataFrame, frame: pl.DataFrame) -> list[Fault]:
         empty = raw[name].is_null()
         if raw.schema[name] == pl.String:
             empty |= raw[name].str.strip_chars() == ""
-        faults.append(_fault(raw, name, "empty", empty))
+        faults.append(_fault(raw, name, _EMPTY, empty))
         faults.append(_fault(raw, name, _EXPECTED[name], frame[name].is_null() & ~empty))
         if name in KEY:
             too_long = (frame[name].str.len_chars() > _KEY_LENGTH).fill_null(value=False)
@@ -237,7 +247,7 @@ def _fault(raw: pl.DataFrame, name: str, problem: str, where: pl.Series) -> Faul
     if rows.is_empty():
         return None
     examples = tuple(
-        f"row {row}" + ("" if value is None else f": {str(value)[:40]!r}")
+        f"row {row}" + ("" if problem == _EMPTY else f": {str(value)[:40]!r}")
         for row, value in rows.select("row", name).head(SHOWN).iter_rows()
     )
     return Fault(name, problem, len(rows), examples)

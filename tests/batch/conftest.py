@@ -1,0 +1,81 @@
+"""A sales table and a model bucket of a test's own, in the emulators."""
+
+import dataclasses
+import json
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
+
+from services.contracts.schema import bigquery_schema
+from services.contracts.settings import BatchSettings, to_environment
+from services.contracts.tables import Sale
+from services.forecasting.registry import ModelRegistry
+from tests.conftest import Models, Process
+
+
+@dataclasses.dataclass
+class Warehouse:
+    """Where the batch commands read and write.
+
+    Attributes:
+        environment: env variables of the commands.
+        table: the sales table.
+        client: of BigQuery.
+        models: the model bucket.
+    """
+
+    environment: dict[str, str]
+    table: str
+    client: bigquery.Client
+    models: Models
+
+    @property
+    def registry(self) -> ModelRegistry:
+        return self.models.registry
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        """Everything in the sales table, sorted."""
+        return sorted((row.values() for row in self.client.list_rows(self.table)), key=str)
+
+
+@pytest.fixture
+def warehouse(bigquery_emulator: Process, models: Models) -> Warehouse:
+    """An empty sales table and an empty bucket."""
+    client = bigquery.Client(
+        project="test",
+        credentials=AnonymousCredentials(),
+        client_options={"api_endpoint": bigquery_emulator.url},
+    )
+    dataset = f"sales_{uuid.uuid4().hex[:12]}"
+    client.create_dataset(dataset)
+    table = f"test.{dataset}.sales"
+    schema = [bigquery.SchemaField.from_api_repr(column) for column in bigquery_schema(Sale)]
+    client.create_table(bigquery.Table(table, schema=schema))
+    settings = BatchSettings(model_bucket=models.bucket_name, sales_table=table)
+    environment = to_environment(settings) | {
+        "BIGQUERY_EMULATOR_HOST": bigquery_emulator.url,
+        "STORAGE_EMULATOR_HOST": models.emulator.url,
+    }
+    return Warehouse(environment, table, client, models)
+
+
+Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def run(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command's main; its line of JSON, or with `fails=True` {"error": its message}."""
+    for name, value in warehouse.environment.items():
+        monkeypatch.setenv(name, value)
+
+    def run(main: Callable[[list[str]], int], *arguments: object, fails: bool = False) -> dict[str, Any]:
+        status = main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        assert (status, bool(out), bool(err)) == ((1, False, True) if fails else (0, True, False)), out + err
+        return {"error": err} if fails else json.loads(out)
+
+    return run

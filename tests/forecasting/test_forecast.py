@@ -1,0 +1,86 @@
+"""The forecast table: what it accepts, which series a filter selects, the rows it gives."""
+
+import datetime
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.forecasting.forecast import Forecast, UnknownSeriesError
+
+DAYS = tuple(datetime.date(2024, 2, 28) + datetime.timedelta(days=day) for day in range(4))
+SALES = np.arange(12, dtype=np.float64).reshape(3, 4)
+FORECAST = Forecast("v1", DAYS, ("1", "1", "2"), ("BREAD", "MILK", "BREAD"), SALES, SALES / 2, SALES * 2)
+
+
+def test_no_filter_selects_all() -> None:
+    assert FORECAST.select().tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("stores", "families", "expected"),
+    [
+        (("1",), (), [0, 1]),
+        ((), ("BREAD",), [0, 2]),
+        (("2", "1"), ("BREAD",), [0, 2]),
+        (("1", "1"), ("MILK",), [1]),
+    ],
+)
+def test_filters_narrow_each_other(
+    stores: tuple[str, ...], families: tuple[str, ...], expected: list[int]
+) -> None:
+    assert FORECAST.select(store_nbr=stores, family=families).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("stores", "families", "field", "value", "allowed"),
+    [
+        (("1", "9"), (), "store_nbr", "9", ("1", "2")),
+        ((), ("bread",), "family", "bread", ("BREAD", "MILK")),
+        (("2",), ("MILK",), "family", "MILK", ("BREAD",)),  # known, but not sold there
+    ],
+)
+def test_unknown_values_say_what_is_known(
+    stores: tuple[str, ...], families: tuple[str, ...], field: str, value: str, allowed: tuple[str, ...]
+) -> None:
+    with pytest.raises(UnknownSeriesError) as caught:
+        FORECAST.select(store_nbr=stores, family=families)
+    assert (caught.value.field, caught.value.value, caught.value.allowed) == (field, value, allowed)
+
+
+@given(days=st.integers(1, 4), chosen=st.lists(st.integers(0, 2), unique=True))
+def test_rows_are_the_table_by_series_then_date(days: int, chosen: list[int]) -> None:
+    rows = FORECAST.rows(days, chosen)
+    assert [(row.store_nbr, row.family, row.date) for row in rows] == [
+        (FORECAST.store_nbr[i], FORECAST.family[i], DAYS[day]) for i in chosen for day in range(days)
+    ]
+    values = [(row.sales, row.lower, row.upper) for row in rows]
+    assert values == [(s, s / 2, s * 2) for i in chosen for s in SALES[i, :days].tolist()]
+
+
+@pytest.mark.parametrize("days", [0, -1, 5])
+def test_rows_within_the_horizon_only(days: int) -> None:
+    with pytest.raises(ValueError, match="1 to 4 days"):
+        FORECAST.rows(days, [0])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"family": ("MILK", "BREAD", "BREAD")},
+        {"store_nbr": ("1", "1", "1"), "family": ("A", "A", "B")},
+        {"store_nbr": (), "family": (), "sales": SALES[:0], "lower": SALES[:0], "upper": SALES[:0]},
+        {"dates": (*DAYS[:3], DAYS[0])},
+        {"sales": SALES[:, :3]},
+        {"sales": SALES.astype(np.float32)},
+        {"lower": -SALES},
+        {"lower": SALES + 1},
+        {"upper": SALES - 1},
+        {"upper": np.where(SALES == 3, np.nan, SALES * 2)},
+    ],
+)
+def test_inconsistent_tables_are_refused(change: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="must"):
+        replace(FORECAST, **change)

@@ -1,0 +1,236 @@
+"""Models, backtest and intervals: nothing of the future, the same bytes, and better than the naive."""
+
+import datetime
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from services.contracts.model import Manifest
+from services.forecasting import artifact, backtest, intervals, training
+from services.forecasting.backtest import HORIZON, Window
+from services.forecasting.features import Features
+from services.forecasting.forecast import Forecast
+from services.forecasting.models import MAX_HORIZON, GradientBoosting, SeasonalNaive
+from services.forecasting.panel import Panel, UnusableSalesError
+from tests.forecasting.conftest import make_sales
+
+
+@pytest.fixture(scope="module")
+def windows(panel: Panel) -> list[Window]:
+    return backtest.run(GradientBoosting, panel)
+
+
+def changed_from(panel: Panel, day: int) -> Panel:
+    """The same panel with quite different sales and promotions from a day on."""
+    assert panel.onpromotion is not None
+    sales, promotion = panel.sales.copy(), panel.onpromotion.copy()
+    sales[:, day:] = sales[:, day:] * 17 + 1000 * (sales[:, day:] > 0)
+    promotion[:, day:] += 9
+    return replace(panel, sales=sales, onpromotion=promotion)
+
+
+# --- no look-ahead -----------------------------------------------------------
+
+
+def test_what_comes_after_an_origin_never_changes_the_forecast_from_it(
+    panel: Panel, windows: list[Window]
+) -> None:
+    for window in windows[:-1]:
+        other = backtest.run(GradientBoosting, changed_from(panel, window.origin))
+        (same,) = [each for each in other if each.origin == window.origin]
+        assert same.sales.tobytes() == window.sales.tobytes()
+        assert other[-1].sales.tobytes() != windows[-1].sales.tobytes()
+
+
+def test_features_know_nothing_after_their_origin(panel: Panel) -> None:
+    origin = 120
+    series, ahead = (each.ravel() for each in np.mgrid[0:6, 0:MAX_HORIZON])
+    asked = series, np.full_like(series, origin), origin + ahead
+    before = Features(panel, 0)
+    after = Features(changed_from(panel, origin), 0)
+    np.testing.assert_array_equal(before.rows(*asked), after.rows(*asked))
+    np.testing.assert_array_equal(before.level(*asked[:2]), after.level(*asked[:2]))
+    later = series, np.full_like(series, origin + 1), origin + ahead + 1
+    assert not np.array_equal(before.rows(*later), after.rows(*later), equal_nan=True)
+
+
+def test_features_are_those_of_the_days_before_their_origin(panel: Panel) -> None:
+    """The running sums against means written out."""
+    features = Features(panel, 0)
+    origin, day = np.array([150]), np.array([152])
+    for series in range(6):
+        who = np.array([series])
+        values = dict(zip(features.names, features.rows(who, origin, day)[0], strict=True))
+        trading = ~features.closed[series, :150] & ~np.isnan(panel.sales[series, :150])
+        level = features.level(who, origin)[0]
+
+        def mean(days: slice, *, row: int = series, counted: NDArray[np.bool_] = trading) -> float:
+            return float(panel.sales[row, :150][days][counted[days]].mean())
+
+        assert values["mean_7"] == pytest.approx(mean(slice(143, 150)) / level)
+        assert values["mean_112"] == pytest.approx(mean(slice(38, 150)) / level)
+        assert values["same_weekday_4"] == pytest.approx(mean(slice(124, 150, 7)) / level)
+        assert values["horizon"] == 2
+        assert values["weekday"] == panel.date(152).weekday()
+        assert panel.onpromotion is not None
+        assert values["promotion_28"] == pytest.approx(np.nanmean(panel.onpromotion[series, 122:150]))
+
+
+# --- the same bytes -----------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained(panel: Panel, tmp_path_factory: pytest.TempPathFactory) -> tuple[Manifest, Forecast]:
+    folder = tmp_path_factory.mktemp("trained")
+    training.train(panel, folder)
+    manifest, files = artifact.read(folder)
+    return manifest, artifact.load_forecast(manifest, files["forecast.npz"])
+
+
+def test_training_again_gives_the_same_bytes(
+    panel: Panel, trained: tuple[Manifest, Forecast], tmp_path: Path
+) -> None:
+    first, again = trained[0], training.train(panel, tmp_path)
+    assert msgspec.structs.replace(again, created_at=first.created_at) == first
+
+
+def test_the_version_follows_from_the_data(panel: Panel, trained: tuple[Manifest, Forecast]) -> None:
+    assert trained[0].version == training.version_of(panel)
+    assert trained[0].version.startswith("20220711-")
+    assert training.version_of(changed_from(panel, 189)) != trained[0].version
+
+
+# --- the artifact -----------------------------------------------------------
+
+
+def test_the_forecast_served_is_the_model_s_own(panel: Panel, trained: tuple[Manifest, Forecast]) -> None:
+    manifest, forecast = trained
+    expected = GradientBoosting().fit(panel).predict(panel, MAX_HORIZON)
+    np.testing.assert_array_equal(forecast.sales, expected.round(3))
+    assert (forecast.store_nbr, forecast.family) == (panel.store_nbr, panel.family)
+    assert forecast.dates[0] == panel.last_date + datetime.timedelta(days=1)
+    assert (manifest.horizon, manifest.series) == (60, 6) == (forecast.horizon, len(forecast.family))
+    assert manifest.data_fingerprint == panel.fingerprint()
+    assert (manifest.first_date, manifest.last_date) == (panel.first_date, panel.last_date)
+
+
+def test_closed_days_are_forecast_as_such(trained: tuple[Manifest, Forecast]) -> None:
+    forecast = trained[1]
+    sunday = np.array([date.weekday() == 6 for date in forecast.dates])
+    for values in (forecast.sales, forecast.lower, forecast.upper):
+        assert (values[:, sunday] == 0).all()
+    assert (forecast.sales[:, ~sunday] > 0).all()
+    assert (forecast.upper[:, ~sunday] > forecast.sales[:, ~sunday]).all()
+
+
+def test_the_model_beats_the_seasonal_naive(trained: tuple[Manifest, Forecast]) -> None:
+    report = trained[0].backtest
+    assert list(report.model) == list(report.seasonal_naive) == ["total", "store_nbr", "family"]
+    for level, score in report.model.items():
+        naive = report.seasonal_naive[level]
+        assert score.mase < naive.mase
+        assert score.wape < naive.wape
+        assert score.rmse < naive.rmse
+    assert 0.7 < report.coverage < 0.9
+
+
+def test_promotions_are_used() -> None:
+    """A market that always promotes on Wednesdays, and sells what it promotes."""
+    panel = Panel.from_frame(make_sales())
+    weekday = np.arange(panel.days) % 7
+    random = np.random.default_rng(3)
+    promotion = np.zeros_like(panel.sales)
+    promotion[:, 2::7] = random.integers(0, 2, (6, promotion[:, 2::7].shape[1])) * 10
+    sales = np.where(weekday == 6, 0.0, 10 + promotion)
+    promoted = replace(panel, sales=sales, onpromotion=promotion)
+    model = GradientBoosting().fit(promoted)
+    unpromoted = replace(promoted, onpromotion=np.zeros_like(promotion))
+    assert not np.allclose(model.predict(promoted, 7), model.predict(unpromoted, 7))
+
+
+# --- scores -----------------------------------------------------------
+
+
+def test_seasonal_naive_repeats_the_last_week(panel: Panel) -> None:
+    forecast = SeasonalNaive().fit(panel).predict(panel, 20)
+    for day in range(20):
+        np.testing.assert_array_equal(forecast[:, day], panel.sales[:, panel.days - 7 + day % 7])
+
+
+def test_origins_are_apart_and_end_with_the_data(panel: Panel) -> None:
+    assert backtest.origins(panel) == [120, 134, 148, 162]  # fewer than eight: 112 days come first
+    whole = Panel.from_frame(make_sales(300))
+    assert backtest.origins(whole) == [174, 188, 202, 216, 230, 244, 258, 272]
+
+
+def test_too_short_data_says_how_much_is_needed() -> None:
+    assert len(backtest.origins(Panel.from_frame(make_sales(168)))) == 3
+    with pytest.raises(UnusableSalesError, match=r"167 days .* at least 168 are needed"):
+        backtest.origins(Panel.from_frame(make_sales(167)))
+
+
+def test_nothing_sold_is_nothing_to_learn_from() -> None:
+    panel = Panel.from_frame(make_sales())
+    with pytest.raises(UnusableSalesError, match="no day with sales"):
+        GradientBoosting().fit(replace(panel, sales=panel.sales * 0))
+
+
+def test_scores_written_out(panel: Panel) -> None:
+    """MASE, WAPE and RMSE of two windows, computed series by series."""
+    windows = [Window(origin, panel.sales[:, origin - 28 : origin] + 1.5) for origin in (134, 162)]
+    scores = backtest.scores(windows, panel)
+    families = np.array(panel.family)
+    actual = np.stack([np.nansum(panel.sales[families == name], axis=0) for name in ("F00", "F01", "F02")])
+    scaled, errors, sold = [], [], []
+    for window in windows:
+        forecast = np.stack([window.sales[families == name].sum(axis=0) for name in ("F00", "F01", "F02")])
+        for series in range(3):
+            known = actual[series, : window.origin]
+            test = actual[series, window.origin : window.origin + HORIZON]
+            error = np.abs(test - forecast[series])
+            scaled.append(error.mean() / np.abs(known[7:] - known[:-7]).mean())
+            errors.extend(error)
+            sold.extend(test)
+    assert scores["family"].mase == pytest.approx(np.mean(scaled))
+    assert scores["family"].wape == pytest.approx(np.sum(errors) / np.sum(sold))
+    assert scores["family"].rmse == pytest.approx(np.sqrt(np.mean(np.square(errors))))
+
+
+def test_a_perfect_forecast_has_no_error(panel: Panel) -> None:
+    windows = [Window(origin, panel.sales[:, origin : origin + HORIZON]) for origin in (134, 162)]
+    for score in backtest.scores(windows, panel).values():
+        assert (score.mase, score.wape, score.rmse) == (0, 0, 0)
+
+
+# --- intervals -----------------------------------------------------------
+
+
+def test_intervals_hold_their_share_of_the_days_they_were_made_of(
+    panel: Panel, windows: list[Window]
+) -> None:
+    ends = intervals.Intervals(windows, panel)
+    inside: list[bool] = []
+    for window in windows:
+        lower, upper = ends.around(window.sales, panel.until(window.origin))
+        assert ((lower >= 0) & (lower <= window.sales) & (window.sales <= upper)).all()
+        actual = panel.sales[:, window.origin : window.origin + HORIZON]
+        open_ = window.sales > 0
+        inside.extend(((lower <= actual) & (actual <= upper))[open_].tolist())
+    assert np.mean(inside) == pytest.approx(intervals.NOMINAL, abs=0.02)
+
+
+def test_coverage_is_of_days_the_interval_had_not_seen(panel: Panel, windows: list[Window]) -> None:
+    """Other sales in the last window change what is covered there, and the intervals not at all."""
+    measured = intervals.coverage(windows, panel)
+    far_off = changed_from(panel, windows[-1].origin)
+    assert intervals.coverage(windows, far_off) < measured / 2
+    ends, same = (intervals.Intervals(windows[:1], each) for each in (panel, far_off))
+    known = panel.until(windows[-1].origin)
+    for left, right in zip(
+        ends.around(windows[-1].sales, known), same.around(windows[-1].sales, known), strict=True
+    ):
+        np.testing.assert_array_equal(left, right)
