@@ -200,10 +200,21 @@ def test_as_a_process_in_its_own_environment(warehouse: Warehouse, file: Path) -
     done = command("services.batch.ingest", "--file", file)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["changed"] is True
-    gone = command("services.batch.train", STORAGE_EMULATOR_HOST=f"http://127.0.0.1:{free_port()}")
-    assert (gone.returncode, gone.stdout) == (1, "")
-    assert gone.stderr.startswith("train: ")
-    assert "Traceback" not in gone.stderr
+    failed = command("services.batch.train", SALES_TABLE="test.nowhere.sales")
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert failed.stderr.startswith("train: ")
+    assert "Traceback" not in failed.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("server", ["BIGQUERY_EMULATOR_HOST", "STORAGE_EMULATOR_HOST"])
+def test_a_server_that_is_gone_is_an_error_in_the_end(
+    run: Run, file: Path, monkeypatch: pytest.MonkeyPatch, server: str
+) -> None:
+    run(ingest.main, "--file", file)
+    address = f"127.0.0.1:{free_port()}"
+    monkeypatch.setenv(server, f"http://{address}")
+    assert address.split(":")[1] in run(train.main, fails=True)["error"]
 
 
 # --- a Kaggle extract -----------------------------------------------------------
