@@ -1,8 +1,9 @@
 """What the provider bindings do not tell about resource types.
 
 Facts about the real providers (google 6.50, kubernetes 2.38), read off their documentation and behaviour:
-which arguments they fill in themselves when not configured, and which changes they cannot make in place. The
-tables hold the types that the platform uses; of others, the documentation's wording and common names must do.
+which arguments they fill in themselves when not configured, which changes they cannot make in place, what is
+secret. The tables hold the types that the platform uses; of others, common names and the wording of the
+documentation must do.
 """
 
 import re
@@ -74,6 +75,10 @@ _COMPUTED: Final[Mapping[str, str]] = {
 }
 _KUBERNETES_COMPUTED: Final = frozenset({"id", "metadata.name"})
 
+_SENSITIVE: Final = re.compile(
+    r"(^|_)(password|secret_data|client_secret|private_key|client_key|access_token|auth_token|service_key)$"
+)
+_KUBERNETES_SECRET: Final = re.compile(r"kubernetes_secret(_v1)?$")
 _PROTECTED_PHRASES: Final = re.compile(r"set to true or unset|defaults to true|unless this", re.IGNORECASE)
 _IDENTITY: Final = frozenset({"name", "project", "location", "region", "zone"})
 _REPLACE_PHRASES: Final = re.compile(
@@ -147,6 +152,13 @@ def is_computed(type_name: str, path: tuple[str, ...], documentation: str) -> bo
     if type_name in _COMPUTED:
         return dotted in _COMPUTED[type_name].split()
     return bool(_COMPUTED_PHRASES.search(documentation))
+
+
+def is_sensitive(type_name: str, path: tuple[str, ...]) -> bool:
+    """Whether Terraform must not show the value."""
+    if _KUBERNETES_SECRET.match(type_name):
+        return path[0] in ("data", "binary_data")
+    return bool(_SENSITIVE.search(path[-1]))
 
 
 def is_computed_block(type_name: str, path: tuple[str, ...], block: pb.Schema.NestedBlock) -> bool:

@@ -164,7 +164,12 @@ class _Module:
         for name in sorted(written.keys() | readable.keys()):
             argument = written.get(name)
             if argument is None:
-                block.attributes.add(name=name, type=json.dumps(readable[name]).encode(), computed=True)
+                block.attributes.add(
+                    name=name,
+                    type=json.dumps(readable[name]).encode(),
+                    computed=True,
+                    sensitive=facts.is_sensitive(self.type_name, (*path, name)),
+                )
                 continue
             says = declared.get(argument.camel, _Declared(False, ""))
             if argument.block and argument.struct is not None:
@@ -179,6 +184,7 @@ class _Module:
                 optional=not says.required,
                 computed=not says.required
                 and facts.is_computed(self.type_name, (*path, name), says.documentation),
+                sensitive=facts.is_sensitive(self.type_name, (*path, name)),
                 deprecated="@deprecated" in says.documentation,
             )
         return block

@@ -74,7 +74,7 @@ class Stack:
                 google or {}
             )
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "cdk.tf.json").write_text(json.dumps(configuration))
+        (self.folder / "cdk.tf.json").write_text(json.dumps(configuration, indent=1))
         if not (self.folder / ".terraform").exists():
             install.link(self.outdir)
             done = self.terraform("init", "-input=false")

@@ -50,17 +50,10 @@ def account(**arguments: Any) -> dict[str, Any]:
     return {"google_service_account": {"account": {"account_id": "runner", **arguments}}}
 
 
-def test_applied_configuration_plans_empty_and_is_destroyed(stack: Stack) -> None:
+def test_computed_values_flow_between_resources_and_are_the_same_every_time(stack: Stack) -> None:
     stack.write(RECORDED, providers=("google", "kubernetes"))
     stack.apply()
     assert stack.plan().changes() == {}
-    assert stack.destroy().status == 0
-    assert json.loads((stack.folder / "terraform.tfstate").read_text())["resources"] == []
-
-
-def test_computed_values_have_the_real_form_and_flow_between_resources(stack: Stack) -> None:
-    stack.write(RECORDED, providers=("google", "kubernetes"))
-    stack.apply()
 
     email = "runner@p-1.iam.gserviceaccount.com"
     assert stack.values(ACCOUNT)["email"] == email
@@ -75,14 +68,10 @@ def test_computed_values_have_the_real_form_and_flow_between_resources(stack: St
     manifest = stack.values("kubernetes_manifest.gateway")["object"]["value"]
     assert manifest["metadata"] == {"name": "gateway", "namespace": "apps"}
 
-
-def test_computed_values_are_the_same_every_time(stack: Stack) -> None:
-    stack.write(RECORDED, providers=("google", "kubernetes"))
-    stack.apply()
-    before = stack.values("google_container_cluster.cluster")
     assert stack.destroy().status == 0
+    assert json.loads((stack.folder / "terraform.tfstate").read_text())["resources"] == []
     stack.apply()
-    assert stack.values("google_container_cluster.cluster") == before
+    assert stack.values("google_container_cluster.cluster") == cluster
 
 
 def test_changes_in_place_keep_computed_values(stack: Stack) -> None:
@@ -114,29 +103,33 @@ def test_labels_reach_the_computed_labels(stack: Stack) -> None:
     assert stack.plan().changes() == {address: "update"}
 
 
-@pytest.mark.parametrize(
-    ("type_name", "before", "after"),
-    [
-        ("google_service_account", {"account_id": "runner"}, {"account_id": "walker"}),
-        ("google_service_account", {"account_id": "runner"}, {"account_id": "runner", "project": "p-2"}),
-        (
-            "google_project_iam_member",
-            {"project": "p-1", "role": "roles/viewer", "member": "user:a@example.com"},
-            {"project": "p-1", "role": "roles/editor", "member": "user:a@example.com"},
-        ),
-        ("kubernetes_namespace_v1", {"metadata": {"name": "a"}}, {"metadata": {"name": "b"}}),
-        (
-            "kubernetes_manifest",
-            {"manifest": {"apiVersion": "v1", "kind": "Gateway", "metadata": {"name": "a"}}},
-            {"manifest": {"apiVersion": "v1", "kind": "Gateway", "metadata": {"name": "b"}}},
-        ),
-    ],
-)
-def test_identity_is_replaced(stack: Stack, type_name: str, before: Any, after: Any) -> None:
-    stack.write({type_name: {"it": before}}, providers=("google", "kubernetes"))
+def test_a_change_of_identity_replaces(stack: Stack) -> None:
+    def manifest(name: str) -> dict[str, Any]:
+        return {"apiVersion": "v1", "kind": "Gateway", "metadata": {"name": name}}
+
+    def grant(role: str) -> dict[str, str]:
+        return {"project": "p-1", "role": role, "member": "user:a@example.com"}
+
+    def write(account_id: str, project: str, role: str, name: str) -> None:
+        stack.write(
+            {
+                "google_service_account": {
+                    "renamed": {"account_id": account_id},
+                    "moved": {"account_id": "mover", "project": project},
+                },
+                "google_project_iam_member": {"granted": grant(role)},
+                "kubernetes_namespace_v1": {"renamed": {"metadata": {"name": name}}},
+                "kubernetes_manifest": {"renamed": {"manifest": manifest(name)}},
+            },
+            providers=("google", "kubernetes"),
+        )
+
+    write("runner", "p-1", "roles/viewer", "before")
     stack.apply()
-    stack.write({type_name: {"it": after}}, providers=("google", "kubernetes"))
-    assert stack.plan().changes() == {f"{type_name}.it": "replace"}
+    write("walker", "p-2", "roles/editor", "after")
+    changes = stack.plan().changes()
+    assert set(changes.values()) == {"replace"}
+    assert len(changes) == 5
     stack.apply()
     assert stack.plan().changes() == {}
 

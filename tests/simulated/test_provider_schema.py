@@ -44,6 +44,12 @@ def test_no_type_is_missing(schemas: Schemas) -> None:
         ("google_bigquery_table", "num_rows", {"type": "number", "computed": True}),
         ("google_storage_bucket", "force_destroy", {"type": "bool", "optional": True}),
         ("kubernetes_manifest", "manifest", {"type": "dynamic", "required": True}),
+        (
+            "google_secret_manager_secret_version",
+            "secret_data",
+            {"type": "string", "optional": True, "sensitive": True},
+        ),
+        ("kubernetes_secret_v1", "data", {"type": ["map", "string"], "optional": True, "sensitive": True}),
         ("kubernetes_config_map_v1", "data", {"type": ["map", "string"], "optional": True}),
     ],
 )

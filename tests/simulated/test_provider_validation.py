@@ -10,103 +10,108 @@ TOPIC = {"name": "topic"}
 BUCKET = {"name": "bucket", "location": "EU"}
 
 
-@pytest.mark.parametrize(
-    ("type_name", "arguments", "summary", "detail"),
-    [
-        pytest.param(
-            "google_pubsub_topic",
-            TOPIC | {"nmae": "x"},
-            "Extraneous JSON object property",
-            'No argument or block type is named "nmae".',
-            id="unknown argument",
-        ),
-        pytest.param(
-            "google_storage_bucket",
-            BUCKET | {"lifecycle_rule": [{"action": {"type": "Delete"}, "condition": {"num_newer": 3}}]},
-            "Extraneous JSON object property",
-            'No argument or block type is named "num_newer".',
-            id="unknown nested argument",
-        ),
-        pytest.param(
-            "google_storage_bucket",
-            {"name": "bucket"},
-            "Missing required argument",
-            'The argument "location" is required, but no definition was found.',
-            id="missing argument",
-        ),
-        pytest.param(
-            "google_storage_bucket",
-            BUCKET | {"lifecycle_rule": [{"action": {"type": "Delete"}}]},
-            "Insufficient condition blocks",
-            'At least 1 "condition" blocks are required.',
-            id="missing block",
-        ),
-        pytest.param(
-            "google_pubsub_topic",
-            TOPIC | {"schema_settings": [{"schema": "a"}, {"schema": "b"}]},
-            "Too many schema_settings blocks",
-            'No more than 1 "schema_settings" blocks are allowed',
-            id="two of a single block",
-        ),
-        pytest.param(
-            "google_pubsub_topic",
-            TOPIC | {"effective_labels": {"a": "b"}},
-            "Value for read-only attribute",
-            "Only the provider knows effective_labels: leave it out.",
-            id="read-only argument",
-        ),
-        pytest.param(
-            "google_pubsub_topic",
-            TOPIC | {"labels": ["a"]},
-            "Incorrect attribute value type",
-            'Inappropriate value for attribute "labels": map of string required.',
-            id="wrong type",
-        ),
-        pytest.param(
-            "google_pubsub_tpic",
-            TOPIC,
-            "Invalid resource type",
-            'The provider localhost/simulated/google does not support resource type "google_pubsub_tpic".',
-            id="unknown resource type",
-        ),
-    ],
-)
-def test_schema(stack: Stack, type_name: str, arguments: Any, summary: str, detail: str) -> None:
-    stack.write({type_name: {"it": arguments}})
-    (error,) = stack.errors()
-    assert error["summary"] == summary
-    assert detail in error["detail"]
+# Resource name to type, arguments, and what is said about them.
+FAULTS: dict[str, tuple[str, dict[str, Any], str, str]] = {
+    "unknown-argument": (
+        "google_pubsub_topic",
+        TOPIC | {"nmae": "x"},
+        "Extraneous JSON object property",
+        'No argument or block type is named "nmae".',
+    ),
+    "unknown-nested-argument": (
+        "google_storage_bucket",
+        BUCKET | {"lifecycle_rule": [{"action": {"type": "Delete"}, "condition": {"num_newer": 3}}]},
+        "Extraneous JSON object property",
+        'No argument or block type is named "num_newer".',
+    ),
+    "missing-argument": (
+        "google_storage_bucket",
+        {"name": "bucket"},
+        "Missing required argument",
+        'The argument "location" is required, but no definition was found.',
+    ),
+    "missing-block": (
+        "google_storage_bucket",
+        BUCKET | {"lifecycle_rule": [{"action": {"type": "Delete"}}]},
+        "Insufficient condition blocks",
+        'At least 1 "condition" blocks are required.',
+    ),
+    "two-of-a-single-block": (
+        "google_pubsub_topic",
+        TOPIC | {"schema_settings": [{"schema": "a"}, {"schema": "b"}]},
+        "Too many schema_settings blocks",
+        'No more than 1 "schema_settings" blocks are allowed',
+    ),
+    "read-only-argument": (
+        "google_pubsub_topic",
+        TOPIC | {"effective_labels": {"a": "b"}},
+        "Value for read-only attribute",
+        "Only the provider knows effective_labels: leave it out.",
+    ),
+    "wrong-type": (
+        "google_pubsub_topic",
+        TOPIC | {"labels": ["a"]},
+        "Incorrect attribute value type",
+        'Inappropriate value for attribute "labels": map of string required.',
+    ),
+    "bad-enumerated-value": (
+        "google_compute_router_nat",
+        {
+            "name": "nat",
+            "router": "router",
+            "source_subnetwork_ip_ranges_to_nat": "ALL_SUBNETWORKS_ALL_IP_RANGES",
+            "nat_ip_allocate_option": "AUTO",
+        },
+        "Unexpected value of nat_ip_allocate_option",
+        '"AUTO" is not one of "MANUAL_ONLY", "AUTO_ONLY".',
+    ),
+    "bad-nested-enumerated-value": (
+        "google_pubsub_topic",
+        TOPIC | {"schema_settings": {"schema": "s", "encoding": "XML"}},
+        "Unexpected value of encoding",
+        '"XML" is not one of "ENCODING_UNSPECIFIED", "JSON", "BINARY".',
+    ),
+}
 
 
-@pytest.mark.parametrize(
-    ("type_name", "arguments", "message", "line"),
-    [
-        pytest.param(
-            "google_pubsub_topic",
-            TOPIC | {"schema_settings": {"schema": "s", "encoding": "XML"}},
-            '"XML" is not one of "ENCODING_UNSPECIFIED", "JSON", "BINARY".',
-            '"encoding": "XML"',
-            id="in a block",
-        ),
-        pytest.param(
-            "google_compute_router_nat",
-            {
-                "name": "nat",
-                "router": "r",
-                "source_subnetwork_ip_ranges_to_nat": "ALL_SUBNETWORKS_ALL_IP_RANGES",
-                "nat_ip_allocate_option": "AUTO",
-            },
-            '"AUTO" is not one of "MANUAL_ONLY", "AUTO_ONLY".',
-            '"nat_ip_allocate_option": "AUTO"',
-            id="at the top",
-        ),
-    ],
-)
-def test_enumerated_values(stack: Stack, type_name: str, arguments: Any, message: str, line: str) -> None:
-    stack.write({type_name: {"it": arguments}})
+@pytest.fixture(scope="module")
+def errors(simulator: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """The error of each faulty resource, of one `terraform validate`."""
+    stack = Stack(tmp_path_factory.mktemp("faults"), "stack", simulator)
+    resources: dict[str, dict[str, Any]] = {}
+    for name, (type_name, arguments, _, _) in FAULTS.items():
+        resources.setdefault(type_name, {})[name] = arguments
+    resources["google_service_account"] = {"faultless": {"account_id": "a", "display_name": ""}}
+    stack.write(resources)
+    lines = (stack.folder / "cdk.tf.json").read_text().splitlines()
+    found: dict[str, dict[str, Any]] = {}
+    for error in stack.errors():
+        above = reversed(lines[: error["range"]["start"]["line"]])
+        name = next(name for line in above for name in FAULTS if line.strip() == f'"{name}": {{')
+        found[name] = error
+    return found
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_fault_is_told(errors: dict[str, dict[str, Any]], name: str) -> None:
+    _, _, summary, detail = FAULTS[name]
+    assert errors[name]["summary"] == summary
+    assert detail in errors[name]["detail"]
+
+
+def test_only_faults_are_told(errors: dict[str, dict[str, Any]]) -> None:
+    assert errors.keys() == FAULTS.keys()
+
+
+def test_enumerated_value_is_pointed_at(errors: dict[str, dict[str, Any]]) -> None:
+    assert errors["bad-nested-enumerated-value"]["snippet"]["code"].strip().startswith('"encoding": "XML"')
+
+
+def test_unknown_type(stack: Stack) -> None:
+    stack.write({"google_pubsub_tpic": {"topic": TOPIC}})
     (error,) = stack.errors()
-    assert error["detail"] == message
-    assert line in error["snippet"]["code"].replace("\n", "")
+    assert error["summary"] == "Invalid resource type"
+    assert 'does not support resource type "google_pubsub_tpic"' in error["detail"]
 
 
 def test_enumerated_value_known_only_later_is_checked_then(stack: Stack) -> None:
