@@ -42,7 +42,7 @@ def batch(command: str, *arguments: str) -> tuple[str, ...]:
 def batch_settings(local: Environment) -> BatchSettings:
     """The batch commands work on what the `data` stack owns."""
     return BatchSettings(
-        model_bucket=names.models_bucket(local.project_id),
+        model_bucket=names.bucket_name(local.project_id, names.MODELS_BUCKET),
         sales_table=f"{local.project_id}.{names.SALES_DATASET}.{names.SALES_TABLE}",
     )
 
@@ -74,7 +74,7 @@ def resource_counts(local: Environment) -> dict[str, int]:
 
 def served_manifest(local: Environment) -> Manifest:
     """The manifest of the model that the pointer names."""
-    registry = ModelRegistry(names.models_bucket(local.project_id), local.project_id)
+    registry = ModelRegistry(names.bucket_name(local.project_id, names.MODELS_BUCKET), local.project_id)
     current = registry.pointer()
     if current is None:
         raise LookupError("no model is published")

@@ -9,11 +9,13 @@ from infra.environment import Environment
 from infra.providers import App
 from infra.stack import PlatformStack
 from services.contracts.names import (
+    MODELS_BUCKET,
     PREDICTIONS_DATASET,
     PREDICTIONS_TABLE,
     REQUESTS_TABLE,
     SALES_DATASET,
     SALES_TABLE,
+    bucket_name,
 )
 from services.contracts.tables import Prediction, Request, Sale
 
@@ -55,7 +57,7 @@ class DataStack(PlatformStack):
             partition_by="publish_time",
             partition="DAY",
         )
-        self.models: Final = self._bucket("models", keep_versions=10)
+        self.models: Final = self._bucket(MODELS_BUCKET, keep_versions=10)
         self.files: Final = self._bucket("data", keep_versions=3)
         self.staging: Final = self._bucket("staging", delete_after_days=7)
 
@@ -76,7 +78,7 @@ class DataStack(PlatformStack):
         return Bucket(
             self,
             purpose,
-            name=f"{self.environment.project_id}-{purpose}",
+            name=bucket_name(self.environment.project_id, purpose),
             region=self.environment.region,
             protected=self.environment.deletion_protection,
             keep_versions=keep_versions,

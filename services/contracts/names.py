@@ -26,7 +26,10 @@ LIVENESS_PATH: Final = "/healthz"
 READINESS_PATH: Final = "/readyz"
 METRICS_PATH: Final = "/metrics"
 
+# Cloud Storage
+MODELS_BUCKET: Final = "models"
 
-def models_bucket(project: str) -> str:
-    """The bucket of a project's model registry; bucket names are unique in the world, as projects' are."""
-    return f"{project}-models"
+
+def bucket_name(project: str, purpose: str) -> str:
+    """The full name of a project's bucket; like projects', bucket names are unique in the world."""
+    return f"{project}-{purpose}"
