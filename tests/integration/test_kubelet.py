@@ -86,10 +86,10 @@ class TestWithTerraform:
         second = cloud.record(NAME)["pid"]
         assert told(port)["environment"]["GREETING"] == "good evening"
         assert second != first
-        assert not psutil.pid_exists(first)
+        wait_for("the former is gone", lambda: not psutil.pid_exists(first))
 
         cloud.kill(NAME)
-        assert terraform.plan() == {ADDRESS: ["create"]}
+        assert terraform.plan() == {ADDRESS: "create"}
         terraform.apply()
         assert told(port)["environment"]["GREETING"] == "good evening"
         assert terraform.plan() == {}
@@ -168,7 +168,7 @@ class TestContainer:
         started = time.monotonic()
         handle().delete(state)
         assert time.monotonic() - started >= 1  # its grace period
-        assert not any(process.is_running() for process in tree)
+        wait_for("all are gone", lambda: not any(process.is_running() for process in tree))
         assert "told to stop" in Path(record["log"]).read_text()
         assert handle().read(state) is None
         handle().delete(state)
@@ -181,7 +181,7 @@ class TestContainer:
         wait_for("the crash shows", lambda: handle().read(state) is None)
         assert child.is_running()
         handle().create(state)
-        assert not child.is_running()
+        wait_for("the child is gone", lambda: not child.is_running())
         assert handle().read(state) == state
 
     def test_the_log_of_the_process_before_is_kept(self, cloud: Cloud, port: int) -> None:

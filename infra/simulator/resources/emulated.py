@@ -42,7 +42,7 @@ def create(action: str, address: str, method: str, path: str, body: object, *, r
     except rest.RestError as error:
         detail = str(error)
         if error.status == 409:
-            detail += (
+            detail = detail.rstrip(".") + (
                 ". If it is left over from an interrupted command, remove it and apply again: "
                 f"curl -X DELETE 'http://{address}{resource}'"
             )

@@ -1,0 +1,219 @@
+"""Datasets, tables and BigQuery subscriptions, by Terraform."""
+
+import base64
+import json
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from tests.conftest import wait_for
+from tests.integration.conftest import PROJECT, Cloud, Terraform
+
+TABLE = "google_bigquery_table.requests"
+SUBSCRIPTION = "google_pubsub_subscription.save"
+BRIDGE = f"bridge.{PROJECT}.save"
+COLUMNS: list[dict[str, Any]] = [
+    {"name": "subscription_name", "type": "STRING", "mode": "REQUIRED", "description": "who"},
+    {"name": "message_id", "type": "STRING", "mode": "REQUIRED"},
+    {"name": "publish_time", "type": "TIMESTAMP", "mode": "REQUIRED"},
+    {"name": "attributes", "type": "STRING"},
+    {"name": "data", "type": "BYTES"},
+]
+
+
+def stack(columns: list[dict[str, Any]] = COLUMNS, **table: Any) -> dict[str, Any]:
+    """A dataset with a table; keyword arguments replace those of the table."""
+    defaults = {
+        "dataset_id": "${google_bigquery_dataset.raw.dataset_id}",
+        "table_id": "requests",
+        "deletion_protection": False,
+        "description": "as published",
+        "labels": {"team": "sales"},
+        "clustering": ["message_id"],
+        "time_partitioning": {"type": "DAY", "field": "publish_time", "expiration_ms": 86400000},
+        "schema": json.dumps(columns),
+    }
+    dataset = {"dataset_id": "raw", "location": "EU", "default_table_expiration_ms": 3600000}
+    return {
+        "google_bigquery_dataset": {"raw": dataset},
+        "google_bigquery_table": {"requests": defaults | table},
+    }
+
+
+def delivered(columns: list[dict[str, Any]] = COLUMNS, **config: Any) -> dict[str, Any]:
+    """The same with a subscription that writes to the table."""
+    target = f"{PROJECT}.${{{TABLE}.dataset_id}}.${{{TABLE}.table_id}}"
+    subscription = {
+        "name": "save",
+        "topic": "${google_pubsub_topic.range.id}",
+        "ack_deadline_seconds": 10,
+        "bigquery_config": {"table": target, "write_metadata": True} | config,
+    }
+    return stack(columns) | {
+        "google_pubsub_topic": {"range": {"name": "range"}},
+        "google_pubsub_subscription": {"save": subscription},
+    }
+
+
+def publish(address: str, *bodies: bytes) -> None:
+    messages = [{"data": base64.b64encode(body).decode(), "attributes": {"kind": "test"}} for body in bodies]
+    url = f"http://{address}/v1/projects/{PROJECT}/topics/range:publish"
+    httpx.post(url, json={"messages": messages}).raise_for_status()
+
+
+def bodies(cloud: Cloud) -> list[bytes]:
+    rows = cloud.query("SELECT data FROM raw.requests ORDER BY publish_time, message_id")
+    return [base64.b64decode(data or "") for (data,) in rows]
+
+
+class TestTables:
+    def test_created_as_declared_and_empty_plan(self, cloud: Cloud, terraform: Terraform) -> None:
+        terraform.apply(stack())
+        table = cloud.bigquery("GET", "datasets/raw/tables/requests")
+        assert [(field["name"], field["type"]) for field in table["schema"]["fields"]] == [
+            (column["name"], column["type"]) for column in COLUMNS
+        ]
+        assert table["timePartitioning"] == {
+            "type": "DAY",
+            "field": "publish_time",
+            "expirationMs": "86400000",
+        }
+        assert table["clustering"] == {"fields": ["message_id"]}
+        assert table["labels"] == {"team": "sales"}
+        assert cloud.bigquery("GET", "datasets/raw")["defaultTableExpirationMs"] == "3600000"
+        assert terraform.plan() == {}
+
+    def test_other_spellings_of_a_schema_are_no_change(self, terraform: Terraform) -> None:
+        columns = [{"name": "n", "type": "INTEGER"}, {"name": "x", "type": "FLOAT", "mode": "NULLABLE"}]
+        terraform.apply(stack(columns, time_partitioning=[], clustering=None))
+        assert terraform.plan() == {}
+
+    def test_columns_are_added_and_relaxed_in_place(self, cloud: Cloud, terraform: Terraform) -> None:
+        terraform.apply(stack())
+        row = {"subscription_name": "s", "message_id": "1", "publish_time": "2026-01-01T00:00:00Z"}
+        path = "datasets/raw/tables/requests/insertAll"
+        cloud.bigquery("POST", path, {"rows": [{"json": row}]})
+        record = {"name": "extra", "type": "RECORD", "fields": [{"name": "n", "type": "INTEGER"}]}
+        tags = {"name": "tags", "type": "STRING", "mode": "REPEATED"}
+        relaxed = [COLUMNS[0] | {"mode": "NULLABLE", "description": "whom"}, record, *COLUMNS[1:], tags]
+        terraform.configure(stack(relaxed, clustering=None, description="wider"))
+        assert terraform.plan() == {TABLE: "update"}
+        terraform.apply()
+        assert terraform.plan() == {}
+        wide = row | {"message_id": "2", "data": "aGk=", "extra": {"n": 7}, "tags": ["a", "b"]}
+        cloud.bigquery("POST", path, {"rows": [{"json": wide}]})
+        query = "SELECT message_id, extra.n, ARRAY_LENGTH(tags), data FROM raw.requests ORDER BY 1"
+        assert cloud.query(query)[1] == ["2", "7", "2", "aGk="]
+        assert len(cloud.query(query)) == 2
+
+    @pytest.mark.parametrize(
+        "columns",
+        [
+            COLUMNS[:-1],
+            [COLUMNS[0] | {"type": "BYTES"}, *COLUMNS[1:]],
+            [*COLUMNS[:-1], COLUMNS[-1] | {"mode": "REQUIRED"}],
+            [*COLUMNS, {"name": "new", "type": "STRING", "mode": "REQUIRED"}],
+        ],
+        ids=["removed", "other type", "now required", "new and required"],
+    )
+    def test_other_changes_of_columns_replace(
+        self, terraform: Terraform, columns: list[dict[str, Any]]
+    ) -> None:
+        terraform.apply(stack())
+        terraform.configure(stack(columns))
+        assert terraform.plan() == {TABLE: "replace"}
+
+    def test_drift_of_columns_is_seen_and_repaired(self, cloud: Cloud, terraform: Terraform) -> None:
+        terraform.apply(stack())
+        cloud.query("ALTER TABLE raw.requests DROP COLUMN attributes")
+        assert terraform.plan() == {TABLE: "update"}
+        terraform.apply()
+        assert terraform.plan() == {}
+        cloud.query("ALTER TABLE raw.requests ADD COLUMN surprise STRING")
+        assert terraform.plan() == {TABLE: "replace"}
+        terraform.apply()
+        assert terraform.plan() == {}
+        cloud.bigquery("DELETE", "datasets/raw/tables/requests")
+        assert terraform.plan() == {TABLE: "create"}
+        terraform.apply()
+        assert terraform.plan() == {}
+
+    def test_protection_holds_until_it_is_lifted(self, cloud: Cloud, terraform: Terraform) -> None:
+        terraform.apply(stack(deletion_protection=True))
+        message = terraform.refused({})
+        assert "Cannot delete table test-project.raw.requests" in message
+        assert "deletion_protection" in message
+        assert cloud.bigquery("GET", "datasets/raw/tables/requests")["numRows"] == "0"
+        terraform.apply(stack())
+        terraform.apply({})
+        with pytest.raises(httpx.HTTPStatusError, match="404"):
+            cloud.bigquery("GET", "datasets/raw")
+
+    def test_a_dataset_with_foreign_tables_stays(self, cloud: Cloud, terraform: Terraform) -> None:
+        terraform.apply(stack())
+        cloud.bigquery("POST", "datasets/raw/tables", {"tableReference": {"tableId": "foreign"}})
+        assert "it holds the tables foreign" in terraform.refused({})
+        cloud.bigquery("DELETE", "datasets/raw/tables/foreign")
+
+    def test_what_is_not_simulated(self, terraform: Terraform) -> None:
+        view = {"query": "SELECT 1", "use_legacy_sql": False}
+        assert "view: on a laptop, only plain tables exist" in terraform.refused(
+            stack(view=view, time_partitioning=[], clustering=None)
+        )
+
+
+class TestSubscriptions:
+    def test_every_message_becomes_a_row(self, cloud: Cloud, terraform: Terraform) -> None:
+        terraform.apply(delivered())
+        published = [b"7", b'{"range": 3}', b"\xff\x00", b""]
+        publish(cloud.endpoints.pubsub, *published)
+        wait_for("all are rows", lambda: len(bodies(cloud)) == len(published))
+        assert sorted(bodies(cloud)) == sorted(published)
+        name, attributes = cloud.query("SELECT subscription_name, attributes FROM raw.requests")[0]
+        assert name == f"projects/{PROJECT}/subscriptions/save"
+        assert json.loads(attributes or "") == {"kind": "test"}
+        assert terraform.plan() == {}
+
+    def test_text_columns_refuse_what_is_no_text(self, cloud: Cloud, terraform: Terraform) -> None:
+        terraform.apply(delivered([*COLUMNS[:-1], {"name": "data", "type": "STRING"}]))
+        publish(cloud.endpoints.pubsub, b"\xff", "grün".encode())
+        wait_for("the text is a row", lambda: cloud.query("SELECT data FROM raw.requests") == [["grün"]])
+
+    def test_nothing_is_lost_while_bigquery_is_away(self, cloud: Cloud, terraform: Terraform) -> None:
+        terraform.apply(delivered())
+        publish(cloud.endpoints.pubsub, b"before")
+        wait_for("a row", lambda: bodies(cloud) == [b"before"])
+        address = cloud.endpoints.pubsub
+        cloud.kill("emulator.bigquery")
+        publish(address, b"meanwhile")
+        cloud.up()
+        wait_for("the other row", lambda: set(bodies(cloud)) == {b"before", b"meanwhile"}, seconds=30)
+
+    def test_a_dead_bridge_shows_and_is_repaired(self, cloud: Cloud, terraform: Terraform) -> None:
+        terraform.apply(delivered())
+        cloud.kill(BRIDGE)
+        publish(cloud.endpoints.pubsub, b"waits")
+        assert terraform.plan() == {SUBSCRIPTION: "update"}
+        terraform.apply()
+        assert terraform.plan() == {}
+        wait_for("the row", lambda: bodies(cloud) == [b"waits"], seconds=30)
+
+    def test_a_restarted_pubsub_finds_its_bridge_again(self, cloud: Cloud, terraform: Terraform) -> None:
+        terraform.apply(delivered())
+        cloud.kill("emulator.pubsub")
+        terraform.apply()
+        publish(cloud.endpoints.pubsub, b"after")
+        wait_for("the row", lambda: bodies(cloud) == [b"after"], seconds=30)
+
+    def test_a_table_that_does_not_fit(self, terraform: Terraform) -> None:
+        columns = [column for column in COLUMNS if column["name"] not in ("attributes", "data")]
+        assert "lacks the columns attributes, data" in terraform.refused(delivered(columns))
+
+    def test_its_end_is_the_bridge_s_end(self, cloud: Cloud, terraform: Terraform) -> None:
+        terraform.apply(delivered())
+        pid = cloud.record(BRIDGE)["pid"]
+        terraform.apply(stack())
+        wait_for("the bridge is gone", lambda: not psutil.pid_exists(pid))
+        assert not (cloud.home / "processes" / f"{BRIDGE}.json").exists()

@@ -1,0 +1,178 @@
+"""Topics, schemas and subscriptions in the Pub/Sub emulator, by Terraform."""
+
+import base64
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.integration.conftest import PROJECT, Cloud, Terraform
+
+RECORD = '{"type":"record","name":"Reply","fields":[{"name":"text","type":"string"}]}'
+WIDER = (
+    '{"type":"record","name":"Reply","fields":[{"name":"text","type":"string"},{"name":"n","type":"long"}]}'
+)
+
+
+def stack(**changes: Any) -> dict[str, Any]:
+    """Topics with and without a schema, and a subscription; keyword arguments replace the latter's."""
+    subscription = {
+        "name": "work",
+        "topic": "${google_pubsub_topic.requests.id}",
+        "labels": {"team": "sales"},
+        "ack_deadline_seconds": 30,
+        "message_retention_duration": "1200s",
+        "retry_policy": {"minimum_backoff": "1s", "maximum_backoff": "1.5s"},
+        "dead_letter_policy": {
+            "dead_letter_topic": "${google_pubsub_topic.dead.id}",
+            "max_delivery_attempts": 5,
+        },
+        "expiration_policy": {"ttl": ""},
+        "enable_exactly_once_delivery": True,
+    }
+    return {
+        "google_pubsub_schema": {"reply": {"name": "reply", "type": "AVRO", "definition": RECORD}},
+        "google_pubsub_topic": {
+            "requests": {"name": "requests", "message_retention_duration": "86400s", "labels": {"a": "b"}},
+            "replies": {
+                "name": "replies",
+                "schema_settings": {"schema": "${google_pubsub_schema.reply.id}", "encoding": "JSON"},
+            },
+            "dead": {"name": "dead"},
+        },
+        "google_pubsub_subscription": {"work": subscription | changes},
+    }
+
+
+def test_created_as_declared_and_empty_plan(cloud: Cloud, terraform: Terraform) -> None:
+    terraform.apply(stack())
+    work = cloud.pubsub("GET", "subscriptions/work")
+    assert work["topic"] == f"projects/{PROJECT}/topics/requests"
+    assert work["ackDeadlineSeconds"] == 30
+    assert work["deadLetterPolicy"] == {
+        "deadLetterTopic": f"projects/{PROJECT}/topics/dead",
+        "maxDeliveryAttempts": 5,
+    }
+    assert work["enableExactlyOnceDelivery"] is True
+    assert terraform.state("google_pubsub_topic.replies")["id"] == f"projects/{PROJECT}/topics/replies"
+    assert terraform.plan() == {}
+
+
+def test_a_topic_enforces_its_schema(cloud: Cloud, terraform: Terraform) -> None:
+    terraform.apply(stack())
+    good, bad = (
+        {"messages": [{"data": base64.b64encode(text).decode()}]} for text in (b'{"text": "hi"}', b"hi")
+    )
+    cloud.pubsub("POST", "topics/replies:publish", good)
+    with pytest.raises(httpx.HTTPStatusError, match="400"):
+        cloud.pubsub("POST", "topics/replies:publish", bad)
+    cloud.pubsub("POST", "topics/requests:publish", bad)
+
+
+def test_changes_in_place(cloud: Cloud, terraform: Terraform) -> None:
+    terraform.apply(stack())
+    message = {"messages": [{"data": base64.b64encode(b"kept").decode()}]}
+    cloud.pubsub("POST", "topics/requests:publish", message)
+    changed = stack(
+        ack_deadline_seconds=60,
+        labels={"team": "other"},
+        retry_policy={"minimum_backoff": "2s", "maximum_backoff": "2s"},
+        dead_letter_policy=[],
+        expiration_policy={"ttl": "86400s"},
+    )
+    changed["google_pubsub_schema"]["reply"]["definition"] = WIDER
+    changed["google_pubsub_topic"]["requests"]["message_retention_duration"] = "90000s"
+    terraform.configure(changed)
+    assert terraform.plan() == {
+        "google_pubsub_schema.reply": "update",
+        "google_pubsub_subscription.work": "update",
+        "google_pubsub_topic.requests": "update",
+    }
+    terraform.apply()
+    work = cloud.pubsub("GET", "subscriptions/work")
+    assert work["ackDeadlineSeconds"] == 60
+    assert work["retryPolicy"] == {"minimumBackoff": "2s", "maximumBackoff": "2s"}
+    assert "deadLetterPolicy" not in work
+    assert cloud.pubsub("GET", "schemas/reply")["definition"] == WIDER
+    assert terraform.plan() == {}
+    pulled = cloud.pubsub("POST", "subscriptions/work:pull", {"maxMessages": 1, "returnImmediately": True})
+    assert pulled["receivedMessages"][0]["message"]["data"] == base64.b64encode(b"kept").decode()
+
+
+def test_what_cannot_change_is_replaced(terraform: Terraform) -> None:
+    terraform.apply(stack())
+    terraform.configure(stack(filter='attributes.kind = "x"'))
+    assert terraform.plan() == {"google_pubsub_subscription.work": "replace"}
+
+
+def test_drift_is_seen_and_repaired(cloud: Cloud, terraform: Terraform) -> None:
+    terraform.apply(stack())
+    name = f"projects/{PROJECT}/subscriptions/work"
+    change = {"subscription": {"name": name, "ackDeadlineSeconds": 11}, "updateMask": "ackDeadlineSeconds"}
+    cloud.pubsub("PATCH", "subscriptions/work", change)
+    cloud.pubsub("DELETE", "topics/replies")
+    assert terraform.plan() == {
+        "google_pubsub_subscription.work": "update",
+        "google_pubsub_topic.replies": "create",
+    }
+    # A subscription whose topic was deleted stays in Pub/Sub, cut off for good.
+    cloud.pubsub("DELETE", "topics/requests")
+    assert terraform.plan() == {
+        "google_pubsub_subscription.work": "replace",
+        "google_pubsub_topic.replies": "create",
+        "google_pubsub_topic.requests": "create",
+    }
+    terraform.apply()
+    assert terraform.plan() == {}
+
+
+def test_a_crash_of_the_emulator_shows_in_the_next_plan(cloud: Cloud, terraform: Terraform) -> None:
+    terraform.apply(stack())
+    cloud.kill("emulator.pubsub")
+    assert terraform.plan() == {
+        "google_pubsub_schema.reply": "create",
+        "google_pubsub_subscription.work": "create",
+        "google_pubsub_topic.dead": "create",
+        "google_pubsub_topic.replies": "create",
+        "google_pubsub_topic.requests": "create",
+    }
+    terraform.apply()
+    assert terraform.plan() == {}
+    assert cloud.pubsub("GET", "subscriptions/work")["ackDeadlineSeconds"] == 30
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"topic": f"projects/{PROJECT}/topics/nowhere"}, "Subscription topic does not exist"),
+        (
+            {"bigquery_config": {"table": "a.b.nowhere", "write_metadata": True}},
+            "table a.b.nowhere does not exist: create it first, and let the subscription depend on it",
+        ),
+        ({"bigquery_config": {"table": "a/b"}}, "'a/b' is not of the form project.dataset.table"),
+        (
+            {"bigquery_config": {"table": "a.b.c", "use_topic_schema": True}},
+            "use_topic_schema: on a laptop, BigQuery subscriptions write the message as it is",
+        ),
+        ({"cloud_storage_config": {"bucket": "b"}}, "Cloud Storage subscriptions have no counterpart"),
+    ],
+)
+def test_refusals_leave_no_subscription(
+    cloud: Cloud, terraform: Terraform, changes: dict[str, Any], reason: str
+) -> None:
+    assert reason in terraform.refused(stack(**changes))
+    with pytest.raises(httpx.HTTPStatusError, match="404"):
+        cloud.pubsub("GET", "subscriptions/work")
+
+
+def test_what_exists_already_is_not_taken_over(cloud: Cloud, terraform: Terraform) -> None:
+    cloud.pubsub("PUT", "topics/dead", {})
+    message = terraform.refused(stack())
+    assert "Cannot create topic" in message
+    assert "already exists" in message
+    path = f"/v1/projects/{PROJECT}/topics/dead"
+    assert f"curl -X DELETE 'http://{cloud.endpoints.pubsub}{path}'".replace(" ", "") in message.replace(
+        " ", ""
+    )
+    cloud.pubsub("DELETE", "topics/dead")
+    terraform.apply()
