@@ -18,7 +18,7 @@ VENVS: Final = REPOSITORY / "build" / "venvs"
 
 def home() -> Path:
     """The folder of this simulated cloud; made when absent."""
-    folder = Path(os.environ.get("SIMULATOR_HOME") or REPOSITORY / ".local").absolute()
+    folder = Path(os.environ.get("SIMULATOR_HOME") or REPOSITORY / ".local").resolve()
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
