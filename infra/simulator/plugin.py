@@ -6,6 +6,7 @@ The handshake is that of https://github.com/hashicorp/go-plugin (docs/internals.
 import base64
 import datetime
 import os
+import signal
 import tempfile
 import threading
 from concurrent import futures
@@ -72,6 +73,9 @@ def started_by_terraform() -> bool:
 
 def serve(provider: tfplugin_pb2_grpc.ProviderServicer) -> None:
     """Serve a provider until Terraform says that it is done."""
+    # Ctrl-C reaches the whole process group; Terraform lets what has begun be finished. A handler, since what
+    # a provider starts would inherit that the signal is ignored.
+    signal.signal(signal.SIGINT, lambda _number, _frame: None)
     unlimited = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
     server = grpc.server(futures.ThreadPoolExecutor(_WORKERS), options=unlimited)
     controller = _Controller()

@@ -1,12 +1,16 @@
 """Create, read, update, replace and delete through real Terraform."""
 
+import contextlib
 import json
+import signal
+import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from tests.simulated.conftest import Stack
@@ -187,3 +191,25 @@ def test_what_is_deleted_behind_its_back_is_created_again(stack: Stack, simulato
     assert httpx.get(url).status_code == 200
     assert stack.destroy().status == 0
     assert httpx.get(url).status_code == 404
+
+
+def test_interrupt_leaves_the_provider_to_terraform(stack: Stack) -> None:
+    """Ctrl-C signals the provider too, which must finish what Terraform has begun."""
+    stack.write(account())
+    with subprocess.Popen(
+        ["terraform", "plan", "-input=false"],
+        cwd=stack.folder,
+        env=stack.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as terraform:
+        signalled: set[int] = set()
+        while terraform.poll() is None:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                for child in psutil.Process(terraform.pid).children(recursive=True):
+                    # It listens, hence it is past its start.
+                    if child.pid not in signalled and child.net_connections("unix"):
+                        child.send_signal(signal.SIGINT)
+                        signalled.add(child.pid)
+    assert signalled
+    assert terraform.returncode == 0
