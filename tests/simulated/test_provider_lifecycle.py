@@ -4,6 +4,7 @@ import contextlib
 import json
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -205,6 +206,7 @@ def test_interrupt_leaves_the_provider_to_terraform(stack: Stack) -> None:
     ) as terraform:
         signalled: set[int] = set()
         while terraform.poll() is None:
+            time.sleep(0.02)
             with contextlib.suppress(psutil.NoSuchProcess):
                 for child in psutil.Process(terraform.pid).children(recursive=True):
                     # It listens, hence it is past its start.
