@@ -14,7 +14,14 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 SIMULATOR = ("build/venvs/simulator/bin/python", "-m", "infra.simulator")
 
 # For cdktf and Terraform: plain text, no prompts, no question home for a newer version, one environment.
-LOCAL = {"CI": "true", "NO_COLOR": "1", "CHECKPOINT_DISABLE": "1", "PLATFORM_ENV": "local"}
+LOCAL = {
+    "CI": "true",
+    "NO_COLOR": "1",
+    "CHECKPOINT_DISABLE": "1",
+    "PLATFORM_ENV": "local",
+    # A mirror in the user's own configuration would keep Terraform from looking for the simulated providers.
+    "TF_CLI_CONFIG_FILE": os.devnull,
+}
 
 _CAUSE_LINES = 20
 

@@ -48,7 +48,6 @@ def delivered(columns: list[dict[str, Any]] = COLUMNS, **config: Any) -> dict[st
     subscription = {
         "name": "save",
         "topic": "${google_pubsub_topic.range.id}",
-        "ack_deadline_seconds": 10,
         "bigquery_config": {"table": target, "write_metadata": True} | config,
     }
     return stack(columns) | {
@@ -175,6 +174,12 @@ class TestSubscriptions:
         assert name == f"projects/{PROJECT}/subscriptions/save"
         assert json.loads(attributes or "") == {"kind": "test"}
         assert terraform.plan() == {}
+
+    def test_what_is_left_to_the_cloud_is_known_once_created(self, terraform: Terraform) -> None:
+        terraform.apply(delivered())
+        known = [terraform.state(address) for address in ("google_pubsub_subscription.save", TABLE)]
+        terraform.run("apply", "-refresh-only", "-auto-approve", "-input=false")
+        assert [terraform.state(address) for address in ("google_pubsub_subscription.save", TABLE)] == known
 
     def test_text_columns_refuse_what_is_no_text(self, cloud: Cloud, terraform: Terraform) -> None:
         terraform.apply(delivered([*COLUMNS[:-1], {"name": "data", "type": "STRING"}]))

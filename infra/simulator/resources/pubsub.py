@@ -151,7 +151,7 @@ class Subscription:
         target = self._target(planned)
         address = emulated.endpoints().pubsub
         topic = _full_name("topics", planned, planned["topic"])
-        emulated.create(
+        live = emulated.create(
             f"create subscription {name}",
             address,
             "PUT",
@@ -164,7 +164,7 @@ class Subscription:
         except ResourceError:
             emulated.delete(f"delete subscription {name}", address, _path(name))
             raise
-        return planned | {"id": name}
+        return emulated.observe(planned, live, _SUBSCRIPTION) | {"id": name}
 
     def read(self, state: Values) -> Values | None:
         """All the emulator can change.
