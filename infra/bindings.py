@@ -1,33 +1,41 @@
-"""Make the provider bindings fast to import: only what the stacks use is loaded.
+"""Make cdktf and the provider bindings fast to import, with no change to what is synthesized.
 
-Importing any module of a bindings package runs the package's `__init__`, which imports all of its ~1,470
-modules, and the Node process behind them loads as many of its own. Both are made lazy here, with no change
-to what is synthesized: `make bench-synth` compares. It needs to come before any other import of cdktf; after
-one, everything still works, slowly.
+Three things make them slow. Importing any module of a bindings package runs the package's `__init__`, which
+imports all of its ~1,470 modules. The Node process behind them loads as many of its own. And the modules
+that are needed have tens of thousands of annotations, evaluated at import to check types when a class is
+used. Here the first two are made lazy, and types are left to the type checker and to Node, which checks them
+again. `make bench-synth` compares. All this needs to come before any other import of cdktf; after one,
+everything works as ever, slowly.
 """
 
+import __future__
+
 import gc
+import importlib.abc
 import importlib.machinery
 import importlib.util
 import os
 import sys
-from collections.abc import Generator
+import types
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 _PRELOAD: Final = Path(__file__).with_name("lazy_index.cjs")
 
 
 @contextmanager
 def fast_imports(*packages: str) -> Generator[None]:
-    """Import modules of bindings packages, and cdktf, the fast way.
+    """Import cdktf, and modules of bindings packages, the fast way.
 
     Raises:
         ModuleNotFoundError: a package is not installed.
     """
     for package in packages:
         _skip_init(package)
+    finder = _Finder(("cdktf", "constructs", *packages))
+    sys.meta_path.insert(0, finder)
     # Node 20 still runs jsii; its end-of-life banner would cover the output of every command.
     os.environ.setdefault("JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION", "20")
     own = os.environ.get("NODE_OPTIONS")
@@ -44,6 +52,7 @@ def fast_imports(*packages: str) -> Generator[None]:
             del os.environ["NODE_OPTIONS"]
         else:
             os.environ["NODE_OPTIONS"] = own
+        sys.meta_path.remove(finder)
 
 
 def _skip_init(package: str) -> None:
@@ -56,3 +65,39 @@ def _skip_init(package: str) -> None:
     spec = importlib.machinery.ModuleSpec(package, loader=None, is_package=True)
     spec.submodule_search_locations = found.submodule_search_locations
     sys.modules[package] = importlib.util.module_from_spec(spec)
+
+
+class _Loader(importlib.machinery.SourceFileLoader):
+    """Compiles modules as `python -O` does, with annotations as text; their bytecode has files of its own."""
+
+    def source_to_code(self, data: Any, path: Any, *, _optimize: int = -1) -> types.CodeType:
+        postponed = __future__.annotations.compiler_flag
+        return compile(data, path, "exec", flags=postponed, dont_inherit=True, optimize=1)
+
+    def get_data(self, path: str) -> bytes:
+        return super().get_data(self._own_bytecode(path))
+
+    def set_data(self, path: str, data: Any, *, _mode: int = 0o666) -> None:
+        super().set_data(self._own_bytecode(path), data, _mode=_mode)
+
+    @staticmethod
+    def _own_bytecode(path: str) -> str:
+        stem, suffix = os.path.splitext(path)  # noqa: PTH122 -- importlib speaks text
+        return f"{stem}.bindings{suffix}" if suffix == ".pyc" else path
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Has the modules of some packages loaded by `_Loader`."""
+
+    def __init__(self, packages: Sequence[str]):
+        self._packages = frozenset(packages)
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname.partition(".")[0] not in self._packages:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
+        if spec is not None and isinstance(spec.loader, importlib.machinery.SourceFileLoader):
+            spec.loader = _Loader(spec.loader.name, spec.loader.path)
+        return spec

@@ -21,12 +21,12 @@ class Principal(Construct):
         super().__init__(scope, id_)
         self.member: Final = member
         self._resource: TerraformResource | None = None
+        self._stack = TerraformStack.of(self)
 
     def depends_on(self, *granted: TerraformResource) -> Sequence[TerraformResource]:
         """What a grant waits for: of the principal and what it is granted on, what this stack creates."""
-        here = TerraformStack.of(self).node.path
-        resources = [resource for resource in (self._resource, *granted) if resource is not None]
-        return [resource for resource in resources if TerraformStack.of(resource).node.path == here]
+        own = [resource for resource in granted if TerraformStack.of(resource) is self._stack]
+        return [self._resource, *own] if self._resource else own
 
 
 class Account(Principal):

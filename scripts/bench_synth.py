@@ -56,6 +56,7 @@ def synthesize(command: tuple[str, ...], environment: str, folder: Path) -> tupl
     variables = {
         **os.environ,
         "CDKTF_OUTDIR": str(folder / "out"),
+        "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "20",
         "PLATFORM_ENV": environment,
         "PYTHONPYCACHEPREFIX": str(RESULT.parent / "pycache"),
         "SIMULATOR_HOME": str(folder / "home"),
