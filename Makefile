@@ -24,7 +24,7 @@ verify: install ## Send a forecast request through every front door of the local
 	@$(PYTHON) -m scripts.verify
 
 test: install ## All tests (ARGS='-m "not slow"' for the quick ones)
-	@$(PYTHON) -m pytest $(ARGS)
+	@$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: install ## ruff and strict type checks
 	@.venv/bin/ruff check .
