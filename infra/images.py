@@ -22,24 +22,22 @@ def image(stack: TerraformStack, environment: Environment, *, service: ServiceNa
     nothing, it is a Terraform variable of the stack, which has to be given at plan.
     """
     if environment.simulated:
-        digest = _source_digest(service)
+        digest = source_digest(_ROOT, service)
     else:
         digest = environment.images.get(service) or _asked_for(stack, environment, service)
     return f"{repository}/{service}@{digest}"
 
 
-def _source_digest(service: str) -> str:
-    """SHA-256 over everything that the image of a service is made of."""
-    folders = [_ROOT / "services" / name for name in (service, "contracts", "forecasting")]
-    files = sorted(
-        file for folder in folders for file in folder.rglob("*") if "__pycache__" not in file.parts
-    )
-    shared = (_ROOT / "services").glob("*.py")
+def source_digest(root: Path, service: str) -> str:
+    """SHA-256 over everything of a repository that the image of a service is made of."""
+    folders = [root / "services" / name for name in (service, "contracts", "forecasting")]
+    files = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
+    files = [file for file in files if file.parent.name != "__pycache__"]
+    files += [*(root / "services").glob("*.py"), root / "requirements" / f"{service}.lock"]
     digest = hashlib.sha256()
-    for file in [*files, *sorted(shared), _ROOT / "requirements" / f"{service}.lock"]:
-        if file.is_file():
-            content = hashlib.sha256(file.read_bytes()).hexdigest()
-            digest.update(f"{file.relative_to(_ROOT).as_posix()} {content}\n".encode())
+    for file in sorted(files):
+        content = hashlib.sha256(file.read_bytes()).hexdigest()
+        digest.update(f"{file.relative_to(root).as_posix()} {content}\n".encode())
     return f"sha256:{digest.hexdigest()}"
 
 

@@ -57,7 +57,6 @@ with fast_imports("cdktf_cdktf_provider_google", "cdktf_cdktf_provider_kubernete
         ContainerClusterControlPlaneEndpointsConfigIpEndpointsConfig,
         ContainerClusterGatewayApiConfig,
         ContainerClusterIpAllocationPolicy,
-        ContainerClusterNodeConfig,
         ContainerClusterPrivateClusterConfig,
         ContainerClusterReleaseChannel,
         ContainerClusterWorkloadIdentityConfig,
@@ -98,7 +97,6 @@ with fast_imports("cdktf_cdktf_provider_google", "cdktf_cdktf_provider_kubernete
         StorageBucketLifecycleRule,
         StorageBucketLifecycleRuleAction,
         StorageBucketLifecycleRuleCondition,
-        StorageBucketSoftDeletePolicy,
         StorageBucketVersioning,
     )
     from cdktf_cdktf_provider_google.storage_bucket_iam_member import StorageBucketIamMember

@@ -67,3 +67,19 @@ def test_one_module_imports_the_bindings() -> None:
     )
     knowing = [file for file in modules("infra", "stacks", "services") if knows(file, *bindings)]
     assert knowing == [ROOT / "infra" / "providers.py"]
+
+
+def test_every_class_of_the_bindings_is_used() -> None:
+    module = ROOT / "infra" / "providers.py"
+    tree = ast.parse(module.read_text(encoding="utf-8"))
+    offered = {alias.name for block in tree.body if isinstance(block, ast.With) for alias in _aliases(block)}
+    wanted = {name for file in modules("infra", "stacks") for name in knows(file, "infra.providers")}
+    own = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    assert len(offered) > 100
+    assert offered <= {name.removeprefix("infra.providers.") for name in wanted} | own
+
+
+def _aliases(block: ast.With) -> Iterator[ast.alias]:
+    for statement in block.body:
+        assert isinstance(statement, ast.ImportFrom)
+        yield from statement.names
