@@ -153,11 +153,9 @@ def install_group(folder: pathlib.Path, lock: pathlib.Path) -> float:
 
 def install_bindings() -> float:
     """Bytecode for the provider bindings that the stacks import, so that the first synthesis is fast."""
-    providers = ROOT / "infra" / "providers.py"
-    stamp = ROOT / ".venv" / "bindings-stamp"
     return unless_current(
-        stamp,
-        [REQUIREMENTS / "dev.lock", providers],
+        ROOT / ".venv" / "bindings-stamp",
+        [REQUIREMENTS / "dev.lock", ROOT / "infra" / "bindings.py", ROOT / "infra" / "providers.py"],
         lambda: run(ROOT / ".venv" / "bin" / "python", "-c", "import infra.providers"),
     )
 

@@ -25,7 +25,7 @@ def write(path: Path, frame: pl.DataFrame) -> Path:
         case ".parquet":
             frame.write_parquet(path)
         case ".gz":
-            path.write_bytes(gzip.compress(content))
+            path.write_bytes(gzip.compress(content, mtime=0))
         case ".xz":
             path.write_bytes(lzma.compress(content))
         case _:
