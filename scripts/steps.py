@@ -56,7 +56,7 @@ def run(
     """Run the steps in order, from the project's root. Returns seconds by step name.
 
     Raises:
-        StepError: at the first that fails; those after it are not run.
+        StepError: at the first that fails or is interrupted; those after it are not run.
     """
     logs.mkdir(parents=True, exist_ok=True)
     taken: dict[str, float] = {}
@@ -64,15 +64,20 @@ def run(
         log = logs / f"{step.name.replace(' ', '-')}.log"
         started = time.monotonic()
         with console.status(f"{step.name} [dim](log: {escape(str(log))})[/]"), log.open("wb") as out:
-            status = subprocess.run(
+            process = subprocess.Popen(
                 step.command,
                 cwd=ROOT,
                 env={**os.environ, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                check=False,
-            ).returncode
+            )
+            try:
+                status = process.wait()
+            except KeyboardInterrupt:
+                # The command was sent Ctrl-C, too: Terraform ends what it has begun and writes its state.
+                process.wait()
+                raise StepError(f"{step.name}: interrupted\n  what to do: {step.remedy}") from None
         taken[step.name] = time.monotonic() - started
         if status != 0:
             cause = "\n".join(f"    {line}" for line in _cause(log))

@@ -1,7 +1,11 @@
 """Steps run in order, each with a log, and stop at the first failure with all that is needed to go on."""
 
 import io
+import os
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -52,3 +56,37 @@ def test_terraforms_error_is_shown_rather_than_what_follows_it(tmp_path: Path) -
         run(tmp_path, shell("deploy", f"{noise}; echo 'Error: port 8780 is taken'; {noise}; exit 1"))
     assert "port 8780 is taken" in str(caught.value)
     assert "\n    40\n" not in str(caught.value)
+
+
+INTERRUPTED = """
+import pathlib, sys
+from rich.console import Console
+from scripts import steps
+command = ("sh", "-c", "trap 'sleep 0.5; echo saved; exit 1' INT; echo begun; while :; do sleep 0.1; done")
+step = steps.Step("deploy", command, "run it again")
+try:
+    steps.run([step], console=Console(), logs=pathlib.Path(sys.argv[1]), environment={})
+except steps.StepError as error:
+    sys.exit(str(error))
+"""
+
+
+def test_an_interrupted_command_ends_by_itself(tmp_path: Path) -> None:
+    log = tmp_path / "deploy.log"
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED, tmp_path],
+        cwd=steps.ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 30
+    while not (log.is_file() and "begun" in log.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert said == "deploy: interrupted\n  what to do: run it again\n"
+    assert log.read_text() == "begun\nsaved\n"
