@@ -14,7 +14,7 @@ from google.api_core import exceptions
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery, pubsub_v1
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from infra import environment
 from infra.environment import Environment
@@ -180,7 +180,7 @@ def main() -> int:
     except (emulators.EmulatorError, environment.InvalidEnvironmentError) as error:
         print(f"verify: {error}", file=sys.stderr)
         return 1
-    table = Table("", "front door", "what came back")
+    table = Table("", "front door", Column("what came back", overflow="fold"))
     for check in checks:
         table.add_row("[green]✓[/]" if check.passed else "[red]✗[/]", check.name, check.detail)
     Console().print(table)
