@@ -9,6 +9,8 @@ from typing import Annotated, TypeVar
 import msgspec
 from msgspec import Meta
 
+from services.contracts.model import HORIZON_DAYS
+
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Host = Annotated[str, Meta(min_length=1, description="Address to listen on.")]
 Seconds = Annotated[float, Meta(gt=0)]
@@ -26,7 +28,7 @@ class PredictionSettings(msgspec.Struct, frozen=True, kw_only=True):
     ]
     host: Host = "0.0.0.0"  # noqa: S104 -- a pod's address is not known before it runs
     port: Annotated[Port, Meta(description="Port for HTTP.")] = 8080
-    max_range: Annotated[int, Meta(ge=1, description="Most days a request may ask for.")] = 60
+    max_range: Annotated[int, Meta(ge=1, description="Most days a request may ask for.")] = HORIZON_DAYS
     model_poll_seconds: Annotated[Seconds, Meta(description="Between looks at the model pointer.")] = 10
     drain_seconds: Annotated[
         Annotated[float, Meta(ge=0)],
@@ -51,7 +53,7 @@ class StreamingSettings(msgspec.Struct, frozen=True, kw_only=True):
     predictions_table: Annotated[str, Meta(pattern=r"^[^.]+\.[^.]+\.[^.]+$")]
     host: Host = "0.0.0.0"  # noqa: S104 -- a pod's address is not known before it runs
     port: Annotated[Port, Meta(description="Port for health and metrics.")] = 8080
-    max_range: Annotated[int, Meta(ge=1, description="Most days a request may ask for.")] = 60
+    max_range: Annotated[int, Meta(ge=1, description="Most days a request may ask for.")] = HORIZON_DAYS
     model_poll_seconds: Annotated[Seconds, Meta(description="Between looks at the model pointer.")] = 10
     max_messages: Annotated[int, Meta(ge=1, le=1000, description="Messages asked for in one pull.")] = 100
 

@@ -6,11 +6,9 @@ import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
+from services.contracts.model import HORIZON_DAYS
 from services.forecasting.features import Features
 from services.forecasting.panel import SEASON, Panel, UnusableSalesError
-
-MAX_HORIZON = 60
-"""Days ahead that a model learns to forecast."""
 
 # Chosen by the backtest on the default data: trees, power and weight among a handful of values each.
 _ROUNDS = 250
@@ -108,7 +106,7 @@ class GradientBoosting:
         if len(series) > _MAX_ROWS:
             drawn = np.sort(random.choice(len(series), _MAX_ROWS, replace=False))
             series, target = series[drawn], target[drawn]
-        reach = np.minimum(MAX_HORIZON, target - begin[series] - _WARM_UP)
+        reach = np.minimum(HORIZON_DAYS, target - begin[series] - _WARM_UP)
         origin = target - random.integers(0, reach)
         level = features.level(series, origin)
         data = lightgbm.Dataset(

@@ -7,11 +7,11 @@ from pathlib import Path
 import lightgbm
 import numpy as np
 
-from services.contracts.model import Backtest, Manifest
+from services.contracts.model import HORIZON_DAYS, Backtest, Manifest
 from services.forecasting import artifact, backtest, features, forecast, intervals, models, panel
 from services.forecasting.forecast import DECIMALS, Forecast
 from services.forecasting.intervals import NOMINAL, Intervals
-from services.forecasting.models import MAX_HORIZON, GradientBoosting, SeasonalNaive
+from services.forecasting.models import GradientBoosting, SeasonalNaive
 from services.forecasting.panel import Panel
 
 _CODE = (artifact, backtest, features, forecast, intervals, models, panel)
@@ -19,8 +19,9 @@ _CODE = (artifact, backtest, features, forecast, intervals, models, panel)
 
 
 def code_version() -> str:
-    """SHA-256 of the training code and of the versions of the libraries that compute."""
-    digest = hashlib.sha256(f"lightgbm {lightgbm.__version__}, numpy {np.__version__}".encode())
+    """SHA-256 of the training code, of the horizon, and of the versions of the libraries that compute."""
+    libraries = f"lightgbm {lightgbm.__version__}, numpy {np.__version__}"
+    digest = hashlib.sha256(f"{libraries}, {HORIZON_DAYS} days".encode())
     for path in (*(module.__file__ for module in _CODE), __file__):
         digest.update(Path(str(path)).read_bytes())
     return digest.hexdigest()
@@ -52,11 +53,11 @@ def train(sales: Panel, directory: Path) -> Manifest:
         coverage=intervals.coverage(windows, sales),
     )
     model = GradientBoosting().fit(sales)
-    expected = model.predict(sales, MAX_HORIZON).round(DECIMALS)
+    expected = model.predict(sales, HORIZON_DAYS).round(DECIMALS)
     lower, upper = Intervals(windows, sales).around(expected, sales)
     table = Forecast(
         version=version_of(sales),
-        dates=tuple(sales.date(sales.days + day) for day in range(MAX_HORIZON)),
+        dates=tuple(sales.date(sales.days + day) for day in range(HORIZON_DAYS)),
         store_nbr=sales.store_nbr,
         family=sales.family,
         sales=expected,

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from services.contracts.model import Manifest
+from services.contracts.model import HORIZON_DAYS, Manifest
 from services.forecasting import artifact, backtest, intervals, training
 from services.forecasting.backtest import HORIZON, Window
 from services.forecasting.features import Features
 from services.forecasting.forecast import Forecast
-from services.forecasting.models import MAX_HORIZON, GradientBoosting, SeasonalNaive
+from services.forecasting.models import GradientBoosting, SeasonalNaive
 from services.forecasting.panel import Panel, UnusableSalesError
 from tests.forecasting.conftest import make_sales
 
@@ -48,7 +48,7 @@ def test_what_comes_after_an_origin_never_changes_the_forecast_from_it(
 
 def test_features_know_nothing_after_their_origin(panel: Panel) -> None:
     origin = 120
-    series, ahead = (each.ravel() for each in np.mgrid[0:6, 0:MAX_HORIZON])
+    series, ahead = (each.ravel() for each in np.mgrid[0:6, 0:HORIZON_DAYS])
     asked = series, np.full_like(series, origin), origin + ahead
     before = Features(panel, 0)
     after = Features(changed_from(panel, origin), 0)
@@ -109,7 +109,7 @@ def test_the_version_follows_from_the_data(panel: Panel, trained: tuple[Manifest
 
 def test_the_forecast_served_is_the_model_s_own(panel: Panel, trained: tuple[Manifest, Forecast]) -> None:
     manifest, forecast = trained
-    expected = GradientBoosting().fit(panel).predict(panel, MAX_HORIZON)
+    expected = GradientBoosting().fit(panel).predict(panel, HORIZON_DAYS)
     np.testing.assert_array_equal(forecast.sales, expected.round(3))
     assert (forecast.store_nbr, forecast.family) == (panel.store_nbr, panel.family)
     assert forecast.dates[0] == panel.last_date + datetime.timedelta(days=1)
