@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 import httpx
 import msgspec
 from google.api_core import exceptions
-from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery, pubsub_v1
 from rich.console import Console
 from rich.table import Column, Table
@@ -19,6 +18,7 @@ from rich.table import Column, Table
 from infra import environment
 from infra.environment import Environment
 from infra.simulator import emulators
+from services.bigquery import connect
 from services.contracts import names
 from services.contracts.messages import PredictionResponse, SalePrediction, SaleRangeRequest
 
@@ -110,7 +110,7 @@ def check_passive(local: Environment) -> str:
     job = bigquery.QueryJobConfig(query_parameters=[parameter])
     started = time.monotonic()
     _publish(local, request)
-    with bigquery.Client(project=local.project_id, credentials=AnonymousCredentials()) as client:
+    with connect(local.project_id) as client:
         while time.monotonic() < started + _PATIENCE_SECONDS:
             [row] = client.query(query, job_config=job).result()
             if row["days"] == DAYS:

@@ -1,14 +1,12 @@
 """The table of daily sales in BigQuery."""
 
 import io
-import os
 
 import polars as pl
-from google.api_core.client_options import ClientOptions
-from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 from google.cloud.bigquery.retry import DEFAULT_RETRY
 
+from services.bigquery import connect
 from services.forecasting.panel import Panel
 
 # The client's own limit, 600 s, would keep a person waiting for a server that is gone.
@@ -37,13 +35,8 @@ class SalesTable:
     """
 
     def __init__(self, name: str):
-        """Address the table; BIGQUERY_EMULATOR_HOST, where set, says which server is meant."""
-        emulator = os.environ.get("BIGQUERY_EMULATOR_HOST")
-        self._client = bigquery.Client(
-            project=name.split(".")[0],
-            credentials=AnonymousCredentials() if emulator else None,
-            client_options=ClientOptions(api_endpoint=emulator) if emulator else None,
-        )
+        """Address the table."""
+        self._client = connect(name.split(".")[0])
         self._name = name
 
     def read(self) -> Panel:

@@ -1,12 +1,12 @@
 """The BigQuery table of predictions."""
 
-import os
 from collections.abc import Sequence
 from typing import Any, Final
 
-from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 from google.cloud.bigquery.retry import DEFAULT_RETRY
+
+from services.bigquery import connect
 
 _REQUEST_SECONDS: Final = 10
 _RETRY_SECONDS: Final = 5  # the worker itself goes on trying
@@ -28,11 +28,7 @@ class PredictionsTable:
 
     def __init__(self, name: str) -> None:
         self._table = bigquery.TableReference.from_string(name)
-        # The client finds the emulator by itself, but looks for the user's credentials even so.
-        emulated = "BIGQUERY_EMULATOR_HOST" in os.environ
-        self._client = bigquery.Client(
-            self._table.project, credentials=AnonymousCredentials() if emulated else None
-        )
+        self._client = connect(self._table.project)
 
     def insert(self, rows: Sequence[dict[str, Any]], ids: Sequence[str]) -> None:
         """Save at most `ROWS_PER_CALL` rows; they are durable when this returns.
