@@ -23,6 +23,7 @@ from google.cloud import storage
 from services.contracts.model import Backtest, Manifest, Score
 from services.forecasting import artifact
 from services.forecasting.forecast import Forecast
+from services.forecasting.history import History
 from services.forecasting.registry import ModelRegistry
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -220,12 +221,21 @@ class Models:
             upper=np.round(sales * 2, 3),
         )
 
+    def history(self, version: str) -> History:
+        """Ninety days of sales that depend on the version; the last series began 30 days ago."""
+        seed = np.random.default_rng([*version.encode(), 1])
+        sales = np.round(seed.gamma(2.0, 10.0, (len(self.SERIES), 90)), 3).astype(np.float32)
+        sales[-1, :60] = np.nan
+        first = self.FIRST - datetime.timedelta(days=90)
+        return History(tuple(first + datetime.timedelta(days=day) for day in range(90)), sales)
+
     def upload(self, version: str) -> Manifest:
         """Save and upload a version, without publishing it."""
         score = Score(mase=0.9, wape=0.3, rmse=4.0)
         artifact.save(
             self.folder / version,
             self.forecast(version),
+            self.history(version),
             {"model.txt": version.encode()},
             created_at=datetime.datetime.now(datetime.UTC),
             code_version="test",

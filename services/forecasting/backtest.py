@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.contracts.model import Score
-from services.forecasting.models import Model
+from services.forecasting.models import Forecaster
 from services.forecasting.panel import SEASON, Panel, UnusableSalesError
 
 HORIZON = 28
@@ -56,8 +56,8 @@ def origins(panel: Panel) -> list[int]:
     return chosen
 
 
-def run(model: Callable[[], Model], panel: Panel) -> list[Window]:
-    """Fit a new model at each origin, on what was known then, and forecast from there.
+def run(forecaster: Callable[[], Forecaster], panel: Panel) -> list[Window]:
+    """Fit a new forecaster at each origin, on what was known then, and forecast from there.
 
     Raises:
         UnusableSalesError: the panel is too short, or holds nothing to learn from.
@@ -65,7 +65,7 @@ def run(model: Callable[[], Model], panel: Panel) -> list[Window]:
 
     def forecast(origin: int) -> Window:
         known = panel.until(origin)
-        return Window(origin, model().fit(known).predict(known, HORIZON))
+        return Window(origin, forecaster().fit(known).predict(known, HORIZON))
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         return list(threads.map(forecast, origins(panel)))

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 import prometheus_client
 
 from services.contracts.model import Manifest
-from services.forecasting.forecast import Forecast
+from services.forecasting.artifact import Model
 from services.forecasting.registry import ModelRegistry
 
 _log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class ModelFollower(Generic[Served]):
     def __init__(
         self,
         registry: ModelRegistry,
-        prepare: Callable[[Manifest, Forecast], Served],
+        prepare: Callable[[Model], Served],
         poll_seconds: float,
     ) -> None:
         self.current: ServedModel[Served] | None = None
@@ -92,8 +92,9 @@ class ModelFollower(Generic[Served]):
             self.error = None if self.current else "no model is published yet"
             return
         pointer, generation = changed
-        manifest, forecast = self._registry.load(pointer.version)
-        self.current = ServedModel(manifest, self._prepare(manifest, forecast))
+        model = self._registry.load(pointer.version)
+        manifest = model.manifest
+        self.current = ServedModel(manifest, self._prepare(model))
         self._generation = generation
         self.error = None
         _RELOADS.labels("loaded").inc()

@@ -42,7 +42,7 @@ _WARM_UP = 28
 _MAX_ROWS = 150_000
 
 
-class Model(Protocol):
+class Forecaster(Protocol):
     """A forecaster of daily sales."""
 
     def fit(self, panel: Panel) -> Self:
@@ -70,12 +70,12 @@ class SeasonalNaive:
         return self
 
     def predict(self, panel: Panel, horizon: int) -> NDArray[np.float64]:
-        """See `Model.predict`."""
+        """See `Forecaster.predict`."""
         last_week = np.nan_to_num(panel.sales[:, panel.days - SEASON :])
         return last_week[:, np.arange(horizon) % SEASON]
 
     def files(self) -> dict[str, bytes]:
-        """See `Model.files`."""
+        """See `Forecaster.files`."""
         return {}
 
 
@@ -95,7 +95,7 @@ class GradientBoosting:
         self._booster: lightgbm.Booster | None = None
 
     def fit(self, panel: Panel) -> Self:
-        """See `Model.fit`."""
+        """See `Forecaster.fit`."""
         features = Features(panel, horizon=0)
         random = np.random.default_rng(_SEED)
         begin = np.isnan(panel.sales).sum(axis=1)
@@ -120,7 +120,7 @@ class GradientBoosting:
         return self
 
     def predict(self, panel: Panel, horizon: int) -> NDArray[np.float64]:
-        """See `Model.predict`."""
+        """See `Forecaster.predict`."""
         if self._booster is None:
             raise RuntimeError("fit the model first")
         features = Features(panel, horizon)
@@ -134,7 +134,7 @@ class GradientBoosting:
         return sales
 
     def files(self) -> dict[str, bytes]:
-        """See `Model.files`."""
+        """See `Forecaster.files`."""
         if self._booster is None:
             raise RuntimeError("fit the model first")
         return {"model.txt": self._booster.model_to_string().encode()}

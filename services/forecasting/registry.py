@@ -14,8 +14,7 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 
 from services.contracts.model import MANIFEST_FILE, MODEL_PREFIX, POINTER_OBJECT, Manifest, Pointer
 from services.forecasting import artifact
-from services.forecasting.artifact import FORECAST_FILE, CorruptModelError
-from services.forecasting.forecast import Forecast
+from services.forecasting.artifact import SERVED_FILES, CorruptModelError, Model
 
 _TIMEOUT = 10
 # The client's own limit, 120 s, would keep a person or a poll waiting for a server that is gone.
@@ -93,15 +92,15 @@ class ModelRegistry:
             raise CorruptModelError(name, f"is the manifest of version {manifest.version}")
         return manifest
 
-    def load(self, version: str) -> tuple[Manifest, Forecast]:
-        """A version's manifest and forecast.
+    def load(self, version: str) -> Model:
+        """A version, as services serve it.
 
         Raises:
             UnknownVersionError: the version is absent or incomplete.
             CorruptModelError: an object is not what the manifest says.
         """
         manifest = self.manifest(version)
-        return manifest, artifact.load_forecast(manifest, self._file(manifest, FORECAST_FILE))
+        return artifact.load_model(manifest, {name: self._file(manifest, name) for name in SERVED_FILES})
 
     def pointer(self) -> tuple[Pointer, int] | None:
         """The pointer and its generation, or None when nothing was ever published.

@@ -10,6 +10,7 @@ import numpy as np
 from services.contracts.model import HORIZON_DAYS, Backtest, Manifest
 from services.forecasting import artifact, backtest, features, forecast, intervals, models, panel
 from services.forecasting.forecast import DECIMALS, Forecast
+from services.forecasting.history import HISTORY_DAYS, History
 from services.forecasting.intervals import NOMINAL, Intervals
 from services.forecasting.models import GradientBoosting, SeasonalNaive
 from services.forecasting.panel import Panel
@@ -67,6 +68,7 @@ def train(sales: Panel, directory: Path) -> Manifest:
     return artifact.save(
         directory,
         table,
+        _history(sales),
         model.files(),
         created_at=datetime.datetime.now(datetime.UTC),
         code_version=code_version(),
@@ -74,4 +76,12 @@ def train(sales: Panel, directory: Path) -> Manifest:
         first_date=sales.first_date,
         interval=NOMINAL,
         backtest=report,
+    )
+
+
+def _history(sales: Panel) -> History:
+    first = max(0, sales.days - HISTORY_DAYS)
+    return History(
+        dates=tuple(sales.date(day) for day in range(first, sales.days)),
+        sales=sales.sales[:, first:].astype(np.float32),
     )

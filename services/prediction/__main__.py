@@ -41,7 +41,7 @@ async def serve(settings: PredictionSettings) -> int:
         return 1
     follower = ModelFollower(
         ModelRegistry(settings.model_bucket),
-        lambda manifest, forecast: Answers(manifest, forecast, settings.max_range),
+        lambda model: Answers(model, settings.max_range),
         settings.model_poll_seconds,
     )
     application = Application(settings, follower)

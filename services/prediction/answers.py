@@ -9,9 +9,9 @@ from typing import Final
 import msgspec
 
 from services.contracts.messages import ModelReference, PredictionRequest, PredictionResponse
-from services.contracts.model import Manifest
+from services.forecasting.artifact import Model
 from services.forecasting.encoded import EncodedForecast
-from services.forecasting.forecast import Forecast, UnknownSeriesError
+from services.forecasting.forecast import UnknownSeriesError
 from services.prediction import requests
 
 CACHE_BYTES: Final = 16 * 1024 * 1024
@@ -32,16 +32,15 @@ class Answers:
     An answer is kept under the text of its request, so that a repeated request is a lookup.
 
     Args:
-        manifest: The version.
-        forecast: Its forecast.
+        model: The version.
         max_range: Most days the service forecasts; the version's horizon may be shorter.
     """
 
-    def __init__(self, manifest: Manifest, forecast: Forecast, max_range: int) -> None:
-        self._encoded = EncodedForecast(forecast, max_range)
+    def __init__(self, model: Model, max_range: int) -> None:
+        self._encoded = EncodedForecast(model.forecast, max_range)
         self._kept: collections.OrderedDict[str | bytes, Answer] = collections.OrderedDict()
         self._kept_bytes = 0
-        empty = PredictionResponse(success=True, model=ModelReference(manifest.version), prediction=[])
+        empty = PredictionResponse(success=True, model=ModelReference(model.manifest.version), prediction=[])
         frame = msgspec.json.encode(empty)
         self._head, self._tail = frame[: -len(b"]}")], frame[-len(b"]}") :]
 

@@ -21,7 +21,7 @@ async def work(settings: StreamingSettings) -> int:
     """Work until SIGTERM or SIGINT, then finish or release what is leased; return the exit code."""
     follower = ModelFollower(
         ModelRegistry(settings.model_bucket),
-        lambda manifest, forecast: Answers(manifest, forecast, settings.max_range),
+        lambda model: Answers(model, settings.max_range),
         settings.model_poll_seconds,
     )
     subscriber, publisher = pubsub.clients()

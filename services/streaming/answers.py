@@ -6,10 +6,10 @@ from typing import Any
 import msgspec
 
 from services.contracts.messages import ModelReference, SalePrediction, SaleRangeRequest
-from services.contracts.model import Manifest
 from services.contracts.tables import Prediction
+from services.forecasting.artifact import Model
 from services.forecasting.encoded import EncodedForecast
-from services.forecasting.forecast import Forecast, UnknownSeriesError
+from services.forecasting.forecast import UnknownSeriesError
 from services.streaming.decoding import InvalidMessageError
 
 
@@ -17,17 +17,16 @@ class Answers:
     """Makes what is sent or saved for a request.
 
     Args:
-        manifest: The version.
-        forecast: Its forecast.
+        model: The version.
         max_range: Most days the service forecasts; the version's horizon may be shorter.
 
     Attributes:
         version: The version that answers.
     """
 
-    def __init__(self, manifest: Manifest, forecast: Forecast, max_range: int) -> None:
-        self.version = manifest.version
-        self._encoded = EncodedForecast(forecast, max_range)
+    def __init__(self, model: Model, max_range: int) -> None:
+        self.version = model.manifest.version
+        self._encoded = EncodedForecast(model.forecast, max_range)
 
     @property
     def max_range(self) -> int:

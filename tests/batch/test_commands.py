@@ -123,8 +123,9 @@ def test_from_a_file_to_the_pointer(warehouse: Warehouse, run: Run, file: Path, 
     published = run(publish.main)
     assert published == {"version": first["version"], "changed": True, "previous": None}
     assert run(publish.main) == {"version": first["version"], "changed": False, "previous": first["version"]}
-    manifest, forecast = warehouse.registry.load(first["version"])
-    assert manifest.backtest.model["total"].mase == first["backtest"]["model"]["total"]["mase"]
+    model = warehouse.registry.load(first["version"])
+    forecast = model.forecast
+    assert model.manifest.backtest.model["total"].mase == first["backtest"]["model"]["total"]["mase"]
     assert len(forecast.rows(60, forecast.select().tolist())) == 6 * 60
 
     make_sales(197).write_csv(tmp_path / "week.csv")
@@ -266,7 +267,7 @@ def test_a_kaggle_extract_from_file_to_forecast(
         assert score["mase"] < trained["backtest"]["seasonal_naive"][level]["mase"]
     assert 0.7 < trained["backtest"]["coverage"] < 0.9
     run(publish.main)
-    _, forecast = warehouse.registry.load(trained["version"])
+    forecast = warehouse.registry.load(trained["version"]).forecast
     assert forecast.dates[0] == datetime.date(2017, 8, 16)
     bakery = forecast.select(store_nbr=["3"], family=["BREAD/BAKERY"])
     assert len(forecast.rows(7, bakery.tolist())) == 7

@@ -5,17 +5,24 @@ import io
 import random
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from services.contracts.model import Backtest, Manifest, Score
 from services.forecasting import artifact
 from services.forecasting.artifact import CorruptModelError
+from services.forecasting.history import History
 from tests.conftest import REPOSITORY
 from tests.forecasting.test_forecast import FORECAST
 
+HISTORY = History(
+    tuple(FORECAST.dates[0] - datetime.timedelta(days=day) for day in (3, 2, 1)),
+    np.array([[1, 2, 3], [np.nan, np.nan, 0], [4, 5, 6.5]], dtype=np.float32),
+)
 SCORES = {"total": Score(mase=0.5, wape=0.25, rmse=3.0)}
 
 
@@ -23,6 +30,7 @@ def save(folder: Path) -> Manifest:
     return artifact.save(
         folder,
         FORECAST,
+        HISTORY,
         {"model.txt": b"tree"},
         created_at=datetime.datetime.now(datetime.UTC),
         code_version="c",
@@ -36,19 +44,23 @@ def save(folder: Path) -> Manifest:
 def test_what_is_saved_is_read(tmp_path: Path) -> None:
     saved = save(tmp_path)
     manifest, files = artifact.read(tmp_path)
-    forecast = artifact.load_forecast(manifest, files["forecast.npz"])
-    assert manifest == saved
+    model = artifact.load_model(manifest, files)
+    forecast = model.forecast
+    assert model.manifest == manifest == saved
     assert (manifest.last_date, manifest.horizon, manifest.series) == (datetime.date(2024, 2, 27), 4, 3)
     assert files["model.txt"] == b"tree"
     assert forecast.rows(4, forecast.select().tolist()) == FORECAST.rows(4, [0, 1, 2])
     assert forecast.version == FORECAST.version
+    assert model.history.dates == HISTORY.dates
+    np.testing.assert_array_equal(model.history.sales, HISTORY.sales)
+    assert model.history.sales.dtype == np.float32
 
 
 def test_same_forecast_same_bytes(tmp_path: Path) -> None:
     assert save(tmp_path / "a").files == save(tmp_path / "b").files
 
 
-@pytest.mark.parametrize("name", ["forecast.npz", "model.txt"])
+@pytest.mark.parametrize("name", ["forecast.npz", "history.npz", "model.txt"])
 def test_any_changed_byte_is_noticed(tmp_path: Path, name: str) -> None:
     save(tmp_path)
     whole = (tmp_path / name).read_bytes()
@@ -58,7 +70,7 @@ def test_any_changed_byte_is_noticed(tmp_path: Path, name: str) -> None:
             artifact.read(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "forecast.npz", "model.txt"])
+@pytest.mark.parametrize("name", ["manifest.json", "forecast.npz", "history.npz", "model.txt"])
 def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     save(tmp_path)
     (tmp_path / name).unlink()
@@ -73,25 +85,41 @@ def test_a_truncated_manifest_is_none(tmp_path: Path) -> None:
         artifact.load_manifest(content[:-20])
 
 
-def test_pickles_and_other_arrays_are_refused(tmp_path: Path) -> None:
-    manifest = save(tmp_path)
-    for arrays in ({"dates": np.array([object()])}, {"sales": np.ones(2)}):
-        buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=True, **arrays)
-        with pytest.raises(CorruptModelError, match=r"v1/forecast\.npz"):
-            artifact.load_forecast(manifest, buffer.getvalue())
-    with pytest.raises(CorruptModelError, match=r"v1/forecast\.npz"):
-        artifact.load_forecast(manifest, b"not a zip file")
-
-
-def test_a_forecast_that_breaks_its_rules_is_refused(tmp_path: Path) -> None:
-    manifest = save(tmp_path)
-    with np.load(tmp_path / "forecast.npz") as arrays:
-        broken = dict(arrays) | {"lower": arrays["upper"] + 1}
+def encoded(**arrays: NDArray[Any]) -> bytes:
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **broken)
-    with pytest.raises(CorruptModelError, match="lower <= sales"):
-        artifact.load_forecast(manifest, buffer.getvalue())
+    np.savez(buffer, allow_pickle=True, **arrays)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("name", ["forecast.npz", "history.npz"])
+def test_pickles_and_other_arrays_are_refused(tmp_path: Path, name: str) -> None:
+    save(tmp_path)
+    manifest, files = artifact.read(tmp_path)
+    for content in (encoded(dates=np.array([object()])), encoded(sales=np.ones(2)), b"not a zip file"):
+        with pytest.raises(CorruptModelError, match=f"v1/{name}"):
+            artifact.load_model(manifest, files | {name: content})
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "problem"),
+    [
+        ("forecast.npz", {"lower": FORECAST.upper + 1}, "lower <= sales"),
+        ("history.npz", {"sales": -HISTORY.sales}, "sales must be >= 0"),
+        ("history.npz", {"sales": HISTORY.sales.astype(np.float64)}, "must be float32"),
+        ("history.npz", {"sales": HISTORY.sales[:2]}, "has 2 series, the forecast 3"),
+        ("history.npz", {"dates": np.array(HISTORY.dates, "datetime64[D]") + 1}, "the forecast begins on"),
+        ("history.npz", {"dates": np.array(HISTORY.dates, "datetime64[D]")[::-1]}, "must be consecutive"),
+    ],
+)
+def test_what_breaks_its_rules_is_refused(
+    tmp_path: Path, name: str, change: dict[str, NDArray[Any]], problem: str
+) -> None:
+    save(tmp_path)
+    manifest, files = artifact.read(tmp_path)
+    with np.load(tmp_path / name) as arrays:
+        broken = encoded(**dict(arrays) | change)
+    with pytest.raises(CorruptModelError, match=f"v1/{name}: .*{problem}"):
+        artifact.load_model(manifest, files | {name: broken})
 
 
 def test_manifest_is_readable_json(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 from services.contracts.model import Manifest
@@ -14,10 +15,12 @@ from tests.conftest import Models
 
 def test_a_version_is_loaded_as_it_was_saved(models: Models) -> None:
     uploaded = models.upload("v1")
-    manifest, forecast = models.registry.load("v1")
-    expected = models.forecast("v1")
-    assert manifest == uploaded
+    model = models.registry.load("v1")
+    forecast, expected = model.forecast, models.forecast("v1")
+    assert model.manifest == uploaded
     assert forecast.rows(30, forecast.select().tolist()) == expected.rows(30, expected.select().tolist())
+    assert model.history.dates == models.history("v1").dates
+    np.testing.assert_array_equal(model.history.sales, models.history("v1").sales)
 
 
 def test_nothing_is_published_by_uploading(models: Models) -> None:
@@ -43,7 +46,7 @@ def test_an_upload_cut_short_is_no_version_until_completed(models: Models) -> No
     models.registry.publish("v1")
 
 
-@pytest.mark.parametrize("name", ["forecast.npz", "manifest.json"])
+@pytest.mark.parametrize("name", ["forecast.npz", "history.npz", "manifest.json"])
 def test_a_version_is_never_overwritten(models: Models, name: str) -> None:
     models.upload("v1")
     blob = models.bucket.blob(f"sales/v1/{name}")
@@ -77,10 +80,11 @@ def test_a_corrupt_version_is_not_published(models: Models, name: str) -> None:
     assert current[0].version == "v0"
 
 
-def test_a_corrupt_forecast_is_not_loaded(models: Models) -> None:
+@pytest.mark.parametrize("name", ["forecast.npz", "history.npz"])
+def test_a_corrupt_file_is_not_loaded(models: Models, name: str) -> None:
     models.upload("v1")
-    models.bucket.blob("sales/v1/forecast.npz").upload_from_string(b"bit rot")
-    with pytest.raises(CorruptModelError, match=r"v1/forecast\.npz: SHA-256 is"):
+    models.bucket.blob(f"sales/v1/{name}").upload_from_string(b"bit rot")
+    with pytest.raises(CorruptModelError, match=f"v1/{name}: SHA-256 is"):
         models.registry.load("v1")
 
 

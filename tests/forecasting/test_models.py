@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from services.contracts.model import HORIZON_DAYS, Manifest
+from services.contracts.model import HORIZON_DAYS
 from services.forecasting import artifact, backtest, intervals, training
+from services.forecasting.artifact import Model
 from services.forecasting.backtest import HORIZON, Window
 from services.forecasting.features import Features
-from services.forecasting.forecast import Forecast
+from services.forecasting.history import HISTORY_DAYS
 from services.forecasting.models import GradientBoosting, SeasonalNaive
 from services.forecasting.panel import Panel, UnusableSalesError
 from tests.forecasting.conftest import make_sales
@@ -84,31 +85,28 @@ def test_features_are_those_of_the_days_before_their_origin(panel: Panel) -> Non
 
 
 @pytest.fixture(scope="module")
-def trained(panel: Panel, tmp_path_factory: pytest.TempPathFactory) -> tuple[Manifest, Forecast]:
+def trained(panel: Panel, tmp_path_factory: pytest.TempPathFactory) -> Model:
     folder = tmp_path_factory.mktemp("trained")
     training.train(panel, folder)
-    manifest, files = artifact.read(folder)
-    return manifest, artifact.load_forecast(manifest, files["forecast.npz"])
+    return artifact.load_model(*artifact.read(folder))
 
 
-def test_training_again_gives_the_same_bytes(
-    panel: Panel, trained: tuple[Manifest, Forecast], tmp_path: Path
-) -> None:
-    first, again = trained[0], training.train(panel, tmp_path)
+def test_training_again_gives_the_same_bytes(panel: Panel, trained: Model, tmp_path: Path) -> None:
+    first, again = trained.manifest, training.train(panel, tmp_path)
     assert msgspec.structs.replace(again, created_at=first.created_at) == first
 
 
-def test_the_version_follows_from_the_data(panel: Panel, trained: tuple[Manifest, Forecast]) -> None:
-    assert trained[0].version == training.version_of(panel)
-    assert trained[0].version.startswith("20220711-")
-    assert training.version_of(changed_from(panel, 189)) != trained[0].version
+def test_the_version_follows_from_the_data(panel: Panel, trained: Model) -> None:
+    assert trained.manifest.version == training.version_of(panel)
+    assert trained.manifest.version.startswith("20220711-")
+    assert training.version_of(changed_from(panel, 189)) != trained.manifest.version
 
 
 # --- the artifact -----------------------------------------------------------
 
 
-def test_the_forecast_served_is_the_model_s_own(panel: Panel, trained: tuple[Manifest, Forecast]) -> None:
-    manifest, forecast = trained
+def test_the_forecast_served_is_the_model_s_own(panel: Panel, trained: Model) -> None:
+    manifest, forecast = trained.manifest, trained.forecast
     expected = GradientBoosting().fit(panel).predict(panel, HORIZON_DAYS)
     np.testing.assert_array_equal(forecast.sales, expected.round(3))
     assert (forecast.store_nbr, forecast.family) == (panel.store_nbr, panel.family)
@@ -118,8 +116,8 @@ def test_the_forecast_served_is_the_model_s_own(panel: Panel, trained: tuple[Man
     assert (manifest.first_date, manifest.last_date) == (panel.first_date, panel.last_date)
 
 
-def test_closed_days_are_forecast_as_such(trained: tuple[Manifest, Forecast]) -> None:
-    forecast = trained[1]
+def test_closed_days_are_forecast_as_such(trained: Model) -> None:
+    forecast = trained.forecast
     sunday = np.array([date.weekday() == 6 for date in forecast.dates])
     for values in (forecast.sales, forecast.lower, forecast.upper):
         assert (values[:, sunday] == 0).all()
@@ -127,8 +125,8 @@ def test_closed_days_are_forecast_as_such(trained: tuple[Manifest, Forecast]) ->
     assert (forecast.upper[:, ~sunday] > forecast.sales[:, ~sunday]).all()
 
 
-def test_the_model_beats_the_seasonal_naive(trained: tuple[Manifest, Forecast]) -> None:
-    report = trained[0].backtest
+def test_the_model_beats_the_seasonal_naive(trained: Model) -> None:
+    report = trained.manifest.backtest
     assert list(report.model) == list(report.seasonal_naive) == ["total", "store_nbr", "family"]
     for level, score in report.model.items():
         naive = report.seasonal_naive[level]
@@ -150,6 +148,15 @@ def test_promotions_are_used() -> None:
     model = GradientBoosting().fit(promoted)
     unpromoted = replace(promoted, onpromotion=np.zeros_like(promotion))
     assert not np.allclose(model.predict(promoted, 7), model.predict(unpromoted, 7))
+
+
+def test_the_history_is_the_last_days_of_the_data(panel: Panel, trained: Model) -> None:
+    """190 days, the last 180 of them; a series that began on day 60 has no sales before."""
+    history = trained.history
+    assert len(history.dates) == HISTORY_DAYS
+    assert (history.dates[0], history.dates[-1]) == (panel.date(10), panel.last_date)
+    np.testing.assert_array_equal(history.sales, panel.sales[:, 10:].astype(np.float32))
+    assert np.isnan(history.sales).sum() == 50
 
 
 # --- scores -----------------------------------------------------------
