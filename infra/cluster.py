@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from infra.environment import NodePool
 from infra.identity import Account
 from infra.network import PODS_RANGE, SERVICES_RANGE, Network
 from infra.providers import (
@@ -23,6 +22,7 @@ from infra.providers import (
     ContainerNodePoolNodeConfigShieldedInstanceConfig,
     ContainerNodePoolNodeConfigWorkloadMetadataConfig,
 )
+from infra.sections import NodePool
 
 
 class Cluster(Construct):

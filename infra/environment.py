@@ -9,24 +9,29 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, get_args
+from types import NoneType, UnionType
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    TypeAdapter,
-    ValidationError,
-    ValidationInfo,
-)
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError, ValidationInfo
 from pydantic import field_validator as validator
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from infra import tfvars
 from infra.addresses import LONGEST_PREFIX, AddressPlan
+from infra.sections import NodePool, WorkloadSettings
 from infra.tfvars import Document, Fault, Key
-from services.contracts.model import HORIZON_DAYS
+from infra.value_types import (
+    ContradictionError,
+    Digest,
+    Email,
+    ProjectId,
+    Region,
+    Section,
+    Zone,
+    refuse,
+    unique,
+)
 
 DIRECTORY: Final = Path(__file__).parent / "environments"
 
@@ -54,10 +59,15 @@ _EXPECTED: Final[Mapping[str, str]] = {
     "string_type": "text",
     "int_type": "an integer",
     "int_from_float": "an integer",
+    "float_type": "a number",
     "bool_type": "true or false",
     "tuple_type": "a list",
+    "dict_type": "an object",
     "too_short": "a list of at least {min_length}",
+    "too_long": "a list of at most {max_length}",
     "model_type": "an object",
+    "greater_than": "a number above {gt}",
+    "less_than": "a number below {lt}",
     "greater_than_equal": "a number of at least {ge}",
     "less_than_equal": "a number of at most {le}",
     "pattern": "{expected}",
@@ -77,83 +87,7 @@ class InvalidEnvironmentError(Exception):
         super().__init__("\n".join(str(fault) for fault in self.faults))
 
 
-class _ContradictionError(ValueError):
-    """Values that do not fit each other; `at` is the key at fault, relative to the field validated."""
-
-    def __init__(self, *faults: tuple[Key, str]):
-        self.faults = faults
-        super().__init__("; ".join(message for _, message in faults))
-
-
-def _matching(pattern: str, expected: str) -> AfterValidator:
-    compiled = re.compile(pattern)
-
-    def check(value: str) -> str:
-        if not compiled.fullmatch(value):
-            raise PydanticCustomError("pattern", "expected {expected}", {"expected": expected})
-        return value
-
-    return AfterValidator(check)
-
-
-# https://cloud.google.com/resource-manager/docs/creating-managing-projects#before_you_begin
-ProjectId = Annotated[
-    str,
-    _matching(
-        "[a-z][a-z0-9-]{4,28}[a-z0-9]",
-        "a project id: 6 to 30 lower-case letters, digits and hyphens, from a letter to no hyphen",
-    ),
-]
-Region = Annotated[str, _matching(r"[a-z]+-[a-z]+\d{1,2}", "a region, such as europe-west1")]
-Zone = Annotated[str, _matching(r"[a-z]+-[a-z]+\d{1,2}-[a-z]", "a zone, such as europe-west1-b")]
-Email = Annotated[str, _matching(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+", "a mail address")]
-Cpu = Annotated[str, _matching(r"[1-9]\d*m?", 'CPUs as Kubernetes writes them: "2" or "500m"')]
-Memory = Annotated[str, _matching(r"[1-9]\d*(Mi|Gi)", 'memory as Kubernetes writes it: "512Mi" or "2Gi"')]
-MachineType = Annotated[str, _matching(r"[a-z]\w*(-[a-z0-9]+){1,2}", "a machine type, such as e2-standard-4")]
-Digest = Annotated[str, _matching("sha256:[0-9a-f]{64}", "a digest: sha256: and 64 hexadecimal digits")]
-Port = Annotated[int, Field(ge=1024, le=65535)]  # below 1024 only root may listen, which no container is
-Replicas = Annotated[int, Field(ge=1, le=100)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class NodePool(_Section):
-    """The cluster's node pool."""
-
-    machine_type: MachineType = Field(description="machine type of a node")
-    min_nodes: int = Field(ge=0, le=1000, description="fewest nodes in each zone")
-    max_nodes: int = Field(ge=1, le=1000, description="most nodes in each zone")
-
-    @validator("max_nodes")
-    @classmethod
-    def _ordered(cls, most: int, info: ValidationInfo) -> int:
-        return _at_least("min_nodes", most, info)
-
-
-class WorkloadSettings(_Section):
-    """A service on the cluster."""
-
-    port: Port = Field(description="port it listens on")
-    max_range: int = Field(
-        HORIZON_DAYS,
-        ge=1,
-        le=HORIZON_DAYS,
-        description="most days a request may ask for, of the model's horizon",
-    )
-    min_replicas: Replicas = Field(description="fewest pods")
-    max_replicas: Replicas = Field(description="most pods")
-    cpu: Cpu = Field(description="CPU that a pod asks for")
-    memory: Memory = Field(description="memory that a pod asks for and may use")
-
-    @validator("max_replicas")
-    @classmethod
-    def _ordered(cls, most: int, info: ValidationInfo) -> int:
-        return _at_least("min_replicas", most, info)
-
-
-class Environment(_Section):
+class Environment(Section):
     """One environment.
 
     Its name is its file's. `images` are the digests of what was pushed for it, from `<name>.images.json`.
@@ -189,9 +123,9 @@ class Environment(_Section):
     @validator("zones")
     @classmethod
     def _in_region(cls, zones: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        _unique(zones)
+        unique(zones)
         region = info.data.get("region")
-        _refuse(
+        refuse(
             ((index,), f"expected a zone of {region}, found {zone}")
             for index, zone in enumerate(zones)
             if region and zone.rpartition("-")[0] != region
@@ -201,8 +135,8 @@ class Environment(_Section):
     @validator("stacks")
     @classmethod
     def _with_upstream(cls, stacks: tuple[StackName, ...]) -> tuple[StackName, ...]:
-        _unique(stacks)
-        _refuse(
+        unique(stacks)
+        refuse(
             ((index,), f"{stack} needs the stack {upstream}, which is not listed")
             for index, stack in enumerate(stacks)
             for upstream in UPSTREAM[stack]
@@ -214,18 +148,16 @@ class Environment(_Section):
     @classmethod
     def _roomy(cls, network: IPv4Network, info: ValidationInfo) -> IPv4Network:
         if not network.is_private:
-            raise _ContradictionError(((), f"expected a private block (RFC 1918), found {network}"))
+            raise ContradictionError(((), f"expected a private block (RFC 1918), found {network}"))
         if network.prefixlen > LONGEST_PREFIX:
-            raise _ContradictionError(
-                ((), f"expected a block of at least /{LONGEST_PREFIX}, found {network}")
-            )
+            raise ContradictionError(((), f"expected a block of at least /{LONGEST_PREFIX}, found {network}"))
         if "node_pool" in info.data and "zones" in info.data:
             # An upgrade adds a node to each zone before it takes the old one away.
             nodes = (info.data["node_pool"].max_nodes + 1) * len(info.data["zones"])
             room = AddressPlan.carve(network).most_nodes
             if nodes > room:
                 message = f"{network} has room for {room} nodes and their pods; node_pool may reach {nodes}"
-                raise _ContradictionError(((), f"{message}. Take a larger block or a lower max_nodes"))
+                raise ContradictionError(((), f"{message}. Take a larger block or a lower max_nodes"))
         return network
 
     @validator("streaming")
@@ -235,7 +167,7 @@ class Environment(_Section):
         # Simulated pods are processes of one machine.
         if prediction and info.data.get("cloud") == "simulated" and prediction.port == streaming.port:
             message = f"{streaming.port} is the prediction service's port; simulated services share a machine"
-            raise _ContradictionError((("port",), message))
+            raise ContradictionError((("port",), message))
         return streaming
 
 
@@ -322,38 +254,40 @@ def _images(file: Path) -> dict[ServiceName, Digest]:
         ) from None
 
 
-def _at_least(smaller: str, value: int, info: ValidationInfo) -> int:
-    least = info.data.get(smaller)
-    if least is not None and value < least:
-        raise _ContradictionError(((), f"expected at least {smaller}, which is {least}, found {value}"))
-    return value
-
-
-def _unique(values: tuple[str, ...]) -> None:
-    _refuse(
-        ((index,), f"{value} is listed twice")
-        for index, value in enumerate(values)
-        if value in values[:index]
-    )
-
-
-def _refuse(faults: Iterator[tuple[Key, str]]) -> None:
-    found = tuple(faults)
-    if found:
-        raise _ContradictionError(*found)
-
-
 def _did_you_mean(word: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def _fields(key: Key) -> dict[str, Any]:
-    """The fields of the object at a key, by name."""
-    model: type[BaseModel] = Environment
+def _bare(kind: Any) -> Any:
+    """A type without annotations, and without None as an alternative."""
+    while True:
+        origin = get_origin(kind)
+        if origin is Annotated:
+            kind = get_args(kind)[0]
+        elif origin in (Union, UnionType):
+            (kind,) = (each for each in get_args(kind) if each is not NoneType)
+        else:
+            return kind
+
+
+def _declared(key: Key) -> Any:
+    """The type of the value at a key."""
+    kind: Any = Environment
     for part in key:
-        model = model.model_fields[str(part)].annotation  # pyright: ignore[reportAssignmentType]
-    return {name: field for name, field in model.model_fields.items() if name not in _ELSEWHERE}
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            kind = kind.model_fields[str(part)].annotation
+        else:  # dict[str, X], or tuple[X, ...]
+            kind = get_args(kind)[1 if get_origin(kind) is dict else 0]
+        kind = _bare(kind)
+    return kind
+
+
+def _fields(key: Key) -> dict[str, FieldInfo]:
+    """The fields of the section at a key, by name."""
+    section: type[Section] = _declared(key)
+    elsewhere = frozenset[str]() if key else _ELSEWHERE
+    return {name: field for name, field in section.model_fields.items() if name not in elsewhere}
 
 
 def _faults(document: Document, error: ErrorDetails) -> Iterator[Fault]:
@@ -361,7 +295,7 @@ def _faults(document: Document, error: ErrorDetails) -> Iterator[Fault]:
     key = error["loc"]
     if any(key[: len(faulty)] == faulty for faulty in document.faulty):
         return
-    found = json.dumps(error["input"])
+    found = json.dumps(error["input"], default=str)  # a default is no JSON
     match error["type"]:
         case "missing":
             yield document.fault(key, f"missing; expected {_fields(key[:-1])[str(key[-1])].description}")
@@ -370,17 +304,19 @@ def _faults(document: Document, error: ErrorDetails) -> Iterator[Fault]:
             remedy = _did_you_mean(str(key[-1]), known) or f"; there are {', '.join(known)}"
             yield document.fault(key, f"unknown key{remedy}")
         case "literal_error":
-            choices = get_args(StackName if key[0] == "stacks" else Cloud)
-            expected = " or ".join(choices) if len(choices) == 2 else f"one of {', '.join(choices)}"
+            choices = [str(each) for each in get_args(_declared(key))]
+            expected = " or ".join(choices) if len(choices) <= 2 else f"one of {', '.join(choices)}"
             hint = _did_you_mean(str(error["input"]), choices)
             yield document.fault(key, f"expected {expected}, found {found}{hint}")
         case "value_error":
             cause = error.get("ctx", {})["error"]
-            contradictions = cause.faults if isinstance(cause, _ContradictionError) else [((), str(cause))]
+            contradictions = cause.faults if isinstance(cause, ContradictionError) else [((), str(cause))]
             for at, message in contradictions:
                 yield document.fault((*key, *at), message)
         case "too_short" if error["input"]:
             return  # it has items, each of which is refused already
-        case kind:
+        case kind if kind in _EXPECTED:
             expected = _EXPECTED[kind].format(**error.get("ctx", {}))
             yield document.fault(key, f"expected {expected}, found {found}")
+        case _:
+            yield document.fault(key, f"{error['msg'][0].lower()}{error['msg'][1:]}, found {found}")

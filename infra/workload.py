@@ -5,7 +5,6 @@ from typing import Final
 
 import msgspec
 
-from infra.environment import WorkloadSettings
 from infra.namespace import Namespace
 from infra.providers import (
     Construct,
@@ -51,6 +50,7 @@ from infra.providers import (
     ServiceV1Spec,
     ServiceV1SpecPort,
 )
+from infra.sections import WorkloadSettings
 from services.contracts.names import LIVENESS_PATH, READINESS_PATH
 from services.contracts.settings import to_environment
 

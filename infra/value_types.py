@@ -1,0 +1,97 @@
+"""What an environment file's sections are made of: types of single values, and checks of several together."""
+
+import re
+from collections.abc import Iterable
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
+from pydantic_core import PydanticCustomError
+
+from infra.tfvars import Key
+
+
+class Section(BaseModel):
+    """An object of an environment file.
+
+    Every field has a description, which is what a file without it is told to add. A field with a default may
+    be left out. Checks see a default as if the file said so, and it is written as there: `{}` for a section
+    whose fields all have defaults, `"10.0.0.0/16"` for a network. A section that may be absent is
+    `X | None` with the default None.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
+
+
+class ContradictionError(ValueError):
+    """Values that do not fit each other: keys relative to the field or section validated, and messages."""
+
+    def __init__(self, *faults: tuple[Key, str]):
+        self.faults = faults
+        super().__init__("; ".join(message for _, message in faults))
+
+
+def refuse(faults: Iterable[tuple[Key, str]]) -> None:
+    """Raise what was found, if anything was.
+
+    Raises:
+        ContradictionError: there is a fault.
+    """
+    found = tuple(faults)
+    if found:
+        raise ContradictionError(*found)
+
+
+def at_least(smaller: str, value: int, info: ValidationInfo) -> int:
+    """The value, checked against another field of its section, which is declared before it.
+
+    Raises:
+        ContradictionError: it is less.
+    """
+    least = info.data.get(smaller)
+    if least is not None and value < least:
+        raise ContradictionError(((), f"expected at least {smaller}, which is {least}, found {value}"))
+    return value
+
+
+def unique(values: tuple[str, ...]) -> None:
+    """Check that a list has everything once.
+
+    Raises:
+        ContradictionError: something is listed twice.
+    """
+    refuse(
+        ((index,), f"{value} is listed twice")
+        for index, value in enumerate(values)
+        if value in values[:index]
+    )
+
+
+def matching(pattern: str, expected: str) -> AfterValidator:
+    """For text that matches a regular expression as a whole; `expected` says so in words."""
+    compiled = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if not compiled.fullmatch(value):
+            raise PydanticCustomError("pattern", "expected {expected}", {"expected": expected})
+        return value
+
+    return AfterValidator(check)
+
+
+# https://cloud.google.com/resource-manager/docs/creating-managing-projects#before_you_begin
+ProjectId = Annotated[
+    str,
+    matching(
+        "[a-z][a-z0-9-]{4,28}[a-z0-9]",
+        "a project id: 6 to 30 lower-case letters, digits and hyphens, from a letter to no hyphen",
+    ),
+]
+Region = Annotated[str, matching(r"[a-z]+-[a-z]+\d{1,2}", "a region, such as europe-west1")]
+Zone = Annotated[str, matching(r"[a-z]+-[a-z]+\d{1,2}-[a-z]", "a zone, such as europe-west1-b")]
+Email = Annotated[str, matching(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+", "a mail address")]
+Cpu = Annotated[str, matching(r"[1-9]\d*m?", 'CPUs as Kubernetes writes them: "2" or "500m"')]
+Memory = Annotated[str, matching(r"[1-9]\d*(Mi|Gi)", 'memory as Kubernetes writes it: "512Mi" or "2Gi"')]
+MachineType = Annotated[str, matching(r"[a-z]\w*(-[a-z0-9]+){1,2}", "a machine type, such as e2-standard-4")]
+Digest = Annotated[str, matching("sha256:[0-9a-f]{64}", "a digest: sha256: and 64 hexadecimal digits")]
+Port = Annotated[int, Field(ge=1024, le=65535)]  # below 1024 only root may listen, which no container is
+Replicas = Annotated[int, Field(ge=1, le=100)]
