@@ -49,10 +49,14 @@ class Endpoints:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables by which Google's client libraries find emulators."""
+        """The variables by which Google's client libraries find emulators.
+
+        None of them is for BigQuery's gRPC interface: our services look for BIGQUERY_STORAGE_EMULATOR_HOST.
+        """
         return {
             "PUBSUB_EMULATOR_HOST": self.pubsub,
             "BIGQUERY_EMULATOR_HOST": f"http://{self.bigquery}",
+            "BIGQUERY_STORAGE_EMULATOR_HOST": self.bigquery_grpc,
             "STORAGE_EMULATOR_HOST": f"http://{self.storage}",
         }
 

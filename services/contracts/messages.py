@@ -24,6 +24,13 @@ class SaleRangeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         Literal["passive", "active"],
         Meta(description="passive: rows are saved in BigQuery. active: one reply on `sale-predictions`."),
     ] = "passive"
+    reply_to: (
+        Annotated[
+            str,
+            Meta(min_length=1, max_length=512, description="Topic for the reply, if not `sale-predictions`."),
+        ]
+        | None
+    ) = None
 
 
 class PredictionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -76,7 +83,11 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class SalePrediction(msgspec.Struct, frozen=True):
-    """The reply to an active request, on topic `sale-predictions`."""
+    """The reply to an active request, on topic `sale-predictions` or the one in its `reply_to`.
+
+    `success` is false for a request that was understood and cannot be answered; the attribute `reason` of the
+    reply says why.
+    """
 
     request_id: Annotated[str, Meta(description="That of the request.")]
     success: bool

@@ -30,7 +30,8 @@ REQUEST_DURATION_BUCKETS: Final = (
 
 # streaming
 MESSAGES: Final = "streaming_messages"
-"""Counter of messages, by the labels `kind` (passive, active, invalid) and `outcome`."""
+"""Counter of messages by the labels `kind` (passive, active, invalid) and `outcome`: acknowledged, released
+(to come again), duplicate (answered before, acknowledged)."""
 MESSAGE_LATENCY: Final = "streaming_message_latency_seconds"
 """Histogram of the time from publishing a request to acknowledging it."""
 MESSAGE_LATENCY_BUCKETS: Final = (

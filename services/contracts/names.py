@@ -11,6 +11,7 @@ SALE_PREDICTIONS_SUBSCRIPTION: Final = "sale-predictions"
 
 # Message attributes
 REQUEST_ID_ATTRIBUTE: Final = "request_id"
+STATUS_ATTRIBUTE: Final = "status"
 REASON_ATTRIBUTE: Final = "reason"
 DELIVERY_ATTEMPT_ATTRIBUTE: Final = "delivery_attempt"
 
@@ -25,6 +26,7 @@ REQUESTS_TABLE: Final = "requests"
 LIVENESS_PATH: Final = "/healthz"
 READINESS_PATH: Final = "/readyz"
 METRICS_PATH: Final = "/metrics"
+PUSH_PATH: Final = "/push"  # of the streaming service, for messages that Pub/Sub pushes
 
 # Cloud Storage
 MODELS_BUCKET: Final = "models"

@@ -4,7 +4,7 @@ A field `model_bucket` is the variable `MODEL_BUCKET`.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 from msgspec import Meta
@@ -14,6 +14,7 @@ from services.contracts.model import HORIZON_DAYS
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Host = Annotated[str, Meta(min_length=1, description="Address to listen on.")]
 Seconds = Annotated[float, Meta(gt=0)]
+Topic = Annotated[str, Meta(pattern="^projects/[^/,]+/topics/[^/,]+$")]
 
 
 class SettingsError(Exception):
@@ -48,14 +49,31 @@ class StreamingSettings(msgspec.Struct, frozen=True, kw_only=True):
         str, Meta(min_length=1, description="Bucket of the model registry, without gs://.")
     ]
     subscription: Annotated[str, Meta(pattern="^projects/[^/]+/subscriptions/[^/]+$")]
-    reply_topic: Annotated[str, Meta(pattern="^projects/[^/]+/topics/[^/]+$")]
-    dead_letter_topic: Annotated[str, Meta(pattern="^projects/[^/]+/topics/[^/]+$")]
+    reply_topic: Annotated[Topic, Meta(description="Where replies go that name no other topic.")]
+    dead_letter_topic: Topic
     predictions_table: Annotated[str, Meta(pattern=r"^[^.]+\.[^.]+\.[^.]+$")]
+    reply_topics: Annotated[
+        tuple[Topic, ...], Meta(description="Other topics that `reply_to` of a request may name.")
+    ] = ()
+    delivery: Annotated[
+        Literal["pull", "push"],
+        Meta(description="Whether the service asks the subscription for messages, or is sent them."),
+    ] = "pull"
+    push_audience: Annotated[
+        str | None, Meta(description="Audience of the tokens that come with pushed messages.")
+    ] = None
+    push_account: Annotated[
+        str | None, Meta(description="Mail address of the service account those tokens are for.")
+    ] = None
     host: Host = "0.0.0.0"  # noqa: S104 -- a pod's address is not known before it runs
-    port: Annotated[Port, Meta(description="Port for health and metrics.")] = 8080
+    port: Annotated[Port, Meta(description="Port for health, metrics and pushed messages.")] = 8080
     max_range: Annotated[int, Meta(ge=1, description="Most days a request may ask for.")] = HORIZON_DAYS
     model_poll_seconds: Annotated[Seconds, Meta(description="Between looks at the model pointer.")] = 10
-    max_messages: Annotated[int, Meta(ge=1, le=1000, description="Messages asked for in one pull.")] = 100
+    max_messages: Annotated[int, Meta(ge=1, le=1000, description="Messages asked for in one pull.")] = 1000
+
+    def __post_init__(self) -> None:
+        if self.delivery == "push" and not (self.push_audience and self.push_account):
+            raise ValueError("DELIVERY is push: PUSH_AUDIENCE and PUSH_ACCOUNT must be set")
 
 
 class BatchSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,8 +91,12 @@ Settings = TypeVar("Settings", bound=msgspec.Struct)
 
 
 def to_environment(settings: msgspec.Struct) -> dict[str, str]:
-    """The environment variables that declare these settings."""
-    return {name.upper(): str(value) for name, value in msgspec.to_builtins(settings).items()}
+    """The environment variables that declare these settings; a list is one, joined by commas."""
+    return {
+        name.upper(): ",".join(value) if isinstance(value, list | tuple) else str(value)
+        for name, value in msgspec.to_builtins(settings).items()
+        if value is not None
+    }
 
 
 def from_environment(kind: type[Settings], environment: Mapping[str, str]) -> Settings:
@@ -84,7 +106,11 @@ def from_environment(kind: type[Settings], environment: Mapping[str, str]) -> Se
         SettingsError: names the variable and what was expected.
     """
     names = kind.__struct_fields__
-    values = {name: environment[name.upper()] for name in names if name.upper() in environment}
+    values: dict[str, str | list[str]] = {
+        name: environment[name.upper()] for name in names if name.upper() in environment
+    }
+    for name in _lists(kind) & values.keys():
+        values[name] = [item for item in environment[name.upper()].split(",") if item]
     try:
         return msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError as error:
@@ -92,3 +118,13 @@ def from_environment(kind: type[Settings], environment: Mapping[str, str]) -> Se
         for name in names:
             message = message.replace(f"`$.{name}`", name.upper()).replace(f"field `{name}`", name.upper())
         raise SettingsError(f"environment: {message}") from None
+
+
+def _lists(kind: type[msgspec.Struct]) -> set[str]:
+    """Names of the fields that are lists."""
+    types = {field.name: field.type for field in msgspec.structs.fields(kind)}
+    return {name for name, type_ in types.items() if get_origin(_bare(type_)) is tuple}
+
+
+def _bare(type_: Any) -> Any:
+    return get_args(type_)[0] if get_origin(type_) is Annotated else type_
