@@ -6,11 +6,14 @@ environment variables of its manifest and those by which Google's client librari
 
 Unlike in a cluster, resources and security contexts are not enforced, the liveness probe is not asked, and a
 container that ends is not restarted: the next plan shows that it is gone, and applying it starts it again.
+It is stopped as in a cluster: its preStop hook, SIGTERM, what is left of the grace period, SIGKILL.
 """
 
 import http.client
+import json
 import os
 import shutil
+import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +24,7 @@ import psutil
 
 from infra.simulator import emulators, processes
 from infra.simulator.emulators import Endpoints
-from infra.simulator.home import VENVS, folder
+from infra.simulator.home import REPOSITORY, VENVS, folder
 from infra.simulator.processes import Process, ProcessError
 
 KIND: Final = "container"
@@ -79,6 +82,7 @@ class Container:
         environment: Variables of the manifest.
         ports: TCP ports it listens on.
         probes: To succeed one after the other before it is ready.
+        pre_stop: Program and arguments of its preStop hook, if it has one.
     """
 
     name: str
@@ -87,6 +91,7 @@ class Container:
     environment: Mapping[str, str]
     ports: tuple[int, ...]
     probes: tuple[Probe, ...]
+    pre_stop: tuple[str, ...] = ()
 
     @property
     def venv(self) -> Path:
@@ -113,9 +118,10 @@ def runs(pod: Pod, endpoints: Endpoints) -> bool:
     """Whether all containers run, became ready, and know these endpoints of the emulators."""
     found = {process.name: process for process in _processes(pod.deployment)}
     expected = {_process_name(pod.deployment, container) for container in pod.containers}
-    labels = _labels(pod, endpoints, ready=True)
     return found.keys() == expected and all(
-        process.alive and process.labels == labels for process in found.values()
+        (process := found[_process_name(pod.deployment, container)]).alive
+        and process.labels == _labels(pod, container, endpoints, ready=True)
+        for container in pod.containers
     )
 
 
@@ -141,7 +147,7 @@ def start(pod: Pod, endpoints: Endpoints, *, wait: bool) -> None:
         for process, container in started:
             if wait:
                 _wait(process, container)
-            processes.relabel(process, _labels(pod, endpoints, ready=True))
+            processes.relabel(process, _labels(pod, container, endpoints, ready=True))
     except ProcessError as error:
         stop(pod.deployment)
         raise KubeletError(str(error)) from error
@@ -151,8 +157,45 @@ def start(pod: Pod, endpoints: Endpoints, *, wait: bool) -> None:
 
 
 def stop(deployment: str) -> None:
-    """Stop the containers of a Deployment, as a cluster would: SIGTERM, grace period, SIGKILL."""
-    processes.stop(process.name for process in _processes(deployment))
+    """Stop the containers of a Deployment, as a cluster would: preStop hooks, SIGTERM, SIGKILL.
+
+    The grace period begins before the hooks.
+    """
+    running = _processes(deployment)
+    began = time.monotonic()
+    hooks = [(process, hook) for process in running if (hook := _pre_stop(process))]
+    for process, hook in hooks:
+        try:
+            hook.wait(max(0.0, began + process.grace_seconds - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            hook.kill()
+            hook.wait()
+    processes.stop((process.name for process in running), spent_seconds=time.monotonic() - began)
+
+
+def _pre_stop(process: Process) -> "subprocess.Popen[bytes] | None":
+    """Start the preStop hook of a container that runs, in its environment; it writes to the same log.
+
+    As in a cluster, a hook that fails keeps nothing from being stopped: its log says so.
+    """
+    command = json.loads(process.labels["pre_stop"])
+    if not command or not process.alive:
+        return None
+    with Path(process.log).open("ab") as log:
+        try:
+            return subprocess.Popen(
+                command,
+                cwd=REPOSITORY,
+                env=psutil.Process(process.pid).environ(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        except OSError as error:
+            log.write(f"preStop hook: cannot run {command[0]!r}: {error.strerror}\n".encode())
+        except psutil.NoSuchProcess:
+            pass  # it ended meanwhile
+    return None
 
 
 def _processes(deployment: str) -> list[Process]:
@@ -163,9 +206,13 @@ def _process_name(deployment: str, container: Container) -> str:
     return f"{KIND}.{deployment.replace('/', '.')}.{container.name}"
 
 
-def _labels(pod: Pod, endpoints: Endpoints, *, ready: bool) -> dict[str, str]:
-    where = " ".join(endpoints.environment.values())
-    return {"deployment": pod.deployment, "ready": str(ready), "emulators": where}
+def _labels(pod: Pod, container: Container, endpoints: Endpoints, *, ready: bool) -> dict[str, str]:
+    return {
+        "deployment": pod.deployment,
+        "ready": str(ready),
+        "emulators": " ".join(endpoints.environment.values()),
+        "pre_stop": json.dumps(container.pre_stop),
+    }
 
 
 def _check_image(container: Container) -> None:
@@ -216,7 +263,7 @@ def _start(pod: Pod, container: Container, endpoints: Endpoints) -> Process:
         container.command,
         environment,
         grace_seconds=pod.grace_seconds,
-        labels=_labels(pod, endpoints, ready=False),
+        labels=_labels(pod, container, endpoints, ready=False),
     )
 
 

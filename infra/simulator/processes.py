@@ -27,6 +27,7 @@ LOG_TAIL: Final = 20
 _INHERITED: Final = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER", "LOGNAME")
 # Linux derives creation times from the wall clock at boot, which the kernel corrects now and then.
 _CLOCK_CORRECTION_SECONDS: Final = 2.0
+_LEAST_GRACE_SECONDS: Final = 2.0
 
 
 class ProcessError(Exception):
@@ -110,7 +111,7 @@ def start(
     log = folder("logs") / f"{name.partition('.')[2]}.log"
     if log.exists():
         log.replace(log.with_suffix(".log.1"))
-    with log.open("wb") as output:
+    with log.open("ab") as output:  # a hook of the process appends to it too
         try:
             child = subprocess.Popen(
                 command,
@@ -171,10 +172,15 @@ def recorded() -> list[Process]:
     return [process for name in names if (process := find(name))]
 
 
-def stop(names: Iterable[str]) -> None:
+def stop(names: Iterable[str], *, spent_seconds: float = 0.0) -> None:
     """Stop processes together: SIGTERM to each, then SIGKILL to what is left of it and its descendants.
 
     As a container's, descendants do not outlive their process. Names that do not run are fine.
+
+    Args:
+        names: Of the processes.
+        spent_seconds: What is gone already of their grace periods. Like a cluster, this leaves them a little:
+            https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination
     """
     names = list(names)
     processes = [process for name in names if (process := find(name))]
@@ -182,7 +188,10 @@ def stop(names: Iterable[str]) -> None:
     for process in processes:
         if process.alive:
             _signal(psutil.Process(process.pid), signal.SIGTERM)
-            waiting.append((process, time.monotonic() + process.grace_seconds))
+            left = max(
+                process.grace_seconds - spent_seconds, min(process.grace_seconds, _LEAST_GRACE_SECONDS)
+            )
+            waiting.append((process, time.monotonic() + left))
     for process, deadline in waiting:
         while process.alive and time.monotonic() < deadline:
             time.sleep(0.02)

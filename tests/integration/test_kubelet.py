@@ -60,6 +60,10 @@ def told(port: int) -> dict[str, Any]:
     return httpx.get(f"http://127.0.0.1:{port}/environment").json()
 
 
+def hook(*command: str) -> list[dict[str, Any]]:
+    return [{"pre_stop": [{"exec": [{"command": list(command)}]}]}]
+
+
 def handle() -> Any:
     found = handler("kubernetes_deployment_v1")
     assert found is not None
@@ -173,6 +177,34 @@ class TestContainer:
         assert handle().read(state) is None
         handle().delete(state)
 
+    def test_the_hook_before_the_end_runs_while_requests_are_answered(self, cloud: Cloud, port: int) -> None:
+        script = (
+            "import os, urllib.request;"
+            "url = 'http://127.0.0.1:' + os.environ['PORT'] + '/ready';"
+            "print('hook: still', urllib.request.urlopen(url).status)"
+        )
+        resources = deployment(port, lifecycle=hook("python", "-c", script))
+        pod(resources)["termination_grace_period_seconds"] = 60
+        state = handle().create(values(resources))
+        log = Path(cloud.record(NAME)["log"])
+        handle().delete(state)
+        lines = log.read_text().splitlines()
+        assert lines.index("hook: still 200") < lines.index("told to stop")
+
+    def test_a_hook_may_take_as_long_as_the_grace_period(self, cloud: Cloud, port: int) -> None:
+        state = handle().create(values(deployment(port, lifecycle=hook("sleep", "1000"))))
+        log = Path(cloud.record(NAME)["log"])
+        handle().delete(state)
+        assert "told to stop" in log.read_text()  # which it would not be if it was killed at once
+        assert processes.unrecorded() == []
+
+    def test_a_hook_that_cannot_run_keeps_nothing_from_stopping(self, cloud: Cloud, port: int) -> None:
+        state = handle().create(values(deployment(port, lifecycle=hook("no-such-program"))))
+        log = Path(cloud.record(NAME)["log"])
+        handle().delete(state)
+        assert "preStop hook: cannot run 'no-such-program'" in log.read_text()
+        assert not listening(port)
+
     def test_descendants_do_not_outlive_a_crash(self, cloud: Cloud, port: int) -> None:
         state = handle().create(values(deployment(port)))
         process = psutil.Process(cloud.record(NAME)["pid"])
@@ -233,7 +265,11 @@ class TestRefusals:
             ({"image": "UPPER CASE"}, "no image reference"),
             ({"env_from": [{"secret_ref": [{"name": "s"}]}]}, "env_from has no counterpart"),
             ({"working_dir": "/srv"}, "working_dir has no counterpart"),
-            ({"lifecycle": [{"pre_stop": [{"exec": []}]}]}, "pre_stop has no counterpart"),
+            (
+                {"lifecycle": [{"post_start": [{"exec": [{"command": ["true"]}]}]}]},
+                "post_start has no counter",
+            ),
+            ({"lifecycle": [{"pre_stop": [{"http_get": [{"port": "http"}]}]}]}, "pre_stop: only exec"),
             (
                 {"env": [{"name": "A", "value_from": [{"secret_key_ref": [{"name": "s", "key": "k"}]}]}]},
                 "variable A comes from secret_key_ref",

@@ -1,8 +1,8 @@
 """Deployments as local processes: reads the manifest, `kubelet` runs it.
 
 What a process on this machine cannot do is refused, never left out silently, if the program inside would
-notice: secrets, config maps, mounts, init containers, hooks. What only a cluster would notice is ignored:
-replicas, resources, security contexts, affinity, liveness probes.
+notice: secrets, config maps, mounts, init containers, postStart hooks. What only a cluster would notice is
+ignored: replicas, resources, security contexts, affinity, tolerations, liveness probes.
 """
 
 import re
@@ -136,8 +136,8 @@ def _container(values: Values, fields: Mapping[str, str], temporary: set[str]) -
     name = values["name"]
     what = f"container {name}"
     _refuse(what, values, _CONTAINER_REFUSED)
-    if hooks := emulated.block(values, "lifecycle"):
-        _refuse(what, hooks, ("post_start", "pre_stop"))
+    hooks = emulated.block(values, "lifecycle") or {}
+    _refuse(what, hooks, ("post_start",))
     for mount in values.get("volume_mount") or []:
         if mount["name"] not in temporary or mount["mount_path"] != _TMP or mount.get("sub_path"):
             raise ResourceError(
@@ -172,7 +172,18 @@ def _container(values: Values, fields: Mapping[str, str], temporary: set[str]) -
         environment=environment,
         ports=tuple(ports.values()),
         probes=tuple(probes),
+        pre_stop=_hook(f"{what}: pre_stop", emulated.block(hooks, "pre_stop")),
     )
+
+
+def _hook(what: str, values: Values | None) -> tuple[str, ...]:
+    """The command of a lifecycle hook. Kubernetes expands nothing in it."""
+    if values is None:
+        return ()
+    command = (emulated.block(values, "exec") or {}).get("command")
+    if not command:
+        raise ResourceError("Not simulated", f"{what}: only exec, with a command, is run on a laptop", "spec")
+    return tuple(command)
 
 
 def _environment(what: str, values: Values, fields: Mapping[str, str]) -> dict[str, str]:
