@@ -19,12 +19,19 @@ from pydantic_core import ErrorDetails
 
 from infra import tfvars
 from infra.addresses import LONGEST_PREFIX, AddressPlan
-from infra.sections import NodePool, WorkloadSettings
+from infra.sections import (
+    AlertingSettings,
+    BudgetSettings,
+    GatewaySettings,
+    NodePool,
+    ObjectiveSettings,
+    PredictionWorkload,
+    StreamingWorkload,
+)
 from infra.tfvars import Document, Fault, Key
 from infra.value_types import (
     ContradictionError,
     Digest,
-    Email,
     ProjectId,
     Region,
     Section,
@@ -50,7 +57,8 @@ UPSTREAM: Final[Mapping[StackName, tuple[StackName, ...]]] = {
     "messaging": ("foundation", "data"),
     "orchestration": ("foundation", "data"),
     "services": ("registry", "cluster", "data", "messaging"),
-    "observability": ("foundation", "messaging"),
+    # An objective cannot be about a metric that nobody has written yet.
+    "observability": ("foundation", "messaging", "services"),
 }
 """The stacks each stack builds on, in an order in which all can be deployed."""
 
@@ -104,11 +112,16 @@ class Environment(Section):
     zones: tuple[Zone, ...] = Field(min_length=1, description="zones of the region that nodes run in")
     stacks: tuple[StackName, ...] = Field(min_length=1, description="stacks that this environment has")
     deletion_protection: bool = Field(description="whether Terraform refuses to destroy data and clusters")
-    alert_email: Email = Field(description="address that alerts are mailed to")
+    alerting: AlertingSettings = Field(description="who is told of what")
     node_pool: NodePool = Field(description="the cluster's node pool")
     network: IPv4Network = Field(description="block from which all ranges are cut, such as 10.0.0.0/16")
-    prediction: WorkloadSettings = Field(description="the prediction service")
-    streaming: WorkloadSettings = Field(description="the streaming service")
+    gateway: GatewaySettings | None = Field(
+        None, description="the way in from the internet; without it only the cluster reaches the services"
+    )
+    prediction: PredictionWorkload = Field(description="the prediction service")
+    streaming: StreamingWorkload = Field(description="the streaming service")
+    slo: ObjectiveSettings = Field(ObjectiveSettings(), description="what the users are promised")
+    budget: BudgetSettings | None = Field(None, description="what it may cost in a month")
 
     @property
     def simulated(self) -> bool:
@@ -160,14 +173,35 @@ class Environment(Section):
                 raise ContradictionError(((), f"{message}. Take a larger block or a lower max_nodes"))
         return network
 
+    @validator("prediction")
+    @classmethod
+    def _counted(cls, prediction: PredictionWorkload, info: ValidationInfo) -> PredictionWorkload:
+        if prediction.autoscaling.by == "traffic" and info.data.get("gateway") is None:
+            message = "traffic is counted at the Gateway: add gateway = { hostname = ... }, or take cpu"
+            raise ContradictionError((("autoscaling", "by"), message))
+        return prediction
+
     @validator("streaming")
     @classmethod
-    def _own_port(cls, streaming: WorkloadSettings, info: ValidationInfo) -> WorkloadSettings:
+    def _reachable(cls, streaming: StreamingWorkload, info: ValidationInfo) -> StreamingWorkload:
+        faults: list[tuple[Key, str]] = []
         prediction = info.data.get("prediction")
         # Simulated pods are processes of one machine.
         if prediction and info.data.get("cloud") == "simulated" and prediction.port == streaming.port:
             message = f"{streaming.port} is the prediction service's port; simulated services share a machine"
-            raise ContradictionError((("port",), message))
+            faults.append((("port",), message))
+        push = streaming.delivery == "push"
+        if push and info.data.get("gateway") is None:
+            message = "Pub/Sub pushes through the Gateway: add gateway = { hostname = ... }, or take pull"
+            faults.append((("delivery",), message))
+        if push and "services" not in info.data.get("stacks", ("services",)):
+            faults.append(
+                (("delivery",), "there is nobody to push to: list the stack services, or take pull")
+            )
+        if not push and streaming.autoscaling.by == "traffic":
+            message = 'no traffic reaches it through the Gateway: take cpu or backlog, or delivery = "push"'
+            faults.append((("autoscaling", "by"), message))
+        refuse(faults)
         return streaming
 
 

@@ -1,9 +1,27 @@
 """The sections of an environment file, in the order of the stacks that they are for."""
 
+from typing import Literal
+
 from pydantic import Field, ValidationInfo
 from pydantic import field_validator as validator
 
-from infra.value_types import Cpu, MachineType, Memory, Port, Replicas, Section, at_least
+from infra.value_types import (
+    BillingAccount,
+    CloudDnsZone,
+    ContradictionError,
+    Cpu,
+    Email,
+    Hostname,
+    IamMember,
+    MachineType,
+    Memory,
+    Port,
+    Replicas,
+    Section,
+    Share,
+    at_least,
+)
+from services.contracts.metrics import MESSAGE_LATENCY_BUCKETS, REQUEST_DURATION_BUCKETS
 from services.contracts.model import HORIZON_DAYS
 
 
@@ -20,6 +38,27 @@ class NodePool(Section):
         return at_least("min_nodes", most, info)
 
 
+class Autoscaling(Section):
+    """What the number of a service's pods follows."""
+
+    by: Literal["cpu", "traffic", "backlog"] = Field(
+        default="cpu",
+        description="cpu, traffic through the Gateway, or backlog of the subscription",
+    )
+    cpu_percent: int = Field(
+        default=80,
+        ge=10,
+        le=100,
+        description="percent of the CPU that a pod asks for at which pods are added",
+    )
+    requests_per_second: int = Field(
+        default=200,
+        ge=1,
+        description="requests that one pod takes; the Gateway fills none beyond it while others have room",
+    )
+    messages_per_pod: int = Field(default=1000, ge=1, description="waiting messages that are one pod's work")
+
+
 class WorkloadSettings(Section):
     """A service on the cluster."""
 
@@ -30,12 +69,120 @@ class WorkloadSettings(Section):
         le=HORIZON_DAYS,
         description="most days a request may ask for, of the model's horizon",
     )
-    min_replicas: Replicas = Field(description="fewest pods")
-    max_replicas: Replicas = Field(description="most pods")
+    min_replicas: Replicas = Field(2, description="fewest pods")
+    max_replicas: Replicas = Field(5, description="most pods")
     cpu: Cpu = Field(description="CPU that a pod asks for")
     memory: Memory = Field(description="memory that a pod asks for and may use")
+    drain_seconds: int = Field(
+        15,
+        ge=0,
+        le=300,
+        description="how long a pod that is to stop goes on answering, while load balancers look elsewhere",
+    )
+    autoscaling: Autoscaling = Field(Autoscaling(), description="what the number of pods follows")
+    right_sizing: Literal["off", "recommend", "on"] = Field(
+        "recommend", description="whether CPU and memory of the pods follow what they use"
+    )
 
     @validator("max_replicas")
     @classmethod
     def _ordered(cls, most: int, info: ValidationInfo) -> int:
         return at_least("min_replicas", most, info)
+
+    @validator("right_sizing")
+    @classmethod
+    def _one_at_a_time(cls, right_sizing: str, info: ValidationInfo) -> str:
+        autoscaling = info.data.get("autoscaling")
+        if right_sizing == "on" and autoscaling and autoscaling.by == "cpu":
+            message = "two autoscalers would chase each other on the same CPU; take recommend, or another"
+            raise ContradictionError(((), f"{message} autoscaling.by than cpu"))
+        return right_sizing
+
+
+class PredictionWorkload(WorkloadSettings):
+    """The prediction service."""
+
+    @validator("autoscaling")
+    @classmethod
+    def _has_no_queue(cls, autoscaling: Autoscaling) -> Autoscaling:
+        if autoscaling.by == "backlog":
+            raise ContradictionError((("by",), "prediction reads no subscription; take cpu or traffic"))
+        return autoscaling
+
+
+class StreamingWorkload(WorkloadSettings):
+    """The streaming service."""
+
+    delivery: Literal["pull", "push"] = Field(
+        "pull", description="whether it asks for messages, or Pub/Sub sends them through the Gateway"
+    )
+
+
+class GatewaySettings(Section):
+    """The way in from the internet."""
+
+    hostname: Hostname = Field(description="name that clients use, such as forecast.example.com")
+    dns_zone: CloudDnsZone | None = Field(
+        None, description="Cloud DNS zone of the project that gets its records; they are outputs without one"
+    )
+    timeout_seconds: int = Field(30, ge=1, le=3600, description="longest that a request may take")
+    requests_per_minute: int = Field(
+        6000, ge=1, le=1_000_000, description="requests of one client address beyond which they are refused"
+    )
+    iap_members: tuple[IamMember, ...] = Field(
+        (), description="who may call prediction, by Identity-Aware Proxy; everybody if nobody is named"
+    )
+
+
+class AlertingSettings(Section):
+    """Who is told when something needs a person, and when."""
+
+    email: Email = Field(description="address that alerts are mailed to")
+    pagerduty: bool = Field(
+        False,
+        description="whether urgent alerts page somebody; the key is the variable pagerduty_service_key",
+    )
+    oldest_message_seconds: int = Field(600, ge=60, description="age of a waiting request that is too old")
+    backlog_messages: int = Field(10_000, ge=1, description="waiting requests that are too many")
+    model_age_days: int = Field(14, ge=1, description="age of the model served at which it is stale")
+
+
+class ObjectiveSettings(Section):
+    """What the users are promised; shares are of the requests of a rolling period."""
+
+    days: int = Field(
+        default=28, ge=1, le=30, description="length of the period; weeks have the same weekdays"
+    )
+    availability: Share = Field(default=0.999, description="share of HTTP requests without a fault of ours")
+    latency: Share = Field(default=0.99, description="share of HTTP requests answered within latency_seconds")
+    latency_seconds: float = Field(default=0.1, description="time to answer an HTTP request")
+    freshness: Share = Field(
+        default=0.99, description="share of Pub/Sub requests answered within freshness_seconds"
+    )
+    freshness_seconds: float = Field(default=30.0, description="time to answer a Pub/Sub request")
+
+    @validator("latency_seconds")
+    @classmethod
+    def _measured(cls, seconds: float) -> float:
+        return _among(REQUEST_DURATION_BUCKETS, seconds)
+
+    @validator("freshness_seconds")
+    @classmethod
+    def _measured_too(cls, seconds: float) -> float:
+        return _among(MESSAGE_LATENCY_BUCKETS, seconds)
+
+
+class BudgetSettings(Section):
+    """What the environment may cost in a month."""
+
+    billing_account: BillingAccount = Field(
+        description="billing account of the project: 012345-6789AB-CDEF01"
+    )
+    amount: int = Field(ge=1, description="budget of a month, in the currency of the billing account")
+
+
+def _among(bounds: tuple[float, ...], seconds: float) -> float:
+    if seconds not in bounds:
+        known = ", ".join(f"{bound:g}" for bound in bounds)
+        raise ContradictionError(((), f"expected a bound of the histogram: {known}; found {seconds:g}"))
+    return seconds

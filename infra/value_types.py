@@ -95,3 +95,22 @@ MachineType = Annotated[str, matching(r"[a-z]\w*(-[a-z0-9]+){1,2}", "a machine t
 Digest = Annotated[str, matching("sha256:[0-9a-f]{64}", "a digest: sha256: and 64 hexadecimal digits")]
 Port = Annotated[int, Field(ge=1024, le=65535)]  # below 1024 only root may listen, which no container is
 Replicas = Annotated[int, Field(ge=1, le=100)]
+Share = Annotated[float, Field(gt=0, le=0.999)]  # the most that Cloud Monitoring takes as a goal
+Hostname = Annotated[
+    str,
+    matching(
+        r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?",
+        "a full host name in lower case, such as forecast.example.com",
+    ),
+]
+CloudDnsZone = Annotated[str, matching("[a-z]([a-z0-9-]{0,61}[a-z0-9])?", "the name of a Cloud DNS zone")]
+IamMember = Annotated[
+    str,
+    matching(
+        r"(user|group|serviceAccount):[^@\s]+@[^@\s]+|domain:[^@\s]+",
+        "an IAM member, such as group:sales@example.com",
+    ),
+]
+BillingAccount = Annotated[
+    str, matching("([0-9A-F]{6}-){2}[0-9A-F]{6}", "a billing account: 012345-6789AB-CDEF01")
+]

@@ -16,7 +16,7 @@ class ObservabilityStack(PlatformStack):
         self, scope: App, environment: Environment, simulator_home: Path, *, dead_letters: PullSubscription
     ):
         super().__init__(scope, "observability", environment=environment, simulator_home=simulator_home)
-        mailbox = Mailbox(self, "mailbox", address=environment.alert_email, labels=self.labels)
+        mailbox = Mailbox(self, "mailbox", address=environment.alerting.email, labels=self.labels)
         BacklogAlert(
             self,
             "dead-letters",

@@ -16,7 +16,7 @@ stacks = [
 ]
 
 deletion_protection = false
-alert_email         = "sales-forecast-dev@example.com"
+alerting            = { email = "sales-forecast-dev@example.com" }
 network             = "10.16.0.0/16"
 
 node_pool = {

@@ -17,7 +17,7 @@ stacks = [
 ]
 
 deletion_protection = false
-alert_email         = "sales-forecast-local@example.com"
+alerting            = { email = "sales-forecast-local@example.com" }
 network             = "10.0.0.0/18"
 
 node_pool = {
@@ -26,19 +26,22 @@ node_pool = {
   max_nodes    = 1
 }
 
-# A pod is one process here, so replicas add nothing and the two ports must differ.
+# A pod is one process here, so replicas add nothing and the two ports must differ. No load balancer has to
+# notice that one stops.
 prediction = {
-  port         = 8780
-  min_replicas = 1
-  max_replicas = 1
-  cpu          = "500m"
-  memory       = "512Mi"
+  port          = 8780
+  min_replicas  = 1
+  max_replicas  = 1
+  cpu           = "500m"
+  memory        = "512Mi"
+  drain_seconds = 0
 }
 
 streaming = {
-  port         = 8781
-  min_replicas = 1
-  max_replicas = 1
-  cpu          = "500m"
-  memory       = "512Mi"
+  port          = 8781
+  min_replicas  = 1
+  max_replicas  = 1
+  cpu           = "500m"
+  memory        = "512Mi"
+  drain_seconds = 0
 }

@@ -16,7 +16,7 @@ stacks = [
 ]
 
 deletion_protection = true
-alert_email         = "sales-forecast-prod@example.com"
+alerting            = { email = "sales-forecast-prod@example.com" }
 network             = "10.18.0.0/16"
 
 node_pool = {
@@ -25,12 +25,17 @@ node_pool = {
   max_nodes    = 5
 }
 
+gateway = {
+  hostname = "forecast.example.com"
+}
+
 prediction = {
   port         = 8080
   min_replicas = 2
   max_replicas = 5
   cpu          = "1"
   memory       = "512Mi"
+  autoscaling  = { by = "traffic", requests_per_second = 500 }
 }
 
 streaming = {

@@ -17,13 +17,17 @@ stacks = [
 ]
 
 deletion_protection = true
-alert_email         = "sales-forecast-staging@example.com"
+alerting            = { email = "sales-forecast-staging@example.com" }
 network             = "10.17.0.0/16"
 
 node_pool = {
   machine_type = "e2-standard-4"
   min_nodes    = 1
   max_nodes    = 3
+}
+
+gateway = {
+  hostname = "forecast.staging.example.com"
 }
 
 prediction = {

@@ -23,7 +23,7 @@ stacks = [
   "messaging",
 ]
 deletion_protection = false
-alert_email         = "somebody@example.com"
+alerting            = { email = "somebody@example.com" }
 network             = "10.0.0.0/16"
 node_pool = {
   machine_type = "e2-standard-2"
@@ -121,7 +121,10 @@ def test_the_committed_environments() -> None:
         ('zones = ["europe-west1-b", "europe-west1-b"]', "5: zones.1: europe-west1-b is listed twice"),
         ('deletion_protection = "no"', '11: deletion_protection: expected true or false, found "no"'),
         ("deletion_protection = null", "11: deletion_protection: expected true or false, found null"),
-        ('alert_email = "somebody"', '12: alert_email: expected a mail address, found "somebody"'),
+        (
+            'alerting = { email = "somebody" }',
+            '12: alerting.email: expected a mail address, found "somebody"',
+        ),
         ('network = "10.0.0.0"', "13: network: expected a block of at least /19, found 10.0.0.0/32"),
         ('network = "10.0.0.1/16"', "13: network: 10.0.0.1/16 has host bits set"),
         ('network = "8.0.0.0/16"', "13: network: expected a private block (RFC 1918), found 8.0.0.0/16"),
@@ -154,6 +157,57 @@ def test_the_committed_environments() -> None:
         (
             'memory = "512MB"',
             '24: prediction.memory: expected memory as Kubernetes writes it: "512Mi" or "2Gi", found "512MB"',
+        ),
+        (
+            'cpu = "500m"\n  autoscaling = { by = "backlog" }',
+            "24: prediction.autoscaling.by: prediction reads no subscription; take cpu or traffic",
+        ),
+        (
+            'cpu = "500m"\n  autoscaling = { by = "traffic" }',
+            (
+                "24: prediction.autoscaling.by: traffic is counted at the Gateway: "
+                "add gateway = { hostname = ... }, or take cpu"
+            ),
+        ),
+        (
+            'cpu = "500m"\n  right_sizing = "on"',
+            (
+                "24: prediction.right_sizing: two autoscalers would chase each other on the same CPU; "
+                "take recommend, or another autoscaling.by than cpu"
+            ),
+        ),
+        (
+            'cpu = "500m"\n  drain_seconds = -1',
+            "24: prediction.drain_seconds: expected a number of at least 0, found -1",
+        ),
+        (
+            'cloud = "simulated"\ngateway = { hostname = "localhost" }',
+            (
+                "2: gateway.hostname: expected a full host name in lower case, such as forecast.example.com, "
+                'found "localhost"'
+            ),
+        ),
+        (
+            'cloud = "simulated"\ngateway = { hostname = "a.example.com", iap_members = ["allUsers"] }',
+            (
+                "2: gateway.iap_members.0: expected an IAM member, such as group:sales@example.com, "
+                'found "allUsers"'
+            ),
+        ),
+        (
+            'cloud = "simulated"\nslo = { latency_seconds = 0.2 }',
+            (
+                "2: slo.latency_seconds: expected a bound of the histogram: 0.0001, 0.00025, 0.0005, 0.001, "
+                "0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5; found 0.2"
+            ),
+        ),
+        (
+            'cloud = "simulated"\nslo = { availability = 0.9999 }',
+            "2: slo.availability: expected a number of at most 0.999, found 0.9999",
+        ),
+        (
+            'cloud = "simulated"\nbudget = { billing_account = "0123", amount = 100 }',
+            '2: budget.billing_account: expected a billing account: 012345-6789AB-CDEF01, found "0123"',
         ),
         ("region = var.region", "4: region: expected a plain value, found the expression ${var.region}"),
         (
@@ -188,6 +242,27 @@ def test_a_fault(tmp_path: Path, line: str, fault: str) -> None:
     if "\n pool" in line:  # what was the node pool must go, to leave one fault
         text = re.sub(r" pool = \{.*?^\}\n", "", text, flags=re.S | re.M)
     assert faults(tmp_path, text) == [fault]
+
+
+def test_what_streaming_cannot_do_without_a_gateway(tmp_path: Path) -> None:
+    pushed = GOOD.replace("port         = 8781", 'port = 8781\n  delivery = "push"')
+    assert faults(tmp_path, pushed) == [
+        (
+            "28: streaming.delivery: Pub/Sub pushes through the Gateway: add gateway = { hostname = ... }, "
+            "or take pull"
+        ),
+        "28: streaming.delivery: there is nobody to push to: list the stack services, or take pull",
+    ]
+    balanced = GOOD.replace("port         = 8781", 'port = 8781\n  autoscaling = { by = "traffic" }')
+    gateway = 'gateway = { hostname = "forecast.example.com" }\n'
+    assert faults(tmp_path, balanced + gateway) == [
+        (
+            "28: streaming.autoscaling.by: no traffic reaches it through the Gateway: take cpu or backlog, "
+            'or delivery = "push"'
+        )
+    ]
+    served = pushed.replace('  "data",', '  "registry", "cluster", "services", "data",') + gateway
+    assert read(tmp_path, served).streaming.delivery == "push"
 
 
 def test_a_stack_without_its_upstream(tmp_path: Path) -> None:
@@ -229,7 +304,7 @@ def test_every_fault_at_once_in_the_order_of_lines(tmp_path: Path) -> None:
     [
         ("a = \nb = 2\n", "1: not HCL: unexpected text at column 5"),
         (GOOD + "last = [1\n", "34: not HCL: unexpected text at column 1"),
-        (GOOD.replace("{", "(", 1), "15: not HCL: unexpected text at column 15"),
+        (GOOD.replace("node_pool = {", "node_pool = ("), "15: not HCL: unexpected text at column 15"),
     ],
 )
 def test_not_hcl(tmp_path: Path, text: str, fault: str) -> None:
@@ -262,7 +337,7 @@ def test_an_empty_folder_is_no_platform(tmp_path: Path) -> None:
 
 def test_the_faults_of_all_files_are_reported(tmp_path: Path) -> None:
     (tmp_path / "one.tfvars").write_text(changed("project_number = 0"))
-    (tmp_path / "two.tfvars").write_text(changed('alert_email = ""'))
+    (tmp_path / "two.tfvars").write_text(changed('alerting = { email = "" }'))
     (tmp_path / "three.tfvars").write_text(GOOD)
     with pytest.raises(InvalidEnvironmentError) as caught:
         load_all(directory=tmp_path)

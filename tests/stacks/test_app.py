@@ -76,13 +76,13 @@ def test_faults_stop_everything(tmp_path: Path) -> None:
     files = tmp_path / "environments"
     files.mkdir()
     text = (environment.DIRECTORY / "dev.tfvars").read_text()
-    (files / "one.tfvars").write_text(text.replace("min_replicas", "min_replica", 1))
+    (files / "one.tfvars").write_text(text.replace("memory ", "memor ", 1))
     (files / "two.tfvars").write_text(text.replace('"messaging",', ""))
     run = synthesize(tmp_path, PLATFORM_ENVIRONMENTS=str(files))
     assert run.returncode == 2
     assert run.stderr.splitlines() == [
-        f"{files}/one.tfvars:28: prediction.min_replicas: missing; expected fewest pods",
-        f"{files}/one.tfvars:30: prediction.min_replica: unknown key; did you mean min_replicas?",
+        f"{files}/one.tfvars:28: prediction.memory: missing; expected memory that a pod asks for and may use",
+        f"{files}/one.tfvars:33: prediction.memor: unknown key; did you mean memory?",
         f"{files}/two.tfvars:14: stacks.4: services needs the stack messaging, which is not listed",
         f"{files}/two.tfvars:15: stacks.5: observability needs the stack messaging, which is not listed",
     ]
