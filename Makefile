@@ -1,6 +1,6 @@
 # Thin: the work is in scripts/. `make help` lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help install up down status verify test lint format lock bench-synth
+.PHONY: help install up down status verify diff test lint format lock bench-synth
 
 PYTHON := .venv/bin/python
 SIMULATOR := build/venvs/simulator/bin/python -m infra.simulator
@@ -22,6 +22,9 @@ status: install ## Emulators and services of the local platform
 
 verify: install ## Send a forecast request through every front door of the local platform
 	@$(PYTHON) -m scripts.verify
+
+diff: install ## What a deployment would change (ENV=dev, STACKS="messaging services")
+	@scripts/diff $(or $(ENV),local) $(STACKS)
 
 test: install ## All tests (ARGS='-m "not slow"' for the quick ones)
 	@$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)

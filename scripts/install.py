@@ -40,9 +40,12 @@ class Tool:
     remedy: str
 
 
+TERRAFORM = Tool(
+    "Terraform", (1, 6), ("terraform", "version"), "https://developer.hashicorp.com/terraform/install"
+)
 TOOLS_NEEDED = (
     Tool("Python", (3, 11), (sys.executable, "--version"), "https://www.python.org/downloads"),
-    Tool("Terraform", (1, 6), ("terraform", "version"), "https://developer.hashicorp.com/terraform/install"),
+    TERRAFORM,
     Tool("Node.js", (20,), ("node", "--version"), "https://nodejs.org/en/download"),
     Tool("npm", (9,), ("npm", "--version"), "it comes with Node.js: https://nodejs.org/en/download"),
     Tool("Java", (11,), ("java", "-version"), "a JRE 11 or newer, e.g. `apt install default-jre-headless`"),

@@ -1,0 +1,166 @@
+"""Stacks planned by real Terraform: what changes, what is secret, what blocks what."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts import diff, planning
+from scripts.diff import StackDiff
+from scripts.planning import Synthesis
+from tests.simulated.conftest import Stack
+
+SECRET = {"google_secret_manager_secret_version": {"key": {"secret": "projects/p-1/secrets/key"}}}
+
+
+@pytest.fixture(autouse=True)
+def cloud(simulator: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process's Terraform works in the tests' cloud."""
+    for name, value in simulator.items():
+        monkeypatch.setenv(name, value)
+
+
+def diffs(stack: Stack, *stacks: str) -> list[StackDiff]:
+    names = stacks or (stack.name,)
+    return list(diff.diff(Synthesis("x", stack.outdir, names), names))
+
+
+def account(display_name: str, account_id: str = "runner") -> dict[str, Any]:
+    return {"google_service_account": {"account": {"account_id": account_id, "display_name": display_name}}}
+
+
+def test_nothing_then_update_then_replacement_then_destruction(stack: Stack) -> None:
+    stack.write(account("before"))
+    [new] = diffs(stack)
+    assert new.outcome == "changed"
+    assert new.summary == "1 to create"
+    stack.apply()
+    assert diffs(stack) == [StackDiff("stack", "unchanged")]
+
+    stack.write(account("after"))
+    [updated] = diffs(stack)
+    [change] = updated.changes
+    assert change.kind == "update"
+    assert [(each.path, each.before, each.after) for each in change.differences] == [
+        ("display_name", '"before"', '"after"')
+    ]
+
+    stack.write(account("before", account_id="walker"))
+    [replaced] = diffs(stack)
+    [change] = replaced.loud
+    assert (change.kind, change.reason) == ("replace", "replace because cannot update")
+    assert [each.path for each in change.differences if each.forces_replacement] == ["account_id"]
+    assert {each.path: each.after for each in change.differences}["email"] == "(known after apply)"
+
+    stack.write({"google_service_account": {"other": {"account_id": "other"}}})
+    [gone] = diffs(stack)
+    assert gone.summary == "1 to destroy, 1 to create"
+    assert [change.address for change in gone.loud] == ["google_service_account.account"]
+
+
+def test_no_secret_is_told(stack: Stack, tmp_path: Path) -> None:
+    def secret(data: str) -> dict[str, Any]:
+        of_pod = {"metadata": {"name": "key"}, "data": {"token": data}}
+        arguments = SECRET["google_secret_manager_secret_version"]["key"] | {"secret_data": data}
+        return {
+            "google_secret_manager_secret_version": {"key": arguments},
+            "kubernetes_secret_v1": {"key": of_pod},
+        }
+
+    stack.write(secret("hunter2"), providers=("google", "kubernetes"))
+    told = repr(diffs(stack))
+    stack.apply()
+    stack.write(secret("correct horse"), providers=("google", "kubernetes"))
+    [changed] = diffs(stack)
+    assert {change.address for change in changed.changes} == {
+        "google_secret_manager_secret_version.key",
+        "kubernetes_secret_v1.key",
+    }
+    assert all(any(each.sensitive for each in change.differences) for change in changed.changes)
+    told += repr(changed) + diff.markdown(diff.Diff("x", (changed,)))
+    assert "hunter2" not in told
+    assert "correct horse" not in told
+
+
+def downstream(upstream: Stack, stack: Stack, output: str) -> None:
+    """Configure a stack that reads an output of another as cdktf writes it."""
+    name = f"cross-stack-reference-input-{upstream.name}"
+    stack.write(account(f"${{data.terraform_remote_state.{name}.outputs.{output}}}"))
+    file = stack.folder / "cdk.tf.json"
+    content = json.loads(file.read_text())
+    state = str(upstream.folder / "terraform.tfstate")
+    content["data"] = {"terraform_remote_state": {name: {"backend": "local", "config": {"path": state}}}}
+    file.write_text(json.dumps(content, indent=1))
+
+
+def with_output(stack: Stack, value: str) -> None:
+    stack.write(account(value, account_id="upstream"))
+    file = stack.folder / "cdk.tf.json"
+    content = json.loads(file.read_text())
+    content["output"] = {"title": {"value": "${google_service_account.account.display_name}"}}
+    file.write_text(json.dumps(content, indent=1))
+
+
+def test_blocked_until_upstream_has_what_is_read(make_stack: Callable[[str], Stack]) -> None:
+    upstream, stack = make_stack("x-upstream"), make_stack("x-downstream")
+    upstream.write(account("one", account_id="upstream"))
+    downstream(upstream, stack, "title")
+    [above, below] = diffs(stack, upstream.name, stack.name)
+    assert above.outcome == "changed"
+    assert (below.outcome, below.blocked_by) == ("blocked", ("x-upstream",))
+    assert "Unable to find remote state" in below.message
+
+    upstream.apply()  # without the output
+    [below] = diffs(stack)
+    assert (below.outcome, below.blocked_by) == ("blocked", ("x-upstream",))
+    assert "Unsupported attribute" in below.message
+
+    with_output(upstream, "one")
+    upstream.apply()
+    [below] = diffs(stack)
+    assert (below.outcome, below.stale) == ("changed", ())
+
+    with_output(upstream, "two")
+    [above, below] = diffs(stack, upstream.name, stack.name)
+    assert above.outputs == ("title",)
+    assert below.stale == ("x-upstream",)
+
+
+def test_blocked_by_a_variable_nobody_set(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack.write(account("${var.title}"))
+    file = stack.folder / "cdk.tf.json"
+    content = json.loads(file.read_text())
+    content["variable"] = {"title": {"type": "string", "description": "`make title` makes one."}}
+    file.write_text(json.dumps(content))
+    [blocked] = diffs(stack)
+    assert (blocked.blocked_by, blocked.message) == (("variable title",), "`make title` makes one.")
+    monkeypatch.setenv("TF_VAR_title", "one")
+    assert [each.outcome for each in diffs(stack)] == ["changed"]
+
+
+def test_a_failure_is_told_and_stops_no_other(make_stack: Callable[[str], Stack]) -> None:
+    broken, lost, sound = make_stack("x-broken"), make_stack("x-lost"), make_stack("x-sound")
+    broken.write({"google_service_account": {"account": {}}})
+    lost.write(account("lost"))
+    sound.write(account("sound"))
+    content = json.loads((lost.folder / "cdk.tf.json").read_text())
+    content["terraform"]["required_providers"]["google"]["version"] = "9.9.9"
+    (lost.folder / "cdk.tf.json").write_text(json.dumps(content))
+    one, two, three = diffs(sound, broken.name, lost.name, sound.name)
+    assert one.outcome == "failed"
+    assert "terraform plan: Missing required argument" in one.message
+    assert two.outcome == "failed"
+    assert "terraform init" in two.message
+    assert three.outcome == "changed"
+
+
+def test_stacks_by_name(tmp_path: Path) -> None:
+    synthesis = Synthesis("dev", tmp_path, ("dev-foundation", "dev-data", "dev-messaging"))
+    assert synthesis.select([]) == synthesis.stacks
+    assert synthesis.select(["messaging", "dev-data"]) == ("dev-data", "dev-messaging")
+    with pytest.raises(planning.PlanningError, match=r"dev has no stack mesaging; did you mean messaging\?"):
+        synthesis.select(["mesaging"])
+    with pytest.raises(planning.PlanningError, match="there are foundation, data, messaging"):
+        synthesis.select(["xyz"])
