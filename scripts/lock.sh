@@ -16,6 +16,8 @@ compile dev
 for group in infra prediction streaming batch; do
     compile "$group" --constraint requirements/dev.lock
 done
+compile airflow
+compile operators --no-deps
 compile simulator
 compile tools
 compile data --no-deps
