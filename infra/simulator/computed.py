@@ -147,6 +147,8 @@ class Namer:
                     return f"serviceAccount:{self._email()}"
                 case "url" if self._type == "google_storage_bucket":
                     return f"gs://{self._given.get('name', '')}"
+                case "schema" if self._type == "google_bigquery_table":
+                    return "[]"
                 case "project_id" if "project" in self._given:
                     return str(self._given["project"])
                 case _:

@@ -1,6 +1,7 @@
 """Datasets, tables and BigQuery subscriptions, by Terraform."""
 
 import base64
+import itertools
 import json
 from typing import Any
 
@@ -14,6 +15,13 @@ from tests.integration.conftest import PROJECT, Cloud, Terraform
 TABLE = "google_bigquery_table.requests"
 SUBSCRIPTION = "google_pubsub_subscription.save"
 BRIDGE = f"bridge.{PROJECT}.save"
+VIEW = "google_bigquery_table.latest"
+NEWEST = """
+    SELECT message_id, attributes  -- by message
+    FROM `test-project.raw.requests`
+    QUALIFY ROW_NUMBER() OVER (PARTITION BY message_id ORDER BY publish_time DESC) = 1
+"""
+_SECONDS = itertools.count()
 COLUMNS: list[dict[str, Any]] = [
     {"name": "subscription_name", "type": "STRING", "mode": "REQUIRED", "description": "who"},
     {"name": "message_id", "type": "STRING", "mode": "REQUIRED"},
@@ -40,6 +48,36 @@ def stack(columns: list[dict[str, Any]] = COLUMNS, **table: Any) -> dict[str, An
         "google_bigquery_dataset": {"raw": dataset},
         "google_bigquery_table": {"requests": defaults | table},
     }
+
+
+def tables(columns: list[dict[str, Any]], query: str = NEWEST, **view: Any) -> dict[str, Any]:
+    """The table, and a view of it; keyword arguments replace those of the view."""
+    defaults = {
+        "dataset_id": "${google_bigquery_table.requests.dataset_id}",
+        "table_id": "latest",
+        "deletion_protection": False,
+        "description": "newest",
+        "labels": {"team": "sales"},
+        "view": [{"query": query, "use_legacy_sql": False}],
+        "schema": json.dumps(
+            [
+                {"name": "message_id", "type": "STRING"},
+                {"name": "attributes", "type": "STRING", "description": "what was said last"},
+            ]
+        ),
+    }
+    return stack(columns)["google_bigquery_table"] | {"latest": defaults | view}
+
+
+def viewed(query: str = NEWEST, **view: Any) -> dict[str, Any]:
+    """A dataset with a table and a view of it."""
+    return stack() | {"google_bigquery_table": tables(COLUMNS, query, **view)}
+
+
+def insert(cloud: Cloud, **values: Any) -> None:
+    """Add a row; a later one was published later."""
+    row = {"subscription_name": "s", "publish_time": f"2026-01-01T00:00:{next(_SECONDS):02}Z"} | values
+    cloud.bigquery("POST", "datasets/raw/tables/requests/insertAll", {"rows": [{"json": row}]})
 
 
 def delivered(columns: list[dict[str, Any]] = COLUMNS, **config: Any) -> dict[str, Any]:
@@ -157,10 +195,88 @@ class TestTables:
         cloud.bigquery("DELETE", "datasets/raw/tables/foreign")
 
     def test_what_is_not_simulated(self, terraform: Terraform) -> None:
-        view = {"query": "SELECT 1", "use_legacy_sql": False}
-        assert "view: on a laptop, only plain tables exist" in terraform.refused(
-            stack(view=view, time_partitioning=[], clustering=None)
+        view = {"query": "SELECT 1"}
+        assert "materialized_view: on a laptop, only plain tables and views exist" in terraform.refused(
+            stack(materialized_view=view, time_partitioning=[], clustering=None)
         )
+
+
+class TestViews:
+    def test_it_answers_its_query_and_the_plan_is_empty(self, cloud: Cloud, terraform: Terraform) -> None:
+        terraform.apply(viewed())
+        insert(cloud, message_id="1", attributes="old")
+        insert(cloud, message_id="1", attributes="new")
+        insert(cloud, message_id="2", attributes="only")
+        assert sorted(cloud.query("SELECT * FROM raw.latest")) == [["1", "new"], ["2", "only"]]
+        live = cloud.bigquery("GET", "datasets/raw/tables/latest")
+        assert (live["type"], live["description"], live["labels"]) == ("VIEW", "newest", {"team": "sales"})
+        assert live["schema"]["fields"][1]["description"] == "what was said last"
+        assert terraform.plan() == {}
+
+    def test_its_query_and_texts_change_in_place(self, cloud: Cloud, terraform: Terraform) -> None:
+        terraform.apply(viewed())
+        query = "SELECT message_id, UPPER(attributes) AS attributes FROM `test-project.raw.requests`"
+        terraform.configure(viewed(query, description="loud"))
+        assert terraform.plan() == {VIEW: "update"}
+        terraform.apply()
+        insert(cloud, message_id="1", attributes="quiet")
+        assert cloud.query("SELECT attributes FROM raw.latest") == [["QUIET"]]
+        assert cloud.bigquery("GET", "datasets/raw/tables/latest")["description"] == "loud"
+        assert terraform.plan() == {}
+
+    def test_columns_that_nobody_declared_follow_the_query(self, terraform: Terraform) -> None:
+        terraform.apply(viewed(schema=None))
+        assert terraform.plan() == {}
+        terraform.apply(viewed("SELECT message_id FROM `test-project.raw.requests`", schema=None))
+        assert [column["name"] for column in json.loads(terraform.state(VIEW)["schema"])] == ["message_id"]
+        assert terraform.plan() == {}
+
+    def test_columns_of_its_table_may_be_added(self, cloud: Cloud, terraform: Terraform) -> None:
+        terraform.apply(viewed())
+        wider = [*COLUMNS, {"name": "extra", "type": "STRING"}]
+        terraform.apply(stack(wider) | {"google_bigquery_table": tables(wider)})
+        insert(cloud, message_id="1", attributes="a", extra="b")
+        assert cloud.query("SELECT * FROM raw.latest") == [["1", "a"]]
+        assert terraform.plan() == {}
+
+    def test_drift_is_seen_and_repaired(self, cloud: Cloud, terraform: Terraform) -> None:
+        terraform.apply(viewed())
+        cloud.query("CREATE OR REPLACE VIEW raw.latest AS SELECT message_id, attributes FROM raw.requests")
+        assert terraform.plan() == {VIEW: "update"}
+        terraform.apply()
+        assert terraform.plan() == {}
+        cloud.query("DROP VIEW raw.latest")
+        assert terraform.plan() == {VIEW: "create"}
+        terraform.apply()
+        assert terraform.plan() == {}
+
+    def test_its_end_leaves_the_table(self, cloud: Cloud, terraform: Terraform) -> None:
+        terraform.apply(viewed())
+        terraform.apply(stack())
+        with pytest.raises(httpx.HTTPStatusError, match="404"):
+            cloud.bigquery("GET", "datasets/raw/tables/latest")
+        assert cloud.query("SELECT * FROM raw.requests") == []
+
+    def test_protection_holds_until_it_is_lifted(self, cloud: Cloud, terraform: Terraform) -> None:
+        terraform.apply(viewed(deletion_protection=True))
+        assert "Cannot delete table test-project.raw.latest" in terraform.refused(stack())
+        assert cloud.bigquery("GET", "datasets/raw/tables/latest")["type"] == "VIEW"
+
+    @pytest.mark.parametrize(
+        ("view", "reason"),
+        [
+            ({"query": "SELECT nothing FROM `test-project.raw.requests`"}, "nothing"),
+            ({"query": "SELECT message_id FROM `test-project.raw.requests`"}, "returns message_id STRING"),
+            ({"query": "SELECT 1", "use_legacy_sql": True}, "legacy SQL"),
+        ],
+        ids=["unknown column", "other columns than declared", "legacy"],
+    )
+    def test_what_bigquery_would_refuse(
+        self, cloud: Cloud, terraform: Terraform, view: dict[str, Any], reason: str
+    ) -> None:
+        assert reason in terraform.refused(viewed(view=[{"use_legacy_sql": False} | view]))
+        with pytest.raises(httpx.HTTPStatusError, match="404"):
+            cloud.bigquery("GET", "datasets/raw/tables/latest")
 
 
 class TestSubscriptions:

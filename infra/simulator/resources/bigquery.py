@@ -20,7 +20,7 @@ _DATASET: Final[emulated.Fields] = {
     "default_partition_expiration_ms": (),
 }
 _TABLE: Final[emulated.Fields] = {"friendly_name": (), "description": (), "labels": ()}
-_NOT_SIMULATED: Final = ("view", "materialized_view", "external_data_configuration", "table_replication_info")
+_NOT_SIMULATED: Final = ("materialized_view", "external_data_configuration", "table_replication_info")
 
 # A type's name in schemas, and in SQL (https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types).
 _SQL_NAMES: Final = {
@@ -102,11 +102,15 @@ class Dataset:
 
 
 class Table:
-    """`google_bigquery_table`: tables, no views and no external ones."""
+    """`google_bigquery_table`: plain tables and views in standard SQL, no materialized or external ones."""
 
     def replaces(self, prior: Values, planned: Values) -> list[str]:
-        """Its identity, its partitioning, and its columns unless they are only added or relaxed."""
+        """Its identity and kind, its partitioning, and its columns unless they are only added or relaxed."""
         names = changed(prior, planned, "table_id", "dataset_id", "project", "range_partitioning")
+        if bool(prior.get("view")) != bool(planned.get("view")):
+            return [*names, "view"]
+        if planned.get("view"):
+            return names  # a view has no rows to lose: its columns are those of its query
         if _partition(prior) != _partition(planned):
             names.append("time_partitioning")
         if isinstance(planned["schema"], str) and isinstance(prior["schema"], str):
@@ -116,12 +120,14 @@ class Table:
         return names
 
     def create(self, planned: Values) -> Values:
-        """Create the table."""
+        """Create the table or view."""
         if refused := [name for name in _NOT_SIMULATED if planned.get(name)]:
             raise ResourceError(
-                "Not simulated", f"{refused[0]}: on a laptop, only plain tables exist", refused[0]
+                "Not simulated", f"{refused[0]}: on a laptop, only plain tables and views exist", refused[0]
             )
         path = _table_path(planned)
+        if view := emulated.block(planned, "view"):
+            return self._create_view(planned, view) | self._identity(path, "VIEW")
         emulated.create(
             f"create table {_name(planned)}",
             emulated.endpoints().bigquery,
@@ -133,19 +139,23 @@ class Table:
             | {"schema": {"fields": _columns(planned.get("schema"))}},
             resource=path,
         )
-        return planned | {
-            "id": path.removeprefix("/bigquery/v2/"),
-            "self_link": f"https://bigquery.googleapis.com{path}",
-            "type": "TABLE",
-        }
+        return planned | self._identity(path, "TABLE")
 
     def read(self, state: Values) -> Values | None:
-        """Its columns, partitioning, clustering, description and labels."""
+        """Its columns, partitioning, clustering, description and labels; of a view the query instead."""
         address = emulated.endpoints().bigquery
         live = emulated.read(f"read table {_name(state)}", address, _table_path(state))
         if live is None:
             return None
         seen = _observe(state, live, _TABLE)
+        if view := emulated.block(state, "view"):
+            query = self._live_query(state, live)
+            if query is None or _canonical(query) != _canonical(view["query"]):
+                seen["view"] = [view | {"query": query}] if query else []
+            columns: list[Field] = live["schema"]["fields"]
+            if not _same(columns, _columns(state["schema"])):
+                seen["schema"] = json.dumps(columns)
+            return seen
         columns = self._live_columns(state, live)
         if not _same(columns, _columns(state.get("schema"))):
             seen["schema"] = json.dumps(columns)
@@ -158,7 +168,9 @@ class Table:
         return seen
 
     def update(self, prior: Values, planned: Values) -> Values:
-        """Add columns, make columns nullable, change description, labels, clustering and expiration."""
+        """Add columns, make columns nullable, change description, labels, clustering, expiration, query."""
+        if view := emulated.block(planned, "view"):
+            return self._define_view(planned, view, prior)
         address = emulated.endpoints().bigquery
         existing = {column["name"] for column in _columns(prior.get("schema"))}
         columns = _columns(planned.get("schema"))
@@ -183,7 +195,7 @@ class Table:
         return planned
 
     def delete(self, state: Values) -> None:
-        """Delete the table and its rows.
+        """Delete the view, or the table and its rows.
 
         Raises:
             ResourceError: it is protected.
@@ -195,7 +207,72 @@ class Table:
                 "deletion_protection is not false: apply it as false first",
                 "deletion_protection",
             )
-        emulated.delete(f"delete table {_name(state)}", emulated.endpoints().bigquery, _table_path(state))
+        if state.get("view"):
+            # The emulator's REST interface deletes tables only.
+            self._query(f"delete view {_name(state)}", state, f"DROP VIEW IF EXISTS `{_name(state)}`")
+        else:
+            emulated.delete(f"delete table {_name(state)}", emulated.endpoints().bigquery, _table_path(state))
+
+    def _identity(self, path: str, kind: str) -> Values:
+        return {
+            "id": path.removeprefix("/bigquery/v2/"),
+            "self_link": f"https://bigquery.googleapis.com{path}",
+            "type": kind,
+        }
+
+    def _create_view(self, planned: Values, view: Values) -> Values:
+        if view.get("use_legacy_sql") is not False:
+            raise ResourceError(
+                "Not simulated",
+                "the emulator knows no legacy SQL, which is the default: set use_legacy_sql to false",
+                "view",
+            )
+        action = f"create view {_name(planned)}"
+        if emulated.read(action, emulated.endpoints().bigquery, _table_path(planned)):
+            raise ResourceError(
+                f"Cannot {action}",
+                "it exists. If it is left over from an interrupted command, drop it and apply again",
+            )
+        return self._define_view(planned, view)
+
+    def _define_view(self, planned: Values, view: Values, prior: Values | None = None) -> Values:
+        """Give a view its query and then its texts; a view that the emulator's REST creates is a table."""
+        name = _name(planned)
+        answer = self._query(f"define view {name}", planned, f"SELECT * FROM ({view['query']}) LIMIT 0")  # noqa: S608
+        found: list[Field] = answer["schema"]["fields"]
+        columns = _columns(planned["schema"])
+        if not _alike(columns, found):
+            if columns and (prior is None or prior["schema"] != planned["schema"]):
+                returned = ", ".join(f"{column['name']} {_type(column)}" for column in found)
+                raise ResourceError(
+                    f"Cannot define view {name}",
+                    f"the schema does not match the query, which returns {returned}",
+                    "schema",
+                )
+            # Not declared, so they follow the query.
+            columns = found
+            planned = planned | {"schema": json.dumps(columns)}
+        self._query(f"define view {name}", planned, f"CREATE OR REPLACE VIEW `{name}` AS {view['query']}")
+        emulated.change(
+            f"describe view {name}",
+            emulated.endpoints().bigquery,
+            "PATCH",
+            _table_path(planned),
+            _patch(planned, _TABLE) | {"schema": {"fields": columns}},
+        )
+        return planned
+
+    def _live_query(self, state: Values, live: Mapping[str, Any]) -> str | None:
+        """The query of a view as the emulator writes it; None if a table took the view's place."""
+        if live["type"] != "VIEW":
+            return None
+        views = f"`{state['project']}.{state['dataset_id']}.INFORMATION_SCHEMA.VIEWS`"
+        answer = self._query(
+            f"read the query of {_name(state)}",
+            state,
+            f"SELECT view_definition FROM {views} WHERE table_name = '{state['table_id']}'",  # noqa: S608
+        )
+        return answer["rows"][0]["f"][0]["v"]
 
     def _live_columns(self, state: Values, live: Mapping[str, Any]) -> list[Field]:
         """The table's own columns; its catalog entry, which SQL does not change, knows modes and texts."""
@@ -229,6 +306,13 @@ class Table:
 
 def _name(values: Values) -> str:
     return f"{values['project']}.{values['dataset_id']}.{values['table_id']}"
+
+
+def _canonical(query: str) -> str:
+    """A query in the emulator's spelling, which knows neither comments nor line breaks."""
+    import sqlglot  # bqemulator's own parser; most stacks have no view
+
+    return sqlglot.parse_one(query, read="bigquery").sql(dialect="bigquery")
 
 
 def _patch(values: Values, fields: emulated.Fields) -> dict[str, Any]:
@@ -298,6 +382,13 @@ def _shape(column: Field) -> tuple[Any, ...]:
 
 def _same(first: Iterable[Field], second: Iterable[Field]) -> bool:
     return sorted(map(_shape, first), key=repr) == sorted(map(_shape, second), key=repr)
+
+
+def _alike(first: list[Field], second: list[Field]) -> bool:
+    """Whether two lists have columns of the same names and types, in this order."""
+    return [(column["name"], _type(column)) for column in first] == [
+        (column["name"], _type(column)) for column in second
+    ]
 
 
 def _extends(before: list[Field], after: list[Field]) -> bool:
