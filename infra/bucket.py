@@ -10,6 +10,7 @@ from infra.providers import (
     StorageBucketLifecycleRule,
     StorageBucketLifecycleRuleAction,
     StorageBucketLifecycleRuleCondition,
+    StorageBucketSoftDeletePolicy,
     StorageBucketVersioning,
 )
 
@@ -23,6 +24,7 @@ class Bucket(Construct):
         name: of the bucket; unique in the world.
         region: where the objects are.
         protected: refuse to destroy it while it has objects.
+        soft_delete_days: how long what was deleted for good, versions too, can be restored; 0, or 7 to 90.
         keep_versions: replaced or deleted objects stay as noncurrent versions, so many of each.
         delete_after_days: age at which objects are deleted; never if absent.
     """
@@ -35,31 +37,40 @@ class Bucket(Construct):
         name: str,
         region: str,
         protected: bool,
+        soft_delete_days: int,
         keep_versions: int | None = None,
         delete_after_days: int | None = None,
     ):
         super().__init__(scope, id_)
         self.name: Final = name
-        conditions: list[StorageBucketLifecycleRuleCondition] = []
+        rules = [
+            # What a client that died has uploaded costs as much as an object, and no listing shows it.
+            _rule("AbortIncompleteMultipartUpload", StorageBucketLifecycleRuleCondition(age=7))
+        ]
         if keep_versions is not None:
-            conditions.append(
-                StorageBucketLifecycleRuleCondition(num_newer_versions=keep_versions, with_state="ARCHIVED")
+            rules.append(
+                _rule(
+                    "Delete",
+                    StorageBucketLifecycleRuleCondition(
+                        num_newer_versions=keep_versions, with_state="ARCHIVED"
+                    ),
+                )
             )
         if delete_after_days is not None:
-            conditions.append(StorageBucketLifecycleRuleCondition(age=delete_after_days))
-        delete = StorageBucketLifecycleRuleAction(type="Delete")
+            rules.append(_rule("Delete", StorageBucketLifecycleRuleCondition(age=delete_after_days)))
         self._resource = StorageBucket(
             self,
             "Default",
             name=name,
             location=region.upper(),  # as the API answers it
             force_destroy=not protected,
-            uniform_bucket_level_access=True,
-            public_access_prevention="enforced",
+            uniform_bucket_level_access=True,  # IAM alone decides: no object has a list of its own
+            public_access_prevention="enforced",  # whatever a grant says
             versioning=StorageBucketVersioning(enabled=keep_versions is not None),
-            lifecycle_rule=[
-                StorageBucketLifecycleRule(action=delete, condition=condition) for condition in conditions
-            ],
+            soft_delete_policy=StorageBucketSoftDeletePolicy(
+                retention_duration_seconds=soft_delete_days * 24 * 3600
+            ),
+            lifecycle_rule=rules,
         )
 
     def grant_read(self, principal: Principal) -> None:
@@ -79,3 +90,9 @@ class Bucket(Construct):
             member=principal.member,
             depends_on=principal.depends_on(self._resource),
         )
+
+
+def _rule(action: str, condition: StorageBucketLifecycleRuleCondition) -> StorageBucketLifecycleRule:
+    return StorageBucketLifecycleRule(
+        action=StorageBucketLifecycleRuleAction(type=action), condition=condition
+    )

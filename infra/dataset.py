@@ -1,4 +1,4 @@
-"""BigQuery datasets and tables."""
+"""BigQuery datasets, tables and views."""
 
 import json
 from collections.abc import Sequence
@@ -9,9 +9,11 @@ import msgspec
 from infra.identity import Principal
 from infra.providers import (
     BigqueryDataset,
+    BigqueryDatasetIamMember,
     BigqueryTable,
     BigqueryTableIamMember,
     BigqueryTableTimePartitioning,
+    BigqueryTableView,
     Construct,
 )
 from services.contracts.schema import bigquery_schema
@@ -54,6 +56,17 @@ class Dataset(Construct):
             delete_contents_on_destroy=not protected,
         )
 
+    def grant_read(self, principal: Principal) -> None:
+        """Let somebody read every table and view."""
+        BigqueryDatasetIamMember(
+            principal,
+            f"read-{self.dataset_id}",
+            dataset_id=self.dataset_id,
+            role="roles/bigquery.dataViewer",
+            member=principal.member,
+            depends_on=principal.depends_on(self.resource),
+        )
+
 
 class DatasetTable(Construct):
     """A table whose columns are those of a row type of the contracts.
@@ -67,6 +80,7 @@ class DatasetTable(Construct):
         partition_by: DATE or TIMESTAMP column by which rows are divided.
         partition: how much of it a partition holds.
         cluster_by: columns by which the rows of a partition are sorted.
+        keep_days: days after the partition's own at which a partition is deleted; never if absent.
     """
 
     def __init__(
@@ -80,19 +94,25 @@ class DatasetTable(Construct):
         partition_by: str,
         partition: Literal["DAY", "MONTH"],
         cluster_by: Sequence[str] = (),
+        keep_days: int | None = None,
     ):
         super().__init__(scope, id_)
-        self._dataset = dataset
+        self.dataset: Final = dataset
+        self.row: Final = row
         self._table_id = table_id
         self.name: Final = f"{dataset.project}.{dataset.dataset_id}.{table_id}"
-        self._resource = BigqueryTable(
+        self.resource: Final = BigqueryTable(
             self,
             "Default",
             dataset_id=dataset.dataset_id,
             table_id=table_id,
             description=(row.__doc__ or "").partition("\n")[0],
             schema=json.dumps(bigquery_schema(row)),
-            time_partitioning=BigqueryTableTimePartitioning(type=partition, field=partition_by),
+            time_partitioning=BigqueryTableTimePartitioning(
+                type=partition,
+                field=partition_by,
+                expiration_ms=keep_days * 24 * 3600 * 1000 if keep_days else None,
+            ),
             clustering=list(cluster_by) or None,
             deletion_protection=dataset.protected,
             depends_on=[dataset.resource],
@@ -102,10 +122,59 @@ class DatasetTable(Construct):
         """Let somebody read, add and change rows. Returns the grant, for what must wait for it."""
         return BigqueryTableIamMember(
             principal,
-            f"write-{self._dataset.dataset_id}-{self._table_id}",
-            dataset_id=self._dataset.dataset_id,
+            f"write-{self.dataset.dataset_id}-{self._table_id}",
+            dataset_id=self.dataset.dataset_id,
             table_id=self._table_id,
             role="roles/bigquery.dataEditor",
             member=principal.member,
-            depends_on=principal.depends_on(self._resource),
+            depends_on=principal.depends_on(self.resource),
+        )
+
+
+class LatestView(Construct):
+    """A view of a table that has one row of those with the same key: the newest.
+
+    Who may read the dataset may read it; the view is in its table's dataset, so no reader needs more.
+
+    Args:
+        scope: where it belongs.
+        id_: its id there.
+        table: whose rows it shows, all columns.
+        view_id: of the view; unique in the dataset.
+        description: what it shows.
+        key: columns in which rows are the same.
+        newest_by: column that orders them.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        table: DatasetTable,
+        view_id: str,
+        description: str,
+        key: Sequence[str],
+        newest_by: str,
+    ):
+        super().__init__(scope, id_)
+        columns = bigquery_schema(table.row)
+        # By name: a view keeps the columns it was created with, so a new one must change its query.
+        names = ", ".join(f"`{column['name']}`" for column in columns)
+        partition = ", ".join(f"`{column}`" for column in key)
+        BigqueryTable(
+            self,
+            "Default",
+            dataset_id=table.dataset.dataset_id,
+            table_id=view_id,
+            description=description,
+            # A view's columns are all nullable, whatever those of its table are.
+            schema=json.dumps([column | {"mode": "NULLABLE"} for column in columns]),
+            view=BigqueryTableView(
+                query=f"SELECT {names} FROM `{table.name}` "  # noqa: S608 -- names of the contracts
+                f"QUALIFY ROW_NUMBER() OVER (PARTITION BY {partition} ORDER BY `{newest_by}` DESC) = 1",
+                use_legacy_sql=False,  # the default is true
+            ),
+            deletion_protection=False,  # it has no rows of its own, and is back in a second
+            depends_on=[table.resource],
         )

@@ -22,7 +22,9 @@ from infra.addresses import LONGEST_PREFIX, AddressPlan
 from infra.sections import (
     AlertingSettings,
     BudgetSettings,
+    DataSettings,
     GatewaySettings,
+    MessagingSettings,
     NodePool,
     ObjectiveSettings,
     PredictionWorkload,
@@ -115,11 +117,13 @@ class Environment(Section):
     alerting: AlertingSettings = Field(description="who is told of what")
     node_pool: NodePool = Field(description="the cluster's node pool")
     network: IPv4Network = Field(description="block from which all ranges are cut, such as 10.0.0.0/16")
+    data: DataSettings = Field(DataSettings(), description="tables and buckets")
     gateway: GatewaySettings | None = Field(
         None, description="the way in from the internet; without it only the cluster reaches the services"
     )
     prediction: PredictionWorkload = Field(description="the prediction service")
     streaming: StreamingWorkload = Field(description="the streaming service")
+    messaging: MessagingSettings = Field(MessagingSettings(), description="subscriptions")
     slo: ObjectiveSettings = Field(ObjectiveSettings(), description="what the users are promised")
     budget: BudgetSettings | None = Field(None, description="what it may cost in a month")
 
@@ -203,6 +207,16 @@ class Environment(Section):
             faults.append((("autoscaling", "by"), message))
         refuse(faults)
         return streaming
+
+    @validator("messaging")
+    @classmethod
+    def _deliverable(cls, messaging: MessagingSettings, info: ValidationInfo) -> MessagingSettings:
+        streaming = info.data.get("streaming")
+        # https://cloud.google.com/pubsub/docs/exactly-once-delivery
+        if messaging.exactly_once and streaming and streaming.delivery == "push":
+            message = "Pub/Sub pushes at least once: take false, or pull as streaming.delivery"
+            raise ContradictionError((("exactly_once",), message))
+        return messaging
 
 
 _ELSEWHERE: Final = {"name", "images"}

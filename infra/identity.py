@@ -7,7 +7,14 @@ both are known. What it is granted on has a deterministic name, so no stack refe
 from collections.abc import Sequence
 from typing import Final
 
-from infra.providers import Construct, ProjectIamMember, ServiceAccount, TerraformResource, TerraformStack
+from infra.providers import (
+    Construct,
+    ProjectIamMember,
+    ServiceAccount,
+    ServiceAccountIamMember,
+    TerraformResource,
+    TerraformStack,
+)
 
 
 class Principal(Construct):
@@ -40,6 +47,7 @@ class Account(Principal):
         email = f"{name}@{project}.iam.gserviceaccount.com"
         super().__init__(scope, id_, member=f"serviceAccount:{email}")
         self.email: Final = email
+        self._name = name
         self._project = project
         self._resource = ServiceAccount(
             self, "Default", account_id=name, display_name=name, description=description
@@ -56,16 +64,35 @@ class Account(Principal):
             depends_on=self.depends_on(),
         )
 
+    def grant_sign_in_as(self, principal: Principal) -> ServiceAccountIamMember:
+        """Let somebody mint tokens that say they are this account. Returns the grant."""
+        return ServiceAccountIamMember(
+            principal,
+            f"sign-in-as-{self._name}",
+            service_account_id=f"projects/{self._project}/serviceAccounts/{self.email}",
+            role="roles/iam.serviceAccountTokenCreator",
+            member=principal.member,
+            depends_on=principal.depends_on(*self.depends_on()),
+        )
+
 
 class PubsubServiceAgent(Principal):
-    """The account by which Pub/Sub itself forwards messages: to dead letters and to BigQuery tables.
+    """The account by which Pub/Sub itself forwards messages: to dead letters, BigQuery tables and endpoints.
 
     https://cloud.google.com/iam/docs/service-agents
+
+    Args:
+        scope: where it belongs.
+        id_: its id there.
+        project_number: of the project that it acts in.
+        exists_with: a topic. Google makes the account when the project first uses Pub/Sub, and IAM refuses
+            a member that does not exist.
     """
 
-    def __init__(self, scope: Construct, id_: str, *, project_number: int):
+    def __init__(self, scope: Construct, id_: str, *, project_number: int, exists_with: TerraformResource):
         account = f"service-{project_number}@gcp-sa-pubsub.iam.gserviceaccount.com"
         super().__init__(scope, id_, member=f"serviceAccount:{account}")
+        self._resource = exists_with
 
 
 class WorkloadIdentity(Principal):

@@ -34,7 +34,12 @@ with fast_imports("cdktf_cdktf_provider_google", "cdktf_cdktf_provider_kubernete
         ArtifactRegistryRepositoryIamMember,
     )
     from cdktf_cdktf_provider_google.bigquery_dataset import BigqueryDataset
-    from cdktf_cdktf_provider_google.bigquery_table import BigqueryTable, BigqueryTableTimePartitioning
+    from cdktf_cdktf_provider_google.bigquery_dataset_iam_member import BigqueryDatasetIamMember
+    from cdktf_cdktf_provider_google.bigquery_table import (
+        BigqueryTable,
+        BigqueryTableTimePartitioning,
+        BigqueryTableView,
+    )
     from cdktf_cdktf_provider_google.bigquery_table_iam_member import BigqueryTableIamMember
     from cdktf_cdktf_provider_google.composer_environment import (
         ComposerEnvironment,
@@ -86,17 +91,25 @@ with fast_imports("cdktf_cdktf_provider_google", "cdktf_cdktf_provider_kubernete
         PubsubSubscriptionBigqueryConfig,
         PubsubSubscriptionDeadLetterPolicy,
         PubsubSubscriptionExpirationPolicy,
+        PubsubSubscriptionPushConfig,
+        PubsubSubscriptionPushConfigOidcToken,
         PubsubSubscriptionRetryPolicy,
     )
     from cdktf_cdktf_provider_google.pubsub_subscription_iam_member import PubsubSubscriptionIamMember
-    from cdktf_cdktf_provider_google.pubsub_topic import PubsubTopic, PubsubTopicSchemaSettings
+    from cdktf_cdktf_provider_google.pubsub_topic import (
+        PubsubTopic,
+        PubsubTopicMessageStoragePolicy,
+        PubsubTopicSchemaSettings,
+    )
     from cdktf_cdktf_provider_google.pubsub_topic_iam_member import PubsubTopicIamMember
     from cdktf_cdktf_provider_google.service_account import ServiceAccount
+    from cdktf_cdktf_provider_google.service_account_iam_member import ServiceAccountIamMember
     from cdktf_cdktf_provider_google.storage_bucket import (
         StorageBucket,
         StorageBucketLifecycleRule,
         StorageBucketLifecycleRuleAction,
         StorageBucketLifecycleRuleCondition,
+        StorageBucketSoftDeletePolicy,
         StorageBucketVersioning,
     )
     from cdktf_cdktf_provider_google.storage_bucket_iam_member import StorageBucketIamMember

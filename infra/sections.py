@@ -1,6 +1,6 @@
 """The sections of an environment file, in the order of the stacks that they are for."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo
 from pydantic import field_validator as validator
@@ -19,10 +19,16 @@ from infra.value_types import (
     Replicas,
     Section,
     Share,
+    TopicName,
     at_least,
+    refuse,
+    unique,
 )
 from services.contracts.metrics import MESSAGE_LATENCY_BUCKETS, REQUEST_DURATION_BUCKETS
 from services.contracts.model import HORIZON_DAYS
+from services.contracts.names import DEAD_LETTER_TOPIC, SALE_PREDICTIONS_TOPIC, SALE_RANGE_TOPIC
+
+Days = Annotated[int, Field(ge=1, le=3650)]
 
 
 class NodePool(Section):
@@ -36,6 +42,88 @@ class NodePool(Section):
     @classmethod
     def _ordered(cls, most: int, info: ValidationInfo) -> int:
         return at_least("min_nodes", most, info)
+
+
+class DataSettings(Section):
+    """Tables and buckets."""
+
+    keep_predictions_days: Days = Field(default=400, description="days after which predictions are deleted")
+    keep_requests_days: Days = Field(
+        default=90, description="days after which requests, as published, are deleted"
+    )
+    keep_versions: int = Field(
+        default=10,
+        ge=1,
+        le=1000,
+        description="replaced or deleted models and data files that are kept, of each",
+    )
+    soft_delete_days: int = Field(
+        default=7,
+        ge=0,
+        le=90,
+        description="days in which a bucket's deleted objects can be restored: 0, or 7 to 90",
+    )
+    readers: tuple[IamMember, ...] = Field(
+        default=(), description="who may read sales and predictions in BigQuery, as IAM calls them"
+    )
+
+    @validator("soft_delete_days")
+    @classmethod
+    def _none_or_a_week(cls, days: int) -> int:
+        # https://cloud.google.com/storage/docs/soft-delete#retention-duration
+        if 0 < days < 7:
+            raise ContradictionError(((), f"Cloud Storage takes 0 or 7 to 90, found {days}"))
+        return days
+
+    @validator("readers")
+    @classmethod
+    def _once(cls, readers: tuple[str, ...]) -> tuple[str, ...]:
+        unique(readers)
+        return readers
+
+
+class MessagingSettings(Section):
+    """Subscriptions. Limits are those of https://cloud.google.com/pubsub/quotas#resource_limits."""
+
+    retention_days: int = Field(
+        default=7,
+        ge=1,
+        le=31,
+        description="days for which a subscription keeps messages that nobody acknowledged",
+    )
+    replay_days: int = Field(
+        default=7,
+        ge=1,
+        le=31,
+        description="days for which published requests can be delivered once more, by a seek",
+    )
+    ack_deadline_seconds: int = Field(
+        default=60,
+        ge=10,
+        le=600,
+        description="seconds after which an unacknowledged message is delivered again",
+    )
+    max_delivery_attempts: int = Field(
+        default=5, ge=5, le=100, description="deliveries after which a request goes to the dead letters"
+    )
+    min_backoff_seconds: int = Field(
+        default=10, ge=0, le=600, description="seconds before a request is delivered for the second time"
+    )
+    max_backoff_seconds: int = Field(
+        default=600, ge=0, le=600, description="most seconds between two deliveries of a request"
+    )
+    ordering: bool = Field(
+        default=False, description="whether requests with the same ordering key are delivered in their order"
+    )
+    exactly_once: bool = Field(
+        default=False,
+        description="whether an acknowledged request is never delivered again; pull delivery only",
+    )
+
+    @validator("max_backoff_seconds")
+    @classmethod
+    def _ordered(cls, most: int, info: ValidationInfo) -> int:
+        return at_least("min_backoff_seconds", most, info)
 
 
 class Autoscaling(Section):
@@ -116,6 +204,21 @@ class StreamingWorkload(WorkloadSettings):
     delivery: Literal["pull", "push"] = Field(
         "pull", description="whether it asks for messages, or Pub/Sub sends them through the Gateway"
     )
+    reply_topics: tuple[TopicName, ...] = Field(
+        (), description="topics besides sale-predictions that a request's reply_to may name"
+    )
+
+    @validator("reply_topics")
+    @classmethod
+    def _others(cls, topics: tuple[str, ...]) -> tuple[str, ...]:
+        unique(topics)
+        own = (SALE_RANGE_TOPIC, SALE_PREDICTIONS_TOPIC, DEAD_LETTER_TOPIC)
+        refuse(
+            ((index,), f"{topic} is a topic of the platform; give replies one of their own")
+            for index, topic in enumerate(topics)
+            if topic in own
+        )
+        return topics
 
 
 class GatewaySettings(Section):

@@ -1,9 +1,10 @@
 """Pub/Sub subscriptions."""
 
+from dataclasses import dataclass
 from typing import Final
 
 from infra.dataset import DatasetTable
-from infra.identity import Principal
+from infra.identity import Account, Principal
 from infra.providers import (
     Construct,
     PubsubSubscription,
@@ -11,29 +12,47 @@ from infra.providers import (
     PubsubSubscriptionDeadLetterPolicy,
     PubsubSubscriptionExpirationPolicy,
     PubsubSubscriptionIamMember,
+    PubsubSubscriptionPushConfig,
+    PubsubSubscriptionPushConfigOidcToken,
     PubsubSubscriptionRetryPolicy,
     TerraformResource,
 )
+from infra.sections import MessagingSettings
 from infra.topic import Topic
-
-# Time to mend a reader before messages are lost.
-_RETENTION: Final = f"{7 * 24 * 3600}s"
-
-# After which an unacknowledged message is delivered again. Readers answer in well under a second.
-_ACK_DEADLINE_SECONDS: Final = 60
 
 # By default a subscription that nobody reads for 31 days is deleted.
 _NEVER_EXPIRES: Final = PubsubSubscriptionExpirationPolicy(ttl="")
 
-# A message that fails is tried again later and later, so that a broken reader is not flooded by it.
-_RETRY: Final = PubsubSubscriptionRetryPolicy(minimum_backoff="10s", maximum_backoff="600s")
 
-# The fewest that Pub/Sub allows: a message that failed five times over minutes is not going to succeed.
-_MAX_DELIVERY_ATTEMPTS: Final = 5
+def _retention(limits: MessagingSettings) -> str:
+    """Time to mend a reader before messages are lost."""
+    return f"{limits.retention_days * 24 * 3600}s"
 
 
-class PullSubscription(Construct):
-    """A subscription that readers ask for messages.
+def _retry(limits: MessagingSettings) -> PubsubSubscriptionRetryPolicy:
+    """A message that fails is tried again later and later, so that a broken reader is not flooded by it."""
+    return PubsubSubscriptionRetryPolicy(
+        minimum_backoff=f"{limits.min_backoff_seconds}s", maximum_backoff=f"{limits.max_backoff_seconds}s"
+    )
+
+
+@dataclass(frozen=True)
+class PushDelivery:
+    """Where and as whom Pub/Sub sends messages.
+
+    Attributes:
+        endpoint: HTTPS address that takes them; also the audience of the tokens.
+        account: whom the tokens are for.
+        may_sign_in: the grant by which Pub/Sub's service agent may mint them.
+    """
+
+    endpoint: str
+    account: Account
+    may_sign_in: TerraformResource
+
+
+class Subscription(Construct):
+    """A subscription of a service: it asks for messages, or is sent them.
 
     Args:
         scope: where it belongs.
@@ -41,8 +60,12 @@ class PullSubscription(Construct):
         project: of the subscription.
         name: of the subscription; unique in the project.
         topic: whose messages it has.
+        limits: times, attempts.
         dead_letter_topic: where messages go that keep failing; they are retried until too old if absent.
             Without grants to publish there and to subscribe here, the service agent just goes on delivering.
+        push: how messages are sent; they are asked for if absent.
+        ordering: messages with the same ordering key are delivered one after the other, in their order.
+        exactly_once: an acknowledged message does not come again; only where messages are asked for.
 
     Attributes:
         path: full resource name, `projects/<project>/subscriptions/<name>`.
@@ -56,26 +79,42 @@ class PullSubscription(Construct):
         project: str,
         name: str,
         topic: Topic,
+        limits: MessagingSettings,
         dead_letter_topic: Topic | None = None,
+        push: PushDelivery | None = None,
+        ordering: bool = False,
+        exactly_once: bool = False,
     ):
         super().__init__(scope, id_)
         self.name: Final = name
         self.path: Final = f"projects/{project}/subscriptions/{name}"
+        after = [each.resource for each in (topic, dead_letter_topic) if each]
         self._resource = PubsubSubscription(
             self,
             "Default",
             name=name,
             topic=topic.path,
-            ack_deadline_seconds=_ACK_DEADLINE_SECONDS,
-            message_retention_duration=_RETENTION,
+            ack_deadline_seconds=limits.ack_deadline_seconds,
+            message_retention_duration=_retention(limits),
             expiration_policy=_NEVER_EXPIRES,
-            retry_policy=_RETRY,
+            retry_policy=_retry(limits),
+            enable_message_ordering=ordering,
+            enable_exactly_once_delivery=exactly_once,
             dead_letter_policy=PubsubSubscriptionDeadLetterPolicy(
-                dead_letter_topic=dead_letter_topic.path, max_delivery_attempts=_MAX_DELIVERY_ATTEMPTS
+                dead_letter_topic=dead_letter_topic.path, max_delivery_attempts=limits.max_delivery_attempts
             )
             if dead_letter_topic
             else None,
-            depends_on=[each.resource for each in (topic, dead_letter_topic) if each],
+            push_config=PubsubSubscriptionPushConfig(
+                push_endpoint=push.endpoint,
+                # Anybody can send a POST; a token for this account and audience only Pub/Sub has.
+                oidc_token=PubsubSubscriptionPushConfigOidcToken(
+                    service_account_email=push.account.email, audience=push.endpoint
+                ),
+            )
+            if push
+            else None,
+            depends_on=[*after, push.may_sign_in] if push else after,
         )
 
     def grant_subscribe(self, principal: Principal) -> None:
@@ -101,6 +140,7 @@ class TableSubscription(Construct):
         id_: its id there.
         name: of the subscription; unique in the project.
         topic: whose messages are written.
+        limits: times.
         table: receives them.
         may_write: the grant by which Pub/Sub's service agent may write there. Without it Pub/Sub refuses to
             create the subscription.
@@ -113,6 +153,7 @@ class TableSubscription(Construct):
         *,
         name: str,
         topic: Topic,
+        limits: MessagingSettings,
         table: DatasetTable,
         may_write: TerraformResource,
     ):
@@ -122,9 +163,9 @@ class TableSubscription(Construct):
             "Default",
             name=name,
             topic=topic.path,
-            message_retention_duration=_RETENTION,
+            message_retention_duration=_retention(limits),
             expiration_policy=_NEVER_EXPIRES,
-            retry_policy=_RETRY,
+            retry_policy=_retry(limits),
             bigquery_config=PubsubSubscriptionBigqueryConfig(table=table.name, write_metadata=True),
             depends_on=[topic.resource, may_write],
         )

@@ -1,4 +1,4 @@
-"""Pub/Sub topics and the schema of their messages."""
+"""Pub/Sub topics and the schemas of their messages."""
 
 import json
 from typing import Final
@@ -11,20 +11,51 @@ from infra.providers import (
     PubsubSchema,
     PubsubTopic,
     PubsubTopicIamMember,
+    PubsubTopicMessageStoragePolicy,
     PubsubTopicSchemaSettings,
 )
 from services.contracts.schema import avro_schema
 
 
+class MessageSchema(Construct):
+    """The Avro schema of a message type of the contracts.
+
+    A changed type commits a new revision, and Pub/Sub refuses one that breaks the older ones
+    (https://cloud.google.com/pubsub/docs/commit-schema-revision). Topics name no first or last revision, so
+    they take messages of all: senders change one after the other, not all at once. A schema has at most 20
+    revisions.
+
+    Args:
+        scope: where it belongs.
+        id_: its id there.
+        project: of the schema.
+        name: of the schema; unique in the project.
+        message: type of a message.
+
+    Attributes:
+        path: full resource name, `projects/<project>/schemas/<name>`.
+    """
+
+    def __init__(self, scope: Construct, id_: str, *, project: str, name: str, message: type[msgspec.Struct]):
+        super().__init__(scope, id_)
+        self.path: Final = f"projects/{project}/schemas/{name}"
+        self.resource: Final = PubsubSchema(
+            self, "Default", name=name, type="AVRO", definition=json.dumps(avro_schema(message))
+        )
+
+
 class Topic(Construct):
-    """A topic.
+    """A topic whose messages stay in one region.
 
     Args:
         scope: where it belongs.
         id_: its id there.
         project: of the topic.
         name: of the topic; unique in the project.
-        message: type of a message; Pub/Sub refuses anything else. Any body is taken if absent.
+        region: where messages are stored.
+        schema: of a message; Pub/Sub refuses anything else. Any body is taken if absent.
+        replay_days: for how long a subscription can seek back to messages that it has acknowledged, or that
+            are older than itself; not at all if absent.
 
     Attributes:
         path: full resource name, `projects/<project>/topics/<name>`.
@@ -37,28 +68,32 @@ class Topic(Construct):
         *,
         project: str,
         name: str,
-        message: type[msgspec.Struct] | None = None,
+        region: str,
+        schema: MessageSchema | None = None,
+        replay_days: int | None = None,
     ):
         super().__init__(scope, id_)
-        self._name = name
+        self.name: Final = name
         self.path: Final = f"projects/{project}/topics/{name}"
-        settings, after = None, None
-        if message is not None:
-            schema = PubsubSchema(
-                self, "schema", name=name, type="AVRO", definition=json.dumps(avro_schema(message))
-            )
-            settings = PubsubTopicSchemaSettings(schema=f"projects/{project}/schemas/{name}", encoding="JSON")
-            after = [schema]
         self.resource: Final = PubsubTopic(
-            self, "Default", name=name, schema_settings=settings, depends_on=after
+            self,
+            "Default",
+            name=name,
+            message_retention_duration=f"{replay_days * 24 * 3600}s" if replay_days else None,
+            # By default a message is stored in the region nearest to who published it.
+            message_storage_policy=PubsubTopicMessageStoragePolicy(allowed_persistence_regions=[region]),
+            schema_settings=PubsubTopicSchemaSettings(schema=schema.path, encoding="JSON")
+            if schema
+            else None,
+            depends_on=[schema.resource] if schema else None,
         )
 
     def grant_publish(self, principal: Principal) -> None:
         """Let somebody publish messages."""
         PubsubTopicIamMember(
             principal,
-            f"publish-{self._name}",
-            topic=self._name,
+            f"publish-{self.name}",
+            topic=self.name,
             role="roles/pubsub.publisher",
             member=principal.member,
             depends_on=principal.depends_on(self.resource),

@@ -92,6 +92,14 @@ Email = Annotated[str, matching(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+", "a mail addres
 Cpu = Annotated[str, matching(r"[1-9]\d*m?", 'CPUs as Kubernetes writes them: "2" or "500m"')]
 Memory = Annotated[str, matching(r"[1-9]\d*(Mi|Gi)", 'memory as Kubernetes writes it: "512Mi" or "2Gi"')]
 MachineType = Annotated[str, matching(r"[a-z]\w*(-[a-z0-9]+){1,2}", "a machine type, such as e2-standard-4")]
+# https://cloud.google.com/pubsub/docs/pubsub-basics#resource_names
+TopicName = Annotated[
+    str,
+    matching(
+        r"(?!goog)[A-Za-z][\w.~+%-]{2,254}",
+        "a topic's name: 3 to 255 letters, digits and -._~+%, from a letter, not starting with goog",
+    ),
+]
 Digest = Annotated[str, matching("sha256:[0-9a-f]{64}", "a digest: sha256: and 64 hexadecimal digits")]
 Port = Annotated[int, Field(ge=1024, le=65535)]  # below 1024 only root may listen, which no container is
 Replicas = Annotated[int, Field(ge=1, le=100)]

@@ -4,11 +4,13 @@ from pathlib import Path
 from typing import Final
 
 from infra.bucket import Bucket
-from infra.dataset import Dataset, DatasetTable
+from infra.dataset import Dataset, DatasetTable, LatestView
 from infra.environment import Environment
+from infra.identity import Principal
 from infra.providers import App
 from infra.stack import PlatformStack
 from services.contracts.names import (
+    LATEST_PREDICTIONS_VIEW,
     MODELS_BUCKET,
     PREDICTIONS_DATASET,
     PREDICTIONS_TABLE,
@@ -25,6 +27,7 @@ class DataStack(PlatformStack):
 
     def __init__(self, scope: App, environment: Environment, simulator_home: Path):
         super().__init__(scope, "data", environment=environment, simulator_home=simulator_home)
+        settings = environment.data
         sales = self._dataset(SALES_DATASET, "Sales: the input of the model")
         predictions = self._dataset(PREDICTIONS_DATASET, "Requests and the predictions made for them")
         self.sales: Final = DatasetTable(
@@ -47,6 +50,17 @@ class DataStack(PlatformStack):
             partition_by="processed_at",
             partition="DAY",
             cluster_by=("request_id",),
+            keep_days=settings.keep_predictions_days,
+        )
+        LatestView(
+            self,
+            "latest-predictions-view",
+            table=self.predictions,
+            view_id=LATEST_PREDICTIONS_VIEW,
+            # Pub/Sub may deliver a request twice.
+            description="Predictions, each once: of rows of the same request, series and date the last",
+            key=("request_id", "store_nbr", "family", "date"),
+            newest_by="processed_at",
         )
         self.requests: Final = DatasetTable(
             self,
@@ -56,9 +70,15 @@ class DataStack(PlatformStack):
             row=Request,
             partition_by="publish_time",
             partition="DAY",
+            keep_days=settings.keep_requests_days,
         )
-        self.models: Final = self._bucket(MODELS_BUCKET, keep_versions=10)
-        self.files: Final = self._bucket("data", keep_versions=3)
+        for number, member in enumerate(settings.readers):
+            reader = Principal(self, f"reader-{number}", member=member)
+            for dataset in (sales, predictions):
+                dataset.grant_read(reader)
+
+        self.models: Final = self._bucket(MODELS_BUCKET, keep_versions=settings.keep_versions)
+        self.files: Final = self._bucket("data", keep_versions=settings.keep_versions)
         self.staging: Final = self._bucket("staging", delete_after_days=7)
 
     def _dataset(self, dataset_id: str, description: str) -> Dataset:
@@ -81,6 +101,8 @@ class DataStack(PlatformStack):
             name=bucket_name(self.environment.project_id, purpose),
             region=self.environment.region,
             protected=self.environment.deletion_protection,
+            # What is deleted by its age was never meant to be kept.
+            soft_delete_days=0 if delete_after_days else self.environment.data.soft_delete_days,
             keep_versions=keep_versions,
             delete_after_days=delete_after_days,
         )

@@ -3,19 +3,18 @@
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from infra.dataset import DatasetTable
 from infra.environment import Environment
-from infra.identity import PubsubServiceAgent
+from infra.identity import Account, PubsubServiceAgent
 from infra.providers import App
-from infra.stack import PlatformStack
-from infra.subscription import PullSubscription, TableSubscription
-from infra.topic import Topic
+from infra.stack import PLATFORM, PlatformStack
+from infra.subscription import PushDelivery, Subscription, TableSubscription
+from infra.topic import MessageSchema, Topic
 from services.contracts.messages import SalePrediction
 from services.contracts.names import (
     DEAD_LETTER_TOPIC,
     PREDICT_RANGE_SUBSCRIPTION,
+    PUSH_PATH,
     SALE_PREDICTIONS_SUBSCRIPTION,
     SALE_PREDICTIONS_TOPIC,
     SALE_RANGE_TOPIC,
@@ -23,27 +22,64 @@ from services.contracts.names import (
 
 
 class MessagingStack(PlatformStack):
-    """Topics and subscriptions, and what Pub/Sub itself must be allowed to forward messages."""
+    """Topics and subscriptions, and what Pub/Sub itself must be allowed to forward messages.
+
+    Attributes:
+        reply_topics: topics besides `sale_predictions` that a request may name for its reply.
+        push: how requests are sent to the streaming service; None where it asks for them.
+    """
 
     def __init__(self, scope: App, environment: Environment, simulator_home: Path, *, requests: DatasetTable):
         super().__init__(scope, "messaging", environment=environment, simulator_home=simulator_home)
-        pubsub = PubsubServiceAgent(self, "pubsub", project_number=environment.project_number)
+        limits = environment.messaging
 
         # No schema: a bare integer is a valid request.
-        self.sale_range: Final = self._topic("sale-range-topic", SALE_RANGE_TOPIC)
+        self.sale_range: Final = self._topic(
+            "sale-range-topic", SALE_RANGE_TOPIC, replay_days=limits.replay_days
+        )
         self.dead_letter: Final = self._topic("dead-letter-topic", DEAD_LETTER_TOPIC)
+        reply = MessageSchema(
+            self,
+            "reply-schema",
+            project=environment.project_id,
+            name=SALE_PREDICTIONS_TOPIC,
+            message=SalePrediction,
+        )
         self.sale_predictions: Final = self._topic(
-            "sale-predictions-topic", SALE_PREDICTIONS_TOPIC, message=SalePrediction
+            "sale-predictions-topic", SALE_PREDICTIONS_TOPIC, schema=reply
+        )
+        self.reply_topics: Final = tuple(
+            self._topic(f"reply-topic-{name}", name, schema=reply)
+            for name in environment.streaming.reply_topics
         )
 
-        self.predict_range: Final = self._subscription(
-            "predict-range", PREDICT_RANGE_SUBSCRIPTION, self.sale_range, dead_letter_topic=self.dead_letter
+        pubsub = PubsubServiceAgent(
+            self,
+            "pubsub",
+            project_number=environment.project_number,
+            exists_with=self.sale_range.resource,
+        )
+        self.push: Final = self._push(pubsub)
+        self.predict_range: Final = Subscription(
+            self,
+            "predict-range",
+            project=environment.project_id,
+            name=PREDICT_RANGE_SUBSCRIPTION,
+            topic=self.sale_range,
+            limits=limits,
+            dead_letter_topic=self.dead_letter,
+            push=self.push,
+            ordering=limits.ordering,
+            exactly_once=limits.exactly_once,
         )
         self.dead_letter.grant_publish(pubsub)
         self.predict_range.grant_subscribe(pubsub)
 
+        # A message of a topic without a subscription is lost.
         self.dead_letters: Final = self._subscription("dead-letters", DEAD_LETTER_TOPIC, self.dead_letter)
         self._subscription("replies", SALE_PREDICTIONS_SUBSCRIPTION, self.sale_predictions)
+        for topic in self.reply_topics:
+            self._subscription(f"replies-{topic.name}", topic.name, topic)
 
         may_write = requests.grant_write(pubsub)
         TableSubscription(
@@ -51,21 +87,47 @@ class MessagingStack(PlatformStack):
             "requests",
             name=f"{SALE_RANGE_TOPIC}-requests",
             topic=self.sale_range,
+            limits=limits,
             table=requests,
             may_write=may_write,
         )
 
-    def _topic(self, id_: str, name: str, *, message: type[msgspec.Struct] | None = None) -> Topic:
-        return Topic(self, id_, project=self.environment.project_id, name=name, message=message)
+    def _push(self, pubsub: PubsubServiceAgent) -> PushDelivery | None:
+        """How requests are pushed, as an account that may do nothing but be recognized."""
+        if self.environment.streaming.delivery == "pull" or self.environment.gateway is None:
+            return None
+        account = Account(
+            self,
+            "push",
+            name=f"{PLATFORM}-push",
+            project=self.environment.project_id,
+            description="Pub/Sub, when it pushes requests to the streaming service",
+        )
+        return PushDelivery(
+            endpoint=f"https://{self.environment.gateway.hostname}{PUSH_PATH}",
+            account=account,
+            may_sign_in=account.grant_sign_in_as(pubsub),
+        )
 
-    def _subscription(
-        self, id_: str, name: str, topic: Topic, *, dead_letter_topic: Topic | None = None
-    ) -> PullSubscription:
-        return PullSubscription(
+    def _topic(
+        self, id_: str, name: str, *, schema: MessageSchema | None = None, replay_days: int | None = None
+    ) -> Topic:
+        return Topic(
+            self,
+            id_,
+            project=self.environment.project_id,
+            name=name,
+            region=self.environment.region,
+            schema=schema,
+            replay_days=replay_days,
+        )
+
+    def _subscription(self, id_: str, name: str, topic: Topic) -> Subscription:
+        return Subscription(
             self,
             id_,
             project=self.environment.project_id,
             name=name,
             topic=topic,
-            dead_letter_topic=dead_letter_topic,
+            limits=self.environment.messaging,
         )

@@ -6,14 +6,14 @@ from infra.alerting import BacklogAlert, Mailbox
 from infra.environment import Environment
 from infra.providers import App
 from infra.stack import PlatformStack
-from infra.subscription import PullSubscription
+from infra.subscription import Subscription
 
 
 class ObservabilityStack(PlatformStack):
     """A mailbox, and an alert about requests that nobody could answer."""
 
     def __init__(
-        self, scope: App, environment: Environment, simulator_home: Path, *, dead_letters: PullSubscription
+        self, scope: App, environment: Environment, simulator_home: Path, *, dead_letters: Subscription
     ):
         super().__init__(scope, "observability", environment=environment, simulator_home=simulator_home)
         mailbox = Mailbox(self, "mailbox", address=environment.alerting.email, labels=self.labels)

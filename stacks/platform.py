@@ -88,7 +88,9 @@ class Platform:
             models=self.data.models,
             predictions=self.data.predictions,
             predict_range=self.messaging.predict_range,
+            push=self.messaging.push,
             sale_predictions=self.messaging.sale_predictions,
+            reply_topics=self.messaging.reply_topics,
             dead_letter=self.messaging.dead_letter,
         )
 

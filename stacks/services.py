@@ -1,5 +1,6 @@
 """What runs on the cluster: prediction behind a load balancer, streaming on Pub/Sub."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +16,7 @@ from infra.network_policy import AllowCallers, DefaultDeny
 from infra.providers import App, configure_kubernetes
 from infra.registry import ImageRepository
 from infra.stack import PLATFORM, PlatformStack
-from infra.subscription import PullSubscription
+from infra.subscription import PushDelivery, Subscription
 from infra.topic import Topic
 from infra.workload import Workload
 from services.contracts.settings import PredictionSettings, StreamingSettings
@@ -38,8 +39,10 @@ class ServicesStack(PlatformStack):
         images: ImageRepository,
         models: Bucket,
         predictions: DatasetTable,
-        predict_range: PullSubscription,
+        predict_range: Subscription,
+        push: PushDelivery | None,
         sale_predictions: Topic,
+        reply_topics: Sequence[Topic],
         dead_letter: Topic,
     ):
         super().__init__(scope, "services", environment=environment, simulator_home=simulator_home)
@@ -96,6 +99,10 @@ class ServicesStack(PlatformStack):
                 model_bucket=models.name,
                 subscription=predict_range.path,
                 reply_topic=sale_predictions.path,
+                reply_topics=tuple(topic.path for topic in reply_topics),
+                delivery=environment.streaming.delivery,
+                push_audience=push.endpoint if push else None,
+                push_account=push.account.email if push else None,
                 dead_letter_topic=dead_letter.path,
                 predictions_table=predictions.name,
                 host=host,
@@ -105,8 +112,9 @@ class ServicesStack(PlatformStack):
             size=environment.streaming,
         )
         models.grant_read(streaming.identity)
-        predict_range.grant_subscribe(streaming.identity)
+        if push is None:
+            predict_range.grant_subscribe(streaming.identity)
         predictions.grant_write(streaming.identity)
-        sale_predictions.grant_publish(streaming.identity)
-        dead_letter.grant_publish(streaming.identity)
+        for topic in (sale_predictions, *reply_topics, dead_letter):
+            topic.grant_publish(streaming.identity)
         AllowCallers(self, "streaming-callers", workload=streaming)

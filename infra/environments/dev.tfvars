@@ -25,6 +25,13 @@ node_pool = {
   max_nodes    = 3
 }
 
+data = {
+  keep_predictions_days = 30
+  keep_requests_days    = 7
+  keep_versions         = 3
+  soft_delete_days      = 0
+}
+
 prediction = {
   port         = 8080
   min_replicas = 1
@@ -39,4 +46,9 @@ streaming = {
   max_replicas = 2
   cpu          = "250m"
   memory       = "512Mi"
+}
+
+messaging = {
+  retention_days = 1
+  replay_days    = 1
 }

@@ -29,6 +29,14 @@ gateway = {
   hostname = "forecast.example.com"
 }
 
+data = {
+  keep_predictions_days = 400
+  keep_requests_days    = 90
+  keep_versions         = 20
+  soft_delete_days      = 30
+  readers               = ["group:sales-analysts@example.com"]
+}
+
 prediction = {
   port         = 8080
   min_replicas = 2
@@ -44,4 +52,9 @@ streaming = {
   max_replicas = 5
   cpu          = "1"
   memory       = "512Mi"
+}
+
+messaging = {
+  retention_days = 14
+  replay_days    = 14
 }

@@ -30,6 +30,13 @@ gateway = {
   hostname = "forecast.staging.example.com"
 }
 
+data = {
+  keep_predictions_days = 90
+  keep_requests_days    = 30
+  keep_versions         = 5
+  soft_delete_days      = 7
+}
+
 prediction = {
   port         = 8080
   min_replicas = 2
@@ -44,4 +51,9 @@ streaming = {
   max_replicas = 3
   cpu          = "500m"
   memory       = "512Mi"
+}
+
+messaging = {
+  retention_days = 7
+  replay_days    = 7
 }

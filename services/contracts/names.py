@@ -21,6 +21,7 @@ SALES_TABLE: Final = "sales"
 PREDICTIONS_DATASET: Final = "predictions"
 PREDICTIONS_TABLE: Final = "predictions"
 REQUESTS_TABLE: Final = "requests"
+LATEST_PREDICTIONS_VIEW: Final = "latest_predictions"
 
 # HTTP paths every service answers
 LIVENESS_PATH: Final = "/healthz"

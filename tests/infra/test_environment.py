@@ -265,6 +265,58 @@ def test_what_streaming_cannot_do_without_a_gateway(tmp_path: Path) -> None:
     assert read(tmp_path, served).streaming.delivery == "push"
 
 
+@pytest.mark.parametrize(
+    ("sections", "fault"),
+    [
+        (
+            "data = { soft_delete_days = 3 }",
+            "33: data.soft_delete_days: Cloud Storage takes 0 or 7 to 90, found 3",
+        ),
+        (
+            'data = { readers = ["everybody"] }',
+            (
+                "33: data.readers.0: expected an IAM member, such as group:sales@example.com, "
+                'found "everybody"'
+            ),
+        ),
+        (
+            "messaging = { max_delivery_attempts = 4 }",
+            "33: messaging.max_delivery_attempts: expected a number of at least 5, found 4",
+        ),
+        (
+            "messaging = {\n max_backoff_seconds = 5\n}",
+            "34: messaging.max_backoff_seconds: expected at least min_backoff_seconds, which is 10, found 5",
+        ),
+    ],
+)
+def test_a_fault_of_an_optional_section(tmp_path: Path, sections: str, fault: str) -> None:
+    assert faults(tmp_path, GOOD + sections + "\n") == [fault]
+
+
+def test_push_is_not_exactly_once(tmp_path: Path) -> None:
+    text = GOOD.replace("port         = 8781", 'port = 8781\n  delivery = "push"')
+    text = text.replace('  "data",', '  "registry", "cluster", "services", "data",')
+    text += 'gateway = { hostname = "a.example" }\nmessaging = { exactly_once = true }\n'
+    assert faults(tmp_path, text) == [
+        "35: messaging.exactly_once: Pub/Sub pushes at least once: take false, or pull as streaming.delivery"
+    ]
+
+
+def test_replies_have_topics_of_their_own(tmp_path: Path) -> None:
+    text = GOOD.replace(
+        "  port         = 8781", '  port = 8781\n  reply_topics = ["shop", "sale-range", "x"]'
+    )
+    assert faults(tmp_path, text) == [
+        (
+            "28: streaming.reply_topics.2: expected a topic's name: 3 to 255 letters, digits and -._~+%, "
+            'from a letter, not starting with goog, found "x"'
+        )
+    ]
+    assert faults(tmp_path, text.replace(', "x"', "")) == [
+        "28: streaming.reply_topics.1: sale-range is a topic of the platform; give replies one of their own"
+    ]
+
+
 def test_a_stack_without_its_upstream(tmp_path: Path) -> None:
     assert faults(tmp_path, GOOD.replace('  "data",\n', "")) == [
         "8: stacks.1: messaging needs the stack data, which is not listed"

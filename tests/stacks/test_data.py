@@ -1,4 +1,4 @@
-"""Tables and buckets."""
+"""Tables, views and buckets."""
 
 import json
 
@@ -8,13 +8,25 @@ from services.contracts.schema import bigquery_schema
 from services.contracts.tables import Prediction, Request, Sale
 from tests.stacks.synthesized import Synthesis
 
+DAY_MS = 24 * 3600 * 1000
+
 
 @pytest.mark.parametrize(
     ("table", "row", "partitioning", "clustering"),
     [
         ("sales.sales", Sale, {"type": "MONTH", "field": "date"}, ["store_nbr", "family"]),
-        ("predictions.predictions", Prediction, {"type": "DAY", "field": "processed_at"}, ["request_id"]),
-        ("predictions.requests", Request, {"type": "DAY", "field": "publish_time"}, None),
+        (
+            "predictions.predictions",
+            Prediction,
+            {"type": "DAY", "field": "processed_at", "expiration_ms": 400 * DAY_MS},
+            ["request_id"],
+        ),
+        (
+            "predictions.requests",
+            Request,
+            {"type": "DAY", "field": "publish_time", "expiration_ms": 90 * DAY_MS},
+            None,
+        ),
     ],
 )
 def test_tables_are_those_of_the_contracts(
@@ -36,6 +48,39 @@ def test_tables_are_those_of_the_contracts(
     assert found["depends_on"] == [data.address("google_bigquery_dataset", dataset_id=dataset)]
 
 
+def test_latest_predictions_are_one_row_of_each(synthesis: Synthesis) -> None:
+    data = synthesis.stack("prod-data")
+    view = data.one("google_bigquery_table", dataset_id="predictions", table_id="latest_predictions")
+    columns = json.loads(view["schema"])
+    assert [(each["name"], each["type"], each["description"]) for each in columns] == [
+        (each["name"], each["type"], each["description"]) for each in bigquery_schema(Prediction)
+    ]
+    assert {each["mode"] for each in columns} == {"NULLABLE"}
+    assert view["view"]["use_legacy_sql"] is False
+    query = view["view"]["query"]
+    assert all(f"`{each['name']}`" in query for each in columns)
+    assert "FROM `sales-forecast-prod.predictions.predictions`" in query
+    assert (
+        "PARTITION BY `request_id`, `store_nbr`, `family`, `date` ORDER BY `processed_at` DESC) = 1" in query
+    )
+    table = data.address("google_bigquery_table", dataset_id="predictions", table_id="predictions")
+    assert view["depends_on"] == [table]
+
+
+def test_analysts_read_both_datasets_and_nothing_else(synthesis: Synthesis) -> None:
+    analysts = "group:sales-analysts@example.com"
+    data = synthesis.stack("prod-data")
+    for dataset in ("sales", "predictions"):
+        data.one(
+            "google_bigquery_dataset_iam_member",
+            dataset_id=dataset,
+            role="roles/bigquery.dataViewer",
+            member=analysts,
+        )
+    assert sum(each.get("member") == analysts for _, _, each in data.resources) == 2
+    synthesis.stack("dev-data").none("google_bigquery_dataset_iam_member")
+
+
 def test_datasets_are_in_the_region(synthesis: Synthesis) -> None:
     for dataset in ("sales", "predictions"):
         synthesis.stack("prod-data").one(
@@ -44,15 +89,19 @@ def test_datasets_are_in_the_region(synthesis: Synthesis) -> None:
 
 
 @pytest.mark.parametrize(
-    ("bucket", "versioned", "condition"),
+    ("bucket", "versioned", "condition", "soft_delete_days"),
     [
-        ("models", True, {"num_newer_versions": 10, "with_state": "ARCHIVED"}),
-        ("data", True, {"num_newer_versions": 3, "with_state": "ARCHIVED"}),
-        ("staging", False, {"age": 7}),
+        ("models", True, {"num_newer_versions": 20, "with_state": "ARCHIVED"}, 30),
+        ("data", True, {"num_newer_versions": 20, "with_state": "ARCHIVED"}, 30),
+        ("staging", False, {"age": 7}, 0),
     ],
 )
-def test_buckets_are_private(
-    synthesis: Synthesis, bucket: str, versioned: bool, condition: dict[str, object]
+def test_buckets_are_private_and_forgiving(
+    synthesis: Synthesis,
+    bucket: str,
+    versioned: bool,
+    condition: dict[str, object],
+    soft_delete_days: int,
 ) -> None:
     synthesis.stack("prod-data").one(
         "google_storage_bucket",
@@ -61,5 +110,9 @@ def test_buckets_are_private(
         uniform_bucket_level_access=True,
         public_access_prevention="enforced",
         versioning={"enabled": versioned},
-        lifecycle_rule=[{"action": {"type": "Delete"}, "condition": condition}],
+        soft_delete_policy={"retention_duration_seconds": soft_delete_days * 24 * 3600},
+        lifecycle_rule=[
+            {"action": {"type": "AbortIncompleteMultipartUpload"}, "condition": {"age": 7}},
+            {"action": {"type": "Delete"}, "condition": condition},
+        ],
     )

@@ -4,9 +4,11 @@ import json
 
 import pytest
 
+from infra import environment
 from services.contracts.messages import SalePrediction
 from services.contracts.schema import avro_schema
-from tests.stacks.synthesized import Stack, Synthesis
+from services.contracts.settings import StreamingSettings, from_environment
+from tests.stacks.synthesized import Stack, Synthesis, synthesize
 
 TOPICS = "projects/sales-forecast-prod/topics"
 SERVICE_AGENT = "serviceAccount:service-100000000004@gcp-sa-pubsub.iam.gserviceaccount.com"
@@ -17,8 +19,34 @@ def messaging(synthesis: Synthesis) -> Stack:
     return synthesis.stack("prod-messaging")
 
 
-def test_requests_have_no_schema(messaging: Stack) -> None:
-    assert set(messaging.one("google_pubsub_topic", name="sale-range")) == {"name"}
+@pytest.fixture(scope="module")
+def pushed(tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
+    """An environment with push delivery, ordering, and two more topics for replies."""
+    folder = tmp_path_factory.mktemp("pushed")
+    text = (environment.DIRECTORY / "staging.tfvars").read_text()
+    text = text.replace(
+        "streaming = {", 'streaming = {\n  delivery = "push"\n  reply_topics = ["shop-replies", "depot"]'
+    )
+    text = text.replace("messaging = {", "messaging = {\n  ordering = true\n  max_delivery_attempts = 9")
+    if "gateway = {" not in text:
+        text += 'gateway = { hostname = "forecast.example.com" }\n'
+    (folder / "pushed.tfvars").write_text(text)
+    run = synthesize(folder, PLATFORM_ENVIRONMENTS=str(folder))
+    assert run.returncode == 0, run.stderr
+    return Synthesis(folder / "out")
+
+
+def test_requests_have_no_schema_and_can_be_replayed(messaging: Stack) -> None:
+    assert messaging.one("google_pubsub_topic", name="sale-range") == {
+        "name": "sale-range",
+        "message_retention_duration": f"{14 * 24 * 3600}s",
+        "message_storage_policy": {"allowed_persistence_regions": ["europe-west1"]},
+    }
+
+
+def test_no_topic_stores_messages_abroad(messaging: Stack) -> None:
+    for topic in messaging.all("google_pubsub_topic").values():
+        assert topic["message_storage_policy"] == {"allowed_persistence_regions": ["europe-west1"]}
 
 
 def test_replies_have_the_schema_of_the_contracts(messaging: Stack) -> None:
@@ -46,7 +74,70 @@ def test_requests_are_pulled_and_retried_and_given_up(messaging: Stack) -> None:
             "dead_letter_topic": f"{TOPICS}/sale-range-dead-letter",
             "max_delivery_attempts": 5,
         },
+        enable_message_ordering=False,
+        enable_exactly_once_delivery=False,
     )
+    messaging.none("google_pubsub_subscription", push_config={})
+    messaging.none("google_service_account")
+
+
+def test_requests_are_pushed_with_a_token_that_only_pubsub_can_mint(pushed: Synthesis) -> None:
+    messaging = pushed.stack("pushed-messaging")
+    hostname = environment.load("pushed", directory=pushed.folder.parent).gateway
+    assert hostname
+    endpoint = f"https://{hostname.hostname}/push"
+    email = "sales-forecast-push@sales-forecast-staging.iam.gserviceaccount.com"
+    account = messaging.address("google_service_account", account_id="sales-forecast-push")
+    may_sign_in = messaging.address(
+        "google_service_account_iam_member",
+        service_account_id=f"projects/sales-forecast-staging/serviceAccounts/{email}",
+        role="roles/iam.serviceAccountTokenCreator",
+        member=SERVICE_AGENT.replace("100000000004", "100000000003"),
+    )
+    grant = messaging.one("google_service_account_iam_member")
+    assert account in grant["depends_on"]
+    subscription = messaging.one("google_pubsub_subscription", push_config={"push_endpoint": endpoint})
+    assert subscription["name"] == "predict-range"
+    assert subscription["push_config"]["oidc_token"] == {"service_account_email": email, "audience": endpoint}
+    assert may_sign_in in subscription["depends_on"]
+    assert subscription["enable_message_ordering"] is True
+    assert subscription["dead_letter_policy"]["max_delivery_attempts"] == 9
+
+
+def test_the_streaming_service_knows_who_pushes_and_where_it_may_reply(pushed: Synthesis) -> None:
+    services = pushed.stack("pushed-services")
+    deployment = services.one("kubernetes_deployment_v1", metadata={"name": "streaming"})
+    (container,) = deployment["spec"]["template"]["spec"]["container"]
+    variables = {each["name"]: each["value"] for each in container["env"]}
+    settings = from_environment(StreamingSettings, variables)
+    assert settings.delivery == "push"
+    subscription = pushed.stack("pushed-messaging").one("google_pubsub_subscription", name="predict-range")
+    token = subscription["push_config"]["oidc_token"]
+    assert token == {
+        "service_account_email": settings.push_account,
+        "audience": settings.push_audience,
+    }
+    assert settings.reply_topics == tuple(
+        f"projects/sales-forecast-staging/topics/{name}" for name in ("shop-replies", "depot")
+    )
+    may_publish = services.all("google_pubsub_topic_iam_member").values()
+    assert {each["topic"] for each in may_publish} == {
+        *("sale-predictions", "shop-replies", "depot", "sale-range-dead-letter")
+    }
+    services.none("google_pubsub_subscription_iam_member")  # it is sent what it gets
+
+
+def test_further_reply_topics_have_the_schema_and_a_reader(pushed: Synthesis) -> None:
+    messaging = pushed.stack("pushed-messaging")
+    path = "projects/sales-forecast-staging"
+    for name in ("sale-predictions", "shop-replies", "depot"):
+        messaging.one(
+            "google_pubsub_topic",
+            name=name,
+            schema_settings={"schema": f"{path}/schemas/sale-predictions", "encoding": "JSON"},
+        )
+        messaging.one("google_pubsub_subscription", name=name, topic=f"{path}/topics/{name}")
+    assert len(messaging.all("google_pubsub_schema")) == 1
 
 
 def test_pubsub_may_move_dead_letters(messaging: Stack) -> None:
@@ -86,9 +177,18 @@ def test_somebody_can_read(messaging: Stack, topic: str) -> None:
     messaging.one("google_pubsub_subscription", name=topic, topic=f"{TOPICS}/{topic}")
 
 
-def test_no_subscription_expires_or_forgets_within_a_week(messaging: Stack) -> None:
+def test_grants_wait_until_the_service_agent_exists(messaging: Stack) -> None:
+    first_use = messaging.address("google_pubsub_topic", name="sale-range")
+    grants = [each for kind, _, each in messaging.resources if kind.endswith("_iam_member")]
+    assert len(grants) == 3
+    for grant in grants:
+        assert grant["member"] == SERVICE_AGENT
+        assert first_use in grant["depends_on"]
+
+
+def test_no_subscription_expires_or_forgets_within_two_weeks(messaging: Stack) -> None:
     subscriptions = messaging.all("google_pubsub_subscription")
     assert len(subscriptions) == 4
     for subscription in subscriptions.values():
         assert subscription["expiration_policy"] == {"ttl": ""}
-        assert subscription["message_retention_duration"] == "604800s"
+        assert subscription["message_retention_duration"] == f"{14 * 24 * 3600}s"
