@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from services.contracts.model import HISTORY_DAYS, Backtest
+
 Key = Annotated[str, Meta(min_length=1, max_length=128)]
 Keys = Annotated[list[Key], Meta(min_length=1)]
 Days = Annotated[
@@ -33,12 +35,37 @@ class SaleRangeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     ) = None
 
 
+Format = Annotated[
+    Literal["json", "csv"],
+    Meta(description="Of the answer. When absent, what the Accept header prefers, else JSON."),
+]
+Layout = Annotated[
+    Literal["rows", "columns"],
+    Meta(description="Of JSON: an object for each row, or a list for each column."),
+]
+
+
 class PredictionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What `/predict` is asked: the JSON body of a POST, or the parameters of a GET's query."""
 
     range: Days
     store_nbr: Annotated[Key | Keys | None, Meta(description="Only these markets; all when absent.")] = None
     family: Annotated[Key | Keys | None, Meta(description="Only these products; all when absent.")] = None
+    format: Format | None = None
+    layout: Layout = "rows"
+
+
+class HistoryRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What `/history` is asked: the parameters of a query."""
+
+    range: Annotated[
+        int,
+        Meta(ge=1, le=HISTORY_DAYS, description="Number of last days; of fewer, all are answered."),
+    ] = HISTORY_DAYS
+    store_nbr: Annotated[Keys | None, Meta(description="Only these markets; all when absent.")] = None
+    family: Annotated[Keys | None, Meta(description="Only these products; all when absent.")] = None
+    format: Format | None = None
+    layout: Layout = "rows"
 
 
 class PredictionRow(msgspec.Struct, frozen=True):
@@ -64,6 +91,78 @@ class PredictionResponse(msgspec.Struct, frozen=True):
     success: bool
     model: ModelReference
     prediction: list[PredictionRow]
+
+
+class PredictionColumns(msgspec.Struct, frozen=True):
+    """Forecast values by column, all of the same length: the fields of `PredictionRow`."""
+
+    date: list[datetime.date]
+    store_nbr: list[str]
+    family: list[str]
+    sales: list[float]
+    lower: list[float]
+    upper: list[float]
+
+
+class ColumnarPredictionResponse(msgspec.Struct, frozen=True):
+    """The body of a successful `/predict` with the layout `columns`."""
+
+    success: bool
+    model: ModelReference
+    prediction: PredictionColumns
+
+
+class HistoryRow(msgspec.Struct, frozen=True):
+    """What a series sold on a day."""
+
+    date: Annotated[datetime.date, Meta(description="Day of sale, ISO 8601.")]
+    store_nbr: Annotated[str, Meta(description="Market.")]
+    family: Annotated[str, Meta(description="Product.")]
+    sales: Annotated[float, Meta(ge=0, description="Units sold.")]
+
+
+class HistoryColumns(msgspec.Struct, frozen=True):
+    """Past sales by column, all of the same length: the fields of `HistoryRow`."""
+
+    date: list[datetime.date]
+    store_nbr: list[str]
+    family: list[str]
+    sales: list[float]
+
+
+class HistoryResponse(msgspec.Struct, frozen=True):
+    """The body of a successful `/history`: rows or columns."""
+
+    success: bool
+    model: ModelReference
+    history: list[HistoryRow] | HistoryColumns
+
+
+class ModelDescription(msgspec.Struct, frozen=True):
+    """A model version as `/models` tells of it."""
+
+    version: str
+    created_at: Annotated[datetime.datetime, Meta(tz=True, description="When it was trained.")]
+    age_seconds: Annotated[float, Meta(description="Time since then.")]
+    first_date: Annotated[datetime.date, Meta(description="First day of the training data.")]
+    last_date: Annotated[datetime.date, Meta(description="Last day of the training data.")]
+    series: Annotated[int, Meta(description="Number of series.")]
+    horizon: Annotated[int, Meta(description="Days it forecasts.")]
+    interval: Annotated[float, Meta(description="Nominal coverage of lower..upper.")]
+    backtest: Backtest
+
+
+class ModelsResponse(msgspec.Struct, frozen=True):
+    """The body of `/models`."""
+
+    current: ModelDescription
+    previous: Annotated[
+        ModelDescription | None, Meta(description="What this process served before; None since its start.")
+    ]
+    max_range: Annotated[int, Meta(description="Most days that can be asked for.")]
+    fault: Annotated[
+        str | None, Meta(description="Why the version the registry points to is not served, if so.")
+    ]
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -13,6 +13,9 @@ MANIFEST_FILE: Final = "manifest.json"
 HORIZON_DAYS: Final = 60
 """Days every published model forecasts, so the most that a service may be configured to answer."""
 
+HISTORY_DAYS: Final = 180
+"""Most days of past sales that a version keeps."""
+
 Version = Annotated[str, Meta(pattern=r"^[0-9A-Za-z][0-9A-Za-z._-]{0,63}$")]
 
 

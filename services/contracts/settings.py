@@ -37,6 +37,7 @@ class PredictionSettings(msgspec.Struct, frozen=True, kw_only=True):
             description="Between SIGTERM (not ready) and closing: longer than load balancers take to notice."
         ),
     ] = 5
+    image: Annotated[str, Meta(description="What runs, told as build information.")] = "none"
 
 
 class StreamingSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -44,6 +44,11 @@ class ModelFollower(Generic[Served]):
         registry: Where versions and the pointer are.
         prepare: Called in the thread, with each version loaded; makes what the service answers from.
         poll_seconds: Time between two looks at the pointer.
+
+    Attributes:
+        current: What is served, once a version is loaded.
+        previous: The version served before, if there was one.
+        error: Why the version the pointer names is not served, if so.
     """
 
     def __init__(
@@ -53,6 +58,7 @@ class ModelFollower(Generic[Served]):
         poll_seconds: float,
     ) -> None:
         self.current: ServedModel[Served] | None = None
+        self.previous: Manifest | None = None
         self.error: str | None = "the model is being loaded"
         self._registry = registry
         self._prepare = prepare
@@ -94,7 +100,9 @@ class ModelFollower(Generic[Served]):
         pointer, generation = changed
         model = self._registry.load(pointer.version)
         manifest = model.manifest
-        self.current = ServedModel(manifest, self._prepare(model))
+        served = ServedModel(manifest, self._prepare(model))
+        self.previous = self.current.manifest if self.current else None
+        self.current = served
         self._generation = generation
         self.error = None
         _RELOADS.labels("loaded").inc()

@@ -7,16 +7,13 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-HISTORY_DAYS = 180
-"""Most days a version keeps."""
-
 
 @dataclass(frozen=True, eq=False)
 class History:
     """Sales of every series on the last days of the training data.
 
     Attributes:
-        dates: consecutive days, HISTORY_DAYS or as many as the data has; the last is the last training day.
+        dates: consecutive days, `HISTORY_DAYS` or as many as the data has; the last is the last training day.
         sales: units sold, float32 of shape (series, days), series as in the version's `Forecast`; NaN where
             the data has no row, on the days before a series began.
 

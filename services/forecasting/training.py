@@ -7,10 +7,10 @@ from pathlib import Path
 import lightgbm
 import numpy as np
 
-from services.contracts.model import HORIZON_DAYS, Backtest, Manifest
+from services.contracts.model import HISTORY_DAYS, HORIZON_DAYS, Backtest, Manifest
 from services.forecasting import artifact, backtest, features, forecast, intervals, models, panel
 from services.forecasting.forecast import DECIMALS, Forecast
-from services.forecasting.history import HISTORY_DAYS, History
+from services.forecasting.history import History
 from services.forecasting.intervals import NOMINAL, Intervals
 from services.forecasting.models import GradientBoosting, SeasonalNaive
 from services.forecasting.panel import Panel

@@ -4,12 +4,9 @@ import asyncio
 import logging
 import os
 import signal
-import socket
 import sys
 
-from granian.constants import HTTPModes, Interfaces
-from granian.http import HTTP1Settings
-from granian.server.embed import Server
+import prometheus_client
 
 from services import runtime
 from services.contracts.settings import PredictionSettings
@@ -17,12 +14,10 @@ from services.forecasting.follower import ModelFollower
 from services.forecasting.registry import ModelRegistry
 from services.prediction.answers import Answers
 from services.prediction.application import Application
+from services.prediction.server import Server
 
 _log = logging.getLogger("services.prediction")
 
-# Of a connection without a request. Google's load balancers keep theirs for 600 s and ask for 620:
-# https://cloud.google.com/load-balancing/docs/https#timeout-keepalive-backends
-_KEEP_ALIVE_SECONDS = 620
 # For requests still under way when the listener has closed.
 _FINISH_SECONDS = 15
 
@@ -33,49 +28,43 @@ async def serve(settings: PredictionSettings) -> int:
     First readiness turns 503 while requests are still answered, so that load balancers look elsewhere;
     after `drain_seconds` the listener closes and requests under way are finished.
     """
-    try:
-        # Granian's listeners share a port (SO_REUSEPORT), even with those of another process.
-        socket.create_server((settings.host, settings.port)).close()
-    except OSError as error:
-        print(f"error: cannot listen on {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)
-        return 1
+    # An answer holds until the model changes. A cache may be as late to notice as the service is.
+    cache_control = f"public, max-age={int(settings.model_poll_seconds)}"
     follower = ModelFollower(
         ModelRegistry(settings.model_bucket),
-        lambda model: Answers(model, settings.max_range),
+        lambda model: Answers(model, settings.max_range, cache_control),
         settings.model_poll_seconds,
     )
     application = Application(settings, follower)
-    # Embedded rather than Granian's process manager: that one closes the listener at SIGTERM, and takes
-    # a process more. A pod is one process; Kubernetes restarts and multiplies it.
-    server = Server(
-        application,
-        address=settings.host,
-        port=settings.port,
-        interface=Interfaces.RSGI,
-        http=HTTPModes.http1,
-        websockets=False,
-        backlog=1024,
-        http1_settings=HTTP1Settings(header_read_timeout=_KEEP_ALIVE_SECONDS * 1000),
-        log_dictconfig={"loggers": {"_granian": {"propagate": True}}},
-    )
+    server = Server(application)
+    application.metrics.gauges += [
+        (
+            "prediction_requests_in_flight",
+            "Requests being received, or whose answer the client has not taken.",
+            lambda: server.requests_under_way,
+        ),
+        ("prediction_connections", "Open connections.", lambda: len(server.connections)),
+    ]
+    prometheus_client.REGISTRY.register(application.metrics)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    serving = asyncio.create_task(server.serve())
-    follower.start()
-    await asyncio.wait({serving, asyncio.create_task(stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
-    if serving.done():
-        await serving
+    try:
+        await server.listen(settings.host, settings.port)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else error
+        print(f"error: cannot listen on {settings.host}:{settings.port}: {reason}", file=sys.stderr)
         return 1
+    follower.start()
+    await stop.wait()
 
     _log.info("draining for %s s", settings.drain_seconds)
     application.draining = True
     await asyncio.sleep(settings.drain_seconds)
-    server.stop()
     follower.stop()
-    _, unfinished = await asyncio.wait({serving}, timeout=_FINISH_SECONDS)
-    application.flush_access_log()
-    if unfinished:
+    finished = await server.close(_FINISH_SECONDS)
+    application.access_log.flush()
+    if not finished:
         _log.error("requests still under way after %s s are cut off", _FINISH_SECONDS)
         return 1
     _log.info("stopped")
@@ -83,7 +72,4 @@ async def serve(settings: PredictionSettings) -> int:
 
 
 if __name__ == "__main__":
-    code = asyncio.run(serve(runtime.start(PredictionSettings)))
-    logging.shutdown()
-    # Granian's runtime thread may still be about to end, and panics if it meets the interpreter's teardown.
-    os._exit(code)
+    sys.exit(asyncio.run(serve(runtime.start(PredictionSettings))))

@@ -1,158 +1,185 @@
-"""The HTTP application: routes, errors, metrics and access log."""
+"""The application: routes, errors, and what is told of each request."""
 
-import asyncio
+import dataclasses
 import datetime
 import http
 import logging
-import sys
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
 import prometheus_client
-from granian.rsgi import HTTPProtocol, Scope  # pyright: ignore[reportPrivateImportUsage]
 
-from services.contracts.messages import Problem
+from services.contracts.messages import (
+    HistoryRequest,
+    ModelDescription,
+    ModelsResponse,
+    PredictionRequest,
+    Problem,
+)
+from services.contracts.model import HISTORY_DAYS, Manifest
 from services.contracts.names import LIVENESS_PATH, METRICS_PATH, READINESS_PATH
 from services.contracts.settings import PredictionSettings
 from services.forecasting.follower import ModelFollower
-from services.prediction import openapi, requests
-from services.prediction.answers import Answer, Answers
+from services.prediction import negotiation, openapi, requests
+from services.prediction.access_log import AccessLog
+from services.prediction.answers import Answer, Answers, Question
+from services.prediction.metrics import Metrics
 from services.prediction.requests import InvalidRequestError
+from services.prediction.server import MAX_BODY_BYTES, Request, Response
 from services.runtime import Readiness
 
 _log = logging.getLogger(__name__)
 
-MAX_BODY_BYTES: Final = 64 * 1024
-MAX_QUERY_CHARACTERS: Final = 8 * 1024
-_BODY_SECONDS: Final = 10
-_ACCESS_LOG_SECONDS: Final = 0.1
+MAX_QUERY_BYTES: Final = 8 * 1024
 
 _JSON: Final = ("content-type", "application/json")
 _PROBLEM_JSON: Final = ("content-type", "application/problem+json")
 _NO_STORE: Final = ("cache-control", "no-store")
+_UNKNOWN: Final = "unknown"
 
-_REQUESTS = prometheus_client.Counter("http_requests", "Requests answered.", ["route", "method", "status"])
-_DURATION = prometheus_client.Histogram(
-    "http_request_duration_seconds",
-    "Time from the headers of a request to its answer.",
-    ["route"],
-    buckets=(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
-)
-_IN_FLIGHT = prometheus_client.Gauge("http_requests_in_flight", "Requests being answered.")
+Handler = Callable[[Request], Response]
 
 
-class Response(msgspec.Struct, frozen=True):
-    """What is sent: status, headers (names in lower case) and body."""
+@dataclasses.dataclass(frozen=True)
+class Route:
+    """A path.
 
-    status: int
-    headers: list[tuple[str, str]]
-    body: bytes
+    Attributes:
+        path: As metrics name it.
+        methods: What answers each.
+        probed: Whether machines ask all the time, so that only failures are worth a line in the log.
+    """
+
+    path: str
+    methods: dict[bytes, Handler]
+    probed: bool = False
 
 
 class Application:
-    """Answers HTTP requests, as Granian's RSGI interface hands them over.
+    """Answers requests.
 
     All of it runs on the event loop; the follower's thread only replaces `follower.current`.
 
     Attributes:
-        draining: Set when the process is about to stop: not ready, and no connection is kept alive.
+        draining: Set when the process is about to stop: not ready, and no connection is kept.
+        metrics: What is counted.
+        access_log: Where each request is told.
     """
 
     def __init__(self, settings: PredictionSettings, follower: ModelFollower[Answers]) -> None:
         self.draining = False
         self._follower = follower
-        # An answer holds until the model changes. A cache may be as late to notice as the service is.
-        self._cache_control = f"public, max-age={int(settings.model_poll_seconds)}"
-        self._openapi = msgspec.json.encode(openapi.document())
-        self._in_flight = 0
-        _IN_FLIGHT.set_function(lambda: self._in_flight)
-        self._counters: dict[tuple[str, str, int], prometheus_client.Counter] = {}
-        self._access_log: list[bytes] = []
-        self._routes: dict[str, dict[str, Callable[[Scope, HTTPProtocol], Awaitable[Response]]]] = {
-            "/predict": {"GET": self._predict, "HEAD": self._predict, "POST": self._predict_body},
-            LIVENESS_PATH: {"GET": self._live, "HEAD": self._live},
-            READINESS_PATH: {"GET": self._ready, "HEAD": self._ready},
-            METRICS_PATH: {"GET": self._metrics, "HEAD": self._metrics},
-            "/openapi.json": {"GET": self._describe, "HEAD": self._describe},
-        }
-        self._durations = {route: _DURATION.labels(route) for route in [*self._routes, "unknown"]}
-
-    async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
-        """Answer one request."""
-        started = time.perf_counter()
-        self._in_flight += 1
-        try:
-            response = await self._answer(scope, protocol)
-        except Exception:
-            _log.exception("%s %s failed", scope.method, scope.path)
-            response = _problem(http.HTTPStatus.INTERNAL_SERVER_ERROR, "the fault is logged")
-        headers, body = response.headers, response.body
-        if self.draining:
-            headers = [*headers, ("connection", "close")]
-        if scope.method == "HEAD":
-            headers, body = [*headers, ("content-length", str(len(body)))], b""
-        protocol.response_bytes(response.status, headers, body)
-        self._in_flight -= 1
-        self._observe(scope, response.status, len(body), time.perf_counter() - started)
-
-    async def _answer(self, scope: Scope, protocol: HTTPProtocol) -> Response:
-        methods = self._routes.get(scope.path)
-        if methods is None:
-            return _problem(http.HTTPStatus.NOT_FOUND, "no such path", allowed=list(self._routes))
-        handler = methods.get(scope.method)
-        if handler is None:
-            allow = ", ".join(methods)
-            return _problem(
-                http.HTTPStatus.METHOD_NOT_ALLOWED, f"allowed here: {allow}", headers=[("allow", allow)]
+        self._openapi = msgspec.json.encode(openapi.document(settings.max_range))
+        self._routes = {
+            route.path.encode(): route
+            for route in (
+                _route("/predict", self._predict, post=self._predict_body),
+                _route("/history", self._history),
+                _route("/models", self._models),
+                _route("/openapi.json", self._describe),
+                _route(LIVENESS_PATH, self._live, probed=True),
+                _route(READINESS_PATH, self._ready, probed=True),
+                _route(METRICS_PATH, self._metrics, probed=True),
             )
+        }
+        self.metrics = Metrics(settings.image, [*(route.path for route in self._routes.values()), _UNKNOWN])
+        self.metrics.gauges.append(
+            ("prediction_cache_bytes", "Memory of the answers kept.", self._kept_bytes)
+        )
+        self.access_log = AccessLog()
+
+    def answer(self, request: Request) -> Response:
+        """The answer to a request."""
         try:
-            return await handler(scope, protocol)
+            route = self._routes.get(request.path)
+            if route is None:
+                paths = [each.path for each in self._routes.values()]
+                return _problem(http.HTTPStatus.NOT_FOUND, "no such path", allowed=paths)
+            handler = route.methods.get(request.method)
+            if handler is None:
+                allow = b", ".join(route.methods).decode()
+                return _problem(
+                    http.HTTPStatus.METHOD_NOT_ALLOWED, f"allowed here: {allow}", headers=[("allow", allow)]
+                )
+            if request.http_version == "1.1" and b"host" not in request.headers:
+                return _problem(http.HTTPStatus.BAD_REQUEST, "HTTP/1.1 requires the header Host")
+            return handler(request)
         except InvalidRequestError as fault:
             return _problem(
                 http.HTTPStatus.BAD_REQUEST, fault.detail, parameter=fault.parameter, allowed=fault.allowed
             )
+        except Exception:
+            _log.exception("%r %r failed", request.method, request.target)
+            return _problem(http.HTTPStatus.INTERNAL_SERVER_ERROR, "the fault is logged")
 
-    async def _predict(self, scope: Scope, _: HTTPProtocol) -> Response:
-        query = scope.query_string
-        if len(query) > MAX_QUERY_CHARACTERS:
+    def refuse(self, status: http.HTTPStatus, detail: str) -> Response:
+        """The answer to what is not a request."""
+        return _problem(status, detail)
+
+    def observe(self, request: Request, response: Response, seconds: float) -> None:
+        """Count an answer, and log it unless it is a probe that went well."""
+        route = self._routes.get(request.path)
+        # Clients choose paths and methods at will; label values are ours alone.
+        if route is None:
+            self.metrics.observe(_UNKNOWN, "other", response.status, seconds)
+        else:
+            method = request.method.decode() if request.method in route.methods else "other"
+            self.metrics.observe(route.path, method, response.status, seconds)
+            if route.probed and response.status < 400:
+                return
+        self.access_log.add(request, response, seconds)
+
+    def _predict(self, request: Request) -> Response:
+        return self._answer_query(request, "prediction", self._make_prediction)
+
+    def _history(self, request: Request) -> Response:
+        return self._answer_query(request, "history", self._make_history)
+
+    def _answer_query(
+        self, request: Request, subject: str, make: Callable[[Answers, Question], Answer]
+    ) -> Response:
+        if len(request.query) > MAX_QUERY_BYTES:
             return _problem(
                 http.HTTPStatus.REQUEST_URI_TOO_LONG,
-                f"the query is longer than {MAX_QUERY_CHARACTERS} characters; POST takes more",
+                f"a query has at most {MAX_QUERY_BYTES} bytes; POST /predict takes {MAX_BODY_BYTES}",
             )
         model = self._follower.current
         if model is None:
             return self._no_model()
-        answers = model.prepared
-        answer = answers.find(query)
-        if answer is None:
-            answer = answers.make(query, requests.from_query(query, answers.max_range))
-        headers = [("etag", answer.etag), ("cache-control", self._cache_control)]
-        if _matches(scope.headers.get("if-none-match"), answer):
-            return Response(http.HTTPStatus.NOT_MODIFIED, headers, b"")
-        return Response(http.HTTPStatus.OK, [_JSON, *headers], answer.body)
+        answer = self._look_up(model.prepared, _question(request, subject, request.query), make)
+        if_none_match = request.headers.get(b"if-none-match")
+        if if_none_match is not None and negotiation.names(if_none_match, answer.etag):
+            return answer.unchanged
+        return answer.response
 
-    async def _predict_body(self, scope: Scope, protocol: HTTPProtocol) -> Response:
-        try:
-            async with asyncio.timeout(_BODY_SECONDS):
-                body = await _read(scope, protocol)
-        except TimeoutError:
-            return _problem(
-                http.HTTPStatus.REQUEST_TIMEOUT, f"the body did not arrive within {_BODY_SECONDS} s"
-            )
-        if body is None:
-            return _problem(
-                http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a body has at most {MAX_BODY_BYTES} bytes"
-            )
+    def _predict_body(self, request: Request) -> Response:
         model = self._follower.current
         if model is None:
             return self._no_model()
-        answers = model.prepared
-        answer = answers.find(body)
-        if answer is None:
-            answer = answers.make(body, requests.from_body(body, answers.max_range))
-        return Response(http.HTTPStatus.OK, [_JSON, _NO_STORE], answer.body)
+        question = _question(request, "prediction", request.body, posted=True)
+        return self._look_up(model.prepared, question, self._make_prediction).response
+
+    def _look_up(
+        self, answers: Answers, question: Question, make: Callable[[Answers, Question], Answer]
+    ) -> Answer:
+        answer = answers.find(question)
+        if answer is not None:
+            self.metrics.cache_hits += 1
+            return answer
+        self.metrics.cache_misses += 1
+        return make(answers, question)
+
+    @staticmethod
+    def _make_prediction(answers: Answers, question: Question) -> Answer:
+        limit = answers.max_range
+        if question.posted:
+            return answers.predict(question, requests.from_body(question.text, limit))
+        return answers.predict(question, requests.from_query(question.text, PredictionRequest, limit))
+
+    @staticmethod
+    def _make_history(answers: Answers, question: Question) -> Answer:
+        return answers.history(question, requests.from_query(question.text, HistoryRequest, HISTORY_DAYS))
 
     def _no_model(self) -> Response:
         return _problem(
@@ -161,10 +188,23 @@ class Application:
             headers=[("retry-after", "1")],
         )
 
-    async def _live(self, _: Scope, __: HTTPProtocol) -> Response:
+    def _models(self, _: Request) -> Response:
+        model = self._follower.current
+        if model is None:
+            return self._no_model()
+        previous = self._follower.previous
+        models = ModelsResponse(
+            current=_described(model.manifest),
+            previous=_described(previous) if previous else None,
+            max_range=model.prepared.max_range,
+            fault=self._follower.error,
+        )
+        return Response(http.HTTPStatus.OK, [_JSON, _NO_STORE], msgspec.json.encode(models))
+
+    def _live(self, _: Request) -> Response:
         return Response(http.HTTPStatus.OK, [_JSON, _NO_STORE], b'{"alive":true}')
 
-    async def _ready(self, _: Scope, __: HTTPProtocol) -> Response:
+    def _ready(self, _: Request) -> Response:
         model = self._follower.current
         readiness = Readiness(
             ready=model is not None and not self.draining,
@@ -173,75 +213,49 @@ class Application:
         )
         return Response(readiness.status, [_JSON, _NO_STORE], msgspec.json.encode(readiness))
 
-    async def _metrics(self, _: Scope, __: HTTPProtocol) -> Response:
+    def _metrics(self, _: Request) -> Response:
         headers = [("content-type", prometheus_client.CONTENT_TYPE_LATEST), _NO_STORE]
         return Response(http.HTTPStatus.OK, headers, prometheus_client.generate_latest())
 
-    async def _describe(self, _: Scope, __: HTTPProtocol) -> Response:
+    def _describe(self, _: Request) -> Response:
         return Response(http.HTTPStatus.OK, [_JSON, ("cache-control", "no-cache")], self._openapi)
 
-    def _observe(self, scope: Scope, status: int, size: int, seconds: float) -> None:
-        """Count a request, and log it unless it is a probe that went well."""
-        methods = self._routes.get(scope.path)
-        route = scope.path if methods else "unknown"
-        # Clients choose paths and methods at will; label values are ours alone.
-        key = (route, scope.method if methods and scope.method in methods else "other", status)
-        counter = self._counters.get(key)
-        if counter is None:
-            counter = self._counters[key] = _REQUESTS.labels(*key)
-        counter.inc()
-        self._durations[route].observe(seconds)
-        if status < 400 and route in (LIVENESS_PATH, READINESS_PATH, METRICS_PATH):
-            return
-        target = f"{scope.path}?{scope.query_string}" if scope.query_string else scope.path
-        if not self._access_log:
-            asyncio.get_running_loop().call_later(_ACCESS_LOG_SECONDS, self.flush_access_log)
-        self._access_log.append(
-            msgspec.json.encode(
-                {
-                    "time": datetime.datetime.now(datetime.UTC),
-                    "severity": "ERROR" if status == http.HTTPStatus.INTERNAL_SERVER_ERROR else "INFO",
-                    "message": f"{scope.method} {target} {status}",
-                    # https://cloud.google.com/logging/docs/reference/v2/rest/v2/LogEntry#HttpRequest
-                    "httpRequest": {
-                        "requestMethod": scope.method,
-                        "requestUrl": target,
-                        "status": status,
-                        "responseSize": str(size),
-                        "latency": f"{seconds:.6f}s",
-                        "remoteIp": scope.client.rpartition(":")[0],
-                        "protocol": f"HTTP/{scope.http_version}",
-                    },
-                }
-            )
-        )
-
-    def flush_access_log(self) -> None:
-        """Write the access log's lines that are waiting, in one go."""
-        lines, self._access_log = self._access_log, []
-        sys.stdout.buffer.write(b"".join(line + b"\n" for line in lines))
-        sys.stdout.buffer.flush()
+    def _kept_bytes(self) -> int:
+        model = self._follower.current
+        return model.prepared.kept_bytes if model else 0
 
 
-async def _read(scope: Scope, protocol: HTTPProtocol) -> bytes | None:
-    """The body of a request, None if it is longer than `MAX_BODY_BYTES`."""
-    # What is announced as too long is not waited for.
-    if int(scope.headers.get("content-length", "0")) > MAX_BODY_BYTES:
-        return None
-    body = bytearray()
-    async for chunk in protocol:
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            return None
-    return bytes(body)
+def _route(path: str, get: Handler, *, post: Handler | None = None, probed: bool = False) -> Route:
+    methods = {b"GET": get, b"HEAD": get}
+    if post is not None:
+        methods[b"POST"] = post
+    return Route(path, methods, probed)
 
 
-def _matches(if_none_match: str | None, answer: Answer) -> bool:
-    """Whether an If-None-Match header (RFC 9110, 13.1.2) names the answer."""
-    if if_none_match is None:
-        return False
-    tags = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
-    return answer.etag in tags or tags == ["*"]
+def _question(request: Request, subject: str, text: bytes, *, posted: bool = False) -> Question:
+    headers = request.headers
+    return Question(
+        subject,
+        posted,
+        text,
+        negotiation.prefers_csv(headers.get(b"accept")),
+        negotiation.takes_gzip(headers.get(b"accept-encoding")),
+    )
+
+
+def _described(manifest: Manifest) -> ModelDescription:
+    age = datetime.datetime.now(datetime.UTC) - manifest.created_at
+    return ModelDescription(
+        version=manifest.version,
+        created_at=manifest.created_at,
+        age_seconds=age.total_seconds(),
+        first_date=manifest.first_date,
+        last_date=manifest.last_date,
+        series=manifest.series,
+        horizon=manifest.horizon,
+        interval=manifest.interval,
+        backtest=manifest.backtest,
+    )
 
 
 def _problem(

@@ -4,90 +4,184 @@ from typing import Any
 
 import msgspec
 
-from services.contracts.messages import PredictionRequest, PredictionResponse, Problem
+from services.contracts.messages import (
+    ColumnarPredictionResponse,
+    HistoryRequest,
+    HistoryResponse,
+    ModelsResponse,
+    PredictionRequest,
+    PredictionResponse,
+    Problem,
+)
 from services.contracts.names import LIVENESS_PATH, METRICS_PATH, READINESS_PATH
+from services.runtime import Readiness
 
-_ERRORS = {
-    "400": "The request cannot be answered as it is; `detail` and `allowed` say what can.",
-    "503": "No model is loaded yet.",
+_REFERENCE = "#/components/schemas/{name}"
+_PREDICTED = ("PredictionResponse", "ColumnarPredictionResponse")
+_HEADERS = {
+    "etag": "Names this answer; send it back in If-None-Match.",
+    "model-version": "The model that answered.",
 }
+_UNREADABLE = {
+    "400": "The request cannot be answered as it is; `detail` and `allowed` say what can.",
+    "408": "The request did not arrive in time.",
+    "431": "The headers are too large.",
+}
+_NO_MODEL = {"503": "No model is loaded yet, or there are too many connections."}
 
 
-def _response(description: str, schema: str, media_type: str = "application/json") -> dict[str, Any]:
+def _schema(*names: str) -> dict[str, Any]:
+    references = [{"$ref": _REFERENCE.format(name=name)} for name in names]
+    return references[0] if len(references) == 1 else {"oneOf": references}
+
+
+def _problems(texts: dict[str, str]) -> dict[str, Any]:
     return {
-        "description": description,
-        "content": {media_type: {"schema": {"$ref": f"#/components/schemas/{schema}"}}},
+        status: {"description": text, "content": {"application/problem+json": {"schema": _schema("Problem")}}}
+        for status, text in texts.items()
     }
 
 
-def _problem(description: str) -> dict[str, Any]:
-    return _response(description, "Problem", "application/problem+json")
-
-
-def _probe(summary: str, responses: dict[str, str]) -> dict[str, Any]:
+def _table(text: str, *schemas: str) -> dict[str, Any]:
+    """An answer in JSON or CSV."""
     return {
-        "get": {
-            "summary": summary,
-            "responses": {status: {"description": text} for status, text in responses.items()},
-        }
+        "description": text,
+        "headers": {
+            name: {"description": description, "schema": {"type": "string"}}
+            for name, description in _HEADERS.items()
+        },
+        "content": {
+            "application/json": {"schema": _schema(*schemas)},
+            "text/csv": {"schema": {"type": "string"}},
+        },
     }
 
 
-def document() -> dict[str, Any]:
-    """The OpenAPI 3.1 document of the service."""
+def _query(request: dict[str, Any], max_range: int) -> list[dict[str, Any]]:
+    """The parameters of a query that has the fields of a request's schema."""
+    parameters: list[dict[str, Any]] = []
+    for name, field in request["properties"].items():
+        schema = {key: value for key, value in field.items() if key != "description"}
+        # A parameter is left out rather than null.
+        if schema.get("default", ...) is None:
+            del schema["default"]
+        choices = [each for each in schema.pop("anyOf", []) if each != {"type": "null"}]
+        if len(choices) == 1:
+            schema |= choices[0]
+        elif choices:
+            schema["anyOf"] = choices
+        if name == "range":
+            schema["maximum"] = max_range
+        parameters.append(
+            {
+                "name": name,
+                "in": "query",
+                "required": name in request.get("required", ()),
+                "description": schema.pop("description", field.get("description", "")),
+                "schema": schema,
+            }
+        )
+    return parameters
+
+
+def _get(summary: str, responses: dict[str, Any]) -> dict[str, Any]:
+    return {"get": {"summary": summary, "responses": responses | _problems(_UNREADABLE)}}
+
+
+def _json(text: str, schema: str) -> dict[str, Any]:
+    return {"description": text, "content": {"application/json": {"schema": _schema(schema)}}}
+
+
+def document(max_range: int) -> dict[str, Any]:
+    """The OpenAPI 3.1 document of the service.
+
+    Args:
+        max_range: Most days the service forecasts; the model served may reach less far.
+    """
     _, components = msgspec.json.schema_components(
-        [PredictionRequest, PredictionResponse, Problem], ref_template="#/components/schemas/{name}"
+        [
+            PredictionRequest,
+            PredictionResponse,
+            ColumnarPredictionResponse,
+            HistoryRequest,
+            HistoryResponse,
+            ModelsResponse,
+            Readiness,
+            Problem,
+        ],
+        ref_template=_REFERENCE,
     )
-    request = components["PredictionRequest"]
-    parameters = [
-        {
-            "name": name,
-            "in": "query",
-            "required": name in request["required"],
-            "description": schema.get("description", ""),
-            "schema": {key: value for key, value in schema.items() if key not in ("description", "default")},
-        }
-        for name, schema in request["properties"].items()
-    ]
-    answered = _response("One row for each day of each series.", "PredictionResponse")
-    errors = {status: _problem(text) for status, text in _ERRORS.items()}
+    components["PredictionRequest"]["properties"]["range"]["maximum"] = max_range
+    history = components.pop("HistoryRequest")
+    predicted = _table("One row for each day of each series.", *_PREDICTED)
+    unchanged = {"304": {"description": "The answer named in If-None-Match still holds."}}
+    too_long = {"414": "The query is too long."}
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Sales forecast", "version": "1"},
+        "info": {
+            "title": "Sales forecast",
+            "version": "1",
+            "description": "Forecasts of daily sales with prediction intervals, the sales they follow, "
+            "and the model that made them. Answers are compressed for who accepts gzip.",
+        },
         "paths": {
             "/predict": {
                 "get": {
                     "summary": "Forecast the next days of all series, or of those named.",
-                    "parameters": parameters,
+                    "parameters": _query(components["PredictionRequest"], max_range),
                     "responses": {
-                        "200": answered,
-                        "304": {"description": "The answer named in If-None-Match still holds."},
-                        "414": _problem("The query is too long."),
-                        **errors,
+                        "200": predicted,
+                        **unchanged,
+                        **_problems(_UNREADABLE | too_long | _NO_MODEL),
                     },
                 },
                 "post": {
                     "summary": "The same, asked in a JSON body.",
                     "requestBody": {
                         "required": True,
-                        "content": {
-                            "application/json": {"schema": {"$ref": "#/components/schemas/PredictionRequest"}}
-                        },
+                        "content": {"application/json": {"schema": _schema("PredictionRequest")}},
                     },
                     "responses": {
-                        "200": answered,
-                        "408": _problem("The body did not arrive in time."),
-                        "413": _problem("The body is too large."),
-                        **errors,
+                        "200": predicted,
+                        **_problems(_UNREADABLE | {"413": "The body is too large."} | _NO_MODEL),
                     },
                 },
             },
-            LIVENESS_PATH: _probe("Whether the process lives.", {"200": "It does."}),
-            READINESS_PATH: _probe(
-                "Whether to send requests here.",
-                {"200": "A model is loaded.", "503": "No model is loaded, or the process is stopping."},
+            "/history": {
+                "get": {
+                    "summary": "Sales of the last days before the forecast begins.",
+                    "parameters": _query(history, history["properties"]["range"]["maximum"]),
+                    "responses": {
+                        "200": _table("One row for each day since a series began.", "HistoryResponse"),
+                        **unchanged,
+                        **_problems(_UNREADABLE | too_long | _NO_MODEL),
+                    },
+                }
+            },
+            "/models": _get(
+                "The model served and the one before, with age and backtest scores.",
+                {"200": _json("What is served.", "ModelsResponse"), **_problems(_NO_MODEL)},
             ),
-            METRICS_PATH: _probe("Prometheus metrics.", {"200": "Text exposition format."}),
+            LIVENESS_PATH: _get(
+                "Whether the process lives.",
+                {"200": {"description": "It does.", "content": {"application/json": {"schema": {}}}}},
+            ),
+            READINESS_PATH: _get(
+                "Whether to send requests here.",
+                {
+                    "200": _json("A model is loaded.", "Readiness"),
+                    "503": _json("No model is loaded, or the process is stopping.", "Readiness"),
+                },
+            ),
+            METRICS_PATH: _get(
+                "Prometheus metrics.",
+                {
+                    "200": {
+                        "description": "Text exposition format.",
+                        "content": {"text/plain": {"schema": {"type": "string"}}},
+                    }
+                },
+            ),
         },
         "components": {"schemas": components},
     }

@@ -1,16 +1,23 @@
-"""Requests to `/predict`: reading them, and saying what is wrong with them."""
+"""Requests for forecasts and past sales: reading them, and saying what is wrong with them."""
 
 import difflib
 import re
 import urllib.parse
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar, get_args
 
 import msgspec
 
-from services.contracts.messages import PredictionRequest
+from services.contracts.messages import Format, HistoryRequest, Layout, PredictionRequest
 from services.forecasting.forecast import UnknownSeriesError
 
-_PARAMETERS: Final = PredictionRequest.__struct_fields__
+AnyRequest = TypeVar("AnyRequest", PredictionRequest, HistoryRequest)
+
+_SINGLE: Final = ("range", "format", "layout")
+_CHOICES: Final[dict[str, list[str]]] = {
+    "format": [*get_args(get_args(Format)[0])],
+    "layout": [*get_args(get_args(Layout)[0])],
+}
 # msgspec ends its messages with the field at fault: "... - at `$.store_nbr[...]`", "... field `x`".
 _FIELD: Final = re.compile(r"`(?:\$\.)?(\w+)[^`]*`$")
 # No more digits than any range has: int() reads other alphabets' digits, and takes long over long numbers.
@@ -38,22 +45,26 @@ class InvalidRequestError(Exception):
         self.allowed = allowed
 
 
-def from_query(query: str, max_range: int) -> PredictionRequest:
+def from_query(query: bytes, kind: type[AnyRequest], max_range: int) -> AnyRequest:
     """Read the query of a GET. `store_nbr` and `family` may be repeated.
+
+    Args:
+        query: As received.
+        kind: What is asked for.
+        max_range: Most days that can be asked for.
 
     Raises:
         InvalidRequestError: says which parameter is wrong and what is allowed.
     """
-    values: dict[str, Any] = urllib.parse.parse_qs(query, keep_blank_values=True)
-    if "range" in values:
-        first, *more = values["range"]
-        if more:
-            raise InvalidRequestError("'range' is given more than once", "range")
-        values["range"] = int(first) if _DAYS.fullmatch(first) else first
-    try:
-        return msgspec.convert(values, PredictionRequest)
-    except msgspec.ValidationError as error:
-        raise _invalid(str(error), max_range) from None
+    values: dict[str, Any] = urllib.parse.parse_qs(query.decode(errors="replace"), keep_blank_values=True)
+    for name in _SINGLE:
+        if name in values:
+            values[name], *more = values[name]
+            if more:
+                raise InvalidRequestError(f"'{name}' is given more than once", name)
+    if _DAYS.fullmatch(values.get("range", "")):
+        values["range"] = int(values["range"])
+    return _checked(lambda: msgspec.convert(values, kind), kind, max_range)
 
 
 def from_body(body: bytes, max_range: int) -> PredictionRequest:
@@ -62,21 +73,7 @@ def from_body(body: bytes, max_range: int) -> PredictionRequest:
     Raises:
         InvalidRequestError: says which parameter is wrong and what is allowed.
     """
-    try:
-        return msgspec.json.decode(body, type=PredictionRequest)
-    except msgspec.ValidationError as error:
-        raise _invalid(str(error), max_range) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidRequestError(f'the body is not JSON like {{"range": 7}}: {error}') from None
-
-
-def range_out_of_limits(max_range: int) -> InvalidRequestError:
-    """The fault of a range that is missing, too small, too long or no number."""
-    return InvalidRequestError(
-        f"'range' must be a whole number of days from 1 to {max_range}",
-        "range",
-        {"minimum": 1, "maximum": max_range},
-    )
+    return _checked(lambda: msgspec.json.decode(body, type=PredictionRequest), PredictionRequest, max_range)
 
 
 def no_series(error: UnknownSeriesError) -> InvalidRequestError:
@@ -89,17 +86,43 @@ def no_series(error: UnknownSeriesError) -> InvalidRequestError:
     )
 
 
-def _invalid(message: str, max_range: int) -> InvalidRequestError:
+def _checked(read: Callable[[], AnyRequest], kind: type[AnyRequest], max_range: int) -> AnyRequest:
+    try:
+        request = read()
+    except msgspec.ValidationError as error:
+        raise _invalid(str(error), kind, max_range) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidRequestError(f'the body is not JSON like {{"range": 7}}: {error}') from None
+    if request.range > max_range:
+        raise _range_out_of_limits(max_range)
+    if request.format == "csv" and request.layout == "columns":
+        raise InvalidRequestError("the layout 'columns' is for JSON; CSV has rows", "layout", ["rows"])
+    return request
+
+
+def _range_out_of_limits(max_range: int) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"'range' must be a whole number of days from 1 to {max_range}",
+        "range",
+        {"minimum": 1, "maximum": max_range},
+    )
+
+
+def _invalid(message: str, kind: type[msgspec.Struct], max_range: int) -> InvalidRequestError:
     """What msgspec says, in the words of the API."""
     match = _FIELD.search(message)
     parameter = match[1] if match else None
     if parameter == "range":
-        return range_out_of_limits(max_range)
-    if parameter in _PARAMETERS:
+        return _range_out_of_limits(max_range)
+    if parameter in _CHOICES:
+        choices = _CHOICES[parameter]
+        return InvalidRequestError(f"'{parameter}' must be {' or '.join(choices)}", parameter, choices)
+    names = kind.__struct_fields__
+    if parameter in names:
         return InvalidRequestError(
             f"'{parameter}' must be a text of 1 to 128 characters, or several", parameter
         )
     if "unknown field" in message:
         name = message.removeprefix("Object contains unknown field ")
-        return InvalidRequestError(f"unknown parameter {name}", parameter, list(_PARAMETERS))
+        return InvalidRequestError(f"unknown parameter {name}", parameter, [*names])
     return InvalidRequestError(f'{message}; expected an object like {{"range": 7}}')

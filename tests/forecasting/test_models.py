@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from services.contracts.model import HORIZON_DAYS
+from services.contracts.model import HISTORY_DAYS, HORIZON_DAYS
 from services.forecasting import artifact, backtest, intervals, training
 from services.forecasting.artifact import Model
 from services.forecasting.backtest import HORIZON, Window
 from services.forecasting.features import Features
-from services.forecasting.history import HISTORY_DAYS
 from services.forecasting.models import GradientBoosting, SeasonalNaive
 from services.forecasting.panel import Panel, UnusableSalesError
 from tests.forecasting.conftest import make_sales

@@ -85,7 +85,12 @@ def test_post_takes_one_name_as_text(predicting: Service) -> None:
         ("range=1e1", "range", LIMITS, "from 1 to 28"),
         ("range=%D9%A7", "range", LIMITS, "from 1 to 28"),  # a seven in Arabic digits
         ("range=7&range=8", "range", None, "more than once"),
-        ("range=7&days=7", "days", ["range", "store_nbr", "family"], "unknown parameter `days`"),
+        (
+            "range=7&days=7",
+            "days",
+            ["range", "store_nbr", "family", "format", "layout"],
+            "unknown parameter `days`",
+        ),
         ("range=7&store_nbr=9", "store_nbr", ["1", "2"], "store_nbr '9'"),
         ("range=7&store_nbr=1&store_nbr=9", "store_nbr", ["1", "2"], "store_nbr '9'"),
         ("range=7&store_nbr=", "store_nbr", None, "1 to 128 characters"),
@@ -215,12 +220,19 @@ def test_entity_tag_is_strong_and_spares_the_body(predicting: Service) -> None:
 def test_openapi_document_describes_what_is_answered(predicting: Service) -> None:
     document = predicting.get("/openapi.json").json()
 
-    assert set(document["paths"]) == {"/predict", "/healthz", "/readyz", "/metrics"}
+    assert set(document["paths"]) == {
+        "/predict",
+        "/history",
+        "/models",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+    }
     names = {
         parameter["name"]: parameter["required"]
         for parameter in document["paths"]["/predict"]["get"]["parameters"]
     }
-    assert names == {"range": True, "store_nbr": False, "family": False}
+    assert names == {"range": True, "store_nbr": False, "family": False, "format": False, "layout": False}
     row = document["components"]["schemas"]["PredictionRow"]
     assert list(predicting.get("/predict?range=1").json()["prediction"][0]) == list(row["properties"])
 
@@ -230,7 +242,7 @@ def test_metrics_count_requests_by_route_and_tell_the_model(predicting: Service)
         (value,) = re.findall(rf"^{re.escape(sample)} (\S+)$", text, re.MULTILINE)
         return float(value)
 
-    sample = 'http_requests_total{method="GET",route="/predict",status="400"}'
+    sample = 'prediction_requests_total{code="400",method="GET",route="/predict"}'
     predicting.get("/predict?range=0")
     before = predicting.get("/metrics").text
     predicting.get("/predict?range=0")
@@ -243,11 +255,17 @@ def test_metrics_count_requests_by_route_and_tell_the_model(predicting: Service)
     assert count(after, 'model_reloads_total{outcome="loaded"}') == 1
     assert count(after, 'model_reloads_total{outcome="failed"}') == 0
     assert 0 < count(after, "model_age_seconds") < 3600
-    assert count(after, "http_requests_in_flight") == 1  # this one
-    assert count(after, 'http_request_duration_seconds_count{route="/predict"}') > 0
+    assert count(after, "prediction_requests_in_flight") == 0
+    assert count(after, 'prediction_request_duration_seconds_count{route="/predict"}') > 0
     # Clients choose neither routes nor methods of the metrics.
     assert "choice" not in after
     assert "BREW" not in after
+
+
+def test_request_that_is_being_received_is_in_flight(predicting: Service) -> None:
+    with socket.create_connection(("127.0.0.1", predicting.port)) as connection:
+        connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\n")
+        wait_for("the gauge", lambda: "prediction_requests_in_flight 1.0" in predicting.get("/metrics").text)
 
 
 def test_access_log_has_a_json_object_a_line(predicting: Service) -> None:

@@ -1,0 +1,215 @@
+"""Formats, layouts, compression and past sales: the same numbers in every form."""
+
+import csv
+import gzip
+import io
+import json
+import math
+from typing import Any
+
+import httpx
+import msgspec
+import numpy as np
+import pytest
+
+from services.contracts.messages import (
+    ColumnarPredictionResponse,
+    HistoryResponse,
+    ModelsResponse,
+    PredictionResponse,
+)
+from tests.conftest import Models, Service, wait_for
+
+FILTERS = [{}, {"store_nbr": ["1", "2"], "family": ["BREAD"]}, {"family": ["TEA & CO"]}]
+
+
+def rows(answer: httpx.Response) -> list[dict[str, Any]]:
+    """An answer of any form as the rows of JSON."""
+    assert answer.status_code == 200, answer.text
+    if answer.headers["content-type"] == "text/csv; charset=utf-8":
+        numbers = {"sales", "lower", "upper"}
+        return [
+            {name: float(value) if name in numbers else value for name, value in row.items()}
+            for row in csv.DictReader(io.StringIO(answer.text, newline=""))
+        ]
+    content = answer.json().get("prediction") or answer.json()["history"]
+    if isinstance(content, list):
+        return content
+    return [dict(zip(content, row, strict=True)) for row in zip(*content.values(), strict=True)]
+
+
+@pytest.mark.parametrize("filters", FILTERS, ids=str)
+@pytest.mark.parametrize("path", ["/predict", "/history"])
+def test_every_form_has_the_same_rows(predicting: Service, path: str, filters: dict[str, Any]) -> None:
+    def ask(**more: str) -> httpx.Response:
+        return predicting.get(path, params={"range": 28, **filters, **more})
+
+    expected = rows(ask())
+
+    assert expected
+    assert rows(ask(layout="rows", format="json")) == expected
+    assert rows(ask(layout="columns")) == expected
+    assert rows(ask(format="csv")) == expected
+    assert list(rows(ask(format="csv"))[0]) == list(expected[0])
+
+
+def test_columns_are_what_the_document_says(predicting: Service) -> None:
+    answer = predicting.get("/predict?range=2&layout=columns")
+
+    columns = msgspec.json.decode(answer.content, type=ColumnarPredictionResponse).prediction
+    assert columns.store_nbr == ["1", "1", "1", "1", "2", "2", "2", "2"]
+
+
+def test_history_is_the_models_own(predicting: Service, shared_models: Models) -> None:
+    history = shared_models.history("v1")
+
+    answer = msgspec.json.decode(predicting.get("/history").content, type=HistoryResponse)
+
+    assert isinstance(answer.history, list)
+    got = {(row.store_nbr, row.family, row.date): row.sales for row in answer.history}
+    expected = {
+        (*key, date): sales
+        for key, of_series in zip(shared_models.SERIES, np.round(history.sales.astype(float), 3), strict=True)
+        for date, sales in zip(history.dates, of_series.tolist(), strict=True)
+        if not math.isnan(sales)
+    }
+    assert got == expected
+    assert list(got) == sorted(got)
+
+
+def test_history_ends_where_the_forecast_begins(predicting: Service) -> None:
+    past = rows(predicting.get("/history?range=3&store_nbr=1&family=BREAD"))
+    future = rows(predicting.get("/predict?range=1&store_nbr=1&family=BREAD"))
+
+    assert [row["date"] for row in past] == ["2024-02-24", "2024-02-25", "2024-02-26"]
+    assert future[0]["date"] == "2024-02-27"
+
+
+@pytest.mark.parametrize(
+    ("query", "parameter", "allowed"),
+    [
+        ("range=181", "range", {"minimum": 1, "maximum": 180}),
+        ("range=0", "range", {"minimum": 1, "maximum": 180}),
+        ("format=xml", "format", ["json", "csv"]),
+        ("layout=wide", "layout", ["rows", "columns"]),
+        ("format=csv&layout=columns", "layout", ["rows"]),
+        ("format=csv&format=json", "format", None),
+        ("store_nbr=9", "store_nbr", ["1", "2"]),
+        ("days=9", "days", ["range", "store_nbr", "family", "format", "layout"]),
+    ],
+)
+def test_what_history_cannot_answer_is_told(
+    predicting: Service, query: str, parameter: str, allowed: object
+) -> None:
+    answer = predicting.get(f"/history?{query}")
+
+    assert answer.status_code == 400
+    assert answer.json()["parameter"] == parameter
+    assert answer.json().get("allowed") == allowed
+
+
+def test_post_takes_format_and_layout(predicting: Service) -> None:
+    def post(**more: str) -> httpx.Response:
+        return httpx.post(predicting.url + "/predict", json={"range": 3, **more})
+
+    assert rows(post(format="csv")) == rows(post(layout="columns")) == rows(post())
+    assert post(format="xml").json()["allowed"] == ["json", "csv"]
+    assert post(format="csv", layout="columns").status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("accept", "media_type"),
+    [
+        ("text/csv", "text/csv; charset=utf-8"),
+        ("text/csv, application/json;q=0.5", "text/csv; charset=utf-8"),
+        ("text/csv;q=0.5, application/json", "application/json"),
+        ("text/csv;q=nonsense", "application/json"),
+        ("text/html, */*;q=0.8", "application/json"),
+        ("*/*", "application/json"),
+    ],
+)
+def test_accept_decides_where_the_query_does_not(predicting: Service, accept: str, media_type: str) -> None:
+    answer = predicting.get("/predict?range=3", headers={"accept": accept})
+
+    assert answer.headers["content-type"] == media_type
+    assert answer.headers["vary"] == "accept, accept-encoding"
+    named = predicting.get("/predict?range=3&format=json", headers={"accept": accept})
+    assert named.headers["content-type"] == "application/json"
+
+
+def test_csv_is_a_file_to_keep(predicting: Service) -> None:
+    answer = predicting.get("/predict?range=3&format=csv")
+
+    assert answer.headers["content-disposition"] == 'attachment; filename="prediction.csv"'
+    assert answer.headers["model-version"] == "v1"
+
+
+@pytest.mark.parametrize(
+    ("accepts", "compressed"),
+    [
+        ("gzip", True),
+        ("br, gzip;q=0.5", True),
+        ("*", True),
+        ("GZIP", True),
+        ("gzip;q=0", False),
+        ("gzip;q=0, *", False),
+        ("br", False),
+        ("", False),
+    ],
+)
+def test_compressed_for_who_accepts_it(predicting: Service, accepts: str, compressed: bool) -> None:
+    plain = predicting.get("/predict?range=28", headers={"accept-encoding": "identity"})
+
+    with httpx.stream(
+        "GET", predicting.url + "/predict?range=28", headers={"accept-encoding": accepts}
+    ) as answer:
+        body = b"".join(answer.iter_raw())
+
+    assert answer.headers.get("content-encoding") == ("gzip" if compressed else None)
+    assert (gzip.decompress(body) if compressed else body) == plain.content
+    # A strong tag names the bytes.
+    assert (answer.headers["etag"] != plain.headers["etag"]) == compressed
+    headers = {"accept-encoding": accepts, "if-none-match": answer.headers["etag"]}
+    assert predicting.get("/predict?range=28", headers=headers).status_code == 304
+
+
+def test_short_bodies_are_not_compressed(predicting: Service) -> None:
+    answer = predicting.get("/predict?range=1&store_nbr=1", headers={"accept-encoding": "gzip"})
+
+    assert "content-encoding" not in answer.headers
+
+
+def test_every_series_and_range_has_the_models_own_numbers(
+    predicting: Service, shared_models: Models
+) -> None:
+    forecast = shared_models.forecast("v1")
+    with httpx.Client(base_url=predicting.url) as client:
+        for index, (store, family) in enumerate(shared_models.SERIES):
+            for days in range(1, 29):
+                query = {"range": days, "store_nbr": store, "family": family}
+                answer = msgspec.json.decode(
+                    client.get("/predict", params=query).content, type=PredictionResponse
+                )
+                assert answer.prediction == forecast.rows(days, [index])
+
+
+def test_models_tells_what_is_and_was_served(own: Service, models: Models) -> None:
+    own.start()
+    assert own.get("/models").status_code == 503
+    models.publish("v1")
+    own.wait_ready()
+    first = msgspec.json.decode(own.get("/models").content, type=ModelsResponse)
+    assert (first.current.version, first.previous, first.fault) == ("v1", None, None)
+    assert first.max_range == 30
+    assert 0 < first.current.age_seconds < 3600
+    assert first.current.backtest.model["total"].mase == 0.9
+
+    models.publish("v2")
+    own.wait_model("v2")
+    models.bucket.blob("sales/current.json").upload_from_string(
+        json.dumps({"version": "v9", "published_at": "2024-01-01T00:00:00Z"})
+    )
+    second = wait_for("the fault", lambda: own.get("/models").json()["fault"] and own.get("/models").json())
+    assert second["current"]["version"] == "v2"
+    assert second["previous"]["version"] == "v1"
+    assert "v9" in second["fault"]
