@@ -64,11 +64,12 @@ class ServicesStack(PlatformStack):
         host = "127.0.0.1" if environment.simulated else "0.0.0.0"  # noqa: S104
         drain_seconds = 0 if environment.simulated else _DRAIN_SECONDS
 
+        prediction_image = image(self, environment, service="prediction", repository=images.address)
         prediction = Workload(
             self,
             "prediction",
             namespace=namespace,
-            image=image(self, environment, service="prediction", repository=images.address),
+            image=prediction_image,
             module="services.prediction",
             settings=PredictionSettings(
                 model_bucket=models.name,
@@ -76,6 +77,7 @@ class ServicesStack(PlatformStack):
                 port=environment.prediction.port,
                 max_range=environment.prediction.max_range,
                 drain_seconds=drain_seconds,
+                image=prediction_image,
             ),
             size=environment.prediction,
             drain_seconds=drain_seconds,

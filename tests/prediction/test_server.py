@@ -1,6 +1,8 @@
 """The HTTP server by itself: limits, timeouts, connections that misbehave."""
 
 import asyncio
+import datetime
+import email.utils
 import http
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable

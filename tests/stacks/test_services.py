@@ -43,7 +43,11 @@ def variables_of(services: Stack, workload: str) -> dict[str, str]:
 def test_the_prediction_service_reads_its_settings_back(prod: Stack) -> None:
     settings = from_environment(PredictionSettings, variables_of(prod, "prediction"))
     assert settings == PredictionSettings(
-        model_bucket="sales-forecast-prod-models", port=8080, max_range=60, drain_seconds=15
+        model_bucket="sales-forecast-prod-models",
+        port=8080,
+        max_range=60,
+        drain_seconds=15,
+        image=container_of(prod, "prediction")["image"],
     )
 
 
