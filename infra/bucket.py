@@ -1,17 +1,21 @@
 """A Cloud Storage bucket."""
 
+from pathlib import Path
 from typing import Final
 
 from infra.identity import Principal
 from infra.providers import (
+    AssetType,
     Construct,
     StorageBucket,
     StorageBucketIamMember,
     StorageBucketLifecycleRule,
     StorageBucketLifecycleRuleAction,
     StorageBucketLifecycleRuleCondition,
+    StorageBucketObject,
     StorageBucketSoftDeletePolicy,
     StorageBucketVersioning,
+    TerraformAsset,
 )
 
 
@@ -27,6 +31,7 @@ class Bucket(Construct):
         soft_delete_days: how long what was deleted for good, versions too, can be restored; 0, or 7 to 90.
         keep_versions: replaced or deleted objects stay as noncurrent versions, so many of each.
         delete_after_days: age at which objects are deleted; never if absent.
+        delete_below: prefix of the names of the objects that this is for; all if absent.
     """
 
     def __init__(
@@ -40,6 +45,7 @@ class Bucket(Construct):
         soft_delete_days: int,
         keep_versions: int | None = None,
         delete_after_days: int | None = None,
+        delete_below: str | None = None,
     ):
         super().__init__(scope, id_)
         self.name: Final = name
@@ -57,8 +63,15 @@ class Bucket(Construct):
                 )
             )
         if delete_after_days is not None:
-            rules.append(_rule("Delete", StorageBucketLifecycleRuleCondition(age=delete_after_days)))
-        self._resource = StorageBucket(
+            rules.append(
+                _rule(
+                    "Delete",
+                    StorageBucketLifecycleRuleCondition(
+                        age=delete_after_days, matches_prefix=[delete_below] if delete_below else None
+                    ),
+                )
+            )
+        self.resource: Final = StorageBucket(
             self,
             "Default",
             name=name,
@@ -73,22 +86,42 @@ class Bucket(Construct):
             lifecycle_rule=rules,
         )
 
-    def grant_read(self, principal: Principal) -> None:
-        """Let somebody read and list the objects."""
-        self._grant(principal, "read", "roles/storage.objectViewer")
+    def upload(self, scope: Construct, id_: str, *, name: str, file: Path) -> StorageBucketObject:
+        """Put a file into the bucket; a changed file replaces the object.
 
-    def grant_write(self, principal: Principal) -> None:
-        """Let somebody read, create, replace and delete objects."""
-        self._grant(principal, "write", "roles/storage.objectUser")
+        Args:
+            scope: where it belongs.
+            id_: its id there.
+            name: of the object.
+            file: its content.
+        """
+        # A copy beside the stack, in a folder named by the content: a plan needs the source no more.
+        asset = TerraformAsset(scope, f"{id_}-file", path=str(file), type=AssetType.FILE)
+        return StorageBucketObject(
+            scope,
+            id_,
+            bucket=self.name,
+            name=name,
+            source=asset.path,
+            depends_on=[self.resource],
+        )
 
-    def _grant(self, principal: Principal, verb: str, role: str) -> None:
-        StorageBucketIamMember(
+    def grant_read(self, principal: Principal) -> StorageBucketIamMember:
+        """Let somebody read and list the objects. Returns the grant, for what must wait for it."""
+        return self._grant(principal, "read", "roles/storage.objectViewer")
+
+    def grant_write(self, principal: Principal) -> StorageBucketIamMember:
+        """Let somebody read, create, replace and delete objects. Returns the grant."""
+        return self._grant(principal, "write", "roles/storage.objectUser")
+
+    def _grant(self, principal: Principal, verb: str, role: str) -> StorageBucketIamMember:
+        return StorageBucketIamMember(
             principal,
             f"{verb}-{self.name}",
             bucket=self.name,
             role=role,
             member=principal.member,
-            depends_on=principal.depends_on(self._resource),
+            depends_on=principal.depends_on(self.resource),
         )
 
 

@@ -1,18 +1,49 @@
 """Managed Airflow: Cloud Composer 3."""
 
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from infra.bucket import Bucket
 from infra.identity import Account
 from infra.network import Network
 from infra.providers import (
     ComposerEnvironment,
     ComposerEnvironmentConfigA,
+    ComposerEnvironmentConfigDataRetentionConfig,
+    ComposerEnvironmentConfigDataRetentionConfigAirflowMetadataRetentionConfig,
+    ComposerEnvironmentConfigMaintenanceWindow,
     ComposerEnvironmentConfigNodeConfig,
+    ComposerEnvironmentConfigRecoveryConfig,
+    ComposerEnvironmentConfigRecoveryConfigScheduledSnapshotsConfig,
     ComposerEnvironmentConfigSoftwareConfig,
+    ComposerEnvironmentConfigWebServerNetworkAccessControl,
+    ComposerEnvironmentConfigWebServerNetworkAccessControlAllowedIpRange,
+    ComposerEnvironmentConfigWorkloadsConfig,
+    ComposerEnvironmentConfigWorkloadsConfigDagProcessor,
+    ComposerEnvironmentConfigWorkloadsConfigScheduler,
+    ComposerEnvironmentConfigWorkloadsConfigTriggerer,
+    ComposerEnvironmentConfigWorkloadsConfigWebServer,
+    ComposerEnvironmentConfigWorkloadsConfigWorker,
+    ComposerEnvironmentStorageConfig,
+    ComposerEnvironmentTimeouts,
     Construct,
+    TerraformResource,
+    TerraformResourceLifecycle,
 )
+from infra.sections import AIRFLOW_VERSION, AirflowMaintenance, ComposerSettings
 
-_IMAGE: Final = "composer-3-airflow-3.3.1-build.0"
+_IMAGE: Final = f"composer-3-airflow-{AIRFLOW_VERSION}-build.0"
+
+_MONDAY: Final = datetime(2024, 1, 1, tzinfo=UTC)
+"""A Monday that has been: only the time of day of a window's start and end counts."""
+
+_AIRFLOW_SETTINGS: Final = {
+    # Maintenance interrupts tasks, and a spot node may go: once more before somebody is told.
+    "core-default_task_retries": "2",
+    # A run that lasts longer than a day is not joined by the next one: both would train on the same table.
+    "core-max_active_runs_per_dag": "1",
+}
 
 
 class Composer(Construct):
@@ -25,10 +56,29 @@ class Composer(Construct):
         region: where it runs.
         network: that its workers are in.
         account: as whom its workers run.
+        bucket: holds DAG files, logs and plugins; a bucket that Composer makes itself has a random name.
+        snapshots: receives a snapshot of the environment every day.
+        settings: sizes, times, who reaches it.
+        variables: environment variables of all tasks.
+        protected: refuse to destroy it.
+        after: grants that its account needs from the start.
     """
 
     def __init__(
-        self, scope: Construct, id_: str, *, name: str, region: str, network: Network, account: Account
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        name: str,
+        region: str,
+        network: Network,
+        account: Account,
+        bucket: Bucket,
+        snapshots: Bucket,
+        settings: ComposerSettings,
+        variables: Mapping[str, str],
+        protected: bool,
+        after: Sequence[TerraformResource],
     ):
         super().__init__(scope, id_)
         # Creating one takes up to 25 minutes, and it fails after that if the account may not work yet.
@@ -38,13 +88,100 @@ class Composer(Construct):
             "Default",
             name=name,
             region=region,
+            storage_config=ComposerEnvironmentStorageConfig(bucket=bucket.name),
             config=ComposerEnvironmentConfigA(
-                environment_size="ENVIRONMENT_SIZE_SMALL",
+                environment_size=f"ENVIRONMENT_SIZE_{settings.size.upper()}",
+                resilience_mode="HIGH_RESILIENCE" if settings.high_resilience else "STANDARD_RESILIENCE",
+                # Airflow reaches Google's APIs and the network, and the internet only through its NAT.
                 enable_private_environment=True,
+                # Without packages nothing has to come from PyPI, so builds need no internet either.
+                enable_private_builds_only=not settings.packages,
                 node_config=ComposerEnvironmentConfigNodeConfig(
                     network=network.path, subnetwork=network.subnet, service_account=account.email
                 ),
-                software_config=ComposerEnvironmentConfigSoftwareConfig(image_version=_IMAGE),
+                software_config=ComposerEnvironmentConfigSoftwareConfig(
+                    image_version=_IMAGE,
+                    airflow_config_overrides=_AIRFLOW_SETTINGS,
+                    pypi_packages=dict(settings.packages) or None,
+                    env_variables=dict(variables),
+                    # Plugins run in the web server, where a fault takes the pages down; there are none.
+                    web_server_plugins_mode="DISABLED",
+                ),
+                workloads_config=_workloads(settings),
+                maintenance_window=_window(settings.maintenance),
+                recovery_config=ComposerEnvironmentConfigRecoveryConfig(
+                    scheduled_snapshots_config=ComposerEnvironmentConfigRecoveryConfigScheduledSnapshotsConfig(
+                        enabled=True,
+                        snapshot_location=f"gs://{snapshots.name}/{name}",
+                        snapshot_creation_schedule=f"0 {settings.snapshot_hour} * * *",
+                        time_zone="UTC",
+                    )
+                ),
+                # A database that only grows slows the scheduler down, and above 20 GB it cannot be copied.
+                data_retention_config=ComposerEnvironmentConfigDataRetentionConfig(
+                    airflow_metadata_retention_config=[
+                        ComposerEnvironmentConfigDataRetentionConfigAirflowMetadataRetentionConfig(
+                            retention_mode="RETENTION_MODE_ENABLED", retention_days=settings.keep_history_days
+                        )
+                    ]
+                ),
+                web_server_network_access_control=ComposerEnvironmentConfigWebServerNetworkAccessControl(
+                    allowed_ip_range=[
+                        ComposerEnvironmentConfigWebServerNetworkAccessControlAllowedIpRange(value=str(each))
+                        for each in settings.web_access
+                    ]
+                )
+                if settings.web_access
+                else None,
             ),
-            depends_on=[worker],
+            # Terraform that gives up first leaves an environment which its state does not know.
+            timeouts=ComposerEnvironmentTimeouts(create="150m", update="150m", delete="60m"),
+            # Unlike clusters and tables, an environment has no protection of its own.
+            lifecycle=TerraformResourceLifecycle(prevent_destroy=protected),
+            depends_on=[worker, *after],
         )
+
+
+def _workloads(settings: ComposerSettings) -> ComposerEnvironmentConfigWorkloadsConfig:
+    scheduler, reader, web, worker = (
+        settings.scheduler,
+        settings.dag_processor,
+        settings.web_server,
+        settings.worker,
+    )
+    return ComposerEnvironmentConfigWorkloadsConfig(
+        scheduler=ComposerEnvironmentConfigWorkloadsConfigScheduler(
+            cpu=scheduler.cpu,
+            memory_gb=scheduler.memory_gb,
+            storage_gb=scheduler.storage_gb,
+            count=scheduler.count,
+        ),
+        dag_processor=ComposerEnvironmentConfigWorkloadsConfigDagProcessor(
+            cpu=reader.cpu, memory_gb=reader.memory_gb, storage_gb=reader.storage_gb, count=reader.count
+        ),
+        triggerer=ComposerEnvironmentConfigWorkloadsConfigTriggerer(
+            cpu=settings.triggerer.cpu,
+            memory_gb=settings.triggerer.memory_gb,
+            count=settings.triggerer.count,
+        ),
+        web_server=ComposerEnvironmentConfigWorkloadsConfigWebServer(
+            cpu=web.cpu, memory_gb=web.memory_gb, storage_gb=web.storage_gb
+        ),
+        worker=ComposerEnvironmentConfigWorkloadsConfigWorker(
+            cpu=worker.cpu,
+            memory_gb=worker.memory_gb,
+            storage_gb=worker.storage_gb,
+            min_count=worker.min_count,
+            max_count=worker.max_count,
+        ),
+    )
+
+
+def _window(maintenance: AirflowMaintenance) -> ComposerEnvironmentConfigMaintenanceWindow:
+    start = _MONDAY + timedelta(hours=maintenance.start_hour)
+    end = start + timedelta(hours=maintenance.hours)
+    return ComposerEnvironmentConfigMaintenanceWindow(
+        start_time=f"{start:%Y-%m-%dT%H:%M:%SZ}",
+        end_time=f"{end:%Y-%m-%dT%H:%M:%SZ}",
+        recurrence=f"FREQ=WEEKLY;BYDAY={','.join(maintenance.days)}",
+    )

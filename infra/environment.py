@@ -22,6 +22,7 @@ from infra.addresses import LONGEST_PREFIX, AddressPlan
 from infra.sections import (
     AlertingSettings,
     BudgetSettings,
+    ComposerSettings,
     DataSettings,
     GatewaySettings,
     MessagingSettings,
@@ -118,6 +119,7 @@ class Environment(Section):
     node_pool: NodePool = Field(description="the cluster's node pool")
     network: IPv4Network = Field(description="block from which all ranges are cut, such as 10.0.0.0/16")
     data: DataSettings = Field(DataSettings(), description="tables and buckets")
+    composer: ComposerSettings = Field(ComposerSettings(), description="managed Airflow")
     gateway: GatewaySettings | None = Field(
         None, description="the way in from the internet; without it only the cluster reaches the services"
     )

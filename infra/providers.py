@@ -16,9 +16,12 @@ from infra.bindings import fast_imports
 with fast_imports("cdktf_cdktf_provider_google", "cdktf_cdktf_provider_kubernetes"):
     from cdktf import (
         App,
+        AssetType,
         GcsBackend,
         LocalBackend,
+        TerraformAsset,
         TerraformResource,
+        TerraformResourceLifecycle,
         TerraformStack,
         TerraformVariable,
         TerraformVariableValidationConfig,
@@ -44,8 +47,23 @@ with fast_imports("cdktf_cdktf_provider_google", "cdktf_cdktf_provider_kubernete
     from cdktf_cdktf_provider_google.composer_environment import (
         ComposerEnvironment,
         ComposerEnvironmentConfigA,
+        ComposerEnvironmentConfigDataRetentionConfig,
+        ComposerEnvironmentConfigDataRetentionConfigAirflowMetadataRetentionConfig,
+        ComposerEnvironmentConfigMaintenanceWindow,
         ComposerEnvironmentConfigNodeConfig,
+        ComposerEnvironmentConfigRecoveryConfig,
+        ComposerEnvironmentConfigRecoveryConfigScheduledSnapshotsConfig,
         ComposerEnvironmentConfigSoftwareConfig,
+        ComposerEnvironmentConfigWebServerNetworkAccessControl,
+        ComposerEnvironmentConfigWebServerNetworkAccessControlAllowedIpRange,
+        ComposerEnvironmentConfigWorkloadsConfig,
+        ComposerEnvironmentConfigWorkloadsConfigDagProcessor,
+        ComposerEnvironmentConfigWorkloadsConfigScheduler,
+        ComposerEnvironmentConfigWorkloadsConfigTriggerer,
+        ComposerEnvironmentConfigWorkloadsConfigWebServer,
+        ComposerEnvironmentConfigWorkloadsConfigWorker,
+        ComposerEnvironmentStorageConfig,
+        ComposerEnvironmentTimeouts,
     )
     from cdktf_cdktf_provider_google.compute_network import ComputeNetwork
     from cdktf_cdktf_provider_google.compute_router import ComputeRouter
@@ -113,6 +131,7 @@ with fast_imports("cdktf_cdktf_provider_google", "cdktf_cdktf_provider_kubernete
         StorageBucketVersioning,
     )
     from cdktf_cdktf_provider_google.storage_bucket_iam_member import StorageBucketIamMember
+    from cdktf_cdktf_provider_google.storage_bucket_object import StorageBucketObject
     from cdktf_cdktf_provider_kubernetes.deployment_v1 import (
         DeploymentV1,
         DeploymentV1Metadata,

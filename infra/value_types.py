@@ -92,6 +92,13 @@ Email = Annotated[str, matching(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+", "a mail addres
 Cpu = Annotated[str, matching(r"[1-9]\d*m?", 'CPUs as Kubernetes writes them: "2" or "500m"')]
 Memory = Annotated[str, matching(r"[1-9]\d*(Mi|Gi)", 'memory as Kubernetes writes it: "512Mi" or "2Gi"')]
 MachineType = Annotated[str, matching(r"[a-z]\w*(-[a-z0-9]+){1,2}", "a machine type, such as e2-standard-4")]
+# https://packaging.python.org/en/latest/specifications/name-normalization/
+PackageName = Annotated[
+    str, matching("[a-z0-9]+(-[a-z0-9]+)*", "a package's normalized name: lower case, with hyphens")
+]
+PackagePin = Annotated[
+    str, matching(r"(\[[a-z0-9,-]+\])?==[0-9][0-9a-z.+!-]*", 'one version, such as "==1.2.3"')
+]
 # https://cloud.google.com/pubsub/docs/pubsub-basics#resource_names
 TopicName = Annotated[
     str,

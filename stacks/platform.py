@@ -73,6 +73,7 @@ class Platform:
             models=self.data.models,
             files=self.data.files,
             staging=self.data.staging,
+            sales=self.data.sales,
         )
 
     @cached_property

@@ -37,6 +37,20 @@ data = {
   readers               = ["group:sales-analysts@example.com"]
 }
 
+composer = {
+  size            = "medium"
+  high_resilience = true
+  scheduler       = { cpu = 1, memory_gb = 4, count = 2 }
+  dag_processor   = { cpu = 1, memory_gb = 4, count = 2 }
+  triggerer       = { count = 2 }
+  web_server      = { cpu = 1, memory_gb = 4 }
+  worker          = { cpu = 2, memory_gb = 8, storage_gb = 10, min_count = 2, max_count = 6 }
+  web_access      = ["203.0.113.0/24"]
+
+  keep_snapshots_days = 30
+  keep_history_days   = 180
+}
+
 prediction = {
   port         = 8080
   min_replicas = 2

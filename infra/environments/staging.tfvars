@@ -37,6 +37,10 @@ data = {
   soft_delete_days      = 7
 }
 
+composer = {
+  worker = { cpu = 1, memory_gb = 4, max_count = 3 }
+}
+
 prediction = {
   port         = 8080
   min_replicas = 2

@@ -302,6 +302,34 @@ def test_push_is_not_exactly_once(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("section", "fault"),
+    [
+        (
+            'maintenance = { days = ["SA", "SU"] }',
+            ("maintenance.hours: Composer wants 12 hours a week; 2 x 4 are 8. Give more days or hours"),
+        ),
+        ("maintenance = { hours = 3 }", "maintenance.hours: expected a number of at least 4, found 3"),
+        ("worker = { min_count = 4 }", "worker.max_count: expected at least min_count, which is 4, found 3"),
+        (
+            "high_resilience = true\n dag_processor = { count = 2 }",
+            (
+                "worker: high_resilience needs two of each in two zones: "
+                "raise scheduler.count, triggerer.count"
+            ),
+        ),
+        (
+            'packages = { pandas = ">=2" }',
+            'packages.pandas: expected one version, such as "==1.2.3", found ">=2"',
+        ),
+        ('web_access = ["10.0.0.1/8"]', "web_access.0: 10.0.0.1/8 has host bits set"),
+    ],
+)
+def test_a_fault_of_composer(tmp_path: Path, section: str, fault: str) -> None:
+    (found,) = faults(tmp_path, f"{GOOD}composer = {{\n {section}\n}}\n")
+    assert re.sub(r"^\d+: composer\.", "", found) == fault
+
+
 def test_replies_have_topics_of_their_own(tmp_path: Path) -> None:
     text = GOOD.replace(
         "  port         = 8781", '  port = 8781\n  reply_topics = ["shop", "sale-range", "x"]'

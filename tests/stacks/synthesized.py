@@ -47,6 +47,7 @@ class Stack:
     """A synthesized stack."""
 
     id: str
+    folder: Path = field(repr=False)
     content: dict[str, Any] = field(repr=False)
 
     def all(self, kind: str) -> dict[str, dict[str, Any]]:
@@ -101,8 +102,9 @@ class Synthesis:
     @cache  # noqa: B019 -- lives as long as the session
     def stack(self, id_: str) -> Stack:
         """A stack by its id."""
-        text = (self.folder / "stacks" / id_ / "cdk.tf.json").read_text()
-        return Stack(id_, json.loads(text, object_hook=_without_comments))
+        folder = self.folder / "stacks" / id_
+        text = (folder / "cdk.tf.json").read_text()
+        return Stack(id_, folder, json.loads(text, object_hook=_without_comments))
 
 
 def _without_comments(value: dict[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ PROJECT_ROLES = {
         "roles/container.defaultNodeServiceAccount",
     ): "logs and metrics have no resource of their own",
     ("orchestration", "roles/composer.worker"): "Composer checks for it on the project",
+    ("orchestration", "roles/bigquery.jobUser"): "loads and queries are jobs of a project, not of a table",
 }
 """The only grants on a whole project, and why there is no resource to grant them on."""
 
@@ -37,6 +38,7 @@ NAMES = {
     "google_pubsub_subscription": ("name", r"(?!goog)[A-Za-z][\w.~+%-]{2,254}"),
     "google_pubsub_topic": ("name", r"(?!goog)[A-Za-z][\w.~+%-]{2,254}"),
     "google_service_account": ("account_id", r"[a-z][a-z0-9-]{4,28}[a-z0-9]"),
+    "google_storage_bucket_object": ("name", r"[\w./-]{1,1024}"),
     "google_storage_bucket": ("name", r"(?!goog)[a-z0-9][a-z0-9-]{1,61}[a-z0-9]"),
 }
 """Of each type with a name: the argument, and what the API takes. What Terraform computes matches none."""
@@ -150,6 +152,8 @@ def test_protection(stack: Stack, here: Environment) -> None:
                 assert resource["deletion_protection"] is protected, name
             case "google_storage_bucket":
                 assert resource["force_destroy"] is not protected, name
+            case "google_composer_environment":
+                assert resource["lifecycle"] == {"prevent_destroy": protected}, name
             case _:
                 pass
 

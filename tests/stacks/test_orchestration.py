@@ -1,0 +1,151 @@
+"""Airflow."""
+
+import re
+from datetime import datetime
+
+import pytest
+
+from infra.sections import AIRFLOW_VERSION
+from services.contracts.settings import BatchSettings, from_environment
+from tests.stacks.synthesized import ROOT, Stack, Synthesis
+
+DAGS = ROOT / "services" / "batch" / "dags"
+AIRFLOW = "serviceAccount:sales-forecast-airflow@sales-forecast-prod.iam.gserviceaccount.com"
+
+
+@pytest.fixture
+def prod(synthesis: Synthesis) -> Stack:
+    return synthesis.stack("prod-orchestration")
+
+
+def test_it_is_private_and_waits_until_its_account_may_work(prod: Stack) -> None:
+    composer = prod.one(
+        "google_composer_environment",
+        name="sales-forecast",
+        region="europe-west1",
+        config={
+            "enable_private_environment": True,
+            "enable_private_builds_only": True,
+            "node_config": {
+                "network": "projects/sales-forecast-prod/global/networks/sales-forecast",
+                "subnetwork": (
+                    "projects/sales-forecast-prod/regions/europe-west1/subnetworks/sales-forecast-nodes"
+                ),
+                "service_account": AIRFLOW.removeprefix("serviceAccount:"),
+            },
+            "web_server_network_access_control": {"allowed_ip_range": [{"value": "203.0.113.0/24"}]},
+            "software_config": {
+                "image_version": f"composer-3-airflow-{AIRFLOW_VERSION}-build.0",
+                "web_server_plugins_mode": "DISABLED",
+            },
+        },
+    )
+    bucket = "google_storage_bucket_iam_member"
+    assert set(composer["depends_on"]) == {
+        prod.address("google_project_iam_member", role="roles/composer.worker", member=AIRFLOW),
+        prod.address(bucket, bucket="sales-forecast-prod-airflow", member=AIRFLOW),
+        prod.address(bucket, bucket="sales-forecast-prod-airflow-snapshots", member=AIRFLOW),
+    }
+
+
+def test_production_survives_the_loss_of_a_zone(synthesis: Synthesis) -> None:
+    synthesis.stack("prod-orchestration").one(
+        "google_composer_environment",
+        config={
+            "environment_size": "ENVIRONMENT_SIZE_MEDIUM",
+            "resilience_mode": "HIGH_RESILIENCE",
+            "workloads_config": {
+                "scheduler": {"cpu": 1, "memory_gb": 4, "storage_gb": 1, "count": 2},
+                "dag_processor": {"cpu": 1, "memory_gb": 4, "storage_gb": 1, "count": 2},
+                "triggerer": {"cpu": 0.5, "memory_gb": 1, "count": 2},
+                "web_server": {"cpu": 1, "memory_gb": 4, "storage_gb": 1},
+                "worker": {"cpu": 2, "memory_gb": 8, "storage_gb": 10, "min_count": 2, "max_count": 6},
+            },
+        },
+    )
+    synthesis.stack("staging-orchestration").one(
+        "google_composer_environment",
+        config={"environment_size": "ENVIRONMENT_SIZE_SMALL", "resilience_mode": "STANDARD_RESILIENCE"},
+    )
+
+
+def test_maintenance_has_twelve_hours_a_week(synthesis: Synthesis) -> None:
+    for name in ("local", "staging", "prod"):
+        composer = synthesis.stack(f"{name}-orchestration").one("google_composer_environment")
+        window = composer["config"]["maintenance_window"]
+        start, end = (datetime.fromisoformat(window[key]) for key in ("start_time", "end_time"))
+        days = window["recurrence"].removeprefix("FREQ=WEEKLY;BYDAY=").split(",")
+        assert (end - start).total_seconds() * len(days) >= 12 * 3600, name
+
+
+def test_it_can_be_recovered_from_a_bucket_of_its_own(prod: Stack) -> None:
+    prod.one(
+        "google_composer_environment",
+        config={
+            "recovery_config": {
+                "scheduled_snapshots_config": {
+                    "enabled": True,
+                    "snapshot_location": "gs://sales-forecast-prod-airflow-snapshots/sales-forecast",
+                    "snapshot_creation_schedule": "0 5 * * *",
+                    "time_zone": "UTC",
+                }
+            },
+            "data_retention_config": {
+                "airflow_metadata_retention_config": [
+                    {"retention_mode": "RETENTION_MODE_ENABLED", "retention_days": 180}
+                ]
+            },
+        },
+    )
+    prod.one("google_storage_bucket", name="sales-forecast-prod-airflow-snapshots")
+
+
+def test_terraform_waits_long_enough_and_destroys_none_that_is_protected(prod: Stack) -> None:
+    composer = prod.one("google_composer_environment")
+    assert composer["timeouts"] == {"create": "150m", "update": "150m", "delete": "60m"}
+    assert composer["lifecycle"] == {"prevent_destroy": True}
+
+
+def test_tasks_find_the_settings_of_the_batch_commands(prod: Stack) -> None:
+    software = prod.one("google_composer_environment")["config"]["software_config"]
+    settings = from_environment(BatchSettings, software["env_variables"])
+    assert settings.model_bucket == "sales-forecast-prod-models"
+    assert settings.sales_table == "sales-forecast-prod.sales.sales"
+    # Composer refuses these: they are settings of Airflow.
+    assert not [name for name in software["env_variables"] if re.fullmatch("AIRFLOW__.*__.*", name)]
+
+
+def test_dag_files_are_objects_of_its_bucket(prod: Stack) -> None:
+    files = {f"dags/{file.relative_to(DAGS).as_posix()}": file for file in DAGS.rglob("*.py")}
+    composer = prod.one("google_composer_environment")
+    objects = prod.all("google_storage_bucket_object").values()
+    assert {each["name"] for each in objects} >= files.keys()
+    for each in objects:
+        assert each["bucket"] == composer["storage_config"]["bucket"]
+        copy = prod.folder / each["source"]  # relative: the plan may be made elsewhere
+        assert copy.read_bytes() == (DAGS / each["name"].removeprefix("dags/")).read_bytes()
+
+
+def test_logs_do_not_pile_up(prod: Stack) -> None:
+    bucket = prod.one("google_storage_bucket", name="sales-forecast-prod-airflow")
+    condition = {"age": 180, "matches_prefix": ["logs/"]}
+    assert {"action": {"type": "Delete"}, "condition": condition} in bucket["lifecycle_rule"]
+
+
+def test_airflow_may_do_what_its_steps_do(prod: Stack) -> None:
+    grants = prod.all("google_storage_bucket_iam_member").values()
+    assert {(each["bucket"].removeprefix("sales-forecast-prod-"), each["role"]) for each in grants} == {
+        ("data", "roles/storage.objectViewer"),
+        *(
+            (name, "roles/storage.objectUser")
+            for name in ("models", "staging", "airflow", "airflow-snapshots")
+        ),
+    }
+    prod.one("google_bigquery_table_iam_member", table_id="sales", role="roles/bigquery.dataEditor")
+    members = {each["member"] for kind, _, each in prod.resources if kind.endswith("_iam_member")}
+    assert members == {AIRFLOW}
+
+
+def test_the_tests_know_the_same_airflow() -> None:
+    lock = (ROOT / "requirements" / "airflow.lock").read_text()
+    assert f"\napache-airflow=={AIRFLOW_VERSION} " in lock
