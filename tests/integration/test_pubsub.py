@@ -176,3 +176,14 @@ def test_what_exists_already_is_not_taken_over(cloud: Cloud, terraform: Terrafor
     )
     cloud.pubsub("DELETE", "topics/dead")
     terraform.apply()
+
+
+def test_messages_may_be_kept_longer_than_the_emulator_does(cloud: Cloud, terraform: Terraform) -> None:
+    terraform.apply(stack(message_retention_duration="2678400s"))
+    assert cloud.pubsub("GET", "subscriptions/work")["messageRetentionDuration"] == "604800s"
+    assert terraform.state("google_pubsub_subscription.work")["message_retention_duration"] == "2678400s"
+    assert terraform.plan() == {}
+    terraform.configure(stack(message_retention_duration="86400s"))
+    assert terraform.plan() == {"google_pubsub_subscription.work": "update"}
+    terraform.apply()
+    assert terraform.plan() == {}

@@ -23,6 +23,8 @@ _SUBSCRIPTION_CHANGEABLE: Final[emulated.Fields] = {
     "dead_letter_policy": ("dead_letter_topic", "max_delivery_attempts"),
     "push_config": ("push_endpoint", "attributes"),
 }
+_LONGEST_RETENTION_SECONDS: Final = 7 * 24 * 3600
+"""For which the emulator keeps messages of a subscription; Pub/Sub does for 31 days."""
 _SUBSCRIPTION_FIXED: Final[emulated.Fields] = {"filter": (), "enable_message_ordering": ()}
 _SUBSCRIPTION: Final[emulated.Fields] = _SUBSCRIPTION_CHANGEABLE | _SUBSCRIPTION_FIXED
 
@@ -156,7 +158,7 @@ class Subscription:
             address,
             "PUT",
             _path(name),
-            {"topic": topic} | emulated.body(planned, _SUBSCRIPTION),
+            {"topic": topic} | self._body(planned, _SUBSCRIPTION),
             resource=_path(name),
         )
         try:
@@ -164,7 +166,7 @@ class Subscription:
         except ResourceError:
             emulated.delete(f"delete subscription {name}", address, _path(name))
             raise
-        return emulated.observe(planned, live, _SUBSCRIPTION) | {"id": name}
+        return self._observe(planned, live) | {"id": name}
 
     def read(self, state: Values) -> Values | None:
         """All the emulator can change.
@@ -175,7 +177,7 @@ class Subscription:
         live = emulated.read(f"read subscription {name}", emulated.endpoints().pubsub, _path(name))
         if live is None:
             return None
-        seen = emulated.observe(state, live, _SUBSCRIPTION)
+        seen = self._observe(state, live)
         if live["topic"] != _full_name("topics", state, state["topic"]):
             seen["topic"] = live["topic"]
         if config := emulated.block(state, "bigquery_config"):
@@ -192,7 +194,7 @@ class Subscription:
             "PATCH",
             _path(name),
             {
-                "subscription": {"name": name} | emulated.body(planned, _SUBSCRIPTION_CHANGEABLE),
+                "subscription": {"name": name} | self._body(planned, _SUBSCRIPTION_CHANGEABLE),
                 "updateMask": _mask(_SUBSCRIPTION_CHANGEABLE),
             },
         )
@@ -207,6 +209,19 @@ class Subscription:
 
     def _name(self, values: Values) -> str:
         return _full_name("subscriptions", values, values["name"])
+
+    def _body(self, values: Values, fields: emulated.Fields) -> Values:
+        body = emulated.body(values, fields)
+        if retention := body.get("messageRetentionDuration"):
+            body["messageRetentionDuration"] = _kept(retention)
+        return body
+
+    def _observe(self, state: Values, live: Mapping[str, Any]) -> Values:
+        seen = emulated.observe(state, live, _SUBSCRIPTION)
+        wanted = state.get("message_retention_duration")
+        if wanted and seen["message_retention_duration"] == _kept(wanted):
+            seen["message_retention_duration"] = wanted
+        return seen
 
     def _target(self, planned: Values) -> bridge.Target | None:
         """Where a BigQuery subscription writes, checked; None for any other.
@@ -246,6 +261,11 @@ class Subscription:
                 bridge.start(name, target)
             except bridge.BridgeError as error:
                 raise ResourceError(f"Cannot start the bridge of {name}", str(error)) from error
+
+
+def _kept(retention: str) -> str:
+    """A retention as long as the emulator takes it."""
+    return f"{min(float(retention.removesuffix('s')), _LONGEST_RETENTION_SECONDS):g}s"
 
 
 def _bridge_target(config: Values) -> bridge.Target:
