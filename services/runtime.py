@@ -28,7 +28,7 @@ class Readiness(msgspec.Struct, frozen=True):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line, with the fields Cloud Logging lifts out of it.
+    """One JSON object a line, with the fields Cloud Logging lifts out of it and those in a record's `fields`.
 
     See https://cloud.google.com/logging/docs/structured-logging#special-payload-fields.
     """
@@ -41,6 +41,7 @@ class JsonFormatter(logging.Formatter):
                 "severity": record.levelname,
                 "logger": record.name,
                 "message": super().format(record),
+                **getattr(record, "fields", {}),
             }
         ).decode()
 

@@ -5,14 +5,19 @@ site. Their files come in wheels here; links in DuckDB's extension folder make t
 """
 
 import argparse
+import asyncio
 import os
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import duckdb_extension_avro
 import duckdb_extension_spatial
 from bqemulator.config import LogFormat, LogLevel, PersistenceMode, Settings
+from bqemulator.grpc_api import write_servicer
 from bqemulator.server import run_forever
+from bqemulator.streaming import proto_deserializer
+from google.protobuf.descriptor import FieldDescriptor
 
 
 def link_extensions() -> None:
@@ -28,6 +33,41 @@ def link_extensions() -> None:
         link.symlink_to(file)
 
 
+def fields_of(message: Any, descriptor: Any) -> dict[str, Any]:
+    """A row of the Storage Write API by column; absent columns are None.
+
+    bqemulator's own asks descriptors what those of protobuf 5, which Terraform's plugin protocol needs here,
+    do not know.
+    """
+    decode = proto_deserializer._decode_field_value
+    values: dict[str, Any] = {}
+    for field in descriptor.fields:
+        if field.label == FieldDescriptor.LABEL_REPEATED:
+            values[field.name] = [decode(field, each) for each in getattr(message, field.name)]
+        else:
+            present = message.HasField(field.name)
+            values[field.name] = decode(field, getattr(message, field.name)) if present else None
+    return values
+
+
+class WriteHandler(write_servicer.BigQueryWriteHandler):
+    """The Storage Write API, writing on the event loop, where queries run.
+
+    bqemulator's own writes in the call's thread, on the connection that queries use: the two wait for each
+    other for ever, one with the connection's lock, one with the interpreter's.
+    """
+
+    def __init__(self, context: Any) -> None:
+        super().__init__(context)
+        self._loop = asyncio.get_running_loop()
+
+    def _flush_to_target(self, stream: Any, rows: Any) -> None:
+        async def flush() -> None:
+            super(WriteHandler, self)._flush_to_target(stream, rows)
+
+        asyncio.run_coroutine_threadsafe(flush(), self._loop).result()
+
+
 def main() -> None:
     """Serve until SIGTERM."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -37,6 +77,8 @@ def main() -> None:
     parser.add_argument("--storage", type=Path, required=True, help="folder that gs:// stands for")
     arguments = parser.parse_args()
     link_extensions()
+    write_servicer.BigQueryWriteHandler = WriteHandler
+    proto_deserializer._message_to_dict = fields_of
     run_forever(
         Settings(
             rest_port=arguments.port,

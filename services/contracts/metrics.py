@@ -50,6 +50,8 @@ MESSAGE_LATENCY_BUCKETS: Final = (
     300.0,
     1800.0,
 )
+OLDEST_MESSAGE_AGE: Final = "streaming_oldest_message_age_seconds"
+"""Gauge of the age of the oldest message that is being answered."""
 
 # both
 MODEL_AGE: Final = "model_age_seconds"

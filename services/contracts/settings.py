@@ -70,6 +70,10 @@ class StreamingSettings(msgspec.Struct, frozen=True, kw_only=True):
     port: Annotated[Port, Meta(description="Port for health, metrics and pushed messages.")] = 8080
     max_range: Annotated[int, Meta(ge=1, description="Most days a request may ask for.")] = HORIZON_DAYS
     model_poll_seconds: Annotated[Seconds, Meta(description="Between looks at the model pointer.")] = 10
+    drain_seconds: Annotated[
+        Annotated[float, Meta(ge=0)],
+        Meta(description="Where messages are pushed: between SIGTERM (not ready) and closing."),
+    ] = 5
     max_messages: Annotated[int, Meta(ge=1, le=1000, description="Messages asked for in one pull.")] = 1000
 
     def __post_init__(self) -> None:

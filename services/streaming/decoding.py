@@ -13,7 +13,15 @@ _LONGEST_INTEGER: Final = 9  # digits; more than any range has
 
 
 class InvalidMessageError(Exception):
-    """A message that can never be answered; its text is the reason given in the dead letter."""
+    """A message that can never be answered; its text is the reason given in the dead letter.
+
+    Attributes:
+        request: What was asked, as far as it could be read.
+    """
+
+    def __init__(self, reason: str, request: SaleRangeRequest | None = None) -> None:
+        super().__init__(reason)
+        self.request = request
 
 
 def decode(data: bytes, message_id: str, max_range: int) -> SaleRangeRequest:
@@ -41,5 +49,5 @@ def decode(data: bytes, message_id: str, max_range: int) -> SaleRangeRequest:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidMessageError(f"neither a whole number nor JSON: {error}") from None
     if not 1 <= request.range <= max_range:
-        raise InvalidMessageError(f"range must be a whole number of days from 1 to {max_range}")
+        raise InvalidMessageError(f"range must be a whole number of days from 1 to {max_range}", request)
     return request

@@ -1,120 +1,120 @@
-"""The worker: pulls requests, answers them, and acknowledges what is durable."""
+"""The worker: pulls requests, has them answered, and acknowledges what is durable.
+
+Unary pulls, several outstanding, rather than a streaming pull: what is asked for is what there is room for,
+so that nothing waits leased in a buffer, and no thread hands messages over.
+"""
 
 import asyncio
-import datetime
-import logging
 import random
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Final
 
 import prometheus_client
 from google import pubsub_v1
-from google.api_core import exceptions, retry_async
+from google.api_core import exceptions
+from google.rpc import error_details_pb2
 
-from services.contracts.messages import SaleRangeRequest
-from services.contracts.names import DELIVERY_ATTEMPT_ATTRIBUTE, REASON_ATTRIBUTE, REQUEST_ID_ATTRIBUTE
 from services.contracts.settings import StreamingSettings
 from services.forecasting.follower import ModelFollower
-from services.runtime import Readiness
 from services.streaming.answers import Answers
-from services.streaming.decoding import InvalidMessageError, decode
-from services.streaming.table import InsertError, PredictionsTable
+from services.streaming.processing import CALL_SECONDS, RETRY, Batch, Processor, attempted, report
 
-_log = logging.getLogger(__name__)
-
-# One is answered while the other waits for messages.
-_OUTSTANDING_PULLS: Final = 2
+# One is answered while the others wait for messages.
+_OUTSTANDING_PULLS: Final = 4
 _PULL_SECONDS: Final = 60
-_CALL_SECONDS: Final = 10
-_RETRY: Final = retry_async.AsyncRetry(initial=0.1, maximum=2.0, timeout=10.0)
+# Leased at once, by all pulls together. Few messages are large, but each may have 10 MB.
+_MOST_BYTES: Final = 64 * 1024 * 1024
+_USUAL_BYTES: Final = 1024
 # A batch that takes longer than half the shortest acknowledgement deadline (10 s) is extended.
 _EXTEND_EVERY_SECONDS: Final = 5
 _LEASE_SECONDS: Final = 30
 _LONGEST_PAUSE_SECONDS: Final = 10
+_LONGEST_BACKOFF_SECONDS: Final = 60
+# From the signal to stop until what is still under way is released.
+FINISH_SECONDS: Final = 15
+_ACKNOWLEDGE_ATTEMPTS: Final = 3
+# https://cloud.google.com/pubsub/docs/exactly-once-delivery
+_TRANSIENT: Final = "TRANSIENT_FAILURE"
 
-# https://cloud.google.com/pubsub/quotas#resource_limits
-_MESSAGE_BYTES: Final = 10_000_000
-_PUBLISH_MESSAGES: Final = 1000
-_ATTRIBUTE_BYTES: Final = 1024
-
-_MESSAGES = prometheus_client.Counter(
-    "streaming_messages",
-    "Messages by kind (passive, active, invalid) and outcome (acknowledged, released).",
-    ["kind", "outcome"],
+_EXTENSIONS = prometheus_client.Counter(
+    "streaming_lease_extensions", "Messages whose acknowledgement deadline was extended."
 )
-_LATENCY = prometheus_client.Histogram(
-    "streaming_message_latency_seconds",
-    "Time from publishing a request to acknowledging it.",
-    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800),
-)
-_BATCH = prometheus_client.Histogram(
-    "streaming_batch_messages", "Messages in a pull.", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
-)
-_ROWS = prometheus_client.Counter("streaming_rows_saved", "Rows saved in BigQuery.")
-_FAULTS = prometheus_client.Counter(
-    "streaming_faults", "Calls that failed for good, by what was attempted.", ["attempt"]
+_UNCONFIRMED = prometheus_client.Counter(
+    "streaming_unconfirmed_acknowledgements",
+    "Messages that were answered, but whose lease had run out; an exactly-once subscription repeats them.",
 )
 
 
-class _Work(NamedTuple):
-    """A valid request and its message (google.pubsub.v1.ReceivedMessage)."""
+class _Room:
+    """How much may be leased at once: limits the messages by their number and size.
 
-    received: Any
-    request: SaleRangeRequest
-    series: list[int]
+    The number is that of the pulls times what each may ask for. The size is kept by asking for fewer when
+    messages are large; since nobody knows it beforehand, the pulls under way may exceed it once.
+    """
 
+    def __init__(self, max_messages: int) -> None:
+        self._max_messages = max_messages
+        self._bytes = 0
+        self._average = float(_USUAL_BYTES)
+        self._freed = asyncio.Event()
 
-class _Outgoing(NamedTuple):
-    """A message to publish (google.pubsub.v1.PubsubMessage), and the one it settles."""
+    async def wait(self) -> int:
+        """Wait until there is room; returns how many messages to ask for."""
+        while self._bytes >= _MOST_BYTES:
+            self._freed.clear()
+            await self._freed.wait()
+        share = (_MOST_BYTES - self._bytes) / _OUTSTANDING_PULLS
+        return max(1, min(self._max_messages, int(share / self._average)))
 
-    ack_id: str
-    message: Any
+    def take(self, received: Sequence[Any]) -> int:
+        """Count messages in; returns their bytes, for `free`."""
+        size = sum(len(each.message.data) for each in received)
+        self._bytes += size
+        # What was large lately is likely to be so again; it is forgotten over some ten pulls.
+        self._average = max(0.8 * self._average + 0.2 * size / len(received), size / len(received), 1.0)
+        return size
+
+    def free(self, size: int) -> None:
+        """Count them out."""
+        self._bytes -= size
+        self._freed.set()
 
 
 class Worker:
-    """Answers what a subscription delivers.
+    """Answers what a subscription delivers to pulls.
 
-    A message is acknowledged when its answer is durable: rows are in BigQuery, the reply is published,
-    or the invalid message is published as a dead letter. What fails is released for redelivery, and the
-    worker pauses a while. Redelivery repeats answers; it never loses one.
+    A message is acknowledged when its answer is durable. What fails is released for redelivery after a
+    growing time, and the worker pauses a while. Redelivery may repeat answers; it never loses one.
 
     Args:
         settings: Of the service.
         subscriber: Client to pull with.
-        publisher: Client for replies and dead letters.
-        table: Where the rows of passive requests go.
+        processor: Answers the messages.
         follower: Gives the model.
+
+    Attributes:
+        fault: What is wrong with pulling.
     """
 
     def __init__(
         self,
         settings: StreamingSettings,
         subscriber: pubsub_v1.SubscriberAsyncClient,
-        publisher: pubsub_v1.PublisherAsyncClient,
-        table: PredictionsTable,
+        processor: Processor,
         follower: ModelFollower[Answers],
     ) -> None:
+        self.fault: str | None = None
         self._settings = settings
         self._subscriber = subscriber
-        self._publisher = publisher
-        self._table = table
+        self._processor = processor
         self._follower = follower
         self._stop = asyncio.Event()
-        self._pull_fault: str | None = None
+        self._room = _Room(settings.max_messages)
 
     def stop(self) -> None:
         """Pull no more; finish or release what is leased."""
+        self._processor.stopping = True
         self._stop.set()
-
-    def readiness(self) -> Readiness:
-        """Ready with a model loaded and a subscription that answers. Called from any thread."""
-        model = self._follower.current
-        stopping = "stopping" if self._stop.is_set() else None
-        return Readiness(
-            ready=model is not None and not stopping and not self._pull_fault,
-            model=model.manifest.version if model else None,
-            fault=stopping or self._pull_fault or self._follower.error,
-        )
 
     async def run(self) -> None:
         """Work until `stop`. Messages wait in the subscription until a model is loaded."""
@@ -128,10 +128,10 @@ class Worker:
         failures = 0
         while not self._stop.is_set():
             try:
-                complete = await self._handle(await self._pull())
+                complete = await self._handle(await self._pull(), failures)
             except Exception as error:
-                _report("pull", error)
-                self._pull_fault = f"{type(error).__name__}: {error}"
+                report("pull", error)
+                self.fault = f"{type(error).__name__}: {error}"
                 complete = False
             failures = 0 if complete else failures + 1
             if failures:
@@ -148,14 +148,7 @@ class Worker:
 
     async def _pull(self) -> Sequence[Any]:
         """The next messages; none when stopped, or when none came for a while."""
-        pull = asyncio.ensure_future(
-            self._subscriber.pull(
-                subscription=self._settings.subscription,
-                max_messages=self._settings.max_messages,
-                retry=None,
-                timeout=_PULL_SECONDS,
-            )
-        )
+        pull = asyncio.ensure_future(self._pull_with_room())
         stop = asyncio.create_task(self._stop.wait())
         await asyncio.wait({pull, stop}, return_when=asyncio.FIRST_COMPLETED)
         stop.cancel()
@@ -166,183 +159,99 @@ class Worker:
             response = pull.result()
         except exceptions.DeadlineExceeded:
             response = pubsub_v1.PullResponse()
-        self._pull_fault = None
+        self.fault = None
         # The protobuf messages themselves: their proto-plus wrappers cost more than the answers.
         return pubsub_v1.PullResponse.pb(response).received_messages
 
-    async def _handle(self, batch: Sequence[Any]) -> bool:
-        """Answer a batch, then acknowledge or release each message; True if none was released."""
-        model = self._follower.current
-        if not batch or model is None:
-            return True
-        _BATCH.observe(len(batch))
-        answers = model.prepared
-        active: list[_Work] = []
-        passive: list[_Work] = []
-        invalid: list[_Outgoing] = []
-        kinds: dict[str, str] = {}
-        for received in batch:
-            try:
-                request = decode(received.message.data, received.message.message_id, answers.max_range)
-                work = _Work(received, request, answers.series(request))
-            except InvalidMessageError as fault:
-                invalid.append(_dead_letter(received, str(fault)))
-                kinds[received.ack_id] = "invalid"
-            else:
-                (active if request.mode == "active" else passive).append(work)
-                kinds[received.ack_id] = request.mode
-
-        durable: set[str] = set()
-        lease = asyncio.create_task(self._keep_leased(list(kinds)))
-        try:
-            replies = _replies(answers, active, invalid)
-            await asyncio.gather(
-                self._attempt("save", self._save(answers, passive, durable)),
-                self._attempt("reply", self._publish(self._settings.reply_topic, replies, durable)),
-            )
-            # Afterwards, since a reply may turn out to be too long to send.
-            await self._attempt(
-                "dead-letter", self._publish(self._settings.dead_letter_topic, invalid, durable)
-            )
-        finally:
-            lease.cancel()
-        await self._settle(batch, kinds, durable)
-        return len(durable) == len(batch)
-
-    async def _attempt(self, attempt: str, work: Any) -> None:
-        """Await; whatever fails is reported, and the messages it was for are not durable."""
-        try:
-            await work
-        except Exception as error:
-            _report(attempt, error)
-
-    async def _save(self, answers: Answers, passive: list[_Work], durable: set[str]) -> None:
-        for rows, ids, finished in _chunks(answers, passive):
-            if self._stop.is_set():
-                return
-            await asyncio.to_thread(self._table.insert, rows, ids)
-            _ROWS.inc(len(rows))
-            durable.update(finished)
-
-    async def _publish(self, topic: str, outgoing: Iterable[_Outgoing], durable: set[str]) -> None:
-        for batch in _publish_batches(outgoing):
-            try:
-                await self._publish_batch(topic, batch)
-                durable.update(ack_id for ack_id, _ in batch)
-            except exceptions.InvalidArgument:
-                # One message that Pub/Sub does not take fails the call: each by itself.
-                for one in batch:
-                    try:
-                        await self._publish_batch(topic, [one])
-                        durable.add(one.ack_id)
-                    except exceptions.InvalidArgument as error:
-                        _report("publish", error)
-
-    async def _publish_batch(self, topic: str, batch: list[_Outgoing]) -> None:
-        request = pubsub_v1.PublishRequest.pb()(topic=topic, messages=[message for _, message in batch])
-        await self._publisher.publish(
-            request=pubsub_v1.PublishRequest.wrap(request), retry=_RETRY, timeout=_CALL_SECONDS
+    async def _pull_with_room(self) -> pubsub_v1.PullResponse:
+        return await self._subscriber.pull(
+            subscription=self._settings.subscription,
+            max_messages=await self._room.wait(),
+            retry=None,
+            timeout=_PULL_SECONDS,
         )
 
-    async def _settle(self, batch: Sequence[Any], kinds: dict[str, str], durable: set[str]) -> None:
-        released = [ack_id for ack_id in kinds if ack_id not in durable]
-        if durable:
-            await self._attempt(
-                "acknowledge",
-                self._subscriber.acknowledge(
+    async def _handle(self, received: Sequence[Any], failures: int) -> bool:
+        """Answer a batch, then acknowledge or release each message; True if none was released."""
+        model = self._follower.current
+        if not received or model is None:
+            return True
+        batch = Batch(received)
+        size = self._room.take(received)
+        lease = asyncio.create_task(self._keep_leased([each.ack_id for each in received]))
+        try:
+            await self._until_late(self._processor.process(batch, model.prepared))
+        finally:
+            lease.cancel()
+            self._room.free(size)
+        backoff = 0 if self._stop.is_set() else min(_LONGEST_BACKOFF_SECONDS, 2**failures)
+        await self._settle(batch, backoff)
+        return not batch.released
+
+    async def _until_late(self, work: Any) -> None:
+        """Await work; give it up when it is not done in time after `stop`."""
+        task = asyncio.ensure_future(work)
+        stop = asyncio.create_task(self._stop.wait())
+        await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if not task.done():
+            await asyncio.wait({task}, timeout=FINISH_SECONDS)
+            task.cancel()
+        await asyncio.wait({task})
+        if not task.cancelled():
+            task.result()
+
+    async def _settle(self, batch: Batch, backoff_seconds: int) -> None:
+        if batch.durable:
+            await attempted("acknowledge", self._acknowledge(list(batch.durable)))
+        if released := batch.released:
+            await attempted("release", self._set_deadline(released, backoff_seconds))
+        batch.count()
+
+    async def _acknowledge(self, ack_ids: list[str]) -> None:
+        """Acknowledge; of an exactly-once subscription, until each is confirmed or can no longer be."""
+        for _ in range(_ACKNOWLEDGE_ATTEMPTS):
+            try:
+                await self._subscriber.acknowledge(
                     subscription=self._settings.subscription,
-                    ack_ids=list(durable),
-                    retry=_RETRY,
-                    timeout=_CALL_SECONDS,
-                ),
-            )
-        if released:
-            await self._attempt("release", self._set_deadline(released, 0))
-        now = datetime.datetime.now(datetime.UTC).timestamp()
-        for received in batch:
-            if received.ack_id in durable:
-                _MESSAGES.labels(kinds[received.ack_id], "acknowledged").inc()
-                _LATENCY.observe(now - received.message.publish_time.ToNanoseconds() / 1e9)
-            else:
-                _MESSAGES.labels(kinds[received.ack_id], "released").inc()
+                    ack_ids=ack_ids,
+                    retry=RETRY,
+                    timeout=CALL_SECONDS,
+                )
+                return
+            except exceptions.GoogleAPICallError as error:
+                failures = _failures(error)
+                if not failures:
+                    raise
+                again = [each for each in ack_ids if failures.get(each, "").startswith(_TRANSIENT)]
+                _UNCONFIRMED.inc(len(failures) - len(again))
+                if not again:
+                    return
+                ack_ids = again
+        raise TimeoutError(f"{len(ack_ids)} acknowledgements are not confirmed")
 
     async def _keep_leased(self, ack_ids: list[str]) -> None:
         while True:
             await asyncio.sleep(_EXTEND_EVERY_SECONDS)
-            await self._attempt("extend", self._set_deadline(ack_ids, _LEASE_SECONDS))
+            if await attempted("extend", self._set_deadline(ack_ids, _LEASE_SECONDS)):
+                _EXTENSIONS.inc(len(ack_ids))
 
     async def _set_deadline(self, ack_ids: list[str], seconds: int) -> None:
         await self._subscriber.modify_ack_deadline(
             subscription=self._settings.subscription,
             ack_ids=ack_ids,
             ack_deadline_seconds=seconds,
-            retry=_RETRY,
-            timeout=_CALL_SECONDS,
+            retry=RETRY,
+            timeout=CALL_SECONDS,
         )
 
 
-def _report(attempt: str, error: Exception) -> None:
-    """Count and log a failure; a service that cannot be reached needs no traceback."""
-    _FAULTS.labels(attempt).inc()
-    outage = isinstance(error, exceptions.GoogleAPIError | InsertError | OSError)
-    _log.error("%s failed: %s: %s", attempt, type(error).__name__, error, exc_info=None if outage else error)
-
-
-def _replies(answers: Answers, active: list[_Work], invalid: list[_Outgoing]) -> Iterator[_Outgoing]:
-    """Replies, made as they are sent; requests whose reply is too long to send are added to `invalid`."""
-    for received, request, series in active:
-        data = answers.reply(request, series)
-        if len(data) > _MESSAGE_BYTES:
-            reason = (
-                f"the reply has {len(data)} bytes, Pub/Sub takes {_MESSAGE_BYTES}: ask for less at a time"
-            )
-            invalid.append(_dead_letter(received, reason))
-        else:
-            attributes = {REQUEST_ID_ATTRIBUTE: request.request_id}
-            yield _Outgoing(received.ack_id, pubsub_v1.PubsubMessage.pb()(data=data, attributes=attributes))
-
-
-def _dead_letter(received: Any, reason: str) -> _Outgoing:
-    """The message as it came, and why it cannot be answered."""
-    attributes = dict(received.message.attributes)
-    attributes[REASON_ATTRIBUTE] = reason.encode()[:_ATTRIBUTE_BYTES].decode(errors="ignore")
-    if received.delivery_attempt:
-        attributes[DELIVERY_ATTEMPT_ATTRIBUTE] = str(received.delivery_attempt)
-    message = pubsub_v1.PubsubMessage.pb()(data=received.message.data, attributes=attributes)
-    return _Outgoing(received.ack_id, message)
-
-
-def _publish_batches(outgoing: Iterable[_Outgoing]) -> Iterator[list[_Outgoing]]:
-    """Group messages within the limits of one publish call, each at least one."""
-    batch: list[_Outgoing] = []
-    size = 0
-    for one in outgoing:
-        if batch and (len(batch) == _PUBLISH_MESSAGES or size + one.message.ByteSize() > _MESSAGE_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(one)
-        size += one.message.ByteSize()
-    if batch:
-        yield batch
-
-
-def _chunks(
-    answers: Answers, passive: list[_Work]
-) -> Iterator[tuple[list[dict[str, Any]], list[str], list[str]]]:
-    """Rows to save, call by call: the rows, their ids, and the `ack_id`s of messages they complete."""
-    rows: list[dict[str, Any]] = []
-    ids: list[str] = []
-    finished: list[str] = []
-    for received, request, series in passive:
-        message = received.message
-        published_at = message.publish_time.ToDatetime(tzinfo=datetime.UTC)
-        for number, row in enumerate(answers.rows(request, series, published_at)):
-            if len(rows) == PredictionsTable.ROWS_PER_CALL:
-                yield rows, ids, finished
-                rows, ids, finished = [], [], []
-            rows.append(row)
-            # The same when the message is delivered again and the same model answers.
-            ids.append(f"{message.message_id}-{answers.version}-{number}")
-        finished.append(received.ack_id)
-    if rows:
-        yield rows, ids, finished
+def _failures(error: exceptions.GoogleAPICallError) -> dict[str, str]:
+    """What an exactly-once subscription says of single acknowledgements: `ack_id` to reason."""
+    return {
+        ack_id: reason
+        for detail in error.details
+        if isinstance(detail, error_details_pb2.ErrorInfo)
+        for ack_id, reason in detail.metadata.items()
+        if reason.startswith((_TRANSIENT, "PERMANENT_FAILURE"))
+    }

@@ -24,6 +24,11 @@ PROJECT = "test-project"
 LEASE_SECONDS = 10
 
 
+def grpc_address(bigquery_server: Process) -> str:
+    command = [*bigquery_server.command]
+    return f"127.0.0.1:{command[command.index('--grpc-port') + 1]}"
+
+
 class Surroundings:
     """What the service works with, and a service to work with it."""
 
@@ -56,7 +61,7 @@ class Surroundings:
             {
                 **models.environment,
                 "PUBSUB_EMULATOR_HOST": f"127.0.0.1:{pubsub.port}",
-                "BIGQUERY_EMULATOR_HOST": bigquery_server.url,
+                "BIGQUERY_STORAGE_EMULATOR_HOST": grpc_address(bigquery_server),
                 "SUBSCRIPTION": self.subscription,
                 "REPLY_TOPIC": self.reply_topic,
                 "DEAD_LETTER_TOPIC": self.dead_letter_topic,

@@ -1,0 +1,369 @@
+"""What becomes of messages, pulled or pushed: answered, refused, or left for another time."""
+
+import asyncio
+import collections
+import datetime
+import logging
+import time
+from collections.abc import Awaitable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, Literal, NamedTuple
+
+import prometheus_client
+from google import pubsub_v1
+from google.api_core import exceptions, retry_async
+
+from services.contracts import metrics
+from services.contracts.messages import SaleRangeRequest
+from services.contracts.names import (
+    DELIVERY_ATTEMPT_ATTRIBUTE,
+    REASON_ATTRIBUTE,
+    REQUEST_ID_ATTRIBUTE,
+    STATUS_ATTRIBUTE,
+)
+from services.contracts.settings import StreamingSettings
+from services.streaming.answers import Answers
+from services.streaming.decoding import InvalidMessageError, decode
+from services.streaming.table import APPEND_BYTES, ROW_OVERHEAD_BYTES, AppendError, PredictionsTable
+
+_log = logging.getLogger(__name__)
+
+CALL_SECONDS: Final = 10
+RETRY: Final = retry_async.AsyncRetry(initial=0.1, maximum=2.0, timeout=10.0)
+
+# https://cloud.google.com/pubsub/quotas#resource_limits
+_MESSAGE_BYTES: Final = 10_000_000
+_PUBLISH_MESSAGES: Final = 1000
+_ATTRIBUTE_BYTES: Final = 1024
+_MESSAGE_OVERHEAD_BYTES: Final = 64  # tags and lengths of a message in a publish request
+
+# Requests answered last, whose repetitions are not answered again: a publisher that tries again does so
+# within seconds, and a few thousand cost a megabyte.
+_REMEMBERED: Final = 20_000
+
+# Under the first, client libraries pass OpenTelemetry's context on; the second is W3C's own name.
+_TRACE_ATTRIBUTES: Final = ("googclient_traceparent", "traceparent")
+
+Kind = Literal["passive", "active", "invalid"]
+
+_RECEIVED = prometheus_client.Counter("streaming_messages_received", "Messages received, repeated ones too.")
+_MESSAGES = prometheus_client.Counter(
+    metrics.MESSAGES,
+    "Messages by kind (passive, active, invalid) and outcome (acknowledged, released, duplicate).",
+    ["kind", "outcome"],
+)
+_LATENCY = prometheus_client.Histogram(
+    metrics.MESSAGE_LATENCY,
+    "Time from publishing a request to acknowledging it.",
+    buckets=metrics.MESSAGE_LATENCY_BUCKETS,
+)
+_BATCH = prometheus_client.Histogram(
+    "streaming_batch_messages",
+    "Messages answered together.",
+    buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
+)
+_OLDEST = prometheus_client.Gauge(
+    metrics.OLDEST_MESSAGE_AGE, "Age of the oldest message that is being answered; 0 when there is none."
+)
+_ROWS = prometheus_client.Counter("streaming_rows_saved", "Rows saved in BigQuery.")
+_FAULTS = prometheus_client.Counter(
+    "streaming_faults", "Calls that failed for good, by what was attempted.", ["attempt"]
+)
+
+
+def report(attempt: str, error: Exception) -> None:
+    """Count and log a failure; a service that cannot be reached needs no traceback."""
+    _FAULTS.labels(attempt).inc()
+    outage = isinstance(error, exceptions.GoogleAPIError | AppendError | OSError)
+    _log.error("%s failed: %s: %s", attempt, type(error).__name__, error, exc_info=None if outage else error)
+
+
+class Outgoing(NamedTuple):
+    """A message to publish, and the `ack_id` of the one it settles."""
+
+    ack_id: str
+    data: bytes
+    attributes: dict[str, str]
+    ordering_key: str
+
+
+class Batch:
+    """Messages on their way through, and which of them are settled.
+
+    Args:
+        received: google.pubsub.v1.ReceivedMessage, each with an `ack_id` of its own.
+
+    Attributes:
+        durable: `ack_id`s of messages whose answer is durable.
+    """
+
+    def __init__(self, received: Sequence[Any]) -> None:
+        self.received = received
+        self.durable: set[str] = set()
+        self.kinds: dict[str, Kind] = {}
+        self.requests: dict[str, SaleRangeRequest] = {}
+        self.duplicates: set[str] = set()
+        # The first of two equal requests, and the others, which share its fate.
+        self.followers: dict[str, list[str]] = {}
+        self.oldest = min(each.message.publish_time.ToNanoseconds() for each in received) / 1e9
+
+    @property
+    def released(self) -> list[str]:
+        """`ack_id`s of messages that are to come again."""
+        return [each.ack_id for each in self.received if each.ack_id not in self.durable]
+
+    def count(self) -> None:
+        """Tell the metrics what became of the messages."""
+        now = time.time()
+        outcomes: collections.Counter[tuple[str, str]] = collections.Counter()
+        for each in self.received:
+            ack_id = each.ack_id
+            if ack_id in self.durable:
+                outcome = "duplicate" if ack_id in self.duplicates else "acknowledged"
+                _LATENCY.observe(now - each.message.publish_time.ToNanoseconds() / 1e9)
+            else:
+                outcome = "released"
+            outcomes[self.kinds.get(ack_id, "invalid"), outcome] += 1
+        for labels, number in outcomes.items():
+            _MESSAGES.labels(*labels).inc(number)
+
+
+class Processor:
+    """Answers batches of messages.
+
+    An answer is durable when rows are in BigQuery, the reply is published, or the invalid message is
+    published as a dead letter. A request that was answered lately is not answered again, whichever message
+    repeats it.
+
+    Args:
+        settings: Of the service.
+        publisher: Client for replies and dead letters.
+        table: Where the rows of passive requests go.
+    """
+
+    def __init__(
+        self, settings: StreamingSettings, publisher: pubsub_v1.PublisherAsyncClient, table: PredictionsTable
+    ) -> None:
+        self.stopping = False
+        self._settings = settings
+        self._publisher = publisher
+        self._table = table
+        topics = (settings.reply_topic, *settings.reply_topics)
+        self._reply_topics = {name: topic for topic in topics for name in (topic, topic.rpartition("/")[2])}
+        self._answered: dict[SaleRangeRequest, None] = {}
+        self._under_way: set[Batch] = set()
+        self._project = settings.subscription.split("/")[1]
+        _OLDEST.set_function(self._oldest_age)
+
+    def _oldest_age(self) -> float:
+        return max((time.time() - batch.oldest for batch in list(self._under_way)), default=0.0)
+
+    async def process(self, batch: Batch, answers: Answers) -> None:
+        """Answer the messages; `batch.durable` tells which ones are. Raises nothing for the others."""
+        _RECEIVED.inc(len(batch.received))
+        _BATCH.observe(len(batch.received))
+        self._under_way.add(batch)
+        try:
+            await self._process(batch, answers)
+        finally:
+            self._under_way.discard(batch)
+
+    async def _process(self, batch: Batch, answers: Answers) -> None:
+        replies: dict[tuple[str, str], list[Outgoing]] = {}
+        passive: list[tuple[Any, SaleRangeRequest]] = []
+        invalid: list[Outgoing] = []
+        leaders: dict[SaleRangeRequest, str] = {}
+        for received in batch.received:
+            ack_id, message = received.ack_id, received.message
+            try:
+                request = decode(message.data, message.message_id, answers.max_range)
+                batch.kinds[ack_id] = request.mode
+                if request in self._answered:
+                    batch.durable.add(ack_id)
+                    batch.duplicates.add(ack_id)
+                    continue
+                leader = leaders.setdefault(request, ack_id)
+                if leader != ack_id:
+                    batch.followers.setdefault(leader, []).append(ack_id)
+                    continue
+                batch.requests[ack_id] = request
+                if request.mode == "active":
+                    topic = self._reply_topic(request)
+                    reply = self._reply(received, request, answers)
+                    replies.setdefault((topic, reply.ordering_key), []).append(reply)
+                else:
+                    answers.series(request)
+                    passive.append((received, request))
+            except InvalidMessageError as fault:
+                invalid.append(self._dead_letter(received, str(fault)))
+                batch.kinds[ack_id] = "invalid"
+                batch.requests.pop(ack_id, None)
+                if fault.request is not None and fault.request.mode == "active":
+                    refusal = _refusal(received, fault.request, str(fault), answers)
+                    topic = self._reply_topics.get(fault.request.reply_to or "", self._settings.reply_topic)
+                    replies.setdefault((topic, refusal.ordering_key), []).append(refusal)
+
+        refused = {letter.ack_id for letter in invalid}
+        replied: set[str] = set()
+        await asyncio.gather(
+            attempted("save", self._save(answers, passive, batch.durable)),
+            *(
+                attempted("reply", self._publish(topic, key, outgoing, replied))
+                for (topic, key), outgoing in replies.items()
+            ),
+        )
+        batch.durable |= replied - refused
+        # Afterwards: a dead letter ends a message, so whoever waits has been told before.
+        await attempted(
+            "dead-letter", self._publish(self._settings.dead_letter_topic, "", invalid, batch.durable)
+        )
+        for leader, followers in batch.followers.items():
+            if leader in batch.durable:
+                batch.durable.update(followers)
+                batch.duplicates.update(followers)
+        self._remember(request for ack_id, request in batch.requests.items() if ack_id in batch.durable)
+
+    def _remember(self, requests: Iterable[SaleRangeRequest]) -> None:
+        self._answered.update(dict.fromkeys(requests))
+        for _ in range(len(self._answered) - _REMEMBERED):
+            del self._answered[next(iter(self._answered))]
+
+    def _reply_topic(self, request: SaleRangeRequest) -> str:
+        if request.reply_to is None:
+            return self._settings.reply_topic
+        try:
+            return self._reply_topics[request.reply_to]
+        except KeyError:
+            allowed = ", ".join(sorted(name for name in self._reply_topics if "/" not in name))
+            raise InvalidMessageError(
+                f"reply_to {request.reply_to!r} is not allowed here; allowed: {allowed}", request
+            ) from None
+
+    def _reply(self, received: Any, request: SaleRangeRequest, answers: Answers) -> Outgoing:
+        data = answers.reply(request)
+        if len(data) > _MESSAGE_BYTES - 2 * _ATTRIBUTE_BYTES:
+            raise InvalidMessageError(
+                f"the reply has {len(data)} bytes, Pub/Sub takes {_MESSAGE_BYTES}: ask for less at a time",
+                request,
+            )
+        attributes = {REQUEST_ID_ATTRIBUTE: request.request_id, STATUS_ATTRIBUTE: "ok"}
+        message = received.message
+        if message.attributes:
+            attributes |= _trace(message.attributes)
+        return Outgoing(received.ack_id, data, attributes, message.ordering_key)
+
+    def _dead_letter(self, received: Any, reason: str) -> Outgoing:
+        """The message as it came, and why it cannot be answered."""
+        message = received.message
+        attributes = dict(message.attributes)
+        attributes[REASON_ATTRIBUTE] = _shortened(reason)
+        if received.delivery_attempt:
+            attributes[DELIVERY_ATTEMPT_ATTRIBUTE] = str(received.delivery_attempt)
+        fields = {"message_id": message.message_id, "reason": attributes[REASON_ATTRIBUTE]}
+        for traceparent in _trace(attributes).values():
+            # https://cloud.google.com/logging/docs/structured-logging#special-payload-fields
+            trace_id = traceparent.split("-")[1:2]
+            fields["logging.googleapis.com/trace"] = f"projects/{self._project}/traces/{''.join(trace_id)}"
+        _log.warning("message %s refused: %s", message.message_id, reason, extra={"fields": fields})
+        return Outgoing(received.ack_id, message.data, attributes, "")
+
+    async def _save(
+        self, answers: Answers, passive: Sequence[tuple[Any, SaleRangeRequest]], durable: set[str]
+    ) -> None:
+        """Save the rows of passive requests, append by append."""
+        for rows, finished in _appends(answers, passive):
+            if self.stopping:
+                return
+            await self._table.append(rows)
+            _ROWS.inc(len(rows))
+            durable.update(finished)
+
+    async def _publish(
+        self, topic: str, ordering_key: str, outgoing: Sequence[Outgoing], durable: set[str]
+    ) -> None:
+        """Publish messages of one ordering key, in order; ends at the first that cannot be."""
+        for batch in _publish_batches(outgoing):
+            try:
+                await self._publish_batch(topic, ordering_key, batch)
+                durable.update(each.ack_id for each in batch)
+            except exceptions.InvalidArgument:
+                # One message that Pub/Sub does not take fails the call: each by itself.
+                for one in batch:
+                    try:
+                        await self._publish_batch(topic, ordering_key, [one])
+                        durable.add(one.ack_id)
+                    except exceptions.InvalidArgument as error:
+                        report("publish", error)
+
+    async def _publish_batch(self, topic: str, ordering_key: str, batch: Sequence[Outgoing]) -> None:
+        request = pubsub_v1.PublishRequest.pb()(topic=topic)
+        add = request.messages.add
+        for _, data, attributes, _ in batch:
+            add(data=data, attributes=attributes, ordering_key=ordering_key)
+        await self._publisher.publish(
+            request=pubsub_v1.PublishRequest.wrap(request), retry=RETRY, timeout=CALL_SECONDS
+        )
+
+
+async def attempted(attempt: str, work: Awaitable[Any]) -> bool:
+    """Await; whatever fails is reported. Returns whether it did not."""
+    try:
+        await work
+    except Exception as error:
+        report(attempt, error)
+        return False
+    return True
+
+
+def _refusal(received: Any, request: SaleRangeRequest, reason: str, answers: Answers) -> Outgoing:
+    """The reply to an active request that cannot be answered, so that its sender need not wait."""
+    attributes = {
+        REQUEST_ID_ATTRIBUTE: request.request_id,
+        STATUS_ATTRIBUTE: "refused",
+        REASON_ATTRIBUTE: _shortened(reason),
+        **_trace(received.message.attributes),
+    }
+    return Outgoing(received.ack_id, answers.refusal(request), attributes, received.message.ordering_key)
+
+
+def _trace(attributes: Mapping[str, str]) -> dict[str, str]:
+    return {name: attributes[name] for name in _TRACE_ATTRIBUTES if name in attributes}
+
+
+def _shortened(reason: str) -> str:
+    return reason.encode()[:_ATTRIBUTE_BYTES].decode(errors="ignore")
+
+
+def _publish_batches(outgoing: Sequence[Outgoing]) -> Iterator[Sequence[Outgoing]]:
+    """Group messages within the limits of one publish call, each at least one."""
+    begin = size = 0
+    for index, one in enumerate(outgoing):
+        more = len(one.data) + _MESSAGE_OVERHEAD_BYTES
+        more += sum(len(name) + 4 * len(value) for name, value in one.attributes.items())  # 4: UTF-8 at most
+        if index > begin and (index - begin == _PUBLISH_MESSAGES or size + more > _MESSAGE_BYTES):
+            yield outgoing[begin:index]
+            begin, size = index, 0
+        size += more
+    if outgoing:
+        yield outgoing[begin:]
+
+
+def _appends(
+    answers: Answers, passive: Collection[tuple[Any, SaleRangeRequest]]
+) -> Iterator[tuple[list[bytes], list[str]]]:
+    """Rows to save, append by append: the rows, and the `ack_id`s of messages they complete."""
+    rows: list[bytes] = []
+    size = 0
+    finished: list[str] = []
+    for received, request in passive:
+        published_us = received.message.publish_time.ToMicroseconds()
+        processed_us = int(datetime.datetime.now(datetime.UTC).timestamp() * 1e6)
+        for row in answers.rows(request, published_us, processed_us):
+            more = len(row) + ROW_OVERHEAD_BYTES
+            if size + more > APPEND_BYTES:
+                yield rows, finished
+                rows, size, finished = [], 0, []
+            rows.append(row)
+            size += more
+        finished.append(received.ack_id)
+    if rows:
+        yield rows, finished
