@@ -1,6 +1,7 @@
 """The Kubernetes cluster: GKE Standard, regional, with private nodes."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from infra.identity import Account
 from infra.network import PODS_RANGE, SERVICES_RANGE, Network
@@ -23,6 +24,10 @@ from infra.providers import (
     ContainerNodePoolNodeConfigWorkloadMetadataConfig,
 )
 from infra.sections import NodePool
+
+SPOT_KEY: Final = "cloud.google.com/gke-spot"
+"""Label that GKE gives to spot nodes, and key of their taint (effect `NoSchedule`)."""
+SPOT_VALUE: Final = "true"
 
 
 class Cluster(Construct):

@@ -121,7 +121,7 @@ class Environment(Section):
     data: DataSettings = Field(DataSettings(), description="tables and buckets")
     composer: ComposerSettings = Field(ComposerSettings(), description="managed Airflow")
     gateway: GatewaySettings | None = Field(
-        None, description="the way in from the internet; without it only the cluster reaches the services"
+        None, description="the way in from the internet; without it nobody outside the cluster gets in"
     )
     prediction: PredictionWorkload = Field(description="the prediction service")
     streaming: StreamingWorkload = Field(description="the streaming service")

@@ -1,10 +1,10 @@
 """A namespace of the cluster."""
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from infra.identity import WorkloadIdentity
-from infra.providers import Construct, NamespaceV1, NamespaceV1Metadata
+from infra.providers import Construct, Manifest, NamespaceV1, NamespaceV1Metadata, TerraformResource
 
 
 class Namespace(Construct):
@@ -35,7 +35,9 @@ class Namespace(Construct):
         self._project = project
         self._project_number = project_number
         # https://kubernetes.io/docs/concepts/security/pod-security-admission/
-        security = {"pod-security.kubernetes.io/enforce": "restricted"}
+        security = {
+            f"pod-security.kubernetes.io/{what}": "restricted" for what in ("enforce", "audit", "warn")
+        }
         self.resource: Final = NamespaceV1(
             self, "Default", metadata=NamespaceV1Metadata(name=name, labels={**labels, **security})
         )
@@ -49,4 +51,42 @@ class Namespace(Construct):
             project_number=self._project_number,
             namespace=self.name,
             name=service_account,
+        )
+
+    def custom_object(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        api: str,
+        kind: str,
+        name: str,
+        spec: Mapping[str, Any],
+        after: Sequence[TerraformResource] = (),
+    ) -> Manifest:
+        """An object of a kind that has no Terraform resource of its own.
+
+        Terraform asks the cluster for the kind's schema while it plans. That works because the cluster is
+        another stack, and because GKE brings these kinds along: the Gateway API, the policies of its load
+        balancers, managed Prometheus and the vertical autoscaler are switched on with the cluster.
+
+        Args:
+            scope: where it belongs.
+            id_: its id there.
+            api: group and version.
+            kind: of the object.
+            name: of the object.
+            spec: of the object, in Kubernetes' own words.
+            after: what it waits for, besides the namespace.
+        """
+        return Manifest(
+            scope,
+            id_,
+            manifest={
+                "apiVersion": api,
+                "kind": kind,
+                "metadata": {"name": name, "namespace": self.name, "labels": self.labels},
+                "spec": spec,
+            },
+            depends_on=[self.resource, *after],
         )

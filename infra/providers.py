@@ -20,6 +20,7 @@ with fast_imports("cdktf_cdktf_provider_google", "cdktf_cdktf_provider_kubernete
         GcsBackend,
         LocalBackend,
         TerraformAsset,
+        TerraformOutput,
         TerraformResource,
         TerraformResourceLifecycle,
         TerraformStack,
@@ -44,6 +45,13 @@ with fast_imports("cdktf_cdktf_provider_google", "cdktf_cdktf_provider_kubernete
         BigqueryTableView,
     )
     from cdktf_cdktf_provider_google.bigquery_table_iam_member import BigqueryTableIamMember
+    from cdktf_cdktf_provider_google.certificate_manager_certificate import (
+        CertificateManagerCertificate,
+        CertificateManagerCertificateManaged,
+    )
+    from cdktf_cdktf_provider_google.certificate_manager_dns_authorization import (
+        CertificateManagerDnsAuthorization,
+    )
     from cdktf_cdktf_provider_google.composer_environment import (
         ComposerEnvironment,
         ComposerEnvironmentConfigA,
@@ -65,7 +73,18 @@ with fast_imports("cdktf_cdktf_provider_google", "cdktf_cdktf_provider_kubernete
         ComposerEnvironmentStorageConfig,
         ComposerEnvironmentTimeouts,
     )
+    from cdktf_cdktf_provider_google.compute_address import ComputeAddress
     from cdktf_cdktf_provider_google.compute_network import ComputeNetwork
+    from cdktf_cdktf_provider_google.compute_region_security_policy import (
+        ComputeRegionSecurityPolicy,
+        ComputeRegionSecurityPolicyRules,
+        ComputeRegionSecurityPolicyRulesMatch,
+        ComputeRegionSecurityPolicyRulesMatchConfig,
+        ComputeRegionSecurityPolicyRulesMatchExpr,
+        ComputeRegionSecurityPolicyRulesRateLimitOptions,
+        ComputeRegionSecurityPolicyRulesRateLimitOptionsRateLimitThreshold,
+    )
+    from cdktf_cdktf_provider_google.compute_region_ssl_policy import ComputeRegionSslPolicy
     from cdktf_cdktf_provider_google.compute_router import ComputeRouter
     from cdktf_cdktf_provider_google.compute_router_nat import ComputeRouterNat, ComputeRouterNatLogConfig
     from cdktf_cdktf_provider_google.compute_subnetwork import (
@@ -92,6 +111,8 @@ with fast_imports("cdktf_cdktf_provider_google", "cdktf_cdktf_provider_kubernete
         ContainerNodePoolNodeConfigShieldedInstanceConfig,
         ContainerNodePoolNodeConfigWorkloadMetadataConfig,
     )
+    from cdktf_cdktf_provider_google.dns_record_set import DnsRecordSet
+    from cdktf_cdktf_provider_google.iap_web_iam_member import IapWebIamMember
     from cdktf_cdktf_provider_google.monitoring_alert_policy import (
         MonitoringAlertPolicy,
         MonitoringAlertPolicyConditions,
@@ -137,11 +158,21 @@ with fast_imports("cdktf_cdktf_provider_google", "cdktf_cdktf_provider_kubernete
         DeploymentV1Metadata,
         DeploymentV1Spec,
         DeploymentV1SpecSelector,
+        DeploymentV1SpecStrategy,
+        DeploymentV1SpecStrategyRollingUpdate,
         DeploymentV1SpecTemplate,
         DeploymentV1SpecTemplateMetadata,
         DeploymentV1SpecTemplateSpec,
+        DeploymentV1SpecTemplateSpecAffinity,
+        DeploymentV1SpecTemplateSpecAffinityNodeAffinity,
+        DeploymentV1SpecTemplateSpecAffinityNodeAffinityPreferredDuringSchedulingIgnoredDuringExecution,
+        DeploymentV1SpecTemplateSpecAffinityNodeAffinityPreferredDuringSchedulingIgnoredDuringExecutionPreference,
+        DeploymentV1SpecTemplateSpecAffinityNodeAffinityPreferredDuringSchedulingIgnoredDuringExecutionPreferenceMatchExpressions,
         DeploymentV1SpecTemplateSpecContainer,
         DeploymentV1SpecTemplateSpecContainerEnv,
+        DeploymentV1SpecTemplateSpecContainerLifecycle,
+        DeploymentV1SpecTemplateSpecContainerLifecyclePreStop,
+        DeploymentV1SpecTemplateSpecContainerLifecyclePreStopExec,
         DeploymentV1SpecTemplateSpecContainerLivenessProbe,
         DeploymentV1SpecTemplateSpecContainerLivenessProbeHttpGet,
         DeploymentV1SpecTemplateSpecContainerPort,
@@ -150,9 +181,12 @@ with fast_imports("cdktf_cdktf_provider_google", "cdktf_cdktf_provider_kubernete
         DeploymentV1SpecTemplateSpecContainerResources,
         DeploymentV1SpecTemplateSpecContainerSecurityContext,
         DeploymentV1SpecTemplateSpecContainerSecurityContextCapabilities,
+        DeploymentV1SpecTemplateSpecContainerStartupProbe,
+        DeploymentV1SpecTemplateSpecContainerStartupProbeHttpGet,
         DeploymentV1SpecTemplateSpecContainerVolumeMount,
         DeploymentV1SpecTemplateSpecSecurityContext,
         DeploymentV1SpecTemplateSpecSecurityContextSeccompProfile,
+        DeploymentV1SpecTemplateSpecToleration,
         DeploymentV1SpecTemplateSpecTopologySpreadConstraint,
         DeploymentV1SpecTemplateSpecTopologySpreadConstraintLabelSelector,
         DeploymentV1SpecTemplateSpecVolume,
@@ -162,7 +196,20 @@ with fast_imports("cdktf_cdktf_provider_google", "cdktf_cdktf_provider_kubernete
         HorizontalPodAutoscalerV2,
         HorizontalPodAutoscalerV2Metadata,
         HorizontalPodAutoscalerV2Spec,
+        HorizontalPodAutoscalerV2SpecBehavior,
+        HorizontalPodAutoscalerV2SpecBehaviorScaleDown,
+        HorizontalPodAutoscalerV2SpecBehaviorScaleDownPolicy,
+        HorizontalPodAutoscalerV2SpecBehaviorScaleUp,
+        HorizontalPodAutoscalerV2SpecBehaviorScaleUpPolicy,
         HorizontalPodAutoscalerV2SpecMetric,
+        HorizontalPodAutoscalerV2SpecMetricExternal,
+        HorizontalPodAutoscalerV2SpecMetricExternalMetric,
+        HorizontalPodAutoscalerV2SpecMetricExternalMetricSelector,
+        HorizontalPodAutoscalerV2SpecMetricExternalTarget,
+        HorizontalPodAutoscalerV2SpecMetricObject,
+        HorizontalPodAutoscalerV2SpecMetricObjectDescribedObject,
+        HorizontalPodAutoscalerV2SpecMetricObjectMetric,
+        HorizontalPodAutoscalerV2SpecMetricObjectTarget,
         HorizontalPodAutoscalerV2SpecMetricResource,
         HorizontalPodAutoscalerV2SpecMetricResourceTarget,
         HorizontalPodAutoscalerV2SpecScaleTargetRef,

@@ -1,10 +1,12 @@
-"""A service on the cluster: Deployment, Service, autoscaler, disruption budget and service account."""
+"""A service on the cluster: Deployment, Service, autoscalers, disruption budget, metrics, service account."""
 
-import math
+from functools import cached_property
 from typing import Final
 
 import msgspec
 
+from infra.autoscaling import HorizontalAutoscaler, VerticalAutoscaler
+from infra.cluster import SPOT_KEY, SPOT_VALUE
 from infra.namespace import Namespace
 from infra.providers import (
     Construct,
@@ -12,11 +14,21 @@ from infra.providers import (
     DeploymentV1Metadata,
     DeploymentV1Spec,
     DeploymentV1SpecSelector,
+    DeploymentV1SpecStrategy,
+    DeploymentV1SpecStrategyRollingUpdate,
     DeploymentV1SpecTemplate,
     DeploymentV1SpecTemplateMetadata,
     DeploymentV1SpecTemplateSpec,
+    DeploymentV1SpecTemplateSpecAffinity,
+    DeploymentV1SpecTemplateSpecAffinityNodeAffinity,
+    DeploymentV1SpecTemplateSpecAffinityNodeAffinityPreferredDuringSchedulingIgnoredDuringExecution,
+    DeploymentV1SpecTemplateSpecAffinityNodeAffinityPreferredDuringSchedulingIgnoredDuringExecutionPreference,
+    DeploymentV1SpecTemplateSpecAffinityNodeAffinityPreferredDuringSchedulingIgnoredDuringExecutionPreferenceMatchExpressions,
     DeploymentV1SpecTemplateSpecContainer,
     DeploymentV1SpecTemplateSpecContainerEnv,
+    DeploymentV1SpecTemplateSpecContainerLifecycle,
+    DeploymentV1SpecTemplateSpecContainerLifecyclePreStop,
+    DeploymentV1SpecTemplateSpecContainerLifecyclePreStopExec,
     DeploymentV1SpecTemplateSpecContainerLivenessProbe,
     DeploymentV1SpecTemplateSpecContainerLivenessProbeHttpGet,
     DeploymentV1SpecTemplateSpecContainerPort,
@@ -25,20 +37,16 @@ from infra.providers import (
     DeploymentV1SpecTemplateSpecContainerResources,
     DeploymentV1SpecTemplateSpecContainerSecurityContext,
     DeploymentV1SpecTemplateSpecContainerSecurityContextCapabilities,
+    DeploymentV1SpecTemplateSpecContainerStartupProbe,
+    DeploymentV1SpecTemplateSpecContainerStartupProbeHttpGet,
     DeploymentV1SpecTemplateSpecContainerVolumeMount,
     DeploymentV1SpecTemplateSpecSecurityContext,
     DeploymentV1SpecTemplateSpecSecurityContextSeccompProfile,
+    DeploymentV1SpecTemplateSpecToleration,
     DeploymentV1SpecTemplateSpecTopologySpreadConstraint,
     DeploymentV1SpecTemplateSpecTopologySpreadConstraintLabelSelector,
     DeploymentV1SpecTemplateSpecVolume,
     DeploymentV1SpecTemplateSpecVolumeEmptyDir,
-    HorizontalPodAutoscalerV2,
-    HorizontalPodAutoscalerV2Metadata,
-    HorizontalPodAutoscalerV2Spec,
-    HorizontalPodAutoscalerV2SpecMetric,
-    HorizontalPodAutoscalerV2SpecMetricResource,
-    HorizontalPodAutoscalerV2SpecMetricResourceTarget,
-    HorizontalPodAutoscalerV2SpecScaleTargetRef,
     PodDisruptionBudgetV1,
     PodDisruptionBudgetV1Metadata,
     PodDisruptionBudgetV1Spec,
@@ -51,17 +59,26 @@ from infra.providers import (
     ServiceV1SpecPort,
 )
 from infra.sections import WorkloadSettings
-from services.contracts.names import LIVENESS_PATH, READINESS_PATH
+from infra.subscription import Subscription
+from services.contracts.names import LIVENESS_PATH, METRICS_PATH, READINESS_PATH
 from services.contracts.settings import to_environment
 
-_CPU_UTILIZATION: Final = 80
-"""Percent of the CPU asked for at which the autoscaler adds pods."""
+SERVICE_PORT: Final = 80
+"""Of every Service. What a container listens on is another port, for only root may listen on this one."""
+
+_PORT_NAME: Final = "http"
 
 _USER: Final = 65532
 """The unprivileged user that containers run as: `nonroot` of the images' convention."""
 
+_PRE_STOP_SECONDS: Final = 5
+"""Between the decision that a pod stops, of which load balancers are told, and SIGTERM."""
+
 _STOPPING_SECONDS: Final = 25
 """Left to a service after its drain, to finish what it has begun."""
+
+_STARTING_SECONDS: Final = 120
+"""For a container to answer at all, on a node that pulls its image and starts others too."""
 
 
 class Workload(Construct):
@@ -74,8 +91,10 @@ class Workload(Construct):
         image: by digest.
         module: Python module that the image runs.
         settings: of the service, passed as environment variables.
-        size: port, replicas, CPU and memory.
-        drain_seconds: how long the service goes on answering after SIGTERM.
+        size: port, replicas, CPU, memory, and what they follow.
+        drain_seconds: how long the service goes on answering after SIGTERM; 0 if nobody calls it.
+        spot: prefer nodes that may vanish; only for what loses nothing by it.
+        subscription: that it reads.
     """
 
     def __init__(
@@ -88,15 +107,19 @@ class Workload(Construct):
         module: str,
         settings: msgspec.Struct,
         size: WorkloadSettings,
-        drain_seconds: float = 0,
+        drain_seconds: int,
+        spot: bool = False,
+        subscription: Subscription | None = None,
     ):
         super().__init__(scope, id_)
         self.name: Final = id_
         self.port: Final = size.port
+        self.size: Final = size
         self.selector: Final = {"app.kubernetes.io/name": id_}
         self.namespace: Final = namespace
         self.identity: Final = namespace.identity(self, "identity", service_account=id_)
         self._labels = {**namespace.labels, **self.selector}
+        self._drain_seconds = drain_seconds
         account = ServiceAccountV1(
             self,
             "account",
@@ -110,39 +133,39 @@ class Workload(Construct):
             metadata=DeploymentV1Metadata(name=id_, namespace=namespace.name, labels=self._labels),
             spec=DeploymentV1Spec(  # replicas are left out: they are the autoscaler's
                 selector=DeploymentV1SpecSelector(match_labels=self.selector),
+                # A new pod is ready before an old one goes: two pods at the limit are not left with one.
+                strategy=DeploymentV1SpecStrategy(
+                    type="RollingUpdate",
+                    rolling_update=DeploymentV1SpecStrategyRollingUpdate(
+                        max_surge="25%", max_unavailable="0"
+                    ),
+                ),
                 template=DeploymentV1SpecTemplate(
                     metadata=DeploymentV1SpecTemplateMetadata(labels=self._labels),
-                    spec=self._pod(image, module, settings, size, drain_seconds),
+                    spec=self._pod(image, module, settings, size, spot),
                 ),
             ),
             depends_on=[account],
         )
-        HorizontalPodAutoscalerV2(
+        HorizontalAutoscaler(
             self,
             "autoscaler",
-            metadata=HorizontalPodAutoscalerV2Metadata(
-                name=id_, namespace=namespace.name, labels=self._labels
-            ),
-            spec=HorizontalPodAutoscalerV2Spec(
-                min_replicas=size.min_replicas,
-                max_replicas=size.max_replicas,
-                scale_target_ref=HorizontalPodAutoscalerV2SpecScaleTargetRef(
-                    api_version="apps/v1", kind="Deployment", name=id_
-                ),
-                metric=[
-                    HorizontalPodAutoscalerV2SpecMetric(
-                        type="Resource",
-                        resource=HorizontalPodAutoscalerV2SpecMetricResource(
-                            name="cpu",
-                            target=HorizontalPodAutoscalerV2SpecMetricResourceTarget(
-                                type="Utilization", average_utilization=_CPU_UTILIZATION
-                            ),
-                        ),
-                    )
-                ],
-            ),
-            depends_on=[deployment],
+            namespace=namespace,
+            deployment=deployment,
+            name=id_,
+            labels=self._labels,
+            size=size,
+            subscription=subscription,
         )
+        if size.right_sizing != "off":
+            VerticalAutoscaler(
+                self,
+                "right-sizing",
+                namespace=namespace,
+                deployment=deployment,
+                name=id_,
+                on=size.right_sizing == "on",
+            )
         PodDisruptionBudgetV1(
             self,
             "disruption-budget",
@@ -154,8 +177,21 @@ class Workload(Construct):
             depends_on=[namespace.resource],
         )
 
-    def expose(self) -> ServiceV1:
-        """Give the pods one name and address inside the cluster."""
+        namespace.custom_object(
+            self,
+            "monitoring",
+            api="monitoring.googleapis.com/v1",
+            kind="PodMonitoring",
+            name=id_,  # which becomes the label `job` of the metrics
+            spec={
+                "selector": {"matchLabels": self.selector},
+                "endpoints": [{"port": _PORT_NAME, "path": METRICS_PATH, "interval": "30s"}],
+            },
+        )
+
+    @cached_property
+    def service(self) -> ServiceV1:
+        """One name and address of the pods inside the cluster; made when first asked for."""
         return ServiceV1(
             self,
             "service",
@@ -163,7 +199,11 @@ class Workload(Construct):
             spec=ServiceV1Spec(
                 type="ClusterIP",
                 selector=self.selector,
-                port=[ServiceV1SpecPort(name="http", port=80, target_port=str(self.port))],
+                port=[
+                    ServiceV1SpecPort(
+                        name=_PORT_NAME, port=SERVICE_PORT, target_port=_PORT_NAME, app_protocol="http"
+                    )
+                ],
             ),
             depends_on=[self.namespace.resource],
         )
@@ -174,14 +214,14 @@ class Workload(Construct):
         module: str,
         settings: msgspec.Struct,
         size: WorkloadSettings,
-        drain_seconds: float,
+        spot: bool,
     ) -> DeploymentV1SpecTemplateSpec:
         return DeploymentV1SpecTemplateSpec(
             service_account_name=self.name,
             # Workload Identity asks the metadata server; nothing in the pod calls the Kubernetes API.
             automount_service_account_token=False,
             enable_service_links=False,  # a variable per Service of the namespace could shadow a setting
-            termination_grace_period_seconds=math.ceil(drain_seconds) + _STOPPING_SECONDS,
+            termination_grace_period_seconds=self._pre_stop_seconds + self._drain_seconds + _STOPPING_SECONDS,
             security_context=DeploymentV1SpecTemplateSpecSecurityContext(
                 run_as_non_root=True,
                 run_as_user=str(_USER),
@@ -194,15 +234,26 @@ class Workload(Construct):
             topology_spread_constraint=[
                 DeploymentV1SpecTemplateSpecTopologySpreadConstraint(
                     max_skew=1,
-                    topology_key="topology.kubernetes.io/zone",
+                    topology_key=topology,
                     when_unsatisfiable="ScheduleAnyway",  # running in one zone beats not running
                     label_selector=[
                         DeploymentV1SpecTemplateSpecTopologySpreadConstraintLabelSelector(
                             match_labels=self.selector
                         )
                     ],
+                    # Those of one rollout: the pods that it replaces are about to go.
+                    match_label_keys=["pod-template-hash"],
                 )
+                for topology in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
             ],
+            toleration=[
+                DeploymentV1SpecTemplateSpecToleration(
+                    key=SPOT_KEY, operator="Equal", value=SPOT_VALUE, effect="NoSchedule"
+                )
+            ]
+            if spot
+            else None,
+            affinity=_prefer_spot_nodes() if spot else None,
             container=[self._container(image, module, settings, size)],
             volume=[
                 DeploymentV1SpecTemplateSpecVolume(
@@ -222,17 +273,27 @@ class Workload(Construct):
                 DeploymentV1SpecTemplateSpecContainerEnv(name=name, value=value)
                 for name, value in to_environment(settings).items()
             ],
-            port=[DeploymentV1SpecTemplateSpecContainerPort(name="http", container_port=size.port)],
+            port=[DeploymentV1SpecTemplateSpecContainerPort(name=_PORT_NAME, container_port=size.port)],
+            lifecycle=self._lifecycle(),
+            # Until it answers, liveness is not asked: a slow start is no reason to start over.
+            startup_probe=DeploymentV1SpecTemplateSpecContainerStartupProbe(
+                http_get=DeploymentV1SpecTemplateSpecContainerStartupProbeHttpGet(
+                    path=LIVENESS_PATH, port=_PORT_NAME
+                ),
+                period_seconds=2,
+                timeout_seconds=2,
+                failure_threshold=_STARTING_SECONDS // 2,
+            ),
             liveness_probe=DeploymentV1SpecTemplateSpecContainerLivenessProbe(
                 http_get=DeploymentV1SpecTemplateSpecContainerLivenessProbeHttpGet(
-                    path=LIVENESS_PATH, port=str(size.port)
+                    path=LIVENESS_PATH, port=_PORT_NAME
                 ),
                 period_seconds=10,
                 timeout_seconds=2,
             ),
             readiness_probe=DeploymentV1SpecTemplateSpecContainerReadinessProbe(
                 http_get=DeploymentV1SpecTemplateSpecContainerReadinessProbeHttpGet(
-                    path=READINESS_PATH, port=str(size.port)
+                    path=READINESS_PATH, port=_PORT_NAME
                 ),
                 period_seconds=2,
                 timeout_seconds=2,
@@ -249,3 +310,38 @@ class Workload(Construct):
             ),
             volume_mount=[DeploymentV1SpecTemplateSpecContainerVolumeMount(name="tmp", mount_path="/tmp")],  # noqa: S108
         )
+
+    @property
+    def _pre_stop_seconds(self) -> int:
+        return _PRE_STOP_SECONDS if self._drain_seconds else 0
+
+    def _lifecycle(self) -> DeploymentV1SpecTemplateSpecContainerLifecycle | None:
+        if not self._pre_stop_seconds:
+            return None
+        # Kubernetes has an action of its own for this, `sleep`, but the provider does not know it yet.
+        sleep = DeploymentV1SpecTemplateSpecContainerLifecyclePreStopExec(
+            command=["sleep", str(self._pre_stop_seconds)]
+        )
+        return DeploymentV1SpecTemplateSpecContainerLifecycle(
+            pre_stop=[DeploymentV1SpecTemplateSpecContainerLifecyclePreStop(exec=sleep)]
+        )
+
+
+def _prefer_spot_nodes() -> DeploymentV1SpecTemplateSpecAffinity:
+    """Rather on nodes that may vanish than elsewhere, but elsewhere if none is up."""
+    return DeploymentV1SpecTemplateSpecAffinity(
+        node_affinity=DeploymentV1SpecTemplateSpecAffinityNodeAffinity(
+            preferred_during_scheduling_ignored_during_execution=[
+                DeploymentV1SpecTemplateSpecAffinityNodeAffinityPreferredDuringSchedulingIgnoredDuringExecution(
+                    weight=100,
+                    preference=DeploymentV1SpecTemplateSpecAffinityNodeAffinityPreferredDuringSchedulingIgnoredDuringExecutionPreference(
+                        match_expressions=[
+                            DeploymentV1SpecTemplateSpecAffinityNodeAffinityPreferredDuringSchedulingIgnoredDuringExecutionPreferenceMatchExpressions(
+                                key=SPOT_KEY, operator="In", values=[SPOT_VALUE]
+                            )
+                        ]
+                    ),
+                )
+            ]
+        )
+    )

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 from infra.bucket import Bucket
 from infra.cluster import Cluster
@@ -19,10 +18,8 @@ from infra.stack import PLATFORM, PlatformStack
 from infra.subscription import PushDelivery, Subscription
 from infra.topic import Topic
 from infra.workload import Workload
+from services.contracts.names import PUSH_PATH
 from services.contracts.settings import PredictionSettings, StreamingSettings
-
-_DRAIN_SECONDS: Final = 15
-"""Longer than the load balancer takes to notice that a pod is not ready: two failed checks, 5 s apart."""
 
 
 class ServicesStack(PlatformStack):
@@ -62,7 +59,6 @@ class ServicesStack(PlatformStack):
         DefaultDeny(self, "default-deny", namespace=namespace)
         # A simulated pod is a process of this machine: nobody else is to reach it, and no load balancer does.
         host = "127.0.0.1" if environment.simulated else "0.0.0.0"  # noqa: S104
-        drain_seconds = 0 if environment.simulated else _DRAIN_SECONDS
 
         prediction_image = image(self, environment, service="prediction", repository=images.address)
         prediction = Workload(
@@ -76,21 +72,13 @@ class ServicesStack(PlatformStack):
                 host=host,
                 port=environment.prediction.port,
                 max_range=environment.prediction.max_range,
-                drain_seconds=drain_seconds,
+                drain_seconds=environment.prediction.drain_seconds,
                 image=prediction_image,
             ),
             size=environment.prediction,
-            drain_seconds=drain_seconds,
+            drain_seconds=environment.prediction.drain_seconds,
         )
         models.grant_read(prediction.identity)
-        Gateway(self, "gateway", namespace=namespace).route(prediction)
-        AllowCallers(
-            self,
-            "prediction-callers",
-            workload=prediction,
-            ranges=[str(network.addresses.proxy_only), *HEALTH_CHECK_RANGES],
-        )
-
         streaming = Workload(
             self,
             "streaming",
@@ -112,6 +100,9 @@ class ServicesStack(PlatformStack):
                 max_range=environment.streaming.max_range,
             ),
             size=environment.streaming,
+            drain_seconds=environment.streaming.drain_seconds if push else 0,
+            spot=True,  # what a vanished pod has not acknowledged is delivered again
+            subscription=predict_range,
         )
         models.grant_read(streaming.identity)
         if push is None:
@@ -119,4 +110,17 @@ class ServicesStack(PlatformStack):
         predictions.grant_write(streaming.identity)
         for topic in (sale_predictions, *reply_topics, dead_letter):
             topic.grant_publish(streaming.identity)
-        AllowCallers(self, "streaming-callers", workload=streaming)
+
+        callers: list[str] = []
+        if environment.gateway:
+            gateway = Gateway(
+                self,
+                "gateway",
+                namespace=namespace,
+                settings=environment.gateway,
+                region=environment.region,
+            )
+            gateway.route(prediction, {PUSH_PATH: streaming} if push else {})
+            callers = [str(network.addresses.proxy_only), *HEALTH_CHECK_RANGES]
+        AllowCallers(self, "prediction-callers", workload=prediction, ranges=callers)
+        AllowCallers(self, "streaming-callers", workload=streaming, ranges=callers if push else [])

@@ -1,15 +1,54 @@
 """What runs on the cluster."""
 
+import json
+import re
 from typing import Any
 
 import pytest
 
 from infra import environment
 from services.contracts.settings import PredictionSettings, StreamingSettings, from_environment
-from tests.stacks.synthesized import Stack, Synthesis
+from tests.stacks.objects import KINDS, check_core, check_custom, manifests
+from tests.stacks.synthesized import Stack, Synthesis, synthesize
 
 ENVIRONMENTS = ["local", "dev", "staging", "prod"]
 MODULES = {"prediction": "services.prediction", "streaming": "services.streaming"}
+
+
+@pytest.fixture(scope="module")
+def variants(tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
+    """Environments that ask for what the committed ones do not: `pushed` and `queued`."""
+    folder = tmp_path_factory.mktemp("variants")
+    prod = (environment.DIRECTORY / "prod.tfvars").read_text()
+    by_traffic = 'autoscaling  = { by = "traffic", requests_per_second = 50 }'
+    pushed = _within(prod, "streaming", f'delivery = "push"\n  {by_traffic}')
+    pushed = _within(pushed, "gateway", 'dns_zone = "example"\n  iap_members = ["group:sales@example.com"]')
+    queued = re.sub(r"(?ms)^gateway = \{.*?^\}\n", "", prod).replace('"traffic"', '"cpu"')
+    by_backlog = 'autoscaling  = { by = "backlog", messages_per_pod = 500 }'
+    queued = _within(queued, "streaming", f'{by_backlog}\n  right_sizing = "on"')
+    queued = _within(queued, "prediction", 'right_sizing = "off"')
+    for name, text in {"pushed": pushed, "queued": queued}.items():
+        (folder / f"{name}.tfvars").write_text(text)
+    run = synthesize(folder, PLATFORM_ENVIRONMENTS=str(folder))
+    assert run.returncode == 0, run.stderr
+    return Synthesis(folder / "out")
+
+
+def _within(text: str, section: str, lines: str) -> str:
+    """The text of an environment with more lines in a section."""
+    return text.replace(f"\n{section} = {{\n", f"\n{section} = {{\n  {lines}\n", 1)
+
+
+@pytest.fixture
+def pushed(variants: Synthesis) -> Stack:
+    """Pub/Sub sends requests through the Gateway; IAP guards prediction; the zone is ours."""
+    return variants.stack("pushed-services")
+
+
+@pytest.fixture
+def queued(variants: Synthesis) -> Stack:
+    """Streaming follows its backlog, and its pods' size what they use; there is no Gateway."""
+    return variants.stack("queued-services")
 
 
 @pytest.fixture(params=ENVIRONMENTS)
@@ -92,8 +131,14 @@ def test_command_and_probes(services: Stack, workload: str) -> None:
     assert container["command"] == ["python", "-m", MODULES[workload]]
     (port,) = container["port"]
     assert variables_of(services, workload)["PORT"] == str(port["container_port"])
-    for probe, path in (("liveness_probe", "/healthz"), ("readiness_probe", "/readyz")):
-        assert container[probe]["http_get"] == {"path": path, "port": str(port["container_port"])}
+    probes = {
+        "startup_probe": ("/healthz", 60),
+        "liveness_probe": ("/healthz", None),
+        "readiness_probe": ("/readyz", None),
+    }
+    for probe, (path, failures) in probes.items():
+        assert container[probe]["http_get"] == {"path": path, "port": port["name"]}
+        assert container[probe].get("failure_threshold") == failures
 
 
 def test_pods_may_do_nothing_they_need_not(services: Stack, workload: str) -> None:
@@ -109,17 +154,62 @@ def test_pods_may_do_nothing_they_need_not(services: Stack, workload: str) -> No
     assert int(pod["security_context"]["run_as_user"]) > 10_000
     assert pod["automount_service_account_token"] is False
     assert {each["name"] for each in pod["volume"]} == {each["name"] for each in container["volume_mount"]}
-    services.one(
-        "kubernetes_namespace_v1", metadata={"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}
-    )
+    levels = {f"pod-security.kubernetes.io/{what}": "restricted" for what in ("enforce", "audit", "warn")}
+    services.one("kubernetes_namespace_v1", metadata={"labels": levels})
 
 
-def test_pods_are_given_time_to_drain(prod: Stack) -> None:
-    pod = spec_of(prod, "prediction")["template"]["spec"]
-    assert (
-        pod["termination_grace_period_seconds"]
-        > float(variables_of(prod, "prediction")["DRAIN_SECONDS"]) + 10
-    )
+def test_pods_are_given_time_to_drain(prod: Stack, pushed: Stack) -> None:
+    """Load balancers are told, then the service, and then it still has time to finish."""
+    for stack, workload in ((prod, "prediction"), (pushed, "prediction"), (pushed, "streaming")):
+        pod = spec_of(stack, workload)["template"]["spec"]
+        (hook,) = container_of(stack, workload)["lifecycle"]["pre_stop"]
+        program, seconds = hook["exec"]["command"]
+        assert program == "sleep"
+        drain = environment.load("prod").prediction.drain_seconds
+        assert drain > 2 * 5  # checks that fail before a load balancer believes it
+        assert pod["termination_grace_period_seconds"] >= int(seconds) + drain + 20
+    assert variables_of(prod, "prediction")["DRAIN_SECONDS"] == "15"
+
+
+def test_who_is_not_called_needs_no_drain(prod: Stack) -> None:
+    assert "lifecycle" not in container_of(prod, "streaming")
+    assert spec_of(prod, "streaming")["template"]["spec"]["termination_grace_period_seconds"] == 25
+
+
+def test_the_laptop_does_not_wait_for_load_balancers(synthesis: Synthesis) -> None:
+    local = synthesis.stack("local-services")
+    assert "lifecycle" not in container_of(local, "prediction")
+    assert variables_of(local, "prediction")["DRAIN_SECONDS"] == "0"
+
+
+def test_a_rollout_takes_nothing_away(services: Stack, workload: str) -> None:
+    assert spec_of(services, workload)["strategy"] == {
+        "type": "RollingUpdate",
+        "rolling_update": {"max_surge": "25%", "max_unavailable": "0"},
+    }
+
+
+def test_pods_spread_over_zones_and_nodes(services: Stack, workload: str) -> None:
+    spread = spec_of(services, workload)["template"]["spec"]["topology_spread_constraint"]
+    assert [each["topology_key"] for each in spread] == [
+        "topology.kubernetes.io/zone",
+        "kubernetes.io/hostname",
+    ]
+    assert {each["when_unsatisfiable"] for each in spread} == {"ScheduleAnyway"}
+
+
+def test_streaming_prefers_nodes_that_may_vanish_and_nobody_else_takes_them(prod: Stack) -> None:
+    pod = spec_of(prod, "streaming")["template"]["spec"]
+    (toleration,) = pod["toleration"]
+    assert toleration == {
+        "key": "cloud.google.com/gke-spot",
+        "operator": "Equal",
+        "value": "true",
+        "effect": "NoSchedule",
+    }
+    assert list(pod["affinity"]["node_affinity"]) == ["preferred_during_scheduling_ignored_during_execution"]
+    other = spec_of(prod, "prediction")["template"]["spec"]
+    assert not {"toleration", "affinity", "node_selector"} & set(other)
 
 
 def test_resources(services: Stack, workload: str) -> None:
@@ -141,49 +231,326 @@ def test_everything_that_selects_pods_finds_them(services: Stack, workload: str)
             "pod_selector"
         ]["match_labels"],
         *(
-            each["match_labels"]
-            for each in spec["template"]["spec"]["topology_spread_constraint"][0]["label_selector"]
+            selector["match_labels"]
+            for constraint in spec["template"]["spec"]["topology_spread_constraint"]
+            for selector in constraint["label_selector"]
         ),
+        custom(services, "PodMonitoring", workload)["selector"]["matchLabels"],
     ]
     for selector in selectors:
         assert selector
         assert selector.items() <= labels.items()
 
 
+def autoscaler_of(services: Stack, workload: str) -> dict[str, Any]:
+    return services.one("kubernetes_horizontal_pod_autoscaler_v2", metadata={"name": workload})["spec"]
+
+
 def test_the_autoscaler_alone_says_how_many(services: Stack, workload: str) -> None:
     assert "replicas" not in spec_of(services, workload)
     size = getattr(environment.load(services.id.partition("-")[0]), workload)
-    autoscaler = services.one(
-        "kubernetes_horizontal_pod_autoscaler_v2",
-        spec={
-            "min_replicas": size.min_replicas,
-            "max_replicas": size.max_replicas,
-            "scale_target_ref": {"api_version": "apps/v1", "kind": "Deployment", "name": workload},
-            "metric": [{"resource": {"name": "cpu", "target": {"average_utilization": 80}}}],
-        },
+    autoscaler = autoscaler_of(services, workload)
+    assert autoscaler["min_replicas"] == size.min_replicas
+    assert autoscaler["max_replicas"] == size.max_replicas >= size.min_replicas
+    assert autoscaler["scale_target_ref"] == {
+        "api_version": "apps/v1",
+        "kind": "Deployment",
+        "name": workload,
+    }
+    assert len(autoscaler["metric"]) == 1
+
+
+def test_pods_come_quickly_and_go_slowly(services: Stack, workload: str) -> None:
+    ((up,), (down,)) = (
+        autoscaler_of(services, workload)["behavior"][f"scale_{way}"] for way in ("up", "down")
     )
-    assert autoscaler["metadata"]["name"] == workload
+    assert "stabilization_window_seconds" not in up
+    assert max(each["value"] for each in up["policy"] if each["type"] == "Percent") == 100
+    assert down["stabilization_window_seconds"] == 300
+    assert [(each["type"], each["value"]) for each in down["policy"]] == [("Percent", 50)]
 
 
-def test_requests_come_through_the_gateway(services: Stack) -> None:
-    service = services.one("kubernetes_service_v1", metadata={"name": "prediction"})
+def test_the_number_of_pods_follows_the_cpu(prod: Stack) -> None:
+    assert autoscaler_of(prod, "streaming")["metric"] == [
+        {
+            "type": "Resource",
+            "resource": {"name": "cpu", "target": {"type": "Utilization", "average_utilization": 80}},
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("stack", "workload", "rate"),
+    [("prod", "prediction", 500), ("pushed", "streaming", 50)],
+)
+def test_the_number_of_pods_follows_the_traffic(
+    request: pytest.FixtureRequest, stack: str, workload: str, rate: int
+) -> None:
+    services: Stack = request.getfixturevalue(stack)
+    (metric,) = autoscaler_of(services, workload)["metric"]
+    assert metric == {
+        "type": "Object",
+        "object": {
+            "described_object": {"api_version": "v1", "kind": "Service", "name": workload},
+            "metric": {"name": "autoscaling.googleapis.com|gclb-capacity-utilization"},
+            "target": {"type": "AverageValue", "average_value": "70"},
+        },
+    }
+    services.one("kubernetes_service_v1", metadata={"name": workload})
+    policy = custom(services, "GCPBackendPolicy", workload)
+    assert policy["default"]["maxRatePerEndpoint"] == rate
+
+
+def test_the_number_of_pods_follows_the_backlog(queued: Stack) -> None:
+    (metric,) = autoscaler_of(queued, "streaming")["metric"]
+    assert metric == {
+        "type": "External",
+        "external": {
+            "metric": {
+                "name": "pubsub.googleapis.com|subscription|num_undelivered_messages",
+                "selector": [{"match_labels": {"resource.labels.subscription_id": "predict-range"}}],
+            },
+            "target": {"type": "AverageValue", "average_value": "500"},
+        },
+    }
+
+
+def test_what_pods_should_ask_for_is_recommended(prod: Stack, queued: Stack) -> None:
+    for workload in MODULES:
+        recommender = custom(prod, "VerticalPodAutoscaler", workload)
+        assert recommender["targetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": workload}
+        assert recommender["updatePolicy"] == {"updateMode": "Off"}
+    assert custom(queued, "VerticalPodAutoscaler", "streaming")["updatePolicy"] == {"updateMode": "Recreate"}
+    queued.none(
+        "kubernetes_manifest", manifest={"kind": "VerticalPodAutoscaler", "metadata": {"name": "prediction"}}
+    )
+
+
+def custom(services: Stack, kind: str, name: str) -> dict[str, Any]:
+    """The spec of the object of a kind that has no Terraform resource of its own."""
+    return services.one("kubernetes_manifest", manifest={"kind": kind, "metadata": {"name": name}})[
+        "manifest"
+    ]["spec"]
+
+
+def test_metrics_are_scraped(services: Stack, workload: str) -> None:
+    monitoring = custom(services, "PodMonitoring", workload)
+    assert monitoring["selector"] == {"matchLabels": {"app.kubernetes.io/name": workload}}
+    assert monitoring["endpoints"] == [{"port": "http", "path": "/metrics", "interval": "30s"}]
+
+
+def test_requests_come_through_the_gateway(prod: Stack) -> None:
+    service = prod.one("kubernetes_service_v1", metadata={"name": "prediction"})
     (port,) = service["spec"]["port"]
-    container_port = container_of(services, "prediction")["port"][0]["container_port"]
-    assert port["target_port"] == str(container_port)
+    (container_port,) = container_of(prod, "prediction")["port"]
+    assert port["target_port"] == container_port["name"]
     assert service["spec"]["selector"] == {"app.kubernetes.io/name": "prediction"}
 
-    gateway, route = services.manifest("Gateway"), services.manifest("HTTPRoute")
-    assert gateway["spec"]["gatewayClassName"] == "gke-l7-regional-external-managed"
-    assert route["spec"]["parentRefs"] == [{"name": gateway["metadata"]["name"]}]
-    assert route["spec"]["rules"] == [{"backendRefs": [{"name": "prediction", "port": port["port"]}]}]
+    gateway = custom(prod, "Gateway", "gateway")
+    assert gateway["gatewayClassName"] == "gke-l7-regional-external-managed"
+    assert gateway["addresses"] == [{"type": "NamedAddress", "value": "sales-forecast-gateway"}]
+    https, http = gateway["listeners"]
+    assert (https["protocol"], https["port"]) == ("HTTPS", 443)
+    assert (http["protocol"], http["port"]) == ("HTTP", 80)
+    assert https["tls"]["options"] == {"networking.gke.io/cert-manager-certs": "sales-forecast-gateway"}
+    assert https["hostname"] == http["hostname"] == "forecast.example.com"
 
-    policy = services.manifest("HealthCheckPolicy")["spec"]
-    assert policy["targetRef"]["name"] == "prediction"
-    assert policy["default"]["config"]["httpHealthCheck"] == {
-        "portSpecification": "USE_FIXED_PORT",
-        "port": container_port,
-        "requestPath": "/readyz",
+    route = custom(prod, "HTTPRoute", "services")
+    assert route["parentRefs"] == [{"name": "gateway", "sectionName": https["name"]}]
+    assert route["hostnames"] == [https["hostname"]]
+    assert route["rules"] == [
+        {
+            "matches": [{"path": {"type": "PathPrefix", "value": "/"}}],
+            "backendRefs": [{"name": "prediction", "port": port["port"]}],
+        }
+    ]
+
+
+def test_plain_http_is_redirected(prod: Stack) -> None:
+    redirect = custom(prod, "HTTPRoute", "redirect")
+    assert redirect["parentRefs"] == [{"name": "gateway", "sectionName": "http"}]
+    (rule,) = redirect["rules"]
+    assert "backendRefs" not in rule
+    assert rule["filters"] == [
+        {"type": "RequestRedirect", "requestRedirect": {"scheme": "https", "statusCode": 301}}
+    ]
+
+
+def test_the_certificate_is_renewed_by_google_and_old_tls_refused(prod: Stack) -> None:
+    authorization = prod.address(
+        "google_certificate_manager_dns_authorization", domain="forecast.example.com"
+    )
+    certificate = prod.address(
+        "google_certificate_manager_certificate",
+        name="sales-forecast-gateway",
+        location="europe-west1",
+        managed={"domains": ["forecast.example.com"], "dns_authorizations": [f"${{{authorization}.id}}"]},
+    )
+    address = prod.address(
+        "google_compute_address",
+        name="sales-forecast-gateway",
+        region="europe-west1",
+        network_tier="STANDARD",
+    )
+    gateway = prod.one("kubernetes_manifest", manifest={"kind": "Gateway"})
+    assert {certificate, address} <= set(gateway["depends_on"])
+    prod.one(
+        "google_compute_region_ssl_policy",
+        name="sales-forecast-gateway",
+        min_tls_version="TLS_1_2",
+        profile="MODERN",
+    )
+    assert custom(prod, "GCPGatewayPolicy", "gateway") == {
+        "targetRef": {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "gateway"},
+        "default": {"sslPolicy": "sales-forecast-gateway"},
     }
+
+
+def test_dns_records_are_made_in_our_zone_and_told_otherwise(prod: Stack, pushed: Stack) -> None:
+    prod.none("google_dns_record_set")
+    assert set(prod.content["output"]) == {"address_record", "certificate_record"}
+    assert "output" not in pushed.content
+    pushed.one("google_dns_record_set", managed_zone="example", type="A", name="forecast.example.com.")
+    assert len(pushed.all("google_dns_record_set")) == 2
+
+
+def test_the_load_balancer_sends_requests_to_pods_that_are_ready(prod: Stack) -> None:
+    policy = custom(prod, "HealthCheckPolicy", "prediction")
+    assert policy["targetRef"] == {"group": "", "kind": "Service", "name": "prediction"}
+    probe = container_of(prod, "prediction")["readiness_probe"]["http_get"]
+    assert policy["default"]["config"] == {
+        "type": "HTTP",
+        "httpHealthCheck": {
+            "portSpecification": "USE_FIXED_PORT",
+            "port": int(variables_of(prod, "prediction")["PORT"]),
+            "requestPath": probe["path"],
+        },
+    }
+    assert policy["default"]["timeoutSec"] < policy["default"]["checkIntervalSec"]
+    noticed = policy["default"]["checkIntervalSec"] * policy["default"]["unhealthyThreshold"]
+    assert noticed < float(variables_of(prod, "prediction")["DRAIN_SECONDS"])
+
+
+def test_how_the_load_balancer_treats_the_pods(prod: Stack) -> None:
+    assert custom(prod, "GCPBackendPolicy", "prediction") == {
+        "targetRef": {"group": "", "kind": "Service", "name": "prediction"},
+        "default": {
+            "timeoutSec": 30,
+            "connectionDraining": {"drainingTimeoutSec": 15},
+            "maxRatePerEndpoint": 500,
+            "logging": {"enabled": True, "sampleRate": 100_000},
+            "securityPolicy": "sales-forecast-gateway",
+        },
+    }
+
+
+def test_the_public_is_kept_from_metrics_and_to_its_share(prod: Stack) -> None:
+    protection = prod.one("google_compute_region_security_policy", name="sales-forecast-gateway")
+    metrics, share, rest = protection["rules"]
+    assert metrics["action"] == "deny(404)"
+    assert metrics["match"]["expr"]["expression"] == "request.path == '/metrics'"
+    assert share["action"] == "throttle"
+    assert share["rate_limit_options"] == {
+        "rate_limit_threshold": {"count": 6000, "interval_sec": 60},
+        "enforce_on_key": "IP",
+        "conform_action": "allow",
+        "exceed_action": "deny(429)",
+    }
+    assert (rest["action"], rest["priority"]) == ("allow", 2**31 - 1)
+    assert metrics["priority"] < share["priority"] < rest["priority"]
+    policy = prod.one("kubernetes_manifest", manifest={"kind": "GCPBackendPolicy"})
+    assert prod.address("google_compute_region_security_policy") in policy["depends_on"]
+
+
+def test_pushed_requests_reach_streaming_and_all_others_prediction(prod: Stack, pushed: Stack) -> None:
+    exact, rest = custom(pushed, "HTTPRoute", "services")["rules"]
+    assert exact["matches"] == [{"path": {"type": "Exact", "value": "/push"}}]
+    assert exact["backendRefs"] == [{"name": "streaming", "port": 80}]
+    assert rest["backendRefs"] == [{"name": "prediction", "port": 80}]
+    check = custom(pushed, "HealthCheckPolicy", "streaming")["default"]["config"]["httpHealthCheck"]
+    assert check["port"] == int(variables_of(pushed, "streaming")["PORT"])
+    callers = pushed.one("kubernetes_network_policy_v1", metadata={"name": "streaming-callers"})["spec"]
+    assert ranges(callers) == ["10.18.32.0/23", "35.191.0.0/16", "130.211.0.0/22"]
+    # Pub/Sub has few addresses and a token: neither a share for each nor Identity-Aware Proxy is for it.
+    assert not {"securityPolicy", "iap"} & custom(pushed, "GCPBackendPolicy", "streaming")["default"].keys()
+    for kind in ("HealthCheckPolicy", "GCPBackendPolicy"):
+        prod.none("kubernetes_manifest", manifest={"kind": kind, "metadata": {"name": "streaming"}})
+    prod.none("kubernetes_service_v1", metadata={"name": "streaming"})
+
+
+def test_only_who_is_named_may_call(prod: Stack, pushed: Stack) -> None:
+    prod.none("google_iap_web_iam_member")
+    assert "iap" not in custom(prod, "GCPBackendPolicy", "prediction")["default"]
+    assert custom(pushed, "GCPBackendPolicy", "prediction")["default"]["iap"] == {"enabled": True}
+    pushed.one(
+        "google_iap_web_iam_member",
+        role="roles/iap.httpsResourceAccessor",
+        member="group:sales@example.com",
+    )
+
+
+@pytest.mark.parametrize("name", ["local", "dev"])
+def test_without_a_gateway_nothing_is_reached_from_outside(synthesis: Synthesis, name: str) -> None:
+    services = synthesis.stack(f"{name}-services")
+    kinds = {each["kind"] for each in manifests(services)}
+    assert not {"Gateway", "HTTPRoute", "GCPBackendPolicy", "HealthCheckPolicy", "GCPGatewayPolicy"} & kinds
+    assert not [
+        kind for kind, _, _ in services.resources if kind.startswith(("google_compute", "google_cert"))
+    ]
+    for workload in MODULES:
+        callers = services.one("kubernetes_network_policy_v1", metadata={"name": f"{workload}-callers"})
+        assert ranges(callers["spec"]) == []
+
+
+def ranges(policy: dict[str, Any]) -> list[str]:
+    """The addresses that a network policy lets in."""
+    callers = [each for rule in policy["ingress"] for each in rule["from"]]
+    return [each["ip_block"]["cidr"] for each in callers if "ip_block" in each]
+
+
+def test_kubernetes_takes_every_object(services: Stack) -> None:
+    core = {api for api, _ in KINDS.values()}
+    found = [each for each in manifests(services) if each["apiVersion"] in core]
+    assert {each["kind"] for each in found} | {"Service"} == {kind for _, kind in KINDS.values()}
+    for each in found:
+        check_core(each)
+
+
+def test_the_definitions_of_gateway_api_and_gke_take_every_object(prod: Stack, pushed: Stack) -> None:
+    groups = ("gateway.networking.k8s.io/", "networking.gke.io/")
+    found = [each for stack in (prod, pushed) for each in manifests(stack)]
+    found = [each for each in found if each["apiVersion"].startswith(groups)]
+    assert len(found) == 6 + 8
+    assert check_custom(found) == []
+    # What they refuse, lest they take anything:
+    unknown, wrong = (json.loads(json.dumps(each)) for each in (found[0], found[0]))
+    unknown["spec"]["colour"] = "blue"
+    wrong["spec"]["listeners"][0]["port"] = 70_000
+    faults = check_custom([unknown, wrong])
+    assert any("colour" in fault for fault in faults)
+    assert any("65535" in fault for fault in faults)
+
+
+def test_quantities_and_names_are_kubernetes(services: Stack, pushed: Stack) -> None:
+    """What no schema says: https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/"""
+    quantity = re.compile(r"\d+(\.\d+)?(m|Ki|Mi|Gi|Ti)?")
+    name = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+    for stack in (services, pushed):
+        for each in manifests(stack):
+            assert name.fullmatch(each["metadata"]["name"]), each["metadata"]
+            if each["kind"] != "Namespace":
+                assert name.fullmatch(each["metadata"]["namespace"])
+            if each["kind"] == "Deployment":
+                (container,) = each["spec"]["template"]["spec"]["containers"]
+                for resources in container["resources"].values():
+                    assert all(quantity.fullmatch(value) for value in resources.values())
+                named = {port["name"]: port["containerPort"] for port in container["ports"]}
+                probes = [container[f"{kind}Probe"] for kind in ("startup", "liveness", "readiness")]
+                assert {probe["httpGet"]["port"] for probe in probes} <= named.keys()
+    identities = [
+        (each["apiVersion"], each["kind"], each["metadata"]["name"]) for each in manifests(services)
+    ]
+    assert len(set(identities)) == len(identities)
 
 
 def test_all_traffic_is_denied_but_what_is_needed(prod: Stack) -> None:
@@ -197,13 +564,9 @@ def test_all_traffic_is_denied_but_what_is_needed(prod: Stack) -> None:
     prediction = prod.one("kubernetes_network_policy_v1", metadata={"name": "prediction-callers"})["spec"]
     (rule,) = prediction["ingress"]
     assert rule["ports"] == [{"port": "8080", "protocol": "TCP"}]
-    assert [each["ip_block"]["cidr"] for each in rule["from"] if "ip_block" in each] == [
-        "10.18.32.0/23",
-        "35.191.0.0/16",
-        "130.211.0.0/22",
-    ]
+    assert ranges(prediction) == ["10.18.32.0/23", "35.191.0.0/16", "130.211.0.0/22"]
     streaming = prod.one("kubernetes_network_policy_v1", metadata={"name": "streaming-callers"})["spec"]
-    assert not [each for rule in streaming["ingress"] for each in rule["from"] if "ip_block" in each]
+    assert ranges(streaming) == []
 
 
 def test_each_service_may_do_what_it_does_and_nothing_else(prod: Stack) -> None:
