@@ -1,6 +1,6 @@
 # Thin: the work is in scripts/. `make help` lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help install install-airflow up down status verify diff test lint format lock bench-synth
+.PHONY: help install install-airflow up down status verify diff test lint format lock docs bench-synth
 
 PYTHON := .venv/bin/python
 SIMULATOR := build/venvs/simulator/bin/python -m infra.simulator
@@ -44,6 +44,9 @@ format: install ## Format the code
 
 lock: ## Resolve the dependency groups of pyproject.toml into requirements/
 	@scripts/lock.sh
+
+docs: install ## Write what is derived from the stacks: docs/iam.md
+	@$(PYTHON) -m scripts.iam
 
 bench-synth: install ## Synthesis against a plain import of the provider bindings
 	@$(PYTHON) -m scripts.bench_synth

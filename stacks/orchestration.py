@@ -18,7 +18,7 @@ DAGS: Final = Path(__file__).resolve().parents[1] / "services" / "batch" / "dags
 
 
 class OrchestrationStack(PlatformStack):
-    """An Airflow environment whose account reads data files and sales, and writes sales and models."""
+    """An Airflow environment whose account may do what the batch commands do."""
 
     def __init__(
         self,
@@ -28,8 +28,6 @@ class OrchestrationStack(PlatformStack):
         *,
         network: Network,
         models: Bucket,
-        files: Bucket,
-        staging: Bucket,
         sales: DatasetTable,
     ):
         super().__init__(scope, "orchestration", environment=environment, simulator_home=simulator_home)
@@ -41,9 +39,7 @@ class OrchestrationStack(PlatformStack):
             project=environment.project_id,
             description="Workers of the Airflow environment",
         )
-        files.grant_read(airflow)
         models.grant_write(airflow)
-        staging.grant_write(airflow)
         sales.grant_write(airflow)
         # Loads and queries are jobs, which belong to the project and not to a table.
         airflow.grant_project_role("roles/bigquery.jobUser")

@@ -71,8 +71,6 @@ class Platform:
             self._home,
             network=self.foundation.network,
             models=self.data.models,
-            files=self.data.files,
-            staging=self.data.staging,
             sales=self.data.sales,
         )
 

@@ -8,7 +8,7 @@ from infra import environment
 from services.contracts.messages import SalePrediction
 from services.contracts.schema import avro_schema
 from services.contracts.settings import StreamingSettings, from_environment
-from tests.stacks.synthesized import Stack, Synthesis, synthesize
+from tests.stacks.synthesized import Stack, Synthesis
 
 TOPICS = "projects/sales-forecast-prod/topics"
 SERVICE_AGENT = "serviceAccount:service-100000000004@gcp-sa-pubsub.iam.gserviceaccount.com"
@@ -17,23 +17,6 @@ SERVICE_AGENT = "serviceAccount:service-100000000004@gcp-sa-pubsub.iam.gservicea
 @pytest.fixture
 def messaging(synthesis: Synthesis) -> Stack:
     return synthesis.stack("prod-messaging")
-
-
-@pytest.fixture(scope="module")
-def pushed(tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
-    """An environment with push delivery, ordering, and two more topics for replies."""
-    folder = tmp_path_factory.mktemp("pushed")
-    text = (environment.DIRECTORY / "staging.tfvars").read_text()
-    text = text.replace(
-        "streaming = {", 'streaming = {\n  delivery = "push"\n  reply_topics = ["shop-replies", "depot"]'
-    )
-    text = text.replace("messaging = {", "messaging = {\n  ordering = true\n  max_delivery_attempts = 9")
-    if "gateway = {" not in text:
-        text += 'gateway = { hostname = "forecast.example.com" }\n'
-    (folder / "pushed.tfvars").write_text(text)
-    run = synthesize(folder, PLATFORM_ENVIRONMENTS=str(folder))
-    assert run.returncode == 0, run.stderr
-    return Synthesis(folder / "out")
 
 
 def test_requests_have_no_schema_and_can_be_replayed(messaging: Stack) -> None:

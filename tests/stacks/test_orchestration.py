@@ -132,20 +132,6 @@ def test_logs_do_not_pile_up(prod: Stack) -> None:
     assert {"action": {"type": "Delete"}, "condition": condition} in bucket["lifecycle_rule"]
 
 
-def test_airflow_may_do_what_its_steps_do(prod: Stack) -> None:
-    grants = prod.all("google_storage_bucket_iam_member").values()
-    assert {(each["bucket"].removeprefix("sales-forecast-prod-"), each["role"]) for each in grants} == {
-        ("data", "roles/storage.objectViewer"),
-        *(
-            (name, "roles/storage.objectUser")
-            for name in ("models", "staging", "airflow", "airflow-snapshots")
-        ),
-    }
-    prod.one("google_bigquery_table_iam_member", table_id="sales", role="roles/bigquery.dataEditor")
-    members = {each["member"] for kind, _, each in prod.resources if kind.endswith("_iam_member")}
-    assert members == {AIRFLOW}
-
-
 def test_the_tests_know_the_same_airflow() -> None:
     lock = (ROOT / "requirements" / "airflow.lock").read_text()
     assert f"\napache-airflow=={AIRFLOW_VERSION} " in lock

@@ -1,0 +1,343 @@
+"""Who may do what, and why: the grants of an environment held against what its resources need: `make docs`.
+
+Both are read off the synthesized stacks. What a resource needs follows from its arguments (a subscription
+with a BigQuery table needs its service agent to write there) or, for what runs code, from its environment
+variables: one that holds the name of a resource is an edge, and `ACCESS` says what the code does along it. A
+grant without a need and a need without a grant are faults.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from infra import environment
+from infra.environment import Environment
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+DOCUMENT: Final = ROOT / "docs" / "iam.md"
+
+DOCUMENTED: Final = "prod"
+"""The environment that the document shows: it has every stack."""
+
+_INTRODUCTION: Final = """\
+# Who may do what
+
+Every grant of `prod`, and the need that it is for. `make docs` writes this table from the stacks; tests hold
+the grants of every environment against what its resources need: none is missing, none is left over.
+
+- A grant is on the resource itself where that has a policy of its own, never on the project. Those on the
+  project are for what belongs to it alone; `tests/stacks/test_every_resource.py` has their reasons.
+- Nobody has a key. Pods are Workload Identity principals, CI is federated, Google's services act as their own
+  service agents (`service-NUMBER`).
+- `roles/composer.worker`, which Composer insists on, reaches the objects of all buckets of the project. The
+  grants on single buckets say what Airflow uses, and stay when Google narrows the role.
+- With `streaming.delivery = "push"` the pods of `streaming` lose the subscription. Pub/Sub's service agent
+  may then sign tokens as `sales-forecast-push`, and as nobody else; that account may do nothing.
+"""
+
+_READ_OBJECTS: Final = "roles/storage.objectViewer"
+_WRITE_OBJECTS: Final = "roles/storage.objectUser"
+_WRITE_ROWS: Final = "roles/bigquery.dataEditor"
+_RUN_JOBS: Final = "roles/bigquery.jobUser"
+_PUBLISH: Final = "roles/pubsub.publisher"
+_SUBSCRIBE: Final = "roles/pubsub.subscriber"
+
+ACCESS: Final[Mapping[str, Mapping[str, str]]] = {
+    "prediction": {"MODEL_BUCKET": _READ_OBJECTS},
+    "streaming": {
+        "MODEL_BUCKET": _READ_OBJECTS,
+        "SUBSCRIPTION": _SUBSCRIBE,
+        "REPLY_TOPIC": _PUBLISH,
+        "REPLY_TOPICS": _PUBLISH,
+        "DEAD_LETTER_TOPIC": _PUBLISH,
+        "PREDICTIONS_TABLE": _WRITE_ROWS,
+    },
+    "Airflow": {"MODEL_BUCKET": _WRITE_OBJECTS, "SALES_TABLE": _WRITE_ROWS},
+}
+"""What code does with the resources that its environment variables name: variable to role, by who runs it."""
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Permission:
+    """A role of somebody on one resource.
+
+    Attributes:
+        member: who, as IAM calls him.
+        role: what he may do.
+        on: kind and name of the resource.
+    """
+
+    member: str
+    role: str
+    on: tuple[str, str]
+
+    def __str__(self) -> str:
+        return f"{self.member}: {self.role} on {' '.join(self.on)}"
+
+
+class UnknownEdgeError(Exception):
+    """Something refers to a resource, or grants something, in a way that no rule here covers."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Graph:
+    """The resources of all stacks of one environment: type, address and arguments of each."""
+
+    environment: Environment
+    resources: tuple[tuple[str, str, Mapping[str, Any]], ...]
+
+    @classmethod
+    def read(cls, here: Environment, folder: Path) -> "Graph":
+        """From the folder that cdktf's app wrote."""
+        found: list[tuple[str, str, Mapping[str, Any]]] = []
+        for stack in here.stacks:
+            text = (folder / "stacks" / f"{here.name}-{stack}" / "cdk.tf.json").read_text(encoding="utf-8")
+            for kind, named in json.loads(text)["resource"].items():
+                found += [(kind, f"{stack}: {kind}.{name}", each) for name, each in named.items()]
+        return cls(here, tuple(found))
+
+    def all(self, kind: str) -> Iterator[Mapping[str, Any]]:
+        """The arguments of the resources of a type."""
+        return (each for type_, _, each in self.resources if type_ == kind)
+
+    @property
+    def pubsub(self) -> str:
+        """Pub/Sub's service agent."""
+        number = self.environment.project_number
+        return f"serviceAccount:service-{number}@gcp-sa-pubsub.iam.gserviceaccount.com"
+
+
+_GRANTS: Final[Mapping[str, tuple[str, str]]] = {
+    "google_artifact_registry_repository_iam_member": ("repository", "{repository}"),
+    "google_bigquery_dataset_iam_member": ("dataset", "{dataset_id}"),
+    "google_bigquery_table_iam_member": ("table", "{dataset_id}.{table_id}"),
+    "google_project_iam_member": ("project", "{project}"),
+    "google_pubsub_subscription_iam_member": ("subscription", "{subscription}"),
+    "google_pubsub_topic_iam_member": ("topic", "{topic}"),
+    "google_service_account_iam_member": ("account", "{service_account_id}"),
+    "google_storage_bucket_iam_member": ("bucket", "{bucket}"),
+}
+"""Of each resource type that grants something: the kind of what it is granted on, and its name."""
+
+
+def grants(graph: Graph) -> dict[Permission, list[str]]:
+    """What is granted, and where.
+
+    Raises:
+        UnknownEdgeError: a resource type of IAM is not known here.
+    """
+    found: defaultdict[Permission, list[str]] = defaultdict(list)
+    for kind, address, each in graph.resources:
+        if not re.search(r"_iam_(member|binding|policy)$", kind):
+            continue
+        if kind not in _GRANTS:
+            raise UnknownEdgeError(f"{address}: no rule for grants of this type")
+        on, name = _GRANTS[kind]
+        resource = name.format_map(each).rpartition("/serviceAccounts/")[2]
+        found[Permission(each["member"], each["role"], (on, resource))].append(address)
+    return dict(found)
+
+
+def needs(graph: Graph) -> dict[Permission, list[str]]:
+    """What is needed, and why.
+
+    Raises:
+        UnknownEdgeError: an environment variable names a resource, and `ACCESS` does not say what for.
+    """
+    found: defaultdict[Permission, list[str]] = defaultdict(list)
+    for rule in (_subscriptions, _pods, _airflow, _nodes, _readers):
+        for permission, reason in rule(graph):
+            if reason not in found[permission]:
+                found[permission].append(reason)
+    return dict(found)
+
+
+def faults(needed: Mapping[Permission, list[str]], granted: Mapping[Permission, list[str]]) -> list[str]:
+    """Everything that is not granted exactly once for a need."""
+    missing = [f"missing: {each}, for {'; '.join(needed[each])}" for each in needed if each not in granted]
+    unused = [f"unused: {each} ({', '.join(granted[each])})" for each in granted if each not in needed]
+    twice = [f"twice: {each} ({', '.join(where)})" for each, where in granted.items() if len(where) > 1]
+    return sorted(missing + unused + twice)
+
+
+_Need = tuple[Permission, str]
+
+
+def _subscriptions(graph: Graph) -> Iterator[_Need]:
+    """Pub/Sub's service agent does what subscriptions say."""
+    for each in graph.all("google_pubsub_subscription"):
+        name = each["name"]
+        if policy := each.get("dead_letter_policy"):
+            topic = policy["dead_letter_topic"].rpartition("/")[2]
+            yield (
+                Permission(graph.pubsub, _PUBLISH, ("topic", topic)),
+                f"forwards what `{name}` cannot deliver",
+            )
+            yield (
+                Permission(graph.pubsub, _SUBSCRIBE, ("subscription", name)),
+                "takes forwarded messages out of it",
+            )
+        if config := each.get("bigquery_config"):
+            table = config["table"].partition(".")[2]
+            yield Permission(graph.pubsub, _WRITE_ROWS, ("table", table)), f"writes messages of `{name}`"
+        if push := each.get("push_config"):
+            account = push["oidc_token"]["service_account_email"]
+            yield (
+                Permission(graph.pubsub, "roles/iam.serviceAccountTokenCreator", ("account", account)),
+                f"signs what `{name}` pushes",
+            )
+
+
+def _pods(graph: Graph) -> Iterator[_Need]:
+    """Pods use what their environment variables name."""
+    here = graph.environment
+    pool = (
+        f"projects/{here.project_number}/locations/global/workloadIdentityPools/{here.project_id}.svc.id.goog"
+    )
+    for each in graph.all("kubernetes_deployment_v1"):
+        pod = each["spec"]["template"]["spec"]
+        subject = f"ns/{each['metadata']['namespace']}/sa/{pod['service_account_name']}"
+        member = f"principal://iam.googleapis.com/{pool}/subject/{subject}"
+        for container in pod["container"]:
+            variables = {variable["name"]: variable.get("value", "") for variable in container["env"]}
+            yield from _code(graph, each["metadata"]["name"], member, variables)
+
+
+def _airflow(graph: Graph) -> Iterator[_Need]:
+    """Airflow uses its buckets, and what the environment variables of its tasks name."""
+    for each in graph.all("google_composer_environment"):
+        config = each["config"]
+        member = f"serviceAccount:{config['node_config']['service_account']}"
+        yield (
+            Permission(member, "roles/composer.worker", ("project", graph.environment.project_id)),
+            "runs Airflow; Composer checks for it on the project",
+        )
+        schedule = config["recovery_config"]["scheduled_snapshots_config"]
+        for bucket, reason in (
+            (each["storage_config"]["bucket"], "reads DAG files, writes logs"),
+            (schedule["snapshot_location"].removeprefix("gs://").partition("/")[0], "writes snapshots"),
+        ):
+            yield Permission(member, _WRITE_OBJECTS, ("bucket", bucket)), reason
+        variables = config["software_config"]["env_variables"]
+        yield from _code(graph, "Airflow", member, variables)
+        if any(kind == "table" for value in variables.values() for kind, _ in _resources(graph, value)):
+            yield (
+                Permission(member, _RUN_JOBS, ("project", graph.environment.project_id)),
+                "loads and queries tables; jobs belong to the project",
+            )
+
+
+def _nodes(graph: Graph) -> Iterator[_Need]:
+    """Nodes write logs and metrics, and pull the images of pods."""
+    images = {
+        container["image"]
+        for each in graph.all("kubernetes_deployment_v1")
+        for container in each["spec"]["template"]["spec"]["container"]
+    }
+    for each in graph.all("google_container_node_pool"):
+        member = f"serviceAccount:{each['node_config']['service_account']}"
+        yield (
+            Permission(
+                member, "roles/container.defaultNodeServiceAccount", ("project", graph.environment.project_id)
+            ),
+            "writes logs and metrics, which belong to the project",
+        )
+        for repository in graph.all("google_artifact_registry_repository"):
+            name = repository["repository_id"]
+            if any(f"/{graph.environment.project_id}/{name}/" in image for image in images):
+                yield (
+                    Permission(member, "roles/artifactregistry.reader", ("repository", name)),
+                    "pulls the images of pods",
+                )
+
+
+def _readers(graph: Graph) -> Iterator[_Need]:
+    """People read the datasets."""
+    for member in graph.environment.data.readers:
+        for dataset in graph.all("google_bigquery_dataset"):
+            yield (
+                Permission(member, "roles/bigquery.dataViewer", ("dataset", dataset["dataset_id"])),
+                "named in `data.readers`",
+            )
+
+
+def _code(graph: Graph, who: str, member: str, variables: Mapping[str, str]) -> Iterator[_Need]:
+    known = ACCESS.get(who, {})
+    for variable, value in variables.items():
+        for kind, resource in _resources(graph, value):
+            if variable not in known:
+                raise UnknownEdgeError(f"{who}: {variable} names the {kind} {resource}; add it to ACCESS")
+            yield Permission(member, known[variable], (kind, resource)), f"`{variable}` of {who}"
+
+
+def _resources(graph: Graph, value: str) -> Iterator[tuple[str, str]]:
+    """The resources of the environment that an environment variable names, kind and name."""
+    project = re.escape(graph.environment.project_id)
+    buckets = {each["name"] for each in graph.all("google_storage_bucket")}
+    # Pub/Sub sends a service what it pushes: nobody takes it from the subscription.
+    pushed = {each["name"] for each in graph.all("google_pubsub_subscription") if each.get("push_config")}
+    for part in value.split(","):
+        if part in buckets:
+            yield "bucket", part
+        elif found := re.fullmatch(rf"projects/{project}/(topic|subscription)s/([^/]+)", part):
+            if found[2] not in pushed or found[1] == "topic":
+                yield found[1], found[2]
+        elif found := re.fullmatch(rf"{project}\.([^.]+\.[^.]+)", part):
+            yield "table", found[1]
+        elif found := re.fullmatch(rf"{project}\.([^.]+)", part):
+            yield "dataset", found[1]
+
+
+def render(graph: Graph) -> str:
+    """The table of an environment, in Markdown, with neither its project's id nor its number."""
+    needed = needs(graph)
+    lines = ["| who | may | on | because it |", "|---|---|---|---|"]
+    for permission in sorted(needed):
+        kind, name = permission.on
+        reason = "; ".join(needed[permission])
+        lines.append(f"| {_short(permission.member)} | `{permission.role}` | {kind} `{name}` | {reason} |")
+    text = "\n".join(lines)
+    here = graph.environment
+    return text.replace(here.project_id, "PROJECT").replace(str(here.project_number), "NUMBER")
+
+
+def _short(member: str) -> str:
+    if found := re.search(r"/subject/ns/([^/]+)/sa/([^/]+)$", member):
+        return f"pods of `{found[2]}`"
+    return f"`{member.partition(':')[2].partition('@')[0]}`"
+
+
+def document(graph: Graph) -> str:
+    """The whole of `docs/iam.md`."""
+    return f"{_INTRODUCTION}\n{render(graph)}\n"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write the document; returns the exit status: 1 for grants that are missing, unused or made twice."""
+    argparse.ArgumentParser(prog="python -m scripts.iam", description=__doc__).parse_args(arguments)
+    here = environment.load(DOCUMENTED)
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(
+            [sys.executable, "-m", "stacks"],
+            cwd=ROOT,
+            env=os.environ | {"PLATFORM_ENV": here.name, "CDKTF_OUTDIR": folder},
+            check=True,
+        )
+        graph = Graph.read(here, Path(folder))
+    found = faults(needs(graph), grants(graph))
+    print("\n".join(found) or f"{len(grants(graph))} grants, each needed: {DOCUMENT.relative_to(ROOT)}")
+    DOCUMENT.write_text(document(graph), encoding="utf-8")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
