@@ -247,6 +247,9 @@ class Models:
                 origins=[self.FIRST],
                 model={"total": score},
                 seasonal_naive={"total": score},
+                candidates={"theta": {"total": score}},
+                chosen={"theta": len(self.SERIES)},
+                tuned="nothing",
                 coverage=0.8,
             ),
         )

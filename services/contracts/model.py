@@ -35,12 +35,20 @@ class Score(msgspec.Struct, frozen=True):
 
 
 class Backtest(msgspec.Struct, frozen=True):
-    """A rolling-origin backtest: the model and the seasonal naive on the same windows."""
+    """A rolling-origin backtest: the model, as it would have been served, and others on the same windows.
+
+    Levels are `total`, `store_nbr` (markets) and `family` (products): sums of the series' own forecasts.
+    """
 
     horizon: int
     origins: list[datetime.date]
-    model: Annotated[dict[str, Score], Meta(description="Level (total, store_nbr, family) to score.")]
+    model: Annotated[dict[str, Score], Meta(description="Level to score.")]
     seasonal_naive: dict[str, Score]
+    candidates: Annotated[
+        dict[str, dict[str, Score]], Meta(description="Each forecaster on its own: name to level to score.")
+    ]
+    chosen: Annotated[dict[str, int], Meta(description="Forecaster to the number of series it serves.")]
+    tuned: Annotated[str, Meta(description="On which data the model's parameters were chosen.")]
     coverage: Annotated[float, Meta(ge=0, le=1, description="Share of actual values inside the interval.")]
 
 

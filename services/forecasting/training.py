@@ -2,27 +2,45 @@
 
 import datetime
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import lightgbm
+import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from services.contracts.model import HISTORY_DAYS, HORIZON_DAYS, Backtest, Manifest
-from services.forecasting import artifact, backtest, features, forecast, intervals, models, panel
+from services.forecasting import (
+    artifact,
+    backtest,
+    baselines,
+    choice,
+    features,
+    forecast,
+    history,
+    intervals,
+    models,
+    panel,
+)
+from services.forecasting.baselines import SeasonalNaive
+from services.forecasting.choice import CANDIDATES
 from services.forecasting.forecast import DECIMALS, Forecast
 from services.forecasting.history import History
 from services.forecasting.intervals import NOMINAL, Intervals
-from services.forecasting.models import GradientBoosting, SeasonalNaive
+from services.forecasting.models import TUNED
 from services.forecasting.panel import Panel
 
-_CODE = (artifact, backtest, features, forecast, intervals, models, panel)
+CHOICE_FILE = "choice.json"
+
+_CODE = (artifact, backtest, baselines, choice, features, forecast, history, intervals, models, panel)
 """What decides, with the data, over every byte of a version; their sources hold the parameters."""
 
 
 def code_version() -> str:
-    """SHA-256 of the training code, of the horizon, and of the versions of the libraries that compute."""
+    """SHA-256 of the training code, of how far it looks, and of the versions of the libraries it uses."""
     libraries = f"lightgbm {lightgbm.__version__}, numpy {np.__version__}"
-    digest = hashlib.sha256(f"{libraries}, {HORIZON_DAYS} days".encode())
+    digest = hashlib.sha256(f"{libraries}, {HISTORY_DAYS} and {HORIZON_DAYS} days".encode())
     for path in (*(module.__file__ for module in _CODE), __file__):
         digest.update(Path(str(path)).read_bytes())
     return digest.hexdigest()
@@ -34,28 +52,51 @@ def version_of(sales: Panel) -> str:
     return f"{sales.last_date:%Y%m%d}-{digest[:10]}"
 
 
-def train(sales: Panel, directory: Path) -> Manifest:
-    """Backtest the model against the seasonal naive, fit it on all sales, save its version.
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What training on some sales gives, in memory.
+
+    Attributes:
+        forecast: the next HORIZON_DAYS days of every series.
+        history: the days before.
+        backtest: how well the same method would have done before.
+        files: the fitted model and which forecaster serves which series, name to content.
+    """
+
+    forecast: Forecast
+    history: History
+    backtest: Backtest
+    files: dict[str, bytes]
+
+
+def fit(sales: Panel) -> Trained:
+    """Train and predict in one go, nothing saved: the transient pipeline, and the first half of `train`.
+
+    Each candidate is backtested and fitted on all sales; each series is forecast by the candidate that did
+    best on it. The same sales give the same numbers to the bit as a version made by `train`.
 
     Args:
         sales: of every series.
-        directory: where to save.
 
     Raises:
         UnusableSalesError: the data is too short, or holds nothing to learn from.
     """
-    windows = backtest.run(GradientBoosting, sales)
-    naive = backtest.run(SeasonalNaive, sales)
+    windows = {name: backtest.run(candidate, sales) for name, candidate in CANDIDATES.items()}
+    served = choice.served(windows, sales)
+    chosen = choice.choose(windows, sales, sales.days)
     report = Backtest(
         horizon=backtest.HORIZON,
-        origins=[sales.date(window.origin - 1) for window in windows],
-        model=backtest.scores(windows, sales),
-        seasonal_naive=backtest.scores(naive, sales),
-        coverage=intervals.coverage(windows, sales),
+        origins=[sales.date(window.origin - 1) for window in served],
+        model=backtest.scores(served, sales),
+        seasonal_naive=backtest.scores(backtest.run(SeasonalNaive, sales), sales),
+        candidates={name: backtest.scores(own, sales) for name, own in windows.items()},
+        chosen=dict(zip(CANDIDATES, np.bincount(chosen, minlength=len(CANDIDATES)).tolist(), strict=True)),
+        tuned=TUNED,
+        coverage=intervals.coverage(served, sales),
     )
-    model = GradientBoosting().fit(sales)
-    expected = model.predict(sales, HORIZON_DAYS).round(DECIMALS)
-    lower, upper = Intervals(windows, sales).around(expected, sales)
+    fitted = [candidate().fit(sales) for candidate in CANDIDATES.values()]
+    expected = choice.pick([each.predict(sales, HORIZON_DAYS) for each in fitted], chosen).round(DECIMALS)
+    lower, upper = Intervals(served, sales).around(expected, sales)
     table = Forecast(
         version=version_of(sales),
         dates=tuple(sales.date(sales.days + day) for day in range(HORIZON_DAYS)),
@@ -65,18 +106,42 @@ def train(sales: Panel, directory: Path) -> Manifest:
         lower=lower.round(DECIMALS),
         upper=upper.round(DECIMALS),
     )
+    files = {name: content for each in fitted for name, content in each.files().items()}
+    return Trained(table, _history(sales), report, files | {CHOICE_FILE: _choice(sales, chosen)})
+
+
+def train(sales: Panel, directory: Path) -> Manifest:
+    """Train on all sales and save the version: the persistent pipeline.
+
+    Args:
+        sales: of every series.
+        directory: where to save.
+
+    Raises:
+        UnusableSalesError: the data is too short, or holds nothing to learn from.
+    """
+    trained = fit(sales)
     return artifact.save(
         directory,
-        table,
-        _history(sales),
-        model.files(),
+        trained.forecast,
+        trained.history,
+        trained.files,
         created_at=datetime.datetime.now(datetime.UTC),
         code_version=code_version(),
         data_fingerprint=sales.fingerprint(),
         first_date=sales.first_date,
         interval=NOMINAL,
-        backtest=report,
+        backtest=trained.backtest,
     )
+
+
+def _choice(sales: Panel, chosen: NDArray[np.intp]) -> bytes:
+    """Who serves which series, as JSON: market to product to forecaster."""
+    names = list(CANDIDATES)
+    by_market: dict[str, dict[str, str]] = {}
+    for store, family, position in zip(sales.store_nbr, sales.family, chosen.tolist(), strict=True):
+        by_market.setdefault(store, {})[family] = names[position]
+    return msgspec.json.format(msgspec.json.encode(by_market)) + b"\n"
 
 
 def _history(sales: Panel) -> History:

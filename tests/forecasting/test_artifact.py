@@ -37,7 +37,9 @@ def save(folder: Path) -> Manifest:
         data_fingerprint="d",
         first_date=datetime.date(2024, 1, 1),
         interval=0.8,
-        backtest=Backtest(28, [datetime.date(2024, 1, 2)], SCORES, SCORES, 0.79),
+        backtest=Backtest(
+            28, [datetime.date(2024, 1, 2)], SCORES, SCORES, {"theta": SCORES}, {"theta": 3}, "nothing", 0.79
+        ),
     )
 
 

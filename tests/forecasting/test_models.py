@@ -1,6 +1,9 @@
 """Models, backtest and intervals: nothing of the future, the same bytes, and better than the naive."""
 
 import datetime
+import hashlib
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +16,12 @@ from services.contracts.model import HISTORY_DAYS, HORIZON_DAYS
 from services.forecasting import artifact, backtest, intervals, training
 from services.forecasting.artifact import Model
 from services.forecasting.backtest import HORIZON, Window
+from services.forecasting.baselines import SeasonalNaive
+from services.forecasting.choice import CANDIDATES
 from services.forecasting.features import Features
-from services.forecasting.models import GradientBoosting, SeasonalNaive
+from services.forecasting.models import GradientBoosting
 from services.forecasting.panel import Panel, UnusableSalesError
+from tests.conftest import REPOSITORY
 from tests.forecasting.conftest import make_sales
 
 
@@ -36,11 +42,12 @@ def changed_from(panel: Panel, day: int) -> Panel:
 # --- no look-ahead -----------------------------------------------------------
 
 
-def test_what_comes_after_an_origin_never_changes_the_forecast_from_it(
-    panel: Panel, windows: list[Window]
-) -> None:
+@pytest.mark.parametrize("name", [*CANDIDATES, "seasonal_naive"])
+def test_what_comes_after_an_origin_never_changes_the_forecast_from_it(panel: Panel, name: str) -> None:
+    candidate = {**CANDIDATES, "seasonal_naive": SeasonalNaive}[name]
+    windows = backtest.run(candidate, panel)
     for window in windows[:-1]:
-        other = backtest.run(GradientBoosting, changed_from(panel, window.origin))
+        other = backtest.run(candidate, changed_from(panel, window.origin))
         (same,) = [each for each in other if each.origin == window.origin]
         assert same.sales.tobytes() == window.sales.tobytes()
         assert other[-1].sales.tobytes() != windows[-1].sales.tobytes()
@@ -74,6 +81,8 @@ def test_features_are_those_of_the_days_before_their_origin(panel: Panel) -> Non
         assert values["mean_7"] == pytest.approx(mean(slice(143, 150)) / level)
         assert values["mean_112"] == pytest.approx(mean(slice(38, 150)) / level)
         assert values["same_weekday_4"] == pytest.approx(mean(slice(124, 150, 7)) / level)
+        recent = panel.sales[series, 38:150][trading[38:]]
+        assert features.sale(who, origin)[0] == pytest.approx(recent[recent > 0].mean())
         assert values["horizon"] == 2
         assert values["weekday"] == panel.date(152).weekday()
         assert panel.onpromotion is not None
@@ -84,15 +93,63 @@ def test_features_are_those_of_the_days_before_their_origin(panel: Panel) -> Non
 
 
 @pytest.fixture(scope="module")
-def trained(panel: Panel, tmp_path_factory: pytest.TempPathFactory) -> Model:
+def folder(panel: Panel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     training.train(panel, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(folder: Path) -> Model:
     return artifact.load_model(*artifact.read(folder))
 
 
 def test_training_again_gives_the_same_bytes(panel: Panel, trained: Model, tmp_path: Path) -> None:
     first, again = trained.manifest, training.train(panel, tmp_path)
     assert msgspec.structs.replace(again, created_at=first.created_at) == first
+
+
+def test_fitting_in_one_go_gives_what_is_saved(panel: Panel, trained: Model, tmp_path: Path) -> None:
+    """Transient and persistent are the same, also in a process with other hashes."""
+    frame = tmp_path / "panel.npz"
+    assert panel.onpromotion is not None
+    np.savez(frame, sales=panel.sales, onpromotion=panel.onpromotion)
+    script = """
+import datetime, hashlib, sys
+import numpy as np
+from services.forecasting import training
+from services.forecasting.panel import Panel
+with np.load(sys.argv[1]) as arrays:
+    first, stores, families = sys.argv[2:]
+    panel = Panel(
+        datetime.date.fromisoformat(first), tuple(stores.split()), tuple(families.split()), **arrays
+    )
+fitted = training.fit(panel)
+for values in (fitted.forecast.sales, fitted.forecast.lower, fitted.forecast.upper, fitted.history.sales):
+    print(hashlib.sha256(values.tobytes()).hexdigest())
+for content in fitted.files.values():
+    print(hashlib.sha256(content).hexdigest())
+print(fitted.forecast.version)
+"""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c", script, frame, panel.first_date.isoformat()),
+            *(" ".join(panel.store_nbr), " ".join(panel.family)),
+        ],
+        cwd=REPOSITORY,
+        env={"PYTHONHASHSEED": "77", "OMP_NUM_THREADS": "2"},
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    served = (trained.forecast.sales, trained.forecast.lower, trained.forecast.upper, trained.history.sales)
+    files = trained.manifest.files
+    assert done.stdout.split() == [
+        *(hashlib.sha256(values.tobytes()).hexdigest() for values in served),
+        *(files[name] for name in ("model.txt", "choice.json")),
+        trained.manifest.version,
+    ]
 
 
 def test_the_version_follows_from_the_data(panel: Panel, trained: Model) -> None:
@@ -104,10 +161,18 @@ def test_the_version_follows_from_the_data(panel: Panel, trained: Model) -> None
 # --- the artifact -----------------------------------------------------------
 
 
-def test_the_forecast_served_is_the_model_s_own(panel: Panel, trained: Model) -> None:
+def test_the_forecast_served_is_the_model_s_own(panel: Panel, folder: Path, trained: Model) -> None:
+    """Every series and range, by the forecaster chosen for the series and fitted here anew."""
     manifest, forecast = trained.manifest, trained.forecast
-    expected = GradientBoosting().fit(panel).predict(panel, HORIZON_DAYS)
-    np.testing.assert_array_equal(forecast.sales, expected.round(3))
+    own = {name: make().fit(panel).predict(panel, HORIZON_DAYS) for name, make in CANDIDATES.items()}
+    choice = msgspec.json.decode((folder / "choice.json").read_bytes())
+    for series, (store, family) in enumerate(zip(panel.store_nbr, panel.family, strict=True)):
+        expected = own[choice[store][family]][series].round(3).tolist()
+        for days in range(1, HORIZON_DAYS + 1):
+            rows = forecast.rows(days, forecast.select(store_nbr=[store], family=[family]).tolist())
+            assert [row.sales for row in rows] == expected[:days]
+    names = [name for families in choice.values() for name in families.values()]
+    assert manifest.backtest.chosen == {name: names.count(name) for name in CANDIDATES}
     assert (forecast.store_nbr, forecast.family) == (panel.store_nbr, panel.family)
     assert forecast.dates[0] == panel.last_date + datetime.timedelta(days=1)
     assert (manifest.horizon, manifest.series) == (60, 6) == (forecast.horizon, len(forecast.family))
@@ -126,6 +191,7 @@ def test_closed_days_are_forecast_as_such(trained: Model) -> None:
 
 def test_the_model_beats_the_seasonal_naive(trained: Model) -> None:
     report = trained.manifest.backtest
+    assert list(report.candidates) == list(CANDIDATES)
     assert list(report.model) == list(report.seasonal_naive) == ["total", "store_nbr", "family"]
     for level, score in report.model.items():
         naive = report.seasonal_naive[level]
@@ -158,13 +224,17 @@ def test_the_history_is_the_last_days_of_the_data(panel: Panel, trained: Model) 
     assert np.isnan(history.sales).sum() == 50
 
 
+def test_bulk_orders_do_not_lift_the_forecast_of_all_days() -> None:
+    """One day in a hundred sells a hundred times the usual: much more in all, and nobody knows when."""
+    panel = Panel.from_frame(make_sales(300, promotion=False))
+    bulk = np.random.default_rng(11).random(panel.sales.shape) < 0.01
+    lifted = replace(panel, sales=np.where(bulk, 100, 1) * panel.sales)
+    plain, capped = (GradientBoosting().fit(each).predict(each, 28).sum() for each in (panel, lifted))
+    assert lifted.sales.sum() > 1.7 * panel.sales.sum()
+    assert capped < 1.3 * plain
+
+
 # --- scores -----------------------------------------------------------
-
-
-def test_seasonal_naive_repeats_the_last_week(panel: Panel) -> None:
-    forecast = SeasonalNaive().fit(panel).predict(panel, 20)
-    for day in range(20):
-        np.testing.assert_array_equal(forecast[:, day], panel.sales[:, panel.days - 7 + day % 7])
 
 
 def test_origins_are_apart_and_end_with_the_data(panel: Panel) -> None:
@@ -213,6 +283,17 @@ def test_a_perfect_forecast_has_no_error(panel: Panel) -> None:
 
 
 # --- intervals -----------------------------------------------------------
+
+
+def test_coverage_of_errors_of_a_known_distribution() -> None:
+    """Intervals of earlier windows hold the nominal share of later days, for small series and large."""
+    random = np.random.default_rng(2)
+    expected = np.repeat([[3.0], [30.0], [300.0]], 400, axis=1)
+    sales = np.maximum(random.normal(expected, np.sqrt(4 * expected)), 0)
+    names = ("a", "b", "c")
+    panel = Panel(datetime.date(2022, 1, 3), ("1",) * 3, names, sales, None)
+    windows = [Window(origin, expected[:, :HORIZON]) for origin in range(120, 372, 28)]
+    assert intervals.coverage(windows, panel) == pytest.approx(intervals.NOMINAL, abs=0.02)
 
 
 def test_intervals_hold_their_share_of_the_days_they_were_made_of(

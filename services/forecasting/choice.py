@@ -1,0 +1,67 @@
+"""Which forecaster serves a series: the one that would have done best in the windows that are over."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.forecasting.backtest import Window
+from services.forecasting.baselines import Croston, ExponentialSmoothing, Theta
+from services.forecasting.models import Forecaster, GradientBoosting
+from services.forecasting.panel import Panel
+
+CANDIDATES: dict[str, Callable[[], Forecaster]] = {
+    "gradient_boosting": GradientBoosting,
+    "theta": Theta,
+    "exponential_smoothing": ExponentialSmoothing,
+    "croston": Croston,
+}
+"""The first serves a series unless another did better. All of them forecast a mean: among forecasters of
+other things the least absolute error would choose the one that forecasts nothing for who seldom sells."""
+
+# By how much another's error must be less than the first one's. A few windows of one series are little
+# evidence: on the default data, choosing without a margin was worse than not choosing.
+_MARGIN = 0.05
+
+
+def choose(windows: Mapping[str, Sequence[Window]], panel: Panel, known: int) -> NDArray[np.intp]:
+    """The candidate for each series, from windows that are over.
+
+    Args:
+        windows: of each candidate, by name, from the same origins; the first candidate is the incumbent.
+        panel: with the actual sales.
+        known: number of days known; windows that reach beyond are not looked at.
+
+    Returns:
+        Positions in `windows`, shape (series,): the candidate with the least sum of absolute errors, if that
+        is less than the incumbent's by _MARGIN; the incumbent as long as no window is over.
+    """
+    errors = np.array([_errors(own, panel, known) for own in windows.values()])
+    errors[0] *= 1 - _MARGIN
+    return errors.argmin(axis=0)
+
+
+def served(windows: Mapping[str, Sequence[Window]], panel: Panel) -> list[Window]:
+    """The windows as they would have been served: at each origin, each series by its candidate then."""
+    return [
+        Window(
+            same_origin[0].origin,
+            pick([window.sales for window in same_origin], choose(windows, panel, same_origin[0].origin)),
+        )
+        for same_origin in zip(*windows.values(), strict=True)
+    ]
+
+
+def pick(forecasts: Sequence[NDArray[np.float64]], chosen: NDArray[np.intp]) -> NDArray[np.float64]:
+    """The rows of the candidates chosen, shape (series, days)."""
+    return np.stack(forecasts)[chosen, np.arange(len(chosen))]
+
+
+def _errors(windows: Sequence[Window], panel: Panel, known: int) -> NDArray[np.float64]:
+    """Sum of absolute errors of each series over the windows that are over."""
+    total = np.zeros(len(panel.family))
+    for window in windows:
+        end = window.origin + window.sales.shape[1]
+        if end <= known:
+            total += np.nansum(np.abs(panel.sales[:, window.origin : end] - window.sales), axis=1)
+    return total

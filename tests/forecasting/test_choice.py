@@ -1,0 +1,63 @@
+"""The choice of a forecaster: by windows that are over, and with a margin."""
+
+import datetime
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from services.forecasting import backtest, choice
+from services.forecasting.backtest import HORIZON, Window
+from services.forecasting.choice import CANDIDATES
+from services.forecasting.panel import Panel
+
+DAYS = 200
+PANEL = Panel(datetime.date(2022, 1, 3), ("1", "1"), ("A", "B"), np.full((2, DAYS), 10.0), None)
+
+
+def window(origin: int, *errors: float) -> Window:
+    """A forecast that is off by so much for each series."""
+    return Window(origin, np.repeat(10.0 + np.array(errors)[:, None], HORIZON, axis=1))
+
+
+@pytest.mark.parametrize(("error", "chosen"), [(0.5, 1), (-0.94, 1), (0.96, 0), (1.5, 0)])
+def test_another_has_to_be_better_by_the_margin(error: float, chosen: int) -> None:
+    windows = {"first": [window(100, 1, 1)], "second": [window(100, error, 2)]}
+    assert choice.choose(windows, PANEL, DAYS).tolist() == [chosen, 0]
+
+
+def test_only_windows_that_are_over_count() -> None:
+    windows = {
+        "first": [window(100, 1, 1), window(114, 0, 0)],
+        "second": [window(100, 0, 0), window(114, 9, 9)],
+    }
+    assert choice.choose(windows, PANEL, 127).tolist() == [0, 0]
+    assert choice.choose(windows, PANEL, 128).tolist() == [1, 1]
+    assert choice.choose(windows, PANEL, 141).tolist() == [1, 1]
+    assert choice.choose(windows, PANEL, 142).tolist() == [0, 0]
+
+
+def test_windows_are_served_by_who_was_chosen_then() -> None:
+    windows = {
+        "first": [window(100, 1, 1), window(128, 2, 2)],
+        "second": [window(100, 0, 5), window(128, 3, 3)],
+    }
+    served = choice.served(windows, PANEL)
+    assert [each.origin for each in served] == [100, 128]
+    assert [each.sales[:, 0].tolist() for each in served] == [[11, 11], [13, 12]]
+
+
+def test_what_comes_after_an_origin_never_changes_the_choice_made_there(panel: Panel) -> None:
+    classical = {name: CANDIDATES[name] for name in ("theta", "exponential_smoothing", "croston")}
+
+    def served(panel: Panel) -> list[Window]:
+        return choice.served({name: backtest.run(make, panel) for name, make in classical.items()}, panel)
+
+    windows = served(panel)
+    origin = windows[2].origin
+    sales = panel.sales.copy()
+    sales[:, origin:] = 1000 * np.random.default_rng(6).random(sales[:, origin:].shape)
+    poisoned = served(replace(panel, sales=sales))
+    for before, after in zip(windows[:3], poisoned[:3], strict=True):
+        np.testing.assert_array_equal(before.sales, after.sales)
+    assert not np.array_equal(windows[3].sales, poisoned[3].sales)
