@@ -13,7 +13,7 @@ _APIS: Final[dict[StackName, tuple[str, ...]]] = {
     "foundation": ("compute", "iam"),
     "registry": ("artifactregistry",),
     "cluster": ("container",),
-    "data": ("bigquery", "storage"),
+    "data": ("bigquery", "bigquerystorage", "storage"),
     "messaging": ("pubsub",),
     "orchestration": ("composer",),
     "services": (),

@@ -223,12 +223,12 @@ def _ensure(emulator: Emulator) -> str | None:
     processes.stop([emulator.process_name])
     ports = {port: int(former.labels[port]) for port in emulator.ports} if former else {}
     if not ports or not all(map(is_free, ports.values())):
-        ports = _free_ports(emulator.ports)
+        ports = free_ports(emulator.ports)
     try:
         _start(emulator, ports)
     except _PortTakenError:
         # Lost between the look and the start: another will do.
-        ports = _free_ports(emulator.ports)
+        ports = free_ports(emulator.ports)
         try:
             _start(emulator, ports)
         except _PortTakenError as error:
@@ -295,7 +295,8 @@ def is_free(port: int) -> bool:
         return True
 
 
-def _free_ports(names: tuple[str, ...]) -> dict[str, int]:
+def free_ports(names: tuple[str, ...]) -> dict[str, int]:
+    """Loopback ports that nobody listens on, by what they are for."""
     probes = [socket.socket() for _ in names]
     try:
         for probe in probes:
