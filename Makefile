@@ -1,6 +1,6 @@
 # Thin: the work is in scripts/. `make help` lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help install install-airflow up down status verify diff test lint format lock docs bench-synth
+.PHONY: help install install-airflow up down status verify diff test lint format lock docs bench-serving bench-synth
 
 PYTHON := .venv/bin/python
 SIMULATOR := build/venvs/simulator/bin/python -m infra.simulator
@@ -47,6 +47,8 @@ lock: ## Resolve the dependency groups of pyproject.toml into requirements/
 
 docs: install ## Write what is derived from the stacks: docs/iam.md
 	@$(PYTHON) -m scripts.iam
+bench-serving: install ## CPU per request against Flask, FastAPI, MLServer and KServe
+	@$(PYTHON) -m scripts.bench_serving
 
 bench-synth: install ## Synthesis against a plain import of the provider bindings
 	@$(PYTHON) -m scripts.bench_synth

@@ -4,6 +4,7 @@
 set -euo pipefail
 packages=(
   chromium # the page of the prediction service
+  nginx-light wrk # bench-serving
 )
 missing=()
 for package in "${packages[@]}"; do
