@@ -1,6 +1,6 @@
 # Thin: the work is in scripts/. `make help` lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help install install-airflow up down status verify diff test lint format lock docs bench-serving bench-synth
+.PHONY: help install install-airflow up down status verify diff test lint format lock composer-packages docs bench-serving bench-synth
 
 PYTHON := .venv/bin/python
 SIMULATOR := build/venvs/simulator/bin/python -m infra.simulator
@@ -45,8 +45,12 @@ format: install ## Format the code
 lock: ## Resolve the dependency groups of pyproject.toml into requirements/
 	@scripts/lock.sh
 
+composer-packages: install ## Resolve the PyPI packages of Composer before it fails on them
+	@$(PYTHON) -m scripts.composer_packages
+
 docs: install ## Write what is derived from the stacks: docs/iam.md
 	@$(PYTHON) -m scripts.iam
+
 bench-serving: install ## CPU per request against Flask, FastAPI, MLServer and KServe
 	@$(PYTHON) -m scripts.bench_serving
 

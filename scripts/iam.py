@@ -120,6 +120,7 @@ _GRANTS: Final[Mapping[str, tuple[str, str]]] = {
     "google_artifact_registry_repository_iam_member": ("repository", "{repository}"),
     "google_bigquery_dataset_iam_member": ("dataset", "{dataset_id}"),
     "google_bigquery_table_iam_member": ("table", "{dataset_id}.{table_id}"),
+    "google_iap_web_iam_member": ("backends", "behind Identity-Aware Proxy"),
     "google_project_iam_member": ("project", "{project}"),
     "google_pubsub_subscription_iam_member": ("subscription", "{subscription}"),
     "google_pubsub_topic_iam_member": ("topic", "{topic}"),
@@ -154,7 +155,7 @@ def needs(graph: Graph) -> dict[Permission, list[str]]:
         UnknownEdgeError: an environment variable names a resource, and `ACCESS` does not say what for.
     """
     found: defaultdict[Permission, list[str]] = defaultdict(list)
-    for rule in (_subscriptions, _pods, _airflow, _nodes, _readers):
+    for rule in (_subscriptions, _pods, _airflow, _nodes, _readers, _callers):
         for permission, reason in rule(graph):
             if reason not in found[permission]:
                 found[permission].append(reason)
@@ -268,6 +269,23 @@ def _readers(graph: Graph) -> Iterator[_Need]:
                 Permission(member, "roles/bigquery.dataViewer", ("dataset", dataset["dataset_id"])),
                 "named in `data.readers`",
             )
+
+
+def _callers(graph: Graph) -> Iterator[_Need]:
+    """People pass Identity-Aware Proxy where a backend has it switched on."""
+    policies = [each["manifest"] for each in graph.all("kubernetes_manifest")]
+    guarded = any(
+        each["kind"] == "GCPBackendPolicy" and each["spec"]["default"].get("iap", {}).get("enabled")
+        for each in policies
+    )
+    gateway = graph.environment.gateway
+    for member in gateway.iap_members if gateway and guarded else ():
+        yield (
+            Permission(
+                member, "roles/iap.httpsResourceAccessor", ("backends", "behind Identity-Aware Proxy")
+            ),
+            "named in `gateway.iap_members`",
+        )
 
 
 def _code(graph: Graph, who: str, member: str, variables: Mapping[str, str]) -> Iterator[_Need]:

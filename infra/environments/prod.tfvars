@@ -49,6 +49,8 @@ composer = {
 
   keep_snapshots_days = 30
   keep_history_days   = 180
+
+  packages = { apache-airflow-providers-smtp = "==3.2.0" }
 }
 
 prediction = {

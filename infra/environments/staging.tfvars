@@ -39,6 +39,8 @@ data = {
 
 composer = {
   worker = { cpu = 1, memory_gb = 4, max_count = 3 }
+
+  packages = { apache-airflow-providers-smtp = "==3.2.0" }
 }
 
 prediction = {

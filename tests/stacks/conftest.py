@@ -17,11 +17,12 @@ def synthesis(tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
 
 @pytest.fixture(scope="session")
 def pushed(tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
-    """An environment with push delivery, ordering, and two more topics for replies."""
+    """An environment with push delivery, ordering, two more topics for replies, and IAP."""
     folder = tmp_path_factory.mktemp("pushed")
     text = (environment.DIRECTORY / "staging.tfvars").read_text()
     for section, lines in (
         ("streaming = {", 'delivery = "push"\n  reply_topics = ["shop-replies", "depot"]'),
+        ("gateway = {", 'iap_members = ["group:sales@example.com"]'),
         ("messaging = {", "ordering = true\n  max_delivery_attempts = 9"),
     ):
         assert section in text

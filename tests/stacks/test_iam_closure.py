@@ -34,11 +34,11 @@ def test_grants_are_what_is_needed(synthesis: Synthesis, name: str) -> None:
     assert iam.faults(iam.needs(graph), iam.grants(graph)) == []
 
 
-def test_grants_are_what_push_delivery_needs(pushed: Synthesis) -> None:
+def test_grants_are_what_push_delivery_and_iap_need(pushed: Synthesis) -> None:
     graph = Graph.read(environment.load("pushed", directory=pushed.folder.parent), pushed.folder)
     assert iam.faults(iam.needs(graph), iam.grants(graph)) == []
     roles = {each.role for each in iam.grants(graph)}
-    assert "roles/iam.serviceAccountTokenCreator" in roles
+    assert roles >= {"roles/iam.serviceAccountTokenCreator", "roles/iap.httpsResourceAccessor"}
 
 
 def test_any_grant_that_is_missing_shows(prod: Graph) -> None:

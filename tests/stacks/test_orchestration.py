@@ -25,7 +25,6 @@ def test_it_is_private_and_waits_until_its_account_may_work(prod: Stack) -> None
         region="europe-west1",
         config={
             "enable_private_environment": True,
-            "enable_private_builds_only": True,
             "node_config": {
                 "network": "projects/sales-forecast-prod/global/networks/sales-forecast",
                 "subnetwork": (
@@ -46,6 +45,13 @@ def test_it_is_private_and_waits_until_its_account_may_work(prod: Stack) -> None
         prod.address(bucket, bucket="sales-forecast-prod-airflow", member=AIRFLOW),
         prod.address(bucket, bucket="sales-forecast-prod-airflow-snapshots", member=AIRFLOW),
     }
+
+
+def test_packages_come_over_the_internet_only_if_there_are_any(synthesis: Synthesis) -> None:
+    for name, packages in (("prod", {"apache-airflow-providers-smtp": "==3.2.0"}), ("local", None)):
+        config = synthesis.stack(f"{name}-orchestration").one("google_composer_environment")["config"]
+        assert config["software_config"].get("pypi_packages") == packages
+        assert config["enable_private_builds_only"] is (packages is None)
 
 
 def test_production_survives_the_loss_of_a_zone(synthesis: Synthesis) -> None:
