@@ -1,6 +1,6 @@
 # Thin: the work is in scripts/. `make help` lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help install install-airflow up down status verify diff test lint format lock composer-packages docs bench-serving bench-synth
+.PHONY: help install install-airflow up down status verify backtest diff test lint format lock composer-packages docs bench-serving bench-synth
 
 PYTHON := .venv/bin/python
 SIMULATOR := build/venvs/simulator/bin/python -m infra.simulator
@@ -25,6 +25,9 @@ status: install ## Emulators and services of the local platform
 
 verify: install ## Send a forecast request through every front door of the local platform
 	@$(PYTHON) -m scripts.verify
+
+backtest: install ## How well each forecaster does on past sales (DATA=path: your own sales file)
+	@$(PYTHON) -m scripts.backtest $(if $(DATA),--data "$(DATA)")
 
 diff: install ## What a deployment would change (ENV=dev, STACKS="messaging services")
 	@scripts/diff $(or $(ENV),local) $(STACKS)

