@@ -45,6 +45,14 @@ with fast_imports("cdktf_cdktf_provider_google", "cdktf_cdktf_provider_kubernete
         BigqueryTableView,
     )
     from cdktf_cdktf_provider_google.bigquery_table_iam_member import BigqueryTableIamMember
+    from cdktf_cdktf_provider_google.billing_budget import (
+        BillingBudget,
+        BillingBudgetAllUpdatesRule,
+        BillingBudgetAmount,
+        BillingBudgetAmountSpecifiedAmount,
+        BillingBudgetBudgetFilter,
+        BillingBudgetThresholdRules,
+    )
     from cdktf_cdktf_provider_google.certificate_manager_certificate import (
         CertificateManagerCertificate,
         CertificateManagerCertificateManaged,
@@ -115,12 +123,28 @@ with fast_imports("cdktf_cdktf_provider_google", "cdktf_cdktf_provider_kubernete
     from cdktf_cdktf_provider_google.iap_web_iam_member import IapWebIamMember
     from cdktf_cdktf_provider_google.monitoring_alert_policy import (
         MonitoringAlertPolicy,
+        MonitoringAlertPolicyAlertStrategy,
+        MonitoringAlertPolicyAlertStrategyNotificationRateLimit,
         MonitoringAlertPolicyConditions,
+        MonitoringAlertPolicyConditionsConditionMatchedLog,
+        MonitoringAlertPolicyConditionsConditionPrometheusQueryLanguage,
         MonitoringAlertPolicyConditionsConditionThreshold,
         MonitoringAlertPolicyConditionsConditionThresholdAggregations,
         MonitoringAlertPolicyDocumentation,
     )
-    from cdktf_cdktf_provider_google.monitoring_notification_channel import MonitoringNotificationChannel
+    from cdktf_cdktf_provider_google.monitoring_custom_service import MonitoringCustomService
+    from cdktf_cdktf_provider_google.monitoring_dashboard import MonitoringDashboard
+    from cdktf_cdktf_provider_google.monitoring_notification_channel import (
+        MonitoringNotificationChannel,
+        MonitoringNotificationChannelSensitiveLabels,
+    )
+    from cdktf_cdktf_provider_google.monitoring_slo import (
+        MonitoringSlo,
+        MonitoringSloRequestBasedSli,
+        MonitoringSloRequestBasedSliDistributionCut,
+        MonitoringSloRequestBasedSliDistributionCutRange,
+        MonitoringSloRequestBasedSliGoodTotalRatio,
+    )
     from cdktf_cdktf_provider_google.project_iam_member import ProjectIamMember
     from cdktf_cdktf_provider_google.project_service import ProjectService
     from cdktf_cdktf_provider_google.provider import GoogleProvider

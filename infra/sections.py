@@ -362,6 +362,15 @@ class AlertingSettings(Section):
     )
     oldest_message_seconds: int = Field(600, ge=60, description="age of a waiting request that is too old")
     backlog_messages: int = Field(10_000, ge=1, description="waiting requests that are too many")
+    error_percent: int = Field(
+        5,
+        ge=1,
+        le=100,
+        description="percent of requests at the Gateway that are too many to fail",
+    )
+    latency_seconds: float = Field(
+        1.0, gt=0, description="time within which 99 of 100 requests at the Gateway are to be answered"
+    )
     model_age_days: int = Field(14, ge=1, description="age of the model served at which it is stale")
 
 

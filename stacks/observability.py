@@ -1,30 +1,438 @@
-"""Who is told when something needs a person."""
+"""What is watched, what is promised, and who is told when something needs a person."""
 
 from pathlib import Path
+from typing import Final
 
-from infra.alerting import BacklogAlert, Mailbox
+from infra.alerting import Alert, OnCall, above, holds, logged
+from infra.budget import Budget
+from infra.dashboard import Chart, Dashboard, Section
 from infra.environment import Environment
+from infra.objective import Fast, Faultless, MonitoredService, Objective
 from infra.providers import App
-from infra.stack import PlatformStack
+from infra.stack import PLATFORM, PlatformStack
 from infra.subscription import Subscription
+from services.contracts import metrics
+from services.contracts.names import PREDICT_PATH
+
+_WAITING = "pubsub.googleapis.com/subscription/num_undelivered_messages"
+_OLDEST = "pubsub.googleapis.com/subscription/oldest_unacked_message_age"
+_LOAD_BALANCER = "loadbalancing.googleapis.com/https/external/regional"
+_DAG_RUNS = "composer.googleapis.com/workflow/run_count"
+_DAY_SECONDS = 24 * 3600
+_SERVICES: Final = ("prediction", "streaming")
 
 
 class ObservabilityStack(PlatformStack):
-    """A mailbox, and an alert about requests that nobody could answer."""
+    """Objectives for the services, alerts for the causes that they would show too late, and a dashboard."""
 
     def __init__(
-        self, scope: App, environment: Environment, simulator_home: Path, *, dead_letters: Subscription
+        self,
+        scope: App,
+        environment: Environment,
+        simulator_home: Path,
+        *,
+        requests: Subscription,
+        dead_letters: Subscription,
     ):
         super().__init__(scope, "observability", environment=environment, simulator_home=simulator_home)
-        mailbox = Mailbox(self, "mailbox", address=environment.alerting.email, labels=self.labels)
-        BacklogAlert(
+        self._on_call = OnCall(self, "on-call", settings=environment.alerting)
+        objectives = self._objectives()
+        self._watch_messages(requests, dead_letters)
+        self._watch_pods()
+        if environment.gateway:
+            self._watch_the_gateway()
+        if "orchestration" in environment.stacks:
+            self._watch_batch()
+        if environment.budget:
+            Budget(
+                self,
+                "budget",
+                name=environment.name,
+                project_number=environment.project_number,
+                settings=environment.budget,
+                on_call=self._on_call,
+            )
+        Dashboard(
+            self,
+            "dashboard",
+            title=f"Sales forecast, {environment.name}",
+            sections=[
+                Section("Objectives", [chart for each in objectives for chart in each.charts]),
+                *_sections(environment, requests),
+            ],
+        )
+
+    def _objectives(self) -> list[Objective]:
+        promised = self.environment.slo
+        prediction, streaming = (
+            MonitoredService(self, name, name=name, labels=self.labels)
+            for name in ("prediction", "streaming")
+        )
+        answers = f'metric.labels.route = "{PREDICT_PATH}"'  # probes and scrapes are nobody's requests
+        faults = 'metric.labels.code = monitoring.regex.full_match("5..")'
+        return [
+            Objective(
+                self,
+                "availability",
+                service=prediction,
+                title="answered without a fault of ours",
+                goal=promised.availability,
+                days=promised.days,
+                good=Faultless(metrics.REQUESTS, answers, faults),
+                on_call=self._on_call,
+            ),
+            Objective(
+                self,
+                "latency",
+                service=prediction,
+                title=f"answered within {promised.latency_seconds:g} s",
+                goal=promised.latency,
+                days=promised.days,
+                good=Fast(metrics.REQUEST_DURATION, answers, promised.latency_seconds),
+                on_call=self._on_call,
+            ),
+            Objective(
+                self,
+                "freshness",
+                service=streaming,
+                title=f"requests answered within {promised.freshness_seconds:g} s",
+                goal=promised.freshness,
+                days=promised.days,
+                good=Fast(metrics.MESSAGE_LATENCY, "", promised.freshness_seconds),
+                on_call=self._on_call,
+            ),
+        ]
+
+    def _watch_messages(self, requests: Subscription, dead_letters: Subscription) -> None:
+        alerting = self.environment.alerting
+        Alert(
             self,
             "dead-letters",
-            subscription=dead_letters.name,
             title="Requests in the dead letters",
-            remedy="Pull a message and read its attribute `reason`; "
-            f"`gcloud pubsub subscriptions pull {dead_letters.name} --limit 1`. "
-            "Mend the sender, then acknowledge.",
-            channels=[mailbox],
-            labels=self.labels,
+            summary="Somebody sent requests that cannot be answered, or the service cannot answer good ones.",
+            runbook="dead-letters",
+            on_call=self._on_call,
+            severity="WARNING",
+            conditions=[
+                above(
+                    0,
+                    metric=_WAITING,
+                    resource="pubsub_subscription",
+                    where=_of_subscription(dead_letters),
+                    aligner="ALIGN_MAX",
+                    minutes=1,
+                )
+            ],
         )
+        Alert(
+            self,
+            "oldest-message",
+            title="Requests wait too long",
+            summary="Requests are not answered, or one after the other fails.",
+            runbook="oldest-message",
+            on_call=self._on_call,
+            severity="CRITICAL",
+            conditions=[
+                above(
+                    alerting.oldest_message_seconds,
+                    metric=_OLDEST,
+                    resource="pubsub_subscription",
+                    where=_of_subscription(requests),
+                    aligner="ALIGN_MAX",
+                    minutes=1,
+                    lasting_minutes=5,
+                )
+            ],
+        )
+        Alert(
+            self,
+            "backlog",
+            title="More requests wait than are answered",
+            summary="More requests come than the pods there may be can answer.",
+            runbook="backlog",
+            on_call=self._on_call,
+            severity="WARNING",
+            conditions=[
+                above(
+                    alerting.backlog_messages,
+                    metric=_WAITING,
+                    resource="pubsub_subscription",
+                    where=_of_subscription(requests),
+                    aligner="ALIGN_MIN",
+                    minutes=5,
+                    lasting_minutes=10,
+                )
+            ],
+        )
+
+    def _watch_pods(self) -> None:
+        Alert(
+            self,
+            "no-ready-pods",
+            title="A service has no ready pod",
+            summary="Nobody answers.",
+            runbook="no-ready-pods",
+            on_call=self._on_call,
+            severity="CRITICAL",
+            conditions=[holds(f"{_available_pods()} < 1", lasting_minutes=5)],
+        )
+        Alert(
+            self,
+            "restarts",
+            title="A service restarts again and again",
+            summary="Its containers crash, run out of memory or do not answer their liveness probe.",
+            runbook="restarts",
+            on_call=self._on_call,
+            severity="WARNING",
+            conditions=[
+                above(
+                    2,
+                    metric="kubernetes.io/container/restart_count",
+                    resource="k8s_container",
+                    where=f'resource.labels.namespace_name = "{PLATFORM}"',
+                    aligner="ALIGN_DELTA",
+                    minutes=15,
+                    reducer="REDUCE_SUM",
+                    by=["resource.label.container_name"],
+                )
+            ],
+        )
+        Alert(
+            self,
+            "nodes-at-the-limit",
+            title="Pods wait for nodes that may not be added",
+            summary="A node pool has reached its largest size, or nodes of its kind cannot be had.",
+            runbook="nodes-at-the-limit",
+            on_call=self._on_call,
+            severity="WARNING",
+            conditions=[
+                # https://cloud.google.com/kubernetes-engine/docs/how-to/cluster-autoscaler-visibility
+                logged(
+                    'resource.type = "k8s_cluster" AND log_id("container.googleapis.com/'
+                    f'cluster-autoscaler-visibility") AND resource.labels.cluster_name = "{PLATFORM}" AND '
+                    "jsonPayload.noDecisionStatus.noScaleUp.unhandledPodGroups:*"
+                )
+            ],
+        )
+        days = self.environment.alerting.model_age_days
+        Alert(
+            self,
+            "stale-model",
+            title=f"The model served is older than {days} days",
+            summary="Training has failed for a while, or its models were not good enough to be published.",
+            runbook="stale-model",
+            on_call=self._on_call,
+            severity="WARNING",
+            conditions=[
+                holds(f"max by (job) ({metrics.MODEL_AGE}) > {days * _DAY_SECONDS}", lasting_minutes=30)
+            ],
+        )
+
+    def _watch_the_gateway(self) -> None:
+        alerting = self.environment.alerting
+        Alert(
+            self,
+            "server-errors",
+            title=f"More than {alerting.error_percent} % of requests fail",
+            summary="The load balancer found nobody to answer, or the service answered with a fault.",
+            runbook="server-errors",
+            on_call=self._on_call,
+            severity="CRITICAL",
+            conditions=[holds(f"{_failed_share()} > {alerting.error_percent / 100:g}", lasting_minutes=5)],
+        )
+        Alert(
+            self,
+            "slow-answers",
+            title=f"One request in 100 takes more than {alerting.latency_seconds:g} s",
+            summary="The pods are overloaded, or wait for something.",
+            runbook="slow-answers",
+            on_call=self._on_call,
+            severity="WARNING",
+            conditions=[
+                above(
+                    alerting.latency_seconds * 1000,
+                    metric=f"{_LOAD_BALANCER}/backend_latencies",  # milliseconds
+                    resource="http_external_regional_lb_rule",
+                    aligner="ALIGN_DELTA",
+                    minutes=5,
+                    reducer="REDUCE_PERCENTILE_99",
+                    lasting_minutes=10,
+                )
+            ],
+        )
+
+    def _watch_batch(self) -> None:
+        Alert(
+            self,
+            "failed-dag-run",
+            title="A DAG run failed",
+            summary="Data was not loaded, or no model was trained.",
+            runbook="failed-dag-runs",
+            on_call=self._on_call,
+            severity="WARNING",
+            conditions=[
+                above(
+                    0,
+                    metric=_DAG_RUNS,
+                    resource="cloud_composer_workflow",
+                    where='metric.labels.state = "failed"',
+                    aligner="ALIGN_SUM",
+                    minutes=5,
+                    reducer="REDUCE_SUM",
+                    by=["resource.label.workflow_name"],
+                )
+            ],
+        )
+        Alert(
+            self,
+            "missing-dag-runs",
+            title="No DAG run has succeeded for a day",
+            summary="Airflow's scheduler stands still, DAGs are paused, or each of their runs fails.",
+            runbook="missing-dag-runs",
+            on_call=self._on_call,
+            severity="WARNING",
+            conditions=[
+                # No run at all leaves no time series, which is no number but is zero here.
+                holds(
+                    f'(sum(increase({_promql(_DAG_RUNS)}{{state="success"}}[24h])) or vector(0)) < 1',
+                    lasting_minutes=60,
+                )
+            ],
+        )
+        Alert(
+            self,
+            "dag-parse-errors",
+            title="Airflow cannot read a DAG file",
+            summary="The DAGs of that file do not run, and nothing else tells so.",
+            runbook="dag-parse-errors",
+            on_call=self._on_call,
+            severity="WARNING",
+            conditions=[
+                above(
+                    0,
+                    metric="composer.googleapis.com/environment/dag_processing/parse_error_count",
+                    resource="cloud_composer_environment",
+                    aligner="ALIGN_SUM",
+                    minutes=10,
+                )
+            ],
+        )
+        Alert(
+            self,
+            "failed-dataflow-job",
+            title="A Dataflow job failed",
+            summary="Predictions were not scored in batch.",
+            runbook="failed-dataflow-jobs",
+            on_call=self._on_call,
+            severity="WARNING",
+            conditions=[
+                above(
+                    0,
+                    metric="dataflow.googleapis.com/job/is_failed",
+                    resource="dataflow_job",
+                    aligner="ALIGN_MAX",
+                    minutes=1,
+                    reducer="REDUCE_MAX",
+                    by=["resource.label.job_name"],
+                )
+            ],
+        )
+
+
+def _sections(environment: Environment, requests: Subscription) -> list[Section]:
+    of_requests = f'{{subscription_id="{requests.name}"}}'
+    used = (
+        "kubernetes_io:container_cpu_request_utilization"
+        f'{{monitored_resource="k8s_container", namespace_name="{PLATFORM}"}}'
+    )
+    wanted = (
+        "kube_horizontalpodautoscaler_status_desired_replicas"
+        f'{{horizontalpodautoscaler=~"{"|".join(_SERVICES)}"}}'
+    )
+    prediction = Section(
+        "Prediction",
+        [
+            Chart("Requests by code", "1/s", [f"sum by (code) (rate({metrics.REQUESTS}_total[5m]))"]),
+            Chart("Time to answer", "s", _quantiles(metrics.REQUEST_DURATION)),
+            Chart("Age of the model", "s", [f"max by (job) ({metrics.MODEL_AGE})"]),
+        ],
+    )
+    streaming = Section(
+        "Streaming",
+        [
+            Chart(
+                "Messages by outcome", "1/s", [f"sum by (kind, outcome) (rate({metrics.MESSAGES}_total[5m]))"]
+            ),
+            Chart("Time from request to answer", "s", _quantiles(metrics.MESSAGE_LATENCY)),
+            Chart("Requests waiting", "", [f"sum({_promql(_WAITING)}{of_requests})"]),
+            Chart("Oldest request waiting", "s", [f"max({_promql(_OLDEST)}{of_requests})"]),
+        ],
+    )
+    cluster = Section(
+        "Pods",
+        [
+            Chart("Ready", "", [_available_pods()]),
+            Chart("CPU used, of what was asked for", "", [f"avg by (container_name) ({used})"]),
+            Chart("Wanted", "", [f"max by (horizontalpodautoscaler) ({wanted})"]),
+        ],
+    )
+    sections = [prediction, streaming, cluster]
+    if environment.gateway:
+        requests_at_gateway = _promql(f"{_LOAD_BALANCER}/request_count")
+        sections.append(
+            Section(
+                "Gateway",
+                [
+                    Chart(
+                        "Requests by class of code",
+                        "1/s",
+                        [f"sum by (response_code_class) (rate({requests_at_gateway}[5m]))"],
+                    ),
+                    Chart("Share that fails", "", [_failed_share()]),
+                ],
+            )
+        )
+    if "orchestration" in environment.stacks:
+        sections.append(
+            Section(
+                "Batch",
+                [
+                    Chart(
+                        "DAG runs by state",
+                        "1/h",
+                        [f"sum by (workflow_name, state) (increase({_promql(_DAG_RUNS)}[1h]))"],
+                    )
+                ],
+            )
+        )
+    return sections
+
+
+def _quantiles(histogram: str) -> list[str]:
+    return [
+        f"histogram_quantile({quantile}, sum by (le) (rate({histogram}_bucket[5m])))"
+        for quantile in (0.5, 0.95, 0.99)
+    ]
+
+
+def _available_pods() -> str:
+    services = f'{{deployment=~"{"|".join(_SERVICES)}"}}'
+    return f"sum by (deployment) (kube_deployment_status_replicas_available{services})"
+
+
+def _failed_share() -> str:
+    requests = _promql(f"{_LOAD_BALANCER}/request_count")
+    return f'sum(rate({requests}{{response_code_class="500"}}[5m])) / sum(rate({requests}[5m]))'
+
+
+def _of_subscription(subscription: Subscription) -> str:
+    return f'resource.labels.subscription_id = "{subscription.name}"'
+
+
+def _promql(metric: str) -> str:
+    """What PromQL calls a metric of Google's.
+
+    See https://cloud.google.com/monitoring/promql/promql-mapping.
+    """
+    domain, _, path = metric.partition("/")
+    return f"{domain.replace('.', '_')}:{path.replace('/', '_')}"

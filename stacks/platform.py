@@ -95,7 +95,11 @@ class Platform:
 
     @cached_property
     def observability(self) -> ObservabilityStack:
-        """Alerts."""
+        """Objectives, alerts and a dashboard."""
         return ObservabilityStack(
-            self._app, self._environment, self._home, dead_letters=self.messaging.dead_letters
+            self._app,
+            self._environment,
+            self._home,
+            requests=self.messaging.predict_range,
+            dead_letters=self.messaging.dead_letters,
         )

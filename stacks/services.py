@@ -79,6 +79,8 @@ class ServicesStack(PlatformStack):
             drain_seconds=environment.prediction.drain_seconds,
         )
         models.grant_read(prediction.identity)
+        # Nobody has to be told that a pod stops which asks for messages.
+        streaming_drain = environment.streaming.drain_seconds if push else 0
         streaming = Workload(
             self,
             "streaming",
@@ -98,9 +100,10 @@ class ServicesStack(PlatformStack):
                 host=host,
                 port=environment.streaming.port,
                 max_range=environment.streaming.max_range,
+                drain_seconds=streaming_drain,
             ),
             size=environment.streaming,
-            drain_seconds=environment.streaming.drain_seconds if push else 0,
+            drain_seconds=streaming_drain,
             spot=True,  # what a vanished pod has not acknowledged is delivered again
             subscription=predict_range,
         )

@@ -27,6 +27,7 @@ LATEST_PREDICTIONS_VIEW: Final = "latest_predictions"
 LIVENESS_PATH: Final = "/healthz"
 READINESS_PATH: Final = "/readyz"
 METRICS_PATH: Final = "/metrics"
+PREDICT_PATH: Final = "/predict"  # of the prediction service
 PUSH_PATH: Final = "/push"  # of the streaming service, for messages that Pub/Sub pushes
 
 # Cloud Storage

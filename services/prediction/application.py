@@ -18,7 +18,7 @@ from services.contracts.messages import (
     Problem,
 )
 from services.contracts.model import HISTORY_DAYS, Manifest
-from services.contracts.names import LIVENESS_PATH, METRICS_PATH, READINESS_PATH
+from services.contracts.names import LIVENESS_PATH, METRICS_PATH, PREDICT_PATH, READINESS_PATH
 from services.contracts.settings import PredictionSettings
 from services.forecasting.follower import ModelFollower
 from services.prediction import negotiation, openapi, requests
@@ -74,7 +74,7 @@ class Application:
         self._routes = {
             route.path.encode(): route
             for route in (
-                _route("/predict", self._predict, post=self._predict_body),
+                _route(PREDICT_PATH, self._predict, post=self._predict_body),
                 _route("/history", self._history),
                 _route("/models", self._models),
                 _route("/openapi.json", self._describe),

@@ -39,6 +39,8 @@ NAMES = {
     "google_compute_subnetwork": ("name", r"[a-z][a-z0-9-]{0,62}"),
     "google_container_cluster": ("name", r"[a-z][a-z0-9-]{0,38}[a-z0-9]"),
     "google_container_node_pool": ("name", r"[a-z][a-z0-9-]{0,38}[a-z0-9]"),
+    "google_monitoring_custom_service": ("service_id", r"[a-z0-9-]{1,64}"),
+    "google_monitoring_slo": ("slo_id", r"[a-zA-Z0-9:._-]{1,64}"),
     "google_pubsub_schema": ("name", r"(?!goog)[A-Za-z][\w.~+%-]{2,254}"),
     "google_pubsub_subscription": ("name", r"(?!goog)[A-Za-z][\w.~+%-]{2,254}"),
     "google_pubsub_topic": ("name", r"(?!goog)[A-Za-z][\w.~+%-]{2,254}"),
@@ -50,6 +52,7 @@ NAMES = {
 
 NAMELESS = {
     "google_monitoring_alert_policy",
+    "google_monitoring_dashboard",
     "google_monitoring_notification_channel",
     "google_project_service",
 }
@@ -82,7 +85,7 @@ def test_labels(stack: Stack, here: Environment) -> None:
         {"project": here.project_id, "region": here.region, "default_labels": labels}
     ]
     for kind, name, resource in stack.resources:
-        if kind.startswith("google_monitoring_"):
+        if kind.startswith("google_monitoring_") and kind != "google_monitoring_dashboard":  # which has none
             assert resource["user_labels"] == labels, name
         if kind.startswith("kubernetes_"):
             metadata = resource.get("manifest", resource)["metadata"]

@@ -1,0 +1,257 @@
+"""What is promised, what is watched, and who is told when something needs a person."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from infra import environment
+from services.contracts import metrics
+from tests.stacks.synthesized import ROOT, Stack, Synthesis, synthesize
+
+POLICY = "google_monitoring_alert_policy"
+ENVIRONMENTS = ["local", "dev", "staging", "prod"]
+RUNBOOK = ROOT / "docs" / "runbook.md"
+
+
+@pytest.fixture
+def prod(synthesis: Synthesis) -> Stack:
+    return synthesis.stack("prod-observability")
+
+
+@pytest.fixture(scope="module")
+def paged(tmp_path_factory: pytest.TempPathFactory) -> Stack:
+    """As production, with PagerDuty and a budget."""
+    folder = tmp_path_factory.mktemp("paged")
+    text = (environment.DIRECTORY / "prod.tfvars").read_text()
+    text, count = re.subn(r"(alerting *= \{) (.*?) \}", r"\1 \2, pagerduty = true }", text)
+    assert count == 1
+    text += 'budget = { billing_account = "012345-6789AB-CDEF01", amount = 2000 }\n'
+    (folder / "paged.tfvars").write_text(text)
+    run = synthesize(folder, PLATFORM_ENVIRONMENTS=str(folder))
+    assert run.returncode == 0, run.stderr
+    return Synthesis(folder / "out").stack("paged-observability")
+
+
+def alert(stack: Stack, title: str) -> dict[str, Any]:
+    found = [each for each in stack.all(POLICY).values() if title in each["display_name"]]
+    assert len(found) == 1, [each["display_name"] for each in stack.all(POLICY).values()]
+    return found[0]
+
+
+def threshold(stack: Stack, title: str) -> dict[str, Any]:
+    (condition,) = alert(stack, title)["conditions"]
+    return condition["condition_threshold"]
+
+
+def query(stack: Stack, title: str) -> str:
+    (condition,) = alert(stack, title)["conditions"]
+    found = condition["condition_prometheus_query_language"]
+    assert found["disable_metric_validation"] is True  # the first sample may come after the alert
+    return found["query"]
+
+
+def test_alerts_and_sections_of_the_runbook_are_each_others(prod: Stack, paged: Stack) -> None:
+    headings = re.findall(r"(?m)^## (.+)$", RUNBOOK.read_text())
+    assert len(headings) == len(set(headings))
+    texts = [each["documentation"]["content"] for each in prod.all(POLICY).values()]
+    texts.append(paged.one("google_billing_budget")["display_name"])
+    named = [re.search(r"docs/runbook\.md#([a-z-]+)$", text) for text in texts]
+    assert {each[1] if each else None for each in named} == set(headings)
+    links = re.findall(r"\]\(#([\w-]+)\)", RUNBOOK.read_text())
+    assert links
+    assert set(links) <= set(headings)
+
+
+def test_alerts_are_told_apart(prod: Stack) -> None:
+    titles = [each["display_name"] for each in prod.all(POLICY).values()]
+    assert len(set(titles)) == len(titles)
+    for each in prod.all(POLICY).values():
+        conditions = [condition["display_name"] for condition in each["conditions"]]
+        assert len(set(conditions)) == len(conditions)
+        assert each["alert_strategy"]["auto_close"] == "86400s"
+
+
+def test_everything_is_mailed_and_what_cannot_wait_pages_somebody(prod: Stack, paged: Stack) -> None:
+    mail = f"${{{prod.address('google_monitoring_notification_channel', type='email')}.id}}"
+    prod.one(
+        "google_monitoring_notification_channel",
+        type="email",
+        labels={"email_address": "sales-forecast-prod@example.com"},
+    )
+    prod.none("google_monitoring_notification_channel", type="pagerduty")
+    assert all(each["notification_channels"] == [mail] for each in prod.all(POLICY).values())
+
+    pager = f"${{{paged.address('google_monitoring_notification_channel', type='pagerduty')}.id}}"
+    for each in paged.all(POLICY).values():
+        channels = [mail, pager] if each["severity"] == "CRITICAL" else [mail]
+        assert each["notification_channels"] == channels, each["display_name"]
+    assert {each["severity"] for each in paged.all(POLICY).values()} == {"CRITICAL", "WARNING"}
+
+
+def test_the_key_of_pagerduty_is_nowhere(paged: Stack) -> None:
+    variable = paged.content["variable"]["pagerduty_service_key"]
+    assert variable["sensitive"] is True
+    assert "default" not in variable
+    paged.one(
+        "google_monitoring_notification_channel",
+        type="pagerduty",
+        sensitive_labels={"service_key": "${var.pagerduty_service_key}"},
+    )
+
+
+@pytest.mark.parametrize(
+    ("service", "objective", "goal"),
+    [
+        ("prediction", "availability", 0.999),
+        ("prediction", "latency", 0.99),
+        ("streaming", "freshness", 0.99),
+    ],
+)
+def test_one_declaration_gives_objective_alerts_and_charts(
+    prod: Stack, service: str, objective: str, goal: float
+) -> None:
+    prod.one("google_monitoring_custom_service", service_id=service)
+    address = prod.address("google_monitoring_slo", slo_id=objective, goal=goal, rolling_period_days=28)
+    name = f"${{{address}.name}}"
+    burns = [each for each in prod.all(POLICY).values() if f"budget for {objective} " in each["display_name"]]
+    found: list[tuple[str, tuple[tuple[str, float], ...]]] = []
+    for each in burns:
+        assert each["combiner"] == "AND"
+        assert each["display_name"].startswith(f"{service}: ")
+        windows: list[tuple[str, float]] = []
+        for condition in each["conditions"]:
+            burn = condition["condition_threshold"]
+            match = re.fullmatch(r'select_slo_burn_rate\("(.+)", "(\d+s)"\)', burn["filter"])
+            assert match is not None
+            assert match[1] == name
+            assert burn["comparison"] == "COMPARISON_GT"
+            windows.append((match[2], burn["threshold_value"]))
+        found.append((each["severity"], tuple(windows)))
+    # 2 % of 28 days' budget in an hour, 5 % in six, 10 % in a day; with them the windows that end the alert.
+    assert sorted(found) == [
+        ("CRITICAL", (("21600s", 5.6), ("1800s", 5.6))),
+        ("CRITICAL", (("3600s", 13.44), ("300s", 13.44))),
+        ("WARNING", (("86400s", 2.8), ("7200s", 2.8))),
+    ]
+    shown = prod.one("google_monitoring_dashboard")["dashboard_json"]
+    assert f'select_slo_compliance(\\"{name}\\")' in shown
+    assert f'select_slo_budget_fraction(\\"{name}\\")' in shown
+
+
+def test_requests_are_good_that_the_services_count_as_such(prod: Stack) -> None:
+    slo = {each["slo_id"]: each["request_based_sli"] for each in prod.all("google_monitoring_slo").values()}
+    ratio = slo["availability"]["good_total_ratio"]
+    total = (
+        f'metric.type = "prometheus.googleapis.com/{metrics.REQUESTS}_total/counter" '
+        'AND resource.type = "prometheus_target" AND metric.labels.route = "/predict"'
+    )
+    assert ratio == {
+        "total_service_filter": total,
+        "bad_service_filter": f'{total} AND metric.labels.code = monitoring.regex.full_match("5..")',
+    }
+    for name, metric, seconds in (
+        ("latency", metrics.REQUEST_DURATION, 0.1),
+        ("freshness", metrics.MESSAGE_LATENCY, 30),
+    ):
+        cut = slo[name]["distribution_cut"]
+        assert cut["range"] == {"min": 0, "max": seconds}
+        assert f'"prometheus.googleapis.com/{metric}/histogram"' in cut["distribution_filter"]
+
+
+def test_messages_are_watched(synthesis: Synthesis, prod: Stack) -> None:
+    messaging = synthesis.stack("prod-messaging")
+    for title, subscription, metric, limit in (
+        ("dead letters", "sale-range-dead-letter", "num_undelivered_messages", 0),
+        ("wait too long", "predict-range", "oldest_unacked_message_age", 600),
+        ("More requests wait", "predict-range", "num_undelivered_messages", 10_000),
+    ):
+        messaging.one("google_pubsub_subscription", name=subscription)
+        watched = threshold(prod, title)
+        assert f'metric.type = "pubsub.googleapis.com/subscription/{metric}"' in watched["filter"]
+        assert f'resource.labels.subscription_id = "{subscription}"' in watched["filter"]
+        assert (watched["comparison"], watched["threshold_value"]) == ("COMPARISON_GT", limit)
+
+
+def test_pods_nodes_and_models_are_watched(prod: Stack) -> None:
+    assert query(prod, "no ready pod") == (
+        "sum by (deployment) (kube_deployment_status_replicas_available"
+        '{deployment=~"prediction|streaming"}) < 1'
+    )
+    assert query(prod, "older than") == f"max by (job) ({metrics.MODEL_AGE}) > {14 * 24 * 3600}"
+    restarts = threshold(prod, "again and again")
+    assert "kubernetes.io/container/restart_count" in restarts["filter"]
+    assert 'resource.labels.namespace_name = "sales-forecast"' in restarts["filter"]
+    nodes = alert(prod, "Pods wait for nodes")
+    (condition,) = nodes["conditions"]
+    assert "noScaleUp" in condition["condition_matched_log"]["filter"]
+    # Cloud Monitoring takes no alert about logs without one.
+    assert nodes["alert_strategy"]["notification_rate_limit"] == {"period": "3600s"}
+
+
+def test_the_gateway_is_watched_where_there_is_one(prod: Stack, synthesis: Synthesis) -> None:
+    assert query(prod, "of requests fail").endswith(" > 0.05")
+    slow = threshold(prod, "One request in 100")
+    assert "loadbalancing.googleapis.com/https/external/regional/backend_latencies" in slow["filter"]
+    assert slow["threshold_value"] == 1000  # milliseconds
+    (aggregation,) = slow["aggregations"]
+    assert aggregation["cross_series_reducer"] == "REDUCE_PERCENTILE_99"
+    for name in ("local", "dev"):
+        stack = synthesis.stack(f"{name}-observability")
+        assert "loadbalancing" not in json.dumps(stack.content)
+
+
+def test_batch_is_watched_where_there_is_airflow(prod: Stack, synthesis: Synthesis) -> None:
+    failed = threshold(prod, "A DAG run failed")
+    assert "composer.googleapis.com/workflow/run_count" in failed["filter"]
+    assert 'metric.labels.state = "failed"' in failed["filter"]
+    assert query(prod, "No DAG run has succeeded") == (
+        '(sum(increase(composer_googleapis_com:workflow_run_count{state="success"}[24h])) or vector(0)) < 1'
+    )
+    assert "dag_processing/parse_error_count" in threshold(prod, "cannot read a DAG file")["filter"]
+    assert "dataflow.googleapis.com/job/is_failed" in threshold(prod, "A Dataflow job failed")["filter"]
+    dev = json.dumps(synthesis.stack("dev-observability").content)
+    assert "composer" not in dev
+    assert "dataflow" not in dev
+
+
+def test_the_budget_is_the_projects_and_for_a_month(prod: Stack, paged: Stack) -> None:
+    prod.none("google_billing_budget")
+    mail = f"${{{paged.address('google_monitoring_notification_channel', type='email')}.id}}"
+    budget = paged.one(
+        "google_billing_budget",
+        billing_account="012345-6789AB-CDEF01",
+        amount={"specified_amount": {"units": "2000"}},
+        budget_filter={"projects": ["projects/100000000004"], "calendar_period": "MONTH"},
+        all_updates_rule={
+            "monitoring_notification_channels": [mail],
+            "disable_default_iam_recipients": True,
+        },
+    )
+    assert len(budget["display_name"]) <= 60
+    assert [(each["threshold_percent"], each.get("spend_basis")) for each in budget["threshold_rules"]] == [
+        (0.5, None),
+        (0.9, None),
+        (1, None),
+        (1, "FORECASTED_SPEND"),
+    ]
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_the_charts_of_the_dashboard_lie_side_by_side(synthesis: Synthesis, name: str) -> None:
+    content = json.loads(
+        synthesis.stack(f"{name}-observability").one("google_monitoring_dashboard")["dashboard_json"]
+    )
+    layout = content["mosaicLayout"]
+    boxes = [
+        (each.get("xPos", 0), each.get("yPos", 0), each["width"], each["height"]) for each in layout["tiles"]
+    ]
+    for x, _, width, _ in boxes:
+        assert x + width <= layout["columns"] <= 48
+    taken = {(x + i, y + j) for x, y, width, height in boxes for i in range(width) for j in range(height)}
+    assert len(taken) == sum(width * height for _, _, width, height in boxes)  # nothing lies upon another
+    titles = [each["widget"]["title"] for each in layout["tiles"]]
+    assert len(set(titles)) == len(titles)
+    for metric in (metrics.REQUESTS, metrics.REQUEST_DURATION, metrics.MESSAGES, metrics.MESSAGE_LATENCY):
+        assert metric in json.dumps(content)
