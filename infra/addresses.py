@@ -8,9 +8,14 @@ from typing import Final, Self
 LONGEST_PREFIX: Final = 19
 """Of the block: a load balancer's proxies need a /26, which is a 128th of it."""
 
-# A node that may run 110 pods, GKE's default, takes a block of twice as many addresses, rounded up:
+PODS_PER_NODE: Final = 110
+"""Most pods of a node, GKE's default."""
+
+# A node takes a block of at least twice as many addresses as it may have pods, so that none is reused soon:
 # https://cloud.google.com/kubernetes-engine/docs/concepts/alias-ips#node_cidr_ranges
-_NODE_PODS_PREFIX: Final = 24
+_NODE_PODS_PREFIX: Final = 32 - (2 * PODS_PER_NODE - 1).bit_length()
+
+_PRIVATE: Final = tuple(map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")))  # RFC 1918
 
 # Google reserves four addresses of a subnet: https://cloud.google.com/vpc/docs/subnets#unusable-ip-addresses
 _RESERVED: Final = 4
@@ -30,10 +35,12 @@ class AddressPlan:
         """Cut a block up: half for pods, a sixteenth each for nodes and services, a 128th for proxies.
 
         Raises:
-            ValueError: the prefix is longer than `LONGEST_PREFIX`.
+            ValueError: it is not private, or smaller than `LONGEST_PREFIX`.
         """
+        if not any(block.subnet_of(private) for private in _PRIVATE):
+            raise ValueError(f"expected a private block (RFC 1918), found {block}")
         if block.prefixlen > LONGEST_PREFIX:
-            raise ValueError(f"{block} is smaller than a /{LONGEST_PREFIX}")
+            raise ValueError(f"expected a block of at least /{LONGEST_PREFIX}, found {block}")
         _, pods = block.subnets(prefixlen_diff=1)
         nodes, services, edge = islice(block.subnets(prefixlen_diff=4), 3)
         return cls(nodes=nodes, pods=pods, services=services, proxy_only=next(edge.subnets(prefixlen_diff=3)))

@@ -18,17 +18,20 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from infra import tfvars
-from infra.addresses import LONGEST_PREFIX, AddressPlan
+from infra.addresses import AddressPlan
 from infra.sections import (
     AlertingSettings,
     BudgetSettings,
+    CiSettings,
+    ClusterSettings,
     ComposerSettings,
     DataSettings,
+    EncryptionSettings,
     GatewaySettings,
     MessagingSettings,
-    NodePool,
     ObjectiveSettings,
     PredictionWorkload,
+    RegistrySettings,
     StreamingWorkload,
 )
 from infra.tfvars import Document, Fault, Key
@@ -74,6 +77,8 @@ _EXPECTED: Final[Mapping[str, str]] = {
     "bool_type": "true or false",
     "tuple_type": "a list",
     "dict_type": "an object",
+    "date_type": "a date, such as 2026-11-27",
+    "date_parsing": "a date, such as 2026-11-27",
     "too_short": "a list of at least {min_length}",
     "too_long": "a list of at most {max_length}",
     "model_type": "an object",
@@ -116,7 +121,14 @@ class Environment(Section):
     stacks: tuple[StackName, ...] = Field(min_length=1, description="stacks that this environment has")
     deletion_protection: bool = Field(description="whether Terraform refuses to destroy data and clusters")
     alerting: AlertingSettings = Field(description="who is told of what")
-    node_pool: NodePool = Field(description="the cluster's node pool")
+    ci: CiSettings | None = Field(
+        default=None, description="who may plan and apply from GitHub Actions; without it, nobody"
+    )
+    encryption: EncryptionSettings | None = Field(
+        default=None, description="a key of the project's own, instead of Google's"
+    )
+    registry: RegistrySettings = Field(default=RegistrySettings(), description="how long images stay")
+    cluster: ClusterSettings = Field(description="the Kubernetes cluster")
     network: IPv4Network = Field(description="block from which all ranges are cut, such as 10.0.0.0/16")
     data: DataSettings = Field(DataSettings(), description="tables and buckets")
     composer: ComposerSettings = Field(ComposerSettings(), description="managed Airflow")
@@ -166,17 +178,13 @@ class Environment(Section):
     @validator("network")
     @classmethod
     def _roomy(cls, network: IPv4Network, info: ValidationInfo) -> IPv4Network:
-        if not network.is_private:
-            raise ContradictionError(((), f"expected a private block (RFC 1918), found {network}"))
-        if network.prefixlen > LONGEST_PREFIX:
-            raise ContradictionError(((), f"expected a block of at least /{LONGEST_PREFIX}, found {network}"))
-        if "node_pool" in info.data and "zones" in info.data:
-            # An upgrade adds a node to each zone before it takes the old one away.
-            nodes = (info.data["node_pool"].max_nodes + 1) * len(info.data["zones"])
-            room = AddressPlan.carve(network).most_nodes
+        room = AddressPlan.carve(network).most_nodes
+        if "cluster" in info.data and "zones" in info.data:
+            nodes = info.data["cluster"].most_nodes(len(info.data["zones"]))
             if nodes > room:
-                message = f"{network} has room for {room} nodes and their pods; node_pool may reach {nodes}"
-                raise ContradictionError(((), f"{message}. Take a larger block or a lower max_nodes"))
+                message = f"{network} has room for {room} nodes and their pods; the cluster may reach {nodes}"
+                remedy = "Take a larger block or lower limits of the node pools"
+                raise ContradictionError(((), f"{message}, upgrades included. {remedy}"))
         return network
 
     @validator("prediction")

@@ -10,6 +10,7 @@ from typing import Final
 from infra.providers import (
     Construct,
     ProjectIamMember,
+    ProjectIamMemberCondition,
     ServiceAccount,
     ServiceAccountIamMember,
     TerraformResource,
@@ -53,31 +54,58 @@ class Account(Principal):
             self, "Default", account_id=name, display_name=name, description=description
         )
 
-    def grant_project_role(self, role: str) -> ProjectIamMember:
-        """Grant a role on the project. Only for what cannot be granted on a resource. Returns the grant."""
+    def grant_project_role(
+        self,
+        role: str,
+        *,
+        condition: ProjectIamMemberCondition | None = None,
+        after: Sequence[TerraformResource] = (),
+    ) -> ProjectIamMember:
+        """Grant a role on the project. Only for what cannot be granted on a resource.
+
+        Args:
+            role: which.
+            condition: on what it depends whether the role may be used.
+            after: what must exist first.
+
+        Returns:
+            The grant.
+        """
         return ProjectIamMember(
             self,
-            role.removeprefix("roles/"),
+            role.rpartition("/")[2],
             project=self._project,
             role=role,
             member=self.member,
-            depends_on=self.depends_on(),
+            condition=condition,
+            depends_on=[*self.depends_on(), *after],
         )
+
+    def grant_attach(self, principal: Principal) -> ServiceAccountIamMember:
+        """Let somebody make resources that run as this account. Returns the grant."""
+        return self._grant("attach", "roles/iam.serviceAccountUser", principal)
+
+    def grant_federation(self, principal: Principal) -> ServiceAccountIamMember:
+        """Let identities of a workload identity pool become this account. Returns the grant."""
+        return self._grant("federate", "roles/iam.workloadIdentityUser", principal)
 
     def grant_sign_in_as(self, principal: Principal) -> ServiceAccountIamMember:
         """Let somebody mint tokens that say they are this account. Returns the grant."""
+        return self._grant("sign-in-as", "roles/iam.serviceAccountTokenCreator", principal)
+
+    def _grant(self, id_: str, role: str, principal: Principal) -> ServiceAccountIamMember:
         return ServiceAccountIamMember(
             principal,
-            f"sign-in-as-{self._name}",
+            f"{id_}-{self._name}",
             service_account_id=f"projects/{self._project}/serviceAccounts/{self.email}",
-            role="roles/iam.serviceAccountTokenCreator",
+            role=role,
             member=principal.member,
             depends_on=principal.depends_on(*self.depends_on()),
         )
 
 
-class PubsubServiceAgent(Principal):
-    """The account by which Pub/Sub itself forwards messages: to dead letters, BigQuery tables and endpoints.
+class ServiceAgent(Principal):
+    """The account by which a Google service itself does something in the project.
 
     https://cloud.google.com/iam/docs/service-agents
 
@@ -85,14 +113,39 @@ class PubsubServiceAgent(Principal):
         scope: where it belongs.
         id_: its id there.
         project_number: of the project that it acts in.
-        exists_with: a topic. Google makes the account when the project first uses Pub/Sub, and IAM refuses
-            a member that does not exist.
+        service: name of the service in such addresses, such as `gcp-sa-pubsub`.
+        exists_with: what it comes into being with, if that is made by Terraform: IAM refuses a member that
+            does not exist.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        project_number: int,
+        service: str,
+        exists_with: TerraformResource | None = None,
+    ):
+        account = f"service-{project_number}@{service}.iam.gserviceaccount.com"
+        super().__init__(scope, id_, member=f"serviceAccount:{account}")
+        self._resource = exists_with
+
+
+class PubsubServiceAgent(ServiceAgent):
+    """The account by which Pub/Sub forwards messages: to dead letters, BigQuery tables and endpoints.
+
+    Google makes it when the project first uses Pub/Sub: `exists_with` is a topic.
     """
 
     def __init__(self, scope: Construct, id_: str, *, project_number: int, exists_with: TerraformResource):
-        account = f"service-{project_number}@gcp-sa-pubsub.iam.gserviceaccount.com"
-        super().__init__(scope, id_, member=f"serviceAccount:{account}")
-        self._resource = exists_with
+        super().__init__(
+            scope,
+            id_,
+            project_number=project_number,
+            service="gcp-sa-pubsub",
+            exists_with=exists_with,
+        )
 
 
 class WorkloadIdentity(Principal):

@@ -33,6 +33,7 @@ with fast_imports("cdktf_cdktf_provider_google", "cdktf_cdktf_provider_kubernete
         ArtifactRegistryRepositoryCleanupPoliciesCondition,
         ArtifactRegistryRepositoryCleanupPoliciesMostRecentVersions,
         ArtifactRegistryRepositoryDockerConfig,
+        ArtifactRegistryRepositoryVulnerabilityScanningConfig,
     )
     from cdktf_cdktf_provider_google.artifact_registry_repository_iam_member import (
         ArtifactRegistryRepositoryIamMember,
@@ -52,6 +53,11 @@ with fast_imports("cdktf_cdktf_provider_google", "cdktf_cdktf_provider_kubernete
         BillingBudgetAmountSpecifiedAmount,
         BillingBudgetBudgetFilter,
         BillingBudgetThresholdRules,
+    )
+    from cdktf_cdktf_provider_google.binary_authorization_policy import (
+        BinaryAuthorizationPolicy,
+        BinaryAuthorizationPolicyAdmissionWhitelistPatterns,
+        BinaryAuthorizationPolicyDefaultAdmissionRule,
     )
     from cdktf_cdktf_provider_google.certificate_manager_certificate import (
         CertificateManagerCertificate,
@@ -102,13 +108,41 @@ with fast_imports("cdktf_cdktf_provider_google", "cdktf_cdktf_provider_kubernete
     )
     from cdktf_cdktf_provider_google.container_cluster import (
         ContainerCluster,
+        ContainerClusterAddonsConfig,
+        ContainerClusterAddonsConfigGkeBackupAgentConfig,
+        ContainerClusterAnonymousAuthenticationConfig,
+        ContainerClusterBinaryAuthorization,
+        ContainerClusterClusterAutoscaling,
+        ContainerClusterClusterAutoscalingAutoProvisioningDefaults,
+        ContainerClusterClusterAutoscalingAutoProvisioningDefaultsManagement,
+        ContainerClusterClusterAutoscalingAutoProvisioningDefaultsShieldedInstanceConfig,
+        ContainerClusterClusterAutoscalingAutoProvisioningDefaultsUpgradeSettings,
+        ContainerClusterClusterAutoscalingResourceLimits,
         ContainerClusterControlPlaneEndpointsConfig,
         ContainerClusterControlPlaneEndpointsConfigDnsEndpointConfig,
         ContainerClusterControlPlaneEndpointsConfigIpEndpointsConfig,
+        ContainerClusterCostManagementConfig,
+        ContainerClusterDatabaseEncryption,
         ContainerClusterGatewayApiConfig,
         ContainerClusterIpAllocationPolicy,
+        ContainerClusterLoggingConfig,
+        ContainerClusterMaintenancePolicy,
+        ContainerClusterMaintenancePolicyMaintenanceExclusion,
+        ContainerClusterMaintenancePolicyMaintenanceExclusionExclusionOptions,
+        ContainerClusterMaintenancePolicyRecurringWindow,
+        ContainerClusterMonitoringConfig,
+        ContainerClusterMonitoringConfigAdvancedDatapathObservabilityConfig,
+        ContainerClusterMonitoringConfigManagedPrometheus,
+        ContainerClusterNodeConfig,
+        ContainerClusterNodeConfigShieldedInstanceConfig,
+        ContainerClusterNodeConfigWorkloadMetadataConfig,
+        ContainerClusterNodePoolAutoConfig,
+        ContainerClusterNodePoolAutoConfigNodeKubeletConfig,
         ContainerClusterPrivateClusterConfig,
+        ContainerClusterRbacBindingConfig,
         ContainerClusterReleaseChannel,
+        ContainerClusterSecurityPostureConfig,
+        ContainerClusterVerticalPodAutoscaling,
         ContainerClusterWorkloadIdentityConfig,
     )
     from cdktf_cdktf_provider_google.container_node_pool import (
@@ -116,11 +150,32 @@ with fast_imports("cdktf_cdktf_provider_google", "cdktf_cdktf_provider_kubernete
         ContainerNodePoolAutoscaling,
         ContainerNodePoolManagement,
         ContainerNodePoolNodeConfig,
+        ContainerNodePoolNodeConfigKubeletConfig,
         ContainerNodePoolNodeConfigShieldedInstanceConfig,
+        ContainerNodePoolNodeConfigTaint,
         ContainerNodePoolNodeConfigWorkloadMetadataConfig,
+        ContainerNodePoolUpgradeSettings,
+        ContainerNodePoolUpgradeSettingsBlueGreenSettings,
+        ContainerNodePoolUpgradeSettingsBlueGreenSettingsStandardRolloutPolicy,
     )
     from cdktf_cdktf_provider_google.dns_record_set import DnsRecordSet
+    from cdktf_cdktf_provider_google.gke_backup_backup_plan import (
+        GkeBackupBackupPlan,
+        GkeBackupBackupPlanBackupConfig,
+        GkeBackupBackupPlanBackupConfigEncryptionKey,
+        GkeBackupBackupPlanBackupSchedule,
+        GkeBackupBackupPlanRetentionPolicy,
+    )
+    from cdktf_cdktf_provider_google.iam_workload_identity_pool import IamWorkloadIdentityPool
+    from cdktf_cdktf_provider_google.iam_workload_identity_pool_provider import (
+        IamWorkloadIdentityPoolProvider,
+        IamWorkloadIdentityPoolProviderOidc,
+    )
     from cdktf_cdktf_provider_google.iap_web_iam_member import IapWebIamMember
+    from cdktf_cdktf_provider_google.kms_crypto_key import KmsCryptoKey
+    from cdktf_cdktf_provider_google.kms_crypto_key_iam_member import KmsCryptoKeyIamMember
+    from cdktf_cdktf_provider_google.kms_key_ring import KmsKeyRing
+    from cdktf_cdktf_provider_google.kms_key_ring_iam_member import KmsKeyRingIamMember
     from cdktf_cdktf_provider_google.monitoring_alert_policy import (
         MonitoringAlertPolicy,
         MonitoringAlertPolicyAlertStrategy,
@@ -145,7 +200,8 @@ with fast_imports("cdktf_cdktf_provider_google", "cdktf_cdktf_provider_kubernete
         MonitoringSloRequestBasedSliDistributionCutRange,
         MonitoringSloRequestBasedSliGoodTotalRatio,
     )
-    from cdktf_cdktf_provider_google.project_iam_member import ProjectIamMember
+    from cdktf_cdktf_provider_google.project_iam_custom_role import ProjectIamCustomRole
+    from cdktf_cdktf_provider_google.project_iam_member import ProjectIamMember, ProjectIamMemberCondition
     from cdktf_cdktf_provider_google.project_service import ProjectService
     from cdktf_cdktf_provider_google.provider import GoogleProvider
     from cdktf_cdktf_provider_google.pubsub_schema import PubsubSchema

@@ -1,8 +1,10 @@
 """A repository of container images."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from infra.identity import Principal
+from infra.key import Key
 from infra.providers import (
     ArtifactRegistryRepository,
     ArtifactRegistryRepositoryCleanupPolicies,
@@ -10,21 +12,44 @@ from infra.providers import (
     ArtifactRegistryRepositoryCleanupPoliciesMostRecentVersions,
     ArtifactRegistryRepositoryDockerConfig,
     ArtifactRegistryRepositoryIamMember,
+    ArtifactRegistryRepositoryVulnerabilityScanningConfig,
     Construct,
+    TerraformResource,
 )
+from infra.sections import RegistrySettings
 
-_KEEP: Final = 20
-"""Versions of each image that stay however old they are: enough to roll back to."""
+_SECONDS_PER_DAY: Final = 24 * 3600
 
 
 class ImageRepository(Construct):
     """A Docker repository in one region.
 
+    Args:
+        scope: where it belongs.
+        id_: its id there.
+        project: of the repository.
+        region: of the repository.
+        name: of the repository.
+        settings: how long images stay.
+        key: with which they are encrypted; Google's own without one.
+        may_use_key: the grants by which Artifact Registry itself may.
+
     Attributes:
         address: with which the names of its images begin.
     """
 
-    def __init__(self, scope: Construct, id_: str, *, project: str, region: str, name: str):
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        project: str,
+        region: str,
+        name: str,
+        settings: RegistrySettings,
+        key: Key | None,
+        may_use_key: Sequence[TerraformResource],
+    ):
         super().__init__(scope, id_)
         self._name = name
         self._region = region
@@ -36,33 +61,49 @@ class ImageRepository(Construct):
             location=region,
             format="DOCKER",
             description="Images of the services",
+            # What a tag named once, it names for good. A tagged version can then only go with its repository.
             docker_config=ArtifactRegistryRepositoryDockerConfig(immutable_tags=True),
+            kms_key_name=key.path if key else None,
+            vulnerability_scanning_config=ArtifactRegistryRepositoryVulnerabilityScanningConfig(
+                # INHERITED: on, for the API of the scanner is
+                enablement_config="INHERITED" if settings.scan else "DISABLED"
+            ),
+            cleanup_policy_dry_run=settings.dry_run,
             cleanup_policies=[
+                # To keep goes before to delete.
                 ArtifactRegistryRepositoryCleanupPolicies(
                     id="keep-recent",
                     action="KEEP",
                     most_recent_versions=ArtifactRegistryRepositoryCleanupPoliciesMostRecentVersions(
-                        keep_count=_KEEP
+                        keep_count=settings.keep_versions
                     ),
                 ),
                 ArtifactRegistryRepositoryCleanupPolicies(
-                    id="delete-old",
+                    id="delete-untagged",
                     action="DELETE",
                     condition=ArtifactRegistryRepositoryCleanupPoliciesCondition(
-                        tag_state="ANY", older_than=f"{30 * 24 * 3600}s"
+                        tag_state="UNTAGGED", older_than=f"{settings.untagged_days * _SECONDS_PER_DAY}s"
                     ),
                 ),
             ],
+            depends_on=may_use_key,
         )
 
-    def grant_read(self, principal: Principal) -> None:
-        """Let somebody pull images."""
-        ArtifactRegistryRepositoryIamMember(
+    def grant_read(self, principal: Principal) -> TerraformResource:
+        """Let somebody pull images. Returns the grant."""
+        return self._grant("read", "roles/artifactregistry.reader", principal)
+
+    def grant_write(self, principal: Principal) -> TerraformResource:
+        """Let somebody push images, but not delete any. Returns the grant."""
+        return self._grant("write", "roles/artifactregistry.writer", principal)
+
+    def _grant(self, id_: str, role: str, principal: Principal) -> TerraformResource:
+        return ArtifactRegistryRepositoryIamMember(
             principal,
-            f"read-{self._name}",
+            f"{id_}-{self._name}",
             repository=self._name,
             location=self._region,
-            role="roles/artifactregistry.reader",
+            role=role,
             member=principal.member,
             depends_on=principal.depends_on(self._resource),
         )

@@ -10,6 +10,11 @@ PLATFORM: Final = "sales-forecast"
 """Name of what there is one of per environment: the network, the cluster, the image repository ..."""
 
 
+def state_bucket(environment: Environment) -> str:
+    """The bucket of Terraform's states. It is older than all stacks."""
+    return f"{environment.project_id}-tfstate"
+
+
 class PlatformStack(TerraformStack):
     """A layer of the platform in one environment; its id is `<environment>-<name>`.
 
@@ -28,7 +33,7 @@ class PlatformStack(TerraformStack):
         if environment.simulated:
             LocalBackend(self, path=str(simulator_home / "terraform" / f"{environment.name}-{name}.tfstate"))
         else:
-            GcsBackend(self, bucket=f"{environment.project_id}-tfstate", prefix=name)
+            GcsBackend(self, bucket=state_bucket(environment), prefix=name)
         configure_google(
             self,
             project=environment.project_id,

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Final, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
 from pydantic_core import PydanticCustomError
@@ -14,9 +14,8 @@ class Section(BaseModel):
     """An object of an environment file.
 
     Every field has a description, which is what a file without it is told to add. A field with a default may
-    be left out. Checks see a default as if the file said so, and it is written as there: `{}` for a section
-    whose fields all have defaults, `"10.0.0.0/16"` for a network. A section that may be absent is
-    `X | None` with the default None.
+    be left out, and checks see the default as if the file said so. A section whose fields all have defaults
+    may be left out by `default_factory`; one without which something is not made is `X | None`, and None.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
@@ -91,7 +90,14 @@ Zone = Annotated[str, matching(r"[a-z]+-[a-z]+\d{1,2}-[a-z]", "a zone, such as e
 Email = Annotated[str, matching(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+", "a mail address")]
 Cpu = Annotated[str, matching(r"[1-9]\d*m?", 'CPUs as Kubernetes writes them: "2" or "500m"')]
 Memory = Annotated[str, matching(r"[1-9]\d*(Mi|Gi)", 'memory as Kubernetes writes it: "512Mi" or "2Gi"')]
-MachineType = Annotated[str, matching(r"[a-z]\w*(-[a-z0-9]+){1,2}", "a machine type, such as e2-standard-4")]
+# Those whose names tell their size; one CPU is hardly enough for what GKE itself runs on a node.
+MachineType = Annotated[
+    str,
+    matching(
+        r"[a-z]\d[a-z]?-(standard|highmem|highcpu)-([2-9]|[1-9]\d+)|e2-(small|medium)",
+        "a machine type of at least 2 CPUs, such as e2-standard-4",
+    ),
+]
 # https://packaging.python.org/en/latest/specifications/name-normalization/
 PackageName = Annotated[
     str, matching("[a-z0-9]+(-[a-z0-9]+)*", "a package's normalized name: lower case, with hyphens")
@@ -129,3 +135,40 @@ IamMember = Annotated[
 BillingAccount = Annotated[
     str, matching("([0-9A-F]{6}-){2}[0-9A-F]{6}", "a billing account: 012345-6789AB-CDEF01")
 ]
+# So long that the subjects of its tokens, which have the branch as well, keep to the 127 bytes of
+# https://cloud.google.com/iam/docs/workload-identity-federation#mapping
+GitHubRepository = Annotated[
+    str,
+    matching(
+        r"(?=.{1,80}$)[A-Za-z0-9][A-Za-z0-9-]*/[\w.-]+",
+        "a GitHub repository: owner/name, up to 80 characters",
+    ),
+]
+# Within quotes of an expression, hence of no other characters.
+GitBranch = Annotated[str, matching(r"[\w./-]{1,26}", "a branch of up to 26 letters, digits and _./-")]
+Cron = Annotated[
+    str, matching(r"[\d*/,-]+( [\d*/,-]+){4}", 'a cron schedule of numbers, such as "0 4 * * *"')
+]
+
+SMALLEST_CPUS: Final = 2
+"""CPUs of the smallest machine that may be a node."""
+
+# Memory of each CPU where a family has least of it:
+# https://cloud.google.com/compute/docs/general-purpose-machines
+_GB_PER_CPU: Final = {"highcpu": 0.9, "standard": 3.75, "highmem": 6.5}
+_SHARED_CORE_GB: Final = {"small": 2.0, "medium": 4.0}
+
+
+class MachineSize(NamedTuple):
+    """CPUs and, in GB and at least, memory."""
+
+    cpus: int
+    memory_gb: float
+
+
+def machine_size(machine_type: str) -> MachineSize:
+    """What a machine type has, by its name."""
+    _, kind, *cpus = machine_type.split("-")
+    if not cpus:
+        return MachineSize(SMALLEST_CPUS, _SHARED_CORE_GB[kind])
+    return MachineSize(int(cpus[0]), int(cpus[0]) * _GB_PER_CPU[kind])

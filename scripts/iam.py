@@ -51,6 +51,8 @@ _RUN_JOBS: Final = "roles/bigquery.jobUser"
 _PUBLISH: Final = "roles/pubsub.publisher"
 _SUBSCRIBE: Final = "roles/pubsub.subscriber"
 
+_USE_KEY: Final = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
+
 ACCESS: Final[Mapping[str, Mapping[str, str]]] = {
     "prediction": {"MODEL_BUCKET": _READ_OBJECTS},
     "streaming": {
@@ -64,6 +66,49 @@ ACCESS: Final[Mapping[str, Mapping[str, str]]] = {
     "Airflow": {"MODEL_BUCKET": _WRITE_OBJECTS, "SALES_TABLE": _WRITE_ROWS},
 }
 """What code does with the resources that its environment variables name: variable to role, by who runs it."""
+
+MANAGED: Final[Mapping[str, tuple[str | None, str | None]]] = {
+    "google_artifact_registry_": ("artifactregistry.repositories.get", "roles/artifactregistry.admin"),
+    "google_bigquery_": ("roles/bigquery.metadataViewer", "roles/bigquery.dataOwner"),
+    "google_billing_budget": (None, None),  # of the billing account: its owner lets CI in there
+    "google_binary_authorization_": (
+        "roles/binaryauthorization.policyViewer",
+        "roles/binaryauthorization.policyEditor",
+    ),
+    "google_certificate_manager_": ("roles/certificatemanager.viewer", "roles/certificatemanager.owner"),
+    "google_composer_": ("composer.environments.get", "roles/composer.admin"),
+    "google_compute_": ("roles/compute.viewer", "roles/compute.networkAdmin"),
+    "google_compute_region_security_policy": ("roles/compute.viewer", "roles/compute.securityAdmin"),
+    "google_compute_region_ssl_policy": ("roles/compute.viewer", "roles/compute.securityAdmin"),
+    "google_container_": ("roles/container.viewer", "roles/container.admin"),
+    "google_dns_": ("roles/dns.reader", "roles/dns.admin"),
+    "google_gke_backup_": ("roles/gkebackup.viewer", "roles/gkebackup.admin"),
+    "google_iam_workload_identity_": (  # a person changes it
+        "roles/iam.workloadIdentityPoolViewer",
+        "roles/iam.workloadIdentityPoolViewer",
+    ),
+    "google_iap_": (None, "roles/iap.admin"),
+    "google_kms_": (None, None),  # by grants on the key ring
+    "google_logging_": ("logging.logMetrics.get", "roles/logging.configWriter"),
+    "google_monitoring_": ("roles/monitoring.viewer", "roles/monitoring.editor"),
+    # a person changes it
+    "google_project_iam_custom_role": ("roles/iam.roleViewer", "roles/iam.roleViewer"),
+    "google_project_iam_member": (None, "roles/resourcemanager.projectIamAdmin"),
+    "google_project_service": (
+        "roles/serviceusage.serviceUsageViewer",
+        "roles/serviceusage.serviceUsageAdmin",
+    ),
+    "google_pubsub_": ("roles/pubsub.viewer", "roles/pubsub.admin"),
+    "google_service_account": ("roles/iam.serviceAccountViewer", "roles/iam.serviceAccountAdmin"),
+    "google_storage_": ("storage.buckets.get", "roles/storage.admin"),
+    "kubernetes_": ("roles/container.viewer", "roles/container.admin"),
+}
+"""What CI takes on the project to see, and to change, resources whose types begin so; the longest counts.
+
+It is a role, or a permission of the role that is made for what has none without content. Roles that see
+grants are the same for all types.
+"""
+_SEE_GRANTS: Final = "roles/iam.securityReviewer"
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -121,6 +166,8 @@ _GRANTS: Final[Mapping[str, tuple[str, str]]] = {
     "google_bigquery_dataset_iam_member": ("dataset", "{dataset_id}"),
     "google_bigquery_table_iam_member": ("table", "{dataset_id}.{table_id}"),
     "google_iap_web_iam_member": ("backends", "behind Identity-Aware Proxy"),
+    "google_kms_crypto_key_iam_member": ("key", "{crypto_key_id}"),
+    "google_kms_key_ring_iam_member": ("key ring", "{key_ring_id}"),
     "google_project_iam_member": ("project", "{project}"),
     "google_pubsub_subscription_iam_member": ("subscription", "{subscription}"),
     "google_pubsub_topic_iam_member": ("topic", "{topic}"),
@@ -143,7 +190,7 @@ def grants(graph: Graph) -> dict[Permission, list[str]]:
         if kind not in _GRANTS:
             raise UnknownEdgeError(f"{address}: no rule for grants of this type")
         on, name = _GRANTS[kind]
-        resource = name.format_map(each).rpartition("/serviceAccounts/")[2]
+        resource = re.sub(".*/(serviceAccounts|keyRings|cryptoKeys)/", "", name.format_map(each))
         found[Permission(each["member"], each["role"], (on, resource))].append(address)
     return dict(found)
 
@@ -155,7 +202,7 @@ def needs(graph: Graph) -> dict[Permission, list[str]]:
         UnknownEdgeError: an environment variable names a resource, and `ACCESS` does not say what for.
     """
     found: defaultdict[Permission, list[str]] = defaultdict(list)
-    for rule in (_subscriptions, _pods, _airflow, _nodes, _readers, _callers):
+    for rule in (_subscriptions, _pods, _airflow, _nodes, _readers, _callers, _keys, _ci):
         for permission, reason in rule(graph):
             if reason not in found[permission]:
                 found[permission].append(reason)
@@ -288,6 +335,99 @@ def _callers(graph: Graph) -> Iterator[_Need]:
         )
 
 
+def _keys(graph: Graph) -> Iterator[_Need]:
+    """Service agents encrypt and decrypt what their services keep."""
+    number = graph.environment.project_number
+    for agent, kind, path, what in (
+        ("gcp-sa-artifactregistry", "google_artifact_registry_repository", ["kms_key_name"], "images"),
+        (
+            "container-engine-robot",
+            "google_container_cluster",
+            ["database_encryption", "key_name"],
+            "Secrets of the cluster",
+        ),
+        (
+            "gcp-sa-gkebackup",
+            "google_gke_backup_backup_plan",
+            ["backup_config", "encryption_key", "gcp_kms_encryption_key"],
+            "backups of the cluster",
+        ),
+    ):
+        for key in filter(None, (_at(each, *path) for each in graph.all(kind))):
+            member = f"serviceAccount:service-{number}@{agent}.iam.gserviceaccount.com"
+            yield Permission(member, _USE_KEY, ("key", key.rpartition("/")[2])), f"encrypts {what}"
+
+
+def _at(arguments: Mapping[str, Any], *path: str) -> Any:
+    """The argument at a path of names; None if it is not set."""
+    value: Any = arguments
+    for name in path:
+        value = value.get(name) if value else None
+    return value
+
+
+def _ci(graph: Graph) -> Iterator[_Need]:
+    """CI plans and applies all there is, and nothing else."""
+    here = graph.environment
+    if here.ci is None:
+        return
+    project = ("project", here.project_id)
+    emails = {
+        access: f"sales-forecast-ci-{access}@{here.project_id}.iam.gserviceaccount.com"
+        for access in ("plan", "apply")
+    }
+    plan, apply = (f"serviceAccount:{emails[access]}" for access in ("plan", "apply"))
+    pool = f"projects/{here.project_number}/locations/global/workloadIdentityPools/github"
+    for access, email in emails.items():
+        yield (
+            Permission(
+                f"principalSet://iam.googleapis.com/{pool}/attribute.access/{access}",
+                "roles/iam.workloadIdentityUser",
+                ("account", email),
+            ),
+            f"are workflows that may {access}",
+        )
+    states = ("bucket", f"{here.project_id}-tfstate")
+    yield Permission(plan, _READ_OBJECTS, states), "reads Terraform's states"
+    yield Permission(apply, _WRITE_OBJECTS, states), "reads and writes Terraform's states"
+    yield Permission(plan, _SEE_GRANTS, project), "sees grants"
+    for kind in sorted({kind for kind, _, _ in graph.resources}):
+        begins = max((each for each in MANAGED if kind.startswith(each)), key=len, default=None)
+        if begins is None:
+            raise UnknownEdgeError(f"{kind}: MANAGED does not say how CI sees and changes it")
+        sees, changes = MANAGED[begins]
+        if sees:
+            role = sees if sees.startswith("roles/") else f"projects/{here.project_id}/roles/ciPlan"
+            yield Permission(plan, role, project), f"sees `{begins}*`"
+        if changes:
+            verb = "sees" if changes == sees else "changes"
+            yield Permission(apply, changes, project), f"{verb} `{begins}*`"
+    if any("condition_matched_log" in str(each) for each in graph.all("google_monitoring_alert_policy")):
+        yield Permission(apply, "roles/logging.configWriter", project), "changes alerts on logs"
+    for ring in graph.all("google_kms_key_ring"):
+        yield Permission(plan, "roles/cloudkms.viewer", ("key ring", ring["name"])), "sees it and its key"
+        yield (
+            Permission(apply, "roles/cloudkms.admin", ("key ring", ring["name"])),
+            "changes who uses its key",
+        )
+    for repository in graph.all("google_artifact_registry_repository"):
+        yield (
+            Permission(apply, "roles/artifactregistry.writer", ("repository", repository["repository_id"])),
+            "pushes images",
+        )
+    for kind, path in (
+        ("google_container_node_pool", ["node_config", "service_account"]),
+        ("google_composer_environment", ["config", "node_config", "service_account"]),
+    ):
+        for each in graph.all(kind):
+            yield (
+                Permission(apply, "roles/iam.serviceAccountUser", ("account", _at(each, *path))),
+                f"makes `{kind}`, which runs as it",
+            )
+    for each in graph.all("google_composer_environment"):
+        yield Permission(plan, _READ_OBJECTS, ("bucket", each["storage_config"]["bucket"])), "sees DAG files"
+
+
 def _code(graph: Graph, who: str, member: str, variables: Mapping[str, str]) -> Iterator[_Need]:
     known = ACCESS.get(who, {})
     for variable, value in variables.items():
@@ -331,6 +471,10 @@ def render(graph: Graph) -> str:
 def _short(member: str) -> str:
     if found := re.search(r"/subject/ns/([^/]+)/sa/([^/]+)$", member):
         return f"pods of `{found[2]}`"
+    if found := re.search(r"/attribute\.access/([a-z]+)$", member):
+        return f"GitHub workflows, `{found[1]}`"
+    if found := re.search(r":service-\d+@(gcp-sa-)?([a-z-]+)\.", member):
+        return f"service agent of `{found[2]}`"
     return f"`{member.partition(':')[2].partition('@')[0]}`"
 
 

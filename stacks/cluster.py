@@ -3,9 +3,12 @@
 from pathlib import Path
 from typing import Final
 
+from infra.ci_identity import CiIdentity
 from infra.cluster import Cluster
 from infra.environment import Environment
-from infra.identity import Account
+from infra.identity import Account, Principal, ServiceAgent
+from infra.image_policy import ImagePolicy
+from infra.key import Key
 from infra.network import Network
 from infra.providers import App
 from infra.registry import ImageRepository
@@ -23,8 +26,11 @@ class ClusterStack(PlatformStack):
         *,
         network: Network,
         images: ImageRepository,
+        key: Key | None,
+        ci: CiIdentity | None,
     ):
         super().__init__(scope, "cluster", environment=environment, simulator_home=simulator_home)
+        settings = environment.cluster
         nodes = Account(
             self,
             "nodes",
@@ -32,9 +38,23 @@ class ClusterStack(PlatformStack):
             project=environment.project_id,
             description="Nodes of the cluster",
         )
-        # To write logs and metrics, which belong to the project and not to a resource of their own.
-        nodes.grant_project_role("roles/container.defaultNodeServiceAccount")
-        images.grant_read(nodes)
+        grants = [
+            # To write logs and metrics, which belong to the project and not to a resource of their own.
+            nodes.grant_project_role("roles/container.defaultNodeServiceAccount"),
+            images.grant_read(nodes),
+        ]
+        if ci:
+            grants.append(nodes.grant_attach(Principal(self, "ci", member=ci.apply.member)))
+        if key:
+            agents = {"gke": "container-engine-robot"}
+            if settings.backup:
+                agents["gke-backup"] = "gcp-sa-gkebackup"
+            grants += [
+                key.grant_use(
+                    ServiceAgent(self, id_, project_number=environment.project_number, service=service)
+                )
+                for id_, service in agents.items()
+            ]
         self.cluster: Final = Cluster(
             self,
             "cluster",
@@ -43,7 +63,12 @@ class ClusterStack(PlatformStack):
             region=environment.region,
             zones=environment.zones,
             network=network,
-            nodes=environment.node_pool,
+            settings=settings,
+            labels=self.labels,
             node_account=nodes,
+            key=key,
+            after=grants,
             protected=environment.deletion_protection,
         )
+        if settings.binary_authorization:
+            ImagePolicy(self, "image-policy", repository=images.address)

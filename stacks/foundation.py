@@ -1,16 +1,20 @@
-"""What everything else stands on: switched-on APIs and the network."""
+"""What everything else stands on: switched-on APIs, the network, the key, and who CI is."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from infra.apis import Apis
+from infra.ci_identity import CiIdentity
 from infra.environment import Environment, StackName
+from infra.key import Key
 from infra.network import Network
 from infra.providers import App
-from infra.stack import PLATFORM, PlatformStack
+from infra.stack import PLATFORM, PlatformStack, state_bucket
+from stacks.ci import grant_rights
 
 _APIS: Final[dict[StackName, tuple[str, ...]]] = {
-    "foundation": ("compute", "iam"),
+    "foundation": ("cloudresourcemanager", "compute", "iam"),
     "registry": ("artifactregistry",),
     "cluster": ("container",),
     "data": ("bigquery", "bigquerystorage", "storage"),
@@ -22,11 +26,11 @@ _APIS: Final[dict[StackName, tuple[str, ...]]] = {
 
 
 class FoundationStack(PlatformStack):
-    """APIs that the environment's stacks call, and its network."""
+    """APIs that the environment's stacks call, its network and, at choice, a key and the identities of CI."""
 
     def __init__(self, scope: App, environment: Environment, simulator_home: Path):
         super().__init__(scope, "foundation", environment=environment, simulator_home=simulator_home)
-        apis = Apis(self, "apis", names=[api for stack in environment.stacks for api in _APIS[stack]])
+        apis = Apis(self, "apis", names=_apis(environment))
         self.network: Final = Network(
             self,
             "network",
@@ -36,3 +40,57 @@ class FoundationStack(PlatformStack):
             addresses=environment.addresses,
             after=apis.resources["compute"],
         )
+        self.key: Final = (
+            Key(
+                self,
+                "key",
+                name=PLATFORM,
+                project=environment.project_id,
+                region=environment.region,
+                rotation_days=environment.encryption.rotation_days,
+                protected=environment.deletion_protection,
+                after=apis.resources["cloudkms"],
+            )
+            if environment.encryption
+            else None
+        )
+        self.ci: Final = (
+            CiIdentity(
+                self,
+                "ci",
+                name=PLATFORM,
+                environment=environment.name,
+                project=environment.project_id,
+                project_number=environment.project_number,
+                ci=environment.ci,
+                after=apis.resources["iam"],
+            )
+            if environment.ci
+            else None
+        )
+        if self.ci:
+            grant_rights(self, self.ci, environment=environment, states=state_bucket(environment))
+            if self.key:
+                self.key.grant_read_settings(self.ci.plan)
+                self.key.grant_administer(self.ci.apply)
+
+
+def _apis(environment: Environment) -> Iterator[str]:
+    for stack in environment.stacks:
+        yield from _APIS[stack]
+    if environment.ci:
+        yield from ("iamcredentials", "sts")  # by which tokens are exchanged
+    if environment.encryption:
+        yield "cloudkms"
+    if "registry" in environment.stacks and environment.registry.scan:
+        yield "containerscanning"
+    if "cluster" in environment.stacks and environment.cluster.binary_authorization:
+        yield "binaryauthorization"
+    if "cluster" in environment.stacks and environment.cluster.backup:
+        yield "gkebackup"
+    if "services" in environment.stacks and environment.gateway:
+        yield "certificatemanager"
+        if environment.gateway.dns_zone:
+            yield "dns"
+        if environment.gateway.iap_members:
+            yield "iap"

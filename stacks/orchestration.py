@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import Final
 
 from infra.bucket import Bucket
+from infra.ci_identity import CiIdentity
 from infra.composer import Composer
 from infra.dataset import DatasetTable
 from infra.environment import Environment
-from infra.identity import Account
+from infra.identity import Account, Principal
 from infra.network import Network
-from infra.providers import App
+from infra.providers import App, TerraformResource
 from infra.stack import PLATFORM, PlatformStack
 from services.contracts.names import bucket_name
 from services.contracts.settings import BatchSettings, to_environment
@@ -29,6 +30,7 @@ class OrchestrationStack(PlatformStack):
         network: Network,
         models: Bucket,
         sales: DatasetTable,
+        ci: CiIdentity | None,
     ):
         super().__init__(scope, "orchestration", environment=environment, simulator_home=simulator_home)
         settings = environment.composer
@@ -52,6 +54,10 @@ class OrchestrationStack(PlatformStack):
             delete_below="logs/",
         )
         snapshots = self._bucket("airflow-snapshots", delete_after_days=settings.keep_snapshots_days)
+        after: list[TerraformResource] = [bucket.grant_write(airflow), snapshots.grant_write(airflow)]
+        if ci:
+            after.append(airflow.grant_attach(Principal(self, "ci-apply", member=ci.apply.member)))
+            bucket.grant_read(Principal(self, "ci-plan", member=ci.plan.member))  # the DAG files
         Composer(
             self,
             "composer",
@@ -64,7 +70,7 @@ class OrchestrationStack(PlatformStack):
             settings=settings,
             variables=to_environment(BatchSettings(model_bucket=models.name, sales_table=sales.name)),
             protected=environment.deletion_protection,
-            after=[bucket.grant_write(airflow), snapshots.grant_write(airflow)],
+            after=after,
         )
         for file in sorted(DAGS.rglob("*")):
             if file.is_file() and file.suffix != ".pyc":

@@ -33,13 +33,15 @@ class Platform:
 
     @cached_property
     def foundation(self) -> FoundationStack:
-        """APIs and the network."""
+        """APIs, the network, and who CI is."""
         return FoundationStack(self._app, self._environment, self._home)
 
     @cached_property
     def registry(self) -> RegistryStack:
         """Container images."""
-        return RegistryStack(self._app, self._environment, self._home)
+        return RegistryStack(
+            self._app, self._environment, self._home, key=self.foundation.key, ci=self.foundation.ci
+        )
 
     @cached_property
     def cluster(self) -> ClusterStack:
@@ -50,6 +52,8 @@ class Platform:
             self._home,
             network=self.foundation.network,
             images=self.registry.images,
+            key=self.foundation.key,
+            ci=self.foundation.ci,
         )
 
     @cached_property
@@ -72,6 +76,7 @@ class Platform:
             network=self.foundation.network,
             models=self.data.models,
             sales=self.data.sales,
+            ci=self.foundation.ci,
         )
 
     @cached_property

@@ -3,17 +3,40 @@
 from pathlib import Path
 from typing import Final
 
+from infra.ci_identity import CiIdentity
 from infra.environment import Environment
+from infra.identity import Principal, ServiceAgent
+from infra.key import Key
 from infra.providers import App
 from infra.registry import ImageRepository
 from infra.stack import PLATFORM, PlatformStack
 
 
 class RegistryStack(PlatformStack):
-    """One repository for the images of all services."""
+    """One repository for the images of all services. CI pushes, and nobody else."""
 
-    def __init__(self, scope: App, environment: Environment, simulator_home: Path):
+    def __init__(
+        self,
+        scope: App,
+        environment: Environment,
+        simulator_home: Path,
+        *,
+        key: Key | None,
+        ci: CiIdentity | None,
+    ):
         super().__init__(scope, "registry", environment=environment, simulator_home=simulator_home)
-        self.images: Final = ImageRepository(
-            self, "images", project=environment.project_id, region=environment.region, name=PLATFORM
+        agent = ServiceAgent(
+            self, "agent", project_number=environment.project_number, service="gcp-sa-artifactregistry"
         )
+        self.images: Final = ImageRepository(
+            self,
+            "images",
+            project=environment.project_id,
+            region=environment.region,
+            name=PLATFORM,
+            settings=environment.registry,
+            key=key,
+            may_use_key=[key.grant_use(agent)] if key else [],
+        )
+        if ci:
+            self.images.grant_write(Principal(self, "ci", member=ci.apply.member))

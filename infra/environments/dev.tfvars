@@ -19,10 +19,30 @@ deletion_protection = false
 alerting            = { email = "sales-forecast-dev@example.com" }
 network             = "10.16.0.0/16"
 
-node_pool = {
-  machine_type = "e2-standard-2"
-  min_nodes    = 1
-  max_nodes    = 3
+ci = {
+  repository    = "your-organization/sales-forecast-platform"
+  repository_id = 100000001
+}
+
+registry = {
+  keep_versions = 5
+  untagged_days = 3
+  scan          = false
+}
+
+cluster = {
+  release_channel     = "REGULAR"
+  autoscaling_profile = "OPTIMIZE_UTILIZATION"
+  general = {
+    machine_type = "e2-standard-2"
+    min_nodes    = 1
+    max_nodes    = 3
+  }
+  spot = {
+    machine_type = "e2-standard-2"
+    min_nodes    = 0
+    max_nodes    = 3
+  }
 }
 
 data = {

@@ -20,10 +20,12 @@ deletion_protection = false
 alerting            = { email = "sales-forecast-local@example.com" }
 network             = "10.0.0.0/18"
 
-node_pool = {
-  machine_type = "e2-standard-2"
-  min_nodes    = 0
-  max_nodes    = 1
+cluster = {
+  general = {
+    machine_type = "e2-standard-2"
+    min_nodes    = 0
+    max_nodes    = 1
+  }
 }
 
 # A pod is one process here, so replicas add nothing and the two ports must differ. No load balancer has to

@@ -19,10 +19,57 @@ deletion_protection = true
 alerting            = { email = "sales-forecast-prod@example.com" }
 network             = "10.18.0.0/16"
 
-node_pool = {
-  machine_type = "e2-standard-4"
-  min_nodes    = 1
-  max_nodes    = 5
+ci = {
+  repository    = "your-organization/sales-forecast-platform"
+  repository_id = 100000001
+}
+
+encryption = {
+  rotation_days = 90
+}
+
+registry = {
+  keep_versions = 20
+  untagged_days = 14
+  scan          = true
+}
+
+cluster = {
+  release_channel         = "STABLE"
+  autoscaling_profile     = "BALANCED"
+  control_plane_telemetry = true
+  binary_authorization    = true
+  general = {
+    machine_type = "e2-standard-4"
+    min_nodes    = 3
+    max_nodes    = 15
+    upgrade      = "BLUE_GREEN"
+  }
+  spot = {
+    machine_type = "e2-standard-4"
+    min_nodes    = 0
+    max_nodes    = 15
+  }
+  auto_provisioning = {
+    max_cpus      = 160
+    max_memory_gb = 640
+  }
+  maintenance = { # before working hours, so that somebody is there soon
+    days       = ["MO", "TU", "WE", "TH"]
+    start_hour = 1
+    hours      = 6
+    exclusions = [
+      {
+        name  = "black-friday"
+        start = "2026-11-23"
+        end   = "2026-12-02"
+      },
+    ]
+  }
+  backup = {
+    retain_days = 30
+    lock_days   = 7
+  }
 }
 
 gateway = {

@@ -20,10 +20,30 @@ deletion_protection = true
 alerting            = { email = "sales-forecast-staging@example.com" }
 network             = "10.17.0.0/16"
 
-node_pool = {
-  machine_type = "e2-standard-4"
-  min_nodes    = 1
-  max_nodes    = 3
+ci = {
+  repository    = "your-organization/sales-forecast-platform"
+  repository_id = 100000001
+}
+
+cluster = {
+  release_channel         = "REGULAR"
+  autoscaling_profile     = "BALANCED"
+  control_plane_telemetry = true
+  binary_authorization    = true
+  general = {
+    machine_type = "e2-standard-4"
+    min_nodes    = 2
+    max_nodes    = 6
+  }
+  spot = {
+    machine_type = "e2-standard-4"
+    min_nodes    = 0
+    max_nodes    = 6
+  }
+  auto_provisioning = {
+    max_cpus      = 64
+    max_memory_gb = 256
+  }
 }
 
 gateway = {

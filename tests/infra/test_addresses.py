@@ -7,14 +7,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.addresses import LONGEST_PREFIX, AddressPlan
+from infra.addresses import LONGEST_PREFIX, PODS_PER_NODE, AddressPlan
+
+PRIVATE = [IPv4Network(block) for block in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")]
 
 
-def block_of(prefix: int, second: int) -> IPv4Network:
-    return IPv4Network(f"10.{second}.0.0/{prefix}", strict=False)
+@st.composite
+def blocks(draw: st.DrawFn) -> IPv4Network:
+    """Any block that a network may have."""
+    around = draw(st.sampled_from(PRIVATE))
+    address = around[draw(st.integers(0, around.num_addresses - 1))]
+    prefix = draw(st.integers(around.prefixlen, LONGEST_PREFIX))
+    return IPv4Network((address, prefix), strict=False)
 
 
-BLOCKS = st.builds(block_of, st.integers(8, LONGEST_PREFIX), st.integers(0, 255))
+BLOCKS = blocks()
 
 
 @given(BLOCKS)
@@ -29,6 +36,8 @@ def test_ranges_are_apart_and_inside_the_block(block: IPv4Network) -> None:
 @given(BLOCKS)
 def test_all_nodes_find_room(block: IPv4Network) -> None:
     plan = AddressPlan.carve(block)
+    # https://cloud.google.com/kubernetes-engine/docs/concepts/alias-ips#node_cidr_ranges
+    assert PODS_PER_NODE == 110
     assert plan.most_nodes * 256 <= plan.pods.num_addresses
     assert plan.most_nodes <= plan.nodes.num_addresses - 4
     assert plan.most_nodes >= 1
@@ -45,6 +54,16 @@ def test_a_block_of_the_usual_size() -> None:
     assert plan.most_nodes == 128
 
 
-def test_too_small_a_block() -> None:
-    with pytest.raises(ValueError, match="smaller than a /19"):
-        AddressPlan.carve(IPv4Network("10.0.0.0/20"))
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        ("10.0.0.0/20", "expected a block of at least /19"),
+        ("8.8.0.0/16", "expected a private block"),
+        ("127.0.0.0/16", "expected a private block"),
+        ("100.64.0.0/16", "expected a private block"),  # shared by carriers, and by Composer
+        ("192.168.0.0/15", "expected a private block"),
+    ],
+)
+def test_a_block_that_no_network_can_have(block: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        AddressPlan.carve(IPv4Network(block, strict=False))

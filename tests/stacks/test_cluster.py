@@ -1,40 +1,50 @@
-"""Images, and the cluster that runs them."""
+"""The cluster that runs the images."""
 
+import pytest
+
+from infra.cluster import SPOT_KEY, SPOT_VALUE
 from tests.stacks.synthesized import Synthesis
 
-
-def test_image_repository(synthesis: Synthesis) -> None:
-    synthesis.stack("prod-registry").one(
-        "google_artifact_registry_repository",
-        repository_id="sales-forecast",
-        location="europe-west1",
-        format="DOCKER",
-        docker_config={"immutable_tags": True},
-        cleanup_policies=[{"action": "KEEP"}, {"action": "DELETE", "condition": {"older_than": "2592000s"}}],
-    )
+KEY = "projects/sales-forecast-prod/locations/europe-west1/keyRings/sales-forecast/cryptoKeys/sales-forecast"
+NODES = "sales-forecast-nodes@sales-forecast-prod.iam.gserviceaccount.com"
+ENVIRONMENTS = ["local", "dev", "staging", "prod"]
 
 
-def test_cluster(synthesis: Synthesis) -> None:
-    cluster = synthesis.stack("prod-cluster").one(
+def test_regional_in_the_zones_of_the_environment(synthesis: Synthesis) -> None:
+    synthesis.stack("prod-cluster").one(
         "google_container_cluster",
         name="sales-forecast",
         location="europe-west1",
         node_locations=["europe-west1-b", "europe-west1-c", "europe-west1-d"],
         network="projects/sales-forecast-prod/global/networks/sales-forecast",
         subnetwork="projects/sales-forecast-prod/regions/europe-west1/subnetworks/sales-forecast-nodes",
-        remove_default_node_pool=True,
-        private_cluster_config={"enable_private_nodes": True},
-        workload_identity_config={"workload_pool": "sales-forecast-prod.svc.id.goog"},
-        gateway_api_config={"channel": "CHANNEL_STANDARD"},
-        datapath_provider="ADVANCED_DATAPATH",
-        release_channel={"channel": "REGULAR"},
     )
-    assert cluster["control_plane_endpoints_config"] == {
-        "dns_endpoint_config": {"allow_external_traffic": True},
-        "ip_endpoints_config": {"enabled": False},
-    }
-    assert "node_pool" not in cluster
-    assert "node_config" not in cluster
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_what_every_cluster_has(synthesis: Synthesis, environment: str) -> None:
+    synthesis.stack(f"{environment}-cluster").one(
+        "google_container_cluster",
+        private_cluster_config={"enable_private_nodes": True},
+        control_plane_endpoints_config={
+            "dns_endpoint_config": {"allow_external_traffic": True},
+            "ip_endpoints_config": {"enabled": False},
+        },
+        workload_identity_config={"workload_pool": f"sales-forecast-{environment}.svc.id.goog"},
+        datapath_provider="ADVANCED_DATAPATH",
+        enable_intranode_visibility=True,
+        gateway_api_config={"channel": "CHANNEL_STANDARD"},
+        anonymous_authentication_config={"mode": "LIMITED"},
+        rbac_binding_config={
+            "enable_insecure_binding_system_authenticated": False,
+            "enable_insecure_binding_system_unauthenticated": False,
+        },
+        vertical_pod_autoscaling={"enabled": True},
+        cost_management_config={"enabled": True},
+        security_posture_config={"mode": "BASIC"},
+        monitoring_config={"managed_prometheus": {"enabled": True}},
+        default_max_pods_per_node=110,
+    )
 
 
 def test_ranges_of_pods_and_services_are_those_of_the_network(synthesis: Synthesis) -> None:
@@ -49,24 +59,194 @@ def test_ranges_of_pods_and_services_are_those_of_the_network(synthesis: Synthes
     )
 
 
-def test_nodes_run_as_an_account_of_their_own(synthesis: Synthesis) -> None:
-    cluster = synthesis.stack("prod-cluster")
-    email = "sales-forecast-nodes@sales-forecast-prod.iam.gserviceaccount.com"
-    cluster.one("google_service_account", account_id="sales-forecast-nodes")
-    cluster.one(
+def test_the_default_pool_is_removed_and_leaves_no_trace(synthesis: Synthesis) -> None:
+    cluster = synthesis.stack("prod-cluster").one(
+        "google_container_cluster",
+        remove_default_node_pool=True,
+        node_config={"service_account": NODES},
+        lifecycle={"ignore_changes": ["node_config"]},
+    )
+    assert "node_pool" not in cluster
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_what_every_pool_has(synthesis: Synthesis, environment: str) -> None:
+    cluster = synthesis.stack(f"{environment}-cluster")
+    account = f"sales-forecast-nodes@sales-forecast-{environment}.iam.gserviceaccount.com"
+    for pool in cluster.all("google_container_node_pool").values():
+        cluster.one(
+            "google_container_node_pool",
+            name=pool["name"],
+            cluster="${google_container_cluster.cluster.id}",
+            management={"auto_repair": True, "auto_upgrade": True},
+            node_config={
+                "service_account": account,
+                "shielded_instance_config": {"enable_secure_boot": True, "enable_integrity_monitoring": True},
+                "workload_metadata_config": {"mode": "GKE_METADATA"},
+                "kubelet_config": {"insecure_kubelet_readonly_port_enabled": "FALSE"},
+                "resource_labels": {"environment": environment},
+            },
+        )
+        assert "initial_node_count" not in pool  # a later resize would recreate the pool
+
+
+def test_general_pool(synthesis: Synthesis) -> None:
+    pool = synthesis.stack("prod-cluster").one(
         "google_container_node_pool",
-        autoscaling={"min_node_count": 1, "max_node_count": 5},
-        management={"auto_repair": True, "auto_upgrade": True},
+        name="general",
+        autoscaling={"total_min_node_count": 3, "total_max_node_count": 15, "location_policy": "BALANCED"},
+        upgrade_settings={"strategy": "BLUE_GREEN"},
+        node_config={"machine_type": "e2-standard-4", "spot": False},
+    )
+    assert "taint" not in pool["node_config"]
+
+
+def test_only_pods_that_ask_for_it_run_on_spot_nodes(synthesis: Synthesis) -> None:
+    synthesis.stack("prod-cluster").one(
+        "google_container_node_pool",
+        name="spot",
+        autoscaling={"total_min_node_count": 0, "total_max_node_count": 15, "location_policy": "ANY"},
+        upgrade_settings={"strategy": "SURGE", "max_surge": 1, "max_unavailable": 0},
         node_config={
-            "machine_type": "e2-standard-4",
-            "service_account": email,
-            "shielded_instance_config": {"enable_secure_boot": True, "enable_integrity_monitoring": True},
-            "workload_metadata_config": {"mode": "GKE_METADATA"},
+            "spot": True,
+            "taint": [{"key": SPOT_KEY, "value": SPOT_VALUE, "effect": "NO_SCHEDULE"}],
         },
     )
-    cluster.one(
-        "google_artifact_registry_repository_iam_member",
-        repository="sales-forecast",
-        role="roles/artifactregistry.reader",
-        member=f"serviceAccount:{email}",
+    synthesis.stack("local-cluster").none("google_container_node_pool", name="spot")
+
+
+def test_pools_that_gke_makes_are_limited_and_as_safe(synthesis: Synthesis) -> None:
+    synthesis.stack("prod-cluster").one(
+        "google_container_cluster",
+        cluster_autoscaling={
+            "enabled": True,
+            "autoscaling_profile": "BALANCED",
+            "auto_provisioning_locations": ["europe-west1-b", "europe-west1-c", "europe-west1-d"],
+            "resource_limits": [
+                {"resource_type": "cpu", "maximum": 160},
+                {"resource_type": "memory", "maximum": 640},
+            ],
+            "auto_provisioning_defaults": {
+                "service_account": NODES,
+                "management": {"auto_repair": True, "auto_upgrade": True},
+                "shielded_instance_config": {"enable_secure_boot": True, "enable_integrity_monitoring": True},
+            },
+        },
+        node_pool_auto_config={"node_kubelet_config": {"insecure_kubelet_readonly_port_enabled": "FALSE"}},
     )
+    synthesis.stack("dev-cluster").one(
+        "google_container_cluster",
+        cluster_autoscaling={"enabled": False, "autoscaling_profile": "OPTIMIZE_UTILIZATION"},
+    )
+
+
+def test_maintenance(synthesis: Synthesis) -> None:
+    synthesis.stack("prod-cluster").one(
+        "google_container_cluster",
+        release_channel={"channel": "STABLE"},
+        maintenance_policy={
+            "recurring_window": {
+                "start_time": "2024-01-01T01:00:00Z",  # a Monday
+                "end_time": "2024-01-01T07:00:00Z",
+                "recurrence": "FREQ=WEEKLY;BYDAY=MO,TU,WE,TH",
+            },
+            "maintenance_exclusion": [
+                {
+                    "exclusion_name": "black-friday",
+                    "start_time": "2026-11-23T00:00:00Z",
+                    "end_time": "2026-12-02T00:00:00Z",
+                    "exclusion_options": {"scope": "NO_UPGRADES"},
+                }
+            ],
+        },
+    )
+    synthesis.stack("dev-cluster").one(
+        "google_container_cluster",
+        maintenance_policy={
+            "recurring_window": {
+                "start_time": "2024-01-06T01:00:00Z",  # a Saturday
+                "recurrence": "FREQ=WEEKLY;BYDAY=SA,SU",
+            }
+        },
+    )
+
+
+def test_what_is_seen_of_the_cluster(synthesis: Synthesis) -> None:
+    workloads = ["SYSTEM_COMPONENTS", "DEPLOYMENT", "HPA", "POD"]
+    control_plane = ["APISERVER", "SCHEDULER", "CONTROLLER_MANAGER"]
+    for environment, more in (("prod", control_plane), ("dev", [])):
+        synthesis.stack(f"{environment}-cluster").one(
+            "google_container_cluster",
+            logging_config={"enable_components": ["SYSTEM_COMPONENTS", "WORKLOADS", *more]},
+            monitoring_config={"enable_components": [*workloads, *more]},
+        )
+
+
+def test_production_admits_only_images_of_its_repository(synthesis: Synthesis) -> None:
+    cluster = synthesis.stack("prod-cluster")
+    cluster.one(
+        "google_container_cluster",
+        binary_authorization={"evaluation_mode": "PROJECT_SINGLETON_POLICY_ENFORCE"},
+    )
+    cluster.one(
+        "google_binary_authorization_policy",
+        default_admission_rule={
+            "evaluation_mode": "ALWAYS_DENY",
+            "enforcement_mode": "ENFORCED_BLOCK_AND_AUDIT_LOG",
+        },
+        admission_whitelist_patterns=[
+            {"name_pattern": "europe-west1-docker.pkg.dev/sales-forecast-prod/sales-forecast/*"}
+        ],
+        global_policy_evaluation_mode="ENABLE",
+    )
+    dev = synthesis.stack("dev-cluster")
+    dev.none("google_binary_authorization_policy")
+    assert "binary_authorization" not in dev.one("google_container_cluster")
+
+
+def test_production_encrypts_secrets_with_its_own_key(synthesis: Synthesis) -> None:
+    cluster = synthesis.stack("prod-cluster")
+    resource = cluster.one(
+        "google_container_cluster", database_encryption={"state": "ENCRYPTED", "key_name": KEY}
+    )
+    for agent in ("container-engine-robot", "gcp-sa-gkebackup"):
+        member = f"serviceAccount:service-100000000004@{agent}.iam.gserviceaccount.com"
+        may_use = cluster.address("google_kms_crypto_key_iam_member", crypto_key_id=KEY, member=member)
+        assert may_use in resource["depends_on"]
+    assert "database_encryption" not in synthesis.stack("dev-cluster").one("google_container_cluster")
+
+
+def test_production_is_backed_up(synthesis: Synthesis) -> None:
+    cluster = synthesis.stack("prod-cluster")
+    cluster.one("google_container_cluster", addons_config={"gke_backup_agent_config": {"enabled": True}})
+    cluster.one(
+        "google_gke_backup_backup_plan",
+        location="europe-west1",
+        cluster="${google_container_cluster.cluster.id}",
+        backup_schedule={"cron_schedule": "0 4 * * *"},
+        retention_policy={"backup_retain_days": 30, "backup_delete_lock_days": 7},
+        backup_config={
+            "all_namespaces": True,
+            "include_volume_data": True,
+            "include_secrets": True,
+            "encryption_key": {"gcp_kms_encryption_key": KEY},
+        },
+    )
+    dev = synthesis.stack("dev-cluster")
+    dev.none("google_gke_backup_backup_plan")
+    dev.one("google_container_cluster", addons_config={"gke_backup_agent_config": {"enabled": False}})
+
+
+def test_the_cluster_waits_for_what_its_nodes_may_do(synthesis: Synthesis) -> None:
+    cluster = synthesis.stack("prod-cluster")
+    assert set(cluster.one("google_container_cluster")["depends_on"]) >= {
+        cluster.address("google_project_iam_member", role="roles/container.defaultNodeServiceAccount"),
+        cluster.address(
+            "google_artifact_registry_repository_iam_member",
+            repository="sales-forecast",
+            role="roles/artifactregistry.reader",
+            member=f"serviceAccount:{NODES}",
+        ),
+        # CI, which makes machines that run as this account
+        cluster.address("google_service_account_iam_member", role="roles/iam.serviceAccountUser"),
+    }

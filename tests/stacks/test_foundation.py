@@ -1,4 +1,4 @@
-"""APIs and the network."""
+"""APIs, the network, the key, and who CI is."""
 
 from ipaddress import ip_network
 from itertools import combinations
@@ -14,8 +14,10 @@ def test_apis_stay_on(synthesis: Synthesis) -> None:
 
 
 def test_only_the_apis_of_the_stacks_there_are(synthesis: Synthesis) -> None:
-    synthesis.stack("prod-foundation").one("google_project_service", service="composer.googleapis.com")
-    synthesis.stack("dev-foundation").none("google_project_service", service="composer.googleapis.com")
+    dev = synthesis.stack("dev-foundation")
+    for api in ("composer", "cloudkms", "containerscanning", "binaryauthorization", "gkebackup"):
+        synthesis.stack("prod-foundation").one("google_project_service", service=f"{api}.googleapis.com")
+        dev.none("google_project_service", service=f"{api}.googleapis.com")
 
 
 def test_network(synthesis: Synthesis) -> None:
@@ -33,8 +35,13 @@ def test_network(synthesis: Synthesis) -> None:
     )
     foundation.one("google_compute_subnetwork", purpose="REGIONAL_MANAGED_PROXY", role="ACTIVE")
     foundation.one(
-        "google_compute_router_nat", nat_ip_allocate_option="AUTO_ONLY", log_config={"enable": True}
+        "google_compute_router_nat",
+        nat_ip_allocate_option="AUTO_ONLY",
+        enable_dynamic_port_allocation=True,
+        log_config={"enable": True, "filter": "ERRORS_ONLY"},
     )
+    # The VPC lets nothing in, and the rules for what must come in are GKE's.
+    foundation.none("google_compute_firewall")
 
 
 @pytest.mark.parametrize("environment", ["local", "dev", "staging", "prod"])
@@ -48,3 +55,23 @@ def test_ranges_are_apart(synthesis: Synthesis, environment: str) -> None:
     ]
     assert len(ranges) == 4
     assert not any(one.overlaps(other) for one, other in combinations(ranges, 2))
+
+
+def test_production_has_a_key_that_rotates_and_stays(synthesis: Synthesis) -> None:
+    foundation = synthesis.stack("prod-foundation")
+    foundation.one("google_kms_key_ring", location="europe-west1", lifecycle={"prevent_destroy": True})
+    foundation.one(
+        "google_kms_crypto_key",
+        key_ring="${google_kms_key_ring.key_ring_33D8D7D0.id}",
+        rotation_period=f"{90 * 24 * 3600}s",
+        lifecycle={"prevent_destroy": True},
+    )
+    synthesis.stack("dev-foundation").none("google_kms_key_ring")
+
+
+def test_ci_administers_the_key_but_cannot_use_it(synthesis: Synthesis) -> None:
+    foundation = synthesis.stack("prod-foundation")
+    for role, access in (("roles/cloudkms.admin", "apply"), ("roles/cloudkms.viewer", "plan")):
+        member = f"serviceAccount:sales-forecast-ci-{access}@sales-forecast-prod.iam.gserviceaccount.com"
+        foundation.one("google_kms_key_ring_iam_member", role=role, member=member)
+    foundation.none("google_kms_crypto_key_iam_member")

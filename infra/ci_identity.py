@@ -1,0 +1,112 @@
+"""Who CI is: GitHub's tokens are exchanged for short-lived ones of two accounts, and no key exists.
+
+https://cloud.google.com/iam/docs/workload-identity-federation-with-deployment-pipelines
+"""
+
+from typing import Final
+
+from infra.identity import Account, Principal
+from infra.providers import (
+    Construct,
+    IamWorkloadIdentityPool,
+    IamWorkloadIdentityPoolProvider,
+    IamWorkloadIdentityPoolProviderOidc,
+    TerraformResource,
+)
+from infra.sections import CiSettings
+
+_POOL: Final = "github"
+_ISSUER: Final = "https://token.actions.githubusercontent.com"
+
+
+class CiIdentity(Construct):
+    """An account that plans and one that applies, for workflows of one repository.
+
+    Plans are made for pull requests and on the branch that is applied. Only a job of this branch that runs in
+    the GitHub environment with this environment's name applies, hence after the approval which that asks for.
+    Anybody else's token is refused before it comes to any account.
+
+    A destroyed pool keeps its name for 30 days: `gcloud iam workload-identity-pools undelete` and import it.
+
+    Args:
+        scope: where it belongs.
+        id_: its id there.
+        name: with which the names of the accounts begin.
+        environment: the platform's, and GitHub's.
+        project: of everything.
+        project_number: of that project.
+        ci: the repository.
+        after: what must exist first.
+
+    Attributes:
+        plan: reads settings and state.
+        apply: changes what the stacks own.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        name: str,
+        environment: str,
+        project: str,
+        project_number: int,
+        ci: CiSettings,
+        after: TerraformResource,
+    ):
+        super().__init__(scope, id_)
+        self._pool_path = f"projects/{project_number}/locations/global/workloadIdentityPools/{_POOL}"
+        pool = IamWorkloadIdentityPool(
+            self,
+            "Default",
+            workload_identity_pool_id=_POOL,
+            display_name="GitHub Actions",
+            description=f"Workflows of {ci.repository}",
+            depends_on=[after],
+        )
+        on_branch = f"assertion.ref == 'refs/heads/{ci.branch}'"
+        # A claim that a token lacks may not be asked for its value.
+        may_apply = f"has(assertion.environment) && assertion.environment == '{environment}' && {on_branch}"
+        may_plan = f"assertion.event_name == 'pull_request' || {on_branch}"
+        IamWorkloadIdentityPoolProvider(
+            self,
+            "provider",
+            workload_identity_pool_id=pool.workload_identity_pool_id,
+            workload_identity_pool_provider_id=_POOL,
+            display_name="GitHub Actions",
+            oidc=IamWorkloadIdentityPoolProviderOidc(issuer_uri=_ISSUER),
+            attribute_mapping={
+                "google.subject": "assertion.sub",
+                "attribute.access": f"{may_apply} ? 'apply' : ({may_plan} ? 'plan' : 'none')",
+            },
+            # All of GitHub has this issuer. A name alone could be somebody else's after a repository moved.
+            attribute_condition=" && ".join(
+                [
+                    f"assertion.repository == '{ci.repository}'",
+                    f"assertion.repository_id == '{ci.repository_id}'",
+                    "attribute.access != 'none'",
+                ]
+            ),
+        )
+        self.plan: Final = Account(
+            self,
+            "plan",
+            name=f"{name}-ci-plan",
+            project=project,
+            description="CI that plans: reads settings and state",
+        )
+        self.apply: Final = Account(
+            self,
+            "apply",
+            name=f"{name}-ci-apply",
+            project=project,
+            description="CI that applies, after approval",
+        )
+        for access, account in (("plan", self.plan), ("apply", self.apply)):
+            workflows = Principal(
+                self,
+                f"{access}-workflows",
+                member=f"principalSet://iam.googleapis.com/{self._pool_path}/attribute.access/{access}",
+            )
+            account.grant_federation(workflows)
