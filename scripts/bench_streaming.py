@@ -169,7 +169,14 @@ def publish_model(folder: Path) -> Forecast:
     )
     score = Score(mase=1.0, wape=1.0, rmse=1.0)
     backtest = Backtest(
-        horizon=DAYS, origins=[first], model={"total": score}, seasonal_naive={"total": score}, coverage=0.8
+        horizon=DAYS,
+        origins=[first],
+        model={"total": score},
+        seasonal_naive={"total": score},
+        candidates={},
+        chosen={},
+        tuned="",
+        coverage=0.8,
     )
     artifact.save(
         folder / "model",

@@ -39,7 +39,7 @@ def fields_of(message: Any, descriptor: Any) -> dict[str, Any]:
     bqemulator's own asks descriptors what those of protobuf 5, which Terraform's plugin protocol needs here,
     do not know.
     """
-    decode = proto_deserializer._decode_field_value
+    decode = proto_deserializer._decode_field_value  # pyright: ignore[reportPrivateUsage]
     values: dict[str, Any] = {}
     for field in descriptor.fields:
         if field.label == FieldDescriptor.LABEL_REPEATED:
@@ -78,7 +78,7 @@ def main() -> None:
     arguments = parser.parse_args()
     link_extensions()
     write_servicer.BigQueryWriteHandler = WriteHandler
-    proto_deserializer._message_to_dict = fields_of
+    proto_deserializer._message_to_dict = fields_of  # pyright: ignore[reportPrivateUsage]
     run_forever(
         Settings(
             rest_port=arguments.port,

@@ -1,10 +1,12 @@
-"""Delivers a BigQuery subscription, which the Pub/Sub emulator does not: one small process for each.
+"""Delivers BigQuery and push subscriptions: one small process for each.
 
-    python -m infra.simulator.bridge <subscription> <project.dataset.table> [--write-metadata]
+    python -m infra.simulator.bridge <subscription> table <project.dataset.table> [--write-metadata]
+    python -m infra.simulator.bridge <subscription> push <endpoint> <account> <audience> [--unwrapped]
 
+The Pub/Sub emulator knows no BigQuery, and pushes without tokens to names that a laptop cannot resolve.
 Rows are those that Pub/Sub writes when no schema is used
 (https://cloud.google.com/pubsub/docs/bigquery#write_message_metadata). A message is acknowledged after its
-row is written: at least once, and never lost.
+row is written, or the push of it was answered with success: at least once, and never lost.
 """
 
 import argparse
@@ -20,9 +22,10 @@ from types import FrameType
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
-from infra.simulator import emulators, processes, rest
+from infra.simulator import emulators, issuer, processes, push, rest
 from infra.simulator.home import VENVS, home
 from infra.simulator.processes import ProcessError
+from infra.simulator.push import PushTarget
 
 KIND: Final = "bridge"
 _GRACE_SECONDS: Final = 5.0
@@ -44,11 +47,11 @@ class BridgeError(Exception):
     """A subscription cannot be delivered to a table; the message says why."""
 
 
-_AWAY: Final = (rest.RestError, BridgeError, emulators.EmulatorError)
+_AWAY: Final = (rest.RestError, BridgeError, emulators.EmulatorError, push.PushError)
 
 
 @dataclass(frozen=True)
-class Target:
+class TableTarget:
     """Where a BigQuery subscription writes.
 
     Attributes:
@@ -72,8 +75,42 @@ class Target:
             raise BridgeError(f"table {self.table!r} is not of the form project.dataset.table") from None
         return f"/bigquery/v2/projects/{project}/datasets/{dataset}/tables/{table}"
 
+    @property
+    def arguments(self) -> list[str]:
+        """Of the bridge's command line."""
+        return ["table", self.table, *(["--write-metadata"] if self.write_metadata else [])]
 
-def check(target: Target) -> dict[str, str]:
+    def deliver(self, received: list[Message], subscription: str) -> tuple[list[str], list[str]]:
+        """Write messages to the table; returns the acknowledgement ids of those written and those unfit.
+
+        Raises:
+            BridgeError: the table does not take them.
+            rest.RestError: BigQuery does not answer.
+        """
+        columns = check(self)
+        rows: list[dict[str, Any]] = []
+        written: list[str] = []
+        unfit: list[str] = []
+        for each in received:
+            try:
+                rows.append(row(each["message"], subscription, columns, self))
+                written.append(each["ackId"])
+            except UnicodeDecodeError as error:
+                _log.warning("message %s is no text: %s", each["message"]["messageId"], error)
+                unfit.append(each["ackId"])
+        if rows:
+            path = f"{self.path}/insertAll"
+            answer = rest.call("POST", emulators.endpoints().bigquery, path, {"rows": rows})
+            if errors := answer.get("insertErrors"):
+                raise BridgeError(f"{self.table} refuses rows: {errors[0]}")
+            _log.info("%d rows to %s", len(rows), self.table)
+        return written, unfit
+
+
+Target = TableTarget | PushTarget
+
+
+def check(target: TableTarget) -> dict[str, str]:
     """Check that the table takes the rows; returns the type of each column.
 
     Raises:
@@ -97,18 +134,21 @@ def check(target: Target) -> dict[str, str]:
 
 
 def start(subscription: str, target: Target) -> None:
-    """Start the bridge of a subscription, instead of the one it may have.
+    """Start the bridge of a subscription, instead of the one it may have, and the issuer of its tokens.
 
     Raises:
         BridgeError: it cannot be run.
     """
     stop(subscription)
+    if isinstance(target, PushTarget):
+        try:
+            issuer.ensure()
+        except emulators.EmulatorError as error:
+            raise BridgeError(str(error)) from error
     command = [
         *(str(VENVS / "simulator" / "bin" / "python"), "-m", "infra.simulator.bridge"),
-        *(subscription, target.table),
+        *(subscription, *target.arguments),
     ]
-    if target.write_metadata:
-        command.append("--write-metadata")
     try:
         processes.start(
             _process_name(subscription),
@@ -124,7 +164,8 @@ def start(subscription: str, target: Target) -> None:
 def runs(subscription: str, target: Target) -> bool:
     """Whether the bridge of a subscription runs and writes there."""
     process = processes.find(_process_name(subscription))
-    return process is not None and process.alive and process.labels == _labels(target)
+    runs = process is not None and process.alive and process.labels == _labels(target)
+    return runs and (isinstance(target, TableTarget) or issuer.address() is not None)
 
 
 def stop(subscription: str) -> None:
@@ -138,11 +179,11 @@ def _process_name(subscription: str) -> str:
 
 
 def _labels(target: Target) -> dict[str, str]:
-    return {"table": target.table, "write_metadata": str(target.write_metadata)}
+    return {"target": " ".join(target.arguments)}
 
 
 def row(
-    message: dict[str, Any], subscription: str, columns: dict[str, str], target: Target
+    message: dict[str, Any], subscription: str, columns: dict[str, str], target: TableTarget
 ) -> dict[str, Any]:
     """The row of a message, in the form of BigQuery's `insertAll`."""
     data = message.get("data", "")
@@ -172,28 +213,6 @@ def pull(subscription: str) -> list[Message]:
     return answer.get("receivedMessages", [])
 
 
-def write(received: list[Message], subscription: str, target: Target) -> tuple[list[str], list[str]]:
-    """Write messages to the table; returns the acknowledgement ids of those written and those unfit."""
-    columns = check(target)
-    rows: list[dict[str, Any]] = []
-    written: list[str] = []
-    unfit: list[str] = []
-    for each in received:
-        try:
-            rows.append(row(each["message"], subscription, columns, target))
-            written.append(each["ackId"])
-        except UnicodeDecodeError as error:
-            _log.warning("message %s is no text: %s", each["message"]["messageId"], error)
-            unfit.append(each["ackId"])
-    if rows:
-        path = f"{target.path}/insertAll"
-        answer = rest.call("POST", emulators.endpoints().bigquery, path, {"rows": rows})
-        if errors := answer.get("insertErrors"):
-            raise BridgeError(f"{target.table} refuses rows: {errors[0]}")
-        _log.info("%d rows to %s", len(rows), target.table)
-    return written, unfit
-
-
 def settle(subscription: str, written: list[str], unfit: list[str]) -> None:
     """Acknowledge what is written; the rest comes again, or is dead-lettered, as Pub/Sub does."""
     path = f"/v1/{quote(subscription)}"
@@ -212,7 +231,7 @@ def run(subscription: str, target: Target) -> None:
         if not received:
             time.sleep(_IDLE_SECONDS)
             continue
-        written, unfit = _persist(lambda: write(received, subscription, target))  # noqa: B023 -- called at once
+        written, unfit = _persist(lambda: target.deliver(received, subscription))  # noqa: B023 -- called at once
         try:
             settle(subscription, written, unfit)
         except _AWAY as error:
@@ -234,13 +253,25 @@ def main() -> None:
     """Deliver until SIGTERM."""
     parser = argparse.ArgumentParser(prog="python -m infra.simulator.bridge", description=__doc__)
     parser.add_argument("subscription", help="projects/<project>/subscriptions/<name>")
-    parser.add_argument("table", help="<project>.<dataset>.<table>")
-    parser.add_argument("--write-metadata", action="store_true")
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    table = kinds.add_parser("table")
+    table.add_argument("table", help="<project>.<dataset>.<table>")
+    table.add_argument("--write-metadata", action="store_true")
+    pushed = kinds.add_parser("push")
+    for name in ("endpoint", "account", "audience"):
+        pushed.add_argument(name)
+    pushed.add_argument("--unwrapped", action="store_true")
     arguments = parser.parse_args()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     # At once, also while waiting for messages: what is not acknowledged comes again.
     signal.signal(signal.SIGTERM, _exit)
-    run(arguments.subscription, Target(arguments.table, arguments.write_metadata))
+    if arguments.kind == "table":
+        target: Target = TableTarget(arguments.table, arguments.write_metadata)
+    else:
+        target = PushTarget(
+            arguments.endpoint, arguments.account, arguments.audience, not arguments.unwrapped
+        )
+    run(arguments.subscription, target)
 
 
 def _exit(number: int, frame: FrameType | None) -> None:

@@ -66,7 +66,7 @@ class Emulator:
     """How to run one emulator.
 
     Attributes:
-        name: `pubsub`, `bigquery` or `storage`.
+        name: Such as `pubsub`.
         ports: What its ports are called; the first answers HTTP.
         ready_path: Answers 200 when it is ready.
         command: From its ports.
@@ -168,7 +168,7 @@ def ensure() -> list[str]:
     """
     with locked("emulators"):
         with ThreadPoolExecutor(len(EMULATORS)) as pool:
-            attempts = [pool.submit(_ensure, emulator) for emulator in EMULATORS]
+            attempts = [pool.submit(ensure_one, emulator) for emulator in EMULATORS]
         if not any(attempt.exception() for attempt in attempts):
             _write_endpoints()
         # Told only after each had its chance: the others need not be started again.
@@ -209,7 +209,7 @@ def _write_endpoints() -> None:
     write_atomic(home() / "endpoints.json", json.dumps(listing, indent=1) + "\n")
 
 
-def _ensure(emulator: Emulator) -> str | None:
+def ensure_one(emulator: Emulator) -> str | None:
     """Start the emulator unless it runs; returns what to tell of it."""
     former = processes.find(emulator.process_name)
     if former and former.alive:

@@ -2,7 +2,8 @@
 
 Each container is one detached process, however many replicas are asked for: its ports are those of this
 machine. It runs in the Python environment `build/venvs/<image's name>`, in the repository's folder, with the
-environment variables of its manifest and those by which Google's client libraries find the emulators.
+environment variables of its manifest, those by which Google's client libraries find the emulators, and, where
+messages are pushed, `OIDC_ISSUER`, whose tokens come with them.
 
 Unlike in a cluster, resources and security contexts are not enforced, the liveness probe is not asked, and a
 container that ends is not restarted: the next plan shows that it is gone, and applying it starts it again.
@@ -22,7 +23,7 @@ from typing import Final
 
 import psutil
 
-from infra.simulator import emulators, processes
+from infra.simulator import emulators, issuer, processes
 from infra.simulator.emulators import Endpoints
 from infra.simulator.home import REPOSITORY, VENVS, folder
 from infra.simulator.processes import Process, ProcessError
@@ -255,6 +256,7 @@ def _start(pod: Pod, container: Container, endpoints: Endpoints) -> Process:
         **processes.base_environment(),
         **container.environment,
         **endpoints.environment,
+        **issuer.environment(),
         "PATH": f"{container.venv / 'bin'}{os.pathsep}{os.environ['PATH']}",
         "TMPDIR": str(folder(f"tmp/{name}")),
     }

@@ -1,13 +1,15 @@
 """Schemas, topics and subscriptions in the Pub/Sub emulator.
 
 The emulator keeps labels, message storage policies and expiration policies of what is created, but cannot
-change them: they are Terraform's state only. It delivers no BigQuery subscription: `bridge` does.
+change them: they are Terraform's state only. BigQuery and push subscriptions are pull subscriptions there,
+from which `bridge` delivers.
 """
 
 from collections.abc import Mapping
 from typing import Any, Final
 
 from infra.simulator import bridge
+from infra.simulator.push import PushTarget
 from infra.simulator.resources import Handler, ResourceError, Values, changed, emulated
 
 _TOPIC: Final[emulated.Fields] = {
@@ -21,7 +23,6 @@ _SUBSCRIPTION_CHANGEABLE: Final[emulated.Fields] = {
     "enable_exactly_once_delivery": (),
     "retry_policy": ("minimum_backoff", "maximum_backoff"),
     "dead_letter_policy": ("dead_letter_topic", "max_delivery_attempts"),
-    "push_config": ("push_endpoint", "attributes"),
 }
 _LONGEST_RETENTION_SECONDS: Final = 7 * 24 * 3600
 """For which the emulator keeps messages of a subscription; Pub/Sub does for 31 days."""
@@ -148,7 +149,7 @@ class Subscription:
         return changed(prior, planned, "name", "project", "topic", *_SUBSCRIPTION_FIXED)
 
     def create(self, planned: Values) -> Values:
-        """Create the subscription, and start the bridge of a BigQuery subscription."""
+        """Create the subscription, and start its bridge unless it is pulled."""
         name = self._name(planned)
         target = self._target(planned)
         address = emulated.endpoints().pubsub
@@ -171,7 +172,8 @@ class Subscription:
     def read(self, state: Values) -> Values | None:
         """All the emulator can change.
 
-        A deleted topic shows as `_deleted-topic_`; `bigquery_config` is absent when its bridge does not run.
+        A deleted topic shows as `_deleted-topic_`; `bigquery_config` or `push_config` is absent when the
+        bridge does not run.
         """
         name = self._name(state)
         live = emulated.read(f"read subscription {name}", emulated.endpoints().pubsub, _path(name))
@@ -180,8 +182,9 @@ class Subscription:
         seen = self._observe(state, live)
         if live["topic"] != _full_name("topics", state, state["topic"]):
             seen["topic"] = live["topic"]
-        if config := emulated.block(state, "bigquery_config"):
-            seen["bigquery_config"] = [config] if bridge.runs(name, _bridge_target(config)) else []
+        for kind, target in (("bigquery_config", _table_target), ("push_config", _push_target)):
+            if config := emulated.block(state, kind):
+                seen[kind] = [config] if bridge.runs(name, target(config)) else []
         return seen
 
     def update(self, prior: Values, planned: Values) -> Values:
@@ -224,7 +227,7 @@ class Subscription:
         return seen
 
     def _target(self, planned: Values) -> bridge.Target | None:
-        """Where a BigQuery subscription writes, checked; None for any other.
+        """Where a BigQuery or push subscription delivers, checked; None for any other.
 
         Raises:
             ResourceError: the table is not there or does not fit, or a setting is not simulated.
@@ -235,6 +238,13 @@ class Subscription:
                 "Cloud Storage subscriptions have no counterpart on a laptop",
                 "cloud_storage_config",
             )
+        if config := emulated.block(planned, "push_config"):
+            wrapper = emulated.block(config, "no_wrapper")
+            if wrapper and not wrapper.get("write_metadata"):
+                raise ResourceError(
+                    "Not simulated", "no_wrapper: on a laptop, only with write_metadata", "push_config"
+                )
+            return _push_target(config)
         config = emulated.block(planned, "bigquery_config")
         if config is None:
             return None
@@ -244,7 +254,7 @@ class Subscription:
                 f"{unsupported[0]}: on a laptop, BigQuery subscriptions write the message as it is",
                 "bigquery_config",
             )
-        target = _bridge_target(config)
+        target = _table_target(config)
         try:
             bridge.check(target)
         except bridge.BridgeError as error:
@@ -268,8 +278,19 @@ def _kept(retention: str) -> str:
     return f"{min(float(retention.removesuffix('s')), _LONGEST_RETENTION_SECONDS):g}s"
 
 
-def _bridge_target(config: Values) -> bridge.Target:
-    return bridge.Target(table=config["table"], write_metadata=bool(config.get("write_metadata")))
+def _table_target(config: Values) -> bridge.TableTarget:
+    return bridge.TableTarget(table=config["table"], write_metadata=bool(config.get("write_metadata")))
+
+
+def _push_target(config: Values) -> PushTarget:
+    token = emulated.block(config, "oidc_token") or {}
+    endpoint = config["push_endpoint"]
+    return PushTarget(
+        endpoint=endpoint,
+        account=token.get("service_account_email") or "",
+        audience=token.get("audience") or endpoint,
+        wrapped=emulated.block(config, "no_wrapper") is None,
+    )
 
 
 HANDLERS: Final[Mapping[str, Handler]] = {

@@ -1,0 +1,159 @@
+"""The three ways in which Pub/Sub delivers a request: pulled, pushed with a token, to BigQuery."""
+
+import base64
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from infra.simulator import issuer, processes
+from services.contracts.schema import bigquery_schema
+from services.contracts.settings import StreamingSettings, to_environment
+from services.contracts.tables import Request
+from tests.conftest import Models, Process, free_port, wait_for
+from tests.integration.conftest import PROJECT, Cloud, Terraform
+
+ENDPOINT = "https://forecast.example.com/push"
+ACCOUNT = f"push@{PROJECT}.iam.gserviceaccount.com"
+
+
+def stack() -> dict[str, Any]:
+    def subscription(name: str, topic: str = "requests", **more: Any) -> dict[str, Any]:
+        return {"name": name, "topic": f"${{google_pubsub_topic.{topic}.id}}", **more}
+
+    token = {"service_account_email": ACCOUNT, "audience": ENDPOINT}
+    return {
+        "google_bigquery_dataset": {"received": {"dataset_id": "received", "location": "EU"}},
+        "google_bigquery_table": {
+            "requests": {
+                "dataset_id": "${google_bigquery_dataset.received.dataset_id}",
+                "table_id": "requests",
+                "schema": json.dumps(bigquery_schema(Request)),
+                "deletion_protection": False,
+            }
+        },
+        "google_pubsub_topic": {name: {"name": name} for name in ("requests", "pulled", "pushed", "dead")},
+        "google_pubsub_subscription": {
+            "pull": subscription("pull"),
+            "push": subscription(
+                "push",
+                push_config={"push_endpoint": ENDPOINT, "oidc_token": token},
+                retry_policy={"minimum_backoff": "1s", "maximum_backoff": "1s"},
+            ),
+            "save": subscription(
+                "save",
+                bigquery_config={"table": f"{PROJECT}.received.requests", "write_metadata": True},
+                depends_on=["google_bigquery_table.requests"],
+            ),
+            "pulled": subscription("pulled", "pulled"),
+            "pushed": subscription("pushed", "pushed"),
+            "dead": subscription("dead", "dead"),
+        },
+    }
+
+
+@pytest.fixture
+def model(storage_emulator: Process, tmp_path: Path) -> Models:
+    models = Models(storage_emulator, tmp_path / "models")
+    models.publish("v1")
+    return models
+
+
+@pytest.fixture
+def stopping() -> Iterator[list[str]]:
+    """Containers to stop in the end."""
+    names: list[str] = []
+    yield names
+    processes.stop(names)
+
+
+def run(cloud: Cloud, models: Models, stopping: list[str], delivery: Any, **more: Any) -> str:
+    """Start the service as the kubelet does; returns its address."""
+    settings = StreamingSettings(
+        model_bucket=models.bucket_name,
+        subscription=f"projects/{PROJECT}/subscriptions/{delivery}",
+        reply_topic=f"projects/{PROJECT}/topics/{delivery}ed",
+        dead_letter_topic=f"projects/{PROJECT}/topics/dead",
+        predictions_table=f"{PROJECT}.received.predictions",
+        delivery=delivery,
+        host="127.0.0.1",
+        port=free_port(),
+        **more,
+    )
+    stopping.append(f"container.test.{delivery}")
+    processes.start(
+        stopping[-1],
+        [sys.executable, "-m", "services.streaming"],
+        processes.base_environment()
+        | cloud.endpoints.environment
+        | issuer.environment()
+        | models.environment
+        | to_environment(settings),
+        grace_seconds=10,
+    )
+    url = f"http://127.0.0.1:{settings.port}"
+
+    def ready() -> bool:
+        try:
+            return httpx.get(f"{url}/readyz").is_success
+        except httpx.TransportError:
+            return False
+
+    wait_for(f"{delivery} service is ready", ready, 60)
+    return url
+
+
+def bodies(cloud: Cloud, subscription: str) -> list[bytes]:
+    answer = cloud.pubsub(
+        "POST", f"subscriptions/{subscription}:pull", {"maxMessages": 10, "returnImmediately": True}
+    )
+    return [base64.b64decode(each["message"]["data"]) for each in answer.get("receivedMessages", [])]
+
+
+def test_pulled_pushed_and_written_to_bigquery(
+    cloud: Cloud, terraform: Terraform, model: Models, stopping: list[str]
+) -> None:
+    terraform.apply(stack())
+    assert terraform.plan() == {}
+    request = json.dumps({"request_id": "r", "range": 2, "store_nbr": "1", "mode": "active"}).encode()
+
+    # Published before there is anybody to push to.
+    cloud.pubsub(
+        "POST", "topics/requests:publish", {"messages": [{"data": base64.b64encode(request).decode()}]}
+    )
+    run(cloud, model, stopping, "pull")
+    url = run(cloud, model, stopping, "push", push_audience=ENDPOINT, push_account=ACCOUNT)
+
+    (pulled,) = wait_for("reply to the pulled request", lambda: bodies(cloud, "pulled"), 60)
+    (pushed,) = wait_for("reply to the pushed request", lambda: bodies(cloud, "pushed"), 60)
+    assert pulled == pushed
+    assert json.loads(pushed)["request_id"] == "r"
+    wait_for("the row", lambda: cloud.query("SELECT data FROM received.requests"), 60)
+    assert cloud.query("SELECT data FROM received.requests") == [[base64.b64encode(request).decode()]]
+
+    # Without a token, or with one for somebody else, nothing gets in.
+    body: dict[str, Any] = {
+        "message": {"data": "Nw==", "messageId": "m", "publishTime": "2026-01-01T00:00:00Z"},
+        "subscription": "projects/p/subscriptions/s",
+    }
+    assert httpx.post(f"{url}/push", json=body).status_code == 401
+    for account, audience in ((ACCOUNT, "https://elsewhere/push"), ("somebody@else", ENDPOINT)):
+        token = {"Authorization": f"Bearer {issuer.token(account, audience)}"}
+        assert httpx.post(f"{url}/push", json=body, headers=token).status_code == 401
+    token = {"Authorization": f"Bearer {issuer.token(ACCOUNT, ENDPOINT)}"}
+    assert httpx.post(f"{url}/push", content=b"7", headers=token).status_code == 400
+    poison = body | {"message": body["message"] | {"data": base64.b64encode(b"seven").decode()}}
+    assert httpx.post(f"{url}/push", json=poison, headers=token).status_code == 204
+    assert wait_for("dead letter", lambda: bodies(cloud, "dead")) == [b"seven"]
+    metadata = {"message-id": "m", "publish-time": "2026-01-01T00:00:00Z"}
+    unwrapped = token | {f"x-goog-pubsub-{name}": value for name, value in metadata.items()}
+    asked = json.dumps({"request_id": "u", "range": 1, "mode": "active"})
+    assert httpx.post(f"{url}/push", content=asked, headers=unwrapped).status_code == 204
+
+    # What the issuer no longer has is fetched anew.
+    cloud.kill("emulator.issuer")
+    assert terraform.plan() == {"google_pubsub_subscription.push": "update"}
