@@ -1,6 +1,6 @@
 # Thin: the work is in scripts/. `make help` lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help install install-airflow up down status verify backtest diff test lint format lock composer-packages docs bench-serving bench-synth
+.PHONY: help install install-airflow up down status verify backtest diff test lint format lock composer-packages docs bench-serving bench-streaming bench-synth
 
 PYTHON := .venv/bin/python
 SIMULATOR := build/venvs/simulator/bin/python -m infra.simulator
@@ -56,6 +56,9 @@ docs: install ## Write what is derived from the stacks: docs/iam.md
 
 bench-serving: install ## CPU per request against Flask, FastAPI, MLServer and KServe
 	@$(PYTHON) -m scripts.bench_serving
+
+bench-streaming: install ## The streaming service against other clients of Pub/Sub
+	@$(PYTHON) -m scripts.bench_streaming
 
 bench-synth: install ## Synthesis against a plain import of the provider bindings
 	@$(PYTHON) -m scripts.bench_synth

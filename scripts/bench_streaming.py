@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -294,7 +294,7 @@ class Lane:
 
 
 @contextlib.contextmanager
-def client(name: str, lane: Lane) -> Iterator[subprocess.Popen[bytes]]:
+def client(name: str, lane: Lane) -> Generator[subprocess.Popen[bytes]]:
     """A client at work, until the block ends."""
     module = ("services.streaming",) if name == OURS else ("scripts.bench_streaming", "--client", name)
     log = Path(os.environ["SIMULATOR_HOME"]) / f"{name}.log"

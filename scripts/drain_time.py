@@ -8,9 +8,9 @@ Kleinrock, Queueing Systems I, 1975, section 2.7): a backlog of b messages is go
 
     t = b / (c - r)    if c > r, else never,    c = replicas * cpu * utilization / cost
 
-where cost is the CPU time of a message. Messages leave in the order they came, so the one served at time t came
-when the queue still had as many messages before it: its age is b(t) / c, highest at the start. During an outage
-nothing is served: b grows by r a second and the oldest message ages a second a second.
+where cost is the CPU time of a message. During an outage of o seconds nothing is served and b grows by r a
+second. Messages leave in the order they came: one that came s seconds after the start is served at
+o + (b + r s) / c, and has waited s less. With c > r that is most for the first: o + b / c.
 
 The cost is what `make bench-streaming` measured last, unless it is given.
 """
@@ -66,10 +66,10 @@ class Load:
 
     @property
     def oldest_seconds(self) -> float:
-        """Highest age of a message when it is served; of the first ones, what the outage adds."""
+        """The longest that a message waits from the start on, until it is served."""
         if self.rate > self.capacity:
             return math.inf
-        return max(self.outage_seconds + self.backlog / self.capacity, self.peak / self.capacity)
+        return self.outage_seconds + self.backlog / self.capacity
 
 
 def chart(load: Load, until: float) -> str:

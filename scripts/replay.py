@@ -4,8 +4,8 @@
     python -m scripts.replay                          # all
     python -m scripts.replay --reason 'unknown store'  # those whose reason has this text
 
-A dead letter is acknowledged once Pub/Sub has confirmed its new publication: an interruption may send it twice,
-never lose it. What is not wanted is released again.
+A dead letter is acknowledged once Pub/Sub has confirmed its new publication: an interruption may send it
+twice, never lose it. What is not wanted is released again.
 """
 
 import argparse
