@@ -23,7 +23,7 @@ import sys
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Final
 from unittest import mock
@@ -216,7 +216,7 @@ def python_of(venv: str) -> str:
 
 
 @contextlib.contextmanager
-def registry() -> Iterator[tuple[dict[str, str], str]]:
+def registry() -> Generator[tuple[dict[str, str], str]]:
     """A bucket with a model of the default data set.
 
     Yields:

@@ -21,7 +21,7 @@ from services.contracts.model import HISTORY_DAYS, Manifest
 from services.contracts.names import LIVENESS_PATH, METRICS_PATH, PREDICT_PATH, READINESS_PATH
 from services.contracts.settings import PredictionSettings
 from services.forecasting.follower import ModelFollower
-from services.prediction import negotiation, openapi, requests
+from services.prediction import negotiation, openapi, pages, requests
 from services.prediction.access_log import AccessLog
 from services.prediction.answers import Answer, Answers, Question
 from services.prediction.metrics import Metrics
@@ -70,10 +70,15 @@ class Application:
     def __init__(self, settings: PredictionSettings, follower: ModelFollower[Answers]) -> None:
         self.draining = False
         self._follower = follower
-        self._openapi = msgspec.json.encode(openapi.document(settings.max_range))
+        document = openapi.document(settings.max_range)
+        self._openapi = msgspec.json.encode(document)
         self._routes = {
             route.path.encode(): route
             for route in (
+                _route("/", pages.load("index.html").answer),
+                _route("/page.css", pages.load("page.css").answer),
+                _route("/page.js", pages.load("page.js").answer),
+                _route("/docs", pages.documentation(document).answer),
                 _route(PREDICT_PATH, self._predict, post=self._predict_body),
                 _route("/history", self._history),
                 _route("/models", self._models),

@@ -1,0 +1,217 @@
+"""The page and the documentation in a real browser. Screenshots stay under build/test."""
+
+import csv
+import os
+import re
+import shutil
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.conftest import REPOSITORY, Models, Service
+
+SCREENSHOTS = REPOSITORY / "build" / "test"
+FLAGS = [
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("chromium is not on PATH: scripts/debian_packages.sh installs it")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=FLAGS, chromium_sandbox=os.geteuid() != 0
+        )
+        yield browser
+        browser.close()
+
+
+def opened(browser: Browser, predicting: Service, path: str = "/", scheme: str = "light") -> Page:
+    """A page that has drawn; anything it complains of, or asks of another host, fails the test."""
+    dark = "dark" if scheme == "dark" else "light"
+    page = browser.new_page(color_scheme=dark, viewport={"width": 1200, "height": 900}, locale="en-GB")
+    page.set_default_timeout(15_000)
+    faults: list[str] = []
+    page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on(
+        "request",
+        lambda request: (
+            None if request.url.startswith((predicting.url, "data:")) else faults.append(request.url)
+        ),
+    )
+    page.goto(predicting.url + path)
+    if path.split("?")[0] == "/":
+        page.wait_for_selector("#drawing path.future")
+    assert faults == []
+    return page
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_draws_history_forecast_and_interval(browser: Browser, predicting: Service, scheme: str) -> None:
+    page = opened(browser, predicting, "/?store_nbr=1&family=BREAD&range=14&back=56", scheme)
+
+    for part in ("past", "future", "band"):
+        assert page.locator(f"#drawing path.{part}").count() == 1
+    assert page.locator("#title").text_content() == "BREAD, 1"
+    assert "80 %" in (page.locator("#interval-name").text_content() or "")
+    assert "v1" in (page.locator("#model-text").text_content() or "")
+    assert "0.900" in (page.locator("#scores").text_content() or "")
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (sum(map(int, re.findall(r"\d+", ground))) < 200) == (scheme == "dark")
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"page-{scheme}.png", full_page=True)
+    page.close()
+
+
+def test_the_table_has_the_numbers_of_the_model(
+    browser: Browser, predicting: Service, shared_models: Models
+) -> None:
+    page = opened(browser, predicting, "/?store_nbr=2&family=TEA+%26+CO&range=3&back=28")
+
+    page.locator("#numbers summary").click()
+    rows = [
+        re.split(r"\t", text)
+        for text in page.locator("#rows").inner_text().splitlines()
+        if text.startswith("2024-0")
+    ]
+    expected = shared_models.forecast("v1").rows(3, [3])
+    assert len(rows) == 28 + 3
+    for row, of_model in zip(rows[-3:], expected, strict=True):
+        assert row[0] == of_model.date.isoformat()
+        shown = [float(cell.replace(",", "")) for cell in row[2:]]
+        assert shown == pytest.approx([of_model.sales, of_model.lower, of_model.upper], abs=0.0501)
+    page.close()
+
+
+def test_choices_change_what_is_shown_and_the_address(browser: Browser, predicting: Service) -> None:
+    page = opened(browser, predicting, "/?store_nbr=1&family=BREAD&range=14&back=56")
+
+    page.get_by_label("Store").select_option("2")
+    # What store 2 has is offered, and what both have stays chosen.
+    assert page.get_by_label("Family").locator("option").all_inner_texts() == [
+        "All families",
+        "BREAD",
+        "TEA & CO",
+    ]
+    page.get_by_text("BREAD, 2", exact=True).wait_for()
+    page.get_by_label("Family").select_option("All families")
+    page.get_by_text("2 series, 2", exact=True).wait_for()
+    assert page.locator("#drawing path.band").count() == 0
+    assert page.get_by_text("intervals do not add up").is_visible()
+    page.get_by_label("Days ahead").focus()
+    page.keyboard.press("ArrowRight")
+    page.get_by_text("15 days for 2 series").wait_for()
+    assert page.url.endswith("/?store_nbr=2&family=&range=15&back=56")
+    page.close()
+
+
+def test_the_download_is_what_is_shown(browser: Browser, predicting: Service) -> None:
+    page = opened(browser, predicting, "/?store_nbr=1&family=MILK&range=5")
+
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download CSV").click()
+    assert download.value.suggested_filename == "prediction.csv"
+    with download.value.path().open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["store_nbr"], row["family"]) for row in rows} == {("1", "MILK")}
+    assert len(rows) == 5
+    page.close()
+
+
+def test_days_are_told_to_keyboard_and_pointer(browser: Browser, predicting: Service) -> None:
+    page = opened(browser, predicting, "/?store_nbr=1&family=BREAD&range=14&back=56")
+    status = page.get_by_role("status")
+
+    page.locator("#chart").focus()
+    for key, told in (
+        ("ArrowRight", "27 Feb 2024"),
+        ("ArrowLeft", "26 Feb 2024"),
+        ("End", "11 Mar 2024"),
+        ("Home", "2 Jan 2024"),
+    ):
+        page.keyboard.press(key)
+        assert told in (status.text_content() or "")
+        assert told in (page.locator("#tip").text_content() or "")
+    assert "sold" in (status.text_content() or "")
+    page.keyboard.press("Escape")
+    assert page.locator("#tip").is_hidden()
+    page.locator("#drawing").hover(position={"x": 1000, "y": 100})
+    assert "expected" in (page.locator("#tip").text_content() or "")
+    page.close()
+
+
+def test_everything_has_a_name_for_screen_readers(browser: Browser, predicting: Service) -> None:
+    page = opened(browser, predicting)
+
+    tree = page.locator("body").aria_snapshot()
+    for named in (
+        'combobox "Store"',
+        'combobox "Family"',
+        'slider "Days ahead',
+        'combobox "Days back"',
+        'link "Download CSV"',
+        "status",
+        'application "',
+        'table "Backtest',
+        'heading "Model"',
+    ):
+        assert named in tree
+    unnamed = page.evaluate(
+        "[...document.querySelectorAll('input, select, a, table')]"
+        ".filter(e => !(e.labels?.length || e.textContent.trim())).length"
+    )
+    assert unnamed == 0
+    page.close()
+
+
+def test_a_model_that_is_not_there_is_said(browser: Browser, own: Service) -> None:
+    own.start()
+    page = browser.new_page()
+    page.goto(own.url)
+
+    page.get_by_text("No forecast: no model is loaded").wait_for()
+    page.close()
+
+
+def test_the_documentation_names_every_path_and_parameter(browser: Browser, predicting: Service) -> None:
+    page = opened(browser, predicting, "/docs")
+
+    text = page.locator("main").inner_text()
+    document = predicting.get("/openapi.json").json()
+    for path, verbs in document["paths"].items():
+        for verb, operation in verbs.items():
+            section = page.get_by_role("region", name=f"{verb.upper()} {path}", exact=True)
+            assert operation["summary"] in section.inner_text()
+            for parameter in operation.get("parameters", ()):
+                assert parameter["name"] in section.inner_text()
+    assert all(name in text for name in document["components"]["schemas"])
+    page.screenshot(path=SCREENSHOTS / "docs.png", full_page=True)
+    page.close()
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/page.js", "/page.css"])
+def test_pages_allow_nothing_from_elsewhere_and_are_cached(predicting: Service, path: str) -> None:
+    plain = predicting.get(path, headers={"accept-encoding": "identity"})
+    compressed = predicting.get(path, headers={"accept-encoding": "gzip"})
+
+    assert plain.status_code == 200
+    assert "default-src 'none'" in plain.headers["content-security-policy"]
+    assert plain.headers["x-content-type-options"] == "nosniff"
+    assert compressed.headers["content-encoding"] == "gzip"
+    assert compressed.content == plain.content
+    assert int(compressed.headers["content-length"]) < int(plain.headers["content-length"])
+    for answer, accepts in ((plain, "identity"), (compressed, "gzip")):
+        headers = {"if-none-match": answer.headers["etag"], "accept-encoding": accepts}
+        assert predicting.get(path, headers=headers).status_code == 304
+    assert httpx.head(predicting.url + path).status_code == 200
