@@ -16,7 +16,7 @@ import grpc
 from tf.gen import tfplugin_pb2 as pb
 from tf.gen import tfplugin_pb2_grpc
 
-from infra.simulator import facts, planning, plugin, validation
+from infra.simulator import facts, faults, inventory, planning, plugin, rules, validation
 from infra.simulator.computed import Namer
 from infra.simulator.resources import Handler, ResourceError, Values, handler
 from infra.simulator.schema import Kind, SchemaError, Schemas
@@ -126,6 +126,9 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
                 response.new_state.CopyFrom(encode(state and conform(state, block)))
             except ResourceError as error:
                 response.diagnostics.append(_refusal(error))
+                return response
+        # What an earlier version of the simulation applied is not in the inventory yet.
+        _take_stock(request.type_name, decode(request.current_state), decode(response.new_state))
         return response
 
     def PlanResourceChange(
@@ -165,6 +168,7 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
             planned = planning.resolve(block, planned, Namer(request.type_name, planned))
             response.diagnostics.extend(self._simulation())
         try:
+            _check(request.type_name, prior, planned, decode(request.config))
             if real := handler(request.type_name):
                 response.diagnostics.extend(self._start_emulators())
                 planned = _apply(real, prior, planned)
@@ -172,6 +176,7 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
                 raise ResourceError(
                     "Deletion protection", "Apply deletion_protection = false first.", "deletion_protection"
                 )
+            _take_stock(request.type_name, prior, planned)
             response.new_state.CopyFrom(encode(planned))
         except ResourceError as error:
             response.diagnostics.append(_refusal(error))
@@ -239,6 +244,23 @@ def _apply(real: Handler, prior: Values | None, planned: Values | None) -> Value
             real.delete(prior)
         return None
     return real.create(planned) if prior is None else real.update(prior, planned)
+
+
+def _check(type_name: str, prior: Values | None, planned: Values | None, config: Values) -> None:
+    """Raises ResourceError if Google would refuse a change, or a fault was ordered."""
+    if planned is not None:
+        if prior is None:
+            faults.strike(type_name)
+        rules.check(type_name, planned, config)
+    elif prior is not None:
+        rules.check_deletion(type_name, prior)
+
+
+def _take_stock(type_name: str, before: Values | None, after: Values | None) -> None:
+    if after is not None:
+        inventory.record(type_name, after)
+    elif before is not None:
+        inventory.forget(type_name, before)
 
 
 def main(arguments: list[str]) -> int:

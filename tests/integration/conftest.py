@@ -78,6 +78,7 @@ class Cloud:
     def clear(self) -> None:
         """Remove everything but the emulators: much faster than a `terraform destroy`."""
         self.up()
+        shutil.rmtree(self.home / "resources", ignore_errors=True)
         names = [process.name for process in processes.recorded()]
         processes.stop(name for name in names if not name.startswith("emulator."))
         for collection in ("subscriptions", "topics", "schemas"):

@@ -81,14 +81,22 @@ def insert(cloud: Cloud, **values: Any) -> None:
 
 
 def delivered(columns: list[dict[str, Any]] = COLUMNS, **config: Any) -> dict[str, Any]:
-    """The same with a subscription that writes to the table."""
+    """The same with a subscription that writes to the table, and may."""
     target = f"{PROJECT}.${{{TABLE}.dataset_id}}.${{{TABLE}.table_id}}"
     subscription = {
         "name": "save",
         "topic": "${google_pubsub_topic.range.id}",
         "bigquery_config": {"table": target, "write_metadata": True} | config,
+        "depends_on": ["google_bigquery_table_iam_member.write"],
+    }
+    grant = {
+        "dataset_id": f"${{{TABLE}.dataset_id}}",
+        "table_id": f"${{{TABLE}.table_id}}",
+        "role": "roles/bigquery.dataEditor",
+        "member": "serviceAccount:service-1@gcp-sa-pubsub.iam.gserviceaccount.com",
     }
     return stack(columns) | {
+        "google_bigquery_table_iam_member": {"write": grant},
         "google_pubsub_topic": {"range": {"name": "range"}},
         "google_pubsub_subscription": {"save": subscription},
     }
@@ -290,6 +298,17 @@ class TestSubscriptions:
         assert name == f"projects/{PROJECT}/subscriptions/save"
         assert json.loads(attributes or "") == {"kind": "test"}
         assert terraform.plan() == {}
+
+    def test_refused_until_pubsub_may_write(self, cloud: Cloud, terraform: Terraform) -> None:
+        without = delivered()
+        del without["google_bigquery_table_iam_member"]
+        del without["google_pubsub_subscription"]["save"]["depends_on"]
+        message = terraform.refused(without)
+        assert "Error 403: The caller does not have permission" in message
+        assert f"the service agent of Pub/Sub may not write to {PROJECT}.raw.requests" in message
+        with pytest.raises(httpx.HTTPStatusError, match="404"):
+            cloud.pubsub("GET", "subscriptions/save")
+        terraform.apply(delivered())
 
     def test_what_is_left_to_the_cloud_is_known_once_created(self, terraform: Terraform) -> None:
         terraform.apply(delivered())

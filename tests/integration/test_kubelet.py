@@ -18,11 +18,11 @@ from tests.integration.conftest import Cloud, Terraform
 
 NAME = "container.shop.web.web"
 ADDRESS = "kubernetes_deployment_v1.web"
-IMAGE = f"europe-docker.pkg.dev/project/images/simulator@sha256:{'a' * 64}"
+IMAGE = f"registry.example/images/simulator@sha256:{'a' * 64}"
 
 
 def deployment(port: int, environment: dict[str, str] | None = None, **container: Any) -> dict[str, Any]:
-    """The one Deployment of a stack; keyword arguments replace those of its container."""
+    """The one Deployment of a stack, in its namespace; keyword arguments replace those of its container."""
     variables = {"PORT": str(port), **(environment or {})}
     defaults = {
         "name": "web",
@@ -37,12 +37,14 @@ def deployment(port: int, environment: dict[str, str] | None = None, **container
         "spec": [{"termination_grace_period_seconds": 1, "container": [defaults | container]}],
     }
     return {
+        "kubernetes_namespace_v1": {"shop": {"metadata": [{"name": "shop"}]}},
         "kubernetes_deployment_v1": {
             "web": {
+                "depends_on": ["kubernetes_namespace_v1.shop"],
                 "metadata": [{"name": "web", "namespace": "shop"}],
                 "spec": [{"selector": [{"match_labels": {"app": "web"}}], "template": [template]}],
             }
-        }
+        },
     }
 
 

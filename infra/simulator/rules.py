@@ -1,0 +1,313 @@
+"""What Google refuses because of what else exists, or does not: the faults of a missing `depends_on`.
+
+Everything here is known from the inventory of this simulated cloud. What only Google can tell, such as who
+runs Terraform and what he may do, is not asked.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from infra.simulator import inventory
+from infra.simulator.resources import ResourceError, Values
+from infra.simulator.values import items
+
+_PROJECT: Final = "projects/{project}"
+_NETWORK: Final = f"{_PROJECT}/global/networks/{{}}"
+_SUBNETWORK: Final = f"{_PROJECT}/regions/{{location}}/subnetworks/{{}}"
+
+# Type to argument to the type it names and the form of that one's id; `{}` is a short name. Where both are in
+# an emulator, it refuses by itself.
+_REFERENCES: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
+    "google_artifact_registry_repository_iam_member": {
+        "repository": (
+            "google_artifact_registry_repository",
+            f"{_PROJECT}/locations/{{location}}/repositories/{{}}",
+        )
+    },
+    "google_bigquery_dataset_iam_member": {
+        "dataset_id": ("google_bigquery_dataset", f"{_PROJECT}/datasets/{{}}")
+    },
+    "google_bigquery_table_iam_member": {
+        "table_id": ("google_bigquery_table", f"{_PROJECT}/datasets/{{dataset_id}}/tables/{{}}")
+    },
+    "google_compute_firewall": {"network": ("google_compute_network", _NETWORK)},
+    "google_compute_router": {"network": ("google_compute_network", _NETWORK)},
+    "google_compute_router_nat": {
+        "router": ("google_compute_router", f"{_PROJECT}/regions/{{region}}/routers/{{}}")
+    },
+    "google_compute_subnetwork": {"network": ("google_compute_network", _NETWORK)},
+    "google_container_cluster": {
+        "network": ("google_compute_network", _NETWORK),
+        "subnetwork": ("google_compute_subnetwork", _SUBNETWORK),
+    },
+    "google_container_node_pool": {
+        "cluster": ("google_container_cluster", f"{_PROJECT}/locations/{{location}}/clusters/{{}}")
+    },
+    "google_iam_workload_identity_pool_provider": {
+        "workload_identity_pool_id": (
+            "google_iam_workload_identity_pool",
+            f"{_PROJECT}/locations/global/workloadIdentityPools/{{}}",
+        )
+    },
+    "google_pubsub_subscription_iam_member": {
+        "subscription": ("google_pubsub_subscription", f"{_PROJECT}/subscriptions/{{}}")
+    },
+    "google_pubsub_topic_iam_member": {"topic": ("google_pubsub_topic", f"{_PROJECT}/topics/{{}}")},
+    "google_secret_manager_secret_iam_member": {
+        "secret_id": ("google_secret_manager_secret", f"{_PROJECT}/secrets/{{}}")
+    },
+    "google_service_account_iam_member": {
+        "service_account_id": ("google_service_account", f"{_PROJECT}/serviceAccounts/{{}}")
+    },
+    "google_storage_bucket_iam_member": {"bucket": ("google_storage_bucket", "{}")},
+}
+# Google deletes none of these while one of the others is in it.
+_HELD: Final[Mapping[str, tuple[str, ...]]] = {
+    "google_compute_network": (
+        "google_compute_firewall",
+        "google_compute_router",
+        "google_compute_subnetwork",
+        "google_container_cluster",
+    ),
+    "google_compute_subnetwork": ("google_container_cluster",),
+}
+# APIs that a new project lacks, by the start of a type's name
+# (https://cloud.google.com/service-usage/docs/enabled-service#default).
+_APIS: Final[Mapping[str, str]] = {
+    "google_artifact_registry_": "artifactregistry",
+    "google_billing_budget": "billingbudgets",
+    "google_composer_": "composer",
+    "google_compute_": "compute",
+    "google_container_": "container",
+    "google_gke_backup_": "gkebackup",
+    "google_iam_workload_": "iam",
+    "google_kms_": "cloudkms",
+    "google_pubsub_": "pubsub",
+    "google_secret_manager_": "secretmanager",
+    "google_service_account": "iam",
+}
+_BUILT_IN_NAMESPACES: Final = ("default", "kube-system", "kube-public", "kube-node-lease")
+_PULLERS: Final = tuple(
+    f"roles/artifactregistry.{each}" for each in ("reader", "writer", "repoAdmin", "admin")
+)
+_PUBSUB_AGENT: Final = re.compile(r"serviceAccount:service-\d+@gcp-sa-pubsub\.iam\.gserviceaccount\.com")
+_IMAGE: Final = re.compile(r"(?P<location>[a-z0-9-]+)-docker\.pkg\.dev/(?P<project>[^/]+)/(?P<name>[^/]+)/")
+
+
+def check(type_name: str, values: Values, config: Values) -> None:
+    """Check that a resource may be created or changed.
+
+    Args:
+        type_name: Its type.
+        values: Complete values.
+        config: What is configured, without what the provider fills in.
+
+    Raises:
+        ResourceError: Google would refuse; says what is missing.
+    """
+    _api(type_name, values)
+    _references(type_name, values, config)
+    if type_name.startswith("kubernetes_"):
+        _namespace(type_name, values)
+    if "member" in values and re.search(r"_iam_(member|binding)$", type_name):
+        _member(values)
+    match type_name:
+        case "google_pubsub_subscription":
+            _writable(values)
+        case "google_composer_environment":
+            _worker(values)
+        case "kubernetes_deployment_v1" if values.get("wait_for_rollout") is not False:
+            _runnable(values)
+        case _:
+            pass
+
+
+def check_deletion(type_name: str, values: Values) -> None:
+    """Check that a resource may be deleted.
+
+    Raises:
+        ResourceError: something is in it.
+    """
+    for kind in _HELD.get(type_name, ()):
+        for argument, (target, form) in _REFERENCES[kind].items():
+            if target != type_name:
+                continue
+            for each in inventory.all_of(kind):
+                if _id(each, argument, form) == values["id"]:
+                    raise ResourceError(
+                        "Error 400: resource in use", f"{values['id']} is already being used by {each['id']}"
+                    )
+
+
+def _api(type_name: str, values: Values) -> None:
+    needed = next((api for prefix, api in _APIS.items() if type_name.startswith(prefix)), None)
+    if needed is None:
+        return
+    project = values.get("project")
+    services = inventory.all_of("google_project_service")
+    enabled = [each["service"] for each in services if each["project"] == project]
+    # Where Terraform enables none, somebody else has seen to it.
+    if enabled and f"{needed}.googleapis.com" not in enabled:
+        raise ResourceError(
+            "Error 403: SERVICE_DISABLED",
+            f"{needed}.googleapis.com has not been used in project {project} before or it is disabled",
+        )
+
+
+def _references(type_name: str, values: Values, config: Values) -> None:
+    for argument, (target, form) in _REFERENCES.get(type_name, {}).items():
+        if config.get(argument) is None:
+            continue
+        id_ = _id(values, argument, form)
+        if not inventory.exists(target, id_):
+            raise ResourceError("Error 404: not found", f"{target} {id_} does not exist", argument)
+
+
+def _id(values: Values, argument: str, form: str) -> str:
+    """The id of what an argument names: by short name, by full name or by link."""
+    name: str = values[argument]
+    found = re.search(r"projects/.*", name)
+    return found[0] if found else form.format(name, **values)
+
+
+def _member(values: Values) -> None:
+    """IAM knows the accounts and identity pools of its own project."""
+    member: str = values["member"]
+    project = values.get("project")
+    if account := re.fullmatch(rf"serviceAccount:(\S+@{project}\.iam\.gserviceaccount\.com)", member):
+        if not inventory.exists("google_service_account", f"projects/{project}/serviceAccounts/{account[1]}"):
+            raise ResourceError(
+                "Error 400: badRequest", f"Service account {account[1]} does not exist.", "member"
+            )
+    elif gke := re.search(r"[/:]([a-z0-9-]+)\.svc\.id\.goog", member):
+        clusters = inventory.all_of("google_container_cluster")
+        if not any(each["project"] == gke[1] and each["workload_identity_config"] for each in clusters):
+            raise ResourceError(
+                "Error 400: badRequest", f"Identity Pool does not exist ({gke[1]}.svc.id.goog).", "member"
+            )
+    elif pool := re.search(r"/workloadIdentityPools/([^/]+)/", member):
+        pools = inventory.all_of("google_iam_workload_identity_pool")
+        if not any(each["workload_identity_pool_id"] == pool[1] for each in pools):
+            raise ResourceError(
+                "Error 400: badRequest", f"Identity Pool does not exist ({pool[1]}).", "member"
+            )
+
+
+def _granted(
+    members: re.Pattern[str], roles: tuple[str, ...], project: str, *grants: tuple[str, str]
+) -> bool:
+    """Whether somebody has one of the roles, or a role of the project's own, on a project or a resource.
+
+    Args:
+        members: Who.
+        roles: Which.
+        project: The project.
+        grants: Types of grants on resources, and the id of the resource.
+    """
+    found = [each for each in inventory.all_of("google_project_iam_member") if each["project"] == project]
+    for kind, id_ in grants:
+        [(argument, (_, form))] = _REFERENCES[kind].items()
+        found += [each for each in inventory.all_of(kind) if _id(each, argument, form) == id_]
+    return any(
+        members.fullmatch(each["member"]) and (each["role"] in roles or "/roles/" in each["role"])
+        for each in found
+    )
+
+
+def _writable(values: Values) -> None:
+    """Pub/Sub asks at once whether it may write to the table of a BigQuery subscription, if there is one.
+
+    https://cloud.google.com/pubsub/docs/create-bigquery-subscription#assign_bigquery_service_account
+    """
+    for config in items(values.get("bigquery_config")):
+        account = config.get("service_account_email")
+        who = re.compile(re.escape(f"serviceAccount:{account}")) if account else _PUBSUB_AGENT
+        project, _, name = config["table"].partition(".")
+        id_ = f"projects/{project}/datasets/{name.replace('.', '/tables/')}"
+        if inventory.exists("google_bigquery_table", id_) and not _granted(
+            who,
+            ("roles/bigquery.dataEditor", "roles/bigquery.dataOwner", "roles/bigquery.admin"),
+            project,
+            ("google_bigquery_table_iam_member", id_),
+            ("google_bigquery_dataset_iam_member", id_.partition("/tables/")[0]),
+        ):
+            raise ResourceError(
+                "Error 403: The caller does not have permission",
+                f"{account or 'the service agent of Pub/Sub'} may not write to {config['table']}: grant it "
+                "roles/bigquery.dataEditor there, and let the subscription depend on the grant",
+                "bigquery_config",
+            )
+
+
+def _worker(values: Values) -> None:
+    """Composer's workers do not start as an account that may not be one: half an hour later, this fails."""
+    for config in items(values.get("config")):
+        for node in items(config.get("node_config")):
+            account = node.get("service_account")
+            if account and not _granted(
+                re.compile(re.escape(f"serviceAccount:{account}")),
+                ("roles/composer.worker",),
+                values["project"],
+            ):
+                raise ResourceError(
+                    "Error 400: FAILED_PRECONDITION",
+                    f"{account} needs roles/composer.worker on the project, and the environment a dependency "
+                    "on that grant",
+                    "config",
+                )
+
+
+def _namespace(type_name: str, values: Values) -> None:
+    if type_name == "kubernetes_manifest":
+        _, manifest = values["manifest"]  # a dynamic value travels with its type
+        metadata: Values = manifest["metadata"]
+    else:
+        metadata = next(iter(items(values.get("metadata"))), {})
+    name = metadata.get("namespace")
+    if name and name not in _BUILT_IN_NAMESPACES and not inventory.exists("kubernetes_namespace_v1", name):
+        raise ResourceError("Error 404: not found", f'namespaces "{name}" not found', "metadata")
+
+
+def _runnable(values: Values) -> None:
+    """Pods need their service account, and nodes that may pull their images."""
+    metadata = items(values["metadata"])[0]
+    pod = items(items(items(values["spec"])[0]["template"])[0]["spec"])[0]
+    account = pod.get("service_account_name")
+    name = f"{metadata.get('namespace') or 'default'}/{account}"
+    if account and account != "default" and not inventory.exists("kubernetes_service_account_v1", name):
+        raise ResourceError(
+            "Waiting for rollout to finish: 0 replicas available",
+            f'error looking up service account {name}: serviceaccount "{account}" not found',
+        )
+    for container in pod["container"]:
+        if image := _IMAGE.match(container.get("image") or ""):
+            _pulled(image)
+
+
+def _pulled(image: re.Match[str]) -> None:
+    project, location, name = image["project"], image["location"], image["name"]
+    repository = f"projects/{project}/locations/{location}/repositories/{name}"
+    if not inventory.exists("google_artifact_registry_repository", repository):
+        raise ResourceError("ImagePullBackOff", f"there is no repository {repository}")
+    for account in _node_accounts(project):
+        if not _granted(
+            re.compile(re.escape(f"serviceAccount:{account}")),
+            (
+                "roles/artifactregistry.reader",
+                "roles/artifactregistry.writer",
+                "roles/artifactregistry.admin",
+            ),
+            project,
+            ("google_artifact_registry_repository_iam_member", repository),
+        ):
+            raise ResourceError(
+                "ImagePullBackOff", f"nodes run as {account}, which may not read {repository}"
+            )
+
+
+def _node_accounts(project: str) -> Iterator[str]:
+    for pool in inventory.all_of("google_container_node_pool"):
+        node: Any = next(iter(items(pool.get("node_config"))), {})
+        if pool["project"] == project and node.get("service_account"):
+            yield node["service_account"]
