@@ -35,11 +35,13 @@ diff: install ## What a deployment would change (ENV=dev, STACKS="messaging serv
 test: install-airflow ## All tests (ARGS='-m "not slow"' for the quick ones)
 	@$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
-lint: install ## ruff and strict type checks
+lint: install ## ruff, strict type checks, workflows
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@node_modules/.bin/pyright
 	@node_modules/.bin/pyright -p infra/simulator
+	@.venv/bin/actionlint
+	@.venv/bin/zizmor --offline --no-progress --quiet .
 
 format: install ## Format the code
 	@.venv/bin/ruff check --fix .
