@@ -1,6 +1,6 @@
 # Thin: the work is in scripts/. `make help` lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help install install-airflow up down status verify backtest diff test lint format lock composer-packages docs bench-serving bench-streaming bench-synth
+.PHONY: help install install-airflow up down status verify backtest diff test test-simulated lint format lock composer-packages docs bench-serving bench-streaming bench-synth
 
 PYTHON := .venv/bin/python
 SIMULATOR := build/venvs/simulator/bin/python -m infra.simulator
@@ -34,6 +34,9 @@ diff: install ## What a deployment would change (ENV=dev, STACKS="messaging serv
 
 test: install-airflow ## All tests (ARGS='-m "not slow"' for the quick ones)
 	@$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+
+test-simulated: install ## dev, staging and prod applied whole to a simulated cloud, and all else of Terraform's
+	@$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile tests/simulated $(ARGS)
 
 lint: install ## ruff, strict type checks, workflows
 	@.venv/bin/ruff check .

@@ -181,27 +181,32 @@ def pubsub_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proces
 
 
 class Models:
-    """A model registry in a bucket of its own, with small models of two markets and three products."""
+    """A model registry in a bucket of its own, or in one that exists, with small models.
+
+    They are of two markets and three products.
+    """
 
     SERIES = (("1", "BREAD"), ("1", "MILK"), ("2", "BREAD"), ("2", "TEA & CO"))
     HORIZON = 30
     FIRST = datetime.date(2024, 2, 27)  # a leap day is among the days
 
-    def __init__(self, emulator: Process, folder: Path) -> None:
-        self.emulator = emulator
+    def __init__(self, url: str, folder: Path, bucket_name: str | None = None) -> None:
+        self.url = url
         self.folder = folder
-        self.bucket_name = f"models-{uuid.uuid4().hex[:12]}"
+        self.bucket_name = bucket_name or f"models-{uuid.uuid4().hex[:12]}"
         # The storage client reads its server's address when it is made.
-        with mock.patch.dict(os.environ, {"STORAGE_EMULATOR_HOST": emulator.url}):
+        with mock.patch.dict(os.environ, {"STORAGE_EMULATOR_HOST": url}):
             self.client = storage.Client(project="test")
-            self.registry = ModelRegistry(self.bucket_name)
-        self.bucket = self.client.create_bucket(self.bucket_name)
+            self.registry = ModelRegistry(self.bucket_name, "test")
+        self.bucket = self.client.bucket(self.bucket_name)
+        if bucket_name is None:
+            self.bucket.create()
 
     @property
     def environment(self) -> dict[str, str]:
         """What a service needs to find the registry, and to notice a new model soon."""
         return {
-            "STORAGE_EMULATOR_HOST": self.emulator.url,
+            "STORAGE_EMULATOR_HOST": self.url,
             "MODEL_BUCKET": self.bucket_name,
             "MODEL_POLL_SECONDS": "0.2",
         }
@@ -266,13 +271,13 @@ class Models:
 @pytest.fixture
 def models(storage_emulator: Process, tmp_path: Path) -> Models:
     """An empty model registry."""
-    return Models(storage_emulator, tmp_path / "models")
+    return Models(storage_emulator.url, tmp_path / "models")
 
 
 @pytest.fixture(scope="module")
 def shared_models(storage_emulator: Process, tmp_path_factory: pytest.TempPathFactory) -> Models:
     """A model registry for a whole module."""
-    return Models(storage_emulator, tmp_path_factory.mktemp("models"))
+    return Models(storage_emulator.url, tmp_path_factory.mktemp("models"))
 
 
 class Service(Process):

@@ -4,10 +4,10 @@ A provider process knows the state of one stack only; what Google refuses often 
 file for each resource that has an id, below `resources/<type>/`, holds its values in Terraform's names.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote
 
 from infra.simulator.home import folder, write_atomic
 from infra.simulator.resources import Values
@@ -44,4 +44,5 @@ def exists(type_name: str, id_: str) -> bool:
 
 
 def _path(type_name: str, id_: str) -> Path:
-    return folder(f"resources/{type_name}") / f"{quote(id_, safe='')}.json"
+    # An id may be longer than the name of a file.
+    return folder(f"resources/{type_name}") / f"{hashlib.sha256(id_.encode()).hexdigest()}.json"

@@ -58,7 +58,7 @@ def warehouse(bigquery_emulator: Process, models: Models) -> Warehouse:
     settings = BatchSettings(model_bucket=models.bucket_name, sales_table=table)
     environment = to_environment(settings) | {
         "BIGQUERY_EMULATOR_HOST": bigquery_emulator.url,
-        "STORAGE_EMULATOR_HOST": models.emulator.url,
+        "STORAGE_EMULATOR_HOST": models.url,
     }
     return Warehouse(environment, table, client, models)
 

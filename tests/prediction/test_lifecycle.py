@@ -136,7 +136,7 @@ def test_damaged_new_version_leaves_the_old_one_serving(
 def test_keeps_serving_while_the_bucket_is_out_of_reach(tmp_path: Path) -> None:
     bucket_server = storage_server(tmp_path)
     bucket_server.start()
-    models = Models(bucket_server, tmp_path / "models")
+    models = Models(bucket_server.url, tmp_path / "models")
     models.publish("v1")
     own = service("services.prediction", {**models.environment, "DRAIN_SECONDS": "0"}, tmp_path / "own.log")
     try:
