@@ -15,6 +15,7 @@ from services.forecasting.registry import ModelRegistry
 from services.prediction.answers import Answers
 from services.prediction.application import Application
 from services.prediction.server import Server
+from services.prediction.spans import SpanExporter
 
 _log = logging.getLogger("services.prediction")
 
@@ -35,7 +36,9 @@ async def serve(settings: PredictionSettings) -> int:
         lambda model: Answers(model, settings.max_range, cache_control),
         settings.model_poll_seconds,
     )
-    application = Application(settings, follower)
+    collector = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+    spans = SpanExporter(collector, os.environ.get("OTEL_SERVICE_NAME", "prediction")) if collector else None
+    application = Application(settings, follower, spans)
     server = Server(application)
     application.metrics.gauges += [
         (
@@ -64,6 +67,8 @@ async def serve(settings: PredictionSettings) -> int:
     follower.stop()
     finished = await server.close(_FINISH_SECONDS)
     application.access_log.flush()
+    if spans is not None:
+        spans.stop()
     if not finished:
         _log.error("requests still under way after %s s are cut off", _FINISH_SECONDS)
         return 1

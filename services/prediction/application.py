@@ -27,6 +27,7 @@ from services.prediction.answers import Answer, Answers, Question
 from services.prediction.metrics import Metrics
 from services.prediction.requests import InvalidRequestError
 from services.prediction.server import MAX_BODY_BYTES, Request, Response
+from services.prediction.spans import SpanExporter
 from services.runtime import Readiness
 
 _log = logging.getLogger(__name__)
@@ -61,15 +62,26 @@ class Application:
 
     All of it runs on the event loop; the follower's thread only replaces `follower.current`.
 
+    Args:
+        settings: Of the service.
+        follower: Has the model.
+        spans: Takes the spans of sampled requests, if anybody wants them.
+
     Attributes:
         draining: Set when the process is about to stop: not ready, and no connection is kept.
         metrics: What is counted.
         access_log: Where each request is told.
     """
 
-    def __init__(self, settings: PredictionSettings, follower: ModelFollower[Answers]) -> None:
+    def __init__(
+        self,
+        settings: PredictionSettings,
+        follower: ModelFollower[Answers],
+        spans: SpanExporter | None = None,
+    ) -> None:
         self.draining = False
         self._follower = follower
+        self._spans = spans
         document = openapi.document(settings.max_range)
         self._openapi = msgspec.json.encode(document)
         self._routes = {
@@ -134,6 +146,8 @@ class Application:
             if route.probed and response.status < 400:
                 return
         self.access_log.add(request, response, seconds)
+        if self._spans is not None and request.trace.sampled:
+            self._spans.add(request, response, route.path if route else _UNKNOWN, seconds)
 
     def _predict(self, request: Request) -> Response:
         return self._answer_query(request, "prediction", self._make_prediction)

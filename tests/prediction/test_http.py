@@ -269,7 +269,7 @@ def test_request_that_is_being_received_is_in_flight(predicting: Service) -> Non
 
 
 def test_access_log_has_a_json_object_a_line(predicting: Service) -> None:
-    predicting.get("/predict?range=1&family=%22%0A")
+    answer = predicting.get("/predict?range=1&family=%22%0A")
     predicting.get("/healthz")
 
     def line() -> dict[str, Any] | None:
@@ -283,6 +283,8 @@ def test_access_log_has_a_json_object_a_line(predicting: Service) -> None:
     assert entry["httpRequest"]["status"] == 400
     assert entry["httpRequest"]["requestMethod"] == "GET"
     assert re.fullmatch(r"\d+\.\d+s", entry["httpRequest"]["latency"])
+    trace, span = entry["logging.googleapis.com/trace"], entry["logging.googleapis.com/spanId"]
+    assert answer.headers["traceparent"] == f"00-{trace}-{span}-00"
 
 
 @pytest.fixture(scope="module")

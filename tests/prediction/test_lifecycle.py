@@ -1,5 +1,6 @@
 """From start to SIGTERM: readiness, model changes, drain."""
 
+import http.server
 import json
 import socket
 import subprocess
@@ -8,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -266,3 +268,42 @@ def test_wrong_settings_are_said_in_one_line(
     assert ended.stderr.startswith("error: ")
     assert message in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
+
+
+def test_sampled_requests_are_told_to_the_collector(own: Service, models: Models) -> None:
+    received: list[dict[str, Any]] = []
+
+    class Collector(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            assert (self.path, self.headers["content-type"]) == ("/v1/traces", "application/json")
+            received.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Collector) as collector:
+        threading.Thread(target=collector.serve_forever, daemon=True).start()
+        endpoint = f"http://127.0.0.1:{collector.server_port}"
+        own.environment = {**own.environment, "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "DRAIN_SECONDS": "0"}
+        models.publish("v1")
+        own.start()
+        own.wait_ready()
+        trace, caller = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+        kept = own.get("/predict?range=7", headers={"traceparent": f"00-{trace}-{caller}-01"})
+        own.get("/predict?range=8", headers={"traceparent": f"00-{trace}-{caller}-00"})
+        own.get("/predict?range=9")
+        assert own.stop() == 0
+        collector.shutdown()
+
+    (batch,) = received
+    (resource,) = batch["resourceSpans"]
+    assert resource["resource"]["attributes"] == [
+        {"key": "service.name", "value": {"stringValue": "prediction"}}
+    ]
+    ((span,),) = [scope["spans"] for scope in resource["scopeSpans"]]
+    assert (span["traceId"], span["parentSpanId"]) == (trace, caller)
+    assert kept.headers["traceparent"] == f"00-{trace}-{span['spanId']}-01"
+    assert (span["name"], span["kind"]) == ("GET /predict", 2)
+    assert 0 <= int(span["endTimeUnixNano"]) - int(span["startTimeUnixNano"]) < 10**9
+    told = {each["key"]: next(iter(each["value"].values())) for each in span["attributes"]}
+    assert told["http.response.status_code"] == "200"
+    assert told["url.query"] == "range=7"
