@@ -20,7 +20,7 @@ _APIS: Final[dict[StackName, tuple[str, ...]]] = {
     "data": ("bigquery", "bigquerystorage", "storage"),
     "messaging": ("pubsub",),
     "orchestration": ("composer",),
-    "services": ("certificatemanager",),
+    "services": (),
     "observability": ("monitoring",),
 }
 
