@@ -43,12 +43,13 @@ class PushDelivery:
     Attributes:
         endpoint: HTTPS address that takes them; also the audience of the tokens.
         account: whom the tokens are for.
-        may_sign_in: the grant by which Pub/Sub's service agent may mint them.
+        after: grants that Pub/Sub asks for: its service agent may mint such tokens, and who makes the
+            subscription may name the account.
     """
 
     endpoint: str
     account: Account
-    may_sign_in: TerraformResource
+    after: tuple[TerraformResource, ...]
 
 
 class Subscription(Construct):
@@ -114,7 +115,7 @@ class Subscription(Construct):
             )
             if push
             else None,
-            depends_on=[*after, push.may_sign_in] if push else after,
+            depends_on=[*after, *push.after] if push else after,
         )
 
     def grant_subscribe(self, principal: Principal) -> None:

@@ -418,11 +418,12 @@ def _ci(graph: Graph) -> Iterator[_Need]:
     for kind, path in (
         ("google_container_node_pool", ["node_config", "service_account"]),
         ("google_composer_environment", ["config", "node_config", "service_account"]),
+        ("google_pubsub_subscription", ["push_config", "oidc_token", "service_account_email"]),
     ):
-        for each in graph.all(kind):
+        for account in filter(None, (_at(each, *path) for each in graph.all(kind))):
             yield (
-                Permission(apply, "roles/iam.serviceAccountUser", ("account", _at(each, *path))),
-                f"makes `{kind}`, which runs as it",
+                Permission(apply, "roles/iam.serviceAccountUser", ("account", account)),
+                f"makes `{kind}`, which acts as it",
             )
     for each in graph.all("google_composer_environment"):
         yield Permission(plan, _READ_OBJECTS, ("bucket", each["storage_config"]["bucket"])), "sees DAG files"

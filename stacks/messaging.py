@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Final
 
+from infra.ci_identity import CiIdentity
 from infra.dataset import DatasetTable
 from infra.environment import Environment
-from infra.identity import Account, PubsubServiceAgent
+from infra.identity import Account, Principal, PubsubServiceAgent
 from infra.providers import App
 from infra.stack import PLATFORM, PlatformStack
 from infra.subscription import PushDelivery, Subscription, TableSubscription
@@ -29,7 +30,15 @@ class MessagingStack(PlatformStack):
         push: how requests are sent to the streaming service; None where it asks for them.
     """
 
-    def __init__(self, scope: App, environment: Environment, simulator_home: Path, *, requests: DatasetTable):
+    def __init__(
+        self,
+        scope: App,
+        environment: Environment,
+        simulator_home: Path,
+        *,
+        requests: DatasetTable,
+        ci: CiIdentity | None,
+    ):
         super().__init__(scope, "messaging", environment=environment, simulator_home=simulator_home)
         limits = environment.messaging
 
@@ -59,7 +68,7 @@ class MessagingStack(PlatformStack):
             project_number=environment.project_number,
             exists_with=self.sale_range.resource,
         )
-        self.push: Final = self._push(pubsub)
+        self.push: Final = self._push(pubsub, ci)
         self.predict_range: Final = Subscription(
             self,
             "predict-range",
@@ -92,7 +101,7 @@ class MessagingStack(PlatformStack):
             may_write=may_write,
         )
 
-    def _push(self, pubsub: PubsubServiceAgent) -> PushDelivery | None:
+    def _push(self, pubsub: PubsubServiceAgent, ci: CiIdentity | None) -> PushDelivery | None:
         """How requests are pushed, as an account that may do nothing but be recognized."""
         if self.environment.streaming.delivery == "pull" or self.environment.gateway is None:
             return None
@@ -103,10 +112,13 @@ class MessagingStack(PlatformStack):
             project=self.environment.project_id,
             description="Pub/Sub, when it pushes requests to the streaming service",
         )
+        after = [account.grant_sign_in_as(pubsub)]
+        if ci:
+            after.append(account.grant_attach(Principal(self, "ci-apply", member=ci.apply.member)))
         return PushDelivery(
             endpoint=f"https://{self.environment.gateway.hostname}{PUSH_PATH}",
             account=account,
-            may_sign_in=account.grant_sign_in_as(pubsub),
+            after=tuple(after),
         )
 
     def _topic(

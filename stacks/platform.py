@@ -64,7 +64,13 @@ class Platform:
     @cached_property
     def messaging(self) -> MessagingStack:
         """Topics and subscriptions."""
-        return MessagingStack(self._app, self._environment, self._home, requests=self.data.requests)
+        return MessagingStack(
+            self._app,
+            self._environment,
+            self._home,
+            requests=self.data.requests,
+            ci=self.foundation.ci,
+        )
 
     @cached_property
     def orchestration(self) -> OrchestrationStack:
