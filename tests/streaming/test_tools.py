@@ -1,0 +1,66 @@
+"""The operator's commands: replay of dead letters, requests from a file, drain time."""
+
+import math
+import os
+from pathlib import Path
+from unittest import mock
+
+import pytest
+from google import pubsub_v1
+
+from scripts import publish, replay
+from scripts.drain_time import Load
+from services.contracts.messages import SaleRangeRequest
+from tests.streaming.conftest import Surroundings
+
+
+def test_dead_letters_are_moved_back(surroundings: Surroundings) -> None:
+    letters = {b"a": "unknown store_nbr '9'", b"b": "unknown family 'X'", b"c": ""}
+    for data, reason in letters.items():
+        attributes = {"reason": reason, "delivery_attempt": "5"} if reason else {"source": "test"}
+        surroundings.publisher.publish(
+            topic=surroundings.dead_letter_topic,
+            messages=[pubsub_v1.PubsubMessage(data=data, attributes=attributes)],
+        )
+    with mock.patch.dict(os.environ, {"PUBSUB_EMULATOR_HOST": f"127.0.0.1:{surroundings.pubsub.port}"}):
+
+        def run(text: str, *, dry_run: bool) -> tuple[int, int]:
+            moved, left = replay.replay(
+                surroundings.dead_letters, surroundings.topic, lambda reason: text in reason, dry_run=dry_run
+            )
+            return moved.total(), left.total()
+
+        assert run("", dry_run=True) == (3, 0)
+        assert run("store_nbr", dry_run=False) == (1, 2)
+        (message,) = surroundings.receive(surroundings.subscription, 1)
+        assert (message.data, dict(message.attributes)) == (b"a", {})
+        assert run("", dry_run=False) == (2, 0)
+        messages = {
+            each.data: dict(each.attributes) for each in surroundings.receive(surroundings.subscription, 2)
+        }
+        assert messages == {b"b": {}, b"c": {"source": "test"}}
+        assert run("", dry_run=True) == (0, 0)
+
+
+def test_requests_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "requests.csv"
+    file.write_text("request_id,range,store_nbr,mode\na,7,,active\nb,14,France,\n")
+    assert list(publish.from_csv(file)) == [
+        SaleRangeRequest("a", 7, mode="active"),
+        SaleRangeRequest("b", 14, "France"),
+    ]
+    file.write_text("range\nseven\n")
+    with pytest.raises(publish.RequestError, match="range"):
+        list(publish.from_csv(file))
+
+
+def test_drain_time_is_that_of_a_simulated_queue() -> None:
+    load = Load(backlog=1000, rate=20, capacity=50, outage_seconds=30)
+    waiting, clock = 1000.0, 0.0
+    while waiting > 0:
+        waiting += 0.01 * (20 - (50 if clock >= 30 else 0))
+        clock += 0.01
+    assert load.drain_seconds == pytest.approx(clock, abs=0.1)
+    assert load.waiting(load.drain_seconds) == pytest.approx(0, abs=1e-6)
+    assert load.oldest_seconds == 30 + 1000 / 50
+    assert math.isinf(Load(backlog=0, rate=60, capacity=50, outage_seconds=0).drain_seconds)
