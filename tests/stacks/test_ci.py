@@ -1,0 +1,96 @@
+"""Who CI is: which of GitHub's tokens become which account, by evaluating the provider's own expressions."""
+
+import cel
+import pytest
+
+from tests.stacks.synthesized import Synthesis
+
+BRANCH = "refs/heads/main"
+PULL_REQUEST = "refs/pull/7/merge"
+# https://docs.github.com/en/actions/reference/security/oidc#oidc-token-claims
+TOKEN = {
+    "repository": "your-organization/sales-forecast-platform",
+    "repository_id": "100000001",
+    "ref": BRANCH,
+    "event_name": "push",
+}
+
+
+def access(synthesis: Synthesis, **claims: str) -> str | None:
+    """What prod gives to a token with these claims: plan, apply, or None where it is refused."""
+    provider = synthesis.stack("prod-foundation").one("google_iam_workload_identity_pool_provider")
+    assertion = TOKEN | claims
+    mapped = cel.evaluate(provider["attribute_mapping"]["attribute.access"], {"assertion": assertion})
+    context = {"assertion": assertion, "attribute": {"access": mapped}}
+    return mapped if cel.evaluate(provider["attribute_condition"], context) else None
+
+
+def test_an_approved_job_on_the_branch_applies(synthesis: Synthesis) -> None:
+    assert access(synthesis, environment="prod") == "apply"
+    assert access(synthesis, environment="prod", event_name="workflow_dispatch") == "apply"
+
+
+def test_pull_requests_and_the_branch_plan(synthesis: Synthesis) -> None:
+    assert access(synthesis, ref=PULL_REQUEST, event_name="pull_request") == "plan"
+    assert access(synthesis, event_name="schedule") == "plan"
+
+
+@pytest.mark.parametrize("environment", ["dev", "staging", "Prod", "prod2", ""])
+def test_another_github_environment_does_not_apply(synthesis: Synthesis, environment: str) -> None:
+    assert access(synthesis, environment=environment) == "plan"
+
+
+def test_a_pull_request_does_not_apply_whatever_environment_it_names(synthesis: Synthesis) -> None:
+    """Its workflow may be what it changes."""
+    assert access(synthesis, ref=PULL_REQUEST, event_name="pull_request", environment="prod") == "plan"
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"ref": "refs/heads/feature"},
+        {"ref": "refs/heads/main2"},
+        {"ref": "refs/tags/main"},
+        {"ref": "refs/heads/feature", "environment": "prod"},
+        {"repository": "somebody/sales-forecast-platform"},
+        {"repository_id": "100000002"},  # a new repository by the old name
+        {"repository": "somebody/fork", "repository_id": "5", "environment": "prod"},
+        {"repository": "somebody/fork", "repository_id": "5", "event_name": "pull_request"},
+    ],
+)
+def test_anybody_else_is_refused(synthesis: Synthesis, claims: dict[str, str]) -> None:
+    assert access(synthesis, **claims) is None
+
+
+def test_each_access_is_one_account(synthesis: Synthesis) -> None:
+    foundation = synthesis.stack("prod-foundation")
+    pool = "projects/100000000004/locations/global/workloadIdentityPools/github"
+    for each in ("plan", "apply"):
+        email = f"sales-forecast-ci-{each}@sales-forecast-prod.iam.gserviceaccount.com"
+        foundation.one(
+            "google_service_account_iam_member",
+            service_account_id=f"projects/sales-forecast-prod/serviceAccounts/{email}",
+            role="roles/iam.workloadIdentityUser",
+            member=f"principalSet://iam.googleapis.com/{pool}/attribute.access/{each}",
+        )
+
+
+def test_plan_sees_no_content(synthesis: Synthesis) -> None:
+    foundation = synthesis.stack("prod-foundation")
+    plan = "serviceAccount:sales-forecast-ci-plan@sales-forecast-prod.iam.gserviceaccount.com"
+    roles = {
+        each["role"]
+        for each in foundation.all("google_project_iam_member").values()
+        if each["member"] == plan
+    }
+    assert all(role.endswith(("iewer", "Reviewer", "/ciPlan")) for role in roles)
+    assert not {"roles/bigquery.dataViewer", "roles/storage.objectViewer", "roles/logging.viewer"} & roles
+    permissions = foundation.one("google_project_iam_custom_role")["permissions"]
+    assert all(permission.endswith(".get") for permission in permissions)
+
+
+def test_without_ci_there_is_no_way_in(synthesis: Synthesis) -> None:
+    local = synthesis.stack("local-foundation")
+    local.none("google_iam_workload_identity_pool")
+    local.none("google_service_account")
+    local.none("google_project_iam_member")
