@@ -94,3 +94,5 @@ def _apis(environment: Environment) -> Iterator[str]:
             yield "dns"
         if environment.gateway.iap_members:
             yield "iap"
+    if "observability" in environment.stacks and environment.budget:
+        yield "billingbudgets"

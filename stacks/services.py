@@ -104,7 +104,8 @@ class ServicesStack(PlatformStack):
             ),
             size=environment.streaming,
             drain_seconds=streaming_drain,
-            spot=True,  # what a vanished pod has not acknowledged is delivered again
+            # What a vanished pod has not acknowledged is delivered again.
+            spot=environment.cluster.spot is not None,
             subscription=predict_range,
         )
         models.grant_read(streaming.identity)

@@ -21,8 +21,8 @@ def prod(synthesis: Synthesis) -> Stack:
 
 
 @pytest.fixture(scope="module")
-def paged(tmp_path_factory: pytest.TempPathFactory) -> Stack:
-    """As production, with PagerDuty and a budget."""
+def variant(tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
+    """An environment as production, with PagerDuty and a budget: `paged`."""
     folder = tmp_path_factory.mktemp("paged")
     text = (environment.DIRECTORY / "prod.tfvars").read_text()
     text, count = re.subn(r"(alerting *= \{) (.*?) \}", r"\1 \2, pagerduty = true }", text)
@@ -31,7 +31,12 @@ def paged(tmp_path_factory: pytest.TempPathFactory) -> Stack:
     (folder / "paged.tfvars").write_text(text)
     run = synthesize(folder, PLATFORM_ENVIRONMENTS=str(folder))
     assert run.returncode == 0, run.stderr
-    return Synthesis(folder / "out").stack("paged-observability")
+    return Synthesis(folder / "out")
+
+
+@pytest.fixture
+def paged(variant: Synthesis) -> Stack:
+    return variant.stack("paged-observability")
 
 
 def alert(stack: Stack, title: str) -> dict[str, Any]:
@@ -216,8 +221,10 @@ def test_batch_is_watched_where_there_is_airflow(prod: Stack, synthesis: Synthes
     assert "dataflow" not in dev
 
 
-def test_the_budget_is_the_projects_and_for_a_month(prod: Stack, paged: Stack) -> None:
+def test_the_budget_is_the_projects_and_for_a_month(prod: Stack, paged: Stack, variant: Synthesis) -> None:
     prod.none("google_billing_budget")
+    api = "billingbudgets.googleapis.com"
+    variant.stack("paged-foundation").one("google_project_service", service=api)
     mail = f"${{{paged.address('google_monitoring_notification_channel', type='email')}.id}}"
     budget = paged.one(
         "google_billing_budget",
