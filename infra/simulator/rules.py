@@ -17,7 +17,7 @@ _NETWORK: Final = f"{_PROJECT}/global/networks/{{}}"
 _SUBNETWORK: Final = f"{_PROJECT}/regions/{{location}}/subnetworks/{{}}"
 
 # Type to argument to the type it names and the form of that one's id; `{}` is a short name. Where both are in
-# an emulator, it refuses by itself.
+# an emulator, it refuses by itself. Buckets may be there without Terraform, as that of its states is.
 _REFERENCES: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
     "google_artifact_registry_repository_iam_member": {
         "repository": (
@@ -60,7 +60,6 @@ _REFERENCES: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
     "google_service_account_iam_member": {
         "service_account_id": ("google_service_account", f"{_PROJECT}/serviceAccounts/{{}}")
     },
-    "google_storage_bucket_iam_member": {"bucket": ("google_storage_bucket", "{}")},
 }
 # Google deletes none of these while one of the others is in it.
 _HELD: Final[Mapping[str, tuple[str, ...]]] = {

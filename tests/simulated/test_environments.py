@@ -221,7 +221,7 @@ def test_what_somebody_changed_by_hand_shows(platform: Platform) -> None:
     assert (difference["path"], difference["after"]) == ("description", '"by hand"')
 
 
-def test_production_is_protected_from_being_destroyed(platform: Platform) -> None:
+def test_what_is_protected_is_not_destroyed(platform: Platform) -> None:
     only(platform, "prod")
     for stack in ("data", "cluster", "orchestration"):
         done = platform.terraform(stack, "destroy", "-auto-approve")

@@ -92,9 +92,6 @@ def test_what_does_not_exist_is_missed(stack: Stack) -> None:
             "google_pubsub_topic_iam_member": {
                 "publish": {"topic": "t", "role": "roles/pubsub.publisher", "member": "user:a@example.com"}
             },
-            "google_storage_bucket_iam_member": {
-                "read": {"bucket": "b", "role": "roles/storage.objectViewer", "member": "user:a@example.com"}
-            },
             "kubernetes_deployment_v1": {"web": deployment()},
             "kubernetes_manifest": {
                 "policy": {
@@ -118,7 +115,6 @@ def test_what_does_not_exist_is_missed(stack: Stack) -> None:
         "google_container_node_pool": "clusters/main does not exist",
         "google_project_iam_member": f"Service account {RUNNER} does not exist",
         "google_pubsub_topic_iam_member": "projects/p-1/topics/t does not exist",
-        "google_storage_bucket_iam_member": "google_storage_bucket b does not exist",
         "kubernetes_deployment_v1": 'serviceaccount "web" not found',
         "kubernetes_manifest": 'namespaces "shop" not found',
         "kubernetes_service_account_v1": 'namespaces "shop" not found',
