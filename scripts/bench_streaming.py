@@ -418,7 +418,7 @@ def main() -> int:
     """Returns 1 if a client did not answer rightly."""
     parser = argparse.ArgumentParser(description="The streaming service against other Pub/Sub clients.")
     parser.add_argument("--messages", type=int, default=20_000)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--endurance-rounds", type=int, default=10)
     parser.add_argument("--client", choices=CLIENTS, help="be a client, configured by environment variables")
     options = parser.parse_args()

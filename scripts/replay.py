@@ -11,6 +11,7 @@ twice, never lose it. What is not wanted is released again.
 import argparse
 import collections
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -53,8 +54,10 @@ def replay(
 ) -> tuple[collections.Counter[str], collections.Counter[str]]:
     """Move dead letters to the topic; returns how many were, and how many were not, by reason.
 
-    Each is looked at once: everything is leased until the end, then what was not moved is released.
+    Each is looked at once: everything is leased until the end, then what was not moved is released. What
+    comes after the start stays: it may be what was moved and could not be answered again.
     """
+    begun = time.time()
     publisher = pubsub_v1.PublisherClient()
     subscriber = pubsub_v1.SubscriberClient()
     moved: collections.Counter[str] = collections.Counter()
@@ -67,7 +70,7 @@ def replay(
             _set_deadline(subscriber, subscription, ack_ids, _LEASE_SECONDS)
             for each in received:
                 reason = reason_of(each.message)
-                if not wanted(reason):
+                if not wanted(reason) or each.message.publish_time.timestamp() > begun:
                     left[reason] += 1
                     continue
                 if not dry_run:

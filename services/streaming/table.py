@@ -29,10 +29,11 @@ from services.streaming.rows import DESCRIPTOR
 
 _log = logging.getLogger(__name__)
 
-APPEND_BYTES: Final = 8_000_000
-"""Of one append; the limit is 10 MB: https://cloud.google.com/bigquery/quotas#write-api-limits"""
+APPEND_BYTES: Final = 2_000_000
+"""Of one append: large enough for its overhead not to count, small enough for the emulator to take in
+seconds. The limit is 10 MB: https://cloud.google.com/bigquery/quotas#write-api-limits"""
 ROW_OVERHEAD_BYTES: Final = 8  # tag and length around a row
-_APPEND_SECONDS: Final = 10.0
+_APPEND_SECONDS: Final = 30.0
 _ATTEMPTS: Final = 4
 _FIRST_PAUSE_SECONDS: Final = 0.2
 

@@ -11,6 +11,7 @@ from google import pubsub_v1
 from scripts import publish, replay
 from scripts.drain_time import Load
 from services.contracts.messages import SaleRangeRequest
+from tests.conftest import wait_for
 from tests.streaming.conftest import Surroundings
 
 
@@ -40,6 +41,17 @@ def test_dead_letters_are_moved_back(surroundings: Surroundings) -> None:
         }
         assert messages == {b"b": {}, b"c": {"source": "test"}}
         assert run("", dry_run=True) == (0, 0)
+
+
+def test_what_fails_again_is_not_moved_again(running: Surroundings) -> None:
+    running.publish(b"seven")
+    wait_for("dead letter", lambda: 'kind="invalid",outcome="ack' in running.service.get("/metrics").text)
+
+    with mock.patch.dict(os.environ, {"PUBSUB_EMULATOR_HOST": f"127.0.0.1:{running.pubsub.port}"}):
+        moved, _ = replay.replay(running.dead_letters, running.topic, lambda _: True, dry_run=False)
+
+    assert moved.total() == 1
+    assert [letter.data for letter in running.receive(running.dead_letters, 1)] == [b"seven"]
 
 
 def test_requests_from_a_file(tmp_path: Path) -> None:
