@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from unittest import mock
 
 import httpx
+import hypothesis
 import numpy as np
 import pytest
 from google.cloud import storage
@@ -25,6 +26,10 @@ from services.forecasting import artifact
 from services.forecasting.forecast import Forecast
 from services.forecasting.history import History
 from services.forecasting.registry import ModelRegistry
+
+# A busy machine takes longer over an example; that is no fault of what is tried.
+hypothesis.settings.register_profile("any-machine", deadline=None)
+hypothesis.settings.load_profile("any-machine")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SIMULATOR = REPOSITORY / "build" / "venvs" / "simulator"

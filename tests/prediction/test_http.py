@@ -322,7 +322,6 @@ QUERIES = st.lists(
 )
 fuzzed = settings(
     max_examples=150,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     database=None,
 )

@@ -46,7 +46,6 @@ def test_no_answer_is_an_error_or_undocumented(predicting: Service, operation: s
 
     @settings(
         max_examples=50,
-        deadline=None,
         database=None,
         derandomize=True,
         phases=[Phase.generate],
