@@ -41,9 +41,14 @@ def batch(command: str, *arguments: str) -> tuple[str, ...]:
 
 def batch_settings(local: Environment) -> BatchSettings:
     """The batch commands work on what the `data` stack owns."""
+    project = local.project_id
     return BatchSettings(
-        model_bucket=names.bucket_name(local.project_id, names.MODELS_BUCKET),
-        sales_table=f"{local.project_id}.{names.SALES_DATASET}.{names.SALES_TABLE}",
+        model_bucket=names.bucket_name(project, names.MODELS_BUCKET),
+        staging_bucket=names.bucket_name(project, names.STAGING_BUCKET),
+        sales_table=f"{project}.{names.SALES_DATASET}.{names.SALES_TABLE}",
+        scores_table=f"{project}.{names.PREDICTIONS_DATASET}.{names.SCORES_TABLE}",
+        transient_scores_table=f"{project}.{names.PREDICTIONS_DATASET}.{names.TRANSIENT_SCORES_TABLE}",
+        staging_dataset=f"{project}.{names.STAGING_DATASET}",
     )
 
 

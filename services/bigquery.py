@@ -4,6 +4,10 @@ import os
 
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
+from google.cloud.bigquery.retry import DEFAULT_RETRY
+
+RETRY = DEFAULT_RETRY.with_timeout(60.0)
+"""The client's own limit, 600 s, would keep a person or a worker waiting for a server that is gone."""
 
 
 def connect(project: str) -> bigquery.Client:

@@ -148,13 +148,22 @@ def storage_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proce
 
 
 @pytest.fixture(scope="session")
-def bigquery_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    """The BigQuery emulator, empty."""
+def bigquery_emulator(
+    tmp_path_factory: pytest.TempPathFactory, storage_emulator: Process
+) -> Iterator[Process]:
+    """The BigQuery emulator, empty; it loads objects of the GCS emulator."""
     folder = tmp_path_factory.mktemp("bigquery")
     python = _require(SIMULATOR / "bin" / "python", "run `make install`")
     port = free_port()
     command = [python, "-m", "infra.simulator.bigquery_emulator", "--port", str(port)]
-    command += ["--grpc-port", str(free_port()), "--data", str(folder), "--storage", str(folder / "gcs")]
+    command += [
+        "--grpc-port",
+        str(free_port()),
+        "--data",
+        str(folder),
+        "--storage",
+        str(storage_emulator.log.parent / "root"),
+    ]
     emulator = Process(command, {}, port, folder / "log")
     emulator.start()
     yield emulator

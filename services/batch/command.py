@@ -1,43 +1,68 @@
 """What the batch commands have in common."""
 
+import argparse
+import datetime
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import msgspec
+import requests
 from google.api_core.exceptions import GoogleAPIError
 from google.auth.exceptions import GoogleAuthError
 
-from services.batch.warehouse import LoadError
+from services.batch.errors import BatchError
 from services.contracts.settings import BatchSettings, SettingsError, from_environment
 from services.forecasting.artifact import CorruptModelError
 from services.forecasting.panel import UnusableSalesError
 from services.forecasting.registry import PointerMovedError, UnknownVersionError, VersionExistsError
 from services.forecasting.sales_file import DataError
 
+RESULT_FILE: Final = "RESULT_FILE"
+"""Environment variable: a file for the result, besides standard output; Airflow passes it to later tasks."""
+
 # Whose messages say what to do; anything else is a bug and shows its traceback.
 _EXPECTED = (
+    BatchError,
     CorruptModelError,
     DataError,
     GoogleAPIError,
     GoogleAuthError,
-    LoadError,
     OSError,
     PointerMovedError,
     SettingsError,
     UnknownVersionError,
     UnusableSalesError,
     VersionExistsError,
+    requests.RequestException,
 )
+
+
+def add_run_date(parser: argparse.ArgumentParser) -> None:
+    """Let a command be told the day of its run: it knows the sales of all days before."""
+    parser.add_argument(
+        "--run-date",
+        type=datetime.date.fromisoformat,
+        required=True,
+        help="ISO 8601; sales of all days before it are known",
+    )
 
 
 def run(name: str, command: Callable[[BatchSettings], dict[str, Any]]) -> int:
     """Run a command with the settings of the environment; returns the exit status."""
+    return attempt(name, lambda: command(from_environment(BatchSettings, os.environ)))
+
+
+def attempt(name: str, command: Callable[[], dict[str, Any]]) -> int:
+    """Run a command; its result is a line of JSON, an expected error a message and exit status 1."""
     try:
-        result = command(from_environment(BatchSettings, os.environ))
+        result = msgspec.json.encode(command())
     except _EXPECTED as error:
         print(f"{name}: {error}", file=sys.stderr)  # noqa: T201
         return 1
-    print(msgspec.json.encode(result).decode())  # noqa: T201
+    if file := os.environ.get(RESULT_FILE):
+        Path(file).write_bytes(result)
+    print(result.decode())  # noqa: T201
     return 0

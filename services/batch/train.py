@@ -1,4 +1,4 @@
-"""Train a model on the sales in BigQuery, backtest it, and upload it to the model registry.
+"""Train a model on the sales in BigQuery, or on those of a run, backtest it, upload it to the model registry.
 
 The version follows from data and code: when the registry has it already, there is nothing to do.
 """
@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from services.batch import command
+from services.batch import command, snapshot
 from services.batch.warehouse import SalesTable
 from services.contracts.settings import BatchSettings
 from services.forecasting import training
@@ -18,18 +18,20 @@ from services.forecasting.registry import ModelRegistry, UnknownVersionError
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse the arguments and run; returns the exit status."""
-    argparse.ArgumentParser(prog="train", description=__doc__).parse_args(arguments)
-    return command.run("train", train)
+    parser = argparse.ArgumentParser(prog="train", description=__doc__)
+    parser.add_argument("--snapshot", help="what `extract` wrote; all sales in BigQuery when not given")
+    options = parser.parse_args(arguments)
+    return command.run("train", lambda settings: train(settings, options.snapshot))
 
 
-def train(settings: BatchSettings) -> dict[str, Any]:
+def train(settings: BatchSettings, address: str | None) -> dict[str, Any]:
     """Train if need be; returns the version and its scores.
 
     Raises:
-        UnusableSalesError: the table is empty, incomplete or too short.
+        UnusableSalesError: the sales are none, incomplete or too short.
     """
-    registry = ModelRegistry(settings.model_bucket, project=settings.sales_table.split(".")[0])
-    sales = SalesTable(settings.sales_table).read()
+    registry = ModelRegistry(settings.model_bucket, project=settings.project)
+    sales = snapshot.read(settings.project, address) if address else SalesTable(settings.sales_table).read()
     try:
         manifest, trained = registry.manifest(training.version_of(sales)), False
     except UnknownVersionError:

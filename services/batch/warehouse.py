@@ -1,16 +1,15 @@
 """The table of daily sales in BigQuery."""
 
+import datetime
 import io
+from collections.abc import Iterator
 
 import polars as pl
 from google.cloud import bigquery
-from google.cloud.bigquery.retry import DEFAULT_RETRY
 
-from services.bigquery import connect
+from services.batch.errors import BatchError
+from services.bigquery import RETRY, connect
 from services.forecasting.panel import Panel
-
-# The client's own limit, 600 s, would keep a person waiting for a server that is gone.
-_RETRY = DEFAULT_RETRY.with_timeout(60.0)
 
 # One row per series: a result of a few arrays is read many times faster than one of many rows.
 _QUERY = """
@@ -19,12 +18,14 @@ SELECT store_nbr, family,
        ARRAY_AGG(sales ORDER BY date) AS sales,
        ARRAY_AGG(IFNULL(onpromotion, -1) ORDER BY date) AS onpromotion
 FROM `{table}`
+WHERE date < @before
 GROUP BY store_nbr, family
 """
 
-
-class LoadError(Exception):
-    """BigQuery did not load what it was given."""
+_LATEST = """
+SELECT store_nbr, family, MAX(date) AS last_date FROM `{table}` WHERE date < @before
+GROUP BY store_nbr, family
+"""
 
 
 class SalesTable:
@@ -39,16 +40,18 @@ class SalesTable:
         self._client = connect(name.split(".")[0])
         self._name = name
 
-    def read(self) -> Panel:
-        """All sales.
+    def read(self, before: datetime.date = datetime.date.max) -> Panel:
+        """All sales until the day before.
 
         Raises:
-            UnusableSalesError: the table is empty, or its series have gaps or repeated days.
+            UnusableSalesError: there are none, or the series have gaps or repeated days.
         """
-        self._client.get_table(self._name, retry=_RETRY)
-        query = self._client.query(_QUERY.format(table=self._name), retry=_RETRY)
+        return Panel.from_frame(self.frame(before))
+
+    def frame(self, before: datetime.date = datetime.date.max) -> pl.DataFrame:
+        """The rows until the day before, as they are; without `onpromotion` when none has it."""
         columns: dict[str, list[object]] = {field: [] for field in _SCHEMA}
-        for row in query.result(retry=_RETRY):
+        for row in self._rows(_QUERY, before):
             for field, values in row.items():
                 columns[field].append(values)
         frame = (
@@ -58,15 +61,28 @@ class SalesTable:
         )
         if (frame["onpromotion"] == -1).all():
             frame = frame.drop("onpromotion")
-        return Panel.from_frame(frame)
+        return frame
+
+    def latest(self, before: datetime.date) -> dict[tuple[str, str], datetime.date]:
+        """The last day of each series (market, product) until the day before."""
+        rows = self._rows(_LATEST, before)
+        return {(row["store_nbr"], row["family"]): row["last_date"] for row in rows}
+
+    def _rows(self, query: str, before: datetime.date) -> Iterator[bigquery.Row]:
+        self._client.get_table(self._name, retry=RETRY)
+        day = bigquery.QueryJobConfig(
+            query_parameters=[bigquery.ScalarQueryParameter("before", "DATE", before)]
+        )
+        job = self._client.query(query.format(table=self._name), job_config=day, retry=RETRY)
+        yield from job.result(retry=RETRY)
 
     def replace(self, frame: pl.DataFrame) -> None:
         """Replace all rows by those of `frame`: all of them, or none when it fails.
 
         Raises:
-            LoadError: the table did not get every row.
+            BatchError: the table did not get every row.
         """
-        table = self._client.get_table(self._name, retry=_RETRY)
+        table = self._client.get_table(self._name, retry=RETRY)
         # Every column of the table, since a load that replaces the rows replaces the schema as well. CSV
         # keeps the modes of columns, which Parquet, where all may be null, does not.
         absent = [pl.lit(None).alias(field.name) for field in table.schema if field.name not in frame.columns]
@@ -82,9 +98,9 @@ class SalesTable:
                 write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE,
             ),
         )
-        job.result(retry=_RETRY)
+        job.result(retry=RETRY)
         if job.output_rows != len(frame):
-            raise LoadError(f"{self._name}: {job.output_rows} of {len(frame)} rows were loaded; load again")
+            raise BatchError(f"{self._name}: {job.output_rows} of {len(frame)} rows were loaded; load again")
 
 
 _SCHEMA = {

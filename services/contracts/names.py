@@ -22,6 +22,9 @@ PREDICTIONS_DATASET: Final = "predictions"
 PREDICTIONS_TABLE: Final = "predictions"
 REQUESTS_TABLE: Final = "requests"
 LATEST_PREDICTIONS_VIEW: Final = "latest_predictions"
+SCORES_TABLE: Final = "scores"
+TRANSIENT_SCORES_TABLE: Final = "transient_scores"
+STAGING_DATASET: Final = "staging"  # rows on their way into another table
 
 # HTTP paths every service answers
 LIVENESS_PATH: Final = "/healthz"
@@ -32,6 +35,7 @@ PUSH_PATH: Final = "/push"  # of the streaming service, for messages that Pub/Su
 
 # Cloud Storage
 MODELS_BUCKET: Final = "models"
+STAGING_BUCKET: Final = "staging"  # files on their way from one step to the next
 
 
 def bucket_name(project: str, purpose: str) -> str:

@@ -14,6 +14,7 @@ from services.contracts.model import HORIZON_DAYS
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Host = Annotated[str, Meta(min_length=1, description="Address to listen on.")]
 Seconds = Annotated[float, Meta(gt=0)]
+TableName = Annotated[str, Meta(pattern=r"^[^.]+\.[^.]+\.[^.]+$")]
 Topic = Annotated[str, Meta(pattern="^projects/[^/,]+/topics/[^/,]+$")]
 
 
@@ -52,7 +53,7 @@ class StreamingSettings(msgspec.Struct, frozen=True, kw_only=True):
     subscription: Annotated[str, Meta(pattern="^projects/[^/]+/subscriptions/[^/]+$")]
     reply_topic: Annotated[Topic, Meta(description="Where replies go that name no other topic.")]
     dead_letter_topic: Topic
-    predictions_table: Annotated[str, Meta(pattern=r"^[^.]+\.[^.]+\.[^.]+$")]
+    predictions_table: TableName
     reply_topics: Annotated[
         tuple[Topic, ...], Meta(description="Other topics that `reply_to` of a request may name.")
     ] = ()
@@ -82,14 +83,21 @@ class StreamingSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BatchSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The batch commands: ingest, train, publish."""
+    """The batch commands. Tables are `project.dataset.table`, buckets without gs://."""
 
-    model_bucket: Annotated[
-        str, Meta(min_length=1, description="Bucket of the model registry, without gs://.")
+    model_bucket: Annotated[str, Meta(min_length=1, description="Bucket of the model registry.")]
+    staging_bucket: Annotated[str, Meta(min_length=1, description="Bucket of files between two steps.")]
+    sales_table: Annotated[TableName, Meta(description="Daily sales.")]
+    scores_table: Annotated[TableName, Meta(description="Forecasts of the daily scoring.")]
+    transient_scores_table: Annotated[TableName, Meta(description="Forecasts of models that are not kept.")]
+    staging_dataset: Annotated[
+        str, Meta(pattern=r"^[^.]+\.[^.]+$", description="project.dataset of rows on their way to a table.")
     ]
-    sales_table: Annotated[
-        str, Meta(pattern=r"^[^.]+\.[^.]+\.[^.]+$", description="project.dataset.table of daily sales.")
-    ]
+
+    @property
+    def project(self) -> str:
+        """Where the tables and buckets are, and jobs run."""
+        return self.sales_table.split(".")[0]
 
 
 Settings = TypeVar("Settings", bound=msgspec.Struct)

@@ -34,6 +34,20 @@ class Prediction(msgspec.Struct, frozen=True):
     processed_at: Annotated[datetime.datetime, Meta(tz=True, description="When it was answered.")]
 
 
+class Score(msgspec.Struct, frozen=True, kw_only=True):
+    """One forecast value of a day's batch scoring; the rows of a `run_date` are replaced as a whole."""
+
+    run_date: Annotated[datetime.date, Meta(description="Day of the run, the first day not known to it.")]
+    model_version: Annotated[str, Meta(description="Model that made it.")]
+    date: Annotated[datetime.date, Meta(description="Day forecast.")]
+    store_nbr: Annotated[str, Meta(description="Market.")]
+    family: Annotated[str, Meta(description="Product.")]
+    sales: Annotated[float, Meta(description="Expected units sold.")]
+    lower: Annotated[float, Meta(description="Lower end of the prediction interval.")]
+    upper: Annotated[float, Meta(description="Upper end of the prediction interval.")]
+    request_id: Annotated[str, Meta(description="The request it answers, where there was one.")] | None = None
+
+
 class Request(msgspec.Struct, frozen=True):
     """A request as it was published.
 

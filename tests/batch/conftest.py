@@ -12,7 +12,7 @@ from google.cloud import bigquery
 
 from services.contracts.schema import bigquery_schema
 from services.contracts.settings import BatchSettings, to_environment
-from services.contracts.tables import Sale
+from services.contracts.tables import Sale, Score
 from services.forecasting.registry import ModelRegistry
 from tests.conftest import Models, Process
 
@@ -53,9 +53,17 @@ def warehouse(bigquery_emulator: Process, models: Models) -> Warehouse:
     dataset = f"sales_{uuid.uuid4().hex[:12]}"
     client.create_dataset(dataset)
     table = f"test.{dataset}.sales"
-    schema = [bigquery.SchemaField.from_api_repr(column) for column in bigquery_schema(Sale)]
-    client.create_table(bigquery.Table(table, schema=schema))
-    settings = BatchSettings(model_bucket=models.bucket_name, sales_table=table)
+    for name, row in ("sales", Sale), ("scores", Score), ("transient_scores", Score):
+        schema = [bigquery.SchemaField.from_api_repr(column) for column in bigquery_schema(row)]
+        client.create_table(bigquery.Table(f"test.{dataset}.{name}", schema=schema))
+    settings = BatchSettings(
+        model_bucket=models.bucket_name,
+        staging_bucket=models.bucket_name,
+        sales_table=table,
+        scores_table=f"test.{dataset}.scores",
+        transient_scores_table=f"test.{dataset}.transient_scores",
+        staging_dataset=f"test.{dataset}",
+    )
     environment = to_environment(settings) | {
         "BIGQUERY_EMULATOR_HOST": bigquery_emulator.url,
         "STORAGE_EMULATOR_HOST": models.url,

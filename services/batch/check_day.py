@@ -1,0 +1,48 @@
+"""Check that the sales of the day before the run are complete: every series known until then has that day."""
+
+import argparse
+import datetime
+import sys
+from typing import Any
+
+from services.batch import command
+from services.batch.errors import BatchError
+from services.batch.warehouse import SalesTable
+from services.contracts.settings import BatchSettings
+
+_NAMED = 5
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the arguments and run; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="check_day", description=__doc__)
+    command.add_run_date(parser)
+    options = parser.parse_args(arguments)
+    return command.run("check_day", lambda settings: check_day(settings, options.run_date))
+
+
+def check_day(settings: BatchSettings, run_date: datetime.date) -> dict[str, Any]:
+    """Look at the last day of each series; returns the day and how many have it.
+
+    Raises:
+        BatchError: the day is missing, or some series lack it.
+    """
+    day = run_date - datetime.timedelta(days=1)
+    latest = SalesTable(settings.sales_table).latest(run_date)
+    missing = [f"{store}, {family}" for (store, family), last in sorted(latest.items()) if last < day]
+    if len(missing) == len(latest):
+        newest = f"the newest is {max(latest.values())}" if latest else "there is none at all"
+        raise BatchError(
+            f"{settings.sales_table} has no sales of {day}; {newest}. Load the day, then run this again"
+        )
+    if missing:
+        named = "; ".join(missing[:_NAMED]) + ("; ..." if len(missing) > _NAMED else "")
+        raise BatchError(
+            f"{settings.sales_table} lacks {len(missing)} of {len(latest)} series on {day}: {named}. "
+            "Load them (a day without trade is a row with sales of 0), then run this again"
+        )
+    return {"day": day, "rows": len(latest)}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""Check a day's scores: as many rows as series and days, the right days, values in range."""
+
+import argparse
+import datetime
+import sys
+from typing import Any
+
+from google.cloud import bigquery
+
+from services.batch import command
+from services.batch.errors import BatchError
+from services.bigquery import RETRY, connect
+from services.contracts.settings import BatchSettings
+from services.forecasting.registry import ModelRegistry
+
+_QUERY = """
+SELECT COUNT(*) AS row_count,
+       COUNT(DISTINCT CONCAT(LENGTH(store_nbr), '/', store_nbr, family)) AS series,
+       COUNT(DISTINCT date) AS days, MIN(date) AS first_date, MAX(date) AS last_date,
+       COUNTIF(model_version != @version) AS other_versions,
+       COUNTIF(NOT (0 <= lower AND lower <= sales AND sales <= upper AND upper < 1e12)) AS out_of_range,
+       SUM(sales) AS sales
+FROM `{table}` WHERE run_date = @run_date
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the arguments and run; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="check_scores", description=__doc__)
+    command.add_run_date(parser)
+    parser.add_argument("--horizon", type=int, required=True, help="days that were forecast")
+    parser.add_argument("--version", required=True, help="the version they were forecast with")
+    options = parser.parse_args(arguments)
+    return command.run(
+        "check_scores",
+        lambda settings: check_scores(settings, options.run_date, options.horizon, options.version),
+    )
+
+
+def check_scores(
+    settings: BatchSettings, run_date: datetime.date, horizon: int, version: str
+) -> dict[str, Any]:
+    """Count the rows of the day; returns the counts.
+
+    Raises:
+        BatchError: they are not as they should be; says in what.
+        UnknownVersionError: the registry has no such version.
+    """
+    series = ModelRegistry(settings.model_bucket, project=settings.project).manifest(version).series
+    parameters = [
+        bigquery.ScalarQueryParameter("run_date", "DATE", run_date),
+        bigquery.ScalarQueryParameter("version", "STRING", version),
+    ]
+    with connect(settings.project) as client:
+        query = _QUERY.format(table=settings.scores_table)
+        job = bigquery.QueryJobConfig(query_parameters=parameters)
+        [row] = client.query(query, job_config=job, retry=RETRY).result(retry=RETRY)
+    expected = {
+        "row_count": series * horizon,
+        "series": series,
+        "days": horizon,
+        "first_date": run_date,
+        "last_date": run_date + datetime.timedelta(days=horizon - 1),
+        "other_versions": 0,
+        "out_of_range": 0,
+    }
+    wrong = [
+        f"{name} is {row[name]} and not {value}" for name, value in expected.items() if row[name] != value
+    ]
+    if wrong:
+        raise BatchError(
+            f"{settings.scores_table} of {run_date}: {', '.join(wrong)}. The reasons of questions that were not "
+            f"answered are in gs://{settings.staging_bucket}/runs/{run_date}/"
+        )
+    return {"rows": row["row_count"], "series": series, "sales": round(row["sales"], 3)}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

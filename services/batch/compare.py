@@ -1,0 +1,99 @@
+"""Compare a trained version with the one that is published, and say whether it should take its place.
+
+A model's error is its mean absolute scaled error over that of the seasonal naive in the same windows, averaged
+over the levels (total, market, product): windows of other days are then no easier or harder. With a margin m
+
+- on the same sales, a version must have an error lower by m of it: a challenger has to prove itself;
+- on other sales, newer or corrected, it may have an error higher by m: fresh sales are worth that much, and from
+  one day to the next a backtest changes a little by chance;
+- one whose sales end earlier is never published: a backfill does not take the services back in time.
+"""
+
+import argparse
+import sys
+from typing import Any
+
+from services.batch import command
+from services.contracts.model import Manifest
+from services.contracts.settings import BatchSettings
+from services.forecasting.registry import ModelRegistry
+
+MARGIN = 0.02
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the arguments and run; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="compare", description=__doc__)
+    parser.add_argument("--version", required=True, help="the version that may be published")
+    parser.add_argument("--margin", type=float, default=MARGIN, help=f"m above; default {MARGIN}")
+    options = parser.parse_args(arguments)
+    return command.run("compare", lambda settings: compare(settings, options.version, options.margin))
+
+
+def compare(settings: BatchSettings, version: str, margin: float) -> dict[str, Any]:
+    """Judge a version.
+
+    Returns:
+        `publish`: whether it should be; `reason`: why; `rejected`: whether it is for its error that it should
+        not; `score_with`: the version to score the run's day with; `generation`: of the pointer at which this
+        is so; `errors`: of both.
+
+    Raises:
+        UnknownVersionError: the registry has no complete version of this name.
+        CorruptModelError: a manifest or the pointer is not what it should be.
+    """
+    registry = ModelRegistry(settings.model_bucket, project=settings.project)
+    candidate = registry.manifest(version)
+    pointer, generation = registry.pointer() or (None, 0)
+    current = registry.manifest(pointer.version) if pointer else None
+    publish, rejected, reason = judge(candidate, current, margin)
+    return {
+        "version": version,
+        "current": current.version if current else None,
+        "publish": publish,
+        "rejected": rejected,
+        "reason": reason,
+        "score_with": current.version if current and rejected else version,
+        "generation": generation,
+        "errors": {each.version: round(error(each), 4) for each in (candidate, current) if each},
+    }
+
+
+def error(manifest: Manifest) -> float:
+    """A version's error relative to the seasonal naive, averaged over levels."""
+    naive = manifest.backtest.seasonal_naive
+    ratios = [score.mase / naive[level].mase for level, score in manifest.backtest.model.items()]
+    return sum(ratios) / len(ratios)
+
+
+def judge(candidate: Manifest, current: Manifest | None, margin: float) -> tuple[bool, bool, str]:
+    """Whether to publish, whether to keep the current version because of the errors, and why."""
+    if current is None:
+        return True, False, "nothing is published yet"
+    if candidate.version == current.version:
+        return False, False, f"{current.version} is published already"
+    if candidate.last_date < current.last_date:
+        return (
+            False,
+            False,
+            (
+                f"its sales end on {candidate.last_date}, those of the published {current.version} on "
+                f"{current.last_date}"
+            ),
+        )
+    challenger = candidate.data_fingerprint == current.data_fingerprint
+    factor = 1 - margin if challenger else 1 + margin
+    ours, theirs = error(candidate), error(current)
+    better = ours <= theirs * factor
+    return (
+        better,
+        not better,
+        (
+            f"its error is {ours:.4f} of the seasonal naive's, that of the published {current.version} {theirs:.4f}; "
+            f"on {'the same' if challenger else 'other'} sales at most {theirs * factor:.4f} is taken"
+        ),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""A day of a BigQuery table, replaced as a whole."""
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+from google.cloud import bigquery
+
+from services.batch.errors import BatchError
+from services.bigquery import RETRY, connect
+from services.contracts.schema import bigquery_schema
+
+# One statement, hence all or nothing, and it touches no other day:
+# https://cloud.google.com/bigquery/docs/using-dml-with-partitioned-tables
+_REPLACE = """
+MERGE `{table}` AS kept USING `{staged}` AS new ON FALSE
+WHEN NOT MATCHED BY SOURCE AND kept.{column} = @day THEN DELETE
+WHEN NOT MATCHED BY TARGET THEN INSERT ({columns}) VALUES ({columns})
+"""
+
+
+@dataclass(frozen=True)
+class Partition:
+    """The rows of one day.
+
+    Attributes:
+        table: `project.dataset.table`.
+        staging: `project.dataset` for a table that holds the new rows until they are checked.
+        row: type of a row.
+        column: the DATE column that names the day.
+        day: the day.
+    """
+
+    table: str
+    staging: str
+    row: type[msgspec.Struct]
+    column: str
+    day: datetime.date
+
+    def replace(self, files: Sequence[str], rows: int) -> None:
+        """Replace the day's rows by those in `files`: all of them, or none when it fails.
+
+        Doing it again gives the same table.
+
+        Args:
+            files: `gs://` objects with a JSON row a line.
+            rows: how many there should be.
+
+        Raises:
+            BatchError: the files hold other rows, or none.
+            google.api_core.exceptions.GoogleAPIError: BigQuery refused a row, or cannot be reached.
+        """
+        if not rows:
+            raise BatchError(f"no rows for {self.column} {self.day}; {self.table} keeps what it has")
+        columns = bigquery_schema(self.row)
+        name = self.table.split(".")[2]
+        staged = f"{self.staging}.{name}_{self.day:%Y%m%d}"
+        with connect(self.table.split(".")[0]) as client:
+            client.load_table_from_uri(
+                files,
+                staged,
+                job_config=bigquery.LoadJobConfig(
+                    source_format=bigquery.SourceFormat.NEWLINE_DELIMITED_JSON,
+                    write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE,
+                    schema=[bigquery.SchemaField.from_api_repr(column) for column in columns],
+                ),
+                retry=RETRY,
+            ).result(retry=RETRY)
+            day = bigquery.QueryJobConfig(
+                query_parameters=[bigquery.ScalarQueryParameter("day", "DATE", self.day)]
+            )
+            count = (
+                f"SELECT COUNT(*) AS found, COUNTIF({self.column} = @day) AS of_day "  # noqa: S608 -- our names
+                f"FROM `{staged}`"
+            )
+            [row] = client.query(count, job_config=day, retry=RETRY).result(retry=RETRY)
+            if (row["found"], row["of_day"]) != (rows, rows):
+                raise BatchError(
+                    f"{staged} has {row['found']} rows, {row['of_day']} of them of {self.day}, and should "
+                    f"have {rows}; {self.table} keeps what it has"
+                )
+            statement = _REPLACE.format(
+                table=self.table,
+                staged=staged,
+                column=self.column,
+                columns=", ".join(column["name"] for column in columns),
+            )
+            client.query(statement, job_config=day, retry=RETRY).result(retry=RETRY)
+            client.delete_table(staged, not_found_ok=True, retry=RETRY)

@@ -1,0 +1,160 @@
+"""Score many questions with Beam: which series, for how many days; rows of forecasts are the answer.
+
+Questions come from files or a query (`--input`, `--query`), and the rows replace those of `--run_date` in a
+table, or stay in files. With `--subscription` the pipeline streams instead: requests as the streaming service
+takes them, rows to the table of predictions, what cannot be answered to a topic. Both do the same to every
+question. `--runner` and the options of runners are Beam's own.
+"""
+
+import argparse
+import datetime
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+
+from services.batch import command
+from services.batch.errors import BatchError
+from services.batch.partition import Partition
+from services.batch.scoring import (
+    DEAD,
+    NAMESPACE,
+    ROWS,
+    Batch,
+    ModelSource,
+    Query,
+    Replace,
+    Save,
+    Stream,
+    WriteLines,
+    answer,
+)
+from services.contracts.tables import Score
+
+
+class ScoreOptions(PipelineOptions):
+    """Options beside Beam's own. Underscores, as Beam has them and Dataflow's parameters must."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "--input", help="files of questions, a JSON object a line: a pattern, gs:// or not"
+        )
+        parser.add_argument("--query", help="BigQuery SQL whose rows are questions")
+        parser.add_argument("--subscription", help="projects/P/subscriptions/S: stream the requests of it")
+        parser.add_argument("--model_bucket", help="bucket of the model registry")
+        parser.add_argument("--model_project", help="project of the bucket, where queries run")
+        parser.add_argument("--model_version", help="what the registry's pointer names when not given")
+        parser.add_argument("--run_date", help="first day to forecast, ISO 8601")
+        parser.add_argument("--horizon", type=int, help="days to forecast")
+        parser.add_argument(
+            "--output", help="where files of rows and dead letters go: a folder, gs:// or not"
+        )
+        parser.add_argument("--table", help="project.dataset.table whose rows of --run_date are replaced")
+        parser.add_argument("--staging_dataset", help="project.dataset where rows are checked before that")
+        parser.add_argument("--predictions_table", help="project.dataset.table that streamed rows go to")
+        parser.add_argument("--dead_letter_topic", help="projects/P/topics/T for what cannot be answered")
+
+
+def build(pipeline: beam.Pipeline, options: ScoreOptions) -> None:
+    """Add the transforms that the options ask for.
+
+    Raises:
+        BatchError: options are missing, or do not go together.
+    """
+    if not options.model_bucket or not options.model_project:
+        raise BatchError("--model_bucket and --model_project say where the model is")
+    if options.subscription:
+        _stream(pipeline, options)
+    else:
+        _batch(pipeline, options)
+
+
+def _batch(pipeline: beam.Pipeline, options: ScoreOptions) -> None:
+    if bool(options.input) == bool(options.query):
+        raise BatchError("questions come from --input, --query or --subscription, one of them")
+    if not (options.run_date and options.horizon and options.output):
+        raise BatchError("a batch needs --run_date, --horizon and --output")
+    if bool(options.table) != bool(options.staging_dataset):
+        raise BatchError("--table and --staging_dataset go together")
+    try:
+        run_date = datetime.date.fromisoformat(options.run_date)
+    except ValueError as error:
+        raise BatchError(f"--run_date: {error}") from None
+    # The version is found out here, so that every worker takes the same however long the job runs.
+    version = ModelSource(options.model_bucket, options.model_project, options.model_version).current()
+    source = ModelSource(options.model_bucket, options.model_project, version, run_date, options.horizon)
+    source.load(version)  # a fault of the model shows here rather than on workers, which try again and again
+    if options.input:
+        questions = pipeline | "read files" >> beam.io.ReadFromText(
+            options.input, coder=beam.coders.BytesCoder()
+        )
+    else:
+        questions = (
+            pipeline
+            | "query" >> beam.Create([(options.model_project, options.query)])
+            | "read rows" >> beam.ParDo(Query())
+            | "spread" >> beam.Reshuffle()
+        )
+    answers = answer(questions, source, Batch(run_date, options.horizon))
+    folder = options.output.rstrip("/")
+    if "://" not in folder:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    files = answers.blocks | "write rows" >> beam.ParDo(WriteLines(f"{folder}/rows"))
+    _ = answers[DEAD] | "write dead letters" >> beam.ParDo(WriteLines(f"{folder}/dead-letters"))
+    if options.table:
+        partition = Partition(options.table, options.staging_dataset, Score, "run_date", run_date)
+        _ = (
+            pipeline
+            | "once" >> beam.Create([None])
+            | "replace the day"
+            >> beam.ParDo(
+                Replace(partition), files=beam.pvalue.AsList(files), counts=beam.pvalue.AsList(answers[ROWS])
+            )
+        )
+
+
+def _stream(pipeline: beam.Pipeline, options: ScoreOptions) -> None:
+    if not (options.predictions_table and options.dead_letter_topic):
+        raise BatchError("streaming needs --predictions_table and --dead_letter_topic")
+    source = ModelSource(options.model_bucket, options.model_project, options.model_version)
+    horizon = source.load(source.current()).days
+    questions = pipeline | "read messages" >> beam.io.ReadFromPubSub(
+        subscription=options.subscription, with_attributes=True
+    )
+    answers = answer(questions, source, Stream(horizon))
+    _ = answers.blocks | "save" >> beam.ParDo(Save(options.predictions_table))
+    _ = answers[DEAD] | "dead letters" >> beam.io.WriteToPubSub(
+        options.dead_letter_topic, with_attributes=True
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the options, run, print what was counted; returns the exit status."""
+    logging.basicConfig(level=logging.INFO)
+    options = PipelineOptions(arguments)
+    return command.attempt("score", lambda: score(options))
+
+
+def score(options: PipelineOptions) -> dict[str, Any]:
+    """Run the pipeline to its end, but for jobs of Dataflow, whose launcher must not wait for them.
+
+    Raises:
+        BatchError: options are missing or do not go together; the model does not reach the days to score.
+        UnknownVersionError: the registry has no such version, or no pointer.
+    """
+    pipeline = beam.Pipeline(options=options)
+    build(pipeline, options.view_as(ScoreOptions))
+    result = pipeline.run()
+    if options.view_as(StandardOptions).runner == "DataflowRunner":
+        return {"job": result.job_id()}
+    result.wait_until_finish()
+    counters = result.metrics().query(beam.metrics.MetricsFilter().with_namespace(NAMESPACE))["counters"]
+    return {counter.key.metric.name: counter.result for counter in counters}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,36 @@
+"""The sales a run works on: a Parquet file in the staging bucket, which does not change under it."""
+
+import io
+
+import polars as pl
+from google.cloud import storage
+from google.cloud.storage.retry import DEFAULT_RETRY
+
+from services.batch.errors import BatchError
+from services.forecasting.panel import Panel
+
+_RETRY = DEFAULT_RETRY.with_timeout(60.0)
+
+
+def write(project: str, bucket: str, name: str, frame: pl.DataFrame) -> str:
+    """Upload sales; returns their `gs://` address."""
+    content = io.BytesIO()
+    frame.write_parquet(content)
+    blob = storage.Client(project=project).bucket(bucket).blob(name)
+    blob.upload_from_string(content.getvalue(), content_type="application/octet-stream", retry=_RETRY)
+    return f"gs://{bucket}/{name}"
+
+
+def read(project: str, address: str) -> Panel:
+    """Sales that `write` uploaded.
+
+    Raises:
+        BatchError: there is no such object.
+    """
+    client = storage.Client(project=project)
+    blob = storage.Blob.from_uri(address, client=client)
+    if not blob.exists(retry=_RETRY):
+        raise BatchError(
+            f"{address} is absent; files of runs are deleted after some days. Run `extract` again"
+        )
+    return Panel.from_frame(pl.read_parquet(io.BytesIO(blob.download_as_bytes(retry=_RETRY))))

@@ -1,0 +1,86 @@
+"""Check sales against the contract, and the newest weeks against the window that a model learns from.
+
+Drift is measured by the population stability index of a series' daily sales in units of its own mean, in bins
+of equal weight: the sum of (p - q) ln(p / q). 0.1 is commonly called a small shift, 0.25 a large one
+(Siddiqi 2006, Credit Risk Scorecards, ISBN 978-0-471-75451-0).
+"""
+
+import argparse
+import datetime
+import sys
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.batch import command
+from services.batch.errors import BatchError
+from services.batch.warehouse import SalesTable
+from services.contracts.settings import BatchSettings
+from services.forecasting import backtest
+from services.forecasting.panel import Panel
+
+MAX_DRIFT = 0.25
+_RECENT_DAYS = 28
+_WINDOW_DAYS = 364
+_BINS = 10
+# For a bin that nothing falls into.
+_LEAST_SHARE = 1e-4
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the arguments and run; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="validate", description=__doc__)
+    command.add_run_date(parser)
+    parser.add_argument("--max-drift", type=float, default=MAX_DRIFT, help=f"default {MAX_DRIFT}")
+    options = parser.parse_args(arguments)
+    return command.run("validate", lambda settings: validate(settings, options.run_date, options.max_drift))
+
+
+def validate(settings: BatchSettings, run_date: datetime.date, max_drift: float) -> dict[str, Any]:
+    """Read the sales before `run_date`; returns their size and drift.
+
+    Raises:
+        UnusableSalesError: series have gaps or repeated days, or are too short to train on.
+        BatchError: sales are negative or no numbers, or have drifted.
+    """
+    panel = SalesTable(settings.sales_table).read(before=run_date)
+    backtest.origins(panel)
+    bad = panel.sales[~np.isnan(panel.sales)]
+    bad = bad[~np.isfinite(bad) | (bad < 0)]
+    if len(bad):
+        raise BatchError(
+            f"{settings.sales_table}: {len(bad)} rows have sales that are negative or infinite, such as "
+            f"{bad[0]:g}; mend them at their source and load them again"
+        )
+    value = drift(panel)
+    if value > max_drift:
+        raise BatchError(
+            f"sales of the {_RECENT_DAYS} days to {panel.last_date} have drifted from those before: stability "
+            f"index {value:.2f}, at most {max_drift:g} is taken. If the change is real, run this with "
+            "--max-drift above that value"
+        )
+    return {"series": len(panel.family), "days": panel.days, "drift": round(value, 4)}
+
+
+def drift(panel: Panel) -> float:
+    """Population stability index of the newest weeks against the year before them."""
+    split = panel.days - _RECENT_DAYS
+    window = panel.sales[:, max(0, split - _WINDOW_DAYS) : split]
+    mean = np.nansum(window, axis=1) / np.maximum((~np.isnan(window)).sum(axis=1), 1)
+    known = mean > 0
+    before = window[known] / mean[known, None]
+    after = panel.sales[known, split:] / mean[known, None]
+    before, after = before[~np.isnan(before)], after[~np.isnan(after)]
+    edges = np.unique(np.quantile(before, np.linspace(0, 1, _BINS + 1)[1:-1]))
+    expected, found = _shares(before, edges), _shares(after, edges)
+    return float(((found - expected) * np.log(found / expected)).sum())
+
+
+def _shares(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.float64]:
+    counts = np.bincount(np.searchsorted(edges, values), minlength=len(edges) + 1)
+    return np.maximum(counts / max(len(values), 1), _LEAST_SHARE)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
