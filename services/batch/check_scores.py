@@ -69,8 +69,8 @@ def check_scores(
     ]
     if wrong:
         raise BatchError(
-            f"{settings.scores_table} of {run_date}: {', '.join(wrong)}. The reasons of questions that were not "
-            f"answered are in gs://{settings.staging_bucket}/runs/{run_date}/"
+            f"{settings.scores_table} of {run_date}: {', '.join(wrong)}. Why questions were not answered "
+            f"is in gs://{settings.staging_bucket}/runs/{run_date}/"
         )
     return {"rows": row["row_count"], "series": series, "sales": round(row["sales"], 3)}
 

@@ -1,11 +1,12 @@
 """Compare a trained version with the one that is published, and say whether it should take its place.
 
-A model's error is its mean absolute scaled error over that of the seasonal naive in the same windows, averaged
-over the levels (total, market, product): windows of other days are then no easier or harder. With a margin m
+A model's error is its mean absolute scaled error over that of the seasonal naive in the same windows, on
+average over the levels (total, market, product): windows of other days are then no easier or harder. With a
+margin m
 
 - on the same sales, a version must have an error lower by m of it: a challenger has to prove itself;
-- on other sales, newer or corrected, it may have an error higher by m: fresh sales are worth that much, and from
-  one day to the next a backtest changes a little by chance;
+- on other sales, newer or corrected, it may have an error higher by m: fresh sales are worth that much, and
+  from one day to the next a backtest changes a little by chance;
 - one whose sales end earlier is never published: a backfill does not take the services back in time.
 """
 
@@ -89,8 +90,9 @@ def judge(candidate: Manifest, current: Manifest | None, margin: float) -> tuple
         better,
         not better,
         (
-            f"its error is {ours:.4f} of the seasonal naive's, that of the published {current.version} {theirs:.4f}; "
-            f"on {'the same' if challenger else 'other'} sales at most {theirs * factor:.4f} is taken"
+            f"its error is {ours:.4f} of the seasonal naive's, that of the published {current.version} "
+            f"{theirs:.4f}; on {'the same' if challenger else 'other'} sales at most {theirs * factor:.4f} "
+            "is taken"
         ),
     )
 

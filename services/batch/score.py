@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.coders import BytesCoder
+from apache_beam.io.gcp.pubsub import ReadFromPubSub, WriteToPubSub
+from apache_beam.io.textio import ReadFromText
+from apache_beam.metrics.metric import MetricsFilter
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.pvalue import AsList
+from apache_beam.runners.dataflow.dataflow_runner import DataflowPipelineResult
 
 from services.batch import command
 from services.batch.errors import BatchError
@@ -89,9 +95,7 @@ def _batch(pipeline: beam.Pipeline, options: ScoreOptions) -> None:
     source = ModelSource(options.model_bucket, options.model_project, version, run_date, options.horizon)
     source.load(version)  # a fault of the model shows here rather than on workers, which try again and again
     if options.input:
-        questions = pipeline | "read files" >> beam.io.ReadFromText(
-            options.input, coder=beam.coders.BytesCoder()
-        )
+        questions = pipeline | "read files" >> ReadFromText(options.input, coder=BytesCoder())
     else:
         questions = (
             pipeline
@@ -111,9 +115,7 @@ def _batch(pipeline: beam.Pipeline, options: ScoreOptions) -> None:
             pipeline
             | "once" >> beam.Create([None])
             | "replace the day"
-            >> beam.ParDo(
-                Replace(partition), files=beam.pvalue.AsList(files), counts=beam.pvalue.AsList(answers[ROWS])
-            )
+            >> beam.ParDo(Replace(partition), files=AsList(files), counts=AsList(answers[ROWS]))
         )
 
 
@@ -122,14 +124,12 @@ def _stream(pipeline: beam.Pipeline, options: ScoreOptions) -> None:
         raise BatchError("streaming needs --predictions_table and --dead_letter_topic")
     source = ModelSource(options.model_bucket, options.model_project, options.model_version)
     horizon = source.load(source.current()).days
-    questions = pipeline | "read messages" >> beam.io.ReadFromPubSub(
+    questions = pipeline | "read messages" >> ReadFromPubSub(
         subscription=options.subscription, with_attributes=True
     )
     answers = answer(questions, source, Stream(horizon))
     _ = answers.blocks | "save" >> beam.ParDo(Save(options.predictions_table))
-    _ = answers[DEAD] | "dead letters" >> beam.io.WriteToPubSub(
-        options.dead_letter_topic, with_attributes=True
-    )
+    _ = answers[DEAD] | "dead letters" >> WriteToPubSub(options.dead_letter_topic, with_attributes=True)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -149,10 +149,10 @@ def score(options: PipelineOptions) -> dict[str, Any]:
     pipeline = beam.Pipeline(options=options)
     build(pipeline, options.view_as(ScoreOptions))
     result = pipeline.run()
-    if options.view_as(StandardOptions).runner == "DataflowRunner":
+    if isinstance(result, DataflowPipelineResult):
         return {"job": result.job_id()}
     result.wait_until_finish()
-    counters = result.metrics().query(beam.metrics.MetricsFilter().with_namespace(NAMESPACE))["counters"]
+    counters = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))["counters"]
     return {counter.key.metric.name: counter.result for counter in counters}
 
 

@@ -15,7 +15,8 @@ import msgspec
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.io.gcp.pubsub import PubsubMessage
-from apache_beam.metrics import Metrics
+from apache_beam.metrics.metric import Metrics
+from apache_beam.pvalue import TaggedOutput
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.shared import Shared
 
@@ -197,7 +198,7 @@ class Stream:
         Raises:
             InvalidMessageError: it is none.
         """
-        request = decode(element.data, element.message_id, self.max_range)
+        request = decode(element.data or b"", element.message_id or "", self.max_range)
         return request, request.range
 
     def head(self, element: PubsubMessage, request: SaleRangeRequest) -> bytes:
@@ -260,12 +261,12 @@ class Forecast(beam.DoFn):
                 series = table.series(question.store_nbr, question.family)
             except InvalidMessageError as error:
                 dead += 1
-                yield beam.pvalue.TaggedOutput(DEAD, kind.dead(each, str(error)))
+                yield TaggedOutput(DEAD, kind.dead(each, str(error)))
             else:
                 lines += table.lines(kind.head(each, question), series, days)
         if lines:
             yield b"\n".join(lines)
-            yield beam.pvalue.TaggedOutput(ROWS, len(lines))
+            yield TaggedOutput(ROWS, len(lines))
         self._questions.inc(len(element))
         self._rows.inc(len(lines))
         self._dead.inc(dead)
@@ -305,7 +306,7 @@ class WriteLines(beam.DoFn):
             self._file = FileSystems.create(self._name, compression_type=CompressionTypes.UNCOMPRESSED)
         self._file.write(element + b"\n")
 
-    def finish_bundle(self) -> Iterator[Any]:
+    def finish_bundle(self) -> Iterator[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Close the file."""
         if self._file is not None:
             self._file.close()

@@ -56,8 +56,8 @@ def validate(settings: BatchSettings, run_date: datetime.date, max_drift: float)
     value = drift(panel)
     if value > max_drift:
         raise BatchError(
-            f"sales of the {_RECENT_DAYS} days to {panel.last_date} have drifted from those before: stability "
-            f"index {value:.2f}, at most {max_drift:g} is taken. If the change is real, run this with "
+            f"sales of the {_RECENT_DAYS} days to {panel.last_date} have drifted: stability index {value:.2f} "
+            f"against the days before, at most {max_drift:g} is taken. If the change is real, run this with "
             "--max-drift above that value"
         )
     return {"series": len(panel.family), "days": panel.days, "drift": round(value, 4)}
