@@ -56,7 +56,7 @@ def validate(settings: BatchSettings, run_date: datetime.date, max_drift: float)
     value = drift(panel)
     if value > max_drift:
         raise BatchError(
-            f"sales of the {_RECENT_DAYS} days to {panel.last_date} have drifted: stability index {value:.2f} "
+            f"sales of the {_RECENT_DAYS} days to {panel.last_date} have drifted: index {value:.2f} "
             f"against the days before, at most {max_drift:g} is taken. If the change is real, run this with "
             "--max-drift above that value"
         )

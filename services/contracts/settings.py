@@ -100,6 +100,36 @@ class BatchSettings(msgspec.Struct, frozen=True, kw_only=True):
         return self.sales_table.split(".")[0]
 
 
+class DagSettings(BatchSettings, frozen=True, kw_only=True):
+    """The DAGs: the batch commands' settings, where the commands run, and who is told.
+
+    What belongs to one place to run alone is absent in the other.
+    """
+
+    platform_environment: Annotated[str, Meta(min_length=1, description="Of the platform: dev, prod ...")]
+    runbook_url: Annotated[str, Meta(min_length=1, description="What to do, a section per event.")]
+    alert_channels: Annotated[
+        tuple[Literal["mail", "pagerduty"], ...], Meta(description="Ways by which people are told.")
+    ] = ()
+    alert_email: Annotated[str | None, Meta(description="Where mail goes.")] = None
+    steps_run_on: Literal["processes", "google"]
+    # processes
+    steps_python: Annotated[str | None, Meta(description="Interpreter with the group `batch`.")] = None
+    steps_folder: Annotated[str | None, Meta(description="Folder that has the package `services`.")] = None
+    # google
+    steps_project: Annotated[str | None, Meta(description="Project of the cluster and of Dataflow.")] = None
+    steps_region: str | None = None
+    steps_cluster: str | None = None
+    steps_namespace: str | None = None
+    steps_account: Annotated[str | None, Meta(description="Kubernetes service account of the pods.")] = None
+    steps_image: Annotated[str | None, Meta(description="Batch image, by digest.")] = None
+    dataflow_template: Annotated[str | None, Meta(description="gs:// object: the Flex Template.")] = None
+    dataflow_account: Annotated[str | None, Meta(description="Mail address of the workers' account.")] = None
+    dataflow_subnetwork: Annotated[str | None, Meta(description="regions/R/subnetworks/S.")] = None
+    dataflow_machine_type: str | None = None
+    dataflow_max_workers: int | None = None
+
+
 Settings = TypeVar("Settings", bound=msgspec.Struct)
 
 
