@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import msgspec
 import requests
-from google.api_core.exceptions import GoogleAPIError
-from google.auth.exceptions import GoogleAuthError
+from google.api_core.exceptions import GoogleAPIError, RetryError, ServerError, TooManyRequests
+from google.auth.exceptions import GoogleAuthError, TransportError
 
 from services.batch.errors import BatchError
 from services.contracts.settings import BatchSettings, SettingsError, from_environment
@@ -23,15 +23,31 @@ from services.forecasting.sales_file import DataError
 RESULT_FILE: Final = "RESULT_FILE"
 """Environment variable: a file for the result, besides standard output; Airflow passes it to later tasks."""
 
+# Exit statuses: it cannot be done as things are; it may be done when it is tried again (as in sysexits.h).
+_FAILURE: Final = 1
+_TEMPORARY_FAILURE: Final = 75
+
+# What passes by itself: servers that are away or busy, somebody else who moved the pointer.
+_TEMPORARY = (
+    ConnectionError,
+    PointerMovedError,
+    RetryError,
+    ServerError,
+    TimeoutError,
+    TooManyRequests,
+    TransportError,
+    requests.ConnectionError,
+    requests.Timeout,
+)
 # Whose messages say what to do; anything else is a bug and shows its traceback.
 _EXPECTED = (
+    *_TEMPORARY,
     BatchError,
     CorruptModelError,
     DataError,
     GoogleAPIError,
     GoogleAuthError,
     OSError,
-    PointerMovedError,
     SettingsError,
     UnknownVersionError,
     UnusableSalesError,
@@ -56,12 +72,12 @@ def run(name: str, command: Callable[[BatchSettings], dict[str, Any]]) -> int:
 
 
 def attempt(name: str, command: Callable[[], dict[str, Any]]) -> int:
-    """Run a command; its result is a line of JSON, an expected error a message and exit status 1."""
+    """Run a command; its result is a line of JSON, an expected error a message and an exit status."""
     try:
         result = msgspec.json.encode(command())
     except _EXPECTED as error:
         print(f"{name}: {error}", file=sys.stderr)  # noqa: T201
-        return 1
+        return _TEMPORARY_FAILURE if isinstance(error, _TEMPORARY) else _FAILURE
     if file := os.environ.get(RESULT_FILE):
         Path(file).write_bytes(result)
     print(result.decode())  # noqa: T201

@@ -9,7 +9,7 @@ from google.cloud import bigquery
 
 from services.batch.errors import BatchError
 from services.bigquery import RETRY, connect
-from services.forecasting.panel import Panel
+from services.forecasting.panel import Panel, UnusableSalesError
 
 # One row per series: a result of a few arrays is read many times faster than one of many rows.
 _QUERY = """
@@ -67,6 +67,17 @@ class SalesTable:
         """The last day of each series (market, product) until the day before."""
         rows = self._rows(_LATEST, before)
         return {(row["store_nbr"], row["family"]): row["last_date"] for row in rows}
+
+    def newest(self) -> datetime.date:
+        """The last day there is.
+
+        Raises:
+            UnusableSalesError: there is none.
+        """
+        latest = self.latest(datetime.date.max)
+        if not latest:
+            raise UnusableSalesError(f"{self._name} is empty")
+        return max(latest.values())
 
     def _rows(self, query: str, before: datetime.date) -> Iterator[bigquery.Row]:
         self._client.get_table(self._name, retry=RETRY)

@@ -1,8 +1,8 @@
 """Tells people what a DAG has to say: by mail, to PagerDuty, or both.
 
 `ALERT_CHANNELS` lists the channels (`mail`, `pagerduty`; none on a laptop, where the log has it all). Mail
-goes through the Airflow connection `smtp_default` to `ALERT_EMAIL`; PagerDuty's routing key is the password of
-the connection `pagerduty_default`. In the cloud both come from Secret Manager; there is no key here.
+goes through the Airflow connection `smtp_default` to `ALERT_EMAIL`; PagerDuty's routing key is the password
+of the connection `pagerduty_default`. In the cloud both come from Secret Manager; there is no key here.
 """
 
 import logging

@@ -1,9 +1,9 @@
 """Where the steps of a DAG run: as processes on a laptop, as pods and Dataflow jobs in Google Cloud.
 
 `STEPS_RUN_ON` decides; it and the other variables are fields of `services.contracts.settings.DagSettings`,
-which the orchestration stack sets. A step is a command of `services.batch` either way, with the same arguments,
-and in the cloud nothing heavy runs in Airflow's own workers. Operators of Google Cloud are imported where they
-are made, so that reading the DAGs needs Airflow alone.
+which the orchestration stack sets. A step is a command of `services.batch` either way, with the same
+arguments, and in the cloud nothing heavy runs in Airflow's own workers. Operators of Google Cloud are
+imported where they are made, so that reading the DAGs needs Airflow alone.
 """
 
 import json
