@@ -106,6 +106,12 @@ class Bucket(Construct):
             depends_on=[self.resource],
         )
 
+    def write(self, scope: Construct, id_: str, *, name: str, content: str) -> StorageBucketObject:
+        """Put text into the bucket; changed text replaces the object."""
+        return StorageBucketObject(
+            scope, id_, bucket=self.name, name=name, content=content, depends_on=[self.resource]
+        )
+
     def grant_read(self, principal: Principal) -> StorageBucketIamMember:
         """Let somebody read and list the objects. Returns the grant, for what must wait for it."""
         return self._grant(principal, "read", "roles/storage.objectViewer")

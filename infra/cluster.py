@@ -129,6 +129,7 @@ class Cluster(Construct):
         self._account = node_account
         self._labels = labels
         control_plane = _CONTROL_PLANE if settings.control_plane_telemetry else ()
+        self.name: Final = name
         self._resource = ContainerCluster(
             self,
             "Default",

@@ -30,6 +30,7 @@ class Dataset(Construct):
         region: where the rows are.
         description: what it holds.
         protected: refuse to destroy it and its tables.
+        keep_hours: after which a table goes; never if absent.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Dataset(Construct):
         region: str,
         description: str,
         protected: bool,
+        keep_hours: int | None = None,
     ):
         super().__init__(scope, id_)
         self.project: Final = project
@@ -54,15 +56,28 @@ class Dataset(Construct):
             location=region,
             description=description,
             delete_contents_on_destroy=not protected,
+            default_table_expiration_ms=keep_hours and keep_hours * 3600 * 1000,
         )
+
+    @property
+    def name(self) -> str:
+        """`project.dataset`."""
+        return f"{self.project}.{self.dataset_id}"
 
     def grant_read(self, principal: Principal) -> None:
         """Let somebody read every table and view."""
+        self._grant(principal, "read", "roles/bigquery.dataViewer")
+
+    def grant_write(self, principal: Principal) -> None:
+        """Let somebody create tables, and read and change every one."""
+        self._grant(principal, "write", "roles/bigquery.dataEditor")
+
+    def _grant(self, principal: Principal, verb: str, role: str) -> None:
         BigqueryDatasetIamMember(
             principal,
-            f"read-{self.dataset_id}",
+            f"{verb}-{self.dataset_id}",
             dataset_id=self.dataset_id,
-            role="roles/bigquery.dataViewer",
+            role=role,
             member=principal.member,
             depends_on=principal.depends_on(self.resource),
         )
@@ -118,14 +133,21 @@ class DatasetTable(Construct):
             depends_on=[dataset.resource],
         )
 
+    def grant_read(self, principal: Principal) -> BigqueryTableIamMember:
+        """Let somebody read rows. Returns the grant."""
+        return self._grant(principal, "read", "roles/bigquery.dataViewer")
+
     def grant_write(self, principal: Principal) -> BigqueryTableIamMember:
         """Let somebody read, add and change rows. Returns the grant, for what must wait for it."""
+        return self._grant(principal, "write", "roles/bigquery.dataEditor")
+
+    def _grant(self, principal: Principal, verb: str, role: str) -> BigqueryTableIamMember:
         return BigqueryTableIamMember(
             principal,
-            f"write-{self.dataset.dataset_id}-{self._table_id}",
+            f"{verb}-{self.dataset.dataset_id}-{self._table_id}",
             dataset_id=self.dataset.dataset_id,
             table_id=self._table_id,
-            role="roles/bigquery.dataEditor",
+            role=role,
             member=principal.member,
             depends_on=principal.depends_on(self.resource),
         )

@@ -21,6 +21,7 @@ from infra import tfvars
 from infra.addresses import AddressPlan
 from infra.sections import (
     AlertingSettings,
+    BatchSection,
     BudgetSettings,
     CiSettings,
     ClusterSettings,
@@ -53,7 +54,7 @@ StackName = Literal[
     "foundation", "registry", "cluster", "data", "messaging", "orchestration", "services", "observability"
 ]
 
-ServiceName = Literal["prediction", "streaming"]
+ServiceName = Literal["prediction", "streaming", "batch"]
 
 UPSTREAM: Final[Mapping[StackName, tuple[StackName, ...]]] = {
     "foundation": (),
@@ -61,7 +62,7 @@ UPSTREAM: Final[Mapping[StackName, tuple[StackName, ...]]] = {
     "cluster": ("foundation", "registry"),
     "data": ("foundation",),
     "messaging": ("foundation", "data"),
-    "orchestration": ("foundation", "data"),
+    "orchestration": ("foundation", "registry", "cluster", "data"),
     "services": ("registry", "cluster", "data", "messaging"),
     # An objective cannot be about a metric that nobody has written yet.
     "observability": ("foundation", "messaging", "services"),
@@ -132,6 +133,7 @@ class Environment(Section):
     network: IPv4Network = Field(description="block from which all ranges are cut, such as 10.0.0.0/16")
     data: DataSettings = Field(DataSettings(), description="tables and buckets")
     composer: ComposerSettings = Field(ComposerSettings(), description="managed Airflow")
+    batch: BatchSection = Field(BatchSection(), description="the batch pipeline")
     gateway: GatewaySettings | None = Field(
         None, description="the way in from the internet; without it nobody outside the cluster gets in"
     )

@@ -37,22 +37,12 @@ class Principal(Construct):
         return [self._resource, *own] if self._resource else own
 
 
-class Account(Principal):
-    """A service account of its own, as every workload outside the cluster has.
+class ProjectPrincipal(Principal):
+    """Somebody who belongs to a project."""
 
-    Attributes:
-        email: its address.
-    """
-
-    def __init__(self, scope: Construct, id_: str, *, name: str, project: str, description: str):
-        email = f"{name}@{project}.iam.gserviceaccount.com"
-        super().__init__(scope, id_, member=f"serviceAccount:{email}")
-        self.email: Final = email
-        self._name = name
+    def __init__(self, scope: Construct, id_: str, *, member: str, project: str):
+        super().__init__(scope, id_, member=member)
         self._project = project
-        self._resource = ServiceAccount(
-            self, "Default", account_id=name, display_name=name, description=description
-        )
 
     def grant_project_role(
         self,
@@ -79,6 +69,23 @@ class Account(Principal):
             member=self.member,
             condition=condition,
             depends_on=[*self.depends_on(), *after],
+        )
+
+
+class Account(ProjectPrincipal):
+    """A service account of its own, as every workload outside the cluster has.
+
+    Attributes:
+        email: its address.
+    """
+
+    def __init__(self, scope: Construct, id_: str, *, name: str, project: str, description: str):
+        email = f"{name}@{project}.iam.gserviceaccount.com"
+        super().__init__(scope, id_, member=f"serviceAccount:{email}", project=project)
+        self.email: Final = email
+        self._name = name
+        self._resource = ServiceAccount(
+            self, "Default", account_id=name, display_name=name, description=description
         )
 
     def grant_attach(self, principal: Principal) -> ServiceAccountIamMember:
@@ -148,7 +155,7 @@ class PubsubServiceAgent(ServiceAgent):
         )
 
 
-class WorkloadIdentity(Principal):
+class WorkloadIdentity(ProjectPrincipal):
     """Pods that run as a Kubernetes service account; there is no Google account and no key.
 
     https://cloud.google.com/kubernetes-engine/docs/concepts/workload-identity#principal-id-examples
@@ -159,4 +166,4 @@ class WorkloadIdentity(Principal):
     ):
         pool = f"projects/{project_number}/locations/global/workloadIdentityPools/{project}.svc.id.goog"
         member = f"principal://iam.googleapis.com/{pool}/subject/ns/{namespace}/sa/{name}"
-        super().__init__(scope, id_, member=member)
+        super().__init__(scope, id_, member=member, project=project)

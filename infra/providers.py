@@ -320,6 +320,13 @@ with fast_imports("cdktf_cdktf_provider_google", "cdktf_cdktf_provider_kubernete
         PodDisruptionBudgetV1SpecSelector,
     )
     from cdktf_cdktf_provider_kubernetes.provider import KubernetesProvider, KubernetesProviderExec
+    from cdktf_cdktf_provider_kubernetes.role_binding_v1 import (
+        RoleBindingV1,
+        RoleBindingV1Metadata,
+        RoleBindingV1RoleRef,
+        RoleBindingV1Subject,
+    )
+    from cdktf_cdktf_provider_kubernetes.role_v1 import RoleV1, RoleV1Metadata, RoleV1Rule
     from cdktf_cdktf_provider_kubernetes.service_account_v1 import ServiceAccountV1, ServiceAccountV1Metadata
     from cdktf_cdktf_provider_kubernetes.service_v1 import (
         ServiceV1,

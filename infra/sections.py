@@ -584,6 +584,13 @@ class GatewaySettings(Section):
     )
 
 
+class BatchSection(Section):
+    """The batch pipeline's jobs on Dataflow."""
+
+    machine_type: MachineType = Field(default="n2-standard-2", description="machine type of a worker")
+    max_workers: int = Field(default=2, ge=1, le=1000, description="most workers of a job")
+
+
 class AlertingSettings(Section):
     """Who is told when something needs a person, and when."""
 
@@ -591,6 +598,11 @@ class AlertingSettings(Section):
     pagerduty: bool = Field(
         False,
         description="whether urgent alerts page somebody; the key is the variable pagerduty_service_key",
+    )
+    runbook: str = Field(
+        default="docs/runbook.md",
+        min_length=1,
+        description="where the runbook is read: its URL, or the file of this repository",
     )
     oldest_message_seconds: int = Field(600, ge=60, description="age of a waiting request that is too old")
     backlog_messages: int = Field(10_000, ge=1, description="waiting requests that are too many")

@@ -1,6 +1,6 @@
 """Airflow on this machine, with the platform's DAGs: `make pipeline`, `make airflow`, `make backfill`.
 
-Its database, logs and configuration are below the simulated cloud's folder. Nothing of it outlives the command.
+Its database and logs are below the simulated cloud's folder. No process of it outlives the command.
 """
 
 import argparse
@@ -190,9 +190,9 @@ class Airflow:
         while time.monotonic() < deadline and all(process.poll() is None for process in processes):
             with contextlib.suppress(httpx.HTTPError, json.JSONDecodeError):
                 health = httpx.get(f"{url}/api/v2/monitor/health", timeout=5).json()
-                if all(health[part]["status"] == "healthy" for part in ("scheduler", "dag_processor")):
-                    if self._query("SELECT dag_id FROM dag WHERE dag_id = ?", DAG):
-                        return
+                parts = all(health[part]["status"] == "healthy" for part in ("scheduler", "dag_processor"))
+                if parts and self._query("SELECT dag_id FROM dag WHERE dag_id = ?", DAG):
+                    return
             time.sleep(0.5)
         raise AirflowError(f"Airflow is not healthy: {health}; its logs: {self.folder}/*.log")
 

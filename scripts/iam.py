@@ -44,8 +44,10 @@ the grants of every environment against what its resources need: none is missing
   may then sign tokens as `sales-forecast-push`, and as nobody else; that account may do nothing.
 """
 
+_READ_IMAGES: Final = "roles/artifactregistry.reader"
 _READ_OBJECTS: Final = "roles/storage.objectViewer"
 _WRITE_OBJECTS: Final = "roles/storage.objectUser"
+_READ_ROWS: Final = "roles/bigquery.dataViewer"
 _WRITE_ROWS: Final = "roles/bigquery.dataEditor"
 _RUN_JOBS: Final = "roles/bigquery.jobUser"
 _PUBLISH: Final = "roles/pubsub.publisher"
@@ -63,7 +65,21 @@ ACCESS: Final[Mapping[str, Mapping[str, str]]] = {
         "DEAD_LETTER_TOPIC": _PUBLISH,
         "PREDICTIONS_TABLE": _WRITE_ROWS,
     },
-    "Airflow": {"MODEL_BUCKET": _WRITE_OBJECTS, "SALES_TABLE": _WRITE_ROWS},
+    "batch": {
+        "MODEL_BUCKET": _WRITE_OBJECTS,
+        "STAGING_BUCKET": _WRITE_OBJECTS,
+        "SALES_TABLE": _WRITE_ROWS,
+        "SCORES_TABLE": _WRITE_ROWS,
+        "TRANSIENT_SCORES_TABLE": _WRITE_ROWS,
+        "STAGING_DATASET": _WRITE_ROWS,
+    },
+    "Dataflow": {
+        "MODEL_BUCKET": _READ_OBJECTS,
+        "STAGING_BUCKET": _WRITE_OBJECTS,
+        "SALES_TABLE": _READ_ROWS,
+        "SCORES_TABLE": _WRITE_ROWS,
+        "STAGING_DATASET": _WRITE_ROWS,
+    },
 }
 """What code does with the resources that its environment variables name: variable to role, by who runs it."""
 
@@ -247,21 +263,25 @@ def _subscriptions(graph: Graph) -> Iterator[_Need]:
 
 def _pods(graph: Graph) -> Iterator[_Need]:
     """Pods use what their environment variables name."""
-    here = graph.environment
-    pool = (
-        f"projects/{here.project_number}/locations/global/workloadIdentityPools/{here.project_id}.svc.id.goog"
-    )
     for each in graph.all("kubernetes_deployment_v1"):
         pod = each["spec"]["template"]["spec"]
-        subject = f"ns/{each['metadata']['namespace']}/sa/{pod['service_account_name']}"
-        member = f"principal://iam.googleapis.com/{pool}/subject/{subject}"
+        member = _pod_member(graph, each["metadata"]["namespace"], pod["service_account_name"])
         for container in pod["container"]:
             variables = {variable["name"]: variable.get("value", "") for variable in container["env"]}
             yield from _code(graph, each["metadata"]["name"], member, variables)
 
 
+def _pod_member(graph: Graph, namespace: str, account: str) -> str:
+    """Who pods are that run as a service account."""
+    here = graph.environment
+    pool = (
+        f"projects/{here.project_number}/locations/global/workloadIdentityPools/{here.project_id}.svc.id.goog"
+    )
+    return f"principal://iam.googleapis.com/{pool}/subject/ns/{namespace}/sa/{account}"
+
+
 def _airflow(graph: Graph) -> Iterator[_Need]:
-    """Airflow uses its buckets, and what the environment variables of its tasks name."""
+    """Airflow uses its buckets; what its tasks use is the business of the steps that they start."""
     for each in graph.all("google_composer_environment"):
         config = each["config"]
         member = f"serviceAccount:{config['node_config']['service_account']}"
@@ -275,13 +295,29 @@ def _airflow(graph: Graph) -> Iterator[_Need]:
             (schedule["snapshot_location"].removeprefix("gs://").partition("/")[0], "writes snapshots"),
         ):
             yield Permission(member, _WRITE_OBJECTS, ("bucket", bucket)), reason
-        variables = config["software_config"]["env_variables"]
-        yield from _code(graph, "Airflow", member, variables)
-        if any(kind == "table" for value in variables.values() for kind, _ in _resources(graph, value)):
-            yield (
-                Permission(member, _RUN_JOBS, ("project", graph.environment.project_id)),
-                "loads and queries tables; jobs belong to the project",
-            )
+        yield from _steps(graph, member, config["software_config"]["env_variables"])
+
+
+def _steps(graph: Graph, airflow: str, variables: Mapping[str, str]) -> Iterator[_Need]:
+    """Airflow starts pods and jobs of Dataflow, which use what its environment variables name."""
+    project = ("project", graph.environment.project_id)
+    account = variables["DATAFLOW_ACCOUNT"]
+    workers = f"serviceAccount:{account}"
+    pods = _pod_member(graph, variables["STEPS_NAMESPACE"], variables["STEPS_ACCOUNT"])
+    yield Permission(airflow, "roles/container.clusterViewer", project), "finds the cluster to start pods in"
+    yield Permission(airflow, "roles/dataflow.developer", project), "starts jobs; they belong to the project"
+    yield Permission(airflow, "roles/iam.serviceAccountUser", ("account", account)), "names their workers"
+    yield Permission(workers, "roles/dataflow.worker", project), "takes work; jobs belong to the project"
+    for repository in graph.all("google_artifact_registry_repository"):
+        name = repository["repository_id"]
+        if f"/{graph.environment.project_id}/{name}/" in variables["STEPS_IMAGE"]:
+            yield Permission(workers, _READ_IMAGES, ("repository", name)), "pulls the image of workers"
+    told = {key: value for key, value in variables.items() if key in ACCESS["Dataflow"]}
+    yield from _code(graph, "Dataflow", workers, told)
+    rest = {"DATAFLOW_TEMPLATE"}  # the service reads it for Airflow
+    yield from _code(graph, "batch", pods, {key: variables[key] for key in variables.keys() - rest})
+    for member in (pods, workers):
+        yield Permission(member, _RUN_JOBS, project), "loads and queries tables; jobs belong to the project"
 
 
 def _nodes(graph: Graph) -> Iterator[_Need]:
@@ -303,17 +339,19 @@ def _nodes(graph: Graph) -> Iterator[_Need]:
             name = repository["repository_id"]
             if any(f"/{graph.environment.project_id}/{name}/" in image for image in images):
                 yield (
-                    Permission(member, "roles/artifactregistry.reader", ("repository", name)),
+                    Permission(member, _READ_IMAGES, ("repository", name)),
                     "pulls the images of pods",
                 )
 
 
 def _readers(graph: Graph) -> Iterator[_Need]:
-    """People read the datasets."""
+    """People read the datasets, but for rows that are on their way."""
     for member in graph.environment.data.readers:
         for dataset in graph.all("google_bigquery_dataset"):
+            if dataset.get("default_table_expiration_ms"):
+                continue
             yield (
-                Permission(member, "roles/bigquery.dataViewer", ("dataset", dataset["dataset_id"])),
+                Permission(member, _READ_ROWS, ("dataset", dataset["dataset_id"])),
                 "named in `data.readers`",
             )
 

@@ -17,9 +17,13 @@ from services.contracts.names import (
     REQUESTS_TABLE,
     SALES_DATASET,
     SALES_TABLE,
+    SCORES_TABLE,
+    STAGING_BUCKET,
+    STAGING_DATASET,
+    TRANSIENT_SCORES_TABLE,
     bucket_name,
 )
-from services.contracts.tables import Prediction, Request, Sale
+from services.contracts.tables import Prediction, Request, Sale, Score
 
 
 class DataStack(PlatformStack):
@@ -72,6 +76,18 @@ class DataStack(PlatformStack):
             partition="DAY",
             keep_days=settings.keep_requests_days,
         )
+        self.scores: Final = self._scores(predictions, SCORES_TABLE)
+        self.transient_scores: Final = self._scores(predictions, TRANSIENT_SCORES_TABLE)
+        self.staged_rows: Final = Dataset(
+            self,
+            "staged-rows",
+            project=environment.project_id,
+            dataset_id=STAGING_DATASET,
+            region=environment.region,
+            description="Rows on their way into another table",
+            protected=False,
+            keep_hours=24,
+        )
         for number, member in enumerate(settings.readers):
             reader = Principal(self, f"reader-{number}", member=member)
             for dataset in (sales, predictions):
@@ -79,7 +95,20 @@ class DataStack(PlatformStack):
 
         self.models: Final = self._bucket(MODELS_BUCKET, keep_versions=settings.keep_versions)
         self.files: Final = self._bucket("data", keep_versions=settings.keep_versions)
-        self.staging: Final = self._bucket("staging", delete_after_days=7)
+        self.staging: Final = self._bucket(STAGING_BUCKET, delete_after_days=7)
+
+    def _scores(self, dataset: Dataset, table_id: str) -> DatasetTable:
+        return DatasetTable(
+            self,
+            f"{table_id.replace('_', '-')}-table",
+            dataset=dataset,
+            table_id=table_id,
+            row=Score,
+            partition_by="run_date",
+            partition="DAY",
+            cluster_by=("store_nbr", "family"),
+            keep_days=self.environment.data.keep_predictions_days,
+        )
 
     def _dataset(self, dataset_id: str, description: str) -> Dataset:
         return Dataset(

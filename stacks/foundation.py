@@ -19,7 +19,7 @@ _APIS: Final[dict[StackName, tuple[str, ...]]] = {
     "cluster": ("container",),
     "data": ("bigquery", "bigquerystorage", "storage"),
     "messaging": ("pubsub",),
-    "orchestration": ("composer",),
+    "orchestration": ("composer", "dataflow", "secretmanager"),
     "services": (),
     "observability": ("monitoring",),
 }

@@ -1,25 +1,34 @@
 """Managed Airflow, in a stack of its own: it takes half an hour to create and has failures of its own."""
 
+import json
 from pathlib import Path
 from typing import Final
 
 from infra.bucket import Bucket
 from infra.ci_identity import CiIdentity
+from infra.cluster import Cluster
 from infra.composer import Composer
-from infra.dataset import DatasetTable
+from infra.dataset import Dataset, DatasetTable
 from infra.environment import Environment
 from infra.identity import Account, Principal
+from infra.images import image
+from infra.namespace import Namespace
 from infra.network import Network
-from infra.providers import App, TerraformResource
+from infra.network_policy import DefaultDeny
+from infra.pod_runner import PodRunner
+from infra.providers import App, TerraformResource, configure_kubernetes
+from infra.registry import ImageRepository
 from infra.stack import PLATFORM, PlatformStack
 from services.contracts.names import bucket_name
-from services.contracts.settings import BatchSettings, to_environment
+from services.contracts.settings import DagSettings, to_environment
+
+_TEMPLATE: Final = "dataflow/score.json"
 
 DAGS: Final = Path(__file__).resolve().parents[1] / "services" / "batch" / "dags"
 
 
 class OrchestrationStack(PlatformStack):
-    """An Airflow environment whose account may do what the batch commands do."""
+    """An Airflow environment, and what its DAGs start: pods in a namespace of their own, jobs of Dataflow."""
 
     def __init__(
         self,
@@ -28,8 +37,14 @@ class OrchestrationStack(PlatformStack):
         simulator_home: Path,
         *,
         network: Network,
+        cluster: Cluster,
+        images: ImageRepository,
         models: Bucket,
+        staging: Bucket,
         sales: DatasetTable,
+        scores: DatasetTable,
+        transient_scores: DatasetTable,
+        staged_rows: Dataset,
         ci: CiIdentity | None,
     ):
         super().__init__(scope, "orchestration", environment=environment, simulator_home=simulator_home)
@@ -41,10 +56,47 @@ class OrchestrationStack(PlatformStack):
             project=environment.project_id,
             description="Workers of the Airflow environment",
         )
-        models.grant_write(airflow)
-        sales.grant_write(airflow)
-        # Loads and queries are jobs, which belong to the project and not to a table.
-        airflow.grant_project_role("roles/bigquery.jobUser")
+        # Steps are pods and jobs of Dataflow: Airflow itself may start them, and touches no data.
+        configure_kubernetes(self, host=cluster.dns_name, simulated=environment.simulated)
+        namespace = Namespace(
+            self,
+            "namespace",
+            name=f"{PLATFORM}-batch",
+            labels={
+                "app.kubernetes.io/part-of": PLATFORM,
+                "app.kubernetes.io/managed-by": "terraform",
+                "environment": environment.name,
+            },
+            project=environment.project_id,
+            project_number=environment.project_number,
+        )
+        DefaultDeny(self, "default-deny", namespace=namespace)
+        steps = PodRunner(self, "batch", namespace=namespace, starter=airflow)
+        airflow.grant_project_role("roles/container.clusterViewer")
+        for bucket in (models, staging):
+            bucket.grant_write(steps.identity)
+        for table in (sales, scores, transient_scores, staged_rows):
+            table.grant_write(steps.identity)
+
+        workers = Account(
+            self,
+            "dataflow",
+            name=f"{PLATFORM}-dataflow",
+            project=environment.project_id,
+            description="Workers of Dataflow",
+        )
+        workers.grant_attach(airflow)
+        airflow.grant_project_role("roles/dataflow.developer")
+        workers.grant_project_role("roles/dataflow.worker")
+        images.grant_read(workers)
+        models.grant_read(workers)
+        staging.grant_write(workers)
+        sales.grant_read(workers)
+        scores.grant_write(workers)
+        staged_rows.grant_write(workers)
+        for principal in (steps.identity, workers):
+            # Loads and queries are jobs, which belong to the project and not to a table.
+            principal.grant_project_role("roles/bigquery.jobUser")
 
         bucket = self._bucket(
             "airflow",
@@ -58,6 +110,38 @@ class OrchestrationStack(PlatformStack):
         if ci:
             after.append(airflow.grant_attach(Principal(self, "ci-apply", member=ci.apply.member)))
             bucket.grant_read(Principal(self, "ci-plan", member=ci.plan.member))  # the DAG files
+        batch_image = image(self, environment, service="batch", repository=images.address)
+        template = {
+            "image": batch_image,
+            "sdkInfo": {"language": "PYTHON"},
+            "metadata": {"name": "score", "description": "Scores every series for the days to come"},
+        }
+        bucket.write(self, "score-template", name=_TEMPLATE, content=json.dumps(template))
+        alerting = environment.alerting
+        variables = DagSettings(
+            model_bucket=models.name,
+            staging_bucket=staging.name,
+            sales_table=sales.name,
+            scores_table=scores.name,
+            transient_scores_table=transient_scores.name,
+            staging_dataset=staged_rows.name,
+            platform_environment=environment.name,
+            runbook_url=alerting.runbook,
+            alert_channels=("mail", "pagerduty") if alerting.pagerduty else ("mail",),
+            alert_email=alerting.email,
+            steps_run_on="google",
+            steps_project=environment.project_id,
+            steps_region=environment.region,
+            steps_cluster=cluster.name,
+            steps_namespace=namespace.name,
+            steps_account=steps.name,
+            steps_image=batch_image,
+            dataflow_template=f"gs://{bucket.name}/{_TEMPLATE}",
+            dataflow_account=workers.email,
+            dataflow_subnetwork=network.subnet.partition("/")[2].partition("/")[2],
+            dataflow_machine_type=environment.batch.machine_type,
+            dataflow_max_workers=environment.batch.max_workers,
+        )
         Composer(
             self,
             "composer",
@@ -68,7 +152,7 @@ class OrchestrationStack(PlatformStack):
             bucket=bucket,
             snapshots=snapshots,
             settings=settings,
-            variables=to_environment(BatchSettings(model_bucket=models.name, sales_table=sales.name)),
+            variables=to_environment(variables),
             protected=environment.deletion_protection,
             after=after,
         )

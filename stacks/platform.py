@@ -80,9 +80,15 @@ class Platform:
             self._environment,
             self._home,
             network=self.foundation.network,
+            cluster=self.cluster.cluster,
+            images=self.registry.images,
             models=self.data.models,
+            staging=self.data.staging,
             sales=self.data.sales,
             ci=self.foundation.ci,
+            scores=self.data.scores,
+            transient_scores=self.data.transient_scores,
+            staged_rows=self.data.staged_rows,
         )
 
     @cached_property

@@ -100,6 +100,11 @@ composer = {
   packages = { apache-airflow-providers-smtp = "==3.2.0" }
 }
 
+batch = {
+  machine_type = "n2-standard-4"
+  max_workers  = 8
+}
+
 prediction = {
   port         = 8080
   min_replicas = 2

@@ -23,7 +23,11 @@ ALL = [f"{name}-{stack}" for name, each in ENVIRONMENTS.items() for stack in eac
 PROJECT_ROLES = {
     ("cluster", "nodes", "roles/container.defaultNodeServiceAccount"): "logs and metrics are a project's",
     ("orchestration", "airflow", "roles/composer.worker"): "Composer checks for it on the project",
-    ("orchestration", "airflow", "roles/bigquery.jobUser"): "loads and queries are jobs of a project",
+    ("orchestration", "airflow", "roles/container.clusterViewer"): "a cluster has no policy of its own",
+    ("orchestration", "airflow", "roles/dataflow.developer"): "jobs are made in a project",
+    ("orchestration", "batch", "roles/bigquery.jobUser"): "loads and queries are jobs of a project",
+    ("orchestration", "dataflow", "roles/bigquery.jobUser"): "loads and queries are jobs of a project",
+    ("orchestration", "dataflow", "roles/dataflow.worker"): "jobs are made in a project",
 }
 """The only grants on a whole project, beside those of CI, and why there is no resource to grant them on."""
 
@@ -201,7 +205,7 @@ def test_versions_and_state(stack: Stack, here: Environment) -> None:
         "google": {"source": f"{prefix}google", "version": "6.50.0"},
         "kubernetes": {"source": f"{prefix}kubernetes", "version": "2.38.0"},
     }
-    needed = ("google", "kubernetes") if stack.id.endswith("-services") else ("google",)
+    needed = ("google", "kubernetes") if stack.id.endswith(("-services", "-orchestration")) else ("google",)
     assert terraform["required_providers"] == {name: versions[name] for name in needed}
     if not here.simulated:
         state = {"bucket": f"{here.project_id}-tfstate", "prefix": stack.id.partition("-")[2]}

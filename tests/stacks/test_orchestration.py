@@ -1,12 +1,13 @@
 """Airflow."""
 
+import json
 import re
 from datetime import datetime
 
 import pytest
 
 from infra.sections import AIRFLOW_VERSION
-from services.contracts.settings import BatchSettings, from_environment
+from services.contracts.settings import DagSettings, from_environment
 from tests.stacks.synthesized import ROOT, Stack, Synthesis
 
 DAGS = ROOT / "services" / "batch" / "dags"
@@ -119,11 +120,30 @@ def test_terraform_waits_long_enough_and_destroys_none_that_is_protected(prod: S
 
 def test_tasks_find_the_settings_of_the_batch_commands(prod: Stack) -> None:
     software = prod.one("google_composer_environment")["config"]["software_config"]
-    settings = from_environment(BatchSettings, software["env_variables"])
+    settings = from_environment(DagSettings, software["env_variables"])
     assert settings.model_bucket == "sales-forecast-prod-models"
     assert settings.sales_table == "sales-forecast-prod.sales.sales"
     # Composer refuses these: they are settings of Airflow.
     assert not [name for name in software["env_variables"] if re.fullmatch("AIRFLOW__.*__.*", name)]
+
+
+def test_steps_run_as_accounts_of_their_own(prod: Stack) -> None:
+    variables = prod.one("google_composer_environment")["config"]["software_config"]["env_variables"]
+    image = variables["STEPS_IMAGE"]
+    assert image.startswith("europe-west1-docker.pkg.dev/sales-forecast-prod/sales-forecast/batch@")
+    folder, _, name = variables["DATAFLOW_TEMPLATE"].removeprefix("gs://").partition("/")
+    template = prod.one("google_storage_bucket_object", bucket=folder, name=name)
+    assert json.loads(template["content"])["image"] == image
+    assert variables["DATAFLOW_SUBNETWORK"] == "regions/europe-west1/subnetworks/sales-forecast-nodes"
+    namespace = {"namespace": variables["STEPS_NAMESPACE"]}
+    account = prod.one("kubernetes_service_account_v1", metadata=namespace)
+    assert account["metadata"]["name"] == variables["STEPS_ACCOUNT"]
+    binding = prod.one("kubernetes_role_binding_v1", metadata=namespace)
+    assert [each["name"] for each in binding["subject"]] == [AIRFLOW.removeprefix("serviceAccount:")]
+    role = prod.one("kubernetes_role_v1", metadata=namespace)
+    assert role["metadata"]["name"] == binding["role_ref"]["name"]
+    assert {each for rule in role["rule"] for each in rule["api_groups"]} == {""}
+    assert "secrets" not in {each for rule in role["rule"] for each in rule["resources"]}
 
 
 def test_dag_files_are_objects_of_its_bucket(prod: Stack) -> None:
@@ -132,6 +152,8 @@ def test_dag_files_are_objects_of_its_bucket(prod: Stack) -> None:
     objects = prod.all("google_storage_bucket_object").values()
     assert {each["name"] for each in objects} >= files.keys()
     for each in objects:
+        if not each["name"].startswith("dags/"):
+            continue
         assert each["bucket"] == composer["storage_config"]["bucket"]
         copy = prod.folder / each["source"]  # relative: the plan may be made elsewhere
         assert copy.read_bytes() == (DAGS / each["name"].removeprefix("dags/")).read_bytes()

@@ -1,0 +1,76 @@
+"""Pods that somebody outside the cluster starts, and what he may do for that."""
+
+from typing import Final
+
+from infra.identity import Account, WorkloadIdentity
+from infra.namespace import Namespace
+from infra.providers import (
+    Construct,
+    RoleBindingV1,
+    RoleBindingV1Metadata,
+    RoleBindingV1RoleRef,
+    RoleBindingV1Subject,
+    RoleV1,
+    RoleV1Metadata,
+    RoleV1Rule,
+    ServiceAccountV1,
+    ServiceAccountV1Metadata,
+)
+
+# What Airflow's operator does: make a pod, follow its log, fetch its result out of a container, remove it.
+_RULES: Final = (
+    ("", ("pods",), ("create", "get", "list", "watch", "patch", "delete")),
+    ("", ("pods/log",), ("get",)),
+    ("", ("pods/exec",), ("create", "get")),
+    ("", ("events",), ("list",)),
+)
+
+
+class PodRunner(Construct):
+    """A service account that pods run as, and a starter who may run pods in its namespace and nothing else.
+
+    Args:
+        scope: where it belongs.
+        id_: its id there; the name of everything it has in the cluster.
+        namespace: in which the pods run.
+        starter: who starts them.
+
+    Attributes:
+        identity: who the pods are.
+    """
+
+    def __init__(self, scope: Construct, id_: str, *, namespace: Namespace, starter: Account):
+        super().__init__(scope, id_)
+        self.name: Final = id_
+        self.identity: Final[WorkloadIdentity] = namespace.identity(self, "identity", service_account=id_)
+        ServiceAccountV1(
+            self,
+            "account",
+            metadata=ServiceAccountV1Metadata(name=id_, namespace=namespace.name, labels=namespace.labels),
+            automount_service_account_token=False,
+            depends_on=[namespace.resource],
+        )
+        role = RoleV1(
+            self,
+            "role",
+            metadata=RoleV1Metadata(name=f"start-{id_}", namespace=namespace.name, labels=namespace.labels),
+            rule=[
+                RoleV1Rule(api_groups=[group], resources=list(resources), verbs=list(verbs))
+                for group, resources, verbs in _RULES
+            ],
+            depends_on=[namespace.resource],
+        )
+        RoleBindingV1(
+            self,
+            "binding",
+            metadata=RoleBindingV1Metadata(
+                name=f"start-{id_}", namespace=namespace.name, labels=namespace.labels
+            ),
+            role_ref=RoleBindingV1RoleRef(
+                api_group="rbac.authorization.k8s.io", kind="Role", name=f"start-{id_}"
+            ),
+            subject=[
+                RoleBindingV1Subject(api_group="rbac.authorization.k8s.io", kind="User", name=starter.email)
+            ],
+            depends_on=[role],
+        )
