@@ -78,7 +78,13 @@ _RIGHTS: Final[Mapping[StackName, Rights]] = {
     "orchestration": Rights(
         plan_permissions=("composer.environments.get",),
         apply=("roles/composer.admin",),
-        grants=("roles/bigquery.jobUser", "roles/composer.worker"),
+        grants=(
+            "roles/bigquery.jobUser",
+            "roles/composer.worker",
+            "roles/container.clusterViewer",
+            "roles/dataflow.developer",
+            "roles/dataflow.worker",
+        ),
     ),
     "services": Rights(),
     "observability": Rights(

@@ -25,7 +25,6 @@ PROJECT_ROLES = {
     ("orchestration", "airflow", "roles/composer.worker"): "Composer checks for it on the project",
     ("orchestration", "airflow", "roles/container.clusterViewer"): "a cluster has no policy of its own",
     ("orchestration", "airflow", "roles/dataflow.developer"): "jobs are made in a project",
-    ("orchestration", "batch", "roles/bigquery.jobUser"): "loads and queries are jobs of a project",
     ("orchestration", "dataflow", "roles/bigquery.jobUser"): "loads and queries are jobs of a project",
     ("orchestration", "dataflow", "roles/dataflow.worker"): "jobs are made in a project",
 }
@@ -215,7 +214,7 @@ def test_versions_and_state(stack: Stack, here: Environment) -> None:
 def test_only_the_cluster_is_read_from_a_state(stack: Stack) -> None:
     """A data source would need credentials at plan, and the resource to exist."""
     data = stack.content.get("data", {})
-    if stack.id.endswith("-services"):
+    if stack.id.endswith(("-services", "-orchestration")):
         (state,) = data.pop("terraform_remote_state").values()
         assert "cluster" in str(state["config"])
     assert not data
@@ -271,7 +270,7 @@ def test_members_are_of_this_project(stack: Stack, here: Environment) -> None:
     known = (
         rf"serviceAccount:[a-z0-9-]+@{project}\.iam\.gserviceaccount\.com"
         rf"|serviceAccount:service-{number}@({agents})\.iam\.gserviceaccount\.com"
-        rf"|principal://{pools}/{project}\.svc\.id\.goog/subject/ns/sales-forecast/sa/[a-z]+"
+        rf"|principal://{pools}/{project}\.svc\.id\.goog/subject/ns/sales-forecast(-batch)?/sa/[a-z]+"
         rf"|principalSet://{pools}/github/attribute\.access/(plan|apply)"
     )
     nothing(
