@@ -1,6 +1,6 @@
 # Thin: the work is in scripts/. `make help` lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help install install-airflow up down status verify backtest diff test test-simulated lint format lock composer-packages docs bench-serving bench-streaming bench-synth
+.PHONY: help install install-airflow pipeline airflow backfill up down status verify backtest diff test test-simulated lint format lock composer-packages docs bench-serving bench-streaming bench-synth
 
 PYTHON := .venv/bin/python
 SIMULATOR := build/venvs/simulator/bin/python -m infra.simulator
@@ -55,6 +55,15 @@ lock: ## Resolve the dependency groups of pyproject.toml into requirements/
 
 composer-packages: install ## Resolve the PyPI packages of Composer before it fails on them
 	@$(PYTHON) -m scripts.composer_packages
+
+pipeline: install-airflow ## Run the batch pipeline for the day after the newest sales (DATE=, CONF='{"dry_run": true}')
+	@$(PYTHON) -m scripts.airflow pipeline $(if $(DATE),--date $(DATE)) $(if $(CONF),--conf '$(CONF)')
+
+airflow: install-airflow ## Airflow's pages on loopback, until Ctrl-C
+	@$(PYTHON) -m scripts.airflow serve
+
+backfill: install-airflow ## Run the batch pipeline for every day of a range (FROM=2011-12-01 TO=2011-12-03)
+	@$(PYTHON) -m scripts.airflow backfill $(FROM) $(TO)
 
 docs: install ## Write what is derived from the stacks: docs/iam.md
 	@$(PYTHON) -m scripts.iam

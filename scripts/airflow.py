@@ -16,7 +16,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 
 import httpx
@@ -150,7 +150,7 @@ class Airflow:
             return database.execute(query, parameters).fetchall()
 
     @contextlib.contextmanager
-    def running(self) -> Iterator[str]:
+    def running(self) -> Generator[str]:
         """Its processes, until the block ends. Yields the address of its pages.
 
         Raises:
@@ -254,8 +254,10 @@ def main() -> int:
         airflow.prepare()
         if options.command == "pipeline":
             os.environ.update(addresses)
-            newest = SalesTable(batch.sales_table).newest() if options.date is None else None
-            runs = [airflow.try_run(options.date or newest + datetime.timedelta(days=1), options.conf)]
+            day = options.date
+            if day is None:
+                day = SalesTable(batch.sales_table).newest() + datetime.timedelta(days=1)
+            runs = [airflow.try_run(day, options.conf)]
         elif options.command == "backfill":
             with airflow.running() as url:
                 console.print(f"Airflow: {url}")
