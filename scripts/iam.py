@@ -304,7 +304,7 @@ def _steps(graph: Graph, airflow: str, variables: Mapping[str, str]) -> Iterator
     account = variables["DATAFLOW_ACCOUNT"]
     workers = f"serviceAccount:{account}"
     pods = _pod_member(graph, variables["STEPS_NAMESPACE"], variables["STEPS_ACCOUNT"])
-    yield Permission(airflow, "roles/container.clusterViewer", project), "finds the cluster to start pods in"
+    yield Permission(airflow, "roles/container.viewer", project), "reaches the cluster to start pods in"
     yield Permission(airflow, "roles/dataflow.developer", project), "starts jobs; they belong to the project"
     yield Permission(airflow, "roles/iam.serviceAccountUser", ("account", account)), "names their workers"
     yield Permission(workers, "roles/dataflow.worker", project), "takes work; jobs belong to the project"

@@ -81,7 +81,7 @@ _RIGHTS: Final[Mapping[StackName, Rights]] = {
         grants=(
             "roles/bigquery.jobUser",
             "roles/composer.worker",
-            "roles/container.clusterViewer",
+            "roles/container.viewer",
             "roles/dataflow.developer",
             "roles/dataflow.worker",
         ),

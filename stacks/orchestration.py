@@ -72,7 +72,9 @@ class OrchestrationStack(PlatformStack):
         )
         DefaultDeny(self, "default-deny", namespace=namespace)
         steps = PodRunner(self, "batch", namespace=namespace, starter=airflow)
-        airflow.grant_project_role("roles/container.clusterViewer")
+        # The least that passes the cluster's DNS name (container.clusters.connect); it reads no Secrets, and
+        # what it may change in the cluster is up to the namespace's role.
+        airflow.grant_project_role("roles/container.viewer")
         for bucket in (models, staging):
             bucket.grant_write(steps.identity)
         for table in (sales, scores, transient_scores, staged_rows):

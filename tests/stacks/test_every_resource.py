@@ -23,7 +23,7 @@ ALL = [f"{name}-{stack}" for name, each in ENVIRONMENTS.items() for stack in eac
 PROJECT_ROLES = {
     ("cluster", "nodes", "roles/container.defaultNodeServiceAccount"): "logs and metrics are a project's",
     ("orchestration", "airflow", "roles/composer.worker"): "Composer checks for it on the project",
-    ("orchestration", "airflow", "roles/container.clusterViewer"): "a cluster has no policy of its own",
+    ("orchestration", "airflow", "roles/container.viewer"): "a cluster has no policy of its own",
     ("orchestration", "airflow", "roles/dataflow.developer"): "jobs are made in a project",
     ("orchestration", "dataflow", "roles/bigquery.jobUser"): "loads and queries are jobs of a project",
     ("orchestration", "dataflow", "roles/dataflow.worker"): "jobs are made in a project",

@@ -150,6 +150,7 @@ def test_dag_files_are_objects_of_its_bucket(prod: Stack) -> None:
     files = {f"dags/{file.relative_to(DAGS).as_posix()}": file for file in DAGS.rglob("*.py")}
     composer = prod.one("google_composer_environment")
     objects = prod.all("google_storage_bucket_object").values()
+    assert files
     assert {each["name"] for each in objects} >= files.keys()
     for each in objects:
         if not each["name"].startswith("dags/"):
