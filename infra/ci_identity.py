@@ -3,6 +3,7 @@
 https://cloud.google.com/iam/docs/workload-identity-federation-with-deployment-pipelines
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 from infra.identity import Account, Principal
@@ -53,7 +54,7 @@ class CiIdentity(Construct):
         project: str,
         project_number: int,
         ci: CiSettings,
-        after: TerraformResource,
+        after: Sequence[TerraformResource],
     ):
         super().__init__(scope, id_)
         self._pool_path = f"projects/{project_number}/locations/global/workloadIdentityPools/{_POOL}"
@@ -63,7 +64,7 @@ class CiIdentity(Construct):
             workload_identity_pool_id=_POOL,
             display_name="GitHub Actions",
             description=f"Workflows of {ci.repository}",
-            depends_on=[after],
+            depends_on=after,
         )
         on_branch = f"assertion.ref == 'refs/heads/{ci.branch}'"
         # A claim that a token lacks may not be asked for its value.
@@ -95,6 +96,7 @@ class CiIdentity(Construct):
             name=f"{name}-ci-plan",
             project=project,
             description="CI that plans: reads settings and state",
+            after=after,
         )
         self.apply: Final = Account(
             self,
@@ -102,6 +104,7 @@ class CiIdentity(Construct):
             name=f"{name}-ci-apply",
             project=project,
             description="CI that applies, after approval",
+            after=after,
         )
         for access, account in (("plan", self.plan), ("apply", self.apply)):
             workflows = Principal(

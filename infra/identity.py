@@ -75,17 +75,39 @@ class ProjectPrincipal(Principal):
 class Account(ProjectPrincipal):
     """A service account of its own, as every workload outside the cluster has.
 
+    Args:
+        scope: where it belongs.
+        id_: its id there.
+        name: of the account.
+        project: of the account.
+        description: what it is for.
+        after: what must exist first.
+
     Attributes:
         email: its address.
     """
 
-    def __init__(self, scope: Construct, id_: str, *, name: str, project: str, description: str):
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        name: str,
+        project: str,
+        description: str,
+        after: Sequence[TerraformResource] = (),
+    ):
         email = f"{name}@{project}.iam.gserviceaccount.com"
         super().__init__(scope, id_, member=f"serviceAccount:{email}", project=project)
         self.email: Final = email
         self._name = name
         self._resource = ServiceAccount(
-            self, "Default", account_id=name, display_name=name, description=description
+            self,
+            "Default",
+            account_id=name,
+            display_name=name,
+            description=description,
+            depends_on=[*after],
         )
 
     def grant_attach(self, principal: Principal) -> ServiceAccountIamMember:

@@ -16,6 +16,7 @@ from infra.providers import (
     ProjectIamCustomRole,
     ProjectIamMemberCondition,
     StorageBucketIamMember,
+    TerraformResource,
 )
 
 _PLAN_ROLE: Final = "ciPlan"
@@ -117,7 +118,14 @@ def rights(environment: Environment) -> Iterator[Rights]:
             yield Rights(apply=["roles/iap.admin"])
 
 
-def grant_rights(scope: Construct, ci: CiIdentity, *, environment: Environment, states: str) -> None:
+def grant_rights(
+    scope: Construct,
+    ci: CiIdentity,
+    *,
+    environment: Environment,
+    states: str,
+    after: Sequence[TerraformResource],
+) -> None:
     """Grant the two identities what the stacks of an environment take.
 
     Args:
@@ -125,6 +133,7 @@ def grant_rights(scope: Construct, ci: CiIdentity, *, environment: Environment, 
         ci: the identities.
         environment: with the stacks.
         states: name of the bucket of Terraform's states, which is there before any stack.
+        after: what must exist first.
     """
     taken = tuple(rights(environment))
     settings = ProjectIamCustomRole(
@@ -134,6 +143,7 @@ def grant_rights(scope: Construct, ci: CiIdentity, *, environment: Environment, 
         title="CI plan",
         description="Settings of resources without their content",
         permissions=sorted({permission for each in taken for permission in each.plan_permissions}),
+        depends_on=after,
     )
     ci.plan.grant_project_role(f"projects/{environment.project_id}/roles/{_PLAN_ROLE}", after=[settings])
     for role in sorted({role for each in taken for role in each.plan}):

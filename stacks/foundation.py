@@ -13,8 +13,10 @@ from infra.providers import App
 from infra.stack import PLATFORM, PlatformStack, state_bucket
 from stacks.ci import grant_rights
 
+_IAM_APIS: Final = ("cloudresourcemanager", "iam")
+
 _APIS: Final[dict[StackName, tuple[str, ...]]] = {
-    "foundation": ("cloudresourcemanager", "compute", "iam"),
+    "foundation": ("compute", *_IAM_APIS),
     "registry": ("artifactregistry",),
     "cluster": ("container",),
     "data": ("bigquery", "bigquerystorage", "storage"),
@@ -63,13 +65,19 @@ class FoundationStack(PlatformStack):
                 project=environment.project_id,
                 project_number=environment.project_number,
                 ci=environment.ci,
-                after=apis.resources["iam"],
+                after=[apis.resources[api] for api in _IAM_APIS],
             )
             if environment.ci
             else None
         )
         if self.ci:
-            grant_rights(self, self.ci, environment=environment, states=state_bucket(environment))
+            grant_rights(
+                self,
+                self.ci,
+                environment=environment,
+                states=state_bucket(environment),
+                after=[apis.resources[api] for api in _IAM_APIS],
+            )
             if self.key:
                 self.key.grant_read_settings(self.ci.plan)
                 self.key.grant_administer(self.ci.apply)

@@ -94,3 +94,15 @@ def test_without_ci_there_is_no_way_in(synthesis: Synthesis) -> None:
     local.none("google_iam_workload_identity_pool")
     local.none("google_service_account")
     local.none("google_project_iam_member")
+
+
+def test_accounts_wait_for_the_apis_that_make_them(synthesis: Synthesis) -> None:
+    """Roles do as well; grants follow the accounts."""
+    foundation = synthesis.stack("prod-foundation")
+    apis = [
+        foundation.address("google_project_service", service=f"{api}.googleapis.com")
+        for api in ("cloudresourcemanager", "iam")
+    ]
+    assert foundation.one("google_project_iam_custom_role")["depends_on"] == apis
+    for account in foundation.all("google_service_account").values():
+        assert account["depends_on"] == apis
