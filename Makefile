@@ -1,6 +1,6 @@
 # Thin: the work is in scripts/. `make help` lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help install install-airflow pipeline airflow backfill up down status verify backtest diff test test-simulated lint format lock composer-packages docs bench-serving bench-streaming bench-synth
+.PHONY: help install install-airflow pipeline airflow backfill up down status verify backtest diff test test-simulated lint checkov format lock composer-packages docs bench-serving bench-streaming bench-synth
 
 PYTHON := .venv/bin/python
 SIMULATOR := build/venvs/simulator/bin/python -m infra.simulator
@@ -45,6 +45,10 @@ lint: install ## ruff, strict type checks, workflows
 	@node_modules/.bin/pyright -p infra/simulator
 	@.venv/bin/actionlint
 	@.venv/bin/zizmor --offline --no-progress --quiet .
+
+checkov: ## What checkov finds in production's stacks
+	@python3 scripts/install.py --checkov
+	@$(PYTHON) -m scripts.scan
 
 format: install ## Format the code
 	@.venv/bin/ruff check --fix .

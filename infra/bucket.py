@@ -17,6 +17,7 @@ from infra.providers import (
     StorageBucketVersioning,
     TerraformAsset,
 )
+from infra.waivers import waive
 
 
 class Bucket(Construct):
@@ -85,6 +86,9 @@ class Bucket(Construct):
             ),
             lifecycle_rule=rules,
         )
+        waive(self.resource, {"CKV_GCP_62": "Cloud Audit Logs tell who read what; usage logs are older"})
+        if keep_versions is None:
+            waive(self.resource, {"CKV_GCP_78": "what it holds can be made anew"})
 
     def upload(self, scope: Construct, id_: str, *, name: str, file: Path) -> StorageBucketObject:
         """Put a file into the bucket; a changed file replaces the object.

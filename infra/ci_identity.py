@@ -15,6 +15,7 @@ from infra.providers import (
     TerraformResource,
 )
 from infra.sections import CiSettings
+from infra.waivers import waive
 
 _POOL: Final = "github"
 _ISSUER: Final = "https://token.actions.githubusercontent.com"
@@ -70,7 +71,7 @@ class CiIdentity(Construct):
         # A claim that a token lacks may not be asked for its value.
         may_apply = f"has(assertion.environment) && assertion.environment == '{environment}' && {on_branch}"
         may_plan = f"assertion.event_name == 'pull_request' || {on_branch}"
-        IamWorkloadIdentityPoolProvider(
+        provider = IamWorkloadIdentityPoolProvider(
             self,
             "provider",
             workload_identity_pool_id=pool.workload_identity_pool_id,
@@ -90,6 +91,7 @@ class CiIdentity(Construct):
                 ]
             ),
         )
+        waive(provider, {"CKV_GCP_125": "its condition asks for the repository, branch and environment"})
         self.plan: Final = Account(
             self,
             "plan",

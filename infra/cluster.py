@@ -71,6 +71,7 @@ from infra.sections import (
     ClusterSettings,
     NodePool,
 )
+from infra.waivers import waive
 
 SPOT_KEY: Final = "cloud.google.com/gke-spot"
 """Label that GKE gives to spot nodes, and key of their taint (effect `NoSchedule`)."""
@@ -232,6 +233,16 @@ class Cluster(Construct):
                     enabled=settings.backup is not None
                 )
             ),
+        )
+        waive(
+            self._resource,
+            {
+                "CKV_GCP_12": "Dataplane V2 enforces network policies by itself",
+                "CKV_GCP_13": "no client certificate is issued unless one is asked for",
+                "CKV_GCP_20": "the control plane has no IP endpoint",
+                "CKV_GCP_21": "labels are the provider's default ones",
+                "CKV_GCP_65": "IAM decides who may do what; groups need a domain of one's own",
+            },
         )
         for key_, pool in settings.pools.items():
             self._pool(key_, pool)

@@ -32,6 +32,7 @@ from infra.providers import (
     TerraformResourceLifecycle,
 )
 from infra.sections import AIRFLOW_VERSION, AirflowMaintenance, ComposerSettings
+from infra.waivers import waive
 
 _IMAGE: Final = f"composer-3-airflow-{AIRFLOW_VERSION}-build.0"
 
@@ -83,6 +84,7 @@ class Composer(Construct):
         super().__init__(scope, id_)
         # Creating one takes up to 25 minutes, and it fails after that if the account may not work yet.
         worker = account.grant_project_role("roles/composer.worker")
+        waive(worker, {"CKV_GCP_49": "Google offers this role on projects only"})
         ComposerEnvironment(
             self,
             "Default",

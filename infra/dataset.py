@@ -16,7 +16,10 @@ from infra.providers import (
     BigqueryTableView,
     Construct,
 )
+from infra.waivers import waive
 from services.contracts.schema import bigquery_schema
+
+_KEYS: Final = "sums of sales, nobody's personal data: Google's keys do"
 
 
 class Dataset(Construct):
@@ -58,6 +61,7 @@ class Dataset(Construct):
             delete_contents_on_destroy=not protected,
             default_table_expiration_ms=keep_hours and keep_hours * 3600 * 1000,
         )
+        waive(self.resource, {"CKV_GCP_81": _KEYS})
 
     @property
     def name(self) -> str:
@@ -132,6 +136,7 @@ class DatasetTable(Construct):
             deletion_protection=dataset.protected,
             depends_on=[dataset.resource],
         )
+        waive(self.resource, {"CKV_GCP_80": _KEYS})
 
     def grant_read(self, principal: Principal) -> BigqueryTableIamMember:
         """Let somebody read rows. Returns the grant."""
@@ -184,7 +189,7 @@ class LatestView(Construct):
         # By name: a view keeps the columns it was created with, so a new one must change its query.
         names = ", ".join(f"`{column['name']}`" for column in columns)
         partition = ", ".join(f"`{column}`" for column in key)
-        BigqueryTable(
+        view = BigqueryTable(
             self,
             "Default",
             dataset_id=table.dataset.dataset_id,
@@ -200,3 +205,4 @@ class LatestView(Construct):
             deletion_protection=False,  # it has no rows of its own, and is back in a second
             depends_on=[table.resource],
         )
+        waive(view, {"CKV_GCP_80": "a view has no rows", "CKV_GCP_121": "a view has no rows"})

@@ -60,6 +60,7 @@ from infra.providers import (
 )
 from infra.sections import WorkloadSettings
 from infra.subscription import Subscription
+from infra.waivers import waive
 from services.contracts.names import LIVENESS_PATH, METRICS_PATH, READINESS_PATH
 from services.contracts.settings import to_environment
 
@@ -147,6 +148,7 @@ class Workload(Construct):
             ),
             depends_on=[account],
         )
+        waive(deployment, {"CKV_K8S_11": "idle CPU is free, throttling is latency; the request is the share"})
         HorizontalAutoscaler(
             self,
             "autoscaler",

@@ -186,7 +186,9 @@ def main() -> int:
     """Install everything; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--airflow", action="store_true", help="Airflow, too, which few commands need")
-    airflow = parser.parse_args().airflow
+    parser.add_argument("--checkov", action="store_true", help="checkov, too, for `make checkov`")
+    options = parser.parse_args()
+    extra = [group for group in ("airflow", "checkov") if getattr(options, group)]
     faults = missing_tools()
     if faults:
         print("This machine lacks what the platform needs:", *faults, sep="\n  - ", file=sys.stderr)
@@ -200,9 +202,9 @@ def main() -> int:
                 pool.submit(install_group, ROOT / ".venv", REQUIREMENTS / "dev.lock"): ".venv",
                 pool.submit(download, "data"): "default data set",
             }
-            if airflow:
+            if options.airflow:
                 pieces[pool.submit(download, "operators")] = "operators of the cloud"
-            for group in (*GROUPS, *(["airflow"] if airflow else [])):
+            for group in (*GROUPS, *extra):
                 folder, lock = BUILD / "venvs" / group, REQUIREMENTS / f"{group}.lock"
                 pieces[pool.submit(install_group, folder, lock)] = group
             for piece in concurrent.futures.as_completed(pieces):

@@ -17,6 +17,7 @@ for group in infra prediction streaming batch; do
     compile "$group" --constraint requirements/dev.lock
 done
 compile airflow
+compile checkov
 compile operators --no-deps
 compile simulator
 compile tools

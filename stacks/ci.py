@@ -5,6 +5,7 @@ Where something exists before CI uses it (the bucket of states, the key, an acco
 repository that images are pushed to) the grant is on it, and stands where it is made.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -18,7 +19,9 @@ from infra.providers import (
     StorageBucketIamMember,
     TerraformResource,
 )
+from infra.waivers import waive
 
+_APPLIES: Final = "what applies the stacks manages what they own; roles it may grant are limited"
 _PLAN_ROLE: Final = "ciPlan"
 
 
@@ -149,17 +152,22 @@ def grant_rights(
     for role in sorted({role for each in taken for role in each.plan}):
         ci.plan.grant_project_role(role)
     for role in sorted({role for each in taken for role in each.apply}):
-        ci.apply.grant_project_role(role)
+        grant = ci.apply.grant_project_role(role)
+        if re.search(r"[aA]dmin|\.(editor|owner)$", role):  # as checkov does
+            waive(grant, {"CKV_GCP_42": _APPLIES})
+        if role == "roles/iam.serviceAccountAdmin":
+            waive(grant, {"CKV_GCP_49": _APPLIES})
     # Without the condition, who may grant roles may grant himself any.
     # https://cloud.google.com/iam/docs/setting-limits-on-granting-roles
     grants = ", ".join(f"'{role}'" for role in sorted({role for each in taken for role in each.grants}))
-    ci.apply.grant_project_role(
+    grant = ci.apply.grant_project_role(
         "roles/resourcemanager.projectIamAdmin",
         condition=ProjectIamMemberCondition(
             title="only roles that stacks grant",
             expression=f"api.getAttribute('iam.googleapis.com/modifiedGrantsByRole', []).hasOnly([{grants}])",
         ),
     )
+    waive(grant, {"CKV_GCP_42": _APPLIES})
     for account, role in (
         (ci.plan, "roles/storage.objectViewer"),
         (ci.apply, "roles/storage.objectUser"),
