@@ -697,7 +697,10 @@ def test_images_are_pinned_by_digest(tmp_path: Path) -> None:
     ("text", "fault"),
     [
         ('{"prediction": "latest"}', "prediction: expected a digest: sha256: and 64 hexadecimal digits"),
-        ('{"predicton": "latest"}', r"predicton.\[key\]: Input should be 'prediction' or 'streaming'"),
+        (
+            '{"predicton": "latest"}',
+            r"predicton.\[key\]: Input should be 'prediction', 'streaming' or 'batch'",
+        ),
         ("[]", "Input should be a"),
         ("{", "Invalid JSON"),
     ],

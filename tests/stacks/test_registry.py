@@ -37,7 +37,7 @@ def test_production_encrypts_with_its_own_key(synthesis: Synthesis) -> None:
     registry.one("google_artifact_registry_repository", kms_key_name=KEY, depends_on=[may_use])
 
 
-def test_only_ci_pushes_and_only_nodes_pull(synthesis: Synthesis) -> None:
+def test_only_ci_pushes_and_only_what_runs_images_pulls(synthesis: Synthesis) -> None:
     granted = {
         (stack.id, each["role"], each["member"])
         for stack in synthesis.stacks
@@ -48,6 +48,7 @@ def test_only_ci_pushes_and_only_nodes_pull(synthesis: Synthesis) -> None:
     assert granted == {
         ("prod-registry", "roles/artifactregistry.writer", account.format("ci-apply")),
         ("prod-cluster", "roles/artifactregistry.reader", account.format("nodes")),
+        ("prod-orchestration", "roles/artifactregistry.reader", account.format("dataflow")),
     }
 
 
