@@ -19,6 +19,7 @@ from infra.pod_runner import PodRunner
 from infra.providers import App, TerraformResource, configure_kubernetes
 from infra.registry import ImageRepository
 from infra.stack import PLATFORM, PlatformStack
+from infra.waivers import waive
 from services.contracts.names import bucket_name
 from services.contracts.settings import DagSettings, to_environment
 
@@ -88,7 +89,8 @@ class OrchestrationStack(PlatformStack):
             description="Workers of Dataflow",
         )
         workers.grant_attach(airflow)
-        airflow.grant_project_role("roles/dataflow.developer")
+        developer = airflow.grant_project_role("roles/dataflow.developer")
+        waive(developer, {"CKV_GCP_49": "Google offers this role on projects only"})
         workers.grant_project_role("roles/dataflow.worker")
         images.grant_read(workers)
         models.grant_read(workers)
