@@ -197,12 +197,12 @@ def test_a_change_touches_only_what_it_should(platform: Platform) -> None:
     status, stacks = platform.diff()
     assert status == 2
     changed = {
-        name: [(change["address"].partition(".")[0], change["kind"]) for change in each["changes"]]
+        name: {(change["address"].partition(".")[0], change["kind"]) for change in each["changes"]}
         for name, each in stacks.items()
         if each["outcome"] != "unchanged"
     }
-    assert changed["cluster"] == [("google_container_node_pool", "update")]
-    assert changed["observability"] == [("google_monitoring_notification_channel", "update")]
+    assert changed["cluster"] == {("google_container_node_pool", "update")}
+    assert changed["observability"] == {("google_monitoring_notification_channel", "update")}
     assert changed.keys() == {"cluster", "observability"}
 
 
