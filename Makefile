@@ -1,6 +1,6 @@
 # Thin: the work is in scripts/. `make help` lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help install install-airflow pipeline airflow backfill up down status verify backtest diff test test-simulated lint checkov format lock composer-packages docs bench-serving bench-streaming bench-synth
+.PHONY: help install install-airflow pipeline airflow backfill up down status verify backtest diff test test-simulated test-images lint checkov format lock composer-packages docs bench-serving bench-streaming bench-synth
 
 PYTHON := .venv/bin/python
 SIMULATOR := build/venvs/simulator/bin/python -m infra.simulator
@@ -23,8 +23,8 @@ down: install ## Destroy the local platform and stop all its processes
 status: install ## Emulators and services of the local platform
 	@$(SIMULATOR) status
 
-verify: install ## Send a forecast request through every front door of the local platform
-	@$(PYTHON) -m scripts.verify
+verify: install ## Send a forecast through every front door of an environment (ENV=dev; default local)
+	@scripts/verify $(or $(ENV),local)
 
 backtest: install ## How well each forecaster does on past sales (DATA=path: your own sales file)
 	@$(PYTHON) -m scripts.backtest $(if $(DATA),--data "$(DATA)")
@@ -38,13 +38,18 @@ test: install-airflow ## All tests (ARGS='-m "not slow"' for the quick ones)
 test-simulated: install ## dev, staging and prod applied whole to a simulated cloud, and all else of Terraform's
 	@$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile tests/simulated $(ARGS)
 
-lint: install ## ruff, strict type checks, workflows
+test-images: install ## Build, push and run the images (Debian packages: scripts/debian_packages.sh)
+	@$(PYTHON) -m pytest -m images $(ARGS)
+
+lint: install ## ruff, strict type checks, workflows, Dockerfiles, shell scripts
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@node_modules/.bin/pyright
 	@node_modules/.bin/pyright -p infra/simulator
 	@.venv/bin/actionlint
 	@.venv/bin/zizmor --offline --no-progress --quiet .
+	@.venv/bin/hadolint services/*/Dockerfile
+	@.venv/bin/shellcheck .ci/run scripts/*.sh scripts/diff
 
 checkov: ## What checkov finds in production's stacks
 	@python3 scripts/install.py --checkov

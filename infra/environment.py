@@ -54,7 +54,10 @@ StackName = Literal[
     "foundation", "registry", "cluster", "data", "messaging", "orchestration", "services", "observability"
 ]
 
-ServiceName = Literal["prediction", "streaming", "batch"]
+ImageName = Literal["prediction", "streaming", "batch"]
+
+PLATFORM: Final = "sales-forecast"
+"""Name of what there is one of per environment: the network, the cluster, the image repository ..."""
 
 UPSTREAM: Final[Mapping[StackName, tuple[StackName, ...]]] = {
     "foundation": (),
@@ -111,7 +114,7 @@ class Environment(Section):
     """
 
     name: str
-    images: dict[ServiceName, Digest]
+    images: dict[ImageName, Digest]
     cloud: Cloud = Field(description="google, or simulated: emulators and processes on this machine")
     project_id: ProjectId = Field(description="Google Cloud project that holds this environment alone")
     project_number: int = Field(
@@ -147,6 +150,16 @@ class Environment(Section):
     def simulated(self) -> bool:
         """Whether it runs on this machine."""
         return self.cloud == "simulated"
+
+    @property
+    def state_bucket(self) -> str:
+        """The bucket of Terraform's states. It is older than all stacks: scripts/bootstrap.sh makes it."""
+        return f"{self.project_id}-tfstate"
+
+    @property
+    def image_repository(self) -> str:
+        """With which the names of its images begin."""
+        return f"{self.region}-docker.pkg.dev/{self.project_id}/{PLATFORM}"
 
     @property
     def addresses(self) -> AddressPlan:
@@ -232,7 +245,7 @@ class Environment(Section):
 
 
 _ELSEWHERE: Final = {"name", "images"}
-_IMAGES: Final = TypeAdapter(dict[ServiceName, Digest])
+_IMAGES: Final = TypeAdapter(dict[ImageName, Digest])
 
 
 def names(directory: Path = DIRECTORY) -> tuple[str, ...]:
@@ -300,7 +313,24 @@ def load_all(
     return tuple(environments)
 
 
-def _images(file: Path) -> dict[ServiceName, Digest]:
+def record_image(name: str, image: ImageName, digest: str, *, directory: Path = DIRECTORY) -> Path:
+    """Note the digest of a pushed image for an environment; the whole file is replaced, keys sorted.
+
+    Returns:
+        The file.
+
+    Raises:
+        InvalidEnvironmentError: what is there already has faults.
+    """
+    file = directory / f"{name}.images.json"
+    images = _images(file) | {image: digest}
+    temporary = file.with_suffix(".new")
+    temporary.write_text(json.dumps(images, indent=2, sort_keys=True) + "\n")
+    temporary.replace(file)
+    return file
+
+
+def _images(file: Path) -> dict[ImageName, Digest]:
     """The digests of an environment's images; none before the first was pushed."""
     try:
         text = file.read_bytes()

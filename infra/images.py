@@ -1,58 +1,43 @@
 """Container images, always by digest: a tag may move, and a moved tag rolls nothing out."""
 
-import hashlib
-from pathlib import Path
-from typing import Final
-
-from infra.environment import Environment, ServiceName
+from infra.environment import Environment, ImageName
+from infra.image_sources import ROOT, source_digest
 from infra.providers import (
     TerraformStack,
     TerraformVariable,
     TerraformVariableValidationConfig,
 )
 
-_ROOT: Final = Path(__file__).resolve().parents[1]
 
-
-def image(stack: TerraformStack, environment: Environment, *, service: ServiceName, repository: str) -> str:
+def image(stack: TerraformStack, environment: Environment, *, service: ImageName) -> str:
     """The image of a service, `<repository>/<service>@sha256:...`.
 
     In a simulated cloud the digest is that of the sources, so that a change of code rolls out as it would
-    with an image. In a real one it is what `<environment>.images.json` says was pushed; while that says
-    nothing, it is a Terraform variable of the stack, which has to be given at plan.
+    with an image. In a real one it is what `<environment>.images.json` says was pushed. While that says
+    nothing the stack cannot be planned, and its plan says which command to run: the others, which have to be
+    deployed before there is a registry to push to, can.
     """
     if environment.simulated:
-        digest = source_digest(_ROOT, service)
+        digest = source_digest(ROOT, service)
     else:
         digest = environment.images.get(service) or _asked_for(stack, environment, service)
-    return f"{repository}/{service}@{digest}"
-
-
-def source_digest(root: Path, service: str) -> str:
-    """SHA-256 over everything of a repository that the image of a service is made of."""
-    folders = [root / "services" / name for name in (service, "contracts", "forecasting")]
-    files = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
-    files = [file for file in files if file.parent.name != "__pycache__"]
-    files += [*(root / "services").glob("*.py"), root / "requirements" / f"{service}.lock"]
-    digest = hashlib.sha256()
-    for file in sorted(files):
-        content = hashlib.sha256(file.read_bytes()).hexdigest()
-        digest.update(f"{file.relative_to(root).as_posix()} {content}\n".encode())
-    return f"sha256:{digest.hexdigest()}"
+    return f"{environment.image_repository}/{service}@{digest}"
 
 
 def _asked_for(stack: TerraformStack, environment: Environment, service: str) -> str:
+    """A Terraform variable that refuses to have no value, which is the only error a single stack can have."""
     remedy = f"scripts/push_image.sh {service} {environment.name}"
     name = f"{service}_digest"
     variable = TerraformVariable(
         stack,
         name,
         type="string",
+        default="",
         description=f"Digest (sha256:...) of the {service} image. `{remedy}` pushes one and writes it down.",
         validation=[
             TerraformVariableValidationConfig(
                 condition=f'${{can(regex("^sha256:[0-9a-f]{{64}}$", var.{name}))}}',
-                error_message=f"Expected sha256: and 64 hexadecimal digits; {remedy} pushes the image.",
+                error_message=f"{environment.name} has no image of {service} yet: run {remedy}.",
             )
         ],
     )

@@ -33,9 +33,6 @@ class ImageRepository(Construct):
         settings: how long images stay.
         key: with which they are encrypted; Google's own without one.
         may_use_key: the grants by which Artifact Registry itself may.
-
-    Attributes:
-        address: with which the names of its images begin.
     """
 
     def __init__(
@@ -53,7 +50,6 @@ class ImageRepository(Construct):
         super().__init__(scope, id_)
         self._name = name
         self._region = region
-        self.address: Final = f"{region}-docker.pkg.dev/{project}/{name}"
         self._resource = ArtifactRegistryRepository(
             self,
             "Default",

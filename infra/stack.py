@@ -1,18 +1,9 @@
 """What every stack has: an id, a state backend, the google provider and labels."""
 
 from pathlib import Path
-from typing import Final
 
 from infra.environment import Environment, StackName
 from infra.providers import App, GcsBackend, LocalBackend, TerraformStack, configure_google
-
-PLATFORM: Final = "sales-forecast"
-"""Name of what there is one of per environment: the network, the cluster, the image repository ..."""
-
-
-def state_bucket(environment: Environment) -> str:
-    """The bucket of Terraform's states. It is older than all stacks."""
-    return f"{environment.project_id}-tfstate"
 
 
 class PlatformStack(TerraformStack):
@@ -33,7 +24,7 @@ class PlatformStack(TerraformStack):
         if environment.simulated:
             LocalBackend(self, path=str(simulator_home / "terraform" / f"{environment.name}-{name}.tfstate"))
         else:
-            GcsBackend(self, bucket=state_bucket(environment), prefix=name)
+            GcsBackend(self, bucket=environment.state_bucket, prefix=name)
         configure_google(
             self,
             project=environment.project_id,

@@ -4,6 +4,7 @@
 set -euo pipefail
 packages=(
   chromium # the page of the prediction service
+  buildah docker-registry mmdebstrap netavark podman runc skopeo uidmap # images
   nginx-light wrk # bench-serving
 )
 missing=()

@@ -62,7 +62,7 @@ def platform_steps(local: Environment, data: pathlib.Path | None) -> list[Step]:
         Step("train and backtest", batch("train"), RERUN),
         Step("publish the model", batch("publish"), RERUN),
         Step("deploy services and the rest", deploy(local, rest), STATUS),
-        Step("forecast through the front doors", (".venv/bin/python", "-m", "scripts.verify"), STATUS),
+        Step("forecast through the front doors", ("scripts/verify", "local"), STATUS),
     ]
 
 

@@ -5,14 +5,14 @@ from typing import Final
 
 from infra.ci_identity import CiIdentity
 from infra.cluster import Cluster
-from infra.environment import Environment
+from infra.environment import PLATFORM, Environment
 from infra.identity import Account, Principal, ServiceAgent
 from infra.image_policy import ImagePolicy
 from infra.key import Key
 from infra.network import Network
 from infra.providers import App
 from infra.registry import ImageRepository
-from infra.stack import PLATFORM, PlatformStack
+from infra.stack import PlatformStack
 
 
 class ClusterStack(PlatformStack):
@@ -71,4 +71,4 @@ class ClusterStack(PlatformStack):
             protected=environment.deletion_protection,
         )
         if settings.binary_authorization:
-            ImagePolicy(self, "image-policy", repository=images.address)
+            ImagePolicy(self, "image-policy", repository=environment.image_repository)

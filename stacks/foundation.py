@@ -6,11 +6,11 @@ from typing import Final
 
 from infra.apis import Apis
 from infra.ci_identity import CiIdentity
-from infra.environment import Environment, StackName
+from infra.environment import PLATFORM, Environment, StackName
 from infra.key import Key
 from infra.network import Network
 from infra.providers import App
-from infra.stack import PLATFORM, PlatformStack, state_bucket
+from infra.stack import PlatformStack
 from stacks.ci import grant_rights
 
 _IAM_APIS: Final = ("cloudresourcemanager", "iam")
@@ -75,7 +75,7 @@ class FoundationStack(PlatformStack):
                 self,
                 self.ci,
                 environment=environment,
-                states=state_bucket(environment),
+                states=environment.state_bucket,
                 after=[apis.resources[api] for api in _IAM_APIS],
             )
             if self.key:

@@ -5,10 +5,10 @@ from typing import Final
 
 from infra.ci_identity import CiIdentity
 from infra.dataset import DatasetTable
-from infra.environment import Environment
+from infra.environment import PLATFORM, Environment
 from infra.identity import Account, Principal, PubsubServiceAgent
 from infra.providers import App
-from infra.stack import PLATFORM, PlatformStack
+from infra.stack import PlatformStack
 from infra.subscription import PushDelivery, Subscription, TableSubscription
 from infra.topic import MessageSchema, Topic
 from services.contracts.messages import SalePrediction

@@ -6,10 +6,10 @@ from typing import Final
 from infra.alerting import Alert, OnCall, above, holds, logged
 from infra.budget import Budget
 from infra.dashboard import Chart, Dashboard, Section
-from infra.environment import Environment
+from infra.environment import PLATFORM, Environment
 from infra.objective import Fast, Faultless, MonitoredService, Objective
 from infra.providers import App
-from infra.stack import PLATFORM, PlatformStack
+from infra.stack import PlatformStack
 from infra.subscription import Subscription
 from services.contracts import metrics
 from services.contracts.names import PREDICT_PATH

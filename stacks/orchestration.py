@@ -9,7 +9,7 @@ from infra.ci_identity import CiIdentity
 from infra.cluster import Cluster
 from infra.composer import Composer
 from infra.dataset import Dataset, DatasetTable
-from infra.environment import Environment
+from infra.environment import PLATFORM, Environment
 from infra.identity import Account, Principal
 from infra.images import image
 from infra.namespace import Namespace
@@ -18,7 +18,7 @@ from infra.network_policy import DefaultDeny
 from infra.pod_runner import PodRunner
 from infra.providers import App, TerraformResource, configure_kubernetes
 from infra.registry import ImageRepository
-from infra.stack import PLATFORM, PlatformStack
+from infra.stack import PlatformStack
 from infra.waivers import waive
 from services.contracts.names import bucket_name
 from services.contracts.settings import DagSettings, to_environment
@@ -114,7 +114,7 @@ class OrchestrationStack(PlatformStack):
         if ci:
             after.append(airflow.grant_attach(Principal(self, "ci-apply", member=ci.apply.member)))
             bucket.grant_read(Principal(self, "ci-plan", member=ci.plan.member))  # the DAG files
-        batch_image = image(self, environment, service="batch", repository=images.address)
+        batch_image = image(self, environment, service="batch")
         template = {
             "image": batch_image,
             "sdkInfo": {"language": "PYTHON"},

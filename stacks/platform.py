@@ -100,7 +100,6 @@ class Platform:
             self._home,
             cluster=self.cluster.cluster,
             network=self.foundation.network,
-            images=self.registry.images,
             models=self.data.models,
             predictions=self.data.predictions,
             predict_range=self.messaging.predict_range,

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Final
 
 from infra.ci_identity import CiIdentity
-from infra.environment import Environment
+from infra.environment import PLATFORM, Environment
 from infra.identity import Principal, ServiceAgent
 from infra.key import Key
 from infra.providers import App
 from infra.registry import ImageRepository
-from infra.stack import PLATFORM, PlatformStack
+from infra.stack import PlatformStack
 
 
 class RegistryStack(PlatformStack):

@@ -6,15 +6,14 @@ from pathlib import Path
 from infra.bucket import Bucket
 from infra.cluster import Cluster
 from infra.dataset import DatasetTable
-from infra.environment import Environment
+from infra.environment import PLATFORM, Environment
 from infra.gateway import HEALTH_CHECK_RANGES, Gateway
 from infra.images import image
 from infra.namespace import Namespace
 from infra.network import Network
 from infra.network_policy import AllowCallers, DefaultDeny
 from infra.providers import App, configure_kubernetes
-from infra.registry import ImageRepository
-from infra.stack import PLATFORM, PlatformStack
+from infra.stack import PlatformStack
 from infra.subscription import PushDelivery, Subscription
 from infra.topic import Topic
 from infra.workload import Workload
@@ -33,7 +32,6 @@ class ServicesStack(PlatformStack):
         *,
         cluster: Cluster,
         network: Network,
-        images: ImageRepository,
         models: Bucket,
         predictions: DatasetTable,
         predict_range: Subscription,
@@ -60,7 +58,7 @@ class ServicesStack(PlatformStack):
         # A simulated pod is a process of this machine: nobody else is to reach it, and no load balancer does.
         host = "127.0.0.1" if environment.simulated else "0.0.0.0"  # noqa: S104
 
-        prediction_image = image(self, environment, service="prediction", repository=images.address)
+        prediction_image = image(self, environment, service="prediction")
         prediction = Workload(
             self,
             "prediction",
@@ -85,7 +83,7 @@ class ServicesStack(PlatformStack):
             self,
             "streaming",
             namespace=namespace,
-            image=image(self, environment, service="streaming", repository=images.address),
+            image=image(self, environment, service="streaming"),
             module="services.streaming",
             settings=StreamingSettings(
                 model_bucket=models.name,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.images import source_digest
+from infra.image_sources import source_digest
 
 
 @pytest.fixture

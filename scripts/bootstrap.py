@@ -1,0 +1,178 @@
+"""What must exist before an environment's first deployment: `scripts/bootstrap.sh dev`.
+
+The project that the environment names, the APIs by which Terraform enables all others, and a bucket for
+Terraform's states: versioned, private, with uniform access. What is there already is left or mended; nothing
+is ever deleted. `--dry-run` only tells. Exit status: 0 done, 1 failed, 2 called wrongly.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from infra import environment
+from infra.environment import Environment, InvalidEnvironmentError
+
+# Terraform's google provider enables APIs with the first two, and grants with the third.
+APIS: Final = (
+    "cloudresourcemanager.googleapis.com",
+    "serviceusage.googleapis.com",
+    "iam.googleapis.com",
+    "storage.googleapis.com",
+)
+KEPT_STATES: Final = 50
+"""Older versions of a state that stay, to go back to."""
+
+_DELETED_STAYS: Final = "30d"
+# An object's noncurrent versions beyond these go; the current one never does.
+_LIFECYCLE: Final = {
+    "rule": [
+        {"action": {"type": "Delete"}, "condition": {"numNewerVersions": KEPT_STATES, "isLive": False}},
+    ]
+}
+
+
+class BootstrapError(Exception):
+    """Something cannot be made; the message says what and what to do."""
+
+
+class Bootstrap:
+    """The steps for one environment.
+
+    Args:
+        target: the environment.
+        dry_run: look, change nothing.
+    """
+
+    def __init__(self, target: Environment, *, dry_run: bool):
+        self._target = target
+        self._dry_run = dry_run
+        self._project = f"--project={target.project_id}"
+
+    def steps(self) -> Iterator[tuple[str, str]]:
+        """Take each step; what it is about, and what was done.
+
+        Raises:
+            BootstrapError: a step failed; those before it stand.
+        """
+        yield "project", self._check_project()
+        yield "APIs", self._enable_apis()
+        yield f"gs://{self._target.state_bucket}", self._make_bucket()
+
+    def _check_project(self) -> str:
+        project = _ask("projects", "describe", self._target.project_id)
+        if int(project["projectNumber"]) != self._target.project_number:
+            raise BootstrapError(
+                f"project {self._target.project_id} has the number {project['projectNumber']}, not "
+                f"{self._target.project_number}: mend project_number of {self._target.name}.tfvars"
+            )
+        return f"{self._target.project_id}, number {project['projectNumber']}"
+
+    def _enable_apis(self) -> str:
+        enabled = {each["config"]["name"] for each in _ask("services", "list", "--enabled", self._project)}
+        missing = [api for api in APIS if api not in enabled]
+        if not missing:
+            return "enabled already"
+        return self._change("enabled", ", ".join(missing), "services", "enable", *missing, self._project)
+
+    def _make_bucket(self) -> str:
+        url = f"gs://{self._target.state_bucket}"
+        buckets = ("storage", "buckets")
+        found = _ask(*buckets, "list", self._project, f"--filter=name={self._target.state_bucket}")
+        done: list[str] = []
+        if not found:
+            region = self._target.region
+            make = (*buckets, "create", url, self._project, f"--location={region}")
+            done.append(self._change("made", f"in {region}", *make))
+        elif found[0]["location"].lower() != self._target.region:
+            raise BootstrapError(f"{url} is in {found[0]['location']}, not in {self._target.region}")
+        current = found[0] if found else {}
+        wanted = {
+            "uniform access": (current.get("uniform_bucket_level_access"), "--uniform-bucket-level-access"),
+            "no public access": (
+                current.get("public_access_prevention") == "enforced",
+                "--public-access-prevention",
+            ),
+            "versions": (current.get("versioning_enabled"), "--versioning"),
+            f"deleted states stay for {_DELETED_STAYS}": (
+                current.get("soft_delete_policy", {}).get("retentionDurationSeconds") == str(30 * 24 * 3600),
+                f"--soft-delete-duration={_DELETED_STAYS}",
+            ),
+            f"{KEPT_STATES} old versions": (
+                current.get("lifecycle_config") == _LIFECYCLE,
+                "--lifecycle-file={lifecycle}",
+            ),
+        }
+        missing = {what: flag for what, (there, flag) in wanted.items() if not there}
+        if missing:
+            done.append(self._mend(url, missing))
+        return "; ".join(done) or "as it should be already"
+
+    def _mend(self, url: str, missing: Mapping[str, str]) -> str:
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as rules:
+            json.dump(_LIFECYCLE, rules)
+            rules.flush()
+            flags = [flag.format(lifecycle=rules.name) for flag in missing.values()]
+            return self._change("set", ", ".join(missing), "storage", "buckets", "update", url, *flags)
+
+    def _change(self, done: str, what: str, *arguments: str) -> str:
+        if self._dry_run:
+            return f"to be {done}: {what}"
+        _gcloud(*arguments)
+        return f"{done}: {what}"
+
+
+def _ask(*arguments: str) -> Any:
+    return json.loads(_gcloud(*arguments, "--format=json"))
+
+
+def _gcloud(*arguments: str) -> str:
+    command = ["gcloud", *arguments, "--quiet"]
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        raise BootstrapError("gcloud is not on PATH: https://cloud.google.com/sdk/docs/install") from None
+    if done.returncode != 0:
+        raise BootstrapError(f"`{' '.join(command)}`:\n    {done.stderr.strip()}")
+    return done.stdout
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the arguments and run; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="bootstrap.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("environment", metavar="ENVIRONMENT", help="dev, staging ...")
+    parser.add_argument("--dry-run", action="store_true", help="tell what would be done")
+    given = parser.parse_args(arguments)
+    directory = Path(os.environ.get("PLATFORM_ENVIRONMENTS") or environment.DIRECTORY)
+    table = Table("what", "state", title=f"{given.environment}: before the first deployment")
+    failed = ""
+    try:
+        target = environment.load(given.environment, directory=directory)
+        if target.simulated:
+            raise BootstrapError(f"{target.name} is simulated and needs none of this: `make up`")
+        for what, state in Bootstrap(target, dry_run=given.dry_run).steps():
+            table.add_row(what, escape(state))
+    except (InvalidEnvironmentError, BootstrapError) as error:
+        failed = str(error)
+    if table.row_count:
+        Console().print(table)
+    if failed:
+        print(f"bootstrap: {failed}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

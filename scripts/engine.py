@@ -1,0 +1,316 @@
+"""Container engines (docker, podman, buildah) and registries, by whichever tool is there."""
+
+import abc
+import contextlib
+import dataclasses
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+PLATFORM: Final = "linux/amd64"
+"""Of the cluster's nodes, whatever machine builds the image."""
+
+USER: Final = 65532
+"""As whom containers run; the Dockerfiles name it, too."""
+
+# What tools print when a registry says that it has no such image, as opposed to saying nothing.
+_ABSENT: Final = re.compile(r"manifest.?unknown|name.?unknown|not found", re.IGNORECASE)
+_REUSED: Final = re.compile(r"\b[0-9a-f]{8,}\b.*already exists", re.IGNORECASE)
+_GOOGLE: Final = ".pkg.dev"
+
+
+class EngineError(Exception):
+    """A tool is missing or failed; the message says which and what it printed."""
+
+
+def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end.
+
+    Raises:
+        EngineError: it exited non-zero; carries the end of what it printed.
+    """
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        tail = "\n    ".join((done.stderr or done.stdout).strip().splitlines()[-15:])
+        raise EngineError(
+            f"`{' '.join(map(str, command[:3]))} ...` exited with {done.returncode}:\n    {tail}"
+        )
+    return done
+
+
+def log_in(hosts: Iterable[str]) -> None:
+    """Let the tools use Google's registries among these, as whom gcloud speaks for.
+
+    That is a person, or in CI the federated identity: gcloud's credential helper gives tools a token of an
+    hour when they ask. For other registries they use what they were told by their own `login`.
+
+    Raises:
+        EngineError: gcloud is not there, or has nobody to speak for.
+    """
+    google = sorted(host for host in set(hosts) if host.endswith(_GOOGLE))
+    if not google:
+        return
+    try:
+        run("gcloud", "auth", "print-access-token")
+        run("gcloud", "auth", "configure-docker", "--quiet", ",".join(google))
+    except (EngineError, FileNotFoundError) as error:
+        raise EngineError(f"not logged in: `gcloud auth login`, then again\n    {error}") from None
+
+
+class Container:
+    """A container that was started."""
+
+    def __init__(self, process: subprocess.Popen[bytes], signal: Callable[[str], None]):
+        self._process = process
+        self._signal = signal
+
+    @property
+    def status(self) -> int | None:
+        """Exit status of its process; None while it runs."""
+        return self._process.poll()
+
+    def stop(self, grace_seconds: float) -> int | None:
+        """Send SIGTERM. Returns the exit status; None when it went on for longer than that."""
+        self._signal("TERM")
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._process.wait(grace_seconds)
+        return None
+
+    def kill(self) -> None:
+        """End it now, unless it ended."""
+        if self.status is None:
+            self._signal("KILL")
+            self._process.wait()
+
+
+@dataclasses.dataclass(frozen=True)
+class Engine(abc.ABC):
+    """A program that builds, pushes and runs images.
+
+    Attributes:
+        name: of the program.
+    """
+
+    name: str
+
+    def build(
+        self, dockerfile: Path, reference: str, *, labels: Mapping[str, str], arguments: Mapping[str, str]
+    ) -> None:
+        """Build an image whose digest depends on nothing but what it is built from.
+
+        Args:
+            dockerfile: what to do; the context is the working directory.
+            reference: name of the image.
+            labels: of the image.
+            arguments: of the build (`ARG`).
+
+        Raises:
+            EngineError: it failed.
+        """
+        options = [f"--platform={PLATFORM}", f"--file={dockerfile}", f"--tag={reference}"]
+        options += [f"--label={name}={value}" for name, value in sorted(labels.items())]
+        options += [f"--build-arg={name}={value}" for name, value in sorted(arguments.items())]
+        # Where a proxy looks into TLS, downloads need its authority, and the image must not have it.
+        if bundle := os.environ.get("PIP_CERT") or os.environ.get("SSL_CERT_FILE"):
+            options.append(f"--secret=id=ca-bundle,src={bundle}")
+        run(*self._build_command(), *options, ".")
+
+    @abc.abstractmethod
+    def _build_command(self) -> Sequence[str]: ...
+
+    def push(self, reference: str) -> int:
+        """Upload an image under its own name. Returns how many layers the registry had already.
+
+        Raises:
+            EngineError: it failed.
+        """
+        done = run(self.name, "push", reference)
+        return len(set(_REUSED.findall(done.stdout + done.stderr)))
+
+    def size(self, reference: str) -> int:
+        """Bytes of a local image, uncompressed."""
+        return int(run(self.name, "image", "inspect", "--format={{.Size}}", reference).stdout)
+
+    @contextlib.contextmanager
+    def running(
+        self, reference: str, command: Sequence[str], variables: Mapping[str, str], log: Path
+    ) -> Generator[Container]:
+        """Run a local image as Kubernetes does: read-only, without privileges, `/tmp` its own.
+
+        It is on the host's network, and gone when the context ends.
+
+        Args:
+            reference: of the image.
+            command: program and arguments; the image's own when empty.
+            variables: environment of its process.
+            log: receives what it prints.
+        """
+        name = f"smoke-{uuid.uuid4().hex[:12]}"
+        program = [f"--entrypoint={json.dumps(command)}"] if command else []
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                [
+                    *(self.name, "run", "--rm", f"--name={name}", "--network=host", "--pull=never"),
+                    *("--read-only", "--tmpfs=/tmp:size=64m", f"--user={USER}", "--cap-drop=ALL"),
+                    *("--security-opt=no-new-privileges", "--no-healthcheck"),
+                    *(f"--env={key}={value}" for key, value in variables.items()),
+                    *program,
+                    reference,
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+            )
+
+        def signal(name_: str) -> None:
+            with contextlib.suppress(EngineError):  # it ended meanwhile
+                run(self.name, "kill", f"--signal={name_}", name)
+
+        container = Container(process, signal)
+        try:
+            yield container
+        finally:
+            container.kill()
+
+
+class _Docker(Engine):
+    def _build_command(self) -> Sequence[str]:
+        # Attestations carry the moment of the build, and would make every build another image.
+        return (
+            *("docker", "buildx", "build", "--provenance=false", "--sbom=false"),
+            *("--output=type=docker,rewrite-timestamp=true", "--build-arg=SOURCE_DATE_EPOCH=0"),
+        )
+
+
+class _Podman(Engine):
+    def _build_command(self) -> Sequence[str]:
+        return (
+            # One time for all files: bytes depend on contents alone. OCI's own format has no health checks.
+            *(self.name, "build", "--layers", "--timestamp=0", "--format=docker"),
+            # Packages are fetched: on the host's network no network plugin has to be there.
+            "--network=host",
+        )
+
+
+class _Buildah(_Podman):
+    """Shares podman's storage and options of `build`, but runs nothing read-only: runc does."""
+
+    def size(self, reference: str) -> int:
+        inspected = json.loads(run("buildah", "inspect", "--type=image", reference).stdout)
+        return sum(layer["size"] for layer in json.loads(inspected["Manifest"])["layers"])
+
+    @contextlib.contextmanager
+    def running(
+        self, reference: str, command: Sequence[str], variables: Mapping[str, str], log: Path
+    ) -> Generator[Container]:
+        config = json.loads(run("buildah", "inspect", "--type=image", reference).stdout)["OCIv1"]["config"]
+        name = run("buildah", "from", "--pull-never", reference).stdout.strip()
+        try:
+            root = run("buildah", "mount", name).stdout.strip()
+            with tempfile.TemporaryDirectory(prefix="bundle-") as bundle:
+                run("runc", "spec", f"--bundle={bundle}")
+                file = Path(bundle) / "config.json"
+                spec = json.loads(file.read_text())
+                spec["root"] = {"path": root, "readonly": True}
+                spec["mounts"].append({"destination": "/tmp", "type": "tmpfs", "source": "tmpfs"})  # noqa: S108
+                spaces = spec["linux"]["namespaces"]
+                spec["linux"]["namespaces"] = [each for each in spaces if each["type"] != "network"]
+                spec["process"] = {
+                    "args": [*(command or config["Entrypoint"])],
+                    "env": [*config["Env"], *(f"{key}={value}" for key, value in variables.items())],
+                    "cwd": config["WorkingDir"],
+                    "user": {"uid": USER, "gid": USER},
+                    "noNewPrivileges": True,
+                }
+                file.write_text(json.dumps(spec))
+                with log.open("wb") as out:
+                    process = subprocess.Popen(
+                        ["runc", "run", f"--bundle={bundle}", name],
+                        stdin=subprocess.DEVNULL,
+                        stdout=out,
+                        stderr=subprocess.STDOUT,
+                    )
+
+                def signal(name_: str) -> None:
+                    with contextlib.suppress(EngineError):  # it ended meanwhile
+                        run("runc", "kill", name, name_)
+
+                container = Container(process, signal)
+                try:
+                    yield container
+                finally:
+                    container.kill()
+        finally:
+            run("buildah", "rm", name)
+
+
+_ENGINES: Final[Mapping[str, type[Engine]]] = {"docker": _Docker, "podman": _Podman, "buildah": _Buildah}
+
+
+def engine() -> Engine:
+    """The engine that CONTAINER_ENGINE names, by default the first that works.
+
+    Raises:
+        EngineError: there is none.
+    """
+    wanted = os.environ.get("CONTAINER_ENGINE")
+    if wanted is not None and wanted not in _ENGINES:
+        raise EngineError(f"CONTAINER_ENGINE: expected one of {', '.join(_ENGINES)}, found {wanted}")
+    for name in [wanted] if wanted else _ENGINES:
+        # The client of docker may be there without its engine.
+        question = {"docker": ("docker", "version", "--format={{.Server.Version}}")}.get(
+            name, (name, "--version")
+        )
+        if shutil.which(name) and not subprocess.run(question, capture_output=True, check=False).returncode:
+            return _ENGINES[name](name)
+    remedy = "install podman, or buildah with runc, or start docker's engine"
+    raise EngineError(f"{wanted or 'no container engine'} is not here or does not answer: {remedy}")
+
+
+def digest(reference: str) -> str | None:
+    """Digest of an image's manifest in its registry, `sha256:...`; None when the registry has no such image.
+
+    Raises:
+        EngineError: the registry does not answer, or denies.
+    """
+    command = {
+        "skopeo": ("skopeo", "inspect", "--format={{.Digest}}", f"docker://{reference}"),
+        "crane": ("crane", "digest", reference),
+        "docker": ("docker", "buildx", "imagetools", "inspect", "--format={{.Manifest.Digest}}", reference),
+    }[_registry_tool()]
+    try:
+        return run(*command).stdout.strip()
+    except EngineError as error:
+        if _ABSENT.search(str(error)):
+            return None
+        raise
+
+
+def copy(source: str, target: str) -> None:
+    """Copy an image to another name or registry, to the byte.
+
+    Raises:
+        EngineError: it failed.
+    """
+    command = {
+        "skopeo": ("skopeo", "copy", "--preserve-digests", f"docker://{source}", f"docker://{target}"),
+        "crane": ("crane", "copy", source, target),
+        "docker": ("docker", "buildx", "imagetools", "create", f"--tag={target}", source),
+    }[_registry_tool()]
+    run(*command)
+
+
+def _registry_tool() -> str:
+    for tool in ("skopeo", "crane", "docker"):
+        if shutil.which(tool):
+            return tool
+    raise EngineError(
+        "no tool that asks registries: install skopeo (it goes with podman and buildah) or crane"
+    )

@@ -1,0 +1,132 @@
+"""What an environment's cluster says of the services: `scripts/verify` asks."""
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import google.auth
+import google.auth.transport.requests
+import kubernetes.client
+import urllib3.exceptions
+from google.api_core.exceptions import GoogleAPICallError
+from google.auth.exceptions import GoogleAuthError
+from google.cloud.container_v1 import ClusterManagerClient
+from google.cloud.container_v1.types import Cluster
+
+from infra.environment import PLATFORM, Environment
+
+PATIENCE_SECONDS: Final = float(os.environ.get("VERIFY_SECONDS", "300"))
+"""How long a rollout, and the load balancer behind a new Gateway, are given."""
+
+_POLL_SECONDS: Final = 2.0
+
+T = TypeVar("T")
+
+
+class RolloutError(Exception):
+    """The cluster is not as it was deployed; the message says what is, and what to look at."""
+
+
+def connect(target: Environment, clusters: ClusterManagerClient) -> kubernetes.client.ApiClient:
+    """A client of the environment's cluster, at its DNS endpoint, as whom gcloud speaks for.
+
+    Args:
+        target: whose cluster.
+        clusters: a client of Google Kubernetes Engine.
+
+    Raises:
+        RolloutError: there is no such cluster, it does not run, or one may not see it.
+    """
+    name = f"projects/{target.project_id}/locations/{target.region}/clusters/{PLATFORM}"
+    try:
+        cluster = clusters.get_cluster(name=name)
+    except (GoogleAPICallError, GoogleAuthError) as error:
+        raise RolloutError(f"{name}: {error}; deploy {target.name}-cluster, or log in") from None
+    if cluster.status != Cluster.Status.RUNNING:
+        raise RolloutError(f"{name} is {cluster.status.name}, not RUNNING: {cluster.status_message}")
+    address = cluster.control_plane_endpoints_config.dns_endpoint_config.endpoint
+    return kubernetes.client.ApiClient(
+        kubernetes.client.Configuration(
+            host=f"https://{address}",
+            api_key={"authorization": _token()},
+            api_key_prefix={"authorization": "Bearer"},
+        )
+    )
+
+
+def _token() -> str:
+    try:
+        credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
+        credentials.refresh(google.auth.transport.requests.Request())
+    except GoogleAuthError as error:
+        raise RolloutError(f"not logged in: {error}; `gcloud auth application-default login`") from None
+    return str(credentials.token)
+
+
+def wait_rolled_out(cluster: kubernetes.client.ApiClient, name: str) -> str:
+    """Wait until all pods of a Deployment are of its newest kind, and available.
+
+    Returns:
+        How many there are.
+
+    Raises:
+        RolloutError: they are not, in time.
+    """
+    apps = kubernetes.client.AppsV1Api(cluster)
+    look = f"`kubectl --namespace {PLATFORM} describe deployment {name}` and the logs of its pods"
+
+    def state() -> tuple[str | None, str]:
+        deployment: Any = apps.read_namespaced_deployment(name, PLATFORM)
+        status, wanted = deployment.status, deployment.spec.replicas
+        stuck = next(
+            (each for each in status.conditions or () if each.reason == "ProgressDeadlineExceeded"), None
+        )
+        if stuck is not None:
+            raise RolloutError(f"the rollout of {name} does not progress: {stuck.message}; look at {look}")
+        pods = [status.replicas or 0, status.updated_replicas or 0, status.available_replicas or 0]
+        if (status.observed_generation or 0) >= deployment.metadata.generation and pods == [wanted] * 3:
+            return f"{wanted} available", ""
+        return None, f"{pods[1]} of {wanted} pods updated, {pods[2]} available"
+
+    return _wait(f"deployment {name}", state, look)
+
+
+def wait_address(cluster: kubernetes.client.ApiClient, name: str) -> str:
+    """Wait until a Gateway has a load balancer. Returns its address.
+
+    Raises:
+        RolloutError: it has none, in time.
+    """
+    objects = kubernetes.client.CustomObjectsApi(cluster)
+    look = f"`kubectl --namespace {PLATFORM} describe gateway {name}`"
+
+    def state() -> tuple[str | None, str]:
+        gateway: Any = objects.get_namespaced_custom_object(
+            "gateway.networking.k8s.io", "v1", PLATFORM, "gateways", name
+        )
+        status = gateway.get("status", {})
+        conditions = {each["type"]: each for each in status.get("conditions", ())}
+        programmed = conditions.get("Programmed", {})
+        if programmed.get("status") == "True" and status.get("addresses"):
+            return str(status["addresses"][0]["value"]), ""
+        return None, f"it is not programmed: {programmed.get('message', 'no controller has seen it')}"
+
+    return _wait(f"gateway {name}", state, look)
+
+
+def _wait(what: str, state: Callable[[], tuple[T | None, str]], look: str) -> T:
+    """Ask until there is a value."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            value, missing = state()
+        except kubernetes.client.ApiException as error:
+            raise RolloutError(f"{what}: {error.status} {error.reason}; look at {look}") from None
+        except urllib3.exceptions.HTTPError as error:
+            raise RolloutError(f"{what}: the cluster does not answer: {error}") from None
+        if value is not None:
+            return value
+        if time.monotonic() > deadline:
+            raise RolloutError(f"{what}: after {PATIENCE_SECONDS:.0f} s {missing}; look at {look}")
+        time.sleep(_POLL_SECONDS)

@@ -1,0 +1,193 @@
+"""Engines that need no daemon, bases from Debian packages, a registry on loopback."""
+
+import contextlib
+import dataclasses
+import os
+import secrets
+import shutil
+import subprocess
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from unittest import mock
+
+import bcrypt
+import pytest
+
+from infra.environment import Environment
+from infra.image_sources import ROOT
+from scripts import push_image
+from tests.conftest import Process, free_port
+
+# Kept between runs: making the bases and fetching the packages take minutes.
+STORAGE = ROOT / "build" / "containers"
+BUILD_IMAGE = "localhost/build:bookworm"
+BASE_IMAGE = "localhost/base:bookworm"
+DATAFLOW_IMAGE = "localhost/dataflow:stand-in"
+# What `python:3.11-slim-bookworm` has of what our Dockerfiles use, and what distroless' Python has.
+_BUILD_PACKAGES = ("python3", "python3-venv", "python3-pip", "ca-certificates")
+_BASE_PACKAGES = (
+    *("base-files", "netbase", "tzdata", "ca-certificates", "libgomp1", "libstdc++6"),
+    *("python3-minimal", "libpython3-stdlib"),
+)
+_PROGRAMS = ("podman", "buildah", "runc", "skopeo", "docker-registry", "mmdebstrap")
+
+_CONTAINERS_CONF = """
+[containers]
+# Where the caller may not raise its own limits, the engine's defaults are too high.
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+runtime = "runc"
+"""
+
+
+@pytest.fixture(scope="session")
+def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """podman, buildah and skopeo with storage and settings of their own, and the two base images."""
+    missing = [program for program in _PROGRAMS if not shutil.which(program)]
+    if missing or os.geteuid() != 0:
+        pytest.skip(f"needs root and {', '.join(missing) or 'nothing else'}: scripts/debian_packages.sh")
+    folder = tmp_path_factory.mktemp("engines")
+    (folder / "containers.conf").write_text(_CONTAINERS_CONF)
+    (folder / "storage.conf").write_text(
+        f'[storage]\ndriver = "overlay"\ngraphroot = "{STORAGE}"\nrunroot = "{folder / "run"}"\n'
+    )
+    home = folder / "home"
+    registries = home / ".config" / "containers" / "registries.conf"
+    registries.parent.mkdir(parents=True)
+    registries.write_text("unqualified-search-registries = []\n")
+    variables = {
+        "HOME": str(home),
+        "CONTAINERS_CONF": str(folder / "containers.conf"),
+        "CONTAINERS_STORAGE_CONF": str(folder / "storage.conf"),
+        "CONTAINER_ENGINE": "podman",
+        "BUILD_IMAGE": BUILD_IMAGE,
+        "BASE_IMAGE": BASE_IMAGE,
+        "BEAM_IMAGE": DATAFLOW_IMAGE,
+        "LAUNCHER_IMAGE": DATAFLOW_IMAGE,
+    }
+    with mock.patch.dict(os.environ, variables):
+        _import(BUILD_IMAGE, _BUILD_PACKAGES, folder, variant="essential")
+        _import(BASE_IMAGE, _BASE_PACKAGES, folder, variant="extract")
+        _import_dataflow(folder)
+        yield
+
+
+def _import(name: str, packages: tuple[str, ...], folder: Path, *, variant: str) -> None:
+    if subprocess.run(["podman", "image", "exists", name], check=False).returncode == 0:
+        return
+    archive = folder / "root.tar"
+    exclude = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "locale", "man")]
+    subprocess.run(
+        [
+            *("mmdebstrap", "--quiet", f"--variant={variant}", f"--include={','.join(packages)}"),
+            *exclude,
+            "bookworm",
+            str(archive),
+        ],
+        check=True,
+    )
+    subprocess.run(["podman", "import", "--quiet", str(archive), name], check=True, capture_output=True)
+    archive.unlink()
+
+
+def _import_dataflow(folder: Path) -> None:
+    """Stand-ins for the two programs of Google in the batch image: they cannot be had here."""
+    for program in ("opt/apache/beam/boot", "opt/google/dataflow/python_template_launcher"):
+        file = folder / "dataflow" / program
+        file.parent.mkdir(parents=True)
+        file.write_text("not the real one")
+        file.chmod(0o755)
+    archive = shutil.make_archive(str(folder / "dataflow"), "tar", folder / "dataflow")
+    subprocess.run(["podman", "import", "--quiet", archive, DATAFLOW_IMAGE], check=True, capture_output=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Registry:
+    """A registry that wants a password."""
+
+    process: Process
+    address: str
+    password: str
+
+    @contextlib.contextmanager
+    def used(self) -> Generator[None]:
+        """Environments have their images here, and tools are logged in."""
+        repository = property(lambda each: f"{self.address}/{each.project_id}")
+        login = [
+            "podman",
+            "login",
+            "--username=test",
+            f"--password={self.password}",
+            "--tls-verify=false",
+        ]
+        config = Path(os.environ["HOME"]) / ".config" / "containers" / "registries.conf"
+        config.write_text(f'[[registry]]\nlocation = "{self.address}"\ninsecure = true\n')
+        auth = Path(os.environ["HOME"]) / "auth.json"
+        with (
+            mock.patch.object(Environment, "image_repository", repository),
+            mock.patch.dict(os.environ, {"REGISTRY_AUTH_FILE": str(auth)}),
+        ):
+            subprocess.run([*login, self.address], check=True, capture_output=True)
+            yield
+            auth.unlink()
+
+
+@pytest.fixture
+def registry(engines: None, tmp_path: Path) -> Iterator[Registry]:
+    """An empty registry on loopback."""
+    password = secrets.token_hex()
+    users = tmp_path / "users"
+    users.write_text(f"test:{bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()}\n")
+    port = free_port()
+    address = f"127.0.0.1:{port}"
+    config = tmp_path / "registry.yml"
+    config.write_text(
+        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {tmp_path / 'images'}}}}}\n"
+        f"http: {{addr: '{address}'}}\nauth: {{htpasswd: {{realm: test, path: {users}}}}}\n"
+    )
+    process = Process(["docker-registry", "serve", str(config)], {}, port, tmp_path / "registry.log")
+    process.start()
+    yield Registry(process, address, password)
+    process.kill()
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkout:
+    """A committed copy of what images are made of, with environments dev and staging."""
+
+    folder: Path
+
+    @property
+    def environments(self) -> Path:
+        return self.folder / "infra" / "environments"
+
+    def images(self, environment: str = "dev") -> str | None:
+        """What is written down of an environment's images."""
+        file = self.environments / f"{environment}.images.json"
+        return file.read_text() if file.exists() else None
+
+    def git(self, *arguments: str) -> str:
+        identity = ("-c", "user.name=test", "-c", "user.email=test@example.com")
+        command = ["git", *identity, *arguments]
+        return subprocess.run(
+            command, cwd=self.folder, check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
+    """The working directory of the tests, and where `push_image` finds its sources."""
+    copy = Checkout(tmp_path / "checkout")
+    for name in ("services", "requirements", "infra/environments"):
+        ignored = shutil.ignore_patterns("__pycache__", "*.images.json")
+        shutil.copytree(ROOT / name, copy.folder / name, ignore=ignored)
+    shutil.copy(ROOT / ".dockerignore", copy.folder)
+    copy.git("init", "--quiet")
+    copy.git("add", ".")
+    copy.git("commit", "--quiet", "--message=first")
+    monkeypatch.setattr(push_image, "ROOT", copy.folder)
+    monkeypatch.setenv("PLATFORM_ENVIRONMENTS", str(copy.environments))
+    monkeypatch.chdir(copy.folder)
+    return copy
