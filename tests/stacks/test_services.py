@@ -122,9 +122,20 @@ def test_image_by_digest(services: Stack, workload: str) -> None:
     else:
         assert digest == f"${{var.{workload}_digest}}"
         variable = services.content["variable"][f"{workload}_digest"]
-        assert "default" not in variable
+        assert variable["default"] == ""
         assert f"scripts/push_image.sh {workload} {here.name}" in variable["description"]
         assert f"scripts/push_image.sh {workload} {here.name}" in variable["validation"][0]["error_message"]
+
+
+def test_without_an_image_the_plan_names_the_command(synthesis: Synthesis, tmp_path: Path) -> None:
+    variables = synthesis.stack("dev-services").content["variable"]
+    (tmp_path / "main.tf.json").write_text(json.dumps({"variable": variables}))
+    plan = ["terraform", f"-chdir={tmp_path}", "plan", "-input=false", "-no-color"]
+    refused = subprocess.run(plan, check=False, capture_output=True, text=True)
+    assert refused.returncode == 1
+    for workload in MODULES:
+        remedy = f"dev has no image of {workload} yet: run scripts/push_image.sh {workload} dev."
+        assert remedy in " ".join(refused.stderr.replace("│", "").split())
 
 
 def test_command_and_probes(services: Stack, workload: str) -> None:
