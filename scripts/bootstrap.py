@@ -1,8 +1,10 @@
 """What must exist before an environment's first deployment: `scripts/bootstrap.sh dev`.
 
 The project that the environment names, the APIs by which Terraform enables all others, and a bucket for
-Terraform's states: versioned, private, with uniform access. What is there already is left or mended; nothing
-is ever deleted. `--dry-run` only tells. Exit status: 0 done, 1 failed, 2 called wrongly.
+Terraform's states: versioned, private, with uniform access. With a key of its own (`encryption`), also
+Artifact Registry's service agent, which the key is granted to before there is a repository. What is there
+already is left or mended; nothing is ever deleted. `--dry-run` only tells. Exit status: 0 done, 1 failed,
+2 called wrongly.
 """
 
 import argparse
@@ -29,6 +31,7 @@ APIS: Final = (
     "iam.googleapis.com",
     "storage.googleapis.com",
 )
+_REGISTRY_API: Final = "artifactregistry.googleapis.com"
 KEPT_STATES: Final = 50
 """Older versions of a state that stay, to go back to."""
 
@@ -66,6 +69,8 @@ class Bootstrap:
         """
         yield "project", self._check_project()
         yield "APIs", self._enable_apis()
+        if self._target.encryption:
+            yield "agent of Artifact Registry", self._make_agent()
         yield f"gs://{self._target.state_bucket}", self._make_bucket()
 
     def _check_project(self) -> str:
@@ -79,10 +84,18 @@ class Bootstrap:
 
     def _enable_apis(self) -> str:
         enabled = {each["config"]["name"] for each in _ask("services", "list", "--enabled", self._project)}
-        missing = [api for api in APIS if api not in enabled]
+        needed = (*APIS, _REGISTRY_API) if self._target.encryption else APIS
+        missing = [api for api in needed if api not in enabled]
         if not missing:
             return "enabled already"
         return self._change("enabled", ", ".join(missing), "services", "enable", *missing, self._project)
+
+    def _make_agent(self) -> str:
+        # There is no way to ask whether it exists; made twice, it is the same one.
+        service = f"--service={_REGISTRY_API}"
+        return self._change(
+            "made", "exists", "beta", "services", "identity", "create", service, self._project
+        )
 
     def _make_bucket(self) -> str:
         url = f"gs://{self._target.state_bucket}"
@@ -138,9 +151,7 @@ def _ask(*arguments: str) -> Any:
 def _gcloud(*arguments: str) -> str:
     command = ["gcloud", *arguments, "--quiet"]
     try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     except FileNotFoundError:
         raise BootstrapError("gcloud is not on PATH: https://cloud.google.com/sdk/docs/install") from None
     if done.returncode != 0:

@@ -58,7 +58,7 @@ def stack() -> dict[str, Any]:
 
 @pytest.fixture
 def model(storage_emulator: Process, tmp_path: Path) -> Models:
-    models = Models(storage_emulator, tmp_path / "models")
+    models = Models(storage_emulator.url, tmp_path / "models")
     models.publish("v1")
     return models
 

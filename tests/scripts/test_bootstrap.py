@@ -29,6 +29,8 @@ match words:
         print(json.dumps([{{"config": {{"name": name}}}} for name in state["apis"]]))
     case ["services", "enable", *names]:
         state["apis"] += names
+    case ["beta", "services", "identity", "create"]:
+        state["agents"].append(flags["--service"])
     case ["storage", "buckets", "list"]:
         print(json.dumps([state["bucket"]] if state["bucket"] else []))
     case ["storage", "buckets", "create", url]:
@@ -64,7 +66,7 @@ class Project:
         program = self._programs / "gcloud"
         program.write_text(_GCLOUD.format(python=sys.executable, state=str(self._file)))
         program.chmod(0o755)
-        self.write({"number": "100000000002", "apis": [], "bucket": None, "changes": 0})
+        self.write({"number": "100000000002", "apis": [], "agents": [], "bucket": None, "changes": 0})
 
     def read(self) -> dict[str, Any]:
         return json.loads(self._file.read_text())
@@ -102,6 +104,13 @@ def test_empty_project_gets_apis_and_a_locked_down_bucket(project: Project) -> N
     assert bucket["public_access_prevention"] == "enforced"
     [rule] = bucket["lifecycle_config"]["rule"]
     assert rule["condition"]["isLive"] is False, "the current state is never deleted"
+
+
+def test_own_key_needs_the_agent_that_it_is_granted_to(project: Project) -> None:
+    project.write({**project.read(), "number": "100000000004"})
+    assert project.bootstrap("prod").returncode == 0
+    assert project.read()["agents"] == ["artifactregistry.googleapis.com"]
+    assert "artifactregistry.googleapis.com" in project.read()["apis"]
 
 
 def test_once_is_enough(project: Project) -> None:

@@ -34,7 +34,7 @@ STEP_VARIABLES = (
 
 # Exit status of a command that may succeed when it is tried again, as in sysexits.h.
 _TEMPORARY_FAILURE = 75
-_USER = 10001  # of the image; not root
+_USER = 65532  # of the image; not root
 
 
 def run_on_google() -> bool:
