@@ -36,6 +36,16 @@ def stack() -> dict[str, Any]:
                 "deletion_protection": False,
             }
         },
+        "google_bigquery_table_iam_member": {
+            "requests": {
+                "dataset_id": "${google_bigquery_table.requests.dataset_id}",
+                "table_id": "${google_bigquery_table.requests.table_id}",
+                "role": "roles/bigquery.dataEditor",
+                "member": "serviceAccount:service-1@gcp-sa-pubsub.iam.gserviceaccount.com",
+                # The agent is made with a project's first topic.
+                "depends_on": ["google_pubsub_topic.requests"],
+            }
+        },
         "google_pubsub_topic": {name: {"name": name} for name in ("requests", "pulled", "pushed", "dead")},
         "google_pubsub_subscription": {
             "pull": subscription("pull"),
@@ -47,7 +57,7 @@ def stack() -> dict[str, Any]:
             "save": subscription(
                 "save",
                 bigquery_config={"table": f"{PROJECT}.received.requests", "write_metadata": True},
-                depends_on=["google_bigquery_table.requests"],
+                depends_on=["google_bigquery_table_iam_member.requests"],
             ),
             "pulled": subscription("pulled", "pulled"),
             "pushed": subscription("pushed", "pushed"),
