@@ -85,3 +85,6 @@ bench-streaming: install ## The streaming service against other clients of Pub/S
 
 bench-synth: install ## Synthesis against a plain import of the provider bindings
 	@$(PYTHON) -m scripts.bench_synth
+
+bench-batch: install ## The scoring pipeline against Beam itself and a model call per element
+	@$(PYTHON) -m scripts.bench_batch

@@ -10,35 +10,29 @@ from typing import Any, Final
 
 import msgspec
 import requests
-from google.api_core.exceptions import GoogleAPIError, RetryError, ServerError, TooManyRequests
-from google.auth.exceptions import GoogleAuthError, TransportError
+from google.api_core.exceptions import GoogleAPIError
+from google.auth.exceptions import GoogleAuthError
 
-from services.batch.errors import BatchError
+from services.batch.errors import TEMPORARY, BatchError
 from services.contracts.settings import BatchSettings, SettingsError, from_environment
 from services.forecasting.artifact import CorruptModelError
+from services.forecasting.choice import CANDIDATES
 from services.forecasting.panel import UnusableSalesError
 from services.forecasting.registry import PointerMovedError, UnknownVersionError, VersionExistsError
 from services.forecasting.sales_file import DataError
+from services.forecasting.training import Candidates
 
 RESULT_FILE: Final = "RESULT_FILE"
 """Environment variable: a file for the result, besides standard output; Airflow passes it to later tasks."""
+
+BEST: Final = "best"
 
 # Exit statuses: it cannot be done as things are; it may be done when it is tried again (as in sysexits.h).
 _FAILURE: Final = 1
 _TEMPORARY_FAILURE: Final = 75
 
-# What passes by itself: servers that are away or busy, somebody else who moved the pointer.
-_TEMPORARY = (
-    ConnectionError,
-    PointerMovedError,
-    RetryError,
-    ServerError,
-    TimeoutError,
-    TooManyRequests,
-    TransportError,
-    requests.ConnectionError,
-    requests.Timeout,
-)
+# What passes by itself: besides servers that are away, somebody else who moved the pointer.
+_TEMPORARY = (*TEMPORARY, PointerMovedError)
 # Whose messages say what to do; anything else is a bug and shows its traceback.
 _EXPECTED = (
     *_TEMPORARY,
@@ -64,6 +58,18 @@ def add_run_date(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="ISO 8601; sales of all days before it are known",
     )
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Let a command be told what kind of model to train."""
+    parser.add_argument(
+        "--model", choices=[BEST, *CANDIDATES], default=BEST, help=f"{BEST}: each series gets what suits it"
+    )
+
+
+def candidates(model: str) -> Candidates:
+    """The forecasters to choose from for a kind of model."""
+    return CANDIDATES if model == BEST else {model: CANDIDATES[model]}
 
 
 def run(name: str, command: Callable[[BatchSettings], dict[str, Any]]) -> int:

@@ -20,13 +20,12 @@ from apache_beam.pvalue import TaggedOutput
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.shared import Shared
 
-from services.batch.errors import BatchError
+from services.batch.errors import BatchError, temporary_errors
 from services.batch.partition import Partition
 from services.bigquery import RETRY, connect
 from services.contracts.messages import Days, Key, PredictionRow, SaleRangeRequest
 from services.contracts.names import REASON_ATTRIBUTE
-from services.forecasting.artifact import Model
-from services.forecasting.forecast import UnknownSeriesError
+from services.forecasting.forecast import Forecast, UnknownSeriesError
 from services.forecasting.registry import ModelRegistry, UnknownVersionError
 from services.streaming.decoding import InvalidMessageError, decode
 
@@ -53,7 +52,7 @@ class Table:
     """A model's rows from some day on, in JSON, but for what differs between questions.
 
     Args:
-        model: the version.
+        forecast: of the version.
         first: the first day that is asked for; that of the forecast when not given.
         days: most days that are asked for; all of the forecast when not given.
 
@@ -61,8 +60,8 @@ class Table:
         BatchError: the forecast does not have these days.
     """
 
-    def __init__(self, model: Model, first: datetime.date | None = None, days: int | None = None):
-        self.forecast = model.forecast
+    def __init__(self, forecast: Forecast, first: datetime.date | None = None, days: int | None = None):
+        self.forecast = forecast
         begin = (first - self.forecast.dates[0]).days if first else 0
         self.days = days or self.forecast.horizon - begin
         if begin < 0 or begin + self.days > self.forecast.horizon:
@@ -138,7 +137,7 @@ class ModelSource:
 
     def load(self, version: str) -> Table:
         """A version's rows."""
-        return Table(ModelRegistry(self.bucket, self.project).load(version), self.first, self.days)
+        return Table(ModelRegistry(self.bucket, self.project).load(version).forecast, self.first, self.days)
 
 
 _QUESTION: Final = msgspec.json.Decoder(Question)
@@ -216,7 +215,7 @@ class Stream:
         return PubsubMessage(element.data, {**(element.attributes or {}), REASON_ATTRIBUTE: reason})
 
 
-class Forecast(beam.DoFn):
+class Answer(beam.DoFn):
     """Answers batches of questions. The model is loaded once per worker process, not once per thread.
 
     Yields a block of rows, one a line, for each batch, and the number of its rows under the tag `rows`;
@@ -281,7 +280,7 @@ class Query(beam.DoFn):
     def process(self, element: tuple[str, str]) -> Iterator[bytes]:
         """Run `(project, query)`."""
         project, query = element
-        with connect(project) as client:
+        with temporary_errors(), connect(project) as client:
             for row in client.query(query, retry=RETRY).result(page_size=10_000, retry=RETRY):
                 yield msgspec.json.encode(dict(row.items()))
 
@@ -322,7 +321,8 @@ class Replace(beam.DoFn):
 
     def process(self, element: None, files: list[str], counts: list[int]) -> Iterator[int]:
         """Load `files`, which hold as many rows as `counts` say."""
-        self._partition.replace(files, sum(counts))
+        with temporary_errors():
+            self._partition.replace(files, sum(counts))
         yield sum(counts)
 
 
@@ -348,9 +348,9 @@ class Save(beam.DoFn):
 
 
 def answer(questions: Any, source: ModelSource, kind: Batch | Stream) -> Any:
-    """Batch the questions and answer them; see `Forecast` for what comes out under which tag."""
+    """Batch the questions and answer them; see `Answer` for what comes out under which tag."""
     return (
         questions
         | "batch" >> beam.BatchElements(min_batch_size=_BATCH_SIZE // 10, max_batch_size=_BATCH_SIZE)
-        | "forecast" >> beam.ParDo(Forecast(source, kind)).with_outputs(DEAD, ROWS, main="blocks")
+        | "forecast" >> beam.ParDo(Answer(source, kind)).with_outputs(DEAD, ROWS, main="blocks")
     )

@@ -16,8 +16,13 @@ def write(project: str, bucket: str, name: str, frame: pl.DataFrame) -> str:
     """Upload sales; returns their `gs://` address."""
     content = io.BytesIO()
     frame.write_parquet(content)
+    return upload(project, bucket, name, content.getvalue())
+
+
+def upload(project: str, bucket: str, name: str, content: bytes) -> str:
+    """Put an object into the staging bucket; returns its `gs://` address."""
     blob = storage.Client(project=project).bucket(bucket).blob(name)
-    blob.upload_from_string(content.getvalue(), content_type="application/octet-stream", retry=_RETRY)
+    blob.upload_from_string(content, content_type="application/octet-stream", retry=_RETRY)
     return f"gs://{bucket}/{name}"
 
 

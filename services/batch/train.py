@@ -20,11 +20,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Parse the arguments and run; returns the exit status."""
     parser = argparse.ArgumentParser(prog="train", description=__doc__)
     parser.add_argument("--snapshot", help="what `extract` wrote; all sales in BigQuery when not given")
+    command.add_model(parser)
     options = parser.parse_args(arguments)
-    return command.run("train", lambda settings: train(settings, options.snapshot))
+    return command.run("train", lambda settings: train(settings, options.snapshot, options.model))
 
 
-def train(settings: BatchSettings, address: str | None) -> dict[str, Any]:
+def train(settings: BatchSettings, address: str | None, model: str = command.BEST) -> dict[str, Any]:
     """Train if need be; returns the version and its scores.
 
     Raises:
@@ -32,11 +33,12 @@ def train(settings: BatchSettings, address: str | None) -> dict[str, Any]:
     """
     registry = ModelRegistry(settings.model_bucket, project=settings.project)
     sales = snapshot.read(settings.project, address) if address else SalesTable(settings.sales_table).read()
+    candidates = command.candidates(model)
     try:
-        manifest, trained = registry.manifest(training.version_of(sales)), False
+        manifest, trained = registry.manifest(training.version_of(sales, candidates)), False
     except UnknownVersionError:
         with tempfile.TemporaryDirectory() as folder:
-            training.train(sales, Path(folder))
+            training.train(sales, Path(folder), candidates)
             manifest, trained = registry.upload(Path(folder)), True
     return {
         "version": manifest.version,

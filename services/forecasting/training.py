@@ -2,6 +2,7 @@
 
 import datetime
 import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from services.forecasting.choice import CANDIDATES
 from services.forecasting.forecast import DECIMALS, Forecast
 from services.forecasting.history import History
 from services.forecasting.intervals import NOMINAL, Intervals
-from services.forecasting.models import TUNED
+from services.forecasting.models import TUNED, Forecaster
 from services.forecasting.panel import Panel
 
 CHOICE_FILE = "choice.json"
@@ -46,9 +47,13 @@ def code_version() -> str:
     return digest.hexdigest()
 
 
-def version_of(sales: Panel) -> str:
-    """The version that training on these sales gives: last day of the data, and a hash of data and code."""
-    digest = hashlib.sha256(f"{sales.fingerprint()} {code_version()}".encode()).hexdigest()
+Candidates = Mapping[str, Callable[[], Forecaster]]
+
+
+def version_of(sales: Panel, candidates: Candidates = CANDIDATES) -> str:
+    """The version that training gives: last day of the data, and a hash of data, candidates and code."""
+    parts = f"{sales.fingerprint()} {code_version()} {' '.join(candidates)}"
+    digest = hashlib.sha256(parts.encode()).hexdigest()
     return f"{sales.last_date:%Y%m%d}-{digest[:10]}"
 
 
@@ -69,7 +74,7 @@ class Trained:
     files: dict[str, bytes]
 
 
-def fit(sales: Panel) -> Trained:
+def fit(sales: Panel, candidates: Candidates = CANDIDATES) -> Trained:
     """Train and predict in one go, nothing saved: the transient pipeline, and the first half of `train`.
 
     Each candidate is backtested and fitted on all sales; each series is forecast by the candidate that did
@@ -77,11 +82,12 @@ def fit(sales: Panel) -> Trained:
 
     Args:
         sales: of every series.
+        candidates: forecasters by name, among which each series gets one; the first is the incumbent.
 
     Raises:
         UnusableSalesError: the data is too short, or holds nothing to learn from.
     """
-    windows = {name: backtest.run(candidate, sales) for name, candidate in CANDIDATES.items()}
+    windows = {name: backtest.run(candidate, sales) for name, candidate in candidates.items()}
     served = choice.served(windows, sales)
     chosen = choice.choose(windows, sales, sales.days)
     report = Backtest(
@@ -90,15 +96,15 @@ def fit(sales: Panel) -> Trained:
         model=backtest.scores(served, sales),
         seasonal_naive=backtest.scores(backtest.run(SeasonalNaive, sales), sales),
         candidates={name: backtest.scores(own, sales) for name, own in windows.items()},
-        chosen=dict(zip(CANDIDATES, np.bincount(chosen, minlength=len(CANDIDATES)).tolist(), strict=True)),
+        chosen=dict(zip(candidates, np.bincount(chosen, minlength=len(candidates)).tolist(), strict=True)),
         tuned=TUNED,
         coverage=intervals.coverage(served, sales),
     )
-    fitted = [candidate().fit(sales) for candidate in CANDIDATES.values()]
+    fitted = [candidate().fit(sales) for candidate in candidates.values()]
     expected = choice.pick([each.predict(sales, HORIZON_DAYS) for each in fitted], chosen).round(DECIMALS)
     lower, upper = Intervals(served, sales).around(expected, sales)
     table = Forecast(
-        version=version_of(sales),
+        version=version_of(sales, candidates),
         dates=tuple(sales.date(sales.days + day) for day in range(HORIZON_DAYS)),
         store_nbr=sales.store_nbr,
         family=sales.family,
@@ -107,20 +113,23 @@ def fit(sales: Panel) -> Trained:
         upper=upper.round(DECIMALS),
     )
     files = {name: content for each in fitted for name, content in each.files().items()}
-    return Trained(table, _history(sales), report, files | {CHOICE_FILE: _choice(sales, chosen)})
+    return Trained(
+        table, _history(sales), report, files | {CHOICE_FILE: _choice(sales, list(candidates), chosen)}
+    )
 
 
-def train(sales: Panel, directory: Path) -> Manifest:
+def train(sales: Panel, directory: Path, candidates: Candidates = CANDIDATES) -> Manifest:
     """Train on all sales and save the version: the persistent pipeline.
 
     Args:
         sales: of every series.
         directory: where to save.
+        candidates: see `fit`.
 
     Raises:
         UnusableSalesError: the data is too short, or holds nothing to learn from.
     """
-    trained = fit(sales)
+    trained = fit(sales, candidates)
     return artifact.save(
         directory,
         trained.forecast,
@@ -135,9 +144,8 @@ def train(sales: Panel, directory: Path) -> Manifest:
     )
 
 
-def _choice(sales: Panel, chosen: NDArray[np.intp]) -> bytes:
+def _choice(sales: Panel, names: list[str], chosen: NDArray[np.intp]) -> bytes:
     """Who serves which series, as JSON: market to product to forecaster."""
-    names = list(CANDIDATES)
     by_market: dict[str, dict[str, str]] = {}
     for store, family, position in zip(sales.store_nbr, sales.family, chosen.tolist(), strict=True):
         by_market.setdefault(store, {})[family] = names[position]

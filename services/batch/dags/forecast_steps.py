@@ -16,11 +16,17 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, Param
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 RUN_DATE = "{{ (dag_run.logical_date or dag_run.run_after) | ds }}"
 """Day of a run, whose steps know the sales of all days before."""
+
+MODEL = Param(
+    "best",
+    enum=["best", "gradient_boosting", "theta", "exponential_smoothing", "croston"],
+    description="kind of model to train; best: each series gets what suits it",
+)
 
 STEP_VARIABLES = (
     "MODEL_BUCKET",

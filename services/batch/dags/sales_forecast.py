@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow.sdk import DAG, DeadlineAlert, DeadlineReference, Param, SyncCallback, task
 from forecast_alerts import OWNER, Alert, deadline_missed
-from forecast_steps import RUN_DATE, score, step
+from forecast_steps import MODEL, RUN_DATE, score, step
 
 _MINUTES = timedelta(minutes=1)
 _VERSION = "{{ ti.xcom_pull('compare')['score_with'] }}"
@@ -39,6 +39,7 @@ with DAG(
     },
     params={
         "horizon": Param(28, type="integer", minimum=1, maximum=60, description="days to score"),
+        "model": MODEL,
         "margin": Param(0.02, type="number", minimum=0, maximum=1, description="see services.batch.compare"),
         "dry_run": Param(False, type="boolean", description="publish nothing, and keep no scores"),
     },
@@ -50,6 +51,7 @@ with DAG(
     train = step(
         "train",
         "--snapshot={{ ti.xcom_pull('extract')['snapshot'] }}",
+        "--model={{ params.model }}",
         timeout=90 * _MINUTES,
         cpu="2",
         memory="4Gi",
