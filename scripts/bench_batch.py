@@ -1,9 +1,9 @@
 """CPU per element of the scoring pipeline, beside Beam itself and a model called for every element.
 
 All read the same file of questions (one day of one series each) and run on Beam's DirectRunner, each in a
-process of its own, in turn. "Identity" hands every element through one function and writes it with Beam's text
-sink: what Beam costs before anything is done. The last one calls LightGBM for the series of every element, of
-fewer elements, since it takes milliseconds. CPU is that beyond the same pipeline on one element.
+process of its own, in turn. "Identity" hands every element through one function and writes it with the text
+sink of Beam: what Beam costs before anything is done. The last one calls LightGBM for the series of every
+element, of fewer elements, since it takes milliseconds. CPU is that beyond the same pipeline on one element.
 """
 
 import argparse
