@@ -42,7 +42,7 @@ from rich.console import Console
 from rich.table import Table
 
 from infra.simulator import __main__ as simulator
-from infra.simulator import emulators
+from infra.simulator import emulators, processes
 from services.contracts.messages import ModelReference, SalePrediction, SaleRangeRequest
 from services.contracts.model import Backtest, Score
 from services.contracts.names import REQUEST_ID_ATTRIBUTE
@@ -216,6 +216,11 @@ class Lane:
             host="127.0.0.1",
             port=emulators.free_ports(("port",))["port"],
         )
+        self._expected: dict[str, tuple[str, str]] = {}
+        self.create()
+
+    def create(self) -> None:
+        """Create topics and subscriptions, of which a restarted emulator knows nothing."""
         for topic in (self._topic, self.settings.reply_topic, self.settings.dead_letter_topic):
             self._publisher.create_topic(name=topic)
         for subscription, topic in (
@@ -223,7 +228,6 @@ class Lane:
             (self._replies, self.settings.reply_topic),
         ):
             self._subscriber.create_subscription(name=subscription, topic=topic, ack_deadline_seconds=60)
-        self._expected: dict[str, tuple[str, str]] = {}
 
     def publish(self, number: int) -> None:
         """Publish requests."""
@@ -259,7 +263,7 @@ class Lane:
                 pulled = self._subscriber.pull(
                     subscription=self._replies, max_messages=_BATCH, retry=None, timeout=5
                 )
-            except exceptions.DeadlineExceeded:
+            except (exceptions.DeadlineExceeded, exceptions.ServiceUnavailable):
                 continue
             received = pubsub_v1.PullResponse.pb(pulled).received_messages
             if not received:
@@ -315,6 +319,16 @@ def client(name: str, lane: Lane) -> Generator[subprocess.Popen[bytes]]:
             process.wait()
 
 
+def restart_emulator() -> None:
+    """Begin with an empty one, on the same port: what was acknowledged stays on its heap for a while."""
+    running = processes.find(f"{emulators.KIND}.pubsub")
+    if running is not None:  # killed, it is started again where it was; stopped, it would be forgotten
+        process = psutil.Process(running.pid)
+        process.kill()
+        process.wait()
+    emulators.ensure()
+
+
 def cpu_seconds(process: subprocess.Popen[bytes]) -> float:
     """CPU that a process has taken, user and system."""
     times = psutil.Process(process.pid).cpu_times()
@@ -343,6 +357,7 @@ def startup_seconds(name: str, forecast: Forecast) -> float:
 
 def measure(name: str, forecast: Forecast, messages: int, startup: float) -> Run:
     """One client answers messages that were published before it started."""
+    restart_emulator()
     lane = Lane(forecast)
     lane.publish(messages)
     with client(name, lane) as process:
@@ -355,11 +370,16 @@ def measure(name: str, forecast: Forecast, messages: int, startup: float) -> Run
 
 
 def endurance(forecast: Forecast, messages: int, rounds: int) -> list[float]:
-    """Memory resident in our service after each of several rounds of messages, MiB."""
+    """Memory resident in our service after each of several rounds of messages, MiB.
+
+    The service lives on while the emulator is restarted between them.
+    """
     lane = Lane(forecast)
     resident: list[float] = []
     with client(OURS, lane) as process:
         for _ in range(rounds):
+            restart_emulator()
+            lane.create()
             lane.publish(messages)
             lane.check(*lane.collect(process))
             resident.append(resident_mib(process))
