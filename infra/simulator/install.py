@@ -55,8 +55,21 @@ def link(outdir: Path) -> None:
             _install(configuration.parent, source, version)
         locks = (_lock(source, version) for source, version in required)
         (configuration.parent / ".terraform.lock.hcl").write_text("\n".join(locks))
+        _forget_other_states(configuration.parent, content["terraform"].get("backend", {}))
     if (_ROOT / "terraform.d").exists():
         (_ROOT / "terraform.d" / ".gitignore").write_text("*\n")
+
+
+def _forget_other_states(folder: Path, backend: dict[str, Any]) -> None:
+    """Remove Terraform's note of where the state was, if that was another SIMULATOR_HOME's.
+
+    Terraform would ask whether to migrate that state, which belongs to another cloud.
+    """
+    note = folder / ".terraform" / "terraform.tfstate"
+    if note.exists():
+        noted: dict[str, Any] = json.loads(note.read_bytes())["backend"]["config"]
+        if noted.get("path") != backend.get("local", {}).get("path"):
+            note.unlink()
 
 
 def _launcher(source: str, version: str) -> tuple[str, bytes]:

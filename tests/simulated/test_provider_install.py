@@ -34,6 +34,18 @@ def test_linking_again_changes_nothing(stack: Stack) -> None:
     assert files() == before
 
 
+def test_another_home_is_another_state(stack: Stack) -> None:
+    stack.write(ACCOUNT)
+    content = json.loads((stack.folder / "cdk.tf.json").read_text())
+    for name in ("first", "second"):
+        path = str(stack.folder / f"{name}.tfstate")
+        content["terraform"]["backend"] = {"local": {"path": path}}
+        (stack.folder / "cdk.tf.json").write_text(json.dumps(content))
+        install.link(stack.outdir)
+        done = stack.terraform("init", "-input=false")
+        assert done.returncode == 0, done.stderr
+
+
 def test_stacks_of_real_providers_are_left_alone(tmp_path: Path) -> None:
     folder = tmp_path / "stacks" / "real"
     folder.mkdir(parents=True)
