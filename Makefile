@@ -49,7 +49,7 @@ lint: install ## ruff, strict type checks, workflows, Dockerfiles, shell scripts
 	@.venv/bin/actionlint
 	@.venv/bin/zizmor --offline --no-progress --quiet .
 	@.venv/bin/hadolint services/*/Dockerfile
-	@.venv/bin/shellcheck .ci/run scripts/*.sh scripts/diff
+	@.venv/bin/shellcheck .ci/run scripts/*.sh
 
 checkov: ## What checkov finds in production's stacks
 	@python3 scripts/install.py --checkov

@@ -1,7 +1,7 @@
 """How long a backlog takes, and whether the objective for the oldest message holds meanwhile.
 
-    python -m scripts.drain_time --backlog 1000000 --rate 500 --replicas 5
-    python -m scripts.drain_time --backlog 0 --rate 500 --outage 600 --replicas 5
+    scripts/drain_time --backlog 1000000 --rate 500 --replicas 5
+    scripts/drain_time --backlog 0 --rate 500 --outage 600 --replicas 5
 
 A queue that is fed at rate r and served at capacity c changes by r - c a second (the fluid limit of a queue;
 Kleinrock, Queueing Systems I, 1975, section 2.7): a backlog of b messages is gone after

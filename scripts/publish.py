@@ -1,9 +1,9 @@
 """Ask for forecasts over Pub/Sub.
 
-    python -m scripts.publish 7                          # passive: rows in BigQuery
-    python -m scripts.publish 7 14 --active              # wait for the replies, show how long they took
-    python -m scripts.publish 7 --store-nbr France --count 100 --active
-    python -m scripts.publish --csv requests.csv         # range[, store_nbr, family, mode, request_id]
+    scripts/publish 7                          # passive: rows in BigQuery
+    scripts/publish 7 14 --active              # wait for the replies, show how long they took
+    scripts/publish 7 --store-nbr France --count 100 --active
+    scripts/publish --csv requests.csv         # range[, store_nbr, family, mode, request_id]
 
 Replies are taken through a subscription of their own, which is removed in the end; other readers miss none.
 """

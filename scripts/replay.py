@@ -1,8 +1,8 @@
 """Publish dead letters again, when what made them fail is mended.
 
-    python -m scripts.replay --dry-run                # what is there, by reason
-    python -m scripts.replay                          # all
-    python -m scripts.replay --reason 'unknown store'  # those whose reason has this text
+    scripts/replay --dry-run                # what is there, by reason
+    scripts/replay                          # all
+    scripts/replay --reason 'unknown store'  # those whose reason has this text
 
 A dead letter is acknowledged once Pub/Sub has confirmed its new publication: an interruption may send it
 twice, never lose it. What is not wanted is released again.

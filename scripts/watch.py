@@ -1,7 +1,7 @@
 """What the streaming service is doing, in the terminal, until Ctrl-C.
 
-    python -m scripts.watch                      # this machine
-    python -m scripts.watch --environment prod   # backlog and age from Cloud Monitoring
+    scripts/watch                      # this machine
+    scripts/watch --environment prod   # backlog and age from Cloud Monitoring
 
 On this machine the service's own metrics are read: the emulator does not tell how much waits. The backlog is
 then what this command saw being published since it started, through a subscription of its own that is removed
