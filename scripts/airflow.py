@@ -198,7 +198,8 @@ class Airflow:
 
     def backfill(self, first: datetime.date, last: datetime.date) -> list[str]:
         """Run every day again, in order, while it is `running`. Returns the ids of the runs."""
-        days = ["--from-date", first.isoformat(), "--to-date", last.isoformat()]
+        # A day's run is at some hour of it.
+        days = ["--from-date", first.isoformat(), "--to-date", f"{last}T23:59:59"]
         again = ["--reprocess-behavior", "completed", "--max-active-runs", "1"]
         self.run("dags", "unpause", DAG, "--yes")
         self.run("backfill", "create", "--dag-id", DAG, *days, *again)

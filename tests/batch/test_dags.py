@@ -14,9 +14,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from google.cloud.dataflow_v1beta3.types import LaunchFlexTemplateParameter, WorkerIPAddressConfiguration
+from google.protobuf.json_format import ParseDict
 
 from scripts import airflow as program
 from scripts.airflow import PROGRAM, Airflow
+from scripts.steps import ROOT
 from services.batch import compare
 from services.batch.warehouse import SalesTable
 from services.contracts.settings import BatchSettings, DagSettings, from_environment, to_environment
@@ -212,6 +215,92 @@ def test_a_missing_day_fails_at_once_and_people_are_told(
         assert "owner: sales-forecast" in text
         assert "runbook: docs/runbook.md#task-failed" in text
     assert scores(warehouse) == []
+
+
+@pytest.mark.slow
+def test_a_backfill_run_twice_gives_the_same_days(airflow: Airflow, warehouse: Warehouse) -> None:
+    SalesTable(warehouse.table).replace(small_sales(LAST, 200))
+    first = RUN - datetime.timedelta(days=2)
+    with airflow.running():
+        runs = airflow.backfill(first, RUN)
+        assert [states(airflow, run)["check_scores"] for run in runs] == ["success"] * 3
+        found = scores(warehouse)
+        pointer = warehouse.registry.pointer()
+        again = airflow.backfill(first, RUN)
+    assert {row[0] for row in found} == {first, first + datetime.timedelta(days=1), RUN}
+    assert len({row[1] for row in found}) == 3  # each day by the model of that day
+    assert scores(warehouse) == found
+    assert pointer is not None
+    assert pointer[0].version.startswith("20240630-")
+    assert warehouse.registry.pointer() == pointer  # older models did not take its place
+    assert [states(airflow, run)["keep"] for run in again] == ["success"] * 3
+
+
+_CLOUD = """
+import ast, json, sys, zipfile
+sys.path.insert(0, {dags!r})
+import forecast_steps
+
+def parameters(name, wheels):
+    found = set()
+    for wheel in wheels:
+        with zipfile.ZipFile(wheel) as archive:
+            for member in archive.namelist():
+                if "/operators/" not in member or not member.endswith(".py"):
+                    continue
+                for node in ast.parse(archive.read(member)).body:
+                    if isinstance(node, ast.ClassDef) and node.name == name:
+                        for item in node.body:
+                            if isinstance(item, ast.FunctionDef) and item.name == "__init__":
+                                found |= {{each.arg for each in item.args.args + item.args.kwonlyargs}}
+    return found
+
+wheels = {wheels!r}
+pod = forecast_steps.pod_arguments("train", ["--snapshot=x"], "2", "4Gi")
+job = forecast_steps.dataflow_arguments(["--run_date=2024-07-01", "--query=SELECT 1 = 1"])
+known = parameters("GKEStartPodOperator", wheels) | parameters("KubernetesPodOperator", wheels)
+print(json.dumps({{
+    "pod": pod, "job": job["body"], "unknown": sorted(
+        (pod.keys() | {{"on_finish_action"}}) - known
+        | job.keys() - parameters("DataflowStartFlexTemplateOperator", wheels)
+    ),
+}}))
+"""
+
+
+def test_what_operators_of_the_cloud_are_told(tmp_path: Path) -> None:
+    """Against signatures in the provider's wheels and types of Dataflow's API; none is installed."""
+    wheels = [str(wheel) for wheel in sorted((ROOT / "build" / "operators").glob("*.whl"))]
+    if len(wheels) != 2:
+        pytest.skip("the operators' wheels are absent: run `make install-airflow`")
+    google = {name.upper(): f"a-{name}" for name in DagSettings.__struct_fields__}
+    google |= {"STEPS_RUN_ON": "google", "DATAFLOW_MAX_WORKERS": "3", "AIRFLOW_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [PROGRAM.parent / "python", "-c", _CLOUD.format(dags=str(program.DAGS), wheels=wheels)],
+        env={"PATH": "/usr/bin:/bin", **google},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["unknown"] == []
+    launch = ParseDict(found["job"]["launchParameter"], LaunchFlexTemplateParameter.pb()())
+    assert launch.environment.max_workers == 3
+    assert launch.environment.ip_configuration == WorkerIPAddressConfiguration.WORKER_IP_PRIVATE
+    assert dict(launch.parameters) == {"run_date": "2024-07-01", "query": "SELECT 1 = 1"}
+    (container,) = found["pod"]["pod_template_dict"]["spec"]["containers"]
+    assert container["image"] == "a-steps_image"
+    told = {each["name"]: each["value"] for each in container["env"]}
+    assert (
+        from_environment(
+            BatchSettings,
+            told
+            | {"STAGING_DATASET": "a.b"}
+            | dict.fromkeys(("SALES_TABLE", "SCORES_TABLE", "TRANSIENT_SCORES_TABLE"), "a.b.c"),
+        ).model_bucket
+        == "a-model_bucket"
+    )
 
 
 _READ = """
