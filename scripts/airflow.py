@@ -196,12 +196,15 @@ class Airflow:
             time.sleep(0.5)
         raise AirflowError(f"Airflow is not healthy: {health}; its logs: {self.folder}/*.log")
 
-    def backfill(self, first: datetime.date, last: datetime.date) -> list[str]:
+    def backfill(
+        self, first: datetime.date, last: datetime.date, conf: Mapping[str, Any] | None = None
+    ) -> list[str]:
         """Run every day again, in order, while it is `running`. Returns the ids of the runs."""
         # A day's run is at some hour of it.
         days = ["--from-date", first.isoformat(), "--to-date", f"{last}T23:59:59"]
         again = ["--reprocess-behavior", "completed", "--max-active-runs", "1"]
         self.run("dags", "unpause", DAG, "--yes")
+        again += ["--dag-run-conf", json.dumps(conf)] if conf else []
         self.run("backfill", "create", "--dag-id", DAG, *days, *again)
         [(backfill,)] = self._query("SELECT max(id) FROM backfill")
         query = "SELECT count(*) FROM backfill WHERE id = ? AND completed_at IS NULL"
