@@ -72,6 +72,8 @@ class Airflow:
             "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__PARALLELISM": "2",
+            # SQLite lets one write at a time; the others wait for their turn.
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder.absolute()}/airflow.db?timeout=60",
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{self.port}/execution/",
             "AIRFLOW__API__HOST": "127.0.0.1",
             "AIRFLOW__API__PORT": str(self.port),
@@ -112,6 +114,7 @@ class Airflow:
     def prepare(self) -> None:
         """Make the database, or bring it up to date."""
         self.run("db", "migrate")
+        self._query("PRAGMA journal_mode = WAL")  # readers, such as this program, keep nobody from writing
 
     def try_run(self, run_date: datetime.date, conf: Mapping[str, Any] | None = None) -> str:
         """Run the DAG for a day, here and now, with no scheduler. Returns the run's id."""
