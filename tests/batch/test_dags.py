@@ -217,27 +217,6 @@ def test_a_missing_day_fails_at_once_and_people_are_told(
     assert scores(warehouse) == []
 
 
-@pytest.mark.slow
-def test_a_backfill_run_twice_gives_the_same_days(airflow: Airflow, warehouse: Warehouse) -> None:
-    SalesTable(warehouse.table).replace(small_sales(LAST, 200))
-    first = RUN - datetime.timedelta(days=2)
-    # A day whose model is refused is scored with what is published at the time, which is not the same twice.
-    conf = {"horizon": DAYS, "margin": 1}
-    with airflow.running():
-        runs = airflow.backfill(first, RUN, conf)
-        assert [states(airflow, run)["check_scores"] for run in runs] == ["success"] * 3
-        found = scores(warehouse)
-        pointer = warehouse.registry.pointer()
-        again = airflow.backfill(first, RUN, conf)
-    assert {row[0] for row in found} == {first, first + datetime.timedelta(days=1), RUN}
-    assert len({row[1] for row in found}) == 3  # each day by the model of that day
-    assert scores(warehouse) == found
-    assert pointer is not None
-    assert pointer[0].version.startswith("20240630-")
-    assert warehouse.registry.pointer() == pointer  # older models did not take its place
-    assert [states(airflow, run)["keep"] for run in again] == ["success"] * 3
-
-
 _CLOUD = """
 import ast, json, sys, zipfile
 sys.path.insert(0, {dags!r})
