@@ -43,6 +43,7 @@ from rich.table import Table
 
 from infra.simulator import __main__ as simulator
 from infra.simulator import emulators, processes
+from services.contracts.decoding import decode
 from services.contracts.messages import ModelReference, SalePrediction, SaleRangeRequest
 from services.contracts.model import Backtest, Score
 from services.contracts.names import REQUEST_ID_ATTRIBUTE
@@ -53,7 +54,6 @@ from services.forecasting.forecast import Forecast
 from services.forecasting.history import History
 from services.forecasting.registry import ModelRegistry
 from services.streaming.answers import Answers
-from services.streaming.decoding import decode
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 RESULT: Final = ROOT / "build" / "bench" / "streaming.json"

@@ -23,11 +23,11 @@ from apache_beam.utils.shared import Shared
 from services.batch.errors import BatchError, temporary_errors
 from services.batch.partition import Partition
 from services.bigquery import RETRY, connect
+from services.contracts.decoding import InvalidMessageError, decode
 from services.contracts.messages import Days, Key, PredictionRow, SaleRangeRequest
 from services.contracts.names import REASON_ATTRIBUTE
 from services.forecasting.forecast import Forecast, UnknownSeriesError
 from services.forecasting.registry import ModelRegistry, UnknownVersionError
-from services.streaming.decoding import InvalidMessageError, decode
 
 DEAD: Final = "dead"
 ROWS: Final = "rows"

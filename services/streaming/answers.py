@@ -5,11 +5,11 @@ from typing import Final
 
 import msgspec
 
+from services.contracts.decoding import InvalidMessageError
 from services.contracts.messages import ModelReference, SalePrediction, SaleRangeRequest
 from services.forecasting.artifact import Model
 from services.forecasting.encoded import EncodedForecast
 from services.forecasting.forecast import UnknownSeriesError
-from services.streaming.decoding import InvalidMessageError
 from services.streaming.rows import ForecastRows, request_fields
 
 CACHE_BYTES: Final = 16 * 1024 * 1024

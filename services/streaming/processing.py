@@ -13,6 +13,7 @@ from google import pubsub_v1
 from google.api_core import exceptions, retry_async
 
 from services.contracts import metrics
+from services.contracts.decoding import InvalidMessageError, decode
 from services.contracts.messages import SaleRangeRequest
 from services.contracts.names import (
     DELIVERY_ATTEMPT_ATTRIBUTE,
@@ -22,7 +23,6 @@ from services.contracts.names import (
 )
 from services.contracts.settings import StreamingSettings
 from services.streaming.answers import Answers
-from services.streaming.decoding import InvalidMessageError, decode
 from services.streaming.table import APPEND_BYTES, ROW_OVERHEAD_BYTES, AppendError, PredictionsTable
 
 _log = logging.getLogger(__name__)

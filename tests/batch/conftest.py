@@ -76,14 +76,14 @@ Run = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def run(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command's main; its line of JSON, or with `fails=True` {"error": its message}."""
+    """Run a command's main; its line of JSON, or where it `fails` with a status {"error": its message}."""
     for name, value in warehouse.environment.items():
         monkeypatch.setenv(name, value)
 
-    def run(main: Callable[[list[str]], int], *arguments: object, fails: bool = False) -> dict[str, Any]:
+    def run(main: Callable[[list[str]], int], *arguments: object, fails: int = 0) -> dict[str, Any]:
         status = main([str(argument) for argument in arguments])
         out, err = capsys.readouterr()
-        assert (status, bool(out), bool(err)) == ((1, False, True) if fails else (0, True, False)), out + err
+        assert (status, bool(out), bool(err)) == (fails, not fails, bool(fails)), out + err
         return {"error": err} if fails else json.loads(out)
 
     return run

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from services.contracts.decoding import InvalidMessageError, decode
 from services.contracts.messages import SaleRangeRequest
-from services.streaming.decoding import InvalidMessageError, decode
 
 
 def read(data: bytes) -> SaleRangeRequest:
