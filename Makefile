@@ -32,8 +32,8 @@ backtest: install ## How well each forecaster does on past sales (DATA=path: you
 diff: install ## What a deployment would change (ENV=dev, STACKS="messaging services")
 	@scripts/diff $(or $(ENV),local) $(STACKS)
 
-test: install-airflow ## All tests (ARGS='-m "not slow"' for the quick ones)
-	@$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+test: install-airflow ## All tests but those of images (ARGS='-m "not slow"' for the quick ones)
+	@$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile --ignore tests/images $(ARGS)
 
 test-simulated: install ## dev, staging and prod applied whole to a simulated cloud, and all else of Terraform's
 	@$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile tests/simulated $(ARGS)

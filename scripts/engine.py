@@ -192,8 +192,9 @@ class _Docker(Engine):
 class _Podman(Engine):
     def _build_command(self) -> Sequence[str]:
         return (
-            # One time for all files: bytes depend on contents alone. OCI's own format has no health checks.
-            *(self.name, "build", "--layers", "--timestamp=0", "--format=docker"),
+            # One time for all files, and the format that does not name the container it was built in: bytes
+            # depend on contents alone.
+            *(self.name, "build", "--layers", "--timestamp=0", "--format=oci"),
             # Packages are fetched: on the host's network no network plugin has to be there.
             "--network=host",
         )
