@@ -5,6 +5,7 @@ A file that cannot be used is refused with every fault in it, each with file, li
 
 import difflib
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Network
@@ -246,6 +247,11 @@ class Environment(Section):
 
 _ELSEWHERE: Final = {"name", "images"}
 _IMAGES: Final = TypeAdapter(dict[ImageName, Digest])
+
+
+def directory() -> Path:
+    """Where commands find the files: the folder that PLATFORM_ENVIRONMENTS names, or `DIRECTORY`."""
+    return Path(os.environ.get("PLATFORM_ENVIRONMENTS") or DIRECTORY).resolve()
 
 
 def names(directory: Path = DIRECTORY) -> tuple[str, ...]:

@@ -9,12 +9,10 @@ already is left or mended; nothing is ever deleted. `--dry-run` only tells. Exit
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
@@ -167,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("environment", metavar="ENVIRONMENT", help="dev, staging ...")
     parser.add_argument("--dry-run", action="store_true", help="tell what would be done")
     given = parser.parse_args(arguments)
-    directory = Path(os.environ.get("PLATFORM_ENVIRONMENTS") or environment.DIRECTORY)
+    directory = environment.directory()
     table = Table("what", "state", title=f"{given.environment}: before the first deployment")
     failed = ""
     try:

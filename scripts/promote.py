@@ -6,7 +6,6 @@ its digest is written into the target's infra/environments/<environment>.images.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -68,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("source", metavar="FROM", help="environment that has the image")
     parser.add_argument("target", metavar="TO", help="environment that is to have it")
     given = parser.parse_args(arguments)
-    directory = Path(os.environ.get("PLATFORM_ENVIRONMENTS") or environment.DIRECTORY).resolve()
+    directory = environment.directory()
     try:
         source, target = environment.load_all((given.source, given.target), directory=directory)
         print(promote(given.service, source, target, directory))

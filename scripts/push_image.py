@@ -193,7 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--allow-dirty", action="store_true", help="take sources that are not committed")
     parser.add_argument("--dry-run", action="store_true", help="build and prove; do not push or write down")
     given = parser.parse_args(arguments)
-    directory = Path(os.environ.get("PLATFORM_ENVIRONMENTS") or environment.DIRECTORY).resolve()
+    directory = environment.directory()
     try:
         target = environment.load(given.environment, directory=directory)
         if target.simulated:

@@ -13,7 +13,6 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import httpx
 import kubernetes.client
@@ -240,7 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("environment", metavar="ENVIRONMENT", help="local, dev ...")
     name = parser.parse_args(arguments).environment
-    directory = Path(os.environ.get("PLATFORM_ENVIRONMENTS") or environment.DIRECTORY)
+    directory = environment.directory()
     try:
         checks = run(environment.load(name, directory=directory))
     except (emulators.EmulatorError, environment.InvalidEnvironmentError) as error:

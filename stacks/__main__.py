@@ -26,7 +26,7 @@ def main() -> int:
     try:
         environments = environment.load_all(
             [name] if name else (),
-            directory=Path(os.environ.get("PLATFORM_ENVIRONMENTS") or environment.DIRECTORY),
+            directory=environment.directory(),
             cloud=cloud,
         )
     except InvalidEnvironmentError as error:
