@@ -22,16 +22,10 @@ from services.contracts.model import Manifest
 from services.contracts.settings import BatchSettings, to_environment
 from services.forecasting.registry import ModelRegistry
 
-# A model needs data and a bucket, and no service is ready before there is a model.
-BEFORE_TRAINING = ("foundation", "data", "messaging")
+# No service is ready before there is a model, and an objective is about what services measure.
+AFTER_TRAINING = ("services", "observability")
 RERUN = "mend the cause, then run `make up` again: it resumes"
 STATUS = "look at `make status`; then `make up` again, which puts back what is missing"
-
-
-def deploy(local: Environment, stacks: tuple[str, ...]) -> tuple[str, ...]:
-    """The command that deploys these stacks, when those they build on are deployed already."""
-    ids = (f"{local.name}-{stack}" for stack in stacks)
-    return steps.cdktf("deploy", *ids, "--ignore-missing-stack-dependencies")
 
 
 def batch(command: str, *arguments: str) -> tuple[str, ...]:
@@ -54,14 +48,17 @@ def batch_settings(local: Environment) -> BatchSettings:
 
 def platform_steps(local: Environment, data: pathlib.Path | None) -> list[Step]:
     """What happens once the emulators run."""
-    rest = tuple(stack for stack in local.stacks if stack not in BEFORE_TRAINING)
+    first = (f"{local.name}-{stack}" for stack in local.stacks if stack not in AFTER_TRAINING)
+    rest = (f"{local.name}-{stack}" for stack in local.stacks if stack in AFTER_TRAINING)
+    # This option lets cdktf forget the order, too: it starts every stack that it is given, as many as it may.
+    alone = ("--ignore-missing-stack-dependencies", "--parallelism", "1")
     file = ("--file", str(data)) if data else ()
     return [
-        Step("deploy data and messaging", deploy(local, BEFORE_TRAINING), RERUN),
+        Step("deploy all but the services", steps.cdktf("deploy", *first), RERUN),
         Step("load sales", batch("ingest", *file), "mend the file as it says; nothing was loaded"),
         Step("train and backtest", batch("train"), RERUN),
         Step("publish the model", batch("publish"), RERUN),
-        Step("deploy services and the rest", deploy(local, rest), STATUS),
+        Step("deploy the services", steps.cdktf("deploy", *rest, *alone), STATUS),
         Step("forecast through the front doors", ("scripts/verify", "local"), STATUS),
     ]
 

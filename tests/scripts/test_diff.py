@@ -168,7 +168,7 @@ def test_faults_are_told_and_are_no_changes(tmp_path: Path) -> None:
 
 
 def test_terraform_is_asked_for(tmp_path: Path) -> None:
-    for program in ("bash", "dirname"):
+    for program in ("basename", "bash", "dirname"):
         found = shutil.which(program)
         assert found is not None
         (tmp_path / program).symlink_to(found)

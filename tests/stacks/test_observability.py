@@ -13,6 +13,7 @@ from tests.stacks.synthesized import ROOT, Stack, Synthesis, synthesize
 POLICY = "google_monitoring_alert_policy"
 ENVIRONMENTS = ["local", "dev", "staging", "prod"]
 RUNBOOK = ROOT / "docs" / "runbook.md"
+DAGS = ROOT / "services" / "batch" / "dags"
 
 
 @pytest.fixture
@@ -63,7 +64,12 @@ def test_alerts_and_sections_of_the_runbook_are_each_others(prod: Stack, paged: 
     texts = [each["documentation"]["content"] for each in prod.all(POLICY).values()]
     texts.append(paged.one("google_billing_budget")["display_name"])
     named = [re.search(r"docs/runbook\.md#([a-z-]+)$", text) for text in texts]
-    assert {each[1] if each else None for each in named} == set(headings)
+    sources = "".join(each.read_text() for each in DAGS.glob("*.py"))
+    events = re.findall(r'(?:Alert|send)\(\s*"([^"]+)",\s*"(?:error|warning)"', sources)
+    assert events
+    assert {each[1] if each else None for each in named} | {
+        event.lower().replace(" ", "-") for event in events
+    } == set(headings)
     links = re.findall(r"\]\(#([\w-]+)\)", RUNBOOK.read_text())
     assert links
     assert set(links) <= set(headings)

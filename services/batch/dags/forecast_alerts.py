@@ -28,7 +28,7 @@ class Alert(BaseNotifier):
     """One event of a run.
 
     Args:
-        event: what happened, which is the heading of the runbook's section and, with the run, what PagerDuty
+        event: what happened, which unless it is `info` is the heading of the runbook's section and, with the run, what PagerDuty
             takes for the same incident.
         severity: PagerDuty's; mail alone for `info`.
         detail: more about it; a template.
@@ -58,7 +58,7 @@ def send(event: str, severity: Severity, detail: str, context: Any) -> None:
     Raises:
         ExceptionGroup: channels that failed; the others have it.
     """
-    subject, body, key = _text(event, detail, context)
+    subject, body, key = _text(event, severity, detail, context)
     _log.warning("%s\n%s", subject, body)
     channels = [each for each in os.environ["ALERT_CHANNELS"].split(",") if each]
     faults: list[Exception] = []
@@ -77,7 +77,7 @@ def send(event: str, severity: Severity, detail: str, context: Any) -> None:
         raise ExceptionGroup(f"not sent: {subject}", faults)
 
 
-def _text(event: str, detail: str, context: Any) -> tuple[str, str, str]:
+def _text(event: str, severity: Severity, detail: str, context: Any) -> tuple[str, str, str]:
     """Subject, body, and the key under which PagerDuty counts repetitions as one."""
     dag_run = context["dag_run"]
     # A deadline's callback is given the run as JSON has it, a task's as an object.
@@ -85,6 +85,7 @@ def _text(event: str, detail: str, context: Any) -> tuple[str, str, str]:
     task = context.get("task_instance")
     place = run["dag_id"] + (f".{task.task_id}" if task else "")
     exception = context.get("exception")
+    section = f"{os.environ['RUNBOOK_URL']}#{event.lower().replace(' ', '-')}"
     lines: Sequence[tuple[str, Any]] = (
         ("what", detail or exception),
         ("DAG", run["dag_id"]),
@@ -93,7 +94,7 @@ def _text(event: str, detail: str, context: Any) -> tuple[str, str, str]:
         ("log", task and task.log_url),
         ("environment", os.environ["PLATFORM_ENVIRONMENT"]),
         ("owner", OWNER),
-        ("runbook", f"{os.environ['RUNBOOK_URL']}#{event.lower().replace(' ', '-')}"),
+        ("runbook", None if severity == "info" else section),
     )
     body = "\n".join(f"{name}: {value}" for name, value in lines if value)
     subject = f"[{os.environ['PLATFORM_ENVIRONMENT']}] {event}: {place}"
