@@ -28,8 +28,8 @@ class Alert(BaseNotifier):
     """One event of a run.
 
     Args:
-        event: what happened, which unless it is `info` is the heading of the runbook's section and, with the run, what PagerDuty
-            takes for the same incident.
+        event: what happened; unless it is `info`, the runbook has a section of this name. With the run, what
+            PagerDuty takes for the same incident.
         severity: PagerDuty's; mail alone for `info`.
         detail: more about it; a template.
     """
