@@ -31,13 +31,15 @@ def folder(name: str) -> Path:
 
 
 def write_atomic(path: Path, text: str) -> None:
-    """Replace a file as a whole: a reader, or a crash, sees the old text or the new one."""
+    """Replace a file as a whole: a reader, or one after a crash, sees the old text or the new one.
+
+    It need not outlast the machine, since no process that it tells of does: a sync may take many seconds.
+    """
     with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
         temporary = Path(file.name)
         try:
             file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+            file.close()
             temporary.replace(path)
         except BaseException:
             temporary.unlink()

@@ -37,7 +37,7 @@ class Cloud:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=300,
         )
 
     def up(self) -> list[str]:

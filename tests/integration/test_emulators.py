@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import json
-import os
 import socket
 
 import httpx
@@ -74,9 +73,6 @@ class TestUp:
         assert own_cloud.up() == ["pubsub"]
 
 
-# Beside many other tests `up` was seen to wait for two minutes for an emulator that had started again; alone
-# and beside few it never was. Until that is understood it is not for CI to try its luck.
-@pytest.mark.skipif(os.environ.get("CI") == "true", reason="not understood: hangs now and then in CI")
 class TestAfterACrash:
     def test_the_address_stays(self, cloud: Cloud) -> None:
         before = {name: port(cloud, name) for name in ALL}
