@@ -1,7 +1,6 @@
 """What every service process does the same way: settings at the start, structured logs throughout."""
 
 import datetime
-import http
 import logging
 import os
 import sys
@@ -12,19 +11,6 @@ import msgspec
 from services.contracts.settings import SettingsError, from_environment
 
 Settings = TypeVar("Settings", bound=msgspec.Struct)
-
-
-class Readiness(msgspec.Struct, frozen=True):
-    """The body of the readiness path."""
-
-    ready: bool
-    model: str | None  # version served
-    fault: str | None  # why not ready, or what is wrong although ready
-
-    @property
-    def status(self) -> http.HTTPStatus:
-        """The HTTP status that goes with it."""
-        return http.HTTPStatus.OK if self.ready else http.HTTPStatus.SERVICE_UNAVAILABLE
 
 
 class JsonFormatter(logging.Formatter):

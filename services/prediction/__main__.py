@@ -12,9 +12,9 @@ from services import runtime
 from services.contracts.settings import PredictionSettings
 from services.forecasting.follower import ModelFollower
 from services.forecasting.registry import ModelRegistry
+from services.http_server import Server
 from services.prediction.answers import Answers
 from services.prediction.application import Application
-from services.prediction.server import Server
 from services.prediction.spans import SpanExporter
 
 _log = logging.getLogger("services.prediction")

@@ -17,8 +17,8 @@ from services.contracts.messages import HistoryRequest, ModelReference, Predicti
 from services.forecasting.artifact import Model
 from services.forecasting.encoded import EncodedForecast
 from services.forecasting.forecast import DECIMALS, UnknownSeriesError
+from services.http_server import Response
 from services.prediction import requests
-from services.prediction.server import Response
 
 CACHE_BYTES: Final = 16 * 1024 * 1024
 _ENTRY_BYTES: Final = 1024  # of dictionary, objects and headers around the text and body of an entry

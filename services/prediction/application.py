@@ -1,60 +1,34 @@
-"""The application: routes, errors, and what is told of each request."""
+"""The application: what is answered, and what is told of each request."""
 
-import dataclasses
 import datetime
 import http
-import logging
 from collections.abc import Callable
 from typing import Final
 
 import msgspec
-import prometheus_client
 
+from services import routes
 from services.contracts.messages import (
     HistoryRequest,
     ModelDescription,
     ModelsResponse,
     PredictionRequest,
-    Problem,
 )
 from services.contracts.model import HISTORY_DAYS, Manifest
-from services.contracts.names import LIVENESS_PATH, METRICS_PATH, PREDICT_PATH, READINESS_PATH
+from services.contracts.names import PREDICT_PATH
 from services.contracts.settings import PredictionSettings
 from services.forecasting.follower import ModelFollower
+from services.http_server import MAX_BODY_BYTES, Request, Response
 from services.prediction import negotiation, openapi, pages, requests
 from services.prediction.access_log import AccessLog
 from services.prediction.answers import Answer, Answers, Question
 from services.prediction.metrics import Metrics
-from services.prediction.requests import InvalidRequestError
-from services.prediction.server import MAX_BODY_BYTES, Request, Response
 from services.prediction.spans import SpanExporter
-from services.runtime import Readiness
-
-_log = logging.getLogger(__name__)
+from services.routes import JSON, NO_STORE, Readiness, Router, problem
 
 MAX_QUERY_BYTES: Final = 8 * 1024
 
-_JSON: Final = ("content-type", "application/json")
-_PROBLEM_JSON: Final = ("content-type", "application/problem+json")
-_NO_STORE: Final = ("cache-control", "no-store")
 _UNKNOWN: Final = "unknown"
-
-Handler = Callable[[Request], Response]
-
-
-@dataclasses.dataclass(frozen=True)
-class Route:
-    """A path.
-
-    Attributes:
-        path: As metrics name it.
-        methods: What answers each.
-        probed: Whether machines ask all the time, so that only failures are worth a line in the log.
-    """
-
-    path: str
-    methods: dict[bytes, Handler]
-    probed: bool = False
 
 
 class Application:
@@ -84,23 +58,21 @@ class Application:
         self._spans = spans
         document = openapi.document(settings.max_range)
         self._openapi = msgspec.json.encode(document)
-        self._routes = {
-            route.path.encode(): route
-            for route in (
-                _route("/", pages.load("index.html").answer),
-                _route("/page.css", pages.load("page.css").answer),
-                _route("/page.js", pages.load("page.js").answer),
-                _route("/docs", pages.documentation(document).answer),
-                _route(PREDICT_PATH, self._predict, post=self._predict_body),
-                _route("/history", self._history),
-                _route("/models", self._models),
-                _route("/openapi.json", self._describe),
-                _route(LIVENESS_PATH, self._live, probed=True),
-                _route(READINESS_PATH, self._ready, probed=True),
-                _route(METRICS_PATH, self._metrics, probed=True),
-            )
-        }
-        self.metrics = Metrics(settings.image, [*(route.path for route in self._routes.values()), _UNKNOWN])
+        self._router = Router(
+            [
+                routes.get("/", pages.load("index.html").answer),
+                routes.get("/page.css", pages.load("page.css").answer),
+                routes.get("/page.js", pages.load("page.js").answer),
+                routes.get("/docs", pages.documentation(document).answer),
+                routes.get(PREDICT_PATH, self._predict, post=self._predict_body),
+                routes.get("/history", self._history),
+                routes.get("/models", self._models),
+                routes.get("/openapi.json", self._describe),
+                *routes.probes(self._readiness),
+            ]
+        )
+        paths = [route.path for route in self._router.routes.values()]
+        self.metrics = Metrics(settings.image, [*paths, _UNKNOWN])
         self.metrics.gauges.append(
             ("prediction_cache_bytes", "Memory of the answers kept.", self._kept_bytes)
         )
@@ -108,35 +80,15 @@ class Application:
 
     def answer(self, request: Request) -> Response:
         """The answer to a request."""
-        try:
-            route = self._routes.get(request.path)
-            if route is None:
-                paths = [each.path for each in self._routes.values()]
-                return _problem(http.HTTPStatus.NOT_FOUND, "no such path", allowed=paths)
-            handler = route.methods.get(request.method)
-            if handler is None:
-                allow = b", ".join(route.methods).decode()
-                return _problem(
-                    http.HTTPStatus.METHOD_NOT_ALLOWED, f"allowed here: {allow}", headers=[("allow", allow)]
-                )
-            if request.http_version == "1.1" and b"host" not in request.headers:
-                return _problem(http.HTTPStatus.BAD_REQUEST, "HTTP/1.1 requires the header Host")
-            return handler(request)
-        except InvalidRequestError as fault:
-            return _problem(
-                http.HTTPStatus.BAD_REQUEST, fault.detail, parameter=fault.parameter, allowed=fault.allowed
-            )
-        except Exception:
-            _log.exception("%r %r failed", request.method, request.target)
-            return _problem(http.HTTPStatus.INTERNAL_SERVER_ERROR, "the fault is logged")
+        return self._router.answer(request)
 
     def refuse(self, status: http.HTTPStatus, detail: str) -> Response:
         """The answer to what is not a request."""
-        return _problem(status, detail)
+        return problem(status, detail)
 
     def observe(self, request: Request, response: Response, seconds: float) -> None:
         """Count an answer, and log it unless it is a probe that went well."""
-        route = self._routes.get(request.path)
+        route = self._router.routes.get(request.path)
         # Clients choose paths and methods at will; label values are ours alone.
         if route is None:
             self.metrics.observe(_UNKNOWN, "other", response.status, seconds)
@@ -159,7 +111,7 @@ class Application:
         self, request: Request, subject: str, make: Callable[[Answers, Question], Answer]
     ) -> Response:
         if len(request.query) > MAX_QUERY_BYTES:
-            return _problem(
+            return problem(
                 http.HTTPStatus.REQUEST_URI_TOO_LONG,
                 f"a query has at most {MAX_QUERY_BYTES} bytes; POST /predict takes {MAX_BODY_BYTES}",
             )
@@ -201,7 +153,7 @@ class Application:
         return answers.history(question, requests.from_query(question.text, HistoryRequest, HISTORY_DAYS))
 
     def _no_model(self) -> Response:
-        return _problem(
+        return problem(
             http.HTTPStatus.SERVICE_UNAVAILABLE,
             f"no model is loaded: {self._follower.error}",
             headers=[("retry-after", "1")],
@@ -218,37 +170,22 @@ class Application:
             max_range=model.prepared.max_range,
             fault=self._follower.error,
         )
-        return Response(http.HTTPStatus.OK, [_JSON, _NO_STORE], msgspec.json.encode(models))
+        return Response(http.HTTPStatus.OK, [JSON, NO_STORE], msgspec.json.encode(models))
 
-    def _live(self, _: Request) -> Response:
-        return Response(http.HTTPStatus.OK, [_JSON, _NO_STORE], b'{"alive":true}')
-
-    def _ready(self, _: Request) -> Response:
+    def _readiness(self) -> Readiness:
         model = self._follower.current
-        readiness = Readiness(
+        return Readiness(
             ready=model is not None and not self.draining,
             model=model.manifest.version if model else None,
             fault="stopping" if self.draining else self._follower.error,
         )
-        return Response(readiness.status, [_JSON, _NO_STORE], msgspec.json.encode(readiness))
-
-    def _metrics(self, _: Request) -> Response:
-        headers = [("content-type", prometheus_client.CONTENT_TYPE_LATEST), _NO_STORE]
-        return Response(http.HTTPStatus.OK, headers, prometheus_client.generate_latest())
 
     def _describe(self, _: Request) -> Response:
-        return Response(http.HTTPStatus.OK, [_JSON, ("cache-control", "no-cache")], self._openapi)
+        return Response(http.HTTPStatus.OK, [JSON, ("cache-control", "no-cache")], self._openapi)
 
     def _kept_bytes(self) -> int:
         model = self._follower.current
         return model.prepared.kept_bytes if model else 0
-
-
-def _route(path: str, get: Handler, *, post: Handler | None = None, probed: bool = False) -> Route:
-    methods = {b"GET": get, b"HEAD": get}
-    if post is not None:
-        methods[b"POST"] = post
-    return Route(path, methods, probed)
 
 
 def _question(request: Request, subject: str, text: bytes, *, posted: bool = False) -> Question:
@@ -275,22 +212,3 @@ def _described(manifest: Manifest) -> ModelDescription:
         interval=manifest.interval,
         backtest=manifest.backtest,
     )
-
-
-def _problem(
-    status: http.HTTPStatus,
-    detail: str,
-    *,
-    parameter: str | None = None,
-    allowed: list[str] | dict[str, int] | None = None,
-    headers: list[tuple[str, str]] = [],  # noqa: B006 -- only read
-) -> Response:
-    problem = Problem(
-        success=False,
-        title=status.phrase,
-        status=status,
-        detail=detail,
-        parameter=parameter,
-        allowed=allowed,
-    )
-    return Response(status, [_PROBLEM_JSON, _NO_STORE, *headers], msgspec.json.encode(problem))

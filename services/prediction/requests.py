@@ -1,6 +1,7 @@
 """Requests for forecasts and past sales: reading them, and saying what is wrong with them."""
 
 import difflib
+import http
 import re
 import urllib.parse
 from collections.abc import Callable
@@ -10,6 +11,7 @@ import msgspec
 
 from services.contracts.messages import Format, HistoryRequest, Layout, PredictionRequest
 from services.forecasting.forecast import UnknownSeriesError
+from services.http_server import RefusedError
 
 AnyRequest = TypeVar("AnyRequest", PredictionRequest, HistoryRequest)
 
@@ -27,22 +29,13 @@ _ALL_VALUES: Final = 50
 _CLOSEST_VALUES: Final = 10
 
 
-class InvalidRequestError(Exception):
-    """A request that cannot be answered as it is.
-
-    Attributes:
-        detail: What is wrong and what is allowed, in one sentence.
-        parameter: The parameter at fault, if it is one.
-        allowed: The values to choose from, or the limits of a number.
-    """
+class InvalidRequestError(RefusedError):
+    """A request that cannot be answered as it is."""
 
     def __init__(
         self, detail: str, parameter: str | None = None, allowed: list[str] | dict[str, int] | None = None
     ) -> None:
-        super().__init__(detail)
-        self.detail = detail
-        self.parameter = parameter
-        self.allowed = allowed
+        super().__init__(http.HTTPStatus.BAD_REQUEST, detail, parameter, allowed)
 
 
 def from_query(query: bytes, kind: type[AnyRequest], max_range: int) -> AnyRequest:

@@ -14,6 +14,7 @@ from infra.simulator import issuer, processes
 from services.contracts.schema import bigquery_schema
 from services.contracts.settings import StreamingSettings, to_environment
 from services.contracts.tables import Request
+from services.streaming.application import MAX_BODY_BYTES
 from tests.conftest import Models, Process, free_port, wait_for
 from tests.integration.conftest import PROJECT, Cloud, Terraform
 
@@ -156,6 +157,8 @@ def test_pulled_pushed_and_written_to_bigquery(
         assert httpx.post(f"{url}/push", json=body, headers=token).status_code == 401
     token = {"Authorization": f"Bearer {issuer.token(ACCOUNT, ENDPOINT)}"}
     assert httpx.post(f"{url}/push", content=b"7", headers=token).status_code == 400
+    assert httpx.post(f"{url}/push", content=b"x" * (MAX_BODY_BYTES + 1), headers=token).status_code == 413
+    assert httpx.get(f"{url}/push", headers=token).status_code == 405
     poison = body | {"message": body["message"] | {"data": base64.b64encode(b"seven").decode()}}
     assert httpx.post(f"{url}/push", json=poison, headers=token).status_code == 204
     assert wait_for("dead letter", lambda: bodies(cloud, "dead")) == [b"seven"]

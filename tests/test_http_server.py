@@ -5,17 +5,18 @@ import datetime
 import email.utils
 import http
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
-from services.prediction import server as server_module
-from services.prediction.server import Request, Response, Server
+from services import http_server
+from services.http_server import Receive, RefusedError, Request, Response, Server, Work
 from tests.conftest import free_port
 
 GET = b"GET /%b HTTP/1.1\r\nHost: x\r\n\r\n"
+CHUNKED = b"POST /%b HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 LARGE = b"x" * 1_000_000
 
 
@@ -57,11 +58,11 @@ class Client:
 Run = Callable[[Client, Server, Echo], Awaitable[None]]
 
 
-def serving(test: Run) -> None:
+def serving(test: Run, work: Work | None = None) -> None:
     @asynccontextmanager
     async def connected() -> AsyncGenerator[tuple[Client, Server, Echo]]:
         application = Echo()
-        server = Server(application)
+        server = Server(application, work)
         port = free_port()
         await server.listen("127.0.0.1", port)
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -103,8 +104,7 @@ def test_a_client_that_does_not_read_is_not_read_either() -> None:
 
 def test_a_request_byte_by_byte_is_a_request() -> None:
     async def test(client: Client, *_: Any) -> None:
-        head = b"POST /p HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-        for byte in head + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n":
+        for byte in CHUNKED % b"p" + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n":
             client.writer.write(bytes([byte]))
             await client.writer.drain()
         assert (await client.answer())[2] == b"POST /p abcde"
@@ -119,6 +119,8 @@ def test_a_request_byte_by_byte_is_a_request() -> None:
         (b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"x" * 400_000, 431),
         (b"GET /" + b"x" * 40_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 431),
         (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 65537\r\n\r\n", 413),
+        (CHUNKED % b"" + b"10001\r\n" + b"x" * 65537, 413),
+        (CHUNKED % b"" + b"1\r\nx\r\n0\r\nA: " + b"x" * 400_000, 431),
         (
             b"POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
             400,
@@ -184,7 +186,7 @@ def test_absolute_target_is_understood() -> None:
 
 
 def test_a_request_that_does_not_arrive_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "REQUEST_SECONDS", 0.1)
+    monkeypatch.setattr(http_server, "REQUEST_SECONDS", 0.1)
 
     async def test(client: Client, *_: Any) -> None:
         client.writer.write(b"GET / HTTP/1.1\r\nHo")
@@ -195,7 +197,7 @@ def test_a_request_that_does_not_arrive_is_given_up(monkeypatch: pytest.MonkeyPa
 
 
 def test_an_idle_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "KEEP_ALIVE_SECONDS", 0.1)
+    monkeypatch.setattr(http_server, "KEEP_ALIVE_SECONDS", 0.1)
 
     async def test(client: Client, *_: Any) -> None:
         client.writer.write(GET % b"")
@@ -206,7 +208,7 @@ def test_an_idle_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_client_that_never_reads_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "_WRITE_SECONDS", 0.1)
+    monkeypatch.setattr(http_server, "_WRITE_SECONDS", 0.1)
 
     async def test(client: Client, server: Server, _: Echo) -> None:
         client.writer.write((GET % b"large") * 50)
@@ -218,7 +220,7 @@ def test_a_client_that_never_reads_is_cut_off(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_more_connections_than_allowed_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "MAX_CONNECTIONS", 1)
+    monkeypatch.setattr(http_server, "MAX_CONNECTIONS", 1)
 
     async def test(client: Client, *_: Any) -> None:
         client.writer.write(GET % b"first")
@@ -279,3 +281,151 @@ def test_a_trace_is_continued_and_a_wrong_one_is_not(sent: bytes, continued: boo
         assert (match[3] == "1") == continued
 
     serving(test)
+
+
+def test_what_follows_a_body_is_no_header() -> None:
+    async def test(client: Client, *_: Any) -> None:
+        trailer = b"0\r\ntraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\r\n"
+        client.writer.write(CHUNKED % b"p" + trailer)
+        assert "0af7651916cd43dd8448eb211c80319c" not in (await client.answer())[1]["traceparent"]
+
+    serving(test)
+
+
+class Slow:
+    """Work on `/slow`: takes the body when it may, and answers with its size when it may."""
+
+    MAX_BYTES = 2_000_000
+
+    def __init__(self) -> None:
+        self.take = asyncio.Event()
+        self.answer = asyncio.Event()
+        self.size = -1
+        self.ended = False
+
+    def __call__(self, request: Request, receive: Receive) -> Coroutine[Any, Any, Response] | None:
+        return self._work(request, receive) if request.path == b"/slow" else None
+
+    async def _work(self, request: Request, receive: Receive) -> Response:
+        try:
+            await self.take.wait()
+            if b"unwanted" in request.headers:
+                return Response(401, [])
+            self.size = len(await receive(self.MAX_BYTES))
+            await self.answer.wait()
+            return Response(200, [], str(self.size).encode())
+        except RefusedError as error:
+            return Response(error.status, [])
+        finally:
+            self.ended = True
+
+
+SLOW = b"POST /slow HTTP/1.1\r\nHost: x\r\n%bContent-Length: %d\r\n\r\n"
+
+
+def working(test: Callable[[Client, Server, Slow], Awaitable[None]]) -> None:
+    slow = Slow()
+    serving(lambda client, server, _: test(client, server, slow), slow)
+
+
+def test_work_takes_a_body_that_nobody_else_may_send() -> None:
+    async def test(client: Client, _: Server, slow: Slow) -> None:
+        client.writer.write(SLOW % (b"", len(LARGE)) + LARGE)
+        slow.take.set()
+        slow.answer.set()
+        assert (await client.answer())[2] == str(len(LARGE)).encode()
+        client.writer.write(CHUNKED % b"slow" + b"2\r\nab\r\n")
+        await asyncio.sleep(0.05)
+        client.writer.write(b"1\r\nc\r\n0\r\n\r\n" + GET % b"next")
+        assert (await client.answer())[2] == b"3"
+        # The request in the same packet is left to be sent again, which HTTP lets a server do; it is told so.
+        assert await client.ended()
+
+    working(test)
+
+
+def test_work_begins_with_the_head_and_the_body_waits_in_the_socket() -> None:
+    async def test(client: Client, server: Server, slow: Slow) -> None:
+        client.writer.write(SLOW % (b"Expect: 100-continue\r\n", 3))
+        await asyncio.sleep(0.05)
+        assert server.requests_under_way == 1
+        slow.take.set()
+        assert await client.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        client.writer.write(b"abc")
+        while slow.size < 0:
+            await asyncio.sleep(0.01)
+        client.writer.write(GET % b"next")
+        await asyncio.sleep(0.05)
+        slow.answer.set()
+        assert (await client.answer())[2] == b"3"
+        assert (await client.answer())[2] == b"GET /next "
+
+    working(test)
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (SLOW % (b"", Slow.MAX_BYTES + 1), 413),
+        (CHUNKED % b"slow" + b"400000\r\n" + b"x" * (Slow.MAX_BYTES + 1), 413),
+        (SLOW % (b"Unwanted: 1\r\n", 1_000_000) + b"x" * 999_999, 401),
+        (CHUNKED % b"slow" + b"nonsense\r\n", 400),
+    ],
+)
+def test_work_need_not_receive_what_it_refuses(sent: bytes, status: int) -> None:
+    async def test(client: Client, server: Server, slow: Slow) -> None:
+        slow.take.set()
+        client.writer.write(sent)
+        got, headers, _ = await client.answer()
+        assert (got, headers["connection"]) == (status, "close")
+        assert await client.ended()
+        client.writer.close()
+        while server.connections:
+            await asyncio.sleep(0.01)
+        assert slow.ended or status == 400  # work that never began
+
+    working(test)
+
+
+def test_work_on_a_body_that_does_not_arrive_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "REQUEST_SECONDS", 0.1)
+
+    async def test(client: Client, _: Server, slow: Slow) -> None:
+        slow.take.set()
+        client.writer.write(SLOW % (b"", 3) + b"ab")
+        assert (await client.answer())[0] == 408
+        assert slow.ended
+
+    working(test)
+
+
+def test_work_ends_with_its_client() -> None:
+    async def test(client: Client, server: Server, slow: Slow) -> None:
+        slow.take.set()
+        client.writer.write(SLOW % (b"", 3) + b"ab")
+        await asyncio.sleep(0.05)
+        assert not slow.ended
+        client.writer.transport.abort()
+        while server.connections:
+            await asyncio.sleep(0.01)
+        assert slow.ended
+
+    working(test)
+
+
+def test_close_waits_for_work() -> None:
+    async def test(client: Client, server: Server, slow: Slow) -> None:
+        slow.take.set()
+        client.writer.write(SLOW % (b"", 3) + b"abc")
+        while slow.size < 0:
+            await asyncio.sleep(0.01)
+        closing = asyncio.create_task(server.close(10))
+        await asyncio.sleep(0.05)
+        assert not closing.done()
+        server.application.draining = True
+        slow.answer.set()
+        status, headers, _ = await client.answer()
+        assert (status, headers["connection"]) == (200, "close")
+        assert await closing
+
+    working(test)
