@@ -1,7 +1,8 @@
 """Managed Airflow: Cloud Composer 3."""
 
+import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, time, timedelta
 from typing import Final
 
 from infra.bucket import Bucket
@@ -31,20 +32,31 @@ from infra.providers import (
     TerraformResource,
     TerraformResourceLifecycle,
 )
-from infra.sections import AIRFLOW_VERSION, AirflowMaintenance, ComposerSettings
+from infra.sections import AIRFLOW_VERSION, SOME_MONDAY, AirflowMaintenance, ComposerSettings
 from infra.waivers import waive
 
 _IMAGE: Final = f"composer-3-airflow-{AIRFLOW_VERSION}-build.0"
 
-_MONDAY: Final = datetime(2024, 1, 1, tzinfo=UTC)
-"""A Monday that has been: only the time of day of a window's start and end counts."""
+_CONNECTIONS_PREFIX: Final = "airflow-connections"
 
 _AIRFLOW_SETTINGS: Final = {
     # Maintenance interrupts tasks, and a spot node may go: once more before somebody is told.
     "core-default_task_retries": "2",
     # A run that lasts longer than a day is not joined by the next one: both would train on the same table.
     "core-max_active_runs_per_dag": "1",
+    # Connections come from Secret Manager, those without a secret from Airflow's own database.
+    # https://cloud.google.com/composer/docs/composer-3/configure-secret-manager
+    "secrets-backend": "airflow.providers.google.cloud.secrets.secret_manager.CloudSecretManagerBackend",
+    "secrets-backend_kwargs": json.dumps(
+        # Neither variables nor settings do: asking for each would cost a call and a refusal in the log.
+        {"connections_prefix": _CONNECTIONS_PREFIX, "variables_prefix": None, "config_prefix": None}
+    ),
 }
+
+
+def connection_secret(connection: str) -> str:
+    """Name of the secret whose value is an Airflow connection, as URI or JSON."""
+    return f"{_CONNECTIONS_PREFIX}-{connection}"
 
 
 class Composer(Construct):
@@ -180,7 +192,8 @@ def _workloads(settings: ComposerSettings) -> ComposerEnvironmentConfigWorkloads
 
 
 def _window(maintenance: AirflowMaintenance) -> ComposerEnvironmentConfigMaintenanceWindow:
-    start = _MONDAY + timedelta(hours=maintenance.start_hour)
+    # Of the window's start and end only the times of day count.
+    start = datetime.combine(SOME_MONDAY, time(maintenance.start_hour))
     end = start + timedelta(hours=maintenance.hours)
     return ComposerEnvironmentConfigMaintenanceWindow(
         start_time=f"{start:%Y-%m-%dT%H:%M:%SZ}",

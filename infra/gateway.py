@@ -19,6 +19,7 @@ from infra.providers import (
     Construct,
     DnsRecordSet,
     IapWebIamMember,
+    IapWebIamMemberCondition,
     TerraformOutput,
     TerraformResource,
     TerraformStack,
@@ -332,9 +333,16 @@ class Gateway(Construct):
         )
 
     def _admit(self, scope: Construct) -> None:
-        # On all that Identity-Aware Proxy guards in the project: the backend's name is up to GKE.
+        # A backend has a policy of its own, but no name before GKE makes one up for it. So the grant is on
+        # all that Identity-Aware Proxy guards in the project, and the condition narrows it to this host name.
+        # https://cloud.google.com/iam/docs/conditions-attribute-reference#host-path
+        here = IapWebIamMemberCondition(
+            title=f"{self._google_name} alone", expression=f"request.host == '{self._settings.hostname}'"
+        )
         for member in self._settings.iap_members:
-            IapWebIamMember(scope, member, role="roles/iap.httpsResourceAccessor", member=member)
+            IapWebIamMember(
+                scope, member, role="roles/iap.httpsResourceAccessor", member=member, condition=here
+            )
 
 
 def _reference(workload: Workload) -> dict[str, Any]:

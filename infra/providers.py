@@ -171,7 +171,7 @@ with fast_imports("cdktf_cdktf_provider_google", "cdktf_cdktf_provider_kubernete
         IamWorkloadIdentityPoolProvider,
         IamWorkloadIdentityPoolProviderOidc,
     )
-    from cdktf_cdktf_provider_google.iap_web_iam_member import IapWebIamMember
+    from cdktf_cdktf_provider_google.iap_web_iam_member import IapWebIamMember, IapWebIamMemberCondition
     from cdktf_cdktf_provider_google.kms_crypto_key import KmsCryptoKey
     from cdktf_cdktf_provider_google.kms_crypto_key_iam_member import KmsCryptoKeyIamMember
     from cdktf_cdktf_provider_google.kms_key_ring import KmsKeyRing
@@ -221,6 +221,13 @@ with fast_imports("cdktf_cdktf_provider_google", "cdktf_cdktf_provider_kubernete
         PubsubTopicSchemaSettings,
     )
     from cdktf_cdktf_provider_google.pubsub_topic_iam_member import PubsubTopicIamMember
+    from cdktf_cdktf_provider_google.secret_manager_secret import (
+        SecretManagerSecret,
+        SecretManagerSecretReplication,
+        SecretManagerSecretReplicationUserManaged,
+        SecretManagerSecretReplicationUserManagedReplicas,
+    )
+    from cdktf_cdktf_provider_google.secret_manager_secret_iam_member import SecretManagerSecretIamMember
     from cdktf_cdktf_provider_google.service_account import ServiceAccount
     from cdktf_cdktf_provider_google.service_account_iam_member import ServiceAccountIamMember
     from cdktf_cdktf_provider_google.storage_bucket import (

@@ -83,6 +83,9 @@ ACCESS: Final[Mapping[str, Mapping[str, str]]] = {
 }
 """What code does with the resources that its environment variables name: variable to role, by who runs it."""
 
+_CONNECTIONS: Final[Mapping[str, str]] = {"mail": "smtp_default", "pagerduty": "pagerduty_default"}
+"""The Airflow connections that DAGs use, by the channels of `ALERT_CHANNELS`."""
+
 MANAGED: Final[Mapping[str, tuple[str | None, str | None]]] = {
     "google_artifact_registry_": ("artifactregistry.repositories.get", "roles/artifactregistry.admin"),
     "google_bigquery_": ("roles/bigquery.metadataViewer", "roles/bigquery.dataOwner"),
@@ -115,6 +118,7 @@ MANAGED: Final[Mapping[str, tuple[str | None, str | None]]] = {
         "roles/serviceusage.serviceUsageAdmin",
     ),
     "google_pubsub_": ("roles/pubsub.viewer", "roles/pubsub.admin"),
+    "google_secret_manager_": ("roles/secretmanager.viewer", "roles/secretmanager.admin"),
     "google_service_account": ("roles/iam.serviceAccountViewer", "roles/iam.serviceAccountAdmin"),
     "google_storage_": ("storage.buckets.get", "roles/storage.admin"),
     "kubernetes_": ("roles/container.viewer", "roles/container.admin"),
@@ -187,6 +191,7 @@ _GRANTS: Final[Mapping[str, tuple[str, str]]] = {
     "google_project_iam_member": ("project", "{project}"),
     "google_pubsub_subscription_iam_member": ("subscription", "{subscription}"),
     "google_pubsub_topic_iam_member": ("topic", "{topic}"),
+    "google_secret_manager_secret_iam_member": ("secret", "{secret_id}"),
     "google_service_account_iam_member": ("account", "{service_account_id}"),
     "google_storage_bucket_iam_member": ("bucket", "{bucket}"),
 }
@@ -295,7 +300,19 @@ def _airflow(graph: Graph) -> Iterator[_Need]:
             (schedule["snapshot_location"].removeprefix("gs://").partition("/")[0], "writes snapshots"),
         ):
             yield Permission(member, _WRITE_OBJECTS, ("bucket", bucket)), reason
-        yield from _steps(graph, member, config["software_config"]["env_variables"])
+        software = config["software_config"]
+        prefix = json.loads(software["airflow_config_overrides"]["secrets-backend_kwargs"])[
+            "connections_prefix"
+        ]
+        for channel in software["env_variables"]["ALERT_CHANNELS"].split(","):
+            connection = _CONNECTIONS[channel]
+            yield (
+                Permission(
+                    member, "roles/secretmanager.secretAccessor", ("secret", f"{prefix}-{connection}")
+                ),
+                f"tells people by {channel}",
+            )
+        yield from _steps(graph, member, software["env_variables"])
 
 
 def _steps(graph: Graph, airflow: str, variables: Mapping[str, str]) -> Iterator[_Need]:

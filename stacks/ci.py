@@ -80,8 +80,9 @@ _RIGHTS: Final[Mapping[StackName, Rights]] = {
         apply=("roles/pubsub.admin",),
     ),
     "orchestration": Rights(
+        plan=("roles/secretmanager.viewer",),  # of their names
         plan_permissions=("composer.environments.get",),
-        apply=("roles/composer.admin",),
+        apply=("roles/composer.admin", "roles/secretmanager.admin"),
         grants=(
             "roles/bigquery.jobUser",
             "roles/composer.worker",

@@ -7,7 +7,7 @@ from typing import Final
 from infra.bucket import Bucket
 from infra.ci_identity import CiIdentity
 from infra.cluster import Cluster
-from infra.composer import Composer
+from infra.composer import Composer, connection_secret
 from infra.dataset import Dataset, DatasetTable
 from infra.environment import PLATFORM, Environment
 from infra.identity import Account, Principal
@@ -18,12 +18,16 @@ from infra.network_policy import DefaultDeny
 from infra.pod_runner import PodRunner
 from infra.providers import App, TerraformResource, configure_kubernetes
 from infra.registry import ImageRepository
+from infra.secret import Secret
 from infra.stack import PlatformStack
 from infra.waivers import waive
 from services.contracts.names import bucket_name
 from services.contracts.settings import DagSettings, to_environment
 
 _TEMPLATE: Final = "dataflow/score.json"
+
+_CONNECTIONS: Final = {"mail": "smtp_default", "pagerduty": "pagerduty_default"}
+"""The Airflow connection by which the DAGs reach people on a channel."""
 
 DAGS: Final = Path(__file__).resolve().parents[1] / "services" / "batch" / "dags"
 
@@ -122,6 +126,16 @@ class OrchestrationStack(PlatformStack):
         }
         bucket.write(self, "score-template", name=_TEMPLATE, content=json.dumps(template))
         alerting = environment.alerting
+        channels = ("mail", "pagerduty") if alerting.pagerduty else ("mail",)
+        for channel in channels:
+            secret = Secret(
+                self,
+                f"{channel}-connection",
+                name=connection_secret(_CONNECTIONS[channel]),
+                region=environment.region,
+                protected=environment.deletion_protection,
+            )
+            secret.grant_read(airflow)
         variables = DagSettings(
             model_bucket=models.name,
             staging_bucket=staging.name,
@@ -131,7 +145,7 @@ class OrchestrationStack(PlatformStack):
             staging_dataset=staged_rows.name,
             platform_environment=environment.name,
             runbook_url=alerting.runbook,
-            alert_channels=("mail", "pagerduty") if alerting.pagerduty else ("mail",),
+            alert_channels=channels,
             alert_email=alerting.email,
             steps_run_on="google",
             steps_project=environment.project_id,

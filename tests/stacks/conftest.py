@@ -1,4 +1,6 @@
-"""One synthesis for all tests of the session."""
+"""Two syntheses for all tests of the session."""
+
+import re
 
 import pytest
 
@@ -16,18 +18,36 @@ def synthesis(tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
 
 
 @pytest.fixture(scope="session")
-def pushed(tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
-    """An environment with push delivery, ordering, two more topics for replies, and IAP."""
-    folder = tmp_path_factory.mktemp("pushed")
-    text = (environment.DIRECTORY / "staging.tfvars").read_text()
-    for section, lines in (
-        ("streaming = {", 'delivery = "push"\n  reply_topics = ["shop-replies", "depot"]'),
-        ("gateway = {", 'iap_members = ["group:sales@example.com"]'),
-        ("messaging = {", "ordering = true\n  max_delivery_attempts = 9"),
-    ):
-        assert section in text
-        text = text.replace(section, f"{section}\n  {lines}")
-    (folder / "pushed.tfvars").write_text(text)
+def variants(tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
+    """Production with what no committed environment asks for, each within its folder's parent as a file.
+
+    - `pushed`: push delivery, ordering, two more topics for replies, IAP, records in a DNS zone.
+    - `queued`: no Gateway; streaming follows its backlog, and its pods their needs.
+    - `paged`: PagerDuty, a budget.
+    """
+    prod = (environment.DIRECTORY / "prod.tfvars").read_text()
+    by_traffic = 'autoscaling  = { by = "traffic", requests_per_second = 50 }'
+    replies = 'reply_topics = ["shop-replies", "depot"]'
+    pushed = _within(prod, "streaming", f'delivery = "push"\n  {by_traffic}\n  {replies}')
+    pushed = _within(pushed, "gateway", 'dns_zone = "example"\n  iap_members = ["group:sales@example.com"]')
+    pushed = _within(pushed, "messaging", "ordering = true\n  max_delivery_attempts = 9")
+    queued = re.sub(r"(?ms)^gateway = \{.*?^\}\n", "", prod).replace('"traffic"', '"cpu"')
+    by_backlog = 'autoscaling  = { by = "backlog", messages_per_pod = 500 }'
+    queued = _within(queued, "streaming", f'{by_backlog}\n  right_sizing = "on"')
+    queued = _within(queued, "prediction", 'right_sizing = "off"')
+    paged, count = re.subn(r"(alerting *= \{) (.*?) \}", r"\1 \2, pagerduty = true }", prod)
+    assert count == 1
+    paged += 'budget = { billing_account = "012345-6789AB-CDEF01", amount = 2000 }\n'
+    folder = tmp_path_factory.mktemp("variants")
+    for name, text in {"pushed": pushed, "queued": queued, "paged": paged}.items():
+        (folder / f"{name}.tfvars").write_text(text)
     run = synthesize(folder, PLATFORM_ENVIRONMENTS=str(folder))
     assert run.returncode == 0, run.stderr
     return Synthesis(folder / "out")
+
+
+def _within(text: str, section: str, lines: str) -> str:
+    """The text of an environment with more lines in a section."""
+    head = f"\n{section} = {{\n"
+    assert text.count(head) == 1, section
+    return text.replace(head, f"{head}  {lines}\n")

@@ -17,6 +17,10 @@ def prod(synthesis: Synthesis) -> Graph:
     return Graph.read(environment.load("prod"), synthesis.folder)
 
 
+def variant(variants: Synthesis, name: str) -> Graph:
+    return Graph.read(environment.load(name, directory=variants.folder.parent), variants.folder)
+
+
 def changed(graph: Graph, kind: str, **arguments: Any) -> Graph:
     """The graph with these arguments in all resources of a type."""
     return dataclasses.replace(
@@ -34,11 +38,17 @@ def test_grants_are_what_is_needed(synthesis: Synthesis, name: str) -> None:
     assert iam.faults(iam.needs(graph), iam.grants(graph)) == []
 
 
-def test_grants_are_what_push_delivery_and_iap_need(pushed: Synthesis) -> None:
-    graph = Graph.read(environment.load("pushed", directory=pushed.folder.parent), pushed.folder)
+@pytest.mark.parametrize("name", ["pushed", "queued", "paged"])
+def test_grants_are_what_other_choices_need(variants: Synthesis, name: str) -> None:
+    graph = variant(variants, name)
     assert iam.faults(iam.needs(graph), iam.grants(graph)) == []
-    roles = {each.role for each in iam.grants(graph)}
+
+
+def test_each_choice_brings_its_grants(variants: Synthesis) -> None:
+    roles = {each.role for each in iam.grants(variant(variants, "pushed"))}
     assert roles >= {"roles/iam.serviceAccountTokenCreator", "roles/iap.httpsResourceAccessor"}
+    secrets = {each.on[1] for each in iam.grants(variant(variants, "paged")) if each.on[0] == "secret"}
+    assert secrets == {f"airflow-connections-{id_}_default" for id_ in ("smtp", "pagerduty")}
 
 
 def test_any_grant_that_is_missing_shows(prod: Graph) -> None:
@@ -91,14 +101,18 @@ def test_an_edge_that_nobody_declared_is_refused(prod: Graph) -> None:
 
 
 def test_a_grant_of_an_unknown_type_is_refused(prod: Graph) -> None:
-    more = ("google_secret_manager_secret_iam_member", "here", {"member": "m", "role": "r"})
+    more = ("google_cloud_run_v2_service_iam_member", "here", {"member": "m", "role": "r"})
     with pytest.raises(UnknownEdgeError, match="here: no rule for grants of this type"):
         iam.grants(dataclasses.replace(prod, resources=(*prod.resources, more)))
 
 
-def test_nothing_is_declared_in_vain(prod: Graph, pushed: Synthesis) -> None:
-    other = Graph.read(environment.load("pushed", directory=pushed.folder.parent), pushed.folder)
-    reasons = {reason for graph in (prod, other) for each in iam.needs(graph).values() for reason in each}
+def test_nothing_is_declared_in_vain(prod: Graph, variants: Synthesis) -> None:
+    reasons = {
+        reason
+        for graph in (prod, variant(variants, "pushed"))
+        for each in iam.needs(graph).values()
+        for reason in each
+    }
     declared = {f"`{variable}` of {who}" for who, variables in ACCESS.items() for variable in variables}
     assert declared <= reasons
 

@@ -64,23 +64,23 @@ def test_requests_are_pulled_and_retried_and_given_up(messaging: Stack) -> None:
     messaging.none("google_service_account")
 
 
-def test_requests_are_pushed_with_a_token_that_only_pubsub_can_mint(pushed: Synthesis) -> None:
-    messaging = pushed.stack("pushed-messaging")
-    hostname = environment.load("pushed", directory=pushed.folder.parent).gateway
+def test_requests_are_pushed_with_a_token_that_only_pubsub_can_mint(variants: Synthesis) -> None:
+    messaging = variants.stack("pushed-messaging")
+    hostname = environment.load("pushed", directory=variants.folder.parent).gateway
     assert hostname
     endpoint = f"https://{hostname.hostname}/push"
-    email = "sales-forecast-push@sales-forecast-staging.iam.gserviceaccount.com"
+    email = "sales-forecast-push@sales-forecast-prod.iam.gserviceaccount.com"
     account = messaging.address("google_service_account", account_id="sales-forecast-push")
     may_sign_in = messaging.address(
         "google_service_account_iam_member",
-        service_account_id=f"projects/sales-forecast-staging/serviceAccounts/{email}",
+        service_account_id=f"projects/sales-forecast-prod/serviceAccounts/{email}",
         role="roles/iam.serviceAccountTokenCreator",
-        member=SERVICE_AGENT.replace("100000000004", "100000000003"),
+        member=SERVICE_AGENT,
     )
     may_name_it = messaging.address(
         "google_service_account_iam_member",
         role="roles/iam.serviceAccountUser",
-        member="serviceAccount:sales-forecast-ci-apply@sales-forecast-staging.iam.gserviceaccount.com",
+        member="serviceAccount:sales-forecast-ci-apply@sales-forecast-prod.iam.gserviceaccount.com",
     )
     for grant in messaging.all("google_service_account_iam_member").values():
         assert account in grant["depends_on"]
@@ -92,21 +92,21 @@ def test_requests_are_pushed_with_a_token_that_only_pubsub_can_mint(pushed: Synt
     assert subscription["dead_letter_policy"]["max_delivery_attempts"] == 9
 
 
-def test_the_streaming_service_knows_who_pushes_and_where_it_may_reply(pushed: Synthesis) -> None:
-    services = pushed.stack("pushed-services")
+def test_the_streaming_service_knows_who_pushes_and_where_it_may_reply(variants: Synthesis) -> None:
+    services = variants.stack("pushed-services")
     deployment = services.one("kubernetes_deployment_v1", metadata={"name": "streaming"})
     (container,) = deployment["spec"]["template"]["spec"]["container"]
     variables = {each["name"]: each["value"] for each in container["env"]}
     settings = from_environment(StreamingSettings, variables)
     assert settings.delivery == "push"
-    subscription = pushed.stack("pushed-messaging").one("google_pubsub_subscription", name="predict-range")
+    subscription = variants.stack("pushed-messaging").one("google_pubsub_subscription", name="predict-range")
     token = subscription["push_config"]["oidc_token"]
     assert token == {
         "service_account_email": settings.push_account,
         "audience": settings.push_audience,
     }
     assert settings.reply_topics == tuple(
-        f"projects/sales-forecast-staging/topics/{name}" for name in ("shop-replies", "depot")
+        f"projects/sales-forecast-prod/topics/{name}" for name in ("shop-replies", "depot")
     )
     may_publish = services.all("google_pubsub_topic_iam_member").values()
     assert {each["topic"] for each in may_publish} == {
@@ -115,9 +115,9 @@ def test_the_streaming_service_knows_who_pushes_and_where_it_may_reply(pushed: S
     services.none("google_pubsub_subscription_iam_member")  # it is sent what it gets
 
 
-def test_further_reply_topics_have_the_schema_and_a_reader(pushed: Synthesis) -> None:
-    messaging = pushed.stack("pushed-messaging")
-    path = "projects/sales-forecast-staging"
+def test_further_reply_topics_have_the_schema_and_a_reader(variants: Synthesis) -> None:
+    messaging = variants.stack("pushed-messaging")
+    path = "projects/sales-forecast-prod"
     for name in ("sale-predictions", "shop-replies", "depot"):
         messaging.one(
             "google_pubsub_topic",

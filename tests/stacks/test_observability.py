@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from infra import environment
 from services.contracts import metrics
-from tests.stacks.synthesized import ROOT, Stack, Synthesis, synthesize
+from tests.stacks.synthesized import ROOT, Stack, Synthesis
 
 POLICY = "google_monitoring_alert_policy"
 ENVIRONMENTS = ["local", "dev", "staging", "prod"]
@@ -21,23 +20,9 @@ def prod(synthesis: Synthesis) -> Stack:
     return synthesis.stack("prod-observability")
 
 
-@pytest.fixture(scope="module")
-def variant(tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
-    """An environment as production, with PagerDuty and a budget: `paged`."""
-    folder = tmp_path_factory.mktemp("paged")
-    text = (environment.DIRECTORY / "prod.tfvars").read_text()
-    text, count = re.subn(r"(alerting *= \{) (.*?) \}", r"\1 \2, pagerduty = true }", text)
-    assert count == 1
-    text += 'budget = { billing_account = "012345-6789AB-CDEF01", amount = 2000 }\n'
-    (folder / "paged.tfvars").write_text(text)
-    run = synthesize(folder, PLATFORM_ENVIRONMENTS=str(folder))
-    assert run.returncode == 0, run.stderr
-    return Synthesis(folder / "out")
-
-
 @pytest.fixture
-def paged(variant: Synthesis) -> Stack:
-    return variant.stack("paged-observability")
+def paged(variants: Synthesis) -> Stack:
+    return variants.stack("paged-observability")
 
 
 def alert(stack: Stack, title: str) -> dict[str, Any]:
@@ -227,10 +212,10 @@ def test_batch_is_watched_where_there_is_airflow(prod: Stack, synthesis: Synthes
     assert "dataflow" not in dev
 
 
-def test_the_budget_is_the_projects_and_for_a_month(prod: Stack, paged: Stack, variant: Synthesis) -> None:
+def test_the_budget_is_the_projects_and_for_a_month(prod: Stack, paged: Stack, variants: Synthesis) -> None:
     prod.none("google_billing_budget")
     api = "billingbudgets.googleapis.com"
-    variant.stack("paged-foundation").one("google_project_service", service=api)
+    variants.stack("paged-foundation").one("google_project_service", service=api)
     mail = f"${{{paged.address('google_monitoring_notification_channel', type='email')}.id}}"
     budget = paged.one(
         "google_billing_budget",

@@ -127,6 +127,35 @@ def test_tasks_find_the_settings_of_the_batch_commands(prod: Stack) -> None:
     assert not [name for name in software["env_variables"] if re.fullmatch("AIRFLOW__.*__.*", name)]
 
 
+def test_connections_are_secrets_whose_values_nobody_here_knows(prod: Stack, variants: Synthesis) -> None:
+    overrides = prod.one("google_composer_environment")["config"]["software_config"][
+        "airflow_config_overrides"
+    ]
+    assert overrides["secrets-backend"].endswith(".CloudSecretManagerBackend")
+    assert json.loads(overrides["secrets-backend_kwargs"]) == {
+        "connections_prefix": "airflow-connections",
+        "variables_prefix": None,
+        "config_prefix": None,
+    }
+    mail = {"secret_id": "airflow-connections-smtp_default"}
+    replication = {"user_managed": {"replicas": [{"location": "europe-west1"}]}}
+    prod.one("google_secret_manager_secret", **mail, replication=replication, deletion_protection=True)
+    prod.one(
+        "google_secret_manager_secret_iam_member",
+        **mail,
+        role="roles/secretmanager.secretAccessor",
+        member=AIRFLOW,
+    )
+    prod.none("google_secret_manager_secret_version")
+    paged = variants.stack("paged-orchestration")
+    secrets = {each["secret_id"] for each in paged.all("google_secret_manager_secret").values()}
+    assert secrets == {f"airflow-connections-{id_}" for id_ in ("smtp_default", "pagerduty_default")}
+    # The DAGs' code asks for these; of mail, Airflow's hook does.
+    alerts = (DAGS / "forecast_alerts.py").read_text()
+    assert 'get_connection("pagerduty_default")' in alerts
+    assert "SmtpHook()" in alerts
+
+
 def test_steps_run_as_accounts_of_their_own(prod: Stack) -> None:
     variables = prod.one("google_composer_environment")["config"]["software_config"]["env_variables"]
     image = variables["STEPS_IMAGE"]

@@ -11,34 +11,10 @@ import pytest
 from infra import environment
 from services.contracts.settings import PredictionSettings, StreamingSettings, from_environment
 from tests.stacks.objects import KINDS, check_core, check_custom, manifests
-from tests.stacks.synthesized import Stack, Synthesis, synthesize
+from tests.stacks.synthesized import Stack, Synthesis
 
 ENVIRONMENTS = ["local", "dev", "staging", "prod"]
 MODULES = {"prediction": "services.prediction", "streaming": "services.streaming"}
-
-
-@pytest.fixture(scope="module")
-def variants(tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
-    """Environments that ask for what the committed ones do not: `pushed` and `queued`."""
-    folder = tmp_path_factory.mktemp("variants")
-    prod = (environment.DIRECTORY / "prod.tfvars").read_text()
-    by_traffic = 'autoscaling  = { by = "traffic", requests_per_second = 50 }'
-    pushed = _within(prod, "streaming", f'delivery = "push"\n  {by_traffic}')
-    pushed = _within(pushed, "gateway", 'dns_zone = "example"\n  iap_members = ["group:sales@example.com"]')
-    queued = re.sub(r"(?ms)^gateway = \{.*?^\}\n", "", prod).replace('"traffic"', '"cpu"')
-    by_backlog = 'autoscaling  = { by = "backlog", messages_per_pod = 500 }'
-    queued = _within(queued, "streaming", f'{by_backlog}\n  right_sizing = "on"')
-    queued = _within(queued, "prediction", 'right_sizing = "off"')
-    for name, text in {"pushed": pushed, "queued": queued}.items():
-        (folder / f"{name}.tfvars").write_text(text)
-    run = synthesize(folder, PLATFORM_ENVIRONMENTS=str(folder))
-    assert run.returncode == 0, run.stderr
-    return Synthesis(folder / "out")
-
-
-def _within(text: str, section: str, lines: str) -> str:
-    """The text of an environment with more lines in a section."""
-    return text.replace(f"\n{section} = {{\n", f"\n{section} = {{\n  {lines}\n", 1)
 
 
 @pytest.fixture
@@ -503,6 +479,8 @@ def test_only_who_is_named_may_call(prod: Stack, pushed: Stack) -> None:
         "google_iap_web_iam_member",
         role="roles/iap.httpsResourceAccessor",
         member="group:sales@example.com",
+        # The grant is on the whole project.
+        condition={"expression": "request.host == 'forecast.example.com'"},
     )
 
 
