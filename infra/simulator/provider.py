@@ -178,6 +178,11 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
                 )
             _take_stock(request.type_name, prior, planned)
             response.new_state.CopyFrom(encode(planned))
+            if rules.decides_dead_letters(request.type_name):
+                from infra.simulator.resources import pubsub  # most stacks have no subscription
+
+                response.diagnostics.extend(self._start_emulators())
+                pubsub.settle_dead_letters()
         except ResourceError as error:
             response.diagnostics.append(_refusal(error))
         return response

@@ -86,6 +86,12 @@ _APIS: Final[Mapping[str, str]] = {
     "google_secret_manager_": "secretmanager",
     "google_service_account": "iam",
 }
+_FORWARDING: Final = (
+    "google_project_iam_member",
+    "google_pubsub_subscription",
+    "google_pubsub_subscription_iam_member",
+    "google_pubsub_topic_iam_member",
+)
 _BUILT_IN_NAMESPACES: Final = ("default", "kube-system", "kube-public", "kube-node-lease")
 _PULLERS: Final = tuple(
     f"roles/artifactregistry.{each}" for each in ("reader", "writer", "repoAdmin", "admin")
@@ -214,6 +220,37 @@ def _granted(
     )
 
 
+def decides_dead_letters(type_name: str) -> bool:
+    """Whether a resource of this type, once it came or went, may change where dead letters go."""
+    return type_name in _FORWARDING and any(
+        items(each.get("dead_letter_policy")) for each in inventory.all_of("google_pubsub_subscription")
+    )
+
+
+def forwards_dead_letters(subscription: Values) -> bool:
+    """Whether Pub/Sub does what a subscription's dead-letter policy says; true without one.
+
+    Google takes any policy. Without a grant to publish to the dead-letter topic and one to subscribe to the
+    subscription it says nothing, and goes on delivering what nobody can process:
+    https://cloud.google.com/pubsub/docs/dead-letter-topics#grant_forwarding_permissions
+    """
+    return all(
+        _granted(
+            _PUBSUB_AGENT,
+            ("roles/pubsub.subscriber", "roles/pubsub.editor", "roles/pubsub.admin"),
+            subscription["project"],
+            ("google_pubsub_subscription_iam_member", subscription["id"]),
+        )
+        and _granted(
+            _PUBSUB_AGENT,
+            ("roles/pubsub.publisher", "roles/pubsub.editor", "roles/pubsub.admin"),
+            policy["dead_letter_topic"].split("/")[1],
+            ("google_pubsub_topic_iam_member", policy["dead_letter_topic"]),
+        )
+        for policy in items(subscription.get("dead_letter_policy"))
+    )
+
+
 def _writable(values: Values) -> None:
     """Pub/Sub asks at once whether it may write to the table of a BigQuery subscription, if there is one.
 
@@ -292,11 +329,7 @@ def _pulled(image: re.Match[str]) -> None:
     for account in _node_accounts(project):
         if not _granted(
             re.compile(re.escape(f"serviceAccount:{account}")),
-            (
-                "roles/artifactregistry.reader",
-                "roles/artifactregistry.writer",
-                "roles/artifactregistry.admin",
-            ),
+            _PULLERS,
             project,
             ("google_artifact_registry_repository_iam_member", repository),
         ):

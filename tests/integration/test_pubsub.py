@@ -6,16 +6,31 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.conftest import wait_for
 from tests.integration.conftest import PROJECT, Cloud, Terraform
 
 RECORD = '{"type":"record","name":"Reply","fields":[{"name":"text","type":"string"}]}'
+AGENT = {"member": "serviceAccount:service-1@gcp-sa-pubsub.iam.gserviceaccount.com"}
+POISON = {"messages": [{"data": base64.b64encode(b"poison").decode()}]}
+DEAD, WORK = ["google_pubsub_topic.dead"], ["google_pubsub_subscription.work"]
+GRANTS = {
+    "google_pubsub_topic_iam_member": {
+        "forward": {"topic": "dead", "role": "roles/pubsub.publisher", "depends_on": DEAD} | AGENT
+    },
+    "google_pubsub_subscription_iam_member": {
+        "take": {"subscription": "work", "role": "roles/pubsub.subscriber", "depends_on": WORK} | AGENT
+    },
+}
 WIDER = (
     '{"type":"record","name":"Reply","fields":[{"name":"text","type":"string"},{"name":"n","type":"long"}]}'
 )
 
 
 def stack(**changes: Any) -> dict[str, Any]:
-    """Topics with and without a schema, and a subscription; keyword arguments replace the latter's."""
+    """Topics with and without a schema, and a subscription; keyword arguments replace the latter's.
+
+    Pub/Sub may forward its dead letters.
+    """
     subscription = {
         "name": "work",
         "topic": "${google_pubsub_topic.requests.id}",
@@ -41,6 +56,7 @@ def stack(**changes: Any) -> dict[str, Any]:
             "dead": {"name": "dead"},
         },
         "google_pubsub_subscription": {"work": subscription | changes},
+        **GRANTS,
     }
 
 
@@ -187,3 +203,45 @@ def test_messages_may_be_kept_longer_than_the_emulator_does(cloud: Cloud, terraf
     assert terraform.plan() == {"google_pubsub_subscription.work": "update"}
     terraform.apply()
     assert terraform.plan() == {}
+
+
+def test_dead_letters_are_forwarded_only_with_both_grants(cloud: Cloud, terraform: Terraform) -> None:
+    resources = stack(retry_policy={"minimum_backoff": "0s", "maximum_backoff": "0s"})
+    for kind in GRANTS:
+        del resources[kind]
+    resources["google_pubsub_subscription"]["dead"] = {
+        "name": "dead",
+        "topic": "${google_pubsub_topic.dead.id}",
+    }
+
+    def not_forwarded() -> None:
+        for _ in range(6):  # more than the policy has attempts
+            wait_for("delivery", lambda: ids(cloud, "work"))
+        assert not ids(cloud, "dead")
+
+    forward, take = GRANTS
+    terraform.apply(resources)
+    cloud.pubsub("POST", "topics/requests:publish", POISON)
+    not_forwarded()
+    terraform.apply(resources | {forward: GRANTS[forward]})
+    assert terraform.plan() == {}  # the policy is there, as Google has it
+    not_forwarded()
+    terraform.apply(resources | GRANTS)
+    assert terraform.plan() == {}
+    wait_for("dead letter", lambda: (ids(cloud, "work"), ids(cloud, "dead"))[1])
+    cloud.pubsub("POST", "subscriptions/dead:seek", {"time": "2100-01-01T00:00:00Z"})
+    terraform.apply(resources | {take: GRANTS[take]})
+    cloud.pubsub("POST", "topics/requests:publish", POISON)
+    not_forwarded()
+
+
+def ids(cloud: Cloud, subscription: str) -> list[str]:
+    """Pull what is there and give it back at once."""
+    answer = cloud.pubsub(
+        "POST", f"subscriptions/{subscription}:pull", {"maxMessages": 10, "returnImmediately": True}
+    )
+    found = [each["ackId"] for each in answer.get("receivedMessages", [])]
+    if found:
+        back = {"ackIds": found, "ackDeadlineSeconds": 0}
+        cloud.pubsub("POST", f"subscriptions/{subscription}:modifyAckDeadline", back)
+    return found

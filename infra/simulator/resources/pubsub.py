@@ -1,14 +1,16 @@
 """Schemas, topics and subscriptions in the Pub/Sub emulator.
 
 The emulator keeps labels, message storage policies and expiration policies of what is created, but cannot
-change them: they are Terraform's state only. BigQuery and push subscriptions are pull subscriptions there,
-from which `bridge` delivers.
+change them: they are Terraform's state only. It forwards dead letters without grants: there, a subscription
+has its dead-letter policy only while Pub/Sub has both grants. BigQuery and push subscriptions are pull
+subscriptions there, from which `bridge` delivers.
 """
 
 from collections.abc import Mapping
 from typing import Any, Final
 
-from infra.simulator import bridge
+from infra.simulator import bridge, inventory, rest, rules
+from infra.simulator.home import locked
 from infra.simulator.push import PushTarget
 from infra.simulator.resources import Handler, ResourceError, Values, changed, emulated
 
@@ -224,6 +226,8 @@ class Subscription:
         wanted = state.get("message_retention_duration")
         if wanted and seen["message_retention_duration"] == _kept(wanted):
             seen["message_retention_duration"] = wanted
+        if not rules.forwards_dead_letters(state):
+            seen["dead_letter_policy"] = state["dead_letter_policy"]
         return seen
 
     def _target(self, planned: Values) -> bridge.Target | None:
@@ -271,6 +275,28 @@ class Subscription:
                 bridge.start(name, target)
             except bridge.BridgeError as error:
                 raise ResourceError(f"Cannot start the bridge of {name}", str(error)) from error
+
+
+def settle_dead_letters() -> None:
+    """Give subscriptions in the emulator their dead-letter policies, or take them away, as grants have it.
+
+    Raises:
+        ResourceError: the emulator does not answer, or refuses.
+    """
+    field = "dead_letter_policy"
+    with locked("dead-letters"):  # the last of several grants made at once finds all of them
+        for subscription in inventory.all_of("google_pubsub_subscription"):
+            if not subscription[field]:
+                continue
+            name = subscription["id"]
+            fields = {field: _SUBSCRIPTION_CHANGEABLE[field]}
+            policy = emulated.body(subscription, fields) if rules.forwards_dead_letters(subscription) else {}
+            body = {"subscription": {"name": name} | policy, "updateMask": _mask(fields)}
+            try:
+                rest.call("PATCH", emulated.endpoints().pubsub, _path(name), body)
+            except rest.RestError as error:
+                if error.status != 404:  # it is being destroyed, or was lost with the emulator
+                    raise ResourceError(f"Cannot change dead letters of {name}", str(error)) from error
 
 
 def _kept(retention: str) -> str:
