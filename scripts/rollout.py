@@ -10,7 +10,6 @@ import google.auth.transport.requests
 import kubernetes.client
 import urllib3.exceptions
 from google.api_core.exceptions import GoogleAPICallError
-from google.auth.exceptions import GoogleAuthError
 from google.cloud.container_v1 import ClusterManagerClient
 from google.cloud.container_v1.types import Cluster
 
@@ -37,31 +36,25 @@ def connect(target: Environment, clusters: ClusterManagerClient) -> kubernetes.c
 
     Raises:
         RolloutError: there is no such cluster, it does not run, or one may not see it.
+        GoogleAuthError: gcloud has nobody to speak for.
     """
     name = f"projects/{target.project_id}/locations/{target.region}/clusters/{PLATFORM}"
     try:
         cluster = clusters.get_cluster(name=name)
-    except (GoogleAPICallError, GoogleAuthError) as error:
-        raise RolloutError(f"{name}: {error}; deploy {target.name}-cluster, or log in") from None
+    except GoogleAPICallError as error:
+        raise RolloutError(f"{name}: {error}; is {target.name}-cluster deployed, may you see it?") from None
     if cluster.status != Cluster.Status.RUNNING:
         raise RolloutError(f"{name} is {cluster.status.name}, not RUNNING: {cluster.status_message}")
+    credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
+    credentials.refresh(google.auth.transport.requests.Request())
     address = cluster.control_plane_endpoints_config.dns_endpoint_config.endpoint
     return kubernetes.client.ApiClient(
         kubernetes.client.Configuration(
             host=f"https://{address}",
-            api_key={"authorization": _token()},
+            api_key={"authorization": str(credentials.token)},
             api_key_prefix={"authorization": "Bearer"},
         )
     )
-
-
-def _token() -> str:
-    try:
-        credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
-        credentials.refresh(google.auth.transport.requests.Request())
-    except GoogleAuthError as error:
-        raise RolloutError(f"not logged in: {error}; `gcloud auth application-default login`") from None
-    return str(credentials.token)
 
 
 def wait_rolled_out(cluster: kubernetes.client.ApiClient, name: str) -> str:

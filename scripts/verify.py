@@ -18,6 +18,7 @@ import httpx
 import kubernetes.client
 import msgspec
 from google.api_core import exceptions
+from google.auth.exceptions import GoogleAuthError
 from google.cloud import bigquery, pubsub_v1
 from google.cloud.container_v1 import ClusterManagerClient
 from rich.console import Console
@@ -35,7 +36,7 @@ from services.contracts.messages import PredictionResponse, SalePrediction, Sale
 
 DAYS = 7
 _PATIENCE_SECONDS = 30.0
-_ACCESS = "is messaging deployed, or on this machine up (`make status`), and may you use it?"
+_ACCESS = "or on this machine up (`make status`), and may you use it?"
 
 
 class CheckError(Exception):
@@ -86,10 +87,18 @@ def check_http(target: Environment) -> str:
     if not response.is_success:
         found = f"{response.status_code} {response.text[:200]}"
         raise CheckError(f"GET {url}: {found}; look at {_look(target, 'prediction')}")
-    answer = msgspec.json.decode(response.content, type=PredictionResponse)
+    try:
+        answer = msgspec.json.decode(response.content, type=PredictionResponse)
+    except msgspec.DecodeError as error:
+        raise CheckError(
+            f"GET {url}: no forecast, {error}: {response.text[:200]}; look at {_look(target, 'prediction')}"
+        ) from None
     series = {(row.store_nbr, row.family) for row in answer.prediction}
     if not series or len(answer.prediction) != DAYS * len(series):
-        raise CheckError(f"GET {url}: {len(answer.prediction)} rows for {len(series)} series")
+        raise CheckError(
+            f"GET {url}: {len(answer.prediction)} rows for {len(series)} series; look at "
+            f"{_look(target, 'prediction')}"
+        )
     return f"{DAYS} days of {len(series)} series, model {answer.model.version}"
 
 
@@ -114,7 +123,9 @@ def check_active(target: Environment) -> str:
             continue
         reply = msgspec.json.decode(data, type=SalePrediction)
         if not reply.success or reply.request_id != request.request_id or not reply.prediction:
-            raise CheckError(f"the reply is not that of the request: {data[:200]!r}")
+            raise CheckError(
+                f"the reply is not that of the request: {data[:200]!r}; look at {_look(target, 'streaming')}"
+            )
         taken = (time.monotonic() - started) * 1000
         return f"reply with {len(reply.prediction)} rows after {taken:.0f} ms"
     raise CheckError(
@@ -141,7 +152,10 @@ def check_passive(target: Environment) -> str:
     _publish(target, request)
     with connect(target.project_id) as client:
         while time.monotonic() < started + _PATIENCE_SECONDS:
-            [row] = client.query(query, job_config=job).result()
+            try:
+                [row] = client.query(query, job_config=job).result()
+            except exceptions.GoogleAPICallError as error:
+                raise CheckError(f"{table}: {error.message}; is data deployed, {_ACCESS}") from None
             if row["days"] == DAYS:
                 return f"{row['row_count']} rows in {table}"
             time.sleep(0.2)
@@ -157,9 +171,7 @@ def _publish(target: Environment, request: SaleRangeRequest) -> None:
     try:
         publisher.publish(topic, msgspec.json.encode(request)).result(timeout=_PATIENCE_SECONDS)
     except (exceptions.GoogleAPICallError, concurrent.futures.TimeoutError) as error:
-        raise CheckError(
-            f"cannot publish on {topic}: {error!r}; look at {_look(target, 'streaming')}"
-        ) from None
+        raise CheckError(f"cannot publish on {topic}: {error!r}; is messaging deployed, {_ACCESS}") from None
 
 
 def _replies(target: Environment, deadline: float) -> Iterator[tuple[dict[str, str], bytes]]:
@@ -173,7 +185,7 @@ def _replies(target: Environment, deadline: float) -> Iterator[tuple[dict[str, s
             continue
         except exceptions.GoogleAPICallError as error:
             raise CheckError(
-                f"cannot pull from {path}: {error.message}; look at {_look(target, 'streaming')}"
+                f"cannot pull from {path}: {error.message}; is messaging deployed, {_ACCESS}"
             ) from None
         if pulled.received_messages:
             subscriber.acknowledge(
@@ -229,6 +241,9 @@ def run(target: Environment) -> list[Check]:
             checks.append(Check(name, True, check()))
         except (CheckError, RolloutError) as error:
             checks.append(Check(name, False, str(error)))
+        except GoogleAuthError as error:
+            remedy = "`gcloud auth application-default login`"
+            checks.append(Check(name, False, f"not logged in: {error}; {remedy}"))
     return checks
 
 
