@@ -21,9 +21,9 @@ USER: Final = 65532
 """As whom containers run; the Dockerfiles name it, too."""
 
 # What tools print when a registry says that it has no such image, as opposed to saying nothing.
-_ABSENT: Final = re.compile(r"manifest.?unknown|name.?unknown|not found", re.IGNORECASE)
-_REUSED: Final = re.compile(r"\b[0-9a-f]{8,}\b.*already exists", re.IGNORECASE)
+_ABSENT: Final = re.compile(r"manifest.?unknown|name.?unknown|: not found$", re.IGNORECASE | re.MULTILINE)
 _GOOGLE: Final = ".pkg.dev"
+_IMAGETOOLS: Final = ("docker", "buildx", "imagetools")
 
 
 class EngineError(Exception):
@@ -120,19 +120,26 @@ class Engine(abc.ABC):
         # Where a proxy looks into TLS, downloads need its authority, and the image must not have it.
         if bundle := os.environ.get("PIP_CERT") or os.environ.get("SSL_CERT_FILE"):
             options.append(f"--secret=id=ca-bundle,src={bundle}")
-        run(*self._build_command(), *options, ".")
+        self._build([*options, "."])
 
     @abc.abstractmethod
-    def _build_command(self) -> Sequence[str]: ...
+    def _build(self, arguments: Sequence[str]) -> None: ...
 
-    def push(self, reference: str) -> int:
-        """Upload an image under its own name. Returns how many layers the registry had already.
+    def push(self, reference: str) -> None:
+        """Upload an image under its own name.
 
         Raises:
             EngineError: it failed.
         """
-        done = run(self.name, "push", reference)
-        return len(set(_REUSED.findall(done.stdout + done.stderr)))
+        run(self.name, "push", reference)
+
+    def save(self, reference: str, archive: Path) -> None:
+        """Write a local image to a file, in the format of `docker save`.
+
+        Raises:
+            EngineError: it failed.
+        """
+        run(self.name, "save", f"--output={archive}", reference)
 
     def size(self, reference: str) -> int:
         """Bytes of a local image, uncompressed."""
@@ -153,7 +160,7 @@ class Engine(abc.ABC):
             log: receives what it prints.
         """
         name = f"smoke-{uuid.uuid4().hex[:12]}"
-        program = [f"--entrypoint={json.dumps(command)}"] if command else []
+        program = [f"--entrypoint={command[0]}"] if command else []
         with log.open("wb") as out:
             process = subprocess.Popen(
                 [
@@ -161,8 +168,7 @@ class Engine(abc.ABC):
                     *("--read-only", "--tmpfs=/tmp:size=64m", f"--user={USER}", "--cap-drop=ALL"),
                     *("--security-opt=no-new-privileges", "--no-healthcheck"),
                     *(f"--env={key}={value}" for key, value in variables.items()),
-                    *program,
-                    reference,
+                    *(*program, reference, *command[1:]),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -181,27 +187,34 @@ class Engine(abc.ABC):
 
 
 class _Docker(Engine):
-    def _build_command(self) -> Sequence[str]:
-        # Attestations carry the moment of the build, and would make every build another image.
-        return (
-            *("docker", "buildx", "build", "--provenance=false", "--sbom=false"),
-            *("--output=type=docker,rewrite-timestamp=true", "--build-arg=SOURCE_DATE_EPOCH=0"),
-        )
+    def _build(self, arguments: Sequence[str]) -> None:
+        # Docker's own builder sets the times of files only in an archive (moby/buildkit#4230). Attestations
+        # carry the moment of the build, and would make every build another image.
+        with tempfile.TemporaryDirectory(prefix="image-") as folder:
+            archive = Path(folder, "image.tar")
+            run(
+                *("docker", "buildx", "build", "--provenance=false", "--sbom=false"),
+                f"--output=type=docker,dest={archive},rewrite-timestamp=true",
+                *("--build-arg=SOURCE_DATE_EPOCH=0", *arguments),
+            )
+            run("docker", "load", f"--input={archive}")
 
 
 class _Podman(Engine):
-    def _build_command(self) -> Sequence[str]:
-        return (
-            # One time for all files, and the format that does not name the container it was built in: bytes
-            # depend on contents alone.
-            *(self.name, "build", "--layers", "--timestamp=0", "--format=oci"),
-            # Packages are fetched: on the host's network no network plugin has to be there.
-            "--network=host",
+    def _build(self, arguments: Sequence[str]) -> None:
+        # One time for all files, and the format that does not name the container it was built in: bytes
+        # depend on contents alone. Packages are fetched: on the host's network no network plugin has to be
+        # there.
+        run(
+            *(self.name, "build", "--layers", "--timestamp=0", "--format=oci", "--network=host", *arguments),
         )
 
 
 class _Buildah(_Podman):
     """Shares podman's storage and options of `build`, but runs nothing read-only: runc does."""
+
+    def save(self, reference: str, archive: Path) -> None:
+        run("buildah", "push", reference, f"docker-archive:{archive}")
 
     def size(self, reference: str) -> int:
         inspected = json.loads(run("buildah", "inspect", "--type=image", reference).stdout)
@@ -272,7 +285,7 @@ def engine() -> Engine:
         if shutil.which(name) and not subprocess.run(question, capture_output=True, check=False).returncode:
             return _ENGINES[name](name)
     remedy = "install podman, or buildah with runc, or start docker's engine"
-    raise EngineError(f"{wanted or 'no container engine'} is not here or does not answer: {remedy}")
+    raise EngineError(f"{wanted or ', '.join(_ENGINES)}: not here, or no answer: {remedy}")
 
 
 def digest(reference: str) -> str | None:
@@ -281,17 +294,29 @@ def digest(reference: str) -> str | None:
     Raises:
         EngineError: the registry does not answer, or denies.
     """
-    command = {
-        "skopeo": ("skopeo", "inspect", "--format={{.Digest}}", f"docker://{reference}"),
-        "crane": ("crane", "digest", reference),
-        "docker": ("docker", "buildx", "imagetools", "inspect", "--format={{.Manifest.Digest}}", reference),
-    }[_registry_tool()]
-    try:
-        return run(*command).stdout.strip()
-    except EngineError as error:
-        if _ABSENT.search(str(error)):
-            return None
-        raise
+    return _ask_registry(
+        {
+            "skopeo": ("skopeo", "inspect", "--format={{.Digest}}", f"docker://{reference}"),
+            "crane": ("crane", "digest", reference),
+            "docker": (*_IMAGETOOLS, "inspect", "--format={{.Manifest.Digest}}", reference),
+        }
+    )
+
+
+def layers(reference: str) -> frozenset[str]:
+    """Digests of an image's layers in its registry; none when the registry has no such image.
+
+    Raises:
+        EngineError: the registry does not answer, or denies.
+    """
+    manifest = _ask_registry(
+        {
+            "skopeo": ("skopeo", "inspect", "--raw", f"docker://{reference}"),
+            "crane": ("crane", "manifest", reference),
+            "docker": (*_IMAGETOOLS, "inspect", "--raw", reference),
+        }
+    )
+    return frozenset(layer["digest"] for layer in json.loads(manifest)["layers"]) if manifest else frozenset()
 
 
 def copy(source: str, target: str) -> None:
@@ -300,18 +325,29 @@ def copy(source: str, target: str) -> None:
     Raises:
         EngineError: it failed.
     """
-    command = {
-        "skopeo": ("skopeo", "copy", "--preserve-digests", f"docker://{source}", f"docker://{target}"),
-        "crane": ("crane", "copy", source, target),
-        "docker": ("docker", "buildx", "imagetools", "create", f"--tag={target}", source),
-    }[_registry_tool()]
-    run(*command)
+    _with_registry_tool(
+        {
+            "skopeo": ("skopeo", "copy", "--preserve-digests", f"docker://{source}", f"docker://{target}"),
+            "crane": ("crane", "copy", source, target),
+            "docker": (*_IMAGETOOLS, "create", f"--tag={target}", source),
+        }
+    )
 
 
-def _registry_tool() -> str:
-    for tool in ("skopeo", "crane", "docker"):
+def _ask_registry(commands: Mapping[str, Sequence[str]]) -> str | None:
+    try:
+        return _with_registry_tool(commands).strip()
+    except EngineError as error:
+        if _ABSENT.search(str(error)):
+            return None
+        raise
+
+
+def _with_registry_tool(commands: Mapping[str, Sequence[str]]) -> str:
+    """Run the command of the first tool that is there; what it printed."""
+    for tool, command in commands.items():
         if shutil.which(tool):
-            return tool
+            return run(*command).stdout
     raise EngineError(
         "no tool that asks registries: install skopeo (it goes with podman and buildah) or crane"
     )

@@ -15,6 +15,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from scripts.smoke import SmokeError
 from scripts.steps import ROOT
 
 _BASES: Final = ("BUILD_IMAGE", "BASE_IMAGE", "BEAM_IMAGE", "LAUNCHER_IMAGE")
+_LINTER: Final = Path(sys.executable).with_name("hadolint")
 _SCANNER: Final = "trivy"
 
 
@@ -103,31 +105,37 @@ def build(engine: Engine, service: ImageName, origin: Source, reference: str) ->
     """Build the image of a service.
 
     Raises:
-        EngineError: it failed.
+        EngineError: it failed, or hadolint has something to say of the Dockerfile.
     """
+    dockerfile = Path("services", service, "Dockerfile")
+    engines.run(_LINTER, dockerfile)
     engine.build(
-        Path("services", service, "Dockerfile"),
+        dockerfile,
         reference,
         labels=labels(service, origin),
         arguments={name: os.environ[name] for name in _BASES if name in os.environ},
     )
 
 
-def scan(reference: str) -> str:
-    """Look for known vulnerabilities that have a remedy and are critical; write the SBOM to build/images.
+def scan(engine: Engine, service: ImageName, reference: str) -> str:
+    """Write the SBOM to build/images, and look in it for what is critical and has a remedy.
 
     Returns:
         What was done.
 
     Raises:
-        EngineError: there are some.
+        EngineError: there is something.
     """
     if shutil.which(_SCANNER) is None:
         return f"not done: {_SCANNER} is not installed (Artifact Registry scans what is pushed)"
-    engines.run(_SCANNER, "image", "--exit-code=1", "--severity=CRITICAL", "--ignore-unfixed", reference)
-    bill = ROOT / "build" / "images" / f"{reference.rpartition('/')[2].replace(':', '-')}.cdx.json"
+    bill = ROOT / "build" / "images" / f"{service}.cdx.json"
     bill.parent.mkdir(parents=True, exist_ok=True)
-    engines.run(_SCANNER, "image", "--format=cyclonedx", f"--output={bill}", reference)
+    # Not every engine lets the scanner read its storage.
+    with tempfile.TemporaryDirectory(prefix="image-") as folder:
+        archive = Path(folder, "image.tar")
+        engine.save(reference, archive)
+        engines.run(_SCANNER, "image", f"--input={archive}", "--format=cyclonedx", f"--output={bill}")
+    engines.run(_SCANNER, "sbom", "--severity=CRITICAL", "--ignore-unfixed", "--exit-code=1", bill)
     return f"nothing critical; SBOM: {bill.relative_to(ROOT)}"
 
 
@@ -162,17 +170,22 @@ def push(
         report.add_row("engine", engine.name)
         build(engine, service, origin, reference)
         report.add_row("size", f"{engine.size(reference) / 1e6:.0f} MB, uncompressed")
-        report.add_row("scan", scan(reference))
+        report.add_row("scan", scan(engine, service, reference))
         with smoke.surroundings():
             report.add_row("smoke run", smoke.check(engine, reference, service))
         if dry_run:
             report.add_row("push", "not done: --dry-run")
             return report
-        reused = engine.push(reference)
-        report.add_row("push", f"done; the registry had {reused} of its layers")
+        pinned = target.images.get(service)
+        before = engines.layers(f"{repository}@{pinned}") if pinned else frozenset[str]()
+        engine.push(reference)
         digest = engines.digest(reference)
         if digest is None:
             raise PushError(f"{reference} was pushed, and its registry does not have it")
+        now = engines.layers(reference)
+        report.add_row(
+            "push", f"done; {len(now & before)} of {len(now)} layers as in the image pinned before"
+        )
     else:
         report.add_row("push", "not needed: the registry has it")
     report.add_row("digest", digest)

@@ -3,19 +3,23 @@
 import contextlib
 import dataclasses
 import os
+import re
 import secrets
 import shutil
 import subprocess
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import get_args
 from unittest import mock
 
 import bcrypt
 import pytest
 
-from infra.environment import Environment
+from infra.environment import Environment, ImageName
 from infra.image_sources import ROOT
-from scripts import push_image
+from scripts import engine as engines
+from scripts import push_image, smoke
 from tests.conftest import Process, free_port
 
 # Kept between runs: making the bases and fetching the packages take minutes.
@@ -43,16 +47,14 @@ runtime = "runc"
 
 
 @pytest.fixture(scope="session")
-def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """podman, buildah and skopeo with storage and settings of their own, and the two base images."""
     missing = [program for program in _PROGRAMS if not shutil.which(program)]
     if missing or os.geteuid() != 0:
         pytest.skip(f"needs root and {', '.join(missing) or 'nothing else'}: scripts/debian_packages.sh")
     folder = tmp_path_factory.mktemp("engines")
     (folder / "containers.conf").write_text(_CONTAINERS_CONF)
-    (folder / "storage.conf").write_text(
-        f'[storage]\ndriver = "overlay"\ngraphroot = "{STORAGE}"\nrunroot = "{folder / "run"}"\n'
-    )
+    storage = _storage(folder, STORAGE)
     home = folder / "home"
     registries = home / ".config" / "containers" / "registries.conf"
     registries.parent.mkdir(parents=True)
@@ -60,24 +62,33 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     variables = {
         "HOME": str(home),
         "CONTAINERS_CONF": str(folder / "containers.conf"),
-        "CONTAINERS_STORAGE_CONF": str(folder / "storage.conf"),
+        "CONTAINERS_STORAGE_CONF": str(storage),
         "CONTAINER_ENGINE": "podman",
         "BUILD_IMAGE": BUILD_IMAGE,
         "BASE_IMAGE": BASE_IMAGE,
         "BEAM_IMAGE": DATAFLOW_IMAGE,
         "LAUNCHER_IMAGE": DATAFLOW_IMAGE,
     }
-    with mock.patch.dict(os.environ, variables):
-        _import(BUILD_IMAGE, _BUILD_PACKAGES, folder, variant="essential")
-        _import(BASE_IMAGE, _BASE_PACKAGES, folder, variant="extract")
+    with mock.patch.dict(os.environ, variables), ThreadPoolExecutor() as threads:
+        bases = [
+            threads.submit(_import, BUILD_IMAGE, _BUILD_PACKAGES, folder / "build.tar", variant="essential"),
+            threads.submit(_import, BASE_IMAGE, _BASE_PACKAGES, folder / "base.tar", variant="extract"),
+        ]
         _import_dataflow(folder)
+        for base in bases:
+            base.result()
+        python = ("--rm", "--network=host", "--read-only", "--entrypoint=python3", BASE_IMAGE)
+        tried = subprocess.run(
+            ["podman", "run", *python, "--version"], check=False, capture_output=True, text=True
+        )
+        if tried.returncode:
+            pytest.skip(f"containers cannot run here: {tried.stderr.strip()}")
         yield
 
 
-def _import(name: str, packages: tuple[str, ...], folder: Path, *, variant: str) -> None:
+def _import(name: str, packages: tuple[str, ...], archive: Path, *, variant: str) -> None:
     if subprocess.run(["podman", "image", "exists", name], check=False).returncode == 0:
         return
-    archive = folder / "root.tar"
     exclude = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "locale", "man")]
     subprocess.run(
         [
@@ -90,6 +101,13 @@ def _import(name: str, packages: tuple[str, ...], folder: Path, *, variant: str)
     )
     subprocess.run(["podman", "import", "--quiet", str(archive), name], check=True, capture_output=True)
     archive.unlink()
+
+
+def _storage(folder: Path, images: Path) -> Path:
+    """Settings that keep images in a folder."""
+    file = folder / "storage.conf"
+    file.write_text(f'[storage]\ndriver = "overlay"\ngraphroot = "{images}"\nrunroot = "{folder / "run"}"\n')
+    return file
 
 
 def _import_dataflow(folder: Path) -> None:
@@ -110,6 +128,10 @@ class Registry:
     process: Process
     address: str
     password: str
+
+    def uploads(self) -> int:
+        """How many blobs it has been sent so far."""
+        return len(re.findall(r'"PUT /v2/\S+/blobs/', self.process.log.read_text()))
 
     @contextlib.contextmanager
     def used(self) -> Generator[None]:
@@ -135,7 +157,7 @@ class Registry:
 
 
 @pytest.fixture
-def registry(engines: None, tmp_path: Path) -> Iterator[Registry]:
+def registry(containers: None, tmp_path: Path) -> Iterator[Registry]:
     """An empty registry on loopback."""
     password = secrets.token_hex()
     users = tmp_path / "users"
@@ -176,10 +198,10 @@ class Checkout:
         ).stdout.strip()
 
 
-@pytest.fixture
-def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
-    """The working directory of the tests, and where `push_image` finds its sources."""
-    copy = Checkout(tmp_path / "checkout")
+@pytest.fixture(scope="session")
+def committed(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """What every test's checkout is a copy of: the same commit makes the same image."""
+    copy = Checkout(tmp_path_factory.mktemp("committed"))
     for name in ("services", "requirements", "infra/environments"):
         ignored = shutil.ignore_patterns("__pycache__", "*.images.json")
         shutil.copytree(ROOT / name, copy.folder / name, ignore=ignored)
@@ -187,7 +209,52 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
     copy.git("init", "--quiet")
     copy.git("add", ".")
     copy.git("commit", "--quiet", "--message=first")
+    return copy
+
+
+@pytest.fixture
+def checkout(committed: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
+    """The working directory of the tests, and where `push_image` finds its sources."""
+    copy = Checkout(shutil.copytree(committed.folder, tmp_path / "checkout"))
+    use(copy, monkeypatch)
+    return copy
+
+
+def use(copy: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the sources from a checkout."""
     monkeypatch.setattr(push_image, "ROOT", copy.folder)
     monkeypatch.setenv("PLATFORM_ENVIRONMENTS", str(copy.environments))
     monkeypatch.chdir(copy.folder)
-    return copy
+
+
+@pytest.fixture(scope="session")
+def images(containers: None, committed: Checkout) -> Mapping[ImageName, str]:
+    """References of all images, built at the same time."""
+    references: dict[ImageName, str] = {name: f"localhost/{name}:test" for name in get_args(ImageName)}
+    with pytest.MonkeyPatch.context() as monkeypatch, ThreadPoolExecutor() as threads:
+        use(committed, monkeypatch)
+        origins = {name: push_image.source(name, allow_dirty=False) for name in references}
+
+        def build(name: ImageName) -> None:
+            push_image.build(engines.engine(), name, origins[name], references[name])
+
+        list(threads.map(build, references))
+    return references
+
+
+@pytest.fixture(scope="session")
+def emulators(containers: None) -> Iterator[None]:
+    """What `smoke.check` needs, started once."""
+    with smoke.surroundings(), mock.patch.object(smoke, "surroundings", contextlib.nullcontext):
+        yield
+
+
+@contextlib.contextmanager
+def another_machine(folder: Path) -> Generator[None]:
+    """Engines have no images yet; what they fetch is gone afterwards."""
+    storage = _storage(folder, folder / "storage")
+    with mock.patch.dict(os.environ, {"CONTAINERS_STORAGE_CONF": str(storage)}):
+        try:
+            yield
+        finally:
+            engines.run("podman", "rmi", "--all", "--force")
