@@ -339,8 +339,10 @@ class MessagingSettings(Section):
         le=600,
         description="seconds after which an unacknowledged message is delivered again",
     )
+    # What cannot be answered the service sends there itself, at once. The rest is for what outlasts an outage
+    # under push delivery (20 with these back-offs are more than two hours), and what ends the service.
     max_delivery_attempts: int = Field(
-        default=5, ge=5, le=100, description="deliveries after which a request goes to the dead letters"
+        default=20, ge=5, le=100, description="deliveries after which a request goes to the dead letters"
     )
     min_backoff_seconds: int = Field(
         default=10, ge=0, le=600, description="seconds before a request is delivered for the second time"

@@ -1,29 +1,14 @@
 """What the service tells Prometheus. A request adds to plain numbers; text is made of them when asked for."""
 
-import bisect
 import platform
 from collections.abc import Callable, Iterable
-from itertools import accumulate
-from typing import Final
 
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 from services.contracts.metrics import REQUEST_DURATION, REQUEST_DURATION_BUCKETS, REQUESTS
-
-_BOUNDS: Final = [*map(floatToGoString, REQUEST_DURATION_BUCKETS), "+Inf"]
-
-
-class _Durations:
-    """A histogram of seconds."""
-
-    __slots__ = ("counts", "total")
-
-    def __init__(self) -> None:
-        self.counts = [0] * len(_BOUNDS)
-        self.total = 0.0
+from services.histogram import Histogram
 
 
 class Metrics(Collector):
@@ -45,15 +30,13 @@ class Metrics(Collector):
         self.gauges: list[tuple[str, str, Callable[[], float]]] = []
         self._image = image
         self._requests: dict[tuple[str, str, int], int] = {}
-        self._durations = {route: _Durations() for route in routes}
+        self._durations = {route: Histogram(REQUEST_DURATION_BUCKETS) for route in routes}
 
     def observe(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count an answer."""
         key = (route, method, status)
         self._requests[key] = self._requests.get(key, 0) + 1
-        durations = self._durations[route]
-        durations.counts[bisect.bisect_left(REQUEST_DURATION_BUCKETS, seconds)] += 1
-        durations.total += seconds
+        self._durations[route].observe(seconds)
 
     def collect(self) -> Iterable[Metric]:
         """The metrics as they are now."""
@@ -67,8 +50,7 @@ class Metrics(Collector):
             labels=["route"],
         )
         for route, histogram in self._durations.items():
-            buckets = [*zip(_BOUNDS, map(float, accumulate(histogram.counts)), strict=True)]
-            durations.add_metric([route], buckets, histogram.total)
+            durations.add_metric([route], histogram.buckets, histogram.total)
         yield durations
         cache = CounterMetricFamily(
             "prediction_cache_lookups", "Looks for a prepared answer.", labels=["outcome"]

@@ -79,7 +79,6 @@ class Inbox:
                 await self._process(batch)
             except Exception as error:
                 report("push", error)
-            batch.count()
             for received, settled in messages:
                 if not settled.done():
                     settled.set_result(received.ack_id in batch.durable)
@@ -179,8 +178,11 @@ class Application:
 
     async def _process(self, batch: Batch) -> None:
         model = self._follower.current
-        if model is not None:
-            await self._processor.process(batch, model.prepared)
+        try:
+            if model is not None:
+                await self._processor.process(batch, model.prepared)
+        finally:
+            self._processor.finish(batch)
 
     async def _authenticate(self, authorization: str) -> None:
         scheme, _, token = authorization.partition(" ")

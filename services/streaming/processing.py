@@ -11,6 +11,8 @@ from typing import Any, Final, Literal, NamedTuple
 import prometheus_client
 from google import pubsub_v1
 from google.api_core import exceptions, retry_async
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.registry import Collector
 
 from services.contracts import metrics
 from services.contracts.decoding import InvalidMessageError, decode
@@ -22,6 +24,7 @@ from services.contracts.names import (
     STATUS_ATTRIBUTE,
 )
 from services.contracts.settings import StreamingSettings
+from services.histogram import Histogram
 from services.streaming.answers import Answers
 from services.streaming.table import APPEND_BYTES, ROW_OVERHEAD_BYTES, AppendError, PredictionsTable
 
@@ -51,11 +54,7 @@ _MESSAGES = prometheus_client.Counter(
     "Messages by kind (passive, active, invalid) and outcome (acknowledged, released, duplicate).",
     ["kind", "outcome"],
 )
-_LATENCY = prometheus_client.Histogram(
-    metrics.MESSAGE_LATENCY,
-    "Time from publishing a request to acknowledging it.",
-    buckets=metrics.MESSAGE_LATENCY_BUCKETS,
-)
+_LATENCY = Histogram(metrics.MESSAGE_LATENCY_BUCKETS)
 _BATCH = prometheus_client.Histogram(
     "streaming_batch_messages",
     "Messages answered together.",
@@ -68,6 +67,15 @@ _ROWS = prometheus_client.Counter("streaming_rows_saved", "Rows saved in BigQuer
 _FAULTS = prometheus_client.Counter(
     "streaming_faults", "Calls that failed for good, by what was attempted.", ["attempt"]
 )
+
+
+class _Latency(Collector):
+    def collect(self) -> Iterable[prometheus_client.Metric]:
+        text = "Time from publishing a request to acknowledging it."
+        yield HistogramMetricFamily(metrics.MESSAGE_LATENCY, text, _LATENCY.buckets, _LATENCY.total)
+
+
+prometheus_client.REGISTRY.register(_Latency())
 
 
 def report(attempt: str, error: Exception) -> None:
@@ -87,44 +95,47 @@ class Outgoing(NamedTuple):
 
 
 class Batch:
-    """Messages on their way through, and which of them are settled.
+    """Messages on their way through, and what became of each.
 
     Args:
-        received: google.pubsub.v1.ReceivedMessage, each with an `ack_id` of its own.
+        received: google.pubsub.v1.ReceivedMessage, at least one, each with an `ack_id` of its own.
 
     Attributes:
+        messages: They, by `ack_id`, as they came.
         durable: `ack_id`s of messages whose answer is durable.
+        refused: `ack_id`s of messages whose answer Pub/Sub will never take.
+        kinds: What each asks for, as far as it was looked at.
+        duplicates: Of the durable, those that another message's answer settled.
+        oldest: When the first was published, seconds since the epoch.
     """
 
-    def __init__(self, received: Sequence[Any]) -> None:
-        self.received = received
+    def __init__(self, received: Iterable[Any]) -> None:
+        self.messages = {each.ack_id: each for each in received}
         self.durable: set[str] = set()
+        self.refused: set[str] = set()
         self.kinds: dict[str, Kind] = {}
-        self.requests: dict[str, SaleRangeRequest] = {}
         self.duplicates: set[str] = set()
-        # The first of two equal requests, and the others, which share its fate.
-        self.followers: dict[str, list[str]] = {}
-        self.oldest = min(each.message.publish_time.ToNanoseconds() for each in received) / 1e9
+        times = [each.message.publish_time for each in self.messages.values()]
+        self._published = [time.seconds + time.nanos / 1e9 for time in times]
+        self.oldest = min(self._published)
 
     @property
-    def released(self) -> list[str]:
-        """`ack_id`s of messages that are to come again."""
-        return [each.ack_id for each in self.received if each.ack_id not in self.durable]
+    def pending(self) -> list[str]:
+        """`ack_id`s of messages that another attempt may answer."""
+        return [each for each in self.messages if each not in self.durable and each not in self.refused]
 
-    def count(self) -> None:
-        """Tell the metrics what became of the messages."""
-        now = time.time()
-        outcomes: collections.Counter[tuple[str, str]] = collections.Counter()
-        for each in self.received:
-            ack_id = each.ack_id
-            if ack_id in self.durable:
-                outcome = "duplicate" if ack_id in self.duplicates else "acknowledged"
-                _LATENCY.observe(now - each.message.publish_time.ToNanoseconds() / 1e9)
-            else:
+    def outcomes(self, now: float) -> tuple[collections.Counter[tuple[str, str]], list[float]]:
+        """How many messages of each kind had which outcome, and the seconds that the durable ones took."""
+        outcomes: list[tuple[str, str]] = []
+        seconds: list[float] = []
+        for ack_id, published in zip(self.messages, self._published, strict=True):
+            if ack_id not in self.durable:
                 outcome = "released"
-            outcomes[self.kinds.get(ack_id, "invalid"), outcome] += 1
-        for labels, number in outcomes.items():
-            _MESSAGES.labels(*labels).inc(number)
+            else:
+                outcome = "duplicate" if ack_id in self.duplicates else "acknowledged"
+                seconds.append(now - published)
+            outcomes.append((self.kinds.get(ack_id, "invalid"), outcome))
+        return collections.Counter(outcomes), seconds
 
 
 class Processor:
@@ -158,22 +169,20 @@ class Processor:
         return max((time.time() - batch.oldest for batch in list(self._under_way)), default=0.0)
 
     async def process(self, batch: Batch, answers: Answers) -> None:
-        """Answer the messages; `batch.durable` tells which ones are. Raises nothing for the others."""
-        _RECEIVED.inc(len(batch.received))
-        _BATCH.observe(len(batch.received))
-        self._under_way.add(batch)
-        try:
-            await self._process(batch, answers)
-        finally:
-            self._under_way.discard(batch)
-
-    async def _process(self, batch: Batch, answers: Answers) -> None:
+        """Try to answer what is pending; `batch` tells what was. Failures are reported, not raised."""
+        if batch not in self._under_way:
+            self._under_way.add(batch)
+            _RECEIVED.inc(len(batch.messages))
+            _BATCH.observe(len(batch.messages))
         replies: dict[tuple[str, str], list[Outgoing]] = {}
         passive: list[tuple[Any, SaleRangeRequest]] = []
         invalid: list[Outgoing] = []
         leaders: dict[SaleRangeRequest, str] = {}
-        for received in batch.received:
-            ack_id, message = received.ack_id, received.message
+        # Equal to a request before them, whose fate they share.
+        followers: list[tuple[str, str]] = []
+        for ack_id in batch.pending:
+            received = batch.messages[ack_id]
+            message = received.message
             try:
                 request = decode(message.data, message.message_id, answers.max_range)
                 batch.kinds[ack_id] = request.mode
@@ -183,12 +192,10 @@ class Processor:
                     continue
                 leader = leaders.setdefault(request, ack_id)
                 if leader != ack_id:
-                    batch.followers.setdefault(leader, []).append(ack_id)
-                    continue
-                batch.requests[ack_id] = request
-                if request.mode == "active":
+                    followers.append((ack_id, leader))
+                elif request.mode == "active":
                     topic = self._reply_topic(request)
-                    reply = self._reply(received, request, answers)
+                    reply = self._reply(ack_id, message, request, answers)
                     replies.setdefault((topic, reply.ordering_key), []).append(reply)
                 else:
                     answers.series(request)
@@ -196,31 +203,39 @@ class Processor:
             except InvalidMessageError as fault:
                 invalid.append(self._dead_letter(received, str(fault)))
                 batch.kinds[ack_id] = "invalid"
-                batch.requests.pop(ack_id, None)
                 if fault.request is not None and fault.request.mode == "active":
-                    refusal = _refusal(received, fault.request, str(fault), answers)
+                    refusal = _refusal(ack_id, message, fault.request, str(fault), answers)
                     topic = self._reply_topics.get(fault.request.reply_to or "", self._settings.reply_topic)
                     replies.setdefault((topic, refusal.ordering_key), []).append(refusal)
 
-        refused = {letter.ack_id for letter in invalid}
-        replied: set[str] = set()
-        await asyncio.gather(
-            attempted("save", self._save(answers, passive, batch.durable)),
-            *(
-                attempted("reply", self._publish(topic, key, outgoing, replied))
-                for (topic, key), outgoing in replies.items()
-            ),
-        )
-        batch.durable |= replied - refused
+        told: set[str] = set()
+        try:
+            await asyncio.gather(
+                attempted("save", self._save(answers, passive, batch.durable)),
+                *(
+                    attempted("reply", self._publish(topic, key, outgoing, told, batch.refused))
+                    for (topic, key), outgoing in replies.items()
+                ),
+            )
+        finally:
+            batch.durable |= told.difference(letter.ack_id for letter in invalid)
+            self._remember(request for request, ack_id in leaders.items() if ack_id in batch.durable)
         # Afterwards: a dead letter ends a message, so whoever waits has been told before.
-        await attempted(
-            "dead-letter", self._publish(self._settings.dead_letter_topic, "", invalid, batch.durable)
-        )
-        for leader, followers in batch.followers.items():
+        topic = self._settings.dead_letter_topic
+        await attempted("dead-letter", self._publish(topic, "", invalid, batch.durable, batch.refused))
+        for follower, leader in followers:
             if leader in batch.durable:
-                batch.durable.update(followers)
-                batch.duplicates.update(followers)
-        self._remember(request for ack_id, request in batch.requests.items() if ack_id in batch.durable)
+                batch.durable.add(follower)
+                batch.duplicates.add(follower)
+
+    def finish(self, batch: Batch) -> None:
+        """Tell the metrics what became of the messages."""
+        self._under_way.discard(batch)
+        outcomes, seconds = batch.outcomes(time.time())
+        for labels, number in outcomes.items():
+            _MESSAGES.labels(*labels).inc(number)
+        for each in seconds:
+            _LATENCY.observe(each)
 
     def _remember(self, requests: Iterable[SaleRangeRequest]) -> None:
         self._answered.update(dict.fromkeys(requests))
@@ -238,7 +253,7 @@ class Processor:
                 f"reply_to {request.reply_to!r} is not allowed here; allowed: {allowed}", request
             ) from None
 
-    def _reply(self, received: Any, request: SaleRangeRequest, answers: Answers) -> Outgoing:
+    def _reply(self, ack_id: str, message: Any, request: SaleRangeRequest, answers: Answers) -> Outgoing:
         data = answers.reply(request)
         if len(data) > _MESSAGE_BYTES - 2 * _ATTRIBUTE_BYTES:
             raise InvalidMessageError(
@@ -246,10 +261,9 @@ class Processor:
                 request,
             )
         attributes = {REQUEST_ID_ATTRIBUTE: request.request_id, STATUS_ATTRIBUTE: "ok"}
-        message = received.message
         if message.attributes:
             attributes |= _trace(message.attributes)
-        return Outgoing(received.ack_id, data, attributes, message.ordering_key)
+        return Outgoing(ack_id, data, attributes, message.ordering_key)
 
     def _dead_letter(self, received: Any, reason: str) -> Outgoing:
         """The message as it came, and why it cannot be answered."""
@@ -278,27 +292,38 @@ class Processor:
             durable.update(finished)
 
     async def _publish(
-        self, topic: str, ordering_key: str, outgoing: Sequence[Outgoing], durable: set[str]
+        self,
+        topic: str,
+        ordering_key: str,
+        outgoing: Sequence[Outgoing],
+        published: set[str],
+        refused: set[str],
     ) -> None:
-        """Publish messages of one ordering key, in order; ends at the first that cannot be."""
+        """Publish messages of one ordering key, in order; ends where Pub/Sub cannot be reached."""
         for batch in _publish_batches(outgoing):
             try:
                 await self._publish_batch(topic, ordering_key, batch)
-                durable.update(each.ack_id for each in batch)
+                published.update(each.ack_id for each in batch)
             except exceptions.InvalidArgument:
                 # One message that Pub/Sub does not take fails the call: each by itself.
                 for one in batch:
                     try:
                         await self._publish_batch(topic, ordering_key, [one])
-                        durable.add(one.ack_id)
+                        published.add(one.ack_id)
                     except exceptions.InvalidArgument as error:
                         report("publish", error)
+                        refused.add(one.ack_id)
 
     async def _publish_batch(self, topic: str, ordering_key: str, batch: Sequence[Outgoing]) -> None:
         request = pubsub_v1.PublishRequest.pb()(topic=topic)
         add = request.messages.add
         for _, data, attributes, _ in batch:
-            add(data=data, attributes=attributes, ordering_key=ordering_key)
+            message = add(data=data, ordering_key=ordering_key)
+            for (
+                name,
+                value,
+            ) in attributes.items():  # in place: a map made of a dictionary costs four times that
+                message.attributes[name] = value
         await self._publisher.publish(
             request=pubsub_v1.PublishRequest.wrap(request), retry=RETRY, timeout=CALL_SECONDS
         )
@@ -314,15 +339,15 @@ async def attempted(attempt: str, work: Awaitable[Any]) -> bool:
     return True
 
 
-def _refusal(received: Any, request: SaleRangeRequest, reason: str, answers: Answers) -> Outgoing:
+def _refusal(ack_id: str, message: Any, request: SaleRangeRequest, reason: str, answers: Answers) -> Outgoing:
     """The reply to an active request that cannot be answered, so that its sender need not wait."""
     attributes = {
         REQUEST_ID_ATTRIBUTE: request.request_id,
         STATUS_ATTRIBUTE: "refused",
         REASON_ATTRIBUTE: _shortened(reason),
-        **_trace(received.message.attributes),
+        **_trace(message.attributes),
     }
-    return Outgoing(received.ack_id, answers.refusal(request), attributes, received.message.ordering_key)
+    return Outgoing(ack_id, answers.refusal(request), attributes, message.ordering_key)
 
 
 def _trace(attributes: Mapping[str, str]) -> dict[str, str]:
@@ -337,8 +362,8 @@ def _publish_batches(outgoing: Sequence[Outgoing]) -> Iterator[Sequence[Outgoing
     """Group messages within the limits of one publish call, each at least one."""
     begin = size = 0
     for index, one in enumerate(outgoing):
-        more = len(one.data) + _MESSAGE_OVERHEAD_BYTES
-        more += sum(len(name) + 4 * len(value) for name, value in one.attributes.items())  # 4: UTF-8 at most
+        characters = sum(map(len, one.attributes)) + sum(map(len, one.attributes.values()))
+        more = len(one.data) + _MESSAGE_OVERHEAD_BYTES + 4 * characters  # a character's UTF-8 has at most 4
         if index > begin and (index - begin == _PUBLISH_MESSAGES or size + more > _MESSAGE_BYTES):
             yield outgoing[begin:index]
             begin, size = index, 0

@@ -5,6 +5,7 @@ so that nothing waits leased in a buffer, and no thread hands messages over.
 """
 
 import asyncio
+import logging
 import random
 from collections.abc import Sequence
 from typing import Any, Final
@@ -19,19 +20,21 @@ from services.forecasting.follower import ModelFollower
 from services.streaming.answers import Answers
 from services.streaming.processing import CALL_SECONDS, RETRY, Batch, Processor, attempted, report
 
-# One is answered while the others wait for messages.
+_log = logging.getLogger(__name__)
+
 _OUTSTANDING_PULLS: Final = 4
 _PULL_SECONDS: Final = 60
-# Leased at once, by all pulls together. Few messages are large, but each may have 10 MB.
+# Of all that is leased at once. Few messages are large, but each may have 10 MB.
 _MOST_BYTES: Final = 64 * 1024 * 1024
 _USUAL_BYTES: Final = 1024
-# A batch that takes longer than half the shortest acknowledgement deadline (10 s) is extended.
-_EXTEND_EVERY_SECONDS: Final = 5
+# The shortest acknowledgement deadline is 10 s: who is seen twice at such intervals has had less of it.
+_EXTEND_EVERY_SECONDS: Final = 4
 _LEASE_SECONDS: Final = 30
 _LONGEST_PAUSE_SECONDS: Final = 10
-_LONGEST_BACKOFF_SECONDS: Final = 60
 # From the signal to stop until what is still under way is released.
 FINISH_SECONDS: Final = 15
+# Of one call, which may have 512 kB: https://cloud.google.com/pubsub/quotas#resource_limits
+_CALL_IDS: Final = 1000
 _ACKNOWLEDGE_ATTEMPTS: Final = 3
 # https://cloud.google.com/pubsub/docs/exactly-once-delivery
 _TRANSIENT: Final = "TRANSIENT_FAILURE"
@@ -53,38 +56,46 @@ class _Room:
     """
 
     def __init__(self, max_messages: int) -> None:
-        self._max_messages = max_messages
-        self._bytes = 0
+        self._most_a_pull = max_messages
+        self._messages = _OUTSTANDING_PULLS * max_messages
+        self._bytes = _MOST_BYTES
         self._average = float(_USUAL_BYTES)
         self._freed = asyncio.Event()
 
-    async def wait(self) -> int:
+    async def reserve(self) -> int:
         """Wait until there is room; returns how many messages to ask for."""
-        while self._bytes >= _MOST_BYTES:
+        while self._messages <= 0 or self._bytes <= 0:
             self._freed.clear()
             await self._freed.wait()
-        share = (_MOST_BYTES - self._bytes) / _OUTSTANDING_PULLS
-        return max(1, min(self._max_messages, int(share / self._average)))
+        share = int(self._bytes / _OUTSTANDING_PULLS / self._average)
+        number = max(1, min(self._most_a_pull, self._messages, share))
+        self._messages -= number
+        return number
 
-    def take(self, received: Sequence[Any]) -> int:
-        """Count messages in; returns their bytes, for `free`."""
-        size = sum(len(each.message.data) for each in received)
+    def take(self, reserved: int, sizes: Sequence[int]) -> None:
+        """Count messages in, given their bytes, that came for a reservation."""
+        if sizes:
+            self._bytes -= sum(sizes)
+            # What was large lately is likely to be so again; it is forgotten over some ten pulls.
+            average = sum(sizes) / len(sizes)
+            self._average = max(0.8 * self._average + 0.2 * average, average, 1.0)
+        self.free(reserved - len(sizes), 0)
+
+    def free(self, messages: int, size: int) -> None:
+        """Count messages out."""
+        self._messages += messages
         self._bytes += size
-        # What was large lately is likely to be so again; it is forgotten over some ten pulls.
-        self._average = max(0.8 * self._average + 0.2 * size / len(received), size / len(received), 1.0)
-        return size
-
-    def free(self, size: int) -> None:
-        """Count them out."""
-        self._bytes -= size
         self._freed.set()
 
 
 class Worker:
     """Answers what a subscription delivers to pulls.
 
-    A message is acknowledged when its answer is durable. What fails is released for redelivery after a
-    growing time, and the worker pauses a while. Redelivery may repeat answers; it never loses one.
+    A message is acknowledged when its answer is durable. While something that answers need is away, messages
+    stay leased and are tried again, later and later, until there is no room for more: they are not released,
+    since each delivery counts towards those after which Pub/Sub makes a message a dead letter. Released is
+    what is not answered in time at a stop, and what the fault is with: a message whose answer Pub/Sub
+    refuses. Redelivery may repeat answers; it never loses one.
 
     Args:
         settings: Of the service.
@@ -110,6 +121,8 @@ class Worker:
         self._follower = follower
         self._stop = asyncio.Event()
         self._room = _Room(settings.max_messages)
+        self._leased: set[str] = set()
+        self._handling: set[asyncio.Task[None]] = set()
 
     def stop(self) -> None:
         """Pull no more; finish or release what is leased."""
@@ -120,22 +133,39 @@ class Worker:
         """Work until `stop`. Messages wait in the subscription until a model is loaded."""
         while self._follower.current is None and not self._stop.is_set():
             await asyncio.sleep(0.1)
-        async with asyncio.TaskGroup() as group:
-            for _ in range(_OUTSTANDING_PULLS):
-                group.create_task(self._work())
+        stopped = asyncio.create_task(self._stop.wait())
+        keeping = asyncio.create_task(self._keep_leased())
+        await asyncio.gather(*(self._work(stopped) for _ in range(_OUTSTANDING_PULLS)))
+        if self._handling:
+            _, late = await asyncio.wait(self._handling, timeout=FINISH_SECONDS)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
+        keeping.cancel()
 
-    async def _work(self) -> None:
+    async def _work(self, stopped: "asyncio.Task[Any]") -> None:
         failures = 0
         while not self._stop.is_set():
+            pull = asyncio.create_task(self._pull())
+            await asyncio.wait({pull, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if not pull.done():
+                pull.cancel()
+                return
             try:
-                complete = await self._handle(await self._pull(), failures)
+                received = pull.result()
             except Exception as error:
                 report("pull", error)
                 self.fault = f"{type(error).__name__}: {error}"
-                complete = False
-            failures = 0 if complete else failures + 1
-            if failures:
+                failures += 1
                 await self._pause(failures)
+                continue
+            self.fault = None
+            failures = 0
+            if received:
+                handling = asyncio.create_task(self._handle(received))
+                self._handling.add(handling)
+                handling.add_done_callback(self._handling.discard)
 
     async def _pause(self, failures: int) -> None:
         """Exponential back-off with full jitter, ended by `stop`."""
@@ -147,76 +177,70 @@ class Worker:
             return
 
     async def _pull(self) -> Sequence[Any]:
-        """The next messages; none when stopped, or when none came for a while."""
-        pull = asyncio.ensure_future(self._pull_with_room())
-        stop = asyncio.create_task(self._stop.wait())
-        await asyncio.wait({pull, stop}, return_when=asyncio.FIRST_COMPLETED)
-        stop.cancel()
-        if not pull.done():
-            pull.cancel()
-            return ()
+        """The next messages, as soon as there is room; none when none came for a while."""
+        number = await self._room.reserve()
+        received: Sequence[Any] = ()
         try:
-            response = pull.result()
+            response = await self._subscriber.pull(
+                subscription=self._settings.subscription,
+                max_messages=number,
+                retry=None,
+                timeout=_PULL_SECONDS,
+            )
+            # The protobuf messages themselves: their proto-plus wrappers cost more than the answers.
+            received = pubsub_v1.PullResponse.pb(response).received_messages
         except exceptions.DeadlineExceeded:
-            response = pubsub_v1.PullResponse()
-        self.fault = None
-        # The protobuf messages themselves: their proto-plus wrappers cost more than the answers.
-        return pubsub_v1.PullResponse.pb(response).received_messages
-
-    async def _pull_with_room(self) -> pubsub_v1.PullResponse:
-        return await self._subscriber.pull(
-            subscription=self._settings.subscription,
-            max_messages=await self._room.wait(),
-            retry=None,
-            timeout=_PULL_SECONDS,
-        )
-
-    async def _handle(self, received: Sequence[Any], failures: int) -> bool:
-        """Answer a batch, then acknowledge or release each message; True if none was released."""
-        model = self._follower.current
-        if not received or model is None:
-            return True
-        batch = Batch(received)
-        size = self._room.take(received)
-        lease = asyncio.create_task(self._keep_leased([each.ack_id for each in received]))
-        try:
-            await self._until_late(self._processor.process(batch, model.prepared))
+            pass
         finally:
-            lease.cancel()
-            self._room.free(size)
-        backoff = 0 if self._stop.is_set() else min(_LONGEST_BACKOFF_SECONDS, 2**failures)
-        await self._settle(batch, backoff)
-        return not batch.released
+            self._room.take(number, _sizes(received))
+        return received
 
-    async def _until_late(self, work: Any) -> None:
-        """Await work; give it up when it is not done in time after `stop`."""
-        task = asyncio.ensure_future(work)
-        stop = asyncio.create_task(self._stop.wait())
-        await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
-        stop.cancel()
-        if not task.done():
-            await asyncio.wait({task}, timeout=FINISH_SECONDS)
-            task.cancel()
-        await asyncio.wait({task})
-        if not task.cancelled():
-            task.result()
+    async def _handle(self, received: Sequence[Any]) -> None:
+        """Answer a batch and acknowledge it; release what is not answered in the end."""
+        batch = Batch(received)
+        self._leased |= batch.messages.keys()
+        try:
+            await self._answer(batch)
+        except asyncio.CancelledError:
+            _log.warning("%s messages are not answered in time", len(batch.pending))
+        except Exception as error:
+            report("answer", error)
+        self._leased -= batch.messages.keys()
+        if released := [each for each in batch.messages if each not in batch.durable]:
+            await attempted("release", self._set_deadline(released, 0))
+        self._room.free(len(received), sum(_sizes(received)))
+        self._processor.finish(batch)
 
-    async def _settle(self, batch: Batch, backoff_seconds: int) -> None:
-        if batch.durable:
-            await attempted("acknowledge", self._acknowledge(list(batch.durable)))
-        if released := batch.released:
-            await attempted("release", self._set_deadline(released, backoff_seconds))
-        batch.count()
+    async def _answer(self, batch: Batch) -> None:
+        """Try until nothing is pending, or the worker stops."""
+        acknowledged: set[str] = set()
+        failures = 0
+        while True:
+            model = self._follower.current
+            assert model is not None, "pulling waits for the first model"  # noqa: S101
+            try:
+                await self._processor.process(batch, model.prepared)
+            finally:
+                if done := batch.durable - acknowledged:
+                    acknowledged |= done
+                    await attempted("acknowledge", self._acknowledge([*done]))
+                    self._leased -= done
+            if not batch.pending or self._stop.is_set():
+                return
+            failures += 1
+            await self._pause(failures)
+            if self._stop.is_set():
+                return
 
     async def _acknowledge(self, ack_ids: list[str]) -> None:
         """Acknowledge; of an exactly-once subscription, until each is confirmed or can no longer be."""
         for _ in range(_ACKNOWLEDGE_ATTEMPTS):
             try:
+                request = pubsub_v1.AcknowledgeRequest.pb()(
+                    subscription=self._settings.subscription, ack_ids=ack_ids
+                )
                 await self._subscriber.acknowledge(
-                    subscription=self._settings.subscription,
-                    ack_ids=ack_ids,
-                    retry=RETRY,
-                    timeout=CALL_SECONDS,
+                    request=pubsub_v1.AcknowledgeRequest.wrap(request), retry=RETRY, timeout=CALL_SECONDS
                 )
                 return
             except exceptions.GoogleAPICallError as error:
@@ -230,20 +254,28 @@ class Worker:
                 ack_ids = again
         raise TimeoutError(f"{len(ack_ids)} acknowledgements are not confirmed")
 
-    async def _keep_leased(self, ack_ids: list[str]) -> None:
+    async def _keep_leased(self) -> None:
+        before: set[str] = set()
         while True:
             await asyncio.sleep(_EXTEND_EVERY_SECONDS)
-            if await attempted("extend", self._set_deadline(ack_ids, _LEASE_SECONDS)):
-                _EXTENSIONS.inc(len(ack_ids))
+            due = [*(before & self._leased)]
+            before = set(self._leased)
+            for begin in range(0, len(due), _CALL_IDS):
+                ack_ids = due[begin : begin + _CALL_IDS]
+                if await attempted("extend", self._set_deadline(ack_ids, _LEASE_SECONDS)):
+                    _EXTENSIONS.inc(len(ack_ids))
 
     async def _set_deadline(self, ack_ids: list[str], seconds: int) -> None:
-        await self._subscriber.modify_ack_deadline(
-            subscription=self._settings.subscription,
-            ack_ids=ack_ids,
-            ack_deadline_seconds=seconds,
-            retry=RETRY,
-            timeout=CALL_SECONDS,
+        request = pubsub_v1.ModifyAckDeadlineRequest.pb()(
+            subscription=self._settings.subscription, ack_ids=ack_ids, ack_deadline_seconds=seconds
         )
+        await self._subscriber.modify_ack_deadline(
+            request=pubsub_v1.ModifyAckDeadlineRequest.wrap(request), retry=RETRY, timeout=CALL_SECONDS
+        )
+
+
+def _sizes(received: Sequence[Any]) -> list[int]:
+    return [len(each.message.data) for each in received]
 
 
 def _failures(error: exceptions.GoogleAPICallError) -> dict[str, str]:

@@ -55,7 +55,7 @@ def test_requests_are_pulled_and_retried_and_given_up(messaging: Stack) -> None:
         retry_policy={"minimum_backoff": "10s", "maximum_backoff": "600s"},
         dead_letter_policy={
             "dead_letter_topic": f"{TOPICS}/sale-range-dead-letter",
-            "max_delivery_attempts": 5,
+            "max_delivery_attempts": 20,
         },
         enable_message_ordering=False,
         enable_exactly_once_delivery=False,

@@ -170,7 +170,7 @@ def test_nothing_is_acknowledged_before_it_is_saved(surroundings: Surroundings) 
     surroundings.publish(request(request_id="p", range=2))
     surroundings.publish(request(request_id="a", range=1, mode="active"))
     surroundings.receive(surroundings.replies, 1)
-    wait_for("release", lambda: 'outcome="released"' in surroundings.service.get("/metrics").text, 40)
+    wait_for("fault", lambda: 'faults_total{attempt="save"}' in surroundings.service.get("/metrics").text, 40)
 
     surroundings.create_table()
     rows = surroundings.wait_rows(2 * 4, 60)
@@ -217,7 +217,7 @@ def test_works_on_after_the_pubsub_emulator_was_gone(running: Surroundings, pubs
 def test_rows_are_saved_after_bigquery_was_gone(running: Surroundings, bigquery_emulator: Process) -> None:
     bigquery_emulator.stop(signal.SIGKILL)
     running.publish(request(request_id="p", range=2))
-    wait_for("release", lambda: 'outcome="released"' in running.service.get("/metrics").text, 60)
+    wait_for("fault", lambda: 'faults_total{attempt="save"}' in running.service.get("/metrics").text, 60)
     bigquery_emulator.start()
 
     assert {row["request_id"] for row in running.wait_rows(2 * 4, 60)} == {"p"}
