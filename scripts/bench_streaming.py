@@ -1,8 +1,8 @@
 """The streaming service against clients written by the book, on Google's Pub/Sub emulator.
 
 Each answers the same requests with the same model: an active request for 30 days of one series, about 3 kB of
-reply. The messages are published first. CPU is that of the client's process, user and system, less what the
-same process takes to start on an empty subscription; every reply is compared with the forecast.
+reply. A client starts, answers one message and is stopped (SIGSTOP) while the others are published; CPU is
+what its process takes from then on, user and system. Every reply is compared with the forecast.
 
 - naive: the callback of the high-level SubscriberClient looks the forecast up, encodes it, waits for its
   publication and acknowledges.
@@ -67,6 +67,7 @@ PRODUCTS: Final = tuple("ABCDE")
 MEBIBYTE: Final = 2**20
 _BATCH: Final = 1000
 _PATIENCE_SECONDS: Final = 180
+_SETTLE_SECONDS: Final = 0.5  # after the last reply, for acknowledgements
 
 
 @dataclass(frozen=True)
@@ -335,9 +336,9 @@ def cpu_seconds(process: subprocess.Popen[bytes]) -> float:
     return times.user + times.system
 
 
-def resident_mib(process: subprocess.Popen[bytes]) -> float:
-    """Memory resident in a process."""
-    return psutil.Process(process.pid).memory_info().rss / MEBIBYTE
+def pss_mib(process: subprocess.Popen[bytes]) -> float:
+    """Memory of a process: its own, and its share of what it shares."""
+    return psutil.Process(process.pid).memory_full_info().pss / MEBIBYTE
 
 
 def peak_mib(process: subprocess.Popen[bytes]) -> float:
@@ -346,64 +347,60 @@ def peak_mib(process: subprocess.Popen[bytes]) -> float:
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
-def startup_seconds(name: str, forecast: Forecast) -> float:
-    """CPU that a client takes until it waits for messages, and answers one."""
-    lane = Lane(forecast)
-    lane.publish(1)
-    with client(name, lane) as process:
-        lane.collect(process)
-        return cpu_seconds(process)
-
-
-def measure(name: str, forecast: Forecast, messages: int, startup: float) -> Run:
-    """One client answers messages that were published before it started."""
+def measure(name: str, forecast: Forecast, messages: int) -> Run:
+    """One client answers messages that wait for it."""
     restart_emulator()
     lane = Lane(forecast)
-    lane.publish(messages)
     with client(name, lane) as process:
+        lane.publish(1)
+        lane.check(*lane.collect(process))
+        process.send_signal(signal.SIGSTOP)
+        lane.publish(messages)
+        before = cpu_seconds(process)
         begun = time.monotonic()
-        bodies, ids = lane.collect(process)
+        process.send_signal(signal.SIGCONT)
+        replies = lane.collect(process)
         elapsed = time.monotonic() - begun
-        cpu, peak = cpu_seconds(process), peak_mib(process)
-    lane.check(bodies, ids)
-    return Run((cpu - startup) / messages * 1e6, messages / elapsed, peak)
+        time.sleep(_SETTLE_SECONDS)
+        run = Run((cpu_seconds(process) - before) / messages * 1e6, messages / elapsed, peak_mib(process))
+    lane.check(*replies)
+    return run
 
 
 def endurance(forecast: Forecast, messages: int, rounds: int) -> list[float]:
-    """Memory resident in our service after each of several rounds of messages, MiB.
+    """Memory (PSS) of our service after each of several rounds of messages, MiB.
 
     The service lives on while the emulator is restarted between them.
     """
     lane = Lane(forecast)
-    resident: list[float] = []
+    memory: list[float] = []
     with client(OURS, lane) as process:
         for _ in range(rounds):
             restart_emulator()
             lane.create()
             lane.publish(messages)
             lane.check(*lane.collect(process))
-            resident.append(resident_mib(process))
-    return resident
+            memory.append(pss_mib(process))
+    return memory
 
 
 def bench(messages: int, rounds: int, endurance_rounds: int) -> None:
     """Measure, print, and write the result."""
     forecast = publish_model(Path(os.environ["SIMULATOR_HOME"]))
     names = (OURS, *PEERS)
-    startup = {name: startup_seconds(name, forecast) for name in names}
     runs: dict[str, list[Run]] = {name: [] for name in names}
     for _ in range(rounds):
         for name in names:
-            runs[name].append(measure(name, forecast, messages, startup[name]))
-    resident = endurance(forecast, messages, endurance_rounds)
+            runs[name].append(measure(name, forecast, messages))
+    memory = endurance(forecast, messages, endurance_rounds)
 
     medians = {
         name: Run(*(statistics.median(column) for column in zip(*map(_values, each), strict=True)))
         for name, each in runs.items()
     }
     ours = medians[OURS]
-    table = Table(title=f"{messages} active requests, {DAYS} days of one series, median of {rounds}")
-    for heading in ("", "CPU us/message", "ratio", "messages/s with start", "peak MiB"):
+    table = Table(title=f"{messages:,} active requests, {DAYS} days of one series, median of {rounds}")
+    for heading in ("", "CPU us/message", "ratio", "messages/s", "peak MiB"):
         table.add_column(heading, justify="right" if heading else "left")
     for name, run in medians.items():
         table.add_row(
@@ -415,17 +412,18 @@ def bench(messages: int, rounds: int, endurance_rounds: int) -> None:
         )
     console = Console()
     console.print(table)
-    console.print(
-        f"ours over {messages * endurance_rounds} messages, resident MiB after each {messages}: "
-        + ", ".join(f"{each:.0f}" for each in resident)
-    )
+    table = Table(title="ours, one process, MiB (PSS)")
+    for number in range(1, endurance_rounds + 1):
+        table.add_column(f"{number * messages:,}", justify="right")
+    table.add_row(*(f"{each:.0f}" for each in memory))
+    console.print(table)
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     result = {
         "unit": "client CPU microseconds per message",
         "ours": asdict(ours),
         "peers": {name: asdict(medians[name]) for name in PEERS},
         "ratios": {name: medians[name].cpu_us / ours.cpu_us for name in PEERS},
-        "resident_mib": resident,
+        "pss_mib": memory,
     }
     RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 

@@ -106,6 +106,7 @@ class Batch:
         refused: `ack_id`s of messages whose answer Pub/Sub will never take.
         kinds: What each asks for, as far as it was looked at.
         duplicates: Of the durable, those that another message's answer settled.
+        size: Bytes of their bodies.
         oldest: When the first was published, seconds since the epoch.
     """
 
@@ -115,7 +116,9 @@ class Batch:
         self.refused: set[str] = set()
         self.kinds: dict[str, Kind] = {}
         self.duplicates: set[str] = set()
-        times = [each.message.publish_time for each in self.messages.values()]
+        messages = [each.message for each in self.messages.values()]
+        self.size = sum(len(each.data) for each in messages)
+        times = [each.publish_time for each in messages]
         self._published = [time.seconds + time.nanos / 1e9 for time in times]
         self.oldest = min(self._published)
 

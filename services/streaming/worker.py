@@ -7,7 +7,6 @@ so that nothing waits leased in a buffer, and no thread hands messages over.
 import asyncio
 import logging
 import random
-from collections.abc import Sequence
 from typing import Any, Final
 
 import prometheus_client
@@ -72,17 +71,15 @@ class _Room:
         self._messages -= number
         return number
 
-    def take(self, reserved: int, sizes: Sequence[int]) -> None:
-        """Count messages in, given their bytes, that came for a reservation."""
-        if sizes:
-            self._bytes -= sum(sizes)
-            # What was large lately is likely to be so again; it is forgotten over some ten pulls.
-            average = sum(sizes) / len(sizes)
-            self._average = max(0.8 * self._average + 0.2 * average, average, 1.0)
-        self.free(reserved - len(sizes), 0)
+    def take(self, messages: int, size: int) -> None:
+        """Count in the bytes of messages that came."""
+        self._bytes -= size
+        # What was large lately is likely to be so again; it is forgotten over some ten pulls.
+        average = size / messages
+        self._average = max(0.8 * self._average + 0.2 * average, average, 1.0)
 
     def free(self, messages: int, size: int) -> None:
-        """Count messages out."""
+        """Count messages out, or what was reserved and did not come."""
         self._messages += messages
         self._bytes += size
         self._freed.set()
@@ -153,7 +150,7 @@ class Worker:
                 pull.cancel()
                 return
             try:
-                received = pull.result()
+                batch = pull.result()
             except Exception as error:
                 report("pull", error)
                 self.fault = f"{type(error).__name__}: {error}"
@@ -162,8 +159,8 @@ class Worker:
                 continue
             self.fault = None
             failures = 0
-            if received:
-                handling = asyncio.create_task(self._handle(received))
+            if batch:
+                handling = asyncio.create_task(self._handle(batch))
                 self._handling.add(handling)
                 handling.add_done_callback(self._handling.discard)
 
@@ -176,10 +173,10 @@ class Worker:
         except TimeoutError:
             return
 
-    async def _pull(self) -> Sequence[Any]:
+    async def _pull(self) -> Batch | None:
         """The next messages, as soon as there is room; none when none came for a while."""
         number = await self._room.reserve()
-        received: Sequence[Any] = ()
+        batch = None
         try:
             response = await self._subscriber.pull(
                 subscription=self._settings.subscription,
@@ -188,16 +185,18 @@ class Worker:
                 timeout=_PULL_SECONDS,
             )
             # The protobuf messages themselves: their proto-plus wrappers cost more than the answers.
-            received = pubsub_v1.PullResponse.pb(response).received_messages
+            if received := pubsub_v1.PullResponse.pb(response).received_messages:
+                batch = Batch(received)
+                self._room.take(len(batch.messages), batch.size)
+                number -= len(batch.messages)
         except exceptions.DeadlineExceeded:
             pass
         finally:
-            self._room.take(number, _sizes(received))
-        return received
+            self._room.free(number, 0)
+        return batch
 
-    async def _handle(self, received: Sequence[Any]) -> None:
+    async def _handle(self, batch: Batch) -> None:
         """Answer a batch and acknowledge it; release what is not answered in the end."""
-        batch = Batch(received)
         self._leased |= batch.messages.keys()
         try:
             await self._answer(batch)
@@ -208,7 +207,7 @@ class Worker:
         self._leased -= batch.messages.keys()
         if released := [each for each in batch.messages if each not in batch.durable]:
             await attempted("release", self._set_deadline(released, 0))
-        self._room.free(len(received), sum(_sizes(received)))
+        self._room.free(len(batch.messages), batch.size)
         self._processor.finish(batch)
 
     async def _answer(self, batch: Batch) -> None:
@@ -272,10 +271,6 @@ class Worker:
         await self._subscriber.modify_ack_deadline(
             request=pubsub_v1.ModifyAckDeadlineRequest.wrap(request), retry=RETRY, timeout=CALL_SECONDS
         )
-
-
-def _sizes(received: Sequence[Any]) -> list[int]:
-    return [len(each.message.data) for each in received]
 
 
 def _failures(error: exceptions.GoogleAPICallError) -> dict[str, str]:
