@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import httpx
 import pytest
 from google import pubsub_v1
 from google.api_core import exceptions
@@ -16,9 +18,11 @@ from google.cloud import bigquery
 from google.pubsub_v1.types import Encoding, Schema, SchemaSettings
 
 from services.contracts.messages import SalePrediction
+from services.contracts.names import LATEST_PREDICTIONS_VIEW
 from services.contracts.schema import avro_schema, bigquery_schema
 from services.contracts.tables import Prediction
 from tests.conftest import Models, Process, Service, service, wait_for
+from tests.stacks.synthesized import Synthesis, synthesize
 
 PROJECT = "test-project"
 LEASE_SECONDS = 10
@@ -54,6 +58,7 @@ class Surroundings:
         self.dead_letter_topic = self._name("topics", "dead-letter")
         self.dead_letters = self._name("subscriptions", "dead-letters")
         self.table = f"{PROJECT}.predictions.predictions_{self._unique}"
+        self._view = f"{PROJECT}.predictions.{LATEST_PREDICTIONS_VIEW}_{self._unique}"
         self.create_topics()
         self.create_table()
         self.service: Service = service(
@@ -88,14 +93,30 @@ class Surroundings:
             }
         )
         self.publisher.create_topic(name=self.dead_letter_topic)
+        self.subscribe()
         for subscription, topic in (
-            (self.subscription, self.topic),
             (self.replies, self.reply_topic),
             (self.dead_letters, self.dead_letter_topic),
         ):
             self.subscriber.create_subscription(
                 name=subscription, topic=topic, ack_deadline_seconds=LEASE_SECONDS
             )
+
+    def subscribe(self, **more: Any) -> None:
+        """Create the subscription that the service pulls."""
+        self.subscriber.create_subscription(
+            request={
+                "name": self.subscription,
+                "topic": self.topic,
+                "ack_deadline_seconds": LEASE_SECONDS,
+                **more,
+            }
+        )
+
+    def subscribe_anew(self, **more: Any) -> None:
+        """The same with other properties."""
+        self.subscriber.delete_subscription(subscription=self.subscription)
+        self.subscribe(**more)
 
     def create_table(self) -> None:
         self.bigquery.create_dataset("predictions", exists_ok=True)
@@ -136,10 +157,29 @@ class Surroundings:
         query = f"SELECT * FROM `{self.table}` ORDER BY request_id, store_nbr, family, date"  # noqa: S608
         return [dict(row) for row in self.bigquery.query(query).result()]
 
+    def create_view(self, query: str) -> None:
+        """Create the view of latest predictions."""
+        view = bigquery.Table(self._view)
+        view.view_query = query.format(table=self.table)
+        self.bigquery.create_table(view)
+
+    def latest(self) -> list[dict[str, Any]]:
+        """The rows that the view shows, requests in alphabetical order."""
+        query = f"SELECT * FROM `{self._view}` ORDER BY request_id, store_nbr, family, date"  # noqa: S608
+        return [dict(row) for row in self.bigquery.query(query).result()]
+
     def wait_rows(self, number: int, seconds: float = 20) -> list[dict[str, Any]]:
         """The saved rows, as soon as there are so many."""
         wait_for(f"{number} rows", lambda: len(self.rows()) >= number, seconds)
         return self.rows()
+
+    def metric(self, name: str) -> float:
+        """The sum of a metric over its labels; 0 while nobody answers."""
+        try:
+            lines = self.service.get("/metrics").text.splitlines()
+        except httpx.TransportError:
+            return 0
+        return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
 
     def unacknowledged(self) -> list[bytes]:
         """Bodies of the requests that come again when every lease has run out."""
@@ -169,3 +209,16 @@ def running(surroundings: Surroundings) -> Surroundings:
     surroundings.service.start()
     surroundings.service.wait_ready()
     return surroundings
+
+
+@pytest.fixture(scope="session")
+def latest_predictions(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The query of the view of latest predictions as it is deployed, with `{table}` for the table's name."""
+    folder = tmp_path_factory.mktemp("synthesis")
+    run = synthesize(folder, PLATFORM_ENV="local")
+    assert run.returncode == 0, run.stderr
+    stack = Synthesis(folder / "out").stack("local-data")
+    view = stack.one("google_bigquery_table", table_id=LATEST_PREDICTIONS_VIEW)["view"]
+    query, found = re.subn("`[^`]+[.]predictions[.]predictions`", "`{table}`", view["query"])
+    assert found == 1
+    return query

@@ -3,9 +3,9 @@
 import collections
 import json
 import signal
+import time
 from typing import Any
 
-import httpx
 import pytest
 from google import pubsub_v1
 
@@ -19,40 +19,28 @@ def ask(request_id: str, mode: str, **more: Any) -> bytes:
     return json.dumps({"request_id": request_id, "range": 30, "mode": mode, **more}).encode()
 
 
-def count(running: Surroundings, name: str) -> float:
-    """The sum of a metric over its labels; 0 while nobody answers."""
-    try:
-        lines = running.service.get("/metrics").text.splitlines()
-    except httpx.TransportError:
-        return 0
-    return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
-
-
-def latest(running: Surroundings) -> list[tuple[Any, ...]]:
-    """Rows as the view `latest_predictions` has them: of each request, series and day, the one made last."""
-    query = (
-        f"SELECT request_id, store_nbr, family, date FROM `{running.table}` "  # noqa: S608
-        "QUALIFY ROW_NUMBER() OVER (PARTITION BY request_id, store_nbr, family, date "
-        "ORDER BY processed_at DESC) = 1"
-    )
-    return [tuple(row.values()) for row in running.bigquery.query(query).result()]
+def rows_by_request(rows: list[dict[str, Any]]) -> collections.Counter[str]:
+    return collections.Counter(row["request_id"] for row in rows)
 
 
 @pytest.mark.slow
-def test_killed_amid_work_and_one_in_a_hundred_is_poison(running: Surroundings) -> None:
+def test_killed_amid_work_and_one_in_a_hundred_is_poison(
+    running: Surroundings, latest_predictions: str
+) -> None:
     """SIGKILL after the first answers, then SIGTERM, then a third worker: every request is settled."""
     wanted = {f"r-{number}": ("passive", "active")[number % 2] for number in range(600)}
     bodies = [ask(name, mode, store_nbr="1") for name, mode in wanted.items()]
     for number in range(0, 600, 100):
         bodies.insert(number, POISON)
+    running.create_view(latest_predictions)
     running.service.environment = {**running.service.environment, "MAX_MESSAGES": "20"}
     running.service.stop()
     running.publish(*bodies)
     running.service.start()
-    wait_for("first answers", lambda: count(running, "streaming_messages_total") > 20)
+    wait_for("first answers", lambda: running.metric("streaming_messages_total") > 20)
     running.service.kill()
     running.service.start()
-    wait_for("more answers", lambda: count(running, "streaming_messages_total") > 20, LEASE_SECONDS * 4)
+    wait_for("more answers", lambda: running.metric("streaming_messages_total") > 20, LEASE_SECONDS * 4)
     assert running.service.stop(signal.SIGTERM) == 0
     running.service.start()
 
@@ -63,15 +51,82 @@ def test_killed_amid_work_and_one_in_a_hundred_is_poison(running: Surroundings) 
             reply.attributes["request_id"] for reply in running.receive(running.replies, 1, LEASE_SECONDS * 4)
         )
     passive = wanted.keys() - active
-    wait_for("rows", lambda: {row[0] for row in latest(running)} == passive, LEASE_SECONDS * 4)
-    rows = latest(running)
-    assert len(rows) == len(set(rows)) == len(passive) * 2 * 30
+    wait_for("rows", lambda: rows_by_request(running.latest()).keys() == passive, LEASE_SECONDS * 4)
+    assert rows_by_request(running.latest()) == dict.fromkeys(passive, 2 * 30)
     dead = running.receive(running.dead_letters, 6, LEASE_SECONDS * 4)
     assert {letter.data for letter in dead} == {POISON}
     # Whatever was repeated was repeated whole: the table's further rows are those of some requests again.
-    assert (len(running.rows()) - len(rows)) % (2 * 30) == 0
+    assert all(number % (2 * 30) == 0 for number in rows_by_request(running.rows()).values())
     assert running.service.stop() == 0
     assert running.unacknowledged() == []
+
+
+def test_killed_between_saving_and_acknowledging(running: Surroundings, latest_predictions: str) -> None:
+    """The rows are there twice, and once in the view: those that were made last."""
+    running.create_view(latest_predictions)
+    saving, working = running.bigquery_server.process, running.service.process
+    assert saving
+    assert working
+    running.publish(ask("p-0", "passive", store_nbr="1"))
+    wait_for("a stream", lambda: running.metric("streaming_messages_total") == 1)
+    saving.send_signal(signal.SIGSTOP)
+    try:
+        running.publish(*(ask(f"p-{number}", "passive", store_nbr="1") for number in (1, 2, 3)))
+        wait_for("messages", lambda: running.metric("streaming_messages_received_total") == 4)
+        time.sleep(2)  # until the rows are on their way
+        working.send_signal(signal.SIGSTOP)
+    finally:
+        saving.send_signal(signal.SIGCONT)
+    first = running.wait_rows(4 * 2 * 30)
+    running.service.kill()
+
+    running.service.start()
+    every = running.wait_rows(len(first) + 3 * 2 * 30, LEASE_SECONDS * 4)
+
+    assert rows_by_request(every) == {"p-0": 2 * 30} | {f"p-{number}": 2 * 2 * 30 for number in (1, 2, 3)}
+    latest = running.latest()
+    assert rows_by_request(latest) == {f"p-{number}": 2 * 30 for number in range(4)}
+    assert min(row["processed_at"] for row in latest if row["request_id"] != "p-0") > max(
+        row["processed_at"] for row in first
+    )
+    running.service.stop()
+    assert running.unacknowledged() == []
+
+
+@pytest.mark.slow
+def test_bigquery_down_for_a_minute(surroundings: Surroundings) -> None:
+    """No message is delivered again, so none runs out of attempts; active ones are answered meanwhile."""
+    surroundings.subscribe_anew(
+        dead_letter_policy={"dead_letter_topic": surroundings.dead_letter_topic, "max_delivery_attempts": 5},
+        retry_policy={"minimum_backoff": {"seconds": 1}, "maximum_backoff": {"seconds": 1}},
+    )
+    surroundings.models.publish("v1")
+    surroundings.service.start()
+    surroundings.service.wait_ready()
+    surroundings.bigquery_server.stop(signal.SIGKILL)
+    passive = [ask(f"p-{number}", "passive", store_nbr="1") for number in range(198)]
+    active = [ask(f"a-{number}", "active", store_nbr="1") for number in range(198)]
+
+    for number in range(0, 198, 33):
+        surroundings.publish(*passive[number : number + 33], *active[number : number + 33], POISON)
+        time.sleep(11)
+    replies = surroundings.receive(surroundings.replies, len(active))
+    (*letters,) = surroundings.receive(surroundings.dead_letters, 6)
+    assert surroundings.service.get("/readyz").status_code == 200
+    surroundings.bigquery_server.start()
+
+    wait_for("rows", lambda: len(surroundings.rows()) >= 198 * 2 * 30, 60)
+    assert rows_by_request(surroundings.rows()) == {f"p-{number}": 2 * 30 for number in range(198)}
+    assert len(replies) == len(active)
+    assert [letter.data for letter in letters] == [POISON] * 6
+    wait_for(
+        "acknowledgements",
+        lambda: surroundings.metric("streaming_messages_total") == len(passive) + len(active) + 6,
+    )
+    assert surroundings.metric("streaming_messages_received_total") == len(passive) + len(active) + 6
+    assert surroundings.metric("streaming_lease_extensions_total") > len(passive)
+    assert surroundings.service.stop() == 0
+    assert surroundings.unacknowledged() == []
 
 
 def test_a_repeated_request_is_answered_once(running: Surroundings) -> None:
@@ -83,21 +138,13 @@ def test_a_repeated_request_is_answered_once(running: Surroundings) -> None:
 
     replies = running.receive(running.replies, 1)
     assert [reply.attributes["request_id"] for reply in replies] == ["other"]
-    wait_for("count", lambda: count(running, 'streaming_messages_total{kind="active",outcome="dup') == 2)
+    wait_for("count", lambda: running.metric('streaming_messages_total{kind="active",outcome="dup') == 2)
     assert running.service.stop() == 0
     assert running.unacknowledged() == []
 
 
 def test_exactly_once_subscription(surroundings: Surroundings) -> None:
-    surroundings.subscriber.delete_subscription(subscription=surroundings.subscription)
-    surroundings.subscriber.create_subscription(
-        request={
-            "name": surroundings.subscription,
-            "topic": surroundings.topic,
-            "ack_deadline_seconds": LEASE_SECONDS,
-            "enable_exactly_once_delivery": True,
-        }
-    )
+    surroundings.subscribe_anew(enable_exactly_once_delivery=True)
     surroundings.models.publish("v1")
     surroundings.service.start()
     surroundings.service.wait_ready()
@@ -106,7 +153,7 @@ def test_exactly_once_subscription(surroundings: Surroundings) -> None:
 
     replies = surroundings.receive(surroundings.replies, 50)
     assert {reply.attributes["request_id"] for reply in replies} == {f"e-{n}" for n in range(50)}
-    wait_for("acknowledged", lambda: count(surroundings, "streaming_messages_total") == 50)
+    wait_for("acknowledged", lambda: surroundings.metric("streaming_messages_total") == 50)
     assert surroundings.service.stop() == 0
     assert surroundings.unacknowledged() == []
 

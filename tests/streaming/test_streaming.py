@@ -25,12 +25,11 @@ def as_predicted(row: dict[str, Any]) -> PredictionRow:
 def acknowledged(running: Surroundings, number: int) -> None:
     """Wait until the service has acknowledged so many messages."""
 
-    def count() -> bool:
+    def enough() -> bool:
         lines = running.service.get("/metrics").text.splitlines()
-        acknowledged = [line for line in lines if line.startswith("streaming_messages_total{")]
-        return sum(float(line.split()[1]) for line in acknowledged if "acknowledged" in line) >= number
+        return sum(float(line.split()[1]) for line in lines if 'outcome="acknowledged"' in line) >= number
 
-    wait_for(f"{number} messages acknowledged", count)
+    wait_for(f"{number} messages acknowledged", enough)
 
 
 def test_passive_rows_are_the_answer_over_http(running: Surroundings) -> None:
@@ -170,7 +169,7 @@ def test_nothing_is_acknowledged_before_it_is_saved(surroundings: Surroundings) 
     surroundings.publish(request(request_id="p", range=2))
     surroundings.publish(request(request_id="a", range=1, mode="active"))
     surroundings.receive(surroundings.replies, 1)
-    wait_for("fault", lambda: 'faults_total{attempt="save"}' in surroundings.service.get("/metrics").text, 40)
+    wait_for("fault", lambda: surroundings.metric('streaming_faults_total{attempt="save"}'), 40)
 
     surroundings.create_table()
     rows = surroundings.wait_rows(2 * 4, 60)
@@ -217,10 +216,11 @@ def test_works_on_after_the_pubsub_emulator_was_gone(running: Surroundings, pubs
 def test_rows_are_saved_after_bigquery_was_gone(running: Surroundings, bigquery_emulator: Process) -> None:
     bigquery_emulator.stop(signal.SIGKILL)
     running.publish(request(request_id="p", range=2))
-    wait_for("fault", lambda: 'faults_total{attempt="save"}' in running.service.get("/metrics").text, 60)
+    wait_for("fault", lambda: running.metric('streaming_faults_total{attempt="save"}'), 60)
     bigquery_emulator.start()
 
     assert {row["request_id"] for row in running.wait_rows(2 * 4, 60)} == {"p"}
+    assert running.metric("streaming_messages_received_total") == 1
 
 
 def test_port_taken_is_said_in_one_line(surroundings: Surroundings, storage_emulator: Process) -> None:
