@@ -39,7 +39,7 @@ test-simulated: install ## dev, staging and prod applied whole to a simulated cl
 	@$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile tests/simulated $(ARGS)
 
 test-images: install ## Build, push and run the images (Debian packages: scripts/debian_packages.sh)
-	@$(PYTHON) -m pytest -m images $(ARGS)
+	@$(PYTHON) -m pytest tests/images $(ARGS)
 
 lint: install ## ruff, strict type checks, workflows, Dockerfiles, shell scripts
 	@.venv/bin/ruff check .

@@ -34,9 +34,12 @@ def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
     """Run a command to its end.
 
     Raises:
-        EngineError: it exited non-zero; carries the end of what it printed.
+        EngineError: it is not there, or exited non-zero; carries the end of what it printed.
     """
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise EngineError(f"{command[0]} is not on PATH") from None
     if done.returncode != 0:
         tail = "\n    ".join((done.stderr or done.stdout).strip().splitlines()[-15:])
         raise EngineError(
@@ -60,7 +63,7 @@ def log_in(hosts: Iterable[str]) -> None:
     try:
         run("gcloud", "auth", "print-access-token")
         run("gcloud", "auth", "configure-docker", "--quiet", ",".join(google))
-    except (EngineError, FileNotFoundError) as error:
+    except EngineError as error:
         raise EngineError(f"not logged in: `gcloud auth login`, then again\n    {error}") from None
 
 

@@ -27,8 +27,11 @@ STORAGE = ROOT / "build" / "containers"
 BUILD_IMAGE = "localhost/build:bookworm"
 BASE_IMAGE = "localhost/base:bookworm"
 DATAFLOW_IMAGE = "localhost/dataflow:stand-in"
-# What `python:3.11-slim-bookworm` has of what our Dockerfiles use, and what distroless' Python has.
-_BUILD_PACKAGES = ("python3", "python3-venv", "python3-pip", "ca-certificates")
+# What our Dockerfiles use of `python:3.11-slim-bookworm`, and what distroless' Python has.
+_BUILD_PACKAGES = (
+    *("base-files", "ca-certificates", "libc-bin", "python3-pip"),
+    *("coreutils", "dash", "findutils", "sed"),
+)
 _BASE_PACKAGES = (
     *("base-files", "netbase", "tzdata", "ca-certificates", "libgomp1", "libstdc++6"),
     *("python3-minimal", "libpython3-stdlib"),
@@ -71,8 +74,8 @@ def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     }
     with mock.patch.dict(os.environ, variables), ThreadPoolExecutor() as threads:
         bases = [
-            threads.submit(_import, BUILD_IMAGE, _BUILD_PACKAGES, folder / "build.tar", variant="essential"),
-            threads.submit(_import, BASE_IMAGE, _BASE_PACKAGES, folder / "base.tar", variant="extract"),
+            threads.submit(_import, BUILD_IMAGE, _BUILD_PACKAGES, folder / "build.tar"),
+            threads.submit(_import, BASE_IMAGE, _BASE_PACKAGES, folder / "base.tar"),
         ]
         _import_dataflow(folder)
         for base in bases:
@@ -86,16 +89,16 @@ def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-def _import(name: str, packages: tuple[str, ...], archive: Path, *, variant: str) -> None:
+def _import(name: str, packages: tuple[str, ...], archive: Path) -> None:
+    """Make an image of Debian packages, unpacked only: configuring them would take minutes."""
     if subprocess.run(["podman", "image", "exists", name], check=False).returncode == 0:
         return
-    exclude = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "locale", "man")]
+    exclude = [f"--dpkgopt=path-exclude=/usr/share/{each}/*" for each in ("doc", "locale", "man")]
+    authorities = "/etc/ssl/certs/ca-certificates.crt"  # else made when ca-certificates is configured
     subprocess.run(
         [
-            *("mmdebstrap", "--quiet", f"--variant={variant}", f"--include={','.join(packages)}"),
-            *exclude,
-            "bookworm",
-            str(archive),
+            *("mmdebstrap", "--quiet", "--variant=extract", f"--include={','.join(packages)}", *exclude),
+            *(f"--extract-hook=copy-in {authorities} /etc/ssl/certs", "bookworm", str(archive)),
         ],
         check=True,
     )
@@ -104,9 +107,11 @@ def _import(name: str, packages: tuple[str, ...], archive: Path, *, variant: str
 
 
 def _storage(folder: Path, images: Path) -> Path:
-    """Settings that keep images in a folder."""
+    """Settings that keep images in a folder, with what is mounted: podman remembers where that is."""
     file = folder / "storage.conf"
-    file.write_text(f'[storage]\ndriver = "overlay"\ngraphroot = "{images}"\nrunroot = "{folder / "run"}"\n')
+    file.write_text(
+        f'[storage]\ndriver = "overlay"\ngraphroot = "{images / "graph"}"\nrunroot = "{images / "run"}"\n'
+    )
     return file
 
 

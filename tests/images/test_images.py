@@ -223,7 +223,7 @@ def test_image_that_does_not_become_ready(
 @pytest.mark.usefixtures("images", "emulators")
 def test_dry_run_pushes_nothing(registry: Registry, checkout: Checkout) -> None:
     with registry.used():
-        assert push_image.main(["batch", "dev", "--dry-run"]) == 0
+        assert push_image.main(["prediction", "dev", "--dry-run"]) == 0
     assert registry.uploads() == 0
     assert checkout.images() is None
 

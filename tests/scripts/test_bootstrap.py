@@ -1,11 +1,19 @@
-"""What exists before the first deployment. gcloud is played by a program that remembers what it was told."""
+"""What exists before the first deployment.
 
+The real gcloud asks a played Google once; otherwise a program that remembers what it was told plays gcloud.
+"""
+
+import http.server
 import json
 import os
+import shutil
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -75,15 +83,83 @@ class Project:
         self._file.write_text(json.dumps(state))
 
     def bootstrap(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        path = f"{self._programs}:{os.environ['PATH']}"
-        return subprocess.run(
-            ["scripts/bootstrap.sh", *arguments],
-            cwd=ROOT,
-            env={**os.environ, "PATH": path, "COLUMNS": "200"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return bootstrap(*arguments, path=f"{self._programs}:{os.environ['PATH']}")
+
+
+def bootstrap(*arguments: str, path: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["scripts/bootstrap.sh", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PATH": path, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+class Google:
+    """Three of Google's interfaces, as far as gcloud asks them: what was changed, and the state."""
+
+    def __init__(self) -> None:
+        self.changes: list[str] = []
+        self.apis: list[str] = []
+        self.bucket: dict[str, Any] = {}
+        google = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def _answer(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                request = f"{self.command} {urlsplit(self.path).path}"
+                if self.command != "GET":
+                    google.changes.append(request)
+                answer = json.dumps(google.answer(request, json.loads(body or "{}"))).encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            do_GET = do_POST = do_PATCH = _answer  # noqa: N815
+
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def answer(self, request: str, body: dict[str, Any]) -> dict[str, Any]:
+        match request:
+            case "GET /v1/projects/sales-forecast-dev":
+                return {"projectNumber": "100000000002"}
+            case "GET /v1/projects/sales-forecast-dev/services":
+                return {"services": [{"config": {"name": name}} for name in self.apis]}
+            case "POST /v1/projects/sales-forecast-dev/services:batchEnable":
+                self.apis += body["serviceIds"]
+                return {"name": "operations/enable", "done": True, "response": {}}
+            case "GET /storage/v1/b":
+                return {"items": [self.bucket] if self.bucket else []}
+            case "POST /storage/v1/b":
+                self.bucket = {**body, "location": body["location"].upper()}
+            case _:
+                assert request.endswith(f" /storage/v1/b/{BUCKET}"), request
+                self.bucket.update(body)
+        return self.bucket
+
+
+@pytest.fixture
+def google(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Google]:
+    """What the real gcloud asks."""
+    if not shutil.which("gcloud"):
+        pytest.skip("gcloud is not on PATH")
+    played = Google()
+    address = f"http://127.0.0.1:{played.server.server_port}/"
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    monkeypatch.setenv("CLOUDSDK_AUTH_DISABLE_CREDENTIALS", "true")
+    for service, path in {"CLOUDRESOURCEMANAGER": "", "SERVICEUSAGE": "", "STORAGE": "storage/v1/"}.items():
+        monkeypatch.setenv(f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{service}", address + path)
+    yield played
+    played.server.shutdown()
+    played.server.server_close()
 
 
 @pytest.fixture
@@ -104,6 +180,29 @@ def test_empty_project_gets_apis_and_a_locked_down_bucket(project: Project) -> N
     assert bucket["public_access_prevention"] == "enforced"
     [rule] = bucket["lifecycle_config"]["rule"]
     assert rule["condition"]["isLive"] is False, "the current state is never deleted"
+
+
+def test_gcloud_asks_google_for_just_that(google: Google) -> None:
+    first = bootstrap("dev", path=os.environ["PATH"])
+    assert first.returncode == 0, first.stderr
+    assert google.apis == [*APIS]
+    assert google.bucket == {
+        "name": BUCKET,
+        "location": "EUROPE-WEST1",
+        "iamConfiguration": {
+            "publicAccessPrevention": "enforced",
+            "uniformBucketLevelAccess": {"enabled": True},
+        },
+        "versioning": {"enabled": True},
+        "softDeletePolicy": {"retentionDurationSeconds": str(30 * 24 * 3600)},
+        "lifecycle": {
+            "rule": [{"action": {"type": "Delete"}, "condition": {"isLive": False, "numNewerVersions": 50}}]
+        },
+    }
+    changes = [*google.changes]
+    second = bootstrap("dev", path=os.environ["PATH"])
+    assert "as it should be already" in second.stdout
+    assert google.changes == changes
 
 
 def test_own_key_needs_the_agent_that_it_is_granted_to(project: Project) -> None:

@@ -160,7 +160,7 @@ def test_gcloud_lends_its_credentials(tools: Tools) -> None:
 
 
 def test_not_logged_in(tools: Tools) -> None:
-    with pytest.raises(EngineError, match=r"not logged in: `gcloud auth login`[\s\S]*No such file"):
+    with pytest.raises(EngineError, match=r"not logged in: `gcloud auth login`[\s\S]*gcloud is not on PATH"):
         engines.log_in(["europe-west1-docker.pkg.dev"])
     tools.add("gcloud", {"auth print-access-token": (1, "You do not currently have an active account")})
     with pytest.raises(EngineError, match=r"not logged in[\s\S]*an active account"):

@@ -140,6 +140,18 @@ def test_blocked_by_a_variable_nobody_set(stack: Stack, monkeypatch: pytest.Monk
     assert [each.outcome for each in diffs(stack)] == ["changed"]
 
 
+def test_image_that_nobody_pushed(stack: Stack, tmp_path: Path) -> None:
+    services = planning.synthesize("dev", tmp_path / "out").configuration("dev-services")
+    stack.write(account("one"))
+    file = stack.folder / "cdk.tf.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "variable": services["variable"]}))
+    [failed] = diffs(stack)
+    assert failed.outcome == "failed"
+    for service in ("prediction", "streaming"):
+        remedy = f"dev has no image of {service} yet: run scripts/push_image.sh {service} dev."
+        assert remedy in failed.message
+
+
 def test_a_failure_is_told_and_stops_no_other(make_stack: Callable[[str], Stack]) -> None:
     broken, lost, sound = make_stack("x-broken"), make_stack("x-lost"), make_stack("x-sound")
     broken.write({"google_service_account": {"account": {}}})
