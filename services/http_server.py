@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, Protocol, cast
 
 import httptools
+import msgspec
 
 from services import tracing
 
@@ -62,21 +63,18 @@ class RefusedError(Exception):
         self.allowed = allowed
 
 
-class Request:
+class Request(msgspec.Struct, gc=False):
     """A request. Names of headers are in lower case; of a repeated header the last one counts."""
 
-    __slots__ = ("body", "client", "headers", "http_version", "method", "path", "query", "target", "trace")
-
-    def __init__(self, client: str) -> None:
-        self.client = client
-        self.method = b""
-        self.target = b""
-        self.path = b""
-        self.query = b""
-        self.http_version = "1.1"
-        self.headers: dict[bytes, bytes] = {}
-        self.body = b""
-        self.trace = tracing.NONE
+    client: str
+    method: bytes = b""
+    target: bytes = b""
+    path: bytes = b""
+    query: bytes = b""
+    http_version: str = "1.1"
+    headers: dict[bytes, bytes] = {}
+    body: bytes = b""
+    trace: tracing.Trace = tracing.NONE
 
 
 class Response:
@@ -343,7 +341,6 @@ class Connection(asyncio.Protocol):
         self._last = (
             not parser.should_keep_alive() or parser.should_upgrade() or request.http_version != "1.1"
         )
-        self._max_body_bytes = MAX_BODY_BYTES
         if self._server.work is not None and self._begin_work(request, self._server.work):
             return
         self._expect_body(MAX_BODY_BYTES)
@@ -399,7 +396,7 @@ class Connection(asyncio.Protocol):
         if b"content-length" in headers and int(headers[b"content-length"]) > max_bytes:
             raise _too_large(max_bytes)
         self._max_body_bytes = max_bytes
-        if headers.get(b"expect", b"").lower() == b"100-continue":
+        if b"expect" in headers and headers[b"expect"].lower() == b"100-continue":
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _begin_work(self, request: Request, work: Work) -> bool:

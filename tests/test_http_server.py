@@ -5,11 +5,12 @@ import datetime
 import email.utils
 import http
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import uvloop
 
 from services import http_server
 from services.http_server import Receive, RefusedError, Request, Response, Server, Work
@@ -56,6 +57,15 @@ class Client:
 
 
 Run = Callable[[Client, Server, Echo], Awaitable[None]]
+
+
+@pytest.fixture(params=["asyncio", "uvloop"], autouse=True)
+def loop(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Streaming runs on the loop of the standard library, prediction on uvloop's."""
+    if request.param == "uvloop":
+        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    yield
+    asyncio.set_event_loop_policy(None)
 
 
 def serving(test: Run, work: Work | None = None) -> None:

@@ -1,12 +1,8 @@
 """Our service without access log and request metrics: what they cost is the difference."""
 
-import asyncio
-import sys
+import runpy
 
-from services import runtime
-from services.contracts.settings import PredictionSettings
-from services.prediction.__main__ import serve
 from services.prediction.application import Application
 
 Application.observe = lambda *_: None  # type: ignore[method-assign]
-sys.exit(asyncio.run(serve(runtime.start(PredictionSettings))))
+runpy.run_module("services.prediction", run_name="__main__")

@@ -7,7 +7,7 @@ import gzip
 import hashlib
 import io
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -28,7 +28,7 @@ _GZIP_LEVEL: Final = 6
 _VARY: Final = ("vary", "accept, accept-encoding")
 
 
-class Question(NamedTuple):
+class Question(msgspec.Struct, frozen=True, gc=False):
     """All of a request that its answer depends on.
 
     Attributes:
