@@ -5,9 +5,9 @@ import datetime
 import email.utils
 import http
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import uvloop
@@ -59,20 +59,13 @@ class Client:
 Run = Callable[[Client, Server, Echo], Awaitable[None]]
 
 
-@pytest.fixture(params=["asyncio", "uvloop"], autouse=True)
-def loop(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Streaming runs on the loop of the standard library, prediction on uvloop's."""
-    if request.param == "uvloop":
-        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    yield
-    asyncio.set_event_loop_policy(None)
+def serving(test: Run, work: Callable[[], Work] | None = None) -> None:
+    """Run a test on both loops: streaming runs on the standard library's, prediction on uvloop's."""
 
-
-def serving(test: Run, work: Work | None = None) -> None:
     @asynccontextmanager
     async def connected() -> AsyncGenerator[tuple[Client, Server, Echo]]:
         application = Echo()
-        server = Server(application, work)
+        server = Server(application, work() if work else None)
         port = free_port()
         await server.listen("127.0.0.1", port)
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -84,7 +77,9 @@ def serving(test: Run, work: Work | None = None) -> None:
         async with asyncio.timeout(20), connected() as parts:
             await test(*parts)
 
-    asyncio.run(run())
+    for factory in (asyncio.new_event_loop, uvloop.new_event_loop):
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.run(run())
 
 
 def test_requests_in_one_packet_are_answered_in_order() -> None:
@@ -334,8 +329,7 @@ SLOW = b"POST /slow HTTP/1.1\r\nHost: x\r\n%bContent-Length: %d\r\n\r\n"
 
 
 def working(test: Callable[[Client, Server, Slow], Awaitable[None]]) -> None:
-    slow = Slow()
-    serving(lambda client, server, _: test(client, server, slow), slow)
+    serving(lambda client, server, _: test(client, server, cast("Slow", server.work)), Slow)
 
 
 def test_work_takes_a_body_that_nobody_else_may_send() -> None:
