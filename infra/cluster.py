@@ -245,7 +245,7 @@ class Cluster(Construct):
             },
         )
         for key_, pool in settings.pools.items():
-            self._pool(key_, pool)
+            self._pool(key_, pool, zones=len(zones))
         if settings.backup:
             BackupPlan(
                 self,
@@ -262,13 +262,18 @@ class Cluster(Construct):
         """Name of the control plane. Google chooses it: in other stacks this is read from the state."""
         return self._resource.control_plane_endpoints_config.dns_endpoint_config.endpoint
 
-    def _pool(self, name: str, pool: NodePool) -> None:
+    def _pool(self, name: str, pool: NodePool, *, zones: int) -> None:
         spot = name == "spot"
         ContainerNodePool(
             self,
             name,
             name=name,
             cluster=self._resource.id,
+            # Of each zone. The autoscaler keeps the fewest but makes none: an empty pool would stay so.
+            # https://github.com/hashicorp/terraform-provider-google/issues/8270
+            initial_node_count=-(-pool.min_nodes // zones),
+            # Whoever changes the limits later does not want a new pool.
+            lifecycle=TerraformResourceLifecycle(ignore_changes=["initial_node_count"]),
             autoscaling=ContainerNodePoolAutoscaling(
                 total_min_node_count=pool.min_nodes,
                 total_max_node_count=pool.max_nodes,

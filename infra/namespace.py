@@ -3,8 +3,17 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from infra.environment import PLATFORM, Environment
 from infra.identity import WorkloadIdentity
-from infra.providers import Construct, Manifest, NamespaceV1, NamespaceV1Metadata, TerraformResource
+from infra.providers import (
+    Construct,
+    Manifest,
+    NamespaceV1,
+    NamespaceV1Metadata,
+    ServiceAccountV1,
+    ServiceAccountV1Metadata,
+    TerraformResource,
+)
 
 
 class Namespace(Construct):
@@ -14,44 +23,49 @@ class Namespace(Construct):
         scope: where it belongs.
         id_: its id there.
         name: of the namespace.
+        environment: of the cluster.
+
+    Attributes:
         labels: of it and of all objects in it.
-        project: of the cluster.
-        project_number: of that project.
     """
 
-    def __init__(
-        self,
-        scope: Construct,
-        id_: str,
-        *,
-        name: str,
-        labels: Mapping[str, str],
-        project: str,
-        project_number: int,
-    ):
+    def __init__(self, scope: Construct, id_: str, *, name: str, environment: Environment):
         super().__init__(scope, id_)
         self.name: Final = name
-        self.labels: Final = labels
-        self._project = project
-        self._project_number = project_number
+        self.labels: Final = {
+            "app.kubernetes.io/part-of": PLATFORM,
+            "app.kubernetes.io/managed-by": "terraform",
+            "environment": environment.name,
+        }
+        self._environment = environment
         # https://kubernetes.io/docs/concepts/security/pod-security-admission/
         security = {
             f"pod-security.kubernetes.io/{what}": "restricted" for what in ("enforce", "audit", "warn")
         }
         self.resource: Final = NamespaceV1(
-            self, "Default", metadata=NamespaceV1Metadata(name=name, labels={**labels, **security})
+            self, "Default", metadata=NamespaceV1Metadata(name=name, labels={**self.labels, **security})
         )
 
-    def identity(self, scope: Construct, id_: str, *, service_account: str) -> WorkloadIdentity:
-        """Who pods are that run as a service account of this namespace."""
-        return WorkloadIdentity(
+    def service_account(
+        self, scope: Construct, *, name: str, labels: Mapping[str, str]
+    ) -> tuple[ServiceAccountV1, WorkloadIdentity]:
+        """A service account, and who pods are that run as it. They get no token for the Kubernetes API."""
+        account = ServiceAccountV1(
             scope,
-            id_,
-            project=self._project,
-            project_number=self._project_number,
-            namespace=self.name,
-            name=service_account,
+            "account",
+            metadata=ServiceAccountV1Metadata(name=name, namespace=self.name, labels=labels),
+            automount_service_account_token=False,
+            depends_on=[self.resource],
         )
+        identity = WorkloadIdentity(
+            scope,
+            "identity",
+            project=self._environment.project_id,
+            project_number=self._environment.project_number,
+            namespace=self.name,
+            name=name,
+        )
+        return account, identity
 
     def custom_object(
         self,

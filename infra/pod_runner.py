@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from infra.identity import Account, WorkloadIdentity
+from infra.identity import Account
 from infra.namespace import Namespace
 from infra.providers import (
     Construct,
@@ -13,8 +13,6 @@ from infra.providers import (
     RoleV1,
     RoleV1Metadata,
     RoleV1Rule,
-    ServiceAccountV1,
-    ServiceAccountV1Metadata,
 )
 
 # What Airflow's operator does: make a pod, follow its log, fetch its result out of a container, remove it.
@@ -42,14 +40,8 @@ class PodRunner(Construct):
     def __init__(self, scope: Construct, id_: str, *, namespace: Namespace, starter: Account):
         super().__init__(scope, id_)
         self.name: Final = id_
-        self.identity: Final[WorkloadIdentity] = namespace.identity(self, "identity", service_account=id_)
-        ServiceAccountV1(
-            self,
-            "account",
-            metadata=ServiceAccountV1Metadata(name=id_, namespace=namespace.name, labels=namespace.labels),
-            automount_service_account_token=False,
-            depends_on=[namespace.resource],
-        )
+        _, identity = namespace.service_account(self, name=id_, labels=namespace.labels)
+        self.identity: Final = identity
         role = RoleV1(
             self,
             "role",

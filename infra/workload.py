@@ -51,8 +51,6 @@ from infra.providers import (
     PodDisruptionBudgetV1Metadata,
     PodDisruptionBudgetV1Spec,
     PodDisruptionBudgetV1SpecSelector,
-    ServiceAccountV1,
-    ServiceAccountV1Metadata,
     ServiceV1,
     ServiceV1Metadata,
     ServiceV1Spec,
@@ -118,16 +116,10 @@ class Workload(Construct):
         self.size: Final = size
         self.selector: Final = {"app.kubernetes.io/name": id_}
         self.namespace: Final = namespace
-        self.identity: Final = namespace.identity(self, "identity", service_account=id_)
         self._labels = {**namespace.labels, **self.selector}
         self._drain_seconds = drain_seconds
-        account = ServiceAccountV1(
-            self,
-            "account",
-            metadata=ServiceAccountV1Metadata(name=id_, namespace=namespace.name, labels=self._labels),
-            automount_service_account_token=False,
-            depends_on=[namespace.resource],
-        )
+        account, identity = namespace.service_account(self, name=id_, labels=self._labels)
+        self.identity: Final = identity
         deployment = DeploymentV1(
             self,
             "Default",

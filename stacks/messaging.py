@@ -25,6 +25,9 @@ from services.contracts.names import (
 class MessagingStack(PlatformStack):
     """Topics and subscriptions, and what Pub/Sub itself must be allowed to forward messages.
 
+    No subscription has a filter: those look at attributes, of which a request needs none, and who wants some
+    of the replies alone has a topic of his own.
+
     Attributes:
         reply_topics: topics besides `sale_predictions` that a request may name for its reply.
         push: how requests are sent to the streaming service; None where it asks for them.

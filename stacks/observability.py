@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Final
 
-from infra.alerting import Alert, OnCall, above, holds, logged
+from infra.alerting import Alert, Condition, OnCall, Severity, above, holds, logged
 from infra.budget import Budget
 from infra.dashboard import Chart, Dashboard, Section
 from infra.environment import PLATFORM, Environment
@@ -103,239 +103,191 @@ class ObservabilityStack(PlatformStack):
             ),
         ]
 
+    def _alert(self, runbook: str, severity: Severity, *, title: str, summary: str, when: Condition) -> None:
+        """An alert by the name of its section in the runbook."""
+        Alert(
+            self,
+            runbook,
+            title=title,
+            summary=summary,
+            runbook=runbook,
+            on_call=self._on_call,
+            severity=severity,
+            conditions=[when],
+        )
+
     def _watch_messages(self, requests: Subscription, dead_letters: Subscription) -> None:
         alerting = self.environment.alerting
-        Alert(
-            self,
+        self._alert(
             "dead-letters",
+            "WARNING",
             title="Requests in the dead letters",
             summary="Somebody sent requests that cannot be answered, or the service cannot answer good ones.",
-            runbook="dead-letters",
-            on_call=self._on_call,
-            severity="WARNING",
-            conditions=[
-                above(
-                    0,
-                    metric=_WAITING,
-                    resource="pubsub_subscription",
-                    where=_of_subscription(dead_letters),
-                    aligner="ALIGN_MAX",
-                    minutes=1,
-                )
-            ],
+            when=above(
+                0,
+                metric=_WAITING,
+                resource="pubsub_subscription",
+                where=_of_subscription(dead_letters),
+                aligner="ALIGN_MAX",
+                minutes=1,
+            ),
         )
-        Alert(
-            self,
+        self._alert(
             "oldest-message",
+            "CRITICAL",
             title="Requests wait too long",
             summary="Requests are not answered, or one after the other fails.",
-            runbook="oldest-message",
-            on_call=self._on_call,
-            severity="CRITICAL",
-            conditions=[
-                above(
-                    alerting.oldest_message_seconds,
-                    metric=_OLDEST,
-                    resource="pubsub_subscription",
-                    where=_of_subscription(requests),
-                    aligner="ALIGN_MAX",
-                    minutes=1,
-                    lasting_minutes=5,
-                )
-            ],
+            when=above(
+                alerting.oldest_message_seconds,
+                metric=_OLDEST,
+                resource="pubsub_subscription",
+                where=_of_subscription(requests),
+                aligner="ALIGN_MAX",
+                minutes=1,
+                lasting_minutes=5,
+            ),
         )
-        Alert(
-            self,
+        self._alert(
             "backlog",
+            "WARNING",
             title="More requests wait than are answered",
             summary="More requests come than the pods there may be can answer.",
-            runbook="backlog",
-            on_call=self._on_call,
-            severity="WARNING",
-            conditions=[
-                above(
-                    alerting.backlog_messages,
-                    metric=_WAITING,
-                    resource="pubsub_subscription",
-                    where=_of_subscription(requests),
-                    aligner="ALIGN_MIN",
-                    minutes=5,
-                    lasting_minutes=10,
-                )
-            ],
+            when=above(
+                alerting.backlog_messages,
+                metric=_WAITING,
+                resource="pubsub_subscription",
+                where=_of_subscription(requests),
+                aligner="ALIGN_MIN",
+                minutes=5,
+                lasting_minutes=10,
+            ),
         )
 
     def _watch_pods(self) -> None:
-        Alert(
-            self,
+        self._alert(
             "no-ready-pods",
+            "CRITICAL",
             title="A service has no ready pod",
             summary="Nobody answers.",
-            runbook="no-ready-pods",
-            on_call=self._on_call,
-            severity="CRITICAL",
-            conditions=[holds(f"{_available_pods()} < 1", lasting_minutes=5)],
+            when=holds(f"{_available_pods()} < 1", lasting_minutes=5),
         )
-        Alert(
-            self,
+        self._alert(
             "restarts",
+            "WARNING",
             title="A service restarts again and again",
             summary="Its containers crash, run out of memory or do not answer their liveness probe.",
-            runbook="restarts",
-            on_call=self._on_call,
-            severity="WARNING",
-            conditions=[
-                above(
-                    2,
-                    metric="kubernetes.io/container/restart_count",
-                    resource="k8s_container",
-                    where=f'resource.labels.namespace_name = "{PLATFORM}"',
-                    aligner="ALIGN_DELTA",
-                    minutes=15,
-                    reducer="REDUCE_SUM",
-                    by=["resource.label.container_name"],
-                )
-            ],
+            when=above(
+                2,
+                metric="kubernetes.io/container/restart_count",
+                resource="k8s_container",
+                where=f'resource.labels.namespace_name = "{PLATFORM}"',
+                aligner="ALIGN_DELTA",
+                minutes=15,
+                reducer="REDUCE_SUM",
+                by=["resource.label.container_name"],
+            ),
         )
-        Alert(
-            self,
+        self._alert(
             "nodes-at-the-limit",
+            "WARNING",
             title="Pods wait for nodes that may not be added",
             summary="A node pool has reached its largest size, or nodes of its kind cannot be had.",
-            runbook="nodes-at-the-limit",
-            on_call=self._on_call,
-            severity="WARNING",
-            conditions=[
-                # https://cloud.google.com/kubernetes-engine/docs/how-to/cluster-autoscaler-visibility
-                logged(
-                    'resource.type = "k8s_cluster" AND log_id("container.googleapis.com/'
-                    f'cluster-autoscaler-visibility") AND resource.labels.cluster_name = "{PLATFORM}" AND '
-                    "jsonPayload.noDecisionStatus.noScaleUp.unhandledPodGroups:*"
-                )
-            ],
+            # https://cloud.google.com/kubernetes-engine/docs/how-to/cluster-autoscaler-visibility
+            when=logged(
+                'resource.type = "k8s_cluster" AND log_id("container.googleapis.com/'
+                f'cluster-autoscaler-visibility") AND resource.labels.cluster_name = "{PLATFORM}" AND '
+                "jsonPayload.noDecisionStatus.noScaleUp.unhandledPodGroups:*"
+            ),
         )
         days = self.environment.alerting.model_age_days
-        Alert(
-            self,
+        self._alert(
             "stale-model",
+            "WARNING",
             title=f"The model served is older than {days} days",
             summary="Training has failed for a while, or its models were not good enough to be published.",
-            runbook="stale-model",
-            on_call=self._on_call,
-            severity="WARNING",
-            conditions=[
-                holds(f"max by (job) ({metrics.MODEL_AGE}) > {days * _DAY_SECONDS}", lasting_minutes=30)
-            ],
+            when=holds(f"max by (job) ({metrics.MODEL_AGE}) > {days * _DAY_SECONDS}", lasting_minutes=30),
         )
 
     def _watch_the_gateway(self) -> None:
         alerting = self.environment.alerting
-        Alert(
-            self,
+        self._alert(
             "server-errors",
+            "CRITICAL",
             title=f"More than {alerting.error_percent} % of requests fail",
             summary="The load balancer found nobody to answer, or the service answered with a fault.",
-            runbook="server-errors",
-            on_call=self._on_call,
-            severity="CRITICAL",
-            conditions=[holds(f"{_failed_share()} > {alerting.error_percent / 100:g}", lasting_minutes=5)],
+            when=holds(f"{_failed_share()} > {alerting.error_percent / 100:g}", lasting_minutes=5),
         )
-        Alert(
-            self,
+        self._alert(
             "slow-answers",
+            "WARNING",
             title=f"One request in 100 takes more than {alerting.latency_seconds:g} s",
             summary="The pods are overloaded, or wait for something.",
-            runbook="slow-answers",
-            on_call=self._on_call,
-            severity="WARNING",
-            conditions=[
-                above(
-                    alerting.latency_seconds * 1000,
-                    metric=f"{_LOAD_BALANCER}/backend_latencies",  # milliseconds
-                    resource="http_external_regional_lb_rule",
-                    aligner="ALIGN_DELTA",
-                    minutes=5,
-                    reducer="REDUCE_PERCENTILE_99",
-                    lasting_minutes=10,
-                )
-            ],
+            when=above(
+                alerting.latency_seconds * 1000,
+                metric=f"{_LOAD_BALANCER}/backend_latencies",  # milliseconds
+                resource="http_external_regional_lb_rule",
+                aligner="ALIGN_DELTA",
+                minutes=5,
+                reducer="REDUCE_PERCENTILE_99",
+                lasting_minutes=10,
+            ),
         )
 
     def _watch_batch(self) -> None:
-        Alert(
-            self,
-            "failed-dag-run",
+        self._alert(
+            "failed-dag-runs",
+            "WARNING",
             title="A DAG run failed",
             summary="Data was not loaded, or no model was trained.",
-            runbook="failed-dag-runs",
-            on_call=self._on_call,
-            severity="WARNING",
-            conditions=[
-                above(
-                    0,
-                    metric=_DAG_RUNS,
-                    resource="cloud_composer_workflow",
-                    where='metric.labels.state = "failed"',
-                    aligner="ALIGN_SUM",
-                    minutes=5,
-                    reducer="REDUCE_SUM",
-                    by=["resource.label.workflow_name"],
-                )
-            ],
+            when=above(
+                0,
+                metric=_DAG_RUNS,
+                resource="cloud_composer_workflow",
+                where='metric.labels.state = "failed"',
+                aligner="ALIGN_SUM",
+                minutes=5,
+                reducer="REDUCE_SUM",
+                by=["resource.label.workflow_name"],
+            ),
         )
-        Alert(
-            self,
+        self._alert(
             "missing-dag-runs",
+            "WARNING",
             title="No DAG run has succeeded for a day",
             summary="Airflow's scheduler stands still, DAGs are paused, or each of their runs fails.",
-            runbook="missing-dag-runs",
-            on_call=self._on_call,
-            severity="WARNING",
-            conditions=[
-                # No run at all leaves no time series, which is no number but is zero here.
-                holds(
-                    f'(sum(increase({_promql(_DAG_RUNS)}{{state="success"}}[24h])) or vector(0)) < 1',
-                    lasting_minutes=60,
-                )
-            ],
+            # No run at all leaves no time series, which is no number but is zero here.
+            when=holds(
+                f'(sum(increase({_promql(_DAG_RUNS)}{{state="success"}}[24h])) or vector(0)) < 1',
+                lasting_minutes=60,
+            ),
         )
-        Alert(
-            self,
+        self._alert(
             "dag-parse-errors",
+            "WARNING",
             title="Airflow cannot read a DAG file",
             summary="The DAGs of that file do not run, and nothing else tells so.",
-            runbook="dag-parse-errors",
-            on_call=self._on_call,
-            severity="WARNING",
-            conditions=[
-                above(
-                    0,
-                    metric="composer.googleapis.com/environment/dag_processing/parse_error_count",
-                    resource="cloud_composer_environment",
-                    aligner="ALIGN_SUM",
-                    minutes=10,
-                )
-            ],
+            when=above(
+                0,
+                metric="composer.googleapis.com/environment/dag_processing/parse_error_count",
+                resource="cloud_composer_environment",
+                aligner="ALIGN_SUM",
+                minutes=10,
+            ),
         )
-        Alert(
-            self,
-            "failed-dataflow-job",
+        self._alert(
+            "failed-dataflow-jobs",
+            "WARNING",
             title="A Dataflow job failed",
             summary="Predictions were not scored in batch.",
-            runbook="failed-dataflow-jobs",
-            on_call=self._on_call,
-            severity="WARNING",
-            conditions=[
-                above(
-                    0,
-                    metric="dataflow.googleapis.com/job/is_failed",
-                    resource="dataflow_job",
-                    aligner="ALIGN_MAX",
-                    minutes=1,
-                    reducer="REDUCE_MAX",
-                    by=["resource.label.job_name"],
-                )
-            ],
+            when=above(
+                0,
+                metric="dataflow.googleapis.com/job/is_failed",
+                resource="dataflow_job",
+                aligner="ALIGN_MAX",
+                minutes=1,
+                reducer="REDUCE_MAX",
+                by=["resource.label.job_name"],
+            ),
         )
 
 

@@ -63,18 +63,7 @@ class OrchestrationStack(PlatformStack):
         )
         # Steps are pods and jobs of Dataflow: Airflow itself may start them, and touches no data.
         configure_kubernetes(self, host=cluster.dns_name, simulated=environment.simulated)
-        namespace = Namespace(
-            self,
-            "namespace",
-            name=f"{PLATFORM}-batch",
-            labels={
-                "app.kubernetes.io/part-of": PLATFORM,
-                "app.kubernetes.io/managed-by": "terraform",
-                "environment": environment.name,
-            },
-            project=environment.project_id,
-            project_number=environment.project_number,
-        )
+        namespace = Namespace(self, "namespace", name=f"{PLATFORM}-batch", environment=environment)
         DefaultDeny(self, "default-deny", namespace=namespace)
         steps = PodRunner(self, "batch", namespace=namespace, starter=airflow)
         # The least that passes the cluster's DNS name (container.clusters.connect); it reads no Secrets, and

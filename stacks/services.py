@@ -42,18 +42,7 @@ class ServicesStack(PlatformStack):
     ):
         super().__init__(scope, "services", environment=environment, simulator_home=simulator_home)
         configure_kubernetes(self, host=cluster.dns_name, simulated=environment.simulated)
-        namespace = Namespace(
-            self,
-            "namespace",
-            name=PLATFORM,
-            labels={
-                "app.kubernetes.io/part-of": PLATFORM,
-                "app.kubernetes.io/managed-by": "terraform",
-                "environment": environment.name,
-            },
-            project=environment.project_id,
-            project_number=environment.project_number,
-        )
+        namespace = Namespace(self, "namespace", name=PLATFORM, environment=environment)
         DefaultDeny(self, "default-deny", namespace=namespace)
         # A simulated pod is a process of this machine: nobody else is to reach it, and no load balancer does.
         host = "127.0.0.1" if environment.simulated else "0.0.0.0"  # noqa: S104

@@ -215,3 +215,15 @@ def test_interrupt_leaves_the_provider_to_terraform(stack: Stack) -> None:
                         signalled.add(child.pid)
     assert signalled
     assert terraform.returncode == 0
+
+
+def test_a_type_that_only_the_state_has_is_destroyed(stack: Stack) -> None:
+    stack.write({"google_service_account": {"a": {"account_id": "runner"}}})
+    stack.apply()
+    stack.write({"google_project_service": {"iam": {"service": "iam.googleapis.com"}}})
+    assert stack.plan().changes() == {
+        "google_project_service.iam": "create",
+        "google_service_account.a": "delete",
+    }
+    stack.apply()
+    assert stack.plan().changes() == {}

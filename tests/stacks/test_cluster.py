@@ -1,5 +1,7 @@
 """The cluster that runs the images."""
 
+import math
+
 import pytest
 
 from infra.cluster import SPOT_KEY, SPOT_VALUE
@@ -73,6 +75,7 @@ def test_the_default_pool_is_removed_and_leaves_no_trace(synthesis: Synthesis) -
 def test_what_every_pool_has(synthesis: Synthesis, environment: str) -> None:
     cluster = synthesis.stack(f"{environment}-cluster")
     account = f"sales-forecast-nodes@sales-forecast-{environment}.iam.gserviceaccount.com"
+    zones = len(cluster.one("google_container_cluster")["node_locations"])
     for pool in cluster.all("google_container_node_pool").values():
         cluster.one(
             "google_container_node_pool",
@@ -87,7 +90,10 @@ def test_what_every_pool_has(synthesis: Synthesis, environment: str) -> None:
                 "resource_labels": {"environment": environment},
             },
         )
-        assert "initial_node_count" not in pool  # a later resize would recreate the pool
+        # It starts with its fewest nodes, and later ones do not recreate it.
+        fewest = pool["autoscaling"]["total_min_node_count"]
+        assert pool["initial_node_count"] == math.ceil(fewest / zones)
+        assert pool["lifecycle"] == {"ignore_changes": ["initial_node_count"]}
 
 
 def test_general_pool(synthesis: Synthesis) -> None:
