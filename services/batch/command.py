@@ -67,6 +67,11 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_dry_run(parser: argparse.ArgumentParser, meaning: str) -> None:
+    """Let a command be told to leave no trace, in the words of a DAG's parameter."""
+    parser.add_argument("--dry-run", choices=["false", "true"], default="false", help=f"true: {meaning}")
+
+
 def candidates(model: str) -> Candidates:
     """The forecasters to choose from for a kind of model."""
     return CANDIDATES if model == BEST else {model: CANDIDATES[model]}

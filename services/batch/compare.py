@@ -1,4 +1,4 @@
-"""Compare a trained version with the one that is published, and say whether it should take its place.
+"""Compare a trained version with the one that is published, and decide what becomes of it and of its day.
 
 A model's error is its mean absolute scaled error over that of the seasonal naive in the same windows, on
 average over the levels (total, market, product): windows of other days are then no easier or harder. With a
@@ -8,18 +8,25 @@ margin m
 - on other sales, newer or corrected, it may have an error higher by m: fresh sales are worth that much, and
   from one day to the next a backtest changes a little by chance;
 - one whose sales end earlier is never published: a backfill does not take the services back in time.
+
+A day is scored with the version trained on the sales before it, or where that is refused with the published
+one, which knows no later sales. The choice is kept beside the version, so that running the day again after
+others were published gives the same scores.
 """
 
 import argparse
+import datetime
 import sys
-from typing import Any
+from typing import Any, Literal
 
 from services.batch import command
-from services.contracts.model import Manifest
+from services.contracts.model import Decision, Manifest
 from services.contracts.settings import BatchSettings
 from services.forecasting.registry import ModelRegistry
 
 MARGIN = 0.02
+
+Verdict = Literal["publish", "keep", "reject"]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,34 +34,46 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="compare", description=__doc__)
     parser.add_argument("--version", required=True, help="the version that may be published")
     parser.add_argument("--margin", type=float, default=MARGIN, help=f"m above; default {MARGIN}")
+    command.add_dry_run(parser, "keep no decision")
     options = parser.parse_args(arguments)
-    return command.run("compare", lambda settings: compare(settings, options.version, options.margin))
+    return command.run(
+        "compare",
+        lambda settings: compare(
+            settings, options.version, options.margin, dry_run=options.dry_run == "true"
+        ),
+    )
 
 
-def compare(settings: BatchSettings, version: str, margin: float) -> dict[str, Any]:
+def compare(settings: BatchSettings, version: str, margin: float, *, dry_run: bool) -> dict[str, Any]:
     """Judge a version.
 
     Returns:
-        `publish`: whether it should be; `reason`: why; `rejected`: whether it is for its error that it should
-        not; `score_with`: the version to score the run's day with; `generation`: of the pointer at which this
-        is so; `errors`: of both.
+        `verdict`: publish it, keep the published one, or reject it for its error (the published one stays as
+        well); `reason`: why; `score_with`: the version to score the day after its sales with; `generation`:
+        of the pointer at which this is so; `errors`: of both.
 
     Raises:
         UnknownVersionError: the registry has no complete version of this name.
-        CorruptModelError: a manifest or the pointer is not what it should be.
+        CorruptModelError: a manifest, the decision or the pointer is not what it should be.
     """
     registry = ModelRegistry(settings.model_bucket, project=settings.project)
     candidate = registry.manifest(version)
     pointer, generation = registry.pointer() or (None, 0)
     current = registry.manifest(pointer.version) if pointer else None
-    publish, rejected, reason = judge(candidate, current, margin)
+    verdict, reason = judge(candidate, current, margin)
+    accepted = verdict == "publish" or (current is not None and current.version == version)
+    decision = registry.decision(version)
+    if decision is None or (accepted and decision.score_with != version):
+        score_with = current.version if current and verdict == "reject" else version
+        decision = Decision(score_with, reason, datetime.datetime.now(datetime.UTC))
+        if not dry_run:
+            registry.decide(version, decision)
     return {
         "version": version,
         "current": current.version if current else None,
-        "publish": publish,
-        "rejected": rejected,
+        "verdict": verdict,
         "reason": reason,
-        "score_with": current.version if current and rejected else version,
+        "score_with": decision.score_with,
         "generation": generation,
         "errors": {each.version: round(error(each), 4) for each in (candidate, current) if each},
     }
@@ -67,33 +86,24 @@ def error(manifest: Manifest) -> float:
     return sum(ratios) / len(ratios)
 
 
-def judge(candidate: Manifest, current: Manifest | None, margin: float) -> tuple[bool, bool, str]:
-    """Whether to publish, whether to keep the current version because of the errors, and why."""
+def judge(candidate: Manifest, current: Manifest | None, margin: float) -> tuple[Verdict, str]:
+    """What to do with a version when `current` is published, and why."""
     if current is None:
-        return True, False, "nothing is published yet"
+        return "publish", "nothing is published yet"
     if candidate.version == current.version:
-        return False, False, f"{current.version} is published already"
+        return "keep", f"{current.version} is published already"
     if candidate.last_date < current.last_date:
-        return (
-            False,
-            False,
-            (
-                f"its sales end on {candidate.last_date}, those of the published {current.version} on "
-                f"{current.last_date}"
-            ),
+        return "keep", (
+            f"its sales end on {candidate.last_date}, those of the published {current.version} on "
+            f"{current.last_date}"
         )
     challenger = candidate.data_fingerprint == current.data_fingerprint
     factor = 1 - margin if challenger else 1 + margin
     ours, theirs = error(candidate), error(current)
-    better = ours <= theirs * factor
-    return (
-        better,
-        not better,
-        (
-            f"its error is {ours:.4f} of the seasonal naive's, that of the published {current.version} "
-            f"{theirs:.4f}; on {'the same' if challenger else 'other'} sales at most {theirs * factor:.4f} "
-            "is taken"
-        ),
+    return "publish" if ours <= theirs * factor else "reject", (
+        f"its error is {ours:.4f} of the seasonal naive's, that of the published {current.version} "
+        f"{theirs:.4f}; on {'the same' if challenger else 'other'} sales at most {theirs * factor:.4f} "
+        "is taken"
     )
 
 

@@ -10,7 +10,6 @@ from services.batch.partition import Partition
 from services.batch.scoring import Batch, Question, Table
 from services.batch.warehouse import SalesTable
 from services.contracts.settings import BatchSettings
-from services.contracts.tables import Score
 from services.forecasting import training
 
 
@@ -20,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_run_date(parser)
     command.add_model(parser)
     parser.add_argument("--horizon", type=int, required=True, help="days to forecast")
-    parser.add_argument("--dry-run", choices=["true", "false"], default="false", help="save nothing at all")
+    command.add_dry_run(parser, "save nothing at all")
     options = parser.parse_args(arguments)
     return command.run(
         "transient",
@@ -47,9 +46,7 @@ def transient(
     if not dry_run:
         name = f"runs/{run_date}/transient.json"
         file = snapshot.upload(settings.project, settings.staging_bucket, name, b"\n".join(lines))
-        partition = Partition(
-            settings.transient_scores_table, settings.staging_dataset, Score, "run_date", run_date
-        )
+        partition = Partition(settings.transient_scores_table, settings.staging_dataset, run_date)
         partition.replace([file], len(lines))
     return {"version": trained.forecast.version, "rows": len(lines), "backtest": trained.backtest.model}
 

@@ -9,6 +9,7 @@ from msgspec import Meta
 MODEL_PREFIX: Final = "sales"
 POINTER_OBJECT: Final = f"{MODEL_PREFIX}/current.json"
 MANIFEST_FILE: Final = "manifest.json"
+DECISION_FILE: Final = "decision.json"
 
 HORIZON_DAYS: Final = 60
 """Days every published model forecasts, so the most that a service may be configured to answer."""
@@ -24,6 +25,17 @@ class Pointer(msgspec.Struct, frozen=True):
 
     version: Version
     published_at: Annotated[datetime.datetime, Meta(tz=True)]
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """`decision.json` beside a version's manifest: what the day after its last day is scored with, and why.
+
+    Kept, since which version was published at the time cannot be told later.
+    """
+
+    score_with: Annotated[Version, Meta(description="Itself, or where it was refused the published one.")]
+    reason: str
+    decided_at: Annotated[datetime.datetime, Meta(tz=True)]
 
 
 class Score(msgspec.Struct, frozen=True):

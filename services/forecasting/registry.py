@@ -12,7 +12,15 @@ from google.api_core import exceptions
 from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from services.contracts.model import MANIFEST_FILE, MODEL_PREFIX, POINTER_OBJECT, Manifest, Pointer
+from services.contracts.model import (
+    DECISION_FILE,
+    MANIFEST_FILE,
+    MODEL_PREFIX,
+    POINTER_OBJECT,
+    Decision,
+    Manifest,
+    Pointer,
+)
 from services.forecasting import artifact
 from services.forecasting.artifact import SERVED_FILES, CorruptModelError, Model
 
@@ -168,6 +176,26 @@ class ModelRegistry:
                 f"look at what it points to, then publish again"
             ) from None
         return pointer
+
+    def decision(self, version: str) -> Decision | None:
+        """What was decided about a version, or None when nothing was yet.
+
+        Raises:
+            CorruptModelError: the object is not a decision.
+        """
+        name = _object(version, DECISION_FILE)
+        try:
+            return msgspec.json.decode(self._download(self._bucket.blob(name)), type=Decision)
+        except exceptions.NotFound:
+            return None
+        except msgspec.MsgspecError as error:
+            raise CorruptModelError(name, str(error)) from None
+
+    def decide(self, version: str, decision: Decision) -> None:
+        """Keep a decision about a version in the place of an earlier one."""
+        self._bucket.blob(_object(version, DECISION_FILE)).upload_from_string(
+            msgspec.json.encode(decision), content_type="application/json", timeout=_TIMEOUT, retry=_RETRY
+        )
 
     def _file(self, manifest: Manifest, name: str) -> bytes:
         """A file of a version, checked against its manifest."""

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
@@ -69,6 +70,19 @@ def warehouse(bigquery_emulator: Process, models: Models) -> Warehouse:
         "STORAGE_EMULATOR_HOST": models.url,
     }
     return Warehouse(environment, table, client, models)
+
+
+def amend(models: Models, version: str, *, mase: float, **changes: Any) -> None:
+    """Let the manifest of an uploaded version claim an error on every level, and other things."""
+    blob = models.bucket.blob(f"sales/{version}/manifest.json")
+    manifest = models.registry.manifest(version)
+    scores = {
+        level: msgspec.structs.replace(score, mase=mase) for level, score in manifest.backtest.model.items()
+    }
+    backtest = msgspec.structs.replace(manifest.backtest, model=scores)
+    blob.upload_from_string(
+        msgspec.json.encode(msgspec.structs.replace(manifest, backtest=backtest, **changes))
+    )
 
 
 Run = Callable[..., dict[str, Any]]
