@@ -48,7 +48,9 @@ class Call(beam.DoFn):
     def process(self, element):
         yield json.dumps({**json.loads(element), "sales": float(self.model.predict(self.panel, 1)[0, 0])})
 
-with beam.Pipeline(options=PipelineOptions(["--runner=DirectRunner"])) as pipeline:
+# What DirectRunner comes to for services.batch.score, too.
+options = PipelineOptions(["--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner"])
+with beam.Pipeline(options=options) as pipeline:
     lines = pipeline | beam.io.ReadFromText(source)
     step = beam.Map(lambda each: each) if kind == "identity" else beam.ParDo(Call())
     lines | step | beam.io.WriteToText(target)

@@ -1,21 +1,22 @@
-"""A day of a BigQuery table, replaced as a whole."""
+"""A day of a table of scores in BigQuery, replaced as a whole."""
 
 import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import msgspec
 from google.cloud import bigquery
 
 from services.batch.errors import BatchError
 from services.bigquery import RETRY, connect
 from services.contracts.schema import bigquery_schema
+from services.contracts.tables import Score
 
+_COUNT = "SELECT COUNT(*) AS found, COUNTIF(run_date = @day) AS of_day FROM `{table}`"
 # One statement, hence all or nothing, and it touches no other day:
 # https://cloud.google.com/bigquery/docs/using-dml-with-partitioned-tables
 _REPLACE = """
 MERGE `{table}` AS kept USING `{staged}` AS new ON FALSE
-WHEN NOT MATCHED BY SOURCE AND kept.{column} = @day THEN DELETE
+WHEN NOT MATCHED BY SOURCE AND kept.run_date = @day THEN DELETE
 WHEN NOT MATCHED BY TARGET THEN INSERT ({columns}) VALUES ({columns})
 """
 
@@ -27,15 +28,11 @@ class Partition:
     Attributes:
         table: `project.dataset.table`.
         staging: `project.dataset` for a table that holds the new rows until they are checked.
-        row: type of a row.
-        column: the DATE column that names the day.
-        day: the day.
+        day: their `run_date`.
     """
 
     table: str
     staging: str
-    row: type[msgspec.Struct]
-    column: str
     day: datetime.date
 
     def replace(self, files: Sequence[str], rows: int) -> None:
@@ -52,8 +49,8 @@ class Partition:
             google.api_core.exceptions.GoogleAPIError: BigQuery refused a row, or cannot be reached.
         """
         if not rows:
-            raise BatchError(f"no rows for {self.column} {self.day}; {self.table} keeps what it has")
-        columns = bigquery_schema(self.row)
+            raise BatchError(f"no rows for run_date {self.day}; {self.table} keeps what it has")
+        columns = bigquery_schema(Score)
         name = self.table.split(".")[2]
         staged = f"{self.staging}.{name}_{self.day:%Y%m%d}"
         with connect(self.table.split(".")[0]) as client:
@@ -70,11 +67,7 @@ class Partition:
             day = bigquery.QueryJobConfig(
                 query_parameters=[bigquery.ScalarQueryParameter("day", "DATE", self.day)]
             )
-            count = (
-                f"SELECT COUNT(*) AS found, COUNTIF({self.column} = @day) AS of_day "  # noqa: S608 -- our names
-                f"FROM `{staged}`"
-            )
-            [row] = client.query(count, job_config=day, retry=RETRY).result(retry=RETRY)
+            [row] = client.query(_COUNT.format(table=staged), job_config=day, retry=RETRY).result(retry=RETRY)
             if (row["found"], row["of_day"]) != (rows, rows):
                 raise BatchError(
                     f"{staged} has {row['found']} rows, {row['of_day']} of them of {self.day}, and should "
@@ -83,7 +76,6 @@ class Partition:
             statement = _REPLACE.format(
                 table=self.table,
                 staged=staged,
-                column=self.column,
                 columns=", ".join(column["name"] for column in columns),
             )
             client.query(statement, job_config=day, retry=RETRY).result(retry=RETRY)

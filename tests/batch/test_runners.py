@@ -1,0 +1,100 @@
+"""The scoring pipeline as jobs of other runners: the requests are made in full, and a job server runs them.
+
+The job servers of Flink and Spark are downloads, Dataflow is a service: what they do with it is not tried.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.portability.api import beam_runner_api_pb2
+
+from services.batch import score
+from services.batch.score import ScoreOptions
+from tests.batch.conftest import Run, Warehouse
+from tests.conftest import Models
+
+QUESTIONS = "\n".join(json.dumps({"store_nbr": store, "family": family}) for store, family in Models.SERIES)
+
+
+def arguments(warehouse: Warehouse, folder: Path) -> list[str]:
+    (folder / "questions.json").write_text(QUESTIONS)
+    return [
+        f"--input={folder}/questions.json",
+        f"--model_bucket={warehouse.models.bucket_name}",
+        "--model_project=test",
+        f"--run_date={Models.FIRST}",
+        "--horizon=7",
+        f"--output={folder}/out",
+    ]
+
+
+@pytest.mark.parametrize("runner", ["FlinkRunner", "SparkRunner"])
+def test_a_job_server_runs_the_job(warehouse: Warehouse, run: Run, tmp_path: Path, runner: str) -> None:
+    """Beam's own in the place of Flink's or Spark's: the same protocol, workers that unpack what they get."""
+    forecast = warehouse.models.publish("v1")
+    job = (f"--runner={runner}", "--job_endpoint=embed", "--environment_type=LOOPBACK", "--no_auth")
+    counted = run(score.main, *arguments(warehouse, tmp_path), *job)
+    assert counted == {"questions": 4, "rows": 28, "dead_letters": 0}
+    lines = [line for file in (tmp_path / "out").iterdir() for line in file.read_text().splitlines()]
+    assert sorted(json.loads(line)["sales"] for line in lines) == sorted(
+        forecast.sales[:, :7].ravel().tolist()
+    )
+
+
+@pytest.mark.parametrize("streaming", [False, True], ids=["batch", "streaming"])
+def test_a_job_of_dataflow(warehouse: Warehouse, run: Run, tmp_path: Path, streaming: bool) -> None:
+    """What would be sent to the service is written to a file instead."""
+    warehouse.models.publish("v1")
+    bucket = warehouse.models.bucket_name
+    image = "europe-west1-docker.pkg.dev/p/images/batch@sha256:" + "0" * 64
+    account = "workers@test.iam.gserviceaccount.com"
+    subnet = "regions/europe-west1/subnetworks/sales-forecast"
+    asked = arguments(warehouse, tmp_path)
+    if streaming:
+        asked += ["--streaming", "--subscription=projects/test-project/subscriptions/predict-range"]
+        asked += [
+            "--predictions_table=test.p.predictions",
+            "--dead_letter_topic=projects/test-project/topics/dead",
+        ]
+    options = PipelineOptions(
+        [
+            *asked,
+            "--runner=DataflowRunner",
+            "--no_auth",
+            "--project=test",
+            "--region=europe-west1",
+            "--job_name=score",
+            f"--temp_location=gs://{bucket}/dataflow/temp",
+            f"--staging_location=gs://{bucket}/dataflow/staging",
+            f"--template_location={tmp_path}/job.json",
+            f"--service_account_email={account}",
+            f"--subnetwork={subnet}",
+            "--no_use_public_ips",
+            "--machine_type=e2-standard-2",
+            "--max_num_workers=3",
+            f"--sdk_container_image={image}",
+            "--sdk_location=container",
+        ]
+    )
+    pipeline = beam.Pipeline(options=options)
+    score.build(pipeline, options.view_as(ScoreOptions))
+    pipeline.run()
+    job: dict[str, Any] = json.loads((tmp_path / "job.json").read_text())
+    assert job["type"] == ("JOB_TYPE_STREAMING" if streaming else "JOB_TYPE_BATCH")
+    assert job["environment"]["serviceAccountEmail"] == account
+    (pool,) = job["environment"]["workerPools"]
+    assert (pool["machineType"], pool["autoscalingSettings"]["maxNumWorkers"]) == ("e2-standard-2", 3)
+    assert (pool["subnetwork"], pool["ipConfiguration"]) == (subnet, "WORKER_IP_PRIVATE")
+    assert [each["containerImage"] for each in pool["sdkHarnessContainerImages"]] == [image]
+    # The job names no step: the service reads them in the pipeline that was staged for it.
+    (staged,) = [each for each in warehouse.models.bucket.list_blobs() if each.name.endswith("/pipeline.pb")]
+    steps = beam_runner_api_pb2.Pipeline.FromString(staged.download_as_bytes()).components.transforms.values()
+    names = {step.unique_name.split("/")[0] for step in steps}
+    assert {"batch", "forecast"} < names
+    assert names & {"read files", "write rows", "read messages", "save", "dead letters"} == (
+        {"read messages", "save", "dead letters"} if streaming else {"read files", "write rows"}
+    )
