@@ -41,11 +41,12 @@ test-simulated: install ## dev, staging and prod applied whole to a simulated cl
 test-images: install ## Build, push and run the images (Debian packages: scripts/debian_packages.sh)
 	@$(PYTHON) -m pytest tests/images $(ARGS)
 
-lint: install ## ruff, strict type checks, workflows, Dockerfiles, shell scripts
+lint: install-airflow ## ruff, strict type checks, workflows, Dockerfiles, shell scripts
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@node_modules/.bin/pyright
 	@node_modules/.bin/pyright -p infra/simulator
+	@node_modules/.bin/pyright -p services/batch
 	@.venv/bin/actionlint
 	@.venv/bin/zizmor --offline --no-progress --quiet .
 	@.venv/bin/hadolint services/*/Dockerfile

@@ -15,11 +15,10 @@ from infra.providers import (
     RoleV1Rule,
 )
 
-# What Airflow's operator does: make a pod, follow its log, fetch its result out of a container, remove it.
+# What Airflow's operator does: make a pod, follow its log, read its result in its status, remove it.
 _RULES: Final = (
     ("", ("pods",), ("create", "get", "list", "watch", "patch", "delete")),
     ("", ("pods/log",), ("get",)),
-    ("", ("pods/exec",), ("create", "get")),
     ("", ("events",), ("list",)),
 )
 

@@ -39,7 +39,7 @@ class Alert(BaseNotifier):
     def __init__(self, event: str, severity: Severity, detail: str = "", **options: Any) -> None:
         super().__init__(**options)
         self.event = event
-        self.severity = severity
+        self.severity: Severity = severity
         self.detail = detail
 
     def notify(self, context: Any) -> None:

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from airflow.sdk import BaseOperator, Param
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
@@ -38,8 +38,10 @@ STEP_VARIABLES = (
 )
 """What every step is told: the fields of `services.contracts.settings.BatchSettings`."""
 
-# Exit status of a command that may succeed when it is tried again, as in sysexits.h.
+# Exit statuses of a command: it cannot be done as things are; it may be when it is tried again (sysexits.h).
+_FAILURE = 1
 _TEMPORARY_FAILURE = 75
+_CONTAINER = "base"
 _USER = 65532  # of the image; not root
 
 
@@ -87,7 +89,7 @@ def score(*arguments: str, timeout: timedelta, **options: Any) -> BaseOperator:
 class ProcessStep(BaseOperator):
     """Runs a command as a process of this machine; its log is the task's, its result the task's."""
 
-    template_fields: ClassVar[Sequence[str]] = ("arguments",)
+    template_fields = ("arguments",)
 
     def __init__(self, *, command: str, arguments: Sequence[str], **options: Any) -> None:
         super().__init__(**options)
@@ -138,17 +140,49 @@ class ProcessStep(BaseOperator):
 def _pod(
     command: str, arguments: Sequence[str], cpu: str, memory: str, options: dict[str, Any]
 ) -> BaseOperator:
-    from airflow.providers.google.cloud.operators.kubernetes_engine import GKEStartPodOperator
+    from airflow.providers.google.cloud.operators.kubernetes_engine import (  # pyright: ignore[reportMissingImports]
+        GKEStartPodOperator,
+    )
 
-    return GKEStartPodOperator(
+    class PodStep(GKEStartPodOperator):  # pyright: ignore[reportUntypedBaseClass]
+        def cleanup(self, pod: Any, remote_pod: Any, xcom_result: Any = None, context: Any = None) -> None:
+            """Raise what the pod's end means for the task, or keep its result."""
+            try:
+                super().cleanup(pod, remote_pod, xcom_result, context)
+            except AirflowException as error:
+                raise pod_error(remote_pod, error) from error
+            if result := pod_result(remote_pod):
+                context["ti"].xcom_push("return_value", result)
+
+    return PodStep(
         **pod_arguments(command, arguments, cpu, memory), **options, on_finish_action="delete_succeeded_pod"
     )
+
+
+def pod_result(pod: Any) -> Any:
+    """What the pod's command left in RESULT_FILE, if it succeeded; a pod's status carries up to 4 KiB."""
+    ended = _terminated(pod)
+    return json.loads(ended.message) if ended and ended.exit_code == 0 else None
+
+
+def pod_error(pod: Any, error: AirflowException) -> AirflowException:
+    """The error to raise for a pod that failed with `error`: a final one if trying again is of no use."""
+    ended = _terminated(pod)
+    return AirflowFailException(str(error)) if ended and ended.exit_code == _FAILURE else error
+
+
+def _terminated(pod: Any) -> Any:
+    """How the command ended: `exit_code` and `message`; None if it never ran or its node went away."""
+    statuses = pod.status.container_statuses or ()
+    return next((each.state.terminated for each in statuses if each.name == _CONTAINER), None)
 
 
 def pod_arguments(command: str, arguments: Sequence[str], cpu: str, memory: str) -> dict[str, Any]:
     """What `GKEStartPodOperator` is told."""
     variables = {name: os.environ[name] for name in STEP_VARIABLES}
-    variables["RESULT_FILE"] = "/airflow/xcom/return.json"
+    # Where Kubernetes reads a container's last words: a result needs no second container, whose image would
+    # have to come from elsewhere, and no right to run commands inside pods.
+    variables["RESULT_FILE"] = "/dev/termination-log"
     return {
         "name": command.replace("_", "-"),
         "project_id": os.environ["STEPS_PROJECT"],
@@ -157,7 +191,7 @@ def pod_arguments(command: str, arguments: Sequence[str], cpu: str, memory: str)
         "use_dns_endpoint": True,  # the cluster's own address is not reachable from Composer's network
         "namespace": os.environ["STEPS_NAMESPACE"],
         "arguments": list(arguments),  # templates of the pod's own dictionary would not be rendered in lists
-        "do_xcom_push": True,
+        "do_xcom_push": False,  # see RESULT_FILE
         "deferrable": True,  # a worker's slot is not held while the pod runs
         "startup_timeout_seconds": 900,  # a node may have to be made
         "pod_template_dict": {
@@ -177,9 +211,10 @@ def pod_arguments(command: str, arguments: Sequence[str], cpu: str, memory: str)
                 },
                 "containers": [
                     {
-                        "name": "base",
+                        "name": _CONTAINER,
                         "image": os.environ["STEPS_IMAGE"],
                         "command": ["python", "-m", f"services.batch.{command}"],
+                        "terminationMessagePolicy": "FallbackToLogsOnError",
                         "env": [{"name": name, "value": value} for name, value in variables.items()],
                         "resources": {
                             "requests": {"cpu": cpu, "memory": memory},
@@ -200,7 +235,9 @@ def pod_arguments(command: str, arguments: Sequence[str], cpu: str, memory: str)
 
 
 def _dataflow(arguments: Sequence[str], options: dict[str, Any]) -> BaseOperator:
-    from airflow.providers.google.cloud.operators.dataflow import DataflowStartFlexTemplateOperator
+    from airflow.providers.google.cloud.operators.dataflow import (  # pyright: ignore[reportMissingImports]
+        DataflowStartFlexTemplateOperator,
+    )
 
     return DataflowStartFlexTemplateOperator(**dataflow_arguments(arguments), **options)
 

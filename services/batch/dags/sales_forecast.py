@@ -8,7 +8,15 @@ import os
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import DAG, DeadlineAlert, DeadlineReference, Param, SyncCallback, task
+from airflow.sdk import (
+    DAG,
+    DeadlineAlert,  # pyright: ignore[reportAttributeAccessIssue] -- missing in Airflow's stub
+    DeadlineReference,  # pyright: ignore[reportAttributeAccessIssue]
+    Param,
+    SyncCallback,  # pyright: ignore[reportAttributeAccessIssue]
+    chain,
+    task,
+)
 from forecast_alerts import OWNER, Alert, deadline_missed
 from forecast_steps import MODEL, RUN_DATE, score, step
 
@@ -37,7 +45,7 @@ with DAG(
         "retry_exponential_backoff": True,
         "on_failure_callback": Alert("Task failed", "error"),
     },
-    params={
+    params={  # pyright: ignore[reportArgumentType] -- a dictionary is as good
         "horizon": Param(28, type="integer", minimum=1, maximum=60, description="days to score"),
         "model": MODEL,
         "margin": Param(0.02, type="number", minimum=0, maximum=1, description="see services.batch.compare"),
@@ -67,17 +75,16 @@ with DAG(
         "compare",
         "--version={{ ti.xcom_pull('train')['version'] }}",
         "--margin={{ params.margin }}",
+        "--dry-run={{ params.dry_run | lower }}",
         timeout=5 * _MINUTES,
         retries=4,
     )
 
     @task.branch(execution_timeout=_MINUTES)
-    def decide(params: Any, ti: Any) -> str:
+    def decide(params: Any = None, ti: Any = None) -> str:
         """Which way to go on: `publish`, `reject` (its error is too high) or `keep`."""
-        judged = ti.xcom_pull("compare")
-        if judged["rejected"]:
-            return "reject"
-        return "publish" if judged["publish"] and not params["dry_run"] else "keep"
+        verdict = ti.xcom_pull("compare")["verdict"]
+        return "keep" if verdict == "publish" and params["dry_run"] else verdict
 
     publish = step(
         "publish",
@@ -87,7 +94,7 @@ with DAG(
     )
 
     @task(execution_timeout=_MINUTES)
-    def keep(params: Any, ti: Any) -> str:
+    def keep(params: Any = None, ti: Any = None) -> str:
         """Say why the published model stays."""
         judged = ti.xcom_pull("compare")
         return f"{'dry run; ' if params['dry_run'] else ''}{judged['version']}: {judged['reason']}"
@@ -100,7 +107,7 @@ with DAG(
             "{{ ti.xcom_pull('compare')['version'] }} stays out: {{ ti.xcom_pull('compare')['reason'] }}",
         ),
     )
-    def reject(ti: Any) -> str:
+    def reject(ti: Any = None) -> str:
         """Say why the published model stays, to people, too."""
         return ti.xcom_pull("compare")["reason"]
 
@@ -120,8 +127,8 @@ with DAG(
         trigger_rule="none_failed_min_one_success",
     )
 
-    @task.short_circuit(execution_timeout=_MINUTES, ignore_downstream_trigger_rules=False)
-    def kept(params: Any) -> bool:
+    @task.short_circuit(execution_timeout=_MINUTES)
+    def kept(params: Any = None) -> bool:
         """Whether there are scores to check."""
         return not params["dry_run"]
 
@@ -135,7 +142,6 @@ with DAG(
 
     @task(
         execution_timeout=_MINUTES,
-        trigger_rule="none_failed",
         on_success_callback=Alert(
             "Run complete",
             "info",
@@ -146,5 +152,5 @@ with DAG(
         """Say that the day is done."""
 
     ways = [publish, keep(), reject()]
-    check_day >> validate >> extract >> train >> backtest >> compare >> decide() >> ways
-    ways >> scored >> kept() >> check_scores >> notify()
+    chain(check_day, validate, extract, train, backtest, compare, decide(), ways)
+    chain(ways, scored, kept(), check_scores, notify())

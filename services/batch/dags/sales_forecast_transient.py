@@ -6,7 +6,7 @@ runs when somebody asks for it.
 
 from datetime import UTC, datetime, timedelta
 
-from airflow.sdk import DAG, Param
+from airflow.sdk import DAG, Param, chain
 from forecast_alerts import OWNER, Alert
 from forecast_steps import MODEL, RUN_DATE, step
 
@@ -24,7 +24,7 @@ with DAG(
         "retry_delay": timedelta(minutes=2),
         "on_failure_callback": Alert("Task failed", "error"),
     },
-    params={
+    params={  # pyright: ignore[reportArgumentType] -- a dictionary is as good
         "horizon": Param(28, type="integer", minimum=1, maximum=60, description="days to forecast"),
         "model": MODEL,
         "dry_run": Param(False, type="boolean", description="keep no predictions"),
@@ -32,7 +32,7 @@ with DAG(
     tags=["sales", "forecast"],
 ) as dag:
     check_day = step("check_day", f"--run-date={RUN_DATE}", timeout=timedelta(minutes=10))
-    check_day >> step(
+    transient = step(
         "transient",
         f"--run-date={RUN_DATE}",
         "--model={{ params.model }}",
@@ -42,3 +42,4 @@ with DAG(
         cpu="2",
         memory="4Gi",
     )
+    chain(check_day, transient)
