@@ -16,7 +16,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -35,7 +35,25 @@ DAGS = ROOT / "services" / "batch" / "dags"
 PROGRAM = ROOT / "build" / "venvs" / "airflow" / "bin" / "airflow"
 # Of one process each: the API server with the pages, the scheduler, the reader of DAG files.
 PROCESSES = (("api-server", "--workers", "1"), ("scheduler", "--skip-serve-logs"), ("dag-processor",))
+_PRELOADED = (
+    "airflow.executors.local_executor",
+    "airflow.sdk.execution_time.task_runner",
+    "airflow.dag_processing.dagbag",
+)
 _PATIENCE_SECONDS = 180.0
+# What a task's result has to say, besides rows.
+_NOTES = {
+    "check_day": "{day} is complete",
+    "validate": "{series} series, {days} days, drift {drift}",
+    "extract": "{first_date} to {last_date}",
+    "train": "{version}",
+    "backtest": "{origins} origins, {coverage:.0%} inside the interval",
+    "compare": "{verdict}: {reason}",
+    "publish": "{version}, in the place of {previous}",
+    "keep": "{result}",
+    "reject": "{result}",
+    "check_scores": "{series} series, {sales:,.0f} units expected",
+}
 
 
 class AirflowError(Exception):
@@ -82,6 +100,14 @@ class Airflow:
             "AIRFLOW__API_AUTH__JWT_SECRET": secret,
             # Loopback is the fence; whoever may start this may do everything.
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+            # The server is slow to answer its first task on a busy machine.
+            "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
+            # What every task needs is imported once, and not by each.
+            "AIRFLOW__SCHEDULER__MP_START_METHOD": "forkserver",
+            "AIRFLOW__CORE__MP_FORKSERVER_PRELOAD": ",".join(_PRELOADED),
+            # Runs begin when they are asked for, not by the clock: there are no sales of today.
+            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+            "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
             "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30",
             "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
             "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
@@ -116,30 +142,29 @@ class Airflow:
         self.run("db", "migrate")
         self._query("PRAGMA journal_mode = WAL")  # readers, such as this program, keep nobody from writing
 
-    def try_run(self, run_date: datetime.date, conf: Mapping[str, Any] | None = None) -> str:
-        """Run the DAG for a day, here and now, with no scheduler. Returns the run's id."""
-        arguments = ["dags", "test", DAG, run_date.isoformat()]
-        with contextlib.suppress(AirflowError):  # the states of the tasks tell, and what to do
+    def try_run(self, run_date: datetime.date, conf: Mapping[str, Any] | None = None, dag: str = DAG) -> str:
+        """Run a DAG for a day, here and now, with no scheduler. Returns the run's id."""
+        query = "SELECT run_id FROM dag_run WHERE dag_id = ? AND date(logical_date) = ? ORDER BY id DESC"
+        arguments = ["dags", "test", dag, run_date.isoformat()]
+        try:
             self.run(*arguments, *(["--conf", json.dumps(conf)] if conf else []), log=f"run-{run_date}")
-        return self.runs(run_date)[-1]
+        except AirflowError:
+            if not self._query(query, dag, run_date.isoformat()):
+                raise  # otherwise the states of the tasks tell, and what to do
+        return self._query(query, dag, run_date.isoformat())[0][0]
 
-    def runs(self, run_date: datetime.date) -> list[str]:
-        """The ids of a day's runs, the newest last."""
-        query = "SELECT run_id FROM dag_run WHERE dag_id = ? AND date(logical_date) = ? ORDER BY id"
-        return [run_id for (run_id,) in self._query(query, DAG, run_date.isoformat())]
-
-    def tasks(self, run_id: str) -> dict[str, dict[str, Any]]:
+    def tasks(self, run_id: str, dag: str = DAG) -> dict[str, dict[str, Any]]:
         """State, tries, seconds and result of a run's tasks, in the order in which they began."""
         tasks = self._query(
             "SELECT task_id, state, try_number, "
             "(julianday(end_date) - julianday(start_date)) * 86400 "
             "FROM task_instance WHERE dag_id = ? AND run_id = ? ORDER BY start_date IS NULL, start_date",
-            DAG,
+            dag,
             run_id,
         )
         results = self._query(
             "SELECT task_id, value FROM xcom WHERE dag_id = ? AND run_id = ? AND key = 'return_value'",
-            DAG,
+            dag,
             run_id,
         )
         values = {task_id: json.loads(value) for task_id, value in results}
@@ -160,6 +185,7 @@ class Airflow:
             AirflowError: it does not become healthy; says where the logs are.
         """
         processes: list[subprocess.Popen[bytes]] = []
+        url = f"http://127.0.0.1:{self.port}"
         try:
             for command in PROCESSES:
                 with (self.folder / f"{command[0]}.log").open("wb") as out:
@@ -173,8 +199,9 @@ class Airflow:
                         start_new_session=True,
                     )
                 processes.append(process)
-            url = f"http://127.0.0.1:{self.port}"
-            self._wait_healthy(url, processes)
+                if len(processes) == 1:  # tasks that a scheduler starts before it answers fail
+                    self._wait_healthy(url, processes, ())
+            self._wait_healthy(url, processes, ("scheduler", "dag_processor"))
             yield url
         finally:
             for process in processes:
@@ -187,29 +214,40 @@ class Airflow:
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
 
-    def _wait_healthy(self, url: str, processes: list[subprocess.Popen[bytes]]) -> None:
+    def _wait_healthy(
+        self, url: str, processes: Sequence[subprocess.Popen[bytes]], parts: Sequence[str]
+    ) -> None:
         deadline = time.monotonic() + _PATIENCE_SECONDS
         health: Any = "no answer"
         while time.monotonic() < deadline and all(process.poll() is None for process in processes):
             with contextlib.suppress(httpx.HTTPError, json.JSONDecodeError):
                 health = httpx.get(f"{url}/api/v2/monitor/health", timeout=5).json()
-                parts = all(health[part]["status"] == "healthy" for part in ("scheduler", "dag_processor"))
-                if parts and self._query("SELECT dag_id FROM dag WHERE dag_id = ?", DAG):
+                if all(health[part]["status"] == "healthy" for part in parts):
                     return
             time.sleep(0.5)
         raise AirflowError(f"Airflow is not healthy: {health}; its logs: {self.folder}/*.log")
 
-    def backfill(
-        self, first: datetime.date, last: datetime.date, conf: Mapping[str, Any] | None = None
-    ) -> list[str]:
-        """Run every day again, in order, while it is `running`. Returns the ids of the runs."""
+    def plan(self, first: datetime.date, last: datetime.date, conf: Mapping[str, Any] | None = None) -> int:
+        """Ask for a run of every day, again where there was one. Returns the id of this backfill.
+
+        Not while it is `running`: SQLite does not let two processes write at once.
+
+        Raises:
+            AirflowError: somebody paused the DAG, or days cannot be run.
+        """
+        self.run("dags", "reserialize")
+        if self._query("SELECT 1 FROM dag WHERE dag_id = ? AND is_paused", DAG):
+            raise AirflowError(f"{DAG} is paused; let it run on its page (make airflow)")
         # A day's run is at some hour of it.
         days = ["--from-date", first.isoformat(), "--to-date", f"{last}T23:59:59"]
         again = ["--reprocess-behavior", "completed", "--max-active-runs", "1"]
-        self.run("dags", "unpause", DAG, "--yes")
         again += ["--dag-run-conf", json.dumps(conf)] if conf else []
         self.run("backfill", "create", "--dag-id", DAG, *days, *again)
         [(backfill,)] = self._query("SELECT max(id) FROM backfill")
+        return backfill
+
+    def finish(self, backfill: int) -> list[str]:
+        """Wait, while it is `running`, until a backfill has ended. Returns the ids of its runs, in order."""
         query = "SELECT count(*) FROM backfill WHERE id = ? AND completed_at IS NULL"
         while self._query(query, str(backfill)) != [(0,)]:
             time.sleep(1)
@@ -223,16 +261,16 @@ def _free_port() -> int:
 
 
 def report(airflow: Airflow, run_id: str) -> Table:
-    """A run's tasks: state, time, rows, and what else they say."""
-    table = Table(
-        "task", "state", "tries", "seconds", "rows", Column("result", overflow="fold"), title=run_id
-    )
+    """A run's tasks: state, time, rows, and what else they say, or where their log is."""
+    table = Table("task", "state", "seconds", "rows", Column("note", overflow="fold"), title=run_id)
     for name, task in airflow.tasks(run_id).items():
         result = task["result"]
-        rows = str(result.get("rows", "")) if isinstance(result, dict) else ""
+        values = result if isinstance(result, dict) else {"result": result}
+        note = "" if result is None else _NOTES.get(name, "").format_map(values)
+        if task["state"] == "failed":
+            note = f"try {task['tries']}; {airflow.folder}/logs/dag_id={DAG}/run_id={run_id}/task_id={name}"
         seconds = f"{task['seconds']:.1f}" if task["seconds"] is not None else ""
-        text = "" if result is None else json.dumps(result)[:300]
-        table.add_row(name, task["state"] or "", str(task["tries"]), seconds, rows, text)
+        table.add_row(name, task["state"] or "", seconds, str(values.get("rows", "")), note)
     return table
 
 
@@ -266,9 +304,10 @@ def main() -> int:
                 day = SalesTable(batch.sales_table).newest() + datetime.timedelta(days=1)
             runs = [airflow.try_run(day, options.conf)]
         elif options.command == "backfill":
+            backfill = airflow.plan(options.first, options.last)
             with airflow.running() as url:
                 console.print(f"Airflow: {url}")
-                runs = airflow.backfill(options.first, options.last)
+                runs = airflow.finish(backfill)
         else:
             with airflow.running() as url:
                 console.print(f"Airflow: {url} (Ctrl-C ends it)")

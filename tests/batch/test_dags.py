@@ -1,18 +1,22 @@
 """The DAGs under a real Airflow, with real steps against the emulators."""
 
+import argparse
+import contextlib
 import datetime
 import email
 import http.server
+import itertools
 import json
 import re
 import socketserver
+import sqlite3
 import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
+import polars as pl
 import pytest
 from google.cloud.dataflow_v1beta3.types import LaunchFlexTemplateParameter, WorkerIPAddressConfiguration
 from google.protobuf.json_format import ParseDict
@@ -20,12 +24,12 @@ from google.protobuf.json_format import ParseDict
 from scripts import airflow as program
 from scripts.airflow import PROGRAM, Airflow
 from scripts.steps import ROOT
-from services.batch import compare
+from services.batch import score
 from services.batch.warehouse import SalesTable
 from services.contracts.settings import BatchSettings, DagSettings, from_environment, to_environment
-from services.forecasting import artifact
-from tests.batch.conftest import Warehouse
+from tests.batch.conftest import Warehouse, amend
 from tests.batch.sales import SERIES, small_sales
+from tests.conftest import wait_for
 
 pytestmark = pytest.mark.skipif(not PROGRAM.exists(), reason="Airflow is absent: run `make install-airflow`")
 
@@ -92,7 +96,7 @@ class Inbox:
         }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def inbox() -> Iterator[Inbox]:
     inbox = Inbox()
     yield inbox
@@ -101,15 +105,24 @@ def inbox() -> Iterator[Inbox]:
         server.server_close()
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Airflow's folder, with its database, which takes a while to make."""
+    home = tmp_path_factory.mktemp("airflow")
+    Airflow(home, {}).prepare()
+    return home
+
+
 @pytest.fixture
-def airflow(tmp_path: Path, warehouse: Warehouse, inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> Airflow:
+def airflow(home: Path, warehouse: Warehouse, inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> Airflow:
+    """Airflow with the settings of the test's own tables and bucket."""
     for name, value in warehouse.environment.items():
         monkeypatch.setenv(name, value)
+    inbox.mails.clear()
+    inbox.events.clear()
     batch = from_environment(BatchSettings, warehouse.environment)
     variables = {**warehouse.environment, **to_environment(program.settings(batch)), **inbox.environment}
-    airflow = Airflow(tmp_path / "airflow", variables)
-    airflow.prepare()
-    return airflow
+    return Airflow(home, variables)
 
 
 def states(airflow: Airflow, run_id: str) -> dict[str, str]:
@@ -133,70 +146,146 @@ def check_event(event: dict[str, Any], severity: str) -> None:
     assert payload["severity"] == severity
 
 
+def served(warehouse: Warehouse) -> str:
+    pointer = warehouse.registry.pointer()
+    assert pointer is not None
+    return pointer[0].version
+
+
+def expected(warehouse: Warehouse, run_date: datetime.date, version: str) -> list[tuple[Any, ...]]:
+    """A day's rows of scores when it is scored with a version."""
+    rows = warehouse.registry.load(version).forecast.rows(2 * DAYS, range(len(SERIES)))
+    last = run_date + datetime.timedelta(days=DAYS - 1)
+    return sorted(
+        (
+            (run_date, version, row.date, row.store_nbr, row.family, row.sales, row.lower, row.upper, None)
+            for row in rows
+            if run_date <= row.date <= last
+        ),
+        key=str,
+    )
+
+
+def subjects(inbox: Inbox) -> list[str]:
+    return [mail.splitlines()[0] for mail in inbox.mails]
+
+
 @pytest.mark.slow
-def test_a_day_from_sales_to_scores_and_once_more_with_late_rows(
+def test_dry_late_and_refused_days(airflow: Airflow, warehouse: Warehouse, inbox: Inbox) -> None:
+    """One day tried, corrected, run; the model of the next is worse."""
+    sales = small_sales(RUN, 200)
+    table = SalesTable(warehouse.table)
+    table.replace(sales)
+    conf = {"horizon": DAYS, "model": "theta"}
+
+    dry = airflow.try_run(RUN, conf | {"dry_run": True})
+    found = states(airflow, dry)
+    assert [found[name] for name in ("keep", "score", "kept")] == ["success"] * 3
+    assert [found[name] for name in ("publish", "reject", "check_scores", "notify")] == ["skipped"] * 4
+    assert warehouse.registry.pointer() is None
+    assert scores(warehouse) == []
+    assert inbox.mails == []
+
+    first = airflow.tasks(dry)["train"]["result"]["version"]
+    table.replace(late(sales, LAST))
+    run = airflow.try_run(RUN, conf)
+    assert states(airflow, run)["check_scores"] == "success"
+    version = served(warehouse)
+    assert version != first  # another model, for it knows other sales
+    assert scores(warehouse) == expected(warehouse, RUN, version)
+    assert subjects(inbox) == ["[local] Run complete: sales_forecast.notify"]
+    assert inbox.events == []
+
+    # The next day's model is worse by far than what is published claims to be.
+    amend(warehouse.models, version, mase=0.01)
+    inbox.mails.clear()
+    tomorrow = RUN + datetime.timedelta(days=1)
+    refused = airflow.try_run(tomorrow, conf)
+    found = states(airflow, refused)
+    assert (found["publish"], found["keep"], found["reject"]) == ("skipped", "skipped", "success")
+    assert served(warehouse) == version
+    both = expected(warehouse, RUN, version) + expected(warehouse, tomorrow, version)
+    assert scores(warehouse) == sorted(both, key=str)
+    assert subjects(inbox) == [
+        "[local] Model rejected: sales_forecast.reject",
+        "[local] Run complete: sales_forecast.notify",
+    ]
+    assert "of the seasonal naive's" in inbox.mails[0]
+    (event,) = inbox.events
+    check_event(event, "warning")
+
+
+def late(sales: pl.DataFrame, day: datetime.date) -> pl.DataFrame:
+    """The same sales with those of one day corrected."""
+    return sales.with_columns(sales=pl.when(pl.col("date") == day).then(9.0).otherwise(pl.col("sales")))
+
+
+@pytest.mark.slow
+def test_a_backfill_run_twice_and_a_part_run_again(
     airflow: Airflow, warehouse: Warehouse, inbox: Inbox
 ) -> None:
     SalesTable(warehouse.table).replace(small_sales(LAST, 200))
-    run = airflow.try_run(RUN, {"horizon": DAYS})
-    assert states(airflow, run) == {
+    first, second, third = days = [RUN - datetime.timedelta(days=back) for back in (2, 1, 0)]
+
+    def backfill() -> list[str]:
+        planned = airflow.plan(first, third, {"horizon": DAYS, "model": "theta"})
+        with airflow.running():
+            return airflow.finish(planned)
+
+    with contextlib.closing(sqlite3.connect(airflow.folder / "airflow.db")) as database:
+        database.execute(  # every run misses its deadline
+            "CREATE TRIGGER soon AFTER INSERT ON deadline BEGIN "
+            "UPDATE deadline SET deadline_time = '2024-01-01 00:00:00.000000' WHERE id = NEW.id; END"
+        )
+    runs = backfill()
+    missed = [mail for mail in inbox.mails if mail.startswith("[local] Deadline missed: sales_forecast\n")]
+    assert [re.findall("runbook: (.*)", mail) for mail in missed] == [["docs/runbook.md#deadline-missed"]] * 3
+    assert states(airflow, runs[0]) == {
         **dict.fromkeys(("check_day", "validate", "extract", "train", "backtest", "compare"), "success"),
         **dict.fromkeys(("decide", "publish", "score", "kept", "check_scores", "notify"), "success"),
         **dict.fromkeys(("keep", "reject"), "skipped"),
     }
-    pointer = warehouse.registry.pointer()
-    assert pointer is not None
-    version = pointer[0].version
-    forecast = warehouse.registry.load(version).forecast
-    expected = [
-        (RUN, version, row.date, row.store_nbr, row.family, row.sales, row.lower, row.upper, None)
-        for row in forecast.rows(DAYS, range(len(SERIES)))
-    ]
-    assert scores(warehouse) == sorted(expected, key=str)
-    assert airflow.tasks(run)["check_scores"]["result"]["rows"] == DAYS * len(SERIES)
-    assert [mail.splitlines()[0] for mail in inbox.mails] == ["[local] Run complete: sales_forecast.notify"]
-    assert inbox.events == []
+    for task in airflow.tasks(runs[0]).values():
+        assert len(json.dumps(task["result"])) < 4096  # as much as a pod's status carries
+    judged = [airflow.tasks(run)["compare"]["result"] for run in runs]
+    assert [each["verdict"] for each in judged] == ["publish", "reject", "publish"]
+    versions = [judged[0]["version"], judged[0]["version"], judged[2]["version"]]
+    assert served(warehouse) == versions[2]
+    partitions = [expected(warehouse, *each) for each in zip(days, versions, strict=True)]
+    found = scores(warehouse)
+    assert found == sorted(itertools.chain(*partitions), key=str)
+
+    # Once more.
+    runs = backfill()
+    assert [states(airflow, run)["keep"] for run in runs] == ["success"] * 3
+    assert scores(warehouse) == found  # the day that was refused, too, though there is a newer version now
+    assert served(warehouse) == versions[2]
+
+    # One task alone brings a lost partition back.
+    table = warehouse.environment["SCORES_TABLE"]
+    delete = f"DELETE FROM `{table}` WHERE run_date = '{second}'"  # noqa: S608 -- our names
+    warehouse.client.query(delete).result()
+    assert scores(warehouse) == sorted(partitions[0] + partitions[2], key=str)
+    before = airflow.tasks(runs[1])
+    day = ("--start-date", second.isoformat(), "--end-date", f"{second}T23:59:59")
+    airflow.run("tasks", "clear", program.DAG, "--task-regex", "^score$", *day, "--yes")
+    with airflow.running():
+        wait_for("score", lambda: states(airflow, runs[1])["score"] == "success", 180)
+    assert scores(warehouse) == found
+    tries = {name: task["tries"] for name, task in airflow.tasks(runs[1]).items()}
+    assert tries == {name: task["tries"] + (name == "score") for name, task in before.items()}
 
 
-@pytest.mark.slow
-def test_a_worse_model_is_refused_and_people_are_told(
-    airflow: Airflow, warehouse: Warehouse, inbox: Inbox
-) -> None:
-    # What is published claims to be far better than anything that can be trained.
-    models = warehouse.models
-    models.upload("wonder")
-    manifest, files = artifact.read(models.folder / "wonder")
-    good = {
-        level: msgspec.structs.replace(score, mase=0.01) for level, score in manifest.backtest.model.items()
-    }
-    manifest = msgspec.structs.replace(
-        manifest,
-        last_date=LAST,
-        backtest=msgspec.structs.replace(manifest.backtest, model=good),
-    )
-    assert compare.error(manifest) < 0.1
-    name = "sales/wonder/manifest.json"
-    models.bucket.blob(name).upload_from_string(msgspec.json.encode(manifest))
-    models.registry.publish("wonder")
-    assert files
+def test_the_transient_pipeline_keeps_predictions_alone(airflow: Airflow, warehouse: Warehouse) -> None:
     SalesTable(warehouse.table).replace(small_sales(LAST, 200))
-    run = airflow.try_run(RUN, {"horizon": DAYS})
-    found = states(airflow, run)
-    assert (found["publish"], found["keep"], found["reject"]) == ("skipped", "skipped", "success")
-    pointer = models.registry.pointer()
-    assert pointer is not None
-    assert pointer[0].version == "wonder"
-    # Its forecast is of other days: a clear failure, and no rows.
-    assert found["score"] == "failed"
+    dag = "sales_forecast_transient"
+    run = airflow.try_run(RUN, {"horizon": DAYS, "model": "theta"}, dag)
+    tasks = airflow.tasks(run, dag)
+    assert [task["state"] for task in tasks.values()] == ["success", "success"]
+    table = warehouse.client.get_table(warehouse.environment["TRANSIENT_SCORES_TABLE"])
+    assert len(list(warehouse.client.list_rows(table))) == tasks["transient"]["result"]["rows"] == 21
     assert scores(warehouse) == []
-    subjects = [mail.splitlines()[0] for mail in inbox.mails]
-    assert subjects == [
-        "[local] Model rejected: sales_forecast.reject",
-        "[local] Task failed: sales_forecast.score",
-    ]
-    assert "of the seasonal naive's" in inbox.mails[0]
-    check_event(inbox.events[0], "warning")
-    check_event(inbox.events[1], "error")
+    assert list(warehouse.models.bucket.list_blobs(prefix="sales/")) == []
 
 
 def test_a_missing_day_fails_at_once_and_people_are_told(
@@ -208,6 +297,9 @@ def test_a_missing_day_fails_at_once_and_people_are_told(
     assert (task["state"], task["tries"]) == ("failed", 1)  # not tried again: it would be of no use
     (event,) = inbox.events
     check_event(event, "error")
+    assert program.failed(airflow, run)
+    table = program.report(airflow, run)
+    assert [column.header for column in table.columns] == ["task", "state", "seconds", "rows", "note"]
     (mail,) = inbox.mails
     assert mail.startswith("[local] Task failed: sales_forecast.check_day\noncall@example.com\n")
     for text in (mail, event["payload"]["custom_details"]["text"]):
@@ -219,10 +311,12 @@ def test_a_missing_day_fails_at_once_and_people_are_told(
 
 _CLOUD = """
 import ast, json, sys, zipfile
+from types import SimpleNamespace as Some
 sys.path.insert(0, {dags!r})
 import forecast_steps
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-def parameters(name, wheels):
+def parameters(name, wheels, function="__init__"):
     found = set()
     for wheel in wheels:
         with zipfile.ZipFile(wheel) as archive:
@@ -232,15 +326,30 @@ def parameters(name, wheels):
                 for node in ast.parse(archive.read(member)).body:
                     if isinstance(node, ast.ClassDef) and node.name == name:
                         for item in node.body:
-                            if isinstance(item, ast.FunctionDef) and item.name == "__init__":
+                            if isinstance(item, ast.FunctionDef) and item.name == function:
                                 found |= {{each.arg for each in item.args.args + item.args.kwonlyargs}}
     return found
 
 wheels = {wheels!r}
 pod = forecast_steps.pod_arguments("train", ["--snapshot=x"], "2", "4Gi")
 job = forecast_steps.dataflow_arguments(["--run_date=2024-07-01", "--query=SELECT 1 = 1"])
+def pod_that(terminated):
+    ends = {{"other": None, "base": terminated}}
+    return Some(status=Some(container_statuses=[
+        Some(name=name, state=Some(terminated=end)) for name, end in ends.items()
+    ]))
+
+done = pod_that(Some(exit_code=0, message='{{"rows": 3}}'))
+assert forecast_steps.pod_result(done) == {{"rows": 3}}
+for status, final in ((1, True), (75, False), (137, False), (None, False)):
+    failed = pod_that(status and Some(exit_code=status, message="train: too few days"))
+    assert forecast_steps.pod_result(failed) is None
+    error = forecast_steps.pod_error(failed, AirflowException("why"))
+    assert (isinstance(error, AirflowFailException), str(error)) == (final, "why")
+assert forecast_steps.pod_result(Some(status=Some(container_statuses=None))) is None
 known = parameters("GKEStartPodOperator", wheels) | parameters("KubernetesPodOperator", wheels)
 print(json.dumps({{
+    "cleanup": sorted(parameters("KubernetesPodOperator", wheels, "cleanup")),
     "pod": pod, "job": job["body"], "unknown": sorted(
         (pod.keys() | {{"on_finish_action"}}) - known
         | job.keys() - parameters("DataflowStartFlexTemplateOperator", wheels)
@@ -266,12 +375,14 @@ def test_what_operators_of_the_cloud_are_told(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["unknown"] == []
+    assert found["cleanup"] == ["context", "pod", "remote_pod", "self", "xcom_result"]
     launch = ParseDict(found["job"]["launchParameter"], LaunchFlexTemplateParameter.pb()())
     assert launch.environment.max_workers == 3
     assert launch.environment.ip_configuration == WorkerIPAddressConfiguration.WORKER_IP_PRIVATE
     assert dict(launch.parameters) == {"run_date": "2024-07-01", "query": "SELECT 1 = 1"}
     (container,) = found["pod"]["pod_template_dict"]["spec"]["containers"]
     assert container["image"] == "a-steps_image"
+    assert found["pod"]["do_xcom_push"] is False  # or the operator adds a container of a public image
     told = {each["name"]: each["value"] for each in container["env"]}
     assert (
         from_environment(
@@ -303,6 +414,7 @@ print(json.dumps({{
                     "retries": task.retries,
                     "timeout": task.execution_timeout and task.execution_timeout.total_seconds(),
                     "alerts": bool(task.on_failure_callback),
+                    "arguments": getattr(task, "arguments", []),
                 }}
                 for task in dag.tasks
             }},
@@ -334,6 +446,13 @@ def test_the_dags_are_read_without_errors_and_fast(tmp_path: Path) -> None:
             assert task["retries"] >= 1, name
             assert task["timeout"], name
             assert task["alerts"], name
+    # The parameters of the Flex Template's launch, which takes what it does not know for nothing.
+    asked = {
+        argument.split("=")[0] for argument in found["dags"]["sales_forecast"]["tasks"]["score"]["arguments"]
+    }
+    known = argparse.ArgumentParser()
+    score.ScoreOptions._add_argparse_args(known)
+    assert asked - set(known.format_help().split()) == {"--runner", "--no_auth"}  # of a laptop
 
 
 def test_steps_are_told_the_settings_of_the_batch_commands() -> None:
