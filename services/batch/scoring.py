@@ -205,7 +205,8 @@ class Stream:
         """The fields of `Prediction` that come from the request."""
         fields = {
             "request_id": request.request_id,
-            "published_at": element.publish_time.isoformat(),  # of a type of Google's
+            # A datetime of Google's, which msgspec does not know.
+            "published_at": element.publish_time and element.publish_time.isoformat(),
             "processed_at": datetime.datetime.now(datetime.UTC),
         }
         return msgspec.json.encode(fields)[:-1] + b","
