@@ -80,17 +80,20 @@ def send(event: str, severity: Severity, detail: str, context: Any) -> None:
 def _text(event: str, severity: Severity, detail: str, context: Any) -> tuple[str, str, str]:
     """Subject, body, and the key under which PagerDuty counts repetitions as one."""
     dag_run = context["dag_run"]
-    # A deadline's callback is given the run as JSON has it, a task's as an object.
-    run: dict[str, Any] = dag_run if isinstance(dag_run, dict) else vars(dag_run) | dag_run.model_dump()
+    # A deadline's callback is given the run as the REST API has it, a task's as an object.
+    if isinstance(dag_run, dict):
+        dag_id, run_id = dag_run["dag_id"], dag_run["dag_run_id"]
+    else:
+        dag_id, run_id = dag_run.dag_id, dag_run.run_id
     task = context.get("task_instance")
-    place = run["dag_id"] + (f".{task.task_id}" if task else "")
+    place = dag_id + (f".{task.task_id}" if task else "")
     exception = context.get("exception")
     section = f"{os.environ['RUNBOOK_URL']}#{event.lower().replace(' ', '-')}"
     lines: Sequence[tuple[str, Any]] = (
         ("what", detail or exception),
-        ("DAG", run["dag_id"]),
+        ("DAG", dag_id),
         ("task", task and f"{task.task_id}, try {task.try_number}"),
-        ("run", run["run_id"]),
+        ("run", run_id),
         ("log", task and task.log_url),
         ("environment", os.environ["PLATFORM_ENVIRONMENT"]),
         ("owner", OWNER),
@@ -98,7 +101,7 @@ def _text(event: str, severity: Severity, detail: str, context: Any) -> tuple[st
     )
     body = "\n".join(f"{name}: {value}" for name, value in lines if value)
     subject = f"[{os.environ['PLATFORM_ENVIRONMENT']}] {event}: {place}"
-    return subject, body, f"{place}/{event}/{run['run_id']}"
+    return subject, body, f"{place}/{event}/{run_id}"
 
 
 def _mail(subject: str, body: str) -> None:

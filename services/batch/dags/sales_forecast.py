@@ -96,8 +96,8 @@ with DAG(
     @task(execution_timeout=_MINUTES)
     def keep(params: Any = None, ti: Any = None) -> str:
         """Say why the published model stays."""
-        judged = ti.xcom_pull("compare")
-        return f"{'dry run; ' if params['dry_run'] else ''}{judged['version']}: {judged['reason']}"
+        reason = ti.xcom_pull("compare")["reason"]
+        return f"dry run; {reason}" if params["dry_run"] else reason
 
     @task(
         execution_timeout=_MINUTES,
