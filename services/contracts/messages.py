@@ -157,7 +157,8 @@ class ModelsResponse(msgspec.Struct, frozen=True):
 
     current: ModelDescription
     previous: Annotated[
-        ModelDescription | None, Meta(description="What this process served before; None since its start.")
+        ModelDescription | None,
+        Meta(description="What the registry pointed to before, to roll back to; None if it has none."),
     ]
     max_range: Annotated[int, Meta(description="Most days that can be asked for.")]
     fault: Annotated[

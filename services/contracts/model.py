@@ -21,10 +21,14 @@ Version = Annotated[str, Meta(pattern=r"^[0-9A-Za-z][0-9A-Za-z._-]{0,63}$")]
 
 
 class Pointer(msgspec.Struct, frozen=True):
-    """`sales/current.json`: the version served. Replaced only with a generation precondition."""
+    """`sales/current.json`: the version served. Replaced only with a generation precondition.
+
+    `previous` is the version it named before: the one to roll back to.
+    """
 
     version: Version
     published_at: Annotated[datetime.datetime, Meta(tz=True)]
+    previous: Version | None = None
 
 
 class Decision(msgspec.Struct, frozen=True):

@@ -10,8 +10,8 @@ from typing import Generic, TypeVar
 import prometheus_client
 
 from services.contracts.model import Manifest
-from services.forecasting.artifact import Model
-from services.forecasting.registry import ModelRegistry
+from services.forecasting.artifact import CorruptModelError, Model
+from services.forecasting.registry import ModelRegistry, UnknownVersionError
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class ModelFollower(Generic[Served]):
 
     Attributes:
         current: What is served, once a version is loaded.
-        previous: The version served before, if there was one.
+        previous: The version the pointer named before, if it did and the registry has it.
         error: Why the version the pointer names is not served, if so.
     """
 
@@ -101,7 +101,7 @@ class ModelFollower(Generic[Served]):
         model = self._registry.load(pointer.version)
         manifest = model.manifest
         served = ServedModel(manifest, self._prepare(model))
-        self.previous = self.current.manifest if self.current else None
+        self.previous = self._manifest(pointer.previous)
         self.current = served
         self._generation = generation
         self.error = None
@@ -109,3 +109,11 @@ class ModelFollower(Generic[Served]):
         _MODEL.info({"version": manifest.version})
         _AGE.set_function(lambda: (datetime.datetime.now(datetime.UTC) - manifest.created_at).total_seconds())
         _log.info("serving model %s", manifest.version)
+
+    def _manifest(self, version: str | None) -> Manifest | None:
+        """That of a version which is told of, not served: its absence is no fault of the one served."""
+        try:
+            return self._registry.manifest(version) if version else None
+        except (UnknownVersionError, CorruptModelError) as error:
+            _log.warning("of the version before: %s", error)
+            return None

@@ -158,10 +158,13 @@ class ModelRegistry:
         manifest = self.manifest(version)
         for name in manifest.files:
             self._file(manifest, name)
+        current, present = self.pointer() or (None, 0)
         if generation is None:
-            current = self.pointer()
-            generation = current[1] if current else 0
-        pointer = Pointer(version=version, published_at=datetime.datetime.now(datetime.UTC))
+            generation = present
+        previous = None
+        if current is not None:
+            previous = current.previous if current.version == version else current.version
+        pointer = Pointer(version, datetime.datetime.now(datetime.UTC), previous)
         try:
             self._bucket.blob(POINTER_OBJECT).upload_from_string(
                 msgspec.json.encode(pointer),

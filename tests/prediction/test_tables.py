@@ -206,6 +206,10 @@ def test_models_tells_what_is_and_was_served(own: Service, models: Models) -> No
 
     models.publish("v2")
     own.wait_model("v2")
+    assert own.get("/models").json()["previous"]["version"] == "v1"
+    own.stop()
+    own.start()
+    own.wait_ready()
     models.bucket.blob("sales/current.json").upload_from_string(
         json.dumps({"version": "v9", "published_at": "2024-01-01T00:00:00Z"})
     )
@@ -213,3 +217,19 @@ def test_models_tells_what_is_and_was_served(own: Service, models: Models) -> No
     assert second["current"]["version"] == "v2"
     assert second["previous"]["version"] == "v1"
     assert "v9" in second["fault"]
+
+
+def test_a_version_before_that_is_gone_hinders_nothing(own: Service, models: Models) -> None:
+    for version in ("v1", "v2", "v2"):
+        models.publish(version)
+    pointer = models.registry.pointer()
+    assert pointer is not None
+    assert pointer[0].previous == "v1"
+    models.bucket.blob("sales/v1/manifest.json").delete()
+    own.start()
+    own.wait_ready()
+    told = own.get("/models").json()
+    assert (told["current"]["version"], told["previous"], told["fault"]) == ("v2", None, None)
+    models.publish("v1")
+    own.wait_model("v1")
+    assert own.get("/models").json()["previous"]["version"] == "v2"
