@@ -412,7 +412,8 @@ def report(servers: list[Server], cells: dict[tuple[str, int], Cell], memory: di
     for heading in (
         "",
         *(f"CPU us at {each}" for each in CONNECTIONS),
-        "requests/s at 64",
+        "ratio at 64",
+        "requests/s",
         "p50 ms",
         "p99 ms",
     ):
@@ -424,6 +425,7 @@ def report(servers: list[Server], cells: dict[tuple[str, int], Cell], memory: di
         table.add_row(
             server.name,
             *(f"{cells[server.name, each].cpu_us:.1f}" for each in CONNECTIONS),
+            f"{most.cpu_us / cells[OURS, CONNECTIONS[-1]].cpu_us:.2f}",
             f"{most.rps:,.0f}",
             f"{most.p50_ms:.2f}",
             f"{most.p99_ms:.2f}",
