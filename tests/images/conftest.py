@@ -72,12 +72,13 @@ def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         "BEAM_IMAGE": DATAFLOW_IMAGE,
         "LAUNCHER_IMAGE": DATAFLOW_IMAGE,
     }
-    with mock.patch.dict(os.environ, variables), ThreadPoolExecutor() as threads:
-        bases = [
-            threads.submit(_import, BUILD_IMAGE, _BUILD_PACKAGES, folder / "build.tar"),
-            threads.submit(_import, BASE_IMAGE, _BASE_PACKAGES, folder / "base.tar"),
-        ]
-        _import_dataflow(folder)
+    with mock.patch.dict(os.environ, variables):
+        with ThreadPoolExecutor() as threads:
+            bases = [
+                threads.submit(_import, BUILD_IMAGE, _BUILD_PACKAGES, folder / "build.tar"),
+                threads.submit(_import, BASE_IMAGE, _BASE_PACKAGES, folder / "base.tar"),
+            ]
+            _import_dataflow(folder)
         for base in bases:
             base.result()
         python = ("--rm", "--network=host", "--read-only", "--entrypoint=python3", BASE_IMAGE)
