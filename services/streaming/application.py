@@ -47,7 +47,7 @@ class _Push(msgspec.Struct, rename="camel"):
 
     message: _PushedMessage
     subscription: str
-    delivery_attempt: int = 0
+    delivery_attempt: Annotated[int, Meta(ge=0, lt=2**31)] = 0
 
 
 class Inbox:
@@ -214,17 +214,17 @@ def _received(headers: dict[bytes, bytes], body: bytes) -> Any:
         else:
             push = msgspec.json.decode(body, type=_Push)
             message, delivery_attempt = push.message, push.delivery_attempt
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        pushed = pubsub_v1.PubsubMessage.pb()(
+            data=message.data,
+            attributes=message.attributes,
+            message_id=message.message_id,
+            ordering_key=message.ordering_key,
+        )
+        pushed.publish_time.FromDatetime(message.publish_time)
+    except (msgspec.MsgspecError, ValueError, OverflowError) as error:  # ValueError: text, time
         raise RefusedError(
             http.HTTPStatus.BAD_REQUEST, f"neither a push request nor an unwrapped message: {error}"
         ) from None
-    pushed = pubsub_v1.PubsubMessage.pb()(
-        data=message.data,
-        attributes=message.attributes,
-        message_id=message.message_id,
-        ordering_key=message.ordering_key,
-    )
-    pushed.publish_time.FromDatetime(message.publish_time)
     # Nothing is acknowledged by it; it only tells messages of a batch apart.
     ack_id = uuid.uuid4().hex
     return pubsub_v1.ReceivedMessage.pb()(ack_id=ack_id, message=pushed, delivery_attempt=delivery_attempt)
