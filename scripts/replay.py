@@ -4,8 +4,8 @@
     scripts/replay                          # all
     scripts/replay --reason 'unknown store'  # those whose reason has this text
 
-A dead letter is acknowledged once Pub/Sub has confirmed its new publication: an interruption may send it
-twice, never lose it. What is not wanted is released again.
+Dead letters are published again by the thousand, and acknowledged once Pub/Sub has confirmed that: an
+interruption may send some twice, never lose one. What is not wanted is released again.
 """
 
 import argparse
@@ -22,8 +22,9 @@ from rich.table import Table
 
 from scripts import target
 from services.contracts import names
+from services.streaming.processing import Outgoing, publish_batches
 
-_PER_PULL: Final = 100
+_PER_CALL: Final = 1000
 _LEASE_SECONDS: Final = 600
 _PULL_SECONDS: Final = 5
 # What the platform and Pub/Sub itself wrote on a message when they gave it up.
@@ -37,16 +38,15 @@ def reason_of(message: Any) -> str:
     return message.attributes.get(names.REASON_ATTRIBUTE) or _UNKNOWN
 
 
-def again(message: Any) -> pubsub_v1.PubsubMessage:
+def again(received: Any) -> Outgoing:
     """The message as it was before it was given up."""
+    message = received.message
     attributes = {
         name: value
         for name, value in message.attributes.items()
         if name not in _ADDED and not name.startswith(_ADDED_PREFIX)
     }
-    return pubsub_v1.PubsubMessage(
-        data=message.data, attributes=attributes, ordering_key=message.ordering_key
-    )
+    return Outgoing(received.ack_id, message.data, attributes, message.ordering_key)
 
 
 def replay(
@@ -62,32 +62,45 @@ def replay(
     subscriber = pubsub_v1.SubscriberClient()
     moved: collections.Counter[str] = collections.Counter()
     left: collections.Counter[str] = collections.Counter()
-    kept: list[str] = []
+    kept: dict[str, str] = {}  # reasons of what is leased, by ack_id
     try:
         while received := _pull(subscriber, subscription):
-            ack_ids = [each.ack_id for each in received]
-            kept += ack_ids
-            _set_deadline(subscriber, subscription, ack_ids, _LEASE_SECONDS)
+            reasons = {each.ack_id: reason_of(each.message) for each in received}
+            kept |= reasons
+            _set_deadline(subscriber, subscription, [*reasons], _LEASE_SECONDS)
+            # A call takes messages of one ordering key.
+            letters: dict[str, list[Outgoing]] = {}
             for each in received:
-                reason = reason_of(each.message)
-                if not wanted(reason) or each.message.publish_time.timestamp() > begun:
-                    left[reason] += 1
-                    continue
-                if not dry_run:
-                    publisher.publish(topic=topic, messages=[again(each.message)])
-                    subscriber.acknowledge(subscription=subscription, ack_ids=[each.ack_id])
-                    kept.remove(each.ack_id)
-                moved[reason] += 1
+                if wanted(reasons[each.ack_id]) and each.message.publish_time.timestamp() <= begun:
+                    letters.setdefault(each.message.ordering_key, []).append(again(each))
+                else:
+                    left[reasons[each.ack_id]] += 1
+            for key, outgoing in letters.items():
+                for batch in publish_batches(outgoing):
+                    ack_ids = [each.ack_id for each in batch]
+                    if not dry_run:
+                        messages = [
+                            pubsub_v1.PubsubMessage(
+                                data=each.data, attributes=each.attributes, ordering_key=key
+                            )
+                            for each in batch
+                        ]
+                        publisher.publish(topic=topic, messages=messages)
+                        subscriber.acknowledge(subscription=subscription, ack_ids=ack_ids)
+                        for ack_id in ack_ids:
+                            del kept[ack_id]
+                    moved.update(reasons[ack_id] for ack_id in ack_ids)
     finally:
-        for begin in range(0, len(kept), _PER_PULL):
-            _set_deadline(subscriber, subscription, kept[begin : begin + _PER_PULL], 0)
+        released = [*kept]
+        for begin in range(0, len(released), _PER_CALL):
+            _set_deadline(subscriber, subscription, released[begin : begin + _PER_CALL], 0)
     return moved, left
 
 
 def _pull(subscriber: pubsub_v1.SubscriberClient, subscription: str) -> Sequence[Any]:
     try:
         pulled = subscriber.pull(
-            subscription=subscription, max_messages=_PER_PULL, retry=None, timeout=_PULL_SECONDS
+            subscription=subscription, max_messages=_PER_CALL, retry=None, timeout=_PULL_SECONDS
         )
     except exceptions.DeadlineExceeded:
         return ()

@@ -303,7 +303,7 @@ class Processor:
         refused: set[str],
     ) -> None:
         """Publish messages of one ordering key, in order; ends where Pub/Sub cannot be reached."""
-        for batch in _publish_batches(outgoing):
+        for batch in publish_batches(outgoing):
             try:
                 await self._publish_batch(topic, ordering_key, batch)
                 published.update(each.ack_id for each in batch)
@@ -361,7 +361,7 @@ def _shortened(reason: str) -> str:
     return reason.encode()[:_ATTRIBUTE_BYTES].decode(errors="ignore")
 
 
-def _publish_batches(outgoing: Sequence[Outgoing]) -> Iterator[Sequence[Outgoing]]:
+def publish_batches(outgoing: Sequence[Outgoing]) -> Iterator[Sequence[Outgoing]]:
     """Group messages within the limits of one publish call, each at least one."""
     begin = size = 0
     for index, one in enumerate(outgoing):

@@ -83,7 +83,7 @@ def test_any_body_is_acknowledged_or_refused(surroundings: Surroundings, token: 
 
     with httpx.Client(headers={"authorization": token["authorization"]}, timeout=60) as client:
 
-        def push(body: bytes, headers: dict[str, bytes]) -> int:
+        def push(body: bytes, headers: dict[bytes, bytes]) -> int:
             return client.post(f"{surroundings.service.url}/push", content=body, headers=headers).status_code
 
         @given(st.binary() | st.text().map(str.encode) | pushes.map(lambda push: json.dumps(push).encode()))
@@ -103,7 +103,9 @@ def test_any_body_is_acknowledged_or_refused(surroundings: Surroundings, token: 
         @settings(max_examples=EXAMPLES)
         def unwrapped(body: bytes, message_id: str, time: str, key: str) -> None:
             metadata = {"message-id": message_id, "publish-time": time, "ordering-key": key}
-            headers = {f"x-goog-pubsub-{name}": value.encode("latin-1") for name, value in metadata.items()}
+            headers = {
+                f"x-goog-pubsub-{name}".encode(): value.encode("latin-1") for name, value in metadata.items()
+            }
             assert push(body, headers) in (204, 400)
 
         wrapped()

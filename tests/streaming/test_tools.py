@@ -3,10 +3,12 @@
 import math
 import os
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
 from google import pubsub_v1
+from google.api_core import exceptions
 
 from scripts import publish, replay
 from scripts.drain_time import Load
@@ -41,6 +43,44 @@ def test_dead_letters_are_moved_back(surroundings: Surroundings) -> None:
         }
         assert messages == {b"b": {}, b"c": {"source": "test"}}
         assert run("", dry_run=True) == (0, 0)
+
+
+def test_many_dead_letters_are_moved_in_few_calls(surroundings: Surroundings) -> None:
+    """Each with its ordering key; what cannot be published stays."""
+    for key in ("", "k"):
+        for begin in range(0, 1200, 600):
+            messages = [
+                pubsub_v1.PubsubMessage(data=str(number).encode(), ordering_key=key)
+                for number in range(begin, begin + 600)
+            ]
+            surroundings.publisher.publish(topic=surroundings.dead_letter_topic, messages=messages)
+    publish_as_usual = pubsub_v1.PublisherClient.publish
+    calls: list[int] = []
+
+    def publish_counted(*arguments: Any, **more: Any) -> Any:
+        calls.append(len(more["messages"]))
+        return publish_as_usual(*arguments, **more)
+
+    with (
+        mock.patch.dict(os.environ, {"PUBSUB_EMULATOR_HOST": f"127.0.0.1:{surroundings.pubsub.port}"}),
+        mock.patch.object(pubsub_v1.PublisherClient, "publish", publish_counted),
+    ):
+        with pytest.raises(exceptions.NotFound):
+            replay.replay(
+                surroundings.dead_letters, f"{surroundings.topic}-absent", lambda _: True, dry_run=False
+            )
+        calls.clear()
+        moved, left = replay.replay(
+            surroundings.dead_letters, surroundings.topic, lambda _: True, dry_run=False
+        )
+
+    assert (moved.total(), left.total()) == (2400, 0)
+    assert sum(calls) == 2400
+    assert len(calls) < 60
+    messages = surroundings.receive(surroundings.subscription, 2400)
+    for key in ("", "k"):
+        assert sorted(int(each.data) for each in messages if each.ordering_key == key) == [*range(1200)]
+    assert surroundings.receive(surroundings.dead_letters, 0) == []
 
 
 def test_what_fails_again_is_not_moved_again(running: Surroundings) -> None:
