@@ -32,7 +32,7 @@ from infra.environment import Environment
 from scripts import target
 from services.contracts import metrics, names
 
-_MONITORING: Final = "https://monitoring.googleapis.com/v3/projects/{}/timeSeries"
+MONITORING: Final = "https://monitoring.googleapis.com/v3/projects/{}/timeSeries"
 _SCOPE: Final = "https://www.googleapis.com/auth/monitoring.read"
 _WINDOW_SECONDS: Final = 600
 _EXPIRY_SECONDS: Final = 24 * 3600
@@ -146,34 +146,45 @@ def cloud(environment: Environment) -> Generator[Callable[[], Sight]]:
     credentials, _ = google.auth.default(scopes=[_SCOPE])
     session = google.auth.transport.requests.AuthorizedSession(credentials)
 
-    def value(metric: str, subscription: str) -> float:
+    def points(metric: str, subscription: str) -> list[tuple[str, float]]:
+        """When each point of the last minutes ends, as text in order of time, and its value."""
         now = time.time()
         moments = {"start": now - _WINDOW_SECONDS, "end": now}
         query = {
             "filter": f'metric.type="pubsub.googleapis.com/subscription/{metric}" '
-            f'resource.labels.subscription_id="{subscription}"',
+            f'AND resource.labels.subscription_id="{subscription}"',
             **{
                 f"interval.{name}Time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
                 for name, moment in moments.items()
             },
         }
-        answer = session.get(_MONITORING.format(environment.project_id), params=query, timeout=10)
+        answer = session.get(MONITORING.format(environment.project_id), params=query, timeout=10)
         if not answer.ok:
             raise WatchError(f"Cloud Monitoring: {answer.status_code} {answer.text[:200]}")
-        series = answer.json().get("timeSeries", [])
-        points = series[0]["points"] if series else []
-        return float(next(iter(points[0]["value"].values()))) if points else 0.0
+        # Several series differ by labels of the metric, such as how messages are delivered.
+        return [
+            (point["interval"]["endTime"], float(point["value"]["int64Value"]))
+            for series in answer.json().get("timeSeries", [])
+            for point in series["points"]
+        ]
+
+    def newest(metric: str, subscription: str) -> float:
+        return max(points(metric, subscription), default=("", 0.0))[1]
 
     settled = 0.0
+    counted_until: str | None = None
 
     def look() -> Sight:
-        nonlocal settled
-        settled += value("ack_message_count", names.PREDICT_RANGE_SUBSCRIPTION)
+        nonlocal settled, counted_until
+        acknowledged = points("ack_message_count", names.PREDICT_RANGE_SUBSCRIPTION)
+        if counted_until is not None:
+            settled += sum(number for end, number in acknowledged if end > counted_until)
+        counted_until = max((end for end, _ in acknowledged), default=counted_until or "")
         return Sight(
-            value("num_undelivered_messages", names.PREDICT_RANGE_SUBSCRIPTION),
+            newest("num_undelivered_messages", names.PREDICT_RANGE_SUBSCRIPTION),
             settled,
-            value("num_undelivered_messages", names.DEAD_LETTER_TOPIC),
-            value("oldest_unacked_message_age", names.PREDICT_RANGE_SUBSCRIPTION),
+            newest("num_undelivered_messages", names.DEAD_LETTER_TOPIC),
+            newest("oldest_unacked_message_age", names.PREDICT_RANGE_SUBSCRIPTION),
         )
 
     yield look

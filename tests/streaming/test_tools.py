@@ -1,16 +1,24 @@
 """The operator's commands: replay of dead letters, requests from a file, drain time."""
 
+import datetime
+import json
 import math
 import os
+import re
+import threading
+import urllib.parse
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from unittest import mock
 
 import pytest
 from google import pubsub_v1
 from google.api_core import exceptions
+from google.auth.credentials import AnonymousCredentials
 
-from scripts import publish, replay
+from infra import environment
+from scripts import publish, replay, watch
 from scripts.drain_time import Load
 from services.contracts.messages import SaleRangeRequest
 from tests.conftest import wait_for
@@ -92,6 +100,77 @@ def test_what_fails_again_is_not_moved_again(running: Surroundings) -> None:
 
     assert moved.total() == 1
     assert [letter.data for letter in running.receive(running.dead_letters, 1)] == [b"seven"]
+
+
+class Monitoring(BaseHTTPRequestHandler):
+    """Cloud Monitoring's timeSeries.list, as far as `watch` asks it."""
+
+    # https://cloud.google.com/monitoring/api/metrics_gcp_p_z#gcp-pubsub
+    gauges: ClassVar = {
+        ("num_undelivered_messages", "predict-range"): 42,
+        ("oldest_unacked_message_age", "predict-range"): 7,
+        ("num_undelivered_messages", "sale-range-dead-letter"): 3,
+    }
+    # Acknowledged in the minute that ends then, by two ways of delivery.
+    counts: ClassVar[list[dict[str, int]]] = [{}, {}]
+
+    def do_GET(self) -> None:
+        url = urllib.parse.urlsplit(self.path)
+        query = dict(urllib.parse.parse_qsl(url.query))
+        found = re.fullmatch(
+            'metric.type="pubsub.googleapis.com/subscription/([a-z_]+)"'
+            ' AND resource.labels.subscription_id="([a-z-]+)"',
+            query["filter"],
+        )
+        times = [query[f"interval.{name}Time"] for name in ("start", "end")]
+        start, end = map(datetime.datetime.fromisoformat, times)
+        if url.path != "/v3/projects/sales-forecast-prod/timeSeries" or not found or start >= end:
+            self.send_error(400)
+            return
+        if found.groups() == ("ack_message_count", "predict-range"):
+            series = self.counts
+        else:
+            series = [{"2026-01-01T00:02:00Z": self.gauges[found[1], found[2]], "2026-01-01T00:01:00Z": 99}]
+        body = {
+            "timeSeries": [
+                {
+                    "points": [
+                        {"interval": {"endTime": time}, "value": {"int64Value": str(value)}}
+                        for time, value in sorted(points.items(), reverse=True)
+                    ]
+                }
+                for points in series
+                if points
+            ]
+        }
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(body).encode())
+
+
+def test_watch_reads_cloud_monitoring() -> None:
+    Monitoring.counts = [{"2026-01-01T00:01:00Z": 1000}, {}]
+    with (
+        ThreadingHTTPServer(("127.0.0.1", 0), Monitoring) as server,
+        mock.patch.object(
+            watch, "MONITORING", f"http://127.0.0.1:{server.server_port}/v3/projects/{{}}/timeSeries"
+        ),
+        mock.patch("google.auth.default", return_value=(AnonymousCredentials(), None)),
+    ):
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with watch.cloud(environment.load("prod")) as look:
+            assert look() == watch.Sight(backlog=42, settled=0, dead=3, oldest_seconds=7)
+            assert look().settled == 0
+            Monitoring.counts[0]["2026-01-01T00:02:00Z"] = 60
+            Monitoring.counts[1]["2026-01-01T00:02:00Z"] = 5
+            assert look().settled == 65
+            assert look().settled == 65
+        with (
+            watch.cloud(environment.load("prod").model_copy(update={"project_id": "other"})) as look,
+            pytest.raises(watch.WatchError, match="400"),
+        ):
+            look()
+        server.shutdown()
 
 
 def test_requests_from_a_file(tmp_path: Path) -> None:
