@@ -132,8 +132,8 @@ class Server:
     Args:
         application: What answers.
         work: Asked of every request when its head is there. A coroutine answers instead of the application,
-            in a task that is cancelled when the client goes away, and raises nothing; its body is not read
-            before it receives it.
+            in a task, and raises nothing. The body is not read before the task receives it; if the client
+            goes away meanwhile, the task is cancelled.
 
     Attributes:
         application: What answers.
