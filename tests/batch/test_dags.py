@@ -28,7 +28,6 @@ from services.batch.warehouse import SalesTable
 from services.contracts.settings import BatchSettings, DagSettings, from_environment, to_environment
 from tests.batch.conftest import Warehouse, amend
 from tests.batch.sales import SERIES, small_sales
-from tests.conftest import wait_for
 
 pytestmark = pytest.mark.skipif(not PROGRAM.exists(), reason="Airflow is absent: run `make install-airflow`")
 
@@ -220,11 +219,11 @@ def late(sales: pl.DataFrame, day: datetime.date) -> pl.DataFrame:
 
 
 @pytest.mark.slow
-def test_a_backfill_run_twice_and_a_part_run_again(
+def test_a_backfill_run_twice_gives_the_same_days(
     airflow: Airflow, warehouse: Warehouse, inbox: Inbox
 ) -> None:
     SalesTable(warehouse.table).replace(small_sales(LAST, 200))
-    first, second, third = days = [RUN - datetime.timedelta(days=back) for back in (2, 1, 0)]
+    first, _, third = days = [RUN - datetime.timedelta(days=back) for back in (2, 1, 0)]
 
     def backfill() -> list[str]:
         planned = airflow.plan(first, third, {"horizon": DAYS, "model": "theta"})
@@ -259,20 +258,6 @@ def test_a_backfill_run_twice_and_a_part_run_again(
     assert [states(airflow, run)["keep"] for run in runs] == ["success"] * 3
     assert scores(warehouse) == found  # the day that was refused, too, though there is a newer version now
     assert served(warehouse) == versions[2]
-
-    # One task alone brings a lost partition back.
-    table = warehouse.environment["SCORES_TABLE"]
-    delete = f"DELETE FROM `{table}` WHERE run_date = '{second}'"  # noqa: S608 -- our names
-    warehouse.client.query(delete).result()
-    assert scores(warehouse) == sorted(partitions[0] + partitions[2], key=str)
-    before = airflow.tasks(runs[1])
-    day = ("--start-date", second.isoformat(), "--end-date", f"{second}T23:59:59")
-    airflow.run("tasks", "clear", program.DAG, "--task-regex", "^score$", *day, "--yes")
-    with airflow.running():
-        wait_for("score", lambda: states(airflow, runs[1])["score"] == "success", 180)
-    assert scores(warehouse) == found
-    tries = {name: task["tries"] for name, task in airflow.tasks(runs[1]).items()}
-    assert tries == {name: task["tries"] + (name == "score") for name, task in before.items()}
 
 
 def test_the_transient_pipeline_keeps_predictions_alone(airflow: Airflow, warehouse: Warehouse) -> None:
