@@ -23,6 +23,7 @@ import httpx
 import pytest
 
 from infra import environment
+from infra.composer import connection_secret
 from tests.conftest import REPOSITORY, Models, Process, Service, service
 
 LOCAL = environment.load("local")
@@ -77,12 +78,18 @@ OF_CURL = [each for each in EXAMPLES if each.starts("curl")]
 OF_CDKTF = [each for each in EXAMPLES if each.starts("npx", "cdktf")]
 OF_SCRIPTS = [each for each in EXAMPLES if each.words[0].startswith("scripts/")]
 OF_SCORE = [each for each in EXAMPLES if each.starts(str(BATCH.relative_to(REPOSITORY)))]
+OF_SECRETS = [each for each in EXAMPLES if each.starts("gcloud", "secrets", "versions", "add")]
 
 
 def test_every_example_is_tried() -> None:
-    tried = [*OF_MAKE, *OF_CURL, *OF_CDKTF, *OF_SCRIPTS, *OF_SCORE]
-    assert [each for each in EXAMPLES if each not in tried] == []
-    assert all([OF_MAKE, OF_CURL, OF_CDKTF, OF_SCRIPTS, OF_SCORE])
+    kinds = [OF_MAKE, OF_CURL, OF_CDKTF, OF_SCRIPTS, OF_SCORE, OF_SECRETS]
+    assert [each for each in EXAMPLES if not any(each in kind for kind in kinds)] == []
+    assert all(kinds)
+
+
+def test_secrets_to_fill_in_are_those_of_the_stack() -> None:
+    connections = ("smtp_default", "pagerduty_default")
+    assert [each.words[4] for each in OF_SECRETS] == [*map(connection_secret, connections)]
 
 
 @pytest.mark.parametrize("example", OF_MAKE, ids=str)
