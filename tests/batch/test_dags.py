@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import polars as pl
 import pytest
 from google.cloud.dataflow_v1beta3.types import LaunchFlexTemplateParameter, WorkerIPAddressConfiguration
@@ -28,6 +29,7 @@ from services.batch.warehouse import SalesTable
 from services.contracts.settings import BatchSettings, DagSettings, from_environment, to_environment
 from tests.batch.conftest import Warehouse, amend
 from tests.batch.sales import SERIES, small_sales
+from tests.conftest import wait_for
 
 pytestmark = pytest.mark.skipif(not PROGRAM.exists(), reason="Airflow is absent: run `make install-airflow`")
 
@@ -218,6 +220,23 @@ def late(sales: pl.DataFrame, day: datetime.date) -> pl.DataFrame:
     return sales.with_columns(sales=pl.when(pl.col("date") == day).then(9.0).otherwise(pl.col("sales")))
 
 
+def clear(url: str, run_id: str, task: str) -> None:
+    """Have a task and those after it run again."""
+    token = httpx.get(f"{url}/auth/token").raise_for_status().json()["access_token"]
+    httpx.post(
+        f"{url}/api/v2/dags/sales_forecast/clearTaskInstances",
+        headers={"Authorization": f"Bearer {token}"},
+        json={
+            "dag_run_id": run_id,
+            "task_ids": [task],
+            "include_downstream": True,
+            "dry_run": False,
+            "only_failed": False,
+            "reset_dag_runs": True,
+        },
+    ).raise_for_status()
+
+
 @pytest.mark.slow
 def test_a_backfill_run_twice_gives_the_same_days(
     airflow: Airflow, warehouse: Warehouse, inbox: Inbox
@@ -225,17 +244,17 @@ def test_a_backfill_run_twice_gives_the_same_days(
     SalesTable(warehouse.table).replace(small_sales(LAST, 200))
     first, _, third = days = [RUN - datetime.timedelta(days=back) for back in (2, 1, 0)]
 
-    def backfill() -> list[str]:
-        planned = airflow.plan(first, third, {"horizon": DAYS, "model": "theta"})
-        with airflow.running():
-            return airflow.finish(planned)
+    def plan() -> int:
+        return airflow.plan(first, third, {"horizon": DAYS, "model": "theta"})
 
     with contextlib.closing(sqlite3.connect(airflow.folder / "airflow.db")) as database:
         database.execute(  # every run misses its deadline
             "CREATE TRIGGER soon AFTER INSERT ON deadline BEGIN "
             "UPDATE deadline SET deadline_time = '2024-01-01 00:00:00.000000' WHERE id = NEW.id; END"
         )
-    runs = backfill()
+    planned = plan()
+    with airflow.running():
+        runs = airflow.finish(planned)
     missed = [mail for mail in inbox.mails if mail.startswith("[local] Deadline missed: sales_forecast\n")]
     assert ["runbook: docs/runbook.md#deadline-missed" in mail for mail in missed] == [True] * 3
     assert states(airflow, runs[0]) == {
@@ -254,10 +273,26 @@ def test_a_backfill_run_twice_gives_the_same_days(
     assert found == sorted(itertools.chain(*partitions), key=str)
 
     # Once more.
-    runs = backfill()
-    assert [states(airflow, run)["keep"] for run in runs] == ["success"] * 3
-    assert scores(warehouse) == found  # the day that was refused, too, though there is a newer version now
-    assert served(warehouse) == versions[2]
+    planned = plan()
+    with airflow.running() as url:
+        runs = airflow.finish(planned)
+        assert [states(airflow, run)["keep"] for run in runs] == ["success"] * 3
+        assert (
+            scores(warehouse) == found
+        )  # the day that was refused, too, though there is a newer version now
+        assert served(warehouse) == versions[2]
+
+        # A part of a day, as *Clear* on Airflow's page does it.
+        table = warehouse.environment["SCORES_TABLE"]
+        warehouse.client.query(f"DELETE FROM `{table}` WHERE run_date = '{first}'").result()  # noqa: S608
+        assert scores(warehouse) != found
+        tries = {name: task["tries"] for name, task in airflow.tasks(runs[0]).items()}
+        clear(url, runs[0], "score")
+        wait_for("it has run again", lambda: airflow.tasks(runs[0])["notify"]["tries"] > tries["notify"], 300)
+        wait_for("it has ended", lambda: states(airflow, runs[0])["notify"] == "success", 300)
+    again = {name for name, task in airflow.tasks(runs[0]).items() if task["tries"] > tries[name]}
+    assert again == {"score", "kept", "check_scores", "notify"}
+    assert scores(warehouse) == found
 
 
 def test_the_transient_pipeline_keeps_predictions_alone(airflow: Airflow, warehouse: Warehouse) -> None:
