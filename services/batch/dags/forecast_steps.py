@@ -6,6 +6,7 @@ arguments, and in the cloud nothing heavy runs in Airflow's own workers. Operato
 imported where they are made, so that reading the DAGs needs Airflow alone.
 """
 
+import hashlib
 import json
 import os
 import signal
@@ -43,6 +44,17 @@ _FAILURE = 1
 _TEMPORARY_FAILURE = 75
 _CONTAINER = "base"
 _USER = 65532  # of the image; not root
+
+
+def definition() -> str:
+    """A digest of what the DAGs are made of: these files, and the variables that steps are made from."""
+    files = [file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py"))]
+    variables = [
+        f"{name}={value}"
+        for name, value in sorted(os.environ.items())
+        if name in STEP_VARIABLES or name.startswith(("STEPS_", "DATAFLOW_"))
+    ]
+    return hashlib.sha256(b"\0".join([*files, *(each.encode() for each in variables)])).hexdigest()
 
 
 def run_on_google() -> bool:
