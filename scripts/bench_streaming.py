@@ -412,10 +412,9 @@ def bench(messages: int, rounds: int, endurance_rounds: int) -> None:
         )
     console = Console()
     console.print(table)
-    table = Table(title="ours, one process, MiB (PSS)")
-    for number in range(1, endurance_rounds + 1):
-        table.add_column(f"{number * messages:,}", justify="right")
-    table.add_row(*(f"{each:.0f}" for each in memory))
+    table = Table("messages", "MiB (PSS)", title="ours, one process")
+    for number, each in enumerate(memory, start=1):
+        table.add_row(f"{number * messages:,}", f"{each:.0f}")
     console.print(table)
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     result = {

@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import pytest
-import uvloop
 
 from services import http_server
 from services.http_server import Receive, RefusedError, Request, Response, Server, Work
@@ -60,8 +59,6 @@ Run = Callable[[Client, Server, Echo], Awaitable[None]]
 
 
 def serving(test: Run, work: Callable[[], Work] | None = None) -> None:
-    """Run a test on both loops: streaming runs on the standard library's, prediction on uvloop's."""
-
     @asynccontextmanager
     async def connected() -> AsyncGenerator[tuple[Client, Server, Echo]]:
         application = Echo()
@@ -77,9 +74,7 @@ def serving(test: Run, work: Callable[[], Work] | None = None) -> None:
         async with asyncio.timeout(20), connected() as parts:
             await test(*parts)
 
-    for factory in (asyncio.new_event_loop, uvloop.new_event_loop):
-        with asyncio.Runner(loop_factory=factory) as runner:
-            runner.run(run())
+    asyncio.run(run())
 
 
 def test_requests_in_one_packet_are_answered_in_order() -> None:

@@ -7,7 +7,6 @@ import signal
 import sys
 
 import prometheus_client
-import uvloop
 
 from services import runtime
 from services.contracts.settings import PredictionSettings
@@ -78,4 +77,4 @@ async def serve(settings: PredictionSettings) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(uvloop.run(serve(runtime.start(PredictionSettings))))
+    sys.exit(asyncio.run(serve(runtime.start(PredictionSettings))))
