@@ -1,14 +1,17 @@
-"""What every service process does the same way: settings at the start, structured logs throughout."""
+"""What every service process does the same way: settings, logs, the listener, signals."""
 
+import asyncio
 import datetime
 import logging
 import os
+import signal
 import sys
 from typing import TypeVar
 
 import msgspec
 
 from services.contracts.settings import SettingsError, from_environment
+from services.http_server import Server
 
 Settings = TypeVar("Settings", bound=msgspec.Struct)
 
@@ -46,3 +49,21 @@ def start(kind: type[Settings]) -> Settings:
     except SettingsError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 -- for the person who starts it by hand
         raise SystemExit(2) from None
+
+
+async def listen(server: Server, host: str, port: int) -> asyncio.Event:
+    """Have the server listen. Returns what SIGTERM and SIGINT set from now on.
+
+    Raises:
+        SystemExit: with code 1, after one line on stderr, when the address cannot be listened on.
+    """
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    try:
+        await server.listen(host, port)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else error
+        print(f"error: cannot listen on {host}:{port}: {reason}", file=sys.stderr)  # noqa: T201 -- as above
+        raise SystemExit(1) from None
+    return stop

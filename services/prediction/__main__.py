@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import signal
 import sys
 
 import prometheus_client
@@ -49,15 +48,7 @@ async def serve(settings: PredictionSettings) -> int:
         ("prediction_connections", "Open connections.", lambda: len(server.connections)),
     ]
     prometheus_client.REGISTRY.register(application.metrics)
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    try:
-        await server.listen(settings.host, settings.port)
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else error
-        print(f"error: cannot listen on {settings.host}:{settings.port}: {reason}", file=sys.stderr)
-        return 1
+    stop = await runtime.listen(server, settings.host, settings.port)
     follower.start()
     await stop.wait()
 

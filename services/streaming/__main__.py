@@ -2,8 +2,6 @@
 
 import asyncio
 import logging
-import os
-import signal
 import sys
 
 from services import runtime
@@ -38,15 +36,7 @@ async def work(settings: StreamingSettings) -> int:
     worker = Worker(settings, subscriber, processor, follower)
     application = Application(settings, processor, follower, lambda: worker.fault)
     server = Server(application, application.work)
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    try:
-        await server.listen(settings.host, settings.port)
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else error
-        print(f"error: cannot listen on {settings.host}:{settings.port}: {reason}", file=sys.stderr)
-        return 1
+    stop = await runtime.listen(server, settings.host, settings.port)
     follower.start()
     stopping = asyncio.create_task(stop.wait())
     pulling = asyncio.create_task(worker.run()) if settings.delivery == "pull" else None
