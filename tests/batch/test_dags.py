@@ -11,7 +11,7 @@ import socketserver
 import sqlite3
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -328,6 +328,19 @@ def test_a_missing_day_fails_at_once_and_people_are_told(
     assert scores(warehouse) == []
 
 
+def told_by_airflow(code: str, variables: Mapping[str, str]) -> Any:
+    """What a program prints last, as JSON, in Airflow's environment with these variables alone."""
+    done = subprocess.run(
+        [PROGRAM.parent / "python", "-c", code],
+        env={"PATH": "/usr/bin:/bin", **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 _CLOUD = """
 import ast, json, sys, zipfile
 from types import SimpleNamespace as Some
@@ -384,15 +397,7 @@ def test_what_operators_of_the_cloud_are_told(tmp_path: Path) -> None:
         pytest.skip("the operators' wheels are absent: run `make install-airflow`")
     google = {name.upper(): f"a-{name}" for name in DagSettings.__struct_fields__}
     google |= {"STEPS_RUN_ON": "google", "DATAFLOW_MAX_WORKERS": "3", "AIRFLOW_HOME": str(tmp_path)}
-    done = subprocess.run(
-        [PROGRAM.parent / "python", "-c", _CLOUD.format(dags=str(program.DAGS), wheels=wheels)],
-        env={"PATH": "/usr/bin:/bin", **google},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
+    found = told_by_airflow(_CLOUD.format(dags=str(program.DAGS), wheels=wheels), google)
     assert found["unknown"] == []
     assert found["cleanup"] == ["context", "pod", "remote_pod", "self", "xcom_result"]
     launch = ParseDict(found["job"]["launchParameter"], LaunchFlexTemplateParameter.pb()())
@@ -447,15 +452,7 @@ print(json.dumps({{
 def test_the_dags_are_read_without_errors_and_fast(tmp_path: Path) -> None:
     variables = {name.upper(): "test.d.t" for name in BatchSettings.__struct_fields__}
     variables |= {"STEPS_RUN_ON": "processes", "AIRFLOW_HOME": str(tmp_path)}
-    done = subprocess.run(
-        [PROGRAM.parent / "python", "-c", _READ.format(folder=str(program.DAGS))],
-        env={"PATH": "/usr/bin:/bin", **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
+    found = told_by_airflow(_READ.format(folder=str(program.DAGS)), variables)
     assert found["errors"] == {}
     assert found["seconds"] < 10  # CPU; Airflow gives up on a file after 30
     assert "sales_forecast" in found["dags"]
