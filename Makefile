@@ -9,16 +9,16 @@ help: ## This list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 24
 
 install: ## Check the tools, install everything into this folder
-	@python3 scripts/install.py
+	@python3 scripts/laptop/install.py
 
 install-airflow:
-	@python3 scripts/install.py --airflow
+	@python3 scripts/laptop/install.py --airflow
 
 up: install ## Bring the platform up on this machine (DATA=path: your own sales file)
-	@$(PYTHON) -m scripts.up $(if $(DATA),--data "$(DATA)")
+	@$(PYTHON) -m scripts.laptop.up $(if $(DATA),--data "$(DATA)")
 
 down: install ## Destroy the local platform and stop all its processes
-	@$(PYTHON) -m scripts.down
+	@$(PYTHON) -m scripts.laptop.down
 
 status: install ## Emulators and services of the local platform
 	@$(SIMULATOR) status
@@ -27,7 +27,7 @@ verify: install ## Send a forecast through every front door of an environment (E
 	@scripts/verify $(or $(ENV),local)
 
 backtest: install ## How well each forecaster does on past sales (DATA=path: your own sales file)
-	@$(PYTHON) -m scripts.backtest $(if $(DATA),--data "$(DATA)")
+	@$(PYTHON) -m scripts.laptop.compare_forecasters $(if $(DATA),--data "$(DATA)")
 
 diff: install ## What a deployment would change (ENV=dev, STACKS="messaging services")
 	@scripts/diff $(or $(ENV),local) $(STACKS)
@@ -53,8 +53,8 @@ lint: install-airflow ## ruff, strict type checks, workflows, Dockerfiles, shell
 	@.venv/bin/shellcheck .ci/run scripts/*.sh
 
 checkov: ## What checkov finds in production's stacks
-	@python3 scripts/install.py --checkov
-	@$(PYTHON) -m scripts.scan
+	@python3 scripts/laptop/install.py --checkov
+	@$(PYTHON) -m scripts.deploy.checkov_scan
 
 format: install ## Format the code
 	@.venv/bin/ruff check --fix .
@@ -64,28 +64,28 @@ lock: ## Resolve the dependency groups of pyproject.toml into requirements/
 	@scripts/lock.sh
 
 composer-packages: install ## Resolve the PyPI packages of Composer before it fails on them
-	@$(PYTHON) -m scripts.composer_packages
+	@$(PYTHON) -m scripts.deploy.composer_packages
 
 pipeline: install-airflow ## Run the batch pipeline for the day after the newest sales (DATE=, CONF='{"dry_run": true}')
-	@$(PYTHON) -m scripts.airflow pipeline $(if $(DATE),--date $(DATE)) $(if $(CONF),--conf '$(CONF)')
+	@$(PYTHON) -m scripts.laptop.airflow pipeline $(if $(DATE),--date $(DATE)) $(if $(CONF),--conf '$(CONF)')
 
 airflow: install-airflow ## Airflow's pages on loopback, until Ctrl-C
-	@$(PYTHON) -m scripts.airflow serve
+	@$(PYTHON) -m scripts.laptop.airflow serve
 
 backfill: install-airflow ## Run the batch pipeline for every day of a range (FROM=2011-12-01 TO=2011-12-03)
-	@$(PYTHON) -m scripts.airflow backfill $(FROM) $(TO)
+	@$(PYTHON) -m scripts.laptop.airflow backfill $(FROM) $(TO)
 
 docs: install ## Write what is derived from the stacks: docs/iam.md
-	@$(PYTHON) -m scripts.iam
+	@$(PYTHON) -m scripts.deploy.iam
 
 bench-serving: install ## CPU per request against Flask, FastAPI, MLServer and KServe
-	@$(PYTHON) -m scripts.bench_serving
+	@$(PYTHON) -m scripts.bench.serving
 
 bench-streaming: install ## The streaming service against other clients of Pub/Sub
-	@$(PYTHON) -m scripts.bench_streaming
+	@$(PYTHON) -m scripts.bench.streaming
 
 bench-synth: install ## Synthesis against a plain import of the provider bindings
-	@$(PYTHON) -m scripts.bench_synth
+	@$(PYTHON) -m scripts.bench.synth
 
 bench-batch: install ## The scoring pipeline against Beam itself and a model call per element
-	@$(PYTHON) -m scripts.bench_batch
+	@$(PYTHON) -m scripts.bench.batch

@@ -11,7 +11,7 @@ compile() {
         --group "pyproject.toml:$group" --output-file "requirements/$group.lock" "$@"
 }
 
-python3 scripts/install.py
+python3 scripts/laptop/install.py
 compile dev
 for group in infra prediction streaming batch; do
     compile "$group" --constraint requirements/dev.lock

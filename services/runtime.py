@@ -11,7 +11,7 @@ from typing import TypeVar
 import msgspec
 
 from services.contracts.settings import SettingsError, from_environment
-from services.http_server import Server
+from services.http.server import Server
 
 Settings = TypeVar("Settings", bound=msgspec.Struct)
 

@@ -34,7 +34,7 @@ def main() -> int:
         return 2
 
     # After the files are known to be good: this starts the Node process of cdktf.
-    from infra.providers import App
+    from infra.cdk import App
     from stacks.platform import Platform
 
     app = App()

@@ -10,16 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from infra.ci_identity import CiIdentity
+from infra.cdk import Construct, TerraformResource, google
+from infra.cdk.waivers import waive
 from infra.environment import Environment, StackName
-from infra.providers import (
-    Construct,
-    ProjectIamCustomRole,
-    ProjectIamMemberCondition,
-    StorageBucketIamMember,
-    TerraformResource,
-)
-from infra.waivers import waive
+from infra.google.ci_identity import CiIdentity
 
 _APPLIES: Final = "what applies the stacks manages what they own; roles it may grant are limited"
 _PLAN_ROLE: Final = "ciPlan"
@@ -140,7 +134,7 @@ def grant_rights(
         after: what must exist first.
     """
     taken = tuple(rights(environment))
-    settings = ProjectIamCustomRole(
+    settings = google.project_iam_custom_role.ProjectIamCustomRole(
         scope,
         "plan-role",
         role_id=_PLAN_ROLE,
@@ -163,7 +157,7 @@ def grant_rights(
     grants = ", ".join(f"'{role}'" for role in sorted({role for each in taken for role in each.grants}))
     grant = ci.apply.grant_project_role(
         "roles/resourcemanager.projectIamAdmin",
-        condition=ProjectIamMemberCondition(
+        condition=google.project_iam_member.ProjectIamMemberCondition(
             title="only roles that stacks grant",
             expression=f"api.getAttribute('iam.googleapis.com/modifiedGrantsByRole', []).hasOnly([{grants}])",
         ),
@@ -173,7 +167,7 @@ def grant_rights(
         (ci.plan, "roles/storage.objectViewer"),
         (ci.apply, "roles/storage.objectUser"),
     ):
-        StorageBucketIamMember(
+        google.storage_bucket_iam_member.StorageBucketIamMember(
             account,
             "states",
             bucket=states,

@@ -3,16 +3,16 @@
 from pathlib import Path
 from typing import Final
 
-from infra.ci_identity import CiIdentity
-from infra.cluster import Cluster
+from infra.cdk import App
+from infra.cdk.stack import PlatformStack
 from infra.environment import PLATFORM, Environment
-from infra.identity import Account, Principal, ServiceAgent
-from infra.image_policy import ImagePolicy
-from infra.key import Key
-from infra.network import Network
-from infra.providers import App
-from infra.registry import ImageRepository
-from infra.stack import PlatformStack
+from infra.google.artifact_registry import ImageRepository
+from infra.google.ci_identity import CiIdentity
+from infra.google.cluster import Cluster
+from infra.google.identity import Account, Principal, ServiceAgent
+from infra.google.image_policy import ImagePolicy
+from infra.google.key import Key
+from infra.google.network import Network
 
 
 class ClusterStack(PlatformStack):

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Final
 
-from infra.bucket import Bucket
-from infra.dataset import Dataset, DatasetTable, LatestView
+from infra.cdk import App
+from infra.cdk.stack import PlatformStack
 from infra.environment import Environment
-from infra.identity import Principal
-from infra.providers import App
-from infra.stack import PlatformStack
+from infra.google.bucket import Bucket
+from infra.google.dataset import Dataset, DatasetTable, LatestView
+from infra.google.identity import Principal
 from services.contracts.names import (
     LATEST_PREDICTIONS_VIEW,
     MODELS_BUCKET,

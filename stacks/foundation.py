@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from infra.apis import Apis
-from infra.ci_identity import CiIdentity
+from infra.cdk import App
+from infra.cdk.stack import PlatformStack
 from infra.environment import PLATFORM, Environment, StackName
-from infra.key import Key
-from infra.network import Network
-from infra.providers import App
-from infra.stack import PlatformStack
+from infra.google.apis import Apis
+from infra.google.ci_identity import CiIdentity
+from infra.google.key import Key
+from infra.google.network import Network
 from stacks.ci import grant_rights
 
 _IAM_APIS: Final = ("cloudresourcemanager", "iam")

@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Final
 
-from infra.ci_identity import CiIdentity
-from infra.dataset import DatasetTable
+from infra.cdk import App
+from infra.cdk.stack import PlatformStack
 from infra.environment import PLATFORM, Environment
-from infra.identity import Account, Principal, PubsubServiceAgent
-from infra.providers import App
-from infra.stack import PlatformStack
-from infra.subscription import PushDelivery, Subscription, TableSubscription
-from infra.topic import MessageSchema, Topic
+from infra.google.ci_identity import CiIdentity
+from infra.google.dataset import DatasetTable
+from infra.google.identity import Account, Principal, PubsubServiceAgent
+from infra.google.subscription import PushDelivery, Subscription, TableSubscription
+from infra.google.topic import MessageSchema, Topic
 from services.contracts.messages import SalePrediction
 from services.contracts.names import (
     DEAD_LETTER_TOPIC,

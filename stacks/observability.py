@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Final
 
-from infra.alerting import Alert, Condition, OnCall, Severity, above, holds, logged
-from infra.budget import Budget
-from infra.dashboard import Chart, Dashboard, Section
+from infra.cdk import App
+from infra.cdk.stack import PlatformStack
 from infra.environment import PLATFORM, Environment
-from infra.objective import Fast, Faultless, MonitoredService, Objective
-from infra.providers import App
-from infra.stack import PlatformStack
-from infra.subscription import Subscription
+from infra.google.budget import Budget
+from infra.google.subscription import Subscription
+from infra.monitoring.alerting import Alert, Condition, OnCall, Severity, above, holds, logged
+from infra.monitoring.dashboard import Chart, Dashboard, Section
+from infra.monitoring.objective import Fast, Faultless, MonitoredService, Objective
 from services.contracts import metrics
 from services.contracts.names import PREDICT_PATH
 

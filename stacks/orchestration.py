@@ -4,23 +4,24 @@ import json
 from pathlib import Path
 from typing import Final
 
-from infra.bucket import Bucket
-from infra.ci_identity import CiIdentity
-from infra.cluster import Cluster
-from infra.composer import Composer, connection_secret
-from infra.dataset import Dataset, DatasetTable
+from infra.cdk import App, TerraformResource
+from infra.cdk.providers import configure_kubernetes
+from infra.cdk.stack import PlatformStack
+from infra.cdk.waivers import waive
 from infra.environment import PLATFORM, Environment
-from infra.identity import Account, Principal
-from infra.images import image
-from infra.namespace import Namespace
-from infra.network import Network
-from infra.network_policy import DefaultDeny
-from infra.pod_runner import PodRunner
-from infra.providers import App, TerraformResource, configure_kubernetes
-from infra.registry import ImageRepository
-from infra.secret import Secret
-from infra.stack import PlatformStack
-from infra.waivers import waive
+from infra.google.artifact_registry import ImageRepository
+from infra.google.bucket import Bucket
+from infra.google.ci_identity import CiIdentity
+from infra.google.cluster import Cluster
+from infra.google.composer import Composer, connection_secret
+from infra.google.dataset import Dataset, DatasetTable
+from infra.google.identity import Account, Principal
+from infra.google.images import image
+from infra.google.network import Network
+from infra.google.secret import Secret
+from infra.kubernetes.namespace import Namespace
+from infra.kubernetes.network_policy import DefaultDeny
+from infra.kubernetes.pod_runner import PodRunner
 from services.contracts.names import bucket_name
 from services.contracts.settings import DagSettings, to_environment
 

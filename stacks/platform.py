@@ -3,9 +3,9 @@
 from functools import cached_property
 from pathlib import Path
 
+from infra.cdk import App
+from infra.cdk.stack import PlatformStack
 from infra.environment import UPSTREAM, Environment
-from infra.providers import App
-from infra.stack import PlatformStack
 from stacks.cluster import ClusterStack
 from stacks.data import DataStack
 from stacks.foundation import FoundationStack

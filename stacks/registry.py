@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Final
 
-from infra.ci_identity import CiIdentity
+from infra.cdk import App
+from infra.cdk.stack import PlatformStack
 from infra.environment import PLATFORM, Environment
-from infra.identity import Principal, ServiceAgent
-from infra.key import Key
-from infra.providers import App
-from infra.registry import ImageRepository
-from infra.stack import PlatformStack
+from infra.google.artifact_registry import ImageRepository
+from infra.google.ci_identity import CiIdentity
+from infra.google.identity import Principal, ServiceAgent
+from infra.google.key import Key
 
 
 class RegistryStack(PlatformStack):

@@ -3,20 +3,21 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from infra.bucket import Bucket
-from infra.cluster import Cluster
-from infra.dataset import DatasetTable
+from infra.cdk import App
+from infra.cdk.providers import configure_kubernetes
+from infra.cdk.stack import PlatformStack
 from infra.environment import PLATFORM, Environment
-from infra.gateway import HEALTH_CHECK_RANGES, Gateway
-from infra.images import image
-from infra.namespace import Namespace
-from infra.network import Network
-from infra.network_policy import AllowCallers, DefaultDeny
-from infra.providers import App, configure_kubernetes
-from infra.stack import PlatformStack
-from infra.subscription import PushDelivery, Subscription
-from infra.topic import Topic
-from infra.workload import Workload
+from infra.google.bucket import Bucket
+from infra.google.cluster import Cluster
+from infra.google.dataset import DatasetTable
+from infra.google.images import image
+from infra.google.network import Network
+from infra.google.subscription import PushDelivery, Subscription
+from infra.google.topic import Topic
+from infra.kubernetes.gateway import HEALTH_CHECK_RANGES, Gateway
+from infra.kubernetes.namespace import Namespace
+from infra.kubernetes.network_policy import AllowCallers, DefaultDeny
+from infra.kubernetes.workload import Workload
 from services.contracts.names import PUSH_PATH
 from services.contracts.settings import PredictionSettings, StreamingSettings
 

@@ -25,7 +25,7 @@ from services.contracts.model import Backtest, Manifest, Score
 from services.forecasting import artifact
 from services.forecasting.forecast import Forecast
 from services.forecasting.history import History
-from services.forecasting.registry import ModelRegistry
+from services.forecasting.model_registry import ModelRegistry
 
 # A busy machine takes longer over an example; that is no fault of what is tried.
 hypothesis.settings.register_profile("any-machine", deadline=None)

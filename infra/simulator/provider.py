@@ -17,7 +17,8 @@ import grpc
 from tf.gen import tfplugin_pb2 as pb
 from tf.gen import tfplugin_pb2_grpc
 
-from infra.simulator import facts, faults, inventory, planning, plugin, rules, validation
+from infra.simulator import facts, faults, inventory, plugin, rules, validation
+from infra.simulator import planned_state as planning
 from infra.simulator.computed import Namer
 from infra.simulator.resources import Handler, ResourceError, Values, handler
 from infra.simulator.schema import Kind, SchemaError, Schemas

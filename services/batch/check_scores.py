@@ -11,7 +11,7 @@ from services.batch import command
 from services.batch.errors import BatchError
 from services.bigquery import RETRY, connect
 from services.contracts.settings import BatchSettings
-from services.forecasting.registry import ModelRegistry
+from services.forecasting.model_registry import ModelRegistry
 
 _QUERY = """
 SELECT COUNT(*) AS row_count,

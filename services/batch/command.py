@@ -17,8 +17,8 @@ from services.batch.errors import TEMPORARY, BatchError
 from services.contracts.settings import BatchSettings, SettingsError, from_environment
 from services.forecasting.artifact import CorruptModelError
 from services.forecasting.choice import CANDIDATES
+from services.forecasting.model_registry import PointerMovedError, UnknownVersionError, VersionExistsError
 from services.forecasting.panel import UnusableSalesError
-from services.forecasting.registry import PointerMovedError, UnknownVersionError, VersionExistsError
 from services.forecasting.sales_file import DataError
 from services.forecasting.training import Candidates
 

@@ -22,7 +22,7 @@ from typing import Any, Literal
 from services.batch import command
 from services.contracts.model import Decision, Manifest
 from services.contracts.settings import BatchSettings
-from services.forecasting.registry import ModelRegistry
+from services.forecasting.model_registry import ModelRegistry
 
 MARGIN = 0.02
 

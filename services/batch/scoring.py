@@ -27,7 +27,7 @@ from services.contracts.decoding import InvalidMessageError, decode
 from services.contracts.messages import Days, Key, PredictionRow, SaleRangeRequest
 from services.contracts.names import REASON_ATTRIBUTE
 from services.forecasting.forecast import Forecast, UnknownSeriesError
-from services.forecasting.registry import ModelRegistry, UnknownVersionError
+from services.forecasting.model_registry import ModelRegistry, UnknownVersionError
 
 DEAD: Final = "dead"
 ROWS: Final = "rows"

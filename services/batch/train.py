@@ -13,7 +13,7 @@ from services.batch import command, snapshot
 from services.batch.warehouse import SalesTable
 from services.contracts.settings import BatchSettings
 from services.forecasting import training
-from services.forecasting.registry import ModelRegistry, UnknownVersionError
+from services.forecasting.model_registry import ModelRegistry, UnknownVersionError
 
 
 def main(arguments: list[str] | None = None) -> int:

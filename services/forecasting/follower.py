@@ -11,7 +11,7 @@ import prometheus_client
 
 from services.contracts.model import Manifest
 from services.forecasting.artifact import CorruptModelError, Model
-from services.forecasting.registry import ModelRegistry, UnknownVersionError
+from services.forecasting.model_registry import ModelRegistry, UnknownVersionError
 
 _log = logging.getLogger(__name__)
 

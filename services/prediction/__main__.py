@@ -10,8 +10,8 @@ import prometheus_client
 from services import runtime
 from services.contracts.settings import PredictionSettings
 from services.forecasting.follower import ModelFollower
-from services.forecasting.registry import ModelRegistry
-from services.http_server import Server
+from services.forecasting.model_registry import ModelRegistry
+from services.http.server import Server
 from services.prediction.answers import Answers
 from services.prediction.application import Application
 from services.prediction.spans import SpanExporter

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 from msgspec import field
 
-from services.http_server import Request, Response
+from services.http.server import Request, Response
 
 _WAIT_SECONDS: Final = 0.1
 _MAX_LINES: Final = 1000

@@ -17,7 +17,7 @@ from services.contracts.messages import HistoryRequest, ModelReference, Predicti
 from services.forecasting.artifact import Model
 from services.forecasting.encoded import EncodedForecast
 from services.forecasting.forecast import DECIMALS, UnknownSeriesError
-from services.http_server import Response
+from services.http.server import Response
 from services.prediction import requests
 
 CACHE_BYTES: Final = 16 * 1024 * 1024

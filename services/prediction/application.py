@@ -7,7 +7,6 @@ from typing import Final
 
 import msgspec
 
-from services import routes
 from services.contracts.messages import (
     HistoryRequest,
     ModelDescription,
@@ -18,13 +17,14 @@ from services.contracts.model import HISTORY_DAYS, Manifest
 from services.contracts.names import PREDICT_PATH
 from services.contracts.settings import PredictionSettings
 from services.forecasting.follower import ModelFollower
-from services.http_server import MAX_BODY_BYTES, Request, Response
-from services.prediction import negotiation, openapi, pages, requests
+from services.http import negotiation, routes
+from services.http.routes import JSON, NO_STORE, Readiness, Router, problem
+from services.http.server import MAX_BODY_BYTES, Request, Response
+from services.prediction import openapi, pages, requests
 from services.prediction.access_log import AccessLog
 from services.prediction.answers import Answer, Answers, Question
 from services.prediction.metrics import Metrics
 from services.prediction.spans import SpanExporter
-from services.routes import JSON, NO_STORE, Readiness, Router, problem
 
 MAX_QUERY_BYTES: Final = 8 * 1024
 

@@ -14,7 +14,7 @@ from services.contracts.messages import (
     Problem,
 )
 from services.contracts.names import LIVENESS_PATH, METRICS_PATH, READINESS_PATH
-from services.routes import Readiness
+from services.http.routes import Readiness
 
 _REFERENCE = "#/components/schemas/{name}"
 _PREDICTED = ("PredictionResponse", "ColumnarPredictionResponse")

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
-from services.http_server import Request, Response
-from services.prediction import negotiation
+from services.http import negotiation
+from services.http.server import Request, Response
 
 _FOLDER: Final = Path(__file__).parent / "page"
 _POLICY: Final = (

@@ -11,7 +11,7 @@ import msgspec
 
 from services.contracts.messages import Format, HistoryRequest, Layout, PredictionRequest
 from services.forecasting.forecast import UnknownSeriesError
-from services.http_server import RefusedError
+from services.http.server import RefusedError
 
 AnyRequest = TypeVar("AnyRequest", PredictionRequest, HistoryRequest)
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from services.http_server import Request, Response
+from services.http.server import Request, Response
 
 _log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ import sys
 from services import runtime
 from services.contracts.settings import StreamingSettings
 from services.forecasting.follower import ModelFollower
-from services.forecasting.registry import ModelRegistry
-from services.http_server import Server
+from services.forecasting.model_registry import ModelRegistry
+from services.http.server import Server
 from services.streaming import pubsub
 from services.streaming.answers import Answers
 from services.streaming.application import Application

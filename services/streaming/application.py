@@ -14,12 +14,12 @@ import msgspec
 from google import pubsub_v1
 from msgspec import Meta
 
-from services import routes
 from services.contracts.names import PUSH_PATH
 from services.contracts.settings import StreamingSettings
 from services.forecasting.follower import ModelFollower
-from services.http_server import Receive, RefusedError, Request, Response
-from services.routes import Readiness
+from services.http import routes
+from services.http.routes import Readiness
+from services.http.server import Receive, RefusedError, Request, Response
 from services.streaming.answers import Answers
 from services.streaming.oidc import GOOGLE, InvalidTokenError, IssuerError, Verifier
 from services.streaming.processing import Batch, Processor, report

@@ -14,7 +14,7 @@ from google.cloud import bigquery
 from services.contracts.schema import bigquery_schema
 from services.contracts.settings import BatchSettings, to_environment
 from services.contracts.tables import Sale, Score
-from services.forecasting.registry import ModelRegistry
+from services.forecasting.model_registry import ModelRegistry
 from tests.conftest import Models, Process
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from services.batch import ingest, publish, train
+from services.batch import ingest, train
+from services.batch import publish_model as publish
 from tests.batch.conftest import Run, Warehouse
 from tests.conftest import REPOSITORY, free_port
 from tests.forecasting.conftest import make_sales

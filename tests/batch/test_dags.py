@@ -21,9 +21,9 @@ import pytest
 from google.cloud.dataflow_v1beta3.types import LaunchFlexTemplateParameter, WorkerIPAddressConfiguration
 from google.protobuf.json_format import ParseDict
 
-from scripts import airflow as program
-from scripts.airflow import PROGRAM, Airflow
-from scripts.steps import ROOT
+from scripts.laptop import airflow as program
+from scripts.laptop.airflow import PROGRAM, Airflow
+from scripts.laptop.step_runner import ROOT
 from services.batch import score
 from services.batch.warehouse import SalesTable
 from services.contracts.settings import BatchSettings, DagSettings, from_environment, to_environment

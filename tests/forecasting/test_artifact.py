@@ -133,5 +133,7 @@ def test_services_need_no_training_library() -> None:
     python = REPOSITORY / "build" / "venvs" / "prediction" / "bin" / "python"
     if not python.exists():
         pytest.skip(f"{python} is absent: run `make install`")
-    modules = "services.forecasting.forecast, services.forecasting.artifact, services.forecasting.registry"
+    modules = (
+        "services.forecasting.forecast, services.forecasting.artifact, services.forecasting.model_registry"
+    )
     subprocess.run([python, "-c", f"import {modules}"], cwd=REPOSITORY, check=True, timeout=60)

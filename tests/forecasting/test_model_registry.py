@@ -9,7 +9,7 @@ import pytest
 from services.contracts.model import Manifest
 from services.forecasting import artifact
 from services.forecasting.artifact import CorruptModelError
-from services.forecasting.registry import PointerMovedError, UnknownVersionError, VersionExistsError
+from services.forecasting.model_registry import PointerMovedError, UnknownVersionError, VersionExistsError
 from tests.conftest import Models
 
 

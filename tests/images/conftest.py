@@ -17,9 +17,10 @@ import bcrypt
 import pytest
 
 from infra.environment import Environment, ImageName
-from infra.image_sources import ROOT
-from scripts import engine as engines
-from scripts import push_image, smoke
+from infra.google.image_sources import ROOT
+from scripts.images import container_engine as engines
+from scripts.images import push_image
+from scripts.images import smoke_run as smoke
 from tests.conftest import Process, free_port
 
 # Kept between runs: making the bases and fetching the packages take minutes.

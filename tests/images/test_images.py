@@ -11,8 +11,9 @@ import pytest
 
 from infra import environment
 from infra.environment import ImageName
-from scripts import engine as engines
-from scripts import promote, push_image, smoke
+from scripts.images import container_engine as engines
+from scripts.images import promote, push_image
+from scripts.images import smoke_run as smoke
 from tests.images.conftest import Checkout, Registry, another_machine
 
 pytestmark = [pytest.mark.slow, pytest.mark.images]

@@ -23,7 +23,7 @@ import httpx
 import pytest
 
 from infra import environment
-from infra.composer import connection_secret
+from infra.google.composer import connection_secret
 from tests.conftest import REPOSITORY, Models, Process, Service, service
 
 LOCAL = environment.load("local")
@@ -163,7 +163,8 @@ class Accepted(BaseException):
 def test_scripts_take_their_arguments(example: Example) -> None:
     script = REPOSITORY / example.words[0]
     assert script.resolve() == REPOSITORY / "scripts" / "run.sh"
-    module = importlib.import_module(f"scripts.{script.name.removesuffix('.sh')}")
+    (room,) = {file.parent.name for file in script.parent.glob(f"*/{script.stem}.py")}
+    module = importlib.import_module(f"scripts.{room}.{script.stem}")
     parse = argparse.ArgumentParser.parse_args
 
     def accept(

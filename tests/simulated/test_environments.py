@@ -20,8 +20,8 @@ import pytest
 
 from infra import environment
 from infra.simulator import emulators, processes
-from scripts import planning
-from scripts.planning import Synthesis
+from scripts.deploy import terraform_plans as planning
+from scripts.deploy.terraform_plans import Synthesis
 from services.contracts.names import MODELS_BUCKET, bucket_name
 from tests.conftest import REPOSITORY, SIMULATOR, Models, free_port
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from scripts import diff, planning
-from scripts.diff import StackDiff
-from scripts.planning import Synthesis
+from scripts.deploy import diff
+from scripts.deploy import terraform_plans as planning
+from scripts.deploy.diff import StackDiff
+from scripts.deploy.terraform_plans import Synthesis
 from tests.simulated.conftest import Stack
 
 SECRET = {"google_secret_manager_secret_version": {"key": {"secret": "projects/p-1/secrets/key"}}}

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from infra import environment
-from scripts import iam
-from scripts.iam import ACCESS, Graph, Permission, UnknownEdgeError
+from scripts.deploy import iam
+from scripts.deploy.iam import ACCESS, Graph, Permission, UnknownEdgeError
 from tests.stacks.synthesized import Synthesis
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 
-from infra.sections import AIRFLOW_VERSION
+from infra.environment.orchestration import AIRFLOW_VERSION
 from services.contracts.settings import DagSettings, from_environment
 from tests.stacks.synthesized import ROOT, Stack, Synthesis
 

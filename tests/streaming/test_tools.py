@@ -18,8 +18,8 @@ from google.api_core import exceptions
 from google.auth.credentials import AnonymousCredentials
 
 from infra import environment
-from scripts import publish, replay, watch
-from scripts.drain_time import Load
+from scripts.messages import publish, replay, watch
+from scripts.messages.drain_time import Load
 from services.contracts.messages import SaleRangeRequest
 from tests.conftest import wait_for
 from tests.streaming.conftest import Surroundings

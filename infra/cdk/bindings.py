@@ -1,0 +1,111 @@
+"""Make cdktf and the provider bindings fast to import, with no change to what is synthesized.
+
+Three things make them slow. Importing any module of a bindings package runs the package's `__init__`, which
+imports all of its ~1,470 modules. The Node process behind them loads as many of its own. And the modules
+that are needed have tens of thousands of annotations, evaluated at import to check types when a class is
+used. Here the first two are made lazy, and types are left to the type checker and to Node, which checks them
+again. `make bench-synth` compares. All this needs to come before any other import of cdktf; after one,
+everything works as ever, slowly.
+"""
+
+import __future__
+
+import gc
+import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import os
+import sys
+import types
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+_PRELOAD: Final = Path(__file__).with_name("lazy_index.cjs")
+
+
+@contextmanager
+def fast_imports(*packages: str) -> Generator[None]:
+    """Import cdktf, and modules of bindings packages, the fast way.
+
+    Raises:
+        ModuleNotFoundError: a package is not installed.
+    """
+    for package in packages:
+        _skip_init(package)
+    # For as long as the process lives: modules of resource types are imported when they are first named.
+    sys.meta_path.insert(0, _Finder(("cdktf", "constructs", *packages)))
+    # Node 20 still runs jsii; its end-of-life banner would cover the output of every command.
+    os.environ.setdefault("JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION", "20")
+    own = os.environ.get("NODE_OPTIONS")
+    path = str(_PRELOAD).replace("\\", "\\\\").replace('"', '\\"')
+    os.environ["NODE_OPTIONS"] = f'{own or ""} --require="{path}"'.strip()
+    collecting = gc.isenabled()
+    gc.disable()  # thousands of new classes with no garbage among them: the search takes an eighth longer
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+        if own is None:
+            del os.environ["NODE_OPTIONS"]
+        else:
+            os.environ["NODE_OPTIONS"] = own
+
+
+def _skip_init(package: str) -> None:
+    """Make a package lazy: its `__init__` does not run, its modules are imported when first named."""
+    if package in sys.modules:
+        return
+    found = importlib.util.find_spec(package)
+    if found is None or found.submodule_search_locations is None:
+        raise ModuleNotFoundError(f"no package {package}: run `make install`", name=package)
+    spec = importlib.machinery.ModuleSpec(package, loader=None, is_package=True)
+    spec.submodule_search_locations = found.submodule_search_locations
+    module = importlib.util.module_from_spec(spec)
+
+    def import_submodule(name: str) -> types.ModuleType:
+        if name.startswith("__"):
+            raise AttributeError(name)  # which the import system asks for and does without
+        return importlib.import_module(f"{package}.{name}")
+
+    module.__dict__["__getattr__"] = import_submodule  # as a module's own `def __getattr__` (PEP 562)
+    sys.modules[package] = module
+
+
+class _Loader(importlib.machinery.SourceFileLoader):
+    """Compiles modules as `python -O` does, with annotations as text; their bytecode has files of its own."""
+
+    def source_to_code(self, data: Any, path: Any, *, _optimize: int = -1) -> types.CodeType:
+        postponed = __future__.annotations.compiler_flag
+        return compile(data, path, "exec", flags=postponed, dont_inherit=True, optimize=1)
+
+    def get_data(self, path: str) -> bytes:
+        return super().get_data(self._own_bytecode(path))
+
+    def set_data(self, path: str, data: Any, *, _mode: int = 0o666) -> None:
+        super().set_data(self._own_bytecode(path), data, _mode=_mode)
+
+    @staticmethod
+    def _own_bytecode(path: str) -> str:
+        stem, suffix = os.path.splitext(path)  # noqa: PTH122 -- importlib speaks text
+        return f"{stem}.bindings{suffix}" if suffix == ".pyc" else path
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Has the modules of some packages loaded by `_Loader`."""
+
+    def __init__(self, packages: Sequence[str]):
+        self._packages = frozenset(packages)
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname.partition(".")[0] not in self._packages:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
+        if spec is not None and isinstance(spec.loader, importlib.machinery.SourceFileLoader):
+            spec.loader = _Loader(spec.loader.name, spec.loader.path)
+        return spec

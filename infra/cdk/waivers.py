@@ -1,0 +1,18 @@
+"""Findings of checkov that are no fault here, declared with their reasons beside the resource."""
+
+from collections.abc import Mapping
+
+from infra.cdk import TerraformResource
+
+
+def waive(resource: TerraformResource, reasons: Mapping[str, str]) -> None:
+    """Declare why checks do not apply to a resource; `make checkov` refuses reasons that nothing asks for.
+
+    They are written below the key `//`, which Terraform ignores.
+
+    Args:
+        resource: the resource.
+        reasons: by the id of the check, such as `CKV_GCP_83`.
+    """
+    for check, reason in reasons.items():
+        resource.add_override(f"//.waived.{check}", reason)

@@ -1,0 +1,226 @@
+"""Settings of the stack `cluster`."""
+
+import math
+from datetime import date, timedelta
+from typing import Final, Literal
+
+from pydantic import Field, ValidationInfo
+from pydantic import field_validator as validator
+
+from infra.environment.value_types import (
+    SMALLEST_CPUS,
+    SOME_MONDAY,
+    WEEK,
+    ContradictionError,
+    Cron,
+    MachineType,
+    Section,
+    Weekday,
+    at_least,
+    machine_size,
+    refuse,
+    unique,
+)
+
+# https://cloud.google.com/kubernetes-engine/docs/how-to/maintenance-windows-and-exclusions
+_MAINTENANCE_HOURS: Final = 48
+"""Hours of maintenance that GKE insists on in any 32 days, in windows of four hours at least."""
+
+
+_FULL_DAYS: Final = 31
+"""Days that any 32 days have of which the window is whole, whenever in a day they begin."""
+
+
+class NodePool(Section):
+    """Nodes of one kind."""
+
+    machine_type: MachineType = Field(description="machine type of a node")
+    min_nodes: int = Field(ge=0, le=1000, description="fewest nodes, in all zones together")
+    max_nodes: int = Field(ge=1, le=1000, description="most nodes, in all zones together")
+    disk_gb: int = Field(default=50, ge=20, le=2000, description="boot disk of a node, in GB")
+    upgrade: Literal["SURGE", "BLUE_GREEN"] = Field(
+        default="SURGE", description="replace node by node, or build a second set of nodes and then move"
+    )
+
+    @validator("max_nodes")
+    @classmethod
+    def _ordered(cls, most: int, info: ValidationInfo) -> int:
+        return at_least("min_nodes", most, info)
+
+    def surge(self, zones: int) -> int:
+        """Nodes that an upgrade adds to `max_nodes` for a while."""
+        return self.max_nodes if self.upgrade == "BLUE_GREEN" else zones
+
+
+class AutoProvisioning(Section):
+    """Node pools that GKE makes by itself for pods that fit no other; limits hold for the whole cluster."""
+
+    max_cpus: int = Field(ge=2, le=10_000, description="most CPUs of all nodes together")
+    max_memory_gb: int = Field(ge=4, le=100_000, description="most memory of all nodes together, in GB")
+
+
+class ClusterMaintenanceExclusion(Section):
+    """Days on which GKE leaves the cluster alone."""
+
+    name: str = Field(min_length=1, max_length=63, description="what the days are, such as peak-season")
+    start: date = Field(description="first day, in UTC")
+    end: date = Field(description="first day after it, in UTC")
+    scope: Literal["NO_UPGRADES", "NO_MINOR_UPGRADES", "NO_MINOR_OR_NODE_UPGRADES"] = Field(
+        default="NO_UPGRADES", description="what must not happen"
+    )
+
+    @validator("end")
+    @classmethod
+    def _ordered(cls, end: date, info: ValidationInfo) -> date:
+        start = info.data.get("start")
+        if start is not None and end <= start:
+            raise ContradictionError(((), f"expected a day after start, which is {start}, found {end}"))
+        return end
+
+    @validator("scope")
+    @classmethod
+    def _not_too_long(cls, scope: str, info: ValidationInfo) -> str:
+        # https://cloud.google.com/kubernetes-engine/docs/concepts/maintenance-windows-and-exclusions#limitations-maint-exclusions
+        most = 30 if scope == "NO_UPGRADES" else 180
+        if "start" in info.data and "end" in info.data:
+            days = (info.data["end"] - info.data["start"]).days
+            if days > most:
+                raise ContradictionError(((), f"{scope} may last {most} days, not {days}"))
+        return scope
+
+
+class ClusterMaintenance(Section):
+    """When GKE may upgrade control plane and nodes by itself."""
+
+    days: tuple[Weekday, ...] = Field(default=("SA", "SU"), min_length=1, description="days of the week")
+    start_hour: int = Field(default=1, ge=0, le=23, description="hour at which it may begin, in UTC")
+    hours: int = Field(default=6, ge=4, le=24, description="hours it may take")
+    exclusions: tuple[ClusterMaintenanceExclusion, ...] = Field(default=(), description="when it may not")
+
+    @validator("days")
+    @classmethod
+    def _once(cls, days: tuple[str, ...]) -> tuple[str, ...]:
+        unique(days)
+        return days
+
+    @validator("exclusions")
+    @classmethod
+    def _enough(
+        cls, exclusions: tuple[ClusterMaintenanceExclusion, ...], info: ValidationInfo
+    ) -> tuple[ClusterMaintenanceExclusion, ...]:
+        days, start_hour, hours = (info.data.get(name) for name in ("days", "start_hour", "hours"))
+        if days is None or start_hour is None or hours is None:
+            return exclusions
+        blocked = [each for each in exclusions if each.scope == "NO_UPGRADES"]
+
+        def open_on(day: date) -> bool:
+            last = day + timedelta(days=(start_hour + hours - 1) // 24)
+            return WEEK[day.weekday()] in days and all(
+                last < each.start or day >= each.end for each in blocked
+            )
+
+        first = min((each.start for each in blocked), default=SOME_MONDAY) - timedelta(days=_FULL_DAYS)
+        last = max((each.end for each in blocked), default=SOME_MONDAY)
+        least, since = min(
+            (hours * sum(open_on(day + timedelta(days=offset)) for offset in range(_FULL_DAYS)), day)
+            for day in (first + timedelta(days=offset) for offset in range((last - first).days + 1))
+        )
+        if least < _MAINTENANCE_HOURS:
+            found = f"{least} in those from {since}" if blocked else f"{least}"
+            message = f"GKE wants {_MAINTENANCE_HOURS} hours of maintenance in any 32 days; there are {found}"
+            remedy = "Give more days or hours, or shorter exclusions"
+            raise ContradictionError(((), f"{message}. {remedy}"))
+        return exclusions
+
+
+class BackupSettings(Section):
+    """Copies of what is in the cluster: its objects and the data of its volumes."""
+
+    schedule: Cron = Field(default="0 4 * * *", description="when, in UTC")
+    retain_days: int = Field(default=30, ge=1, le=365, description="days that a backup is kept")
+    lock_days: int = Field(default=0, ge=0, le=90, description="days during which nobody can delete a backup")
+
+    @validator("lock_days")
+    @classmethod
+    def _within_retention(cls, lock: int, info: ValidationInfo) -> int:
+        retain = info.data.get("retain_days")
+        if retain is not None and lock > retain:
+            raise ContradictionError(((), f"expected at most retain_days, which is {retain}, found {lock}"))
+        return lock
+
+
+class ClusterSettings(Section):
+    """The Kubernetes cluster."""
+
+    release_channel: Literal["RAPID", "REGULAR", "STABLE"] = Field(
+        default="REGULAR", description="how soon new versions of Kubernetes come"
+    )
+    general: NodePool = Field(description="nodes that run anything")
+    spot: NodePool | None = Field(
+        default=None,
+        description="nodes at a fraction of the price that may vanish: for streaming, which redelivers",
+    )
+    auto_provisioning: AutoProvisioning | None = Field(
+        default=None, description="limits of node pools that GKE makes by itself; without it, it makes none"
+    )
+    autoscaling_profile: Literal["BALANCED", "OPTIMIZE_UTILIZATION"] = Field(
+        default="BALANCED", description="whether spare nodes are kept for a while or removed soon"
+    )
+    maintenance: ClusterMaintenance = Field(
+        default=ClusterMaintenance(), description="when GKE may upgrade by itself"
+    )
+    control_plane_telemetry: bool = Field(
+        default=False,
+        description="logs and metrics of API server, scheduler and controllers too, billed by volume",
+    )
+    binary_authorization: bool = Field(
+        default=False, description="admit only images of this environment's repository, and Google's"
+    )
+    backup: BackupSettings | None = Field(
+        default=None, description="backups of the cluster; without it, there are none"
+    )
+
+    @property
+    def pools(self) -> dict[str, NodePool]:
+        """Its own node pools, by key."""
+        return {"general": self.general} | ({"spot": self.spot} if self.spot else {})
+
+    @validator("auto_provisioning")
+    @classmethod
+    def _above_the_pools(
+        cls, limits: AutoProvisioning | None, info: ValidationInfo
+    ) -> AutoProvisioning | None:
+        if limits is None or "general" not in info.data or "spot" not in info.data:
+            return limits
+        pools: list[NodePool] = [pool for pool in (info.data["general"], info.data["spot"]) if pool]
+        cpus = sum(pool.max_nodes * machine_size(pool.machine_type).cpus for pool in pools)
+        memory = sum(pool.max_nodes * machine_size(pool.machine_type).memory_gb for pool in pools)
+        refuse(
+            (
+                (key,),
+                f"expected at least {math.ceil(most)}, which the node pools alone may reach, found {found}",
+            )
+            for key, found, most in (
+                ("max_cpus", limits.max_cpus, cpus),
+                ("max_memory_gb", limits.max_memory_gb, memory),
+            )
+            if found < most
+        )
+        return limits
+
+    def most_nodes(self, zones: int) -> int:
+        """Nodes there may be at once, with those that upgrades add.
+
+        Args:
+            zones: in how many zones the nodes run.
+        """
+        pools = self.pools.values()
+        nodes = sum(pool.max_nodes for pool in pools)
+        surge = sum(pool.surge(zones) for pool in pools)
+        if self.auto_provisioning:
+            # Most nodes fit below the limit if all but the fewest of the pools are of the smallest size.
+            cpus = sum(pool.min_nodes * machine_size(pool.machine_type).cpus for pool in pools)
+            smallest = (self.auto_provisioning.max_cpus - cpus) // SMALLEST_CPUS
+            nodes = max(nodes, sum(pool.min_nodes for pool in pools) + smallest)
+            surge += zones  # GKE upgrades its pools one after the other
+        return nodes + surge

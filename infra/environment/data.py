@@ -1,0 +1,44 @@
+"""Settings of the stack `data`."""
+
+from pydantic import Field
+from pydantic import field_validator as validator
+
+from infra.environment.value_types import ContradictionError, Days, IamMember, Section, unique
+
+
+class DataSettings(Section):
+    """Tables and buckets."""
+
+    keep_predictions_days: Days = Field(default=400, description="days after which predictions are deleted")
+    keep_requests_days: Days = Field(
+        default=90, description="days after which requests, as published, are deleted"
+    )
+    keep_versions: int = Field(
+        default=10,
+        ge=1,
+        le=1000,
+        description="replaced or deleted models and data files that are kept, of each",
+    )
+    soft_delete_days: int = Field(
+        default=7,
+        ge=0,
+        le=90,
+        description="days in which a bucket's deleted objects can be restored: 0, or 7 to 90",
+    )
+    readers: tuple[IamMember, ...] = Field(
+        default=(), description="who may read sales and predictions in BigQuery, as IAM calls them"
+    )
+
+    @validator("soft_delete_days")
+    @classmethod
+    def _none_or_a_week(cls, days: int) -> int:
+        # https://cloud.google.com/storage/docs/soft-delete#retention-duration
+        if 0 < days < 7:
+            raise ContradictionError(((), f"Cloud Storage takes 0 or 7 to 90, found {days}"))
+        return days
+
+    @validator("readers")
+    @classmethod
+    def _once(cls, readers: tuple[str, ...]) -> tuple[str, ...]:
+        unique(readers)
+        return readers

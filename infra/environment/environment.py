@@ -1,0 +1,189 @@
+"""What an environment file says: one type, checked as a whole."""
+
+from collections.abc import Mapping
+from ipaddress import IPv4Network
+from typing import Final, Literal
+
+from pydantic import Field, ValidationInfo
+from pydantic import field_validator as validator
+
+from infra.environment.addresses import AddressPlan
+from infra.environment.cluster import ClusterSettings
+from infra.environment.data import DataSettings
+from infra.environment.foundation import CiSettings, EncryptionSettings
+from infra.environment.messaging import MessagingSettings
+from infra.environment.observability import AlertingSettings, BudgetSettings, ObjectiveSettings
+from infra.environment.orchestration import BatchSection, ComposerSettings
+from infra.environment.registry import RegistrySettings
+from infra.environment.services import GatewaySettings, PredictionWorkload, StreamingWorkload
+from infra.environment.tfvars import Key
+from infra.environment.value_types import (
+    ContradictionError,
+    Digest,
+    ProjectId,
+    Region,
+    Section,
+    Zone,
+    refuse,
+    unique,
+)
+
+Cloud = Literal["google", "simulated"]
+StackName = Literal[
+    "foundation", "registry", "cluster", "data", "messaging", "orchestration", "services", "observability"
+]
+
+ImageName = Literal["prediction", "streaming", "batch"]
+
+PLATFORM: Final = "sales-forecast"
+"""Name of what there is one of per environment: the network, the cluster, the image repository ..."""
+
+UPSTREAM: Final[Mapping[StackName, tuple[StackName, ...]]] = {
+    "foundation": (),
+    "registry": ("foundation",),
+    "cluster": ("foundation", "registry"),
+    "data": ("foundation",),
+    "messaging": ("foundation", "data"),
+    "orchestration": ("foundation", "registry", "cluster", "data"),
+    "services": ("registry", "cluster", "data", "messaging"),
+    # An objective cannot be about a metric that nobody has written yet.
+    "observability": ("foundation", "messaging", "services"),
+}
+"""The stacks each stack builds on, in an order in which all can be deployed."""
+
+
+class Environment(Section):
+    """One environment.
+
+    Its name is its file's. `images` are the digests of what was pushed for it, from `<name>.images.json`.
+    """
+
+    name: str
+    images: dict[ImageName, Digest]
+    cloud: Cloud = Field(description="google, or simulated: emulators and processes on this machine")
+    project_id: ProjectId = Field(description="Google Cloud project that holds this environment alone")
+    project_number: int = Field(
+        ge=1, description="number of that project; the addresses of Google's service agents contain it"
+    )
+    region: Region = Field(description="region of everything that is not global")
+    zones: tuple[Zone, ...] = Field(min_length=1, description="zones of the region that nodes run in")
+    stacks: tuple[StackName, ...] = Field(min_length=1, description="stacks that this environment has")
+    deletion_protection: bool = Field(description="whether Terraform refuses to destroy data and clusters")
+    alerting: AlertingSettings = Field(description="who is told of what")
+    ci: CiSettings | None = Field(
+        default=None, description="who may plan and apply from GitHub Actions; without it, nobody"
+    )
+    encryption: EncryptionSettings | None = Field(
+        default=None, description="a key of the project's own, instead of Google's"
+    )
+    registry: RegistrySettings = Field(default=RegistrySettings(), description="how long images stay")
+    cluster: ClusterSettings = Field(description="the Kubernetes cluster")
+    network: IPv4Network = Field(description="block from which all ranges are cut, such as 10.0.0.0/16")
+    data: DataSettings = Field(DataSettings(), description="tables and buckets")
+    composer: ComposerSettings = Field(ComposerSettings(), description="managed Airflow")
+    batch: BatchSection = Field(BatchSection(), description="the batch pipeline")
+    gateway: GatewaySettings | None = Field(
+        None, description="the way in from the internet; without it nobody outside the cluster gets in"
+    )
+    prediction: PredictionWorkload = Field(description="the prediction service")
+    streaming: StreamingWorkload = Field(description="the streaming service")
+    messaging: MessagingSettings = Field(MessagingSettings(), description="subscriptions")
+    slo: ObjectiveSettings = Field(ObjectiveSettings(), description="what the users are promised")
+    budget: BudgetSettings | None = Field(None, description="what it may cost in a month")
+
+    @property
+    def simulated(self) -> bool:
+        """Whether it runs on this machine."""
+        return self.cloud == "simulated"
+
+    @property
+    def state_bucket(self) -> str:
+        """The bucket of Terraform's states. It is older than all stacks: scripts/bootstrap.sh makes it."""
+        return f"{self.project_id}-tfstate"
+
+    @property
+    def image_repository(self) -> str:
+        """With which the names of its images begin."""
+        return f"{self.region}-docker.pkg.dev/{self.project_id}/{PLATFORM}"
+
+    @property
+    def addresses(self) -> AddressPlan:
+        """The ranges of its network."""
+        return AddressPlan.carve(self.network)
+
+    @validator("zones")
+    @classmethod
+    def _in_region(cls, zones: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        unique(zones)
+        region = info.data.get("region")
+        refuse(
+            ((index,), f"expected a zone of {region}, found {zone}")
+            for index, zone in enumerate(zones)
+            if region and zone.rpartition("-")[0] != region
+        )
+        return zones
+
+    @validator("stacks")
+    @classmethod
+    def _with_upstream(cls, stacks: tuple[StackName, ...]) -> tuple[StackName, ...]:
+        unique(stacks)
+        refuse(
+            ((index,), f"{stack} needs the stack {upstream}, which is not listed")
+            for index, stack in enumerate(stacks)
+            for upstream in UPSTREAM[stack]
+            if upstream not in stacks
+        )
+        return stacks
+
+    @validator("network")
+    @classmethod
+    def _roomy(cls, network: IPv4Network, info: ValidationInfo) -> IPv4Network:
+        room = AddressPlan.carve(network).most_nodes
+        if "cluster" in info.data and "zones" in info.data:
+            nodes = info.data["cluster"].most_nodes(len(info.data["zones"]))
+            if nodes > room:
+                message = f"{network} has room for {room} nodes and their pods; the cluster may reach {nodes}"
+                remedy = "Take a larger block or lower limits of the node pools"
+                raise ContradictionError(((), f"{message}, upgrades included. {remedy}"))
+        return network
+
+    @validator("prediction")
+    @classmethod
+    def _counted(cls, prediction: PredictionWorkload, info: ValidationInfo) -> PredictionWorkload:
+        if prediction.autoscaling.by == "traffic" and info.data.get("gateway") is None:
+            message = "traffic is counted at the Gateway: add gateway = { hostname = ... }, or take cpu"
+            raise ContradictionError((("autoscaling", "by"), message))
+        return prediction
+
+    @validator("streaming")
+    @classmethod
+    def _reachable(cls, streaming: StreamingWorkload, info: ValidationInfo) -> StreamingWorkload:
+        faults: list[tuple[Key, str]] = []
+        prediction = info.data.get("prediction")
+        # Simulated pods are processes of one machine.
+        if prediction and info.data.get("cloud") == "simulated" and prediction.port == streaming.port:
+            message = f"{streaming.port} is the prediction service's port; simulated services share a machine"
+            faults.append((("port",), message))
+        push = streaming.delivery == "push"
+        if push and info.data.get("gateway") is None:
+            message = "Pub/Sub pushes through the Gateway: add gateway = { hostname = ... }, or take pull"
+            faults.append((("delivery",), message))
+        if push and "services" not in info.data.get("stacks", ("services",)):
+            faults.append(
+                (("delivery",), "there is nobody to push to: list the stack services, or take pull")
+            )
+        if not push and streaming.autoscaling.by == "traffic":
+            message = 'no traffic reaches it through the Gateway: take cpu or backlog, or delivery = "push"'
+            faults.append((("autoscaling", "by"), message))
+        refuse(faults)
+        return streaming
+
+    @validator("messaging")
+    @classmethod
+    def _deliverable(cls, messaging: MessagingSettings, info: ValidationInfo) -> MessagingSettings:
+        streaming = info.data.get("streaming")
+        # https://cloud.google.com/pubsub/docs/exactly-once-delivery
+        if messaging.exactly_once and streaming and streaming.delivery == "push":
+            message = "Pub/Sub pushes at least once: take false, or pull as streaming.delivery"
+            raise ContradictionError((("exactly_once",), message))
+        return messaging

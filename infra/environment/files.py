@@ -1,0 +1,124 @@
+"""The files of the environments: `infra/environments/<name>.tfvars`, and the digests of images beside them.
+
+A file that cannot be used is refused with every fault in it, each with file, line, key and what was expected.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from infra.environment import tfvars
+from infra.environment.environment import Cloud, Environment, ImageName
+from infra.environment.faults import ELSEWHERE, InvalidEnvironmentError, did_you_mean, faults_of
+from infra.environment.tfvars import Fault
+from infra.environment.value_types import Digest
+
+DIRECTORY: Final = Path(__file__).parents[1] / "environments"
+
+_IMAGES: Final = TypeAdapter(dict[ImageName, Digest])
+
+
+def directory() -> Path:
+    """Where commands find the files: the folder that PLATFORM_ENVIRONMENTS names, or `DIRECTORY`."""
+    return Path(os.environ.get("PLATFORM_ENVIRONMENTS") or DIRECTORY).resolve()
+
+
+def names(directory: Path = DIRECTORY) -> tuple[str, ...]:
+    """The environments that a directory has files for."""
+    return tuple(sorted(file.stem for file in directory.glob("*.tfvars")))
+
+
+def load(name: str, *, directory: Path = DIRECTORY, cloud: Cloud | None = None) -> Environment:
+    """Read one environment.
+
+    Args:
+        name: the environment's, `<name>.tfvars` being its file.
+        directory: where the files are.
+        cloud: replaces what the file says, to apply any environment on this machine.
+
+    Raises:
+        InvalidEnvironmentError: there is no such file, or it has faults.
+    """
+    file = directory / f"{name}.tfvars"
+    if not re.fullmatch("[a-z][a-z0-9]{0,11}", name):
+        expected = "expected a name of up to 12 lower-case letters and digits, the first a letter"
+        raise InvalidEnvironmentError([Fault(file, 1, "", expected)])
+    try:
+        document = tfvars.read(file)
+    except OSError as error:
+        known = names(directory)
+        remedy = did_you_mean(name, known) or f"; there are {', '.join(known) or 'none'}"
+        raise InvalidEnvironmentError([Fault(file, 1, "", f"{error.strerror}{remedy}")]) from None
+    for key in ELSEWHERE & document.values.keys():
+        document.refuse((key,), "unknown key; it is not up to this file")
+    if cloud is not None:
+        document.values["cloud"] = cloud
+    try:
+        # As JSON, because strict validation then takes lists and text where a tuple or network is meant.
+        values = document.values | {"name": name, "images": _images(directory / f"{name}.images.json")}
+        environment = Environment.model_validate_json(json.dumps(values))
+    except ValidationError as error:
+        faults = document.faults + [fault for each in error.errors() for fault in faults_of(document, each)]
+        raise InvalidEnvironmentError(sorted(faults)) from None
+    if document.faults:
+        raise InvalidEnvironmentError(document.faults)
+    return environment
+
+
+def load_all(
+    selected: Iterable[str] = (), *, directory: Path = DIRECTORY, cloud: Cloud | None = None
+) -> tuple[Environment, ...]:
+    """Read the selected environments, or all.
+
+    Raises:
+        InvalidEnvironmentError: the faults of all of them.
+    """
+    environments: list[Environment] = []
+    faults: list[Fault] = []
+    wanted = tuple(selected) or names(directory)
+    if not wanted:
+        faults.append(Fault(directory, 1, "", "no environment: there is no file *.tfvars"))
+    for name in wanted:
+        try:
+            environments.append(load(name, directory=directory, cloud=cloud))
+        except InvalidEnvironmentError as error:
+            faults.extend(error.faults)
+    if faults:
+        raise InvalidEnvironmentError(faults)
+    return tuple(environments)
+
+
+def record_image(name: str, image: ImageName, digest: str, *, directory: Path = DIRECTORY) -> Path:
+    """Note the digest of a pushed image for an environment; the whole file is replaced, keys sorted.
+
+    Returns:
+        The file.
+
+    Raises:
+        InvalidEnvironmentError: what is there already has faults.
+    """
+    file = directory / f"{name}.images.json"
+    images = _images(file) | {image: digest}
+    temporary = file.with_suffix(".new")
+    temporary.write_text(json.dumps(images, indent=2, sort_keys=True) + "\n")
+    temporary.replace(file)
+    return file
+
+
+def _images(file: Path) -> dict[ImageName, Digest]:
+    """The digests of an environment's images; none before the first was pushed."""
+    try:
+        text = file.read_bytes()
+    except FileNotFoundError:
+        return {}
+    try:
+        return _IMAGES.validate_json(text)
+    except ValidationError as error:
+        raise InvalidEnvironmentError(
+            Fault(file, 1, ".".join(map(str, each["loc"])), each["msg"]) for each in error.errors()
+        ) from None

@@ -1,0 +1,183 @@
+"""What an environment file's sections are made of: types of single values, and checks of several together."""
+
+import re
+from collections.abc import Iterable
+from datetime import date
+from typing import Annotated, Final, Literal, NamedTuple, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
+from pydantic_core import PydanticCustomError
+
+from infra.environment.tfvars import Key
+
+
+class Section(BaseModel):
+    """An object of an environment file.
+
+    Every field has a description, which is what a file without it is told to add. A field with a default may
+    be left out, and checks see the default as if the file said so. A section whose fields all have defaults
+    may be left out by `default_factory`; one without which something is not made is `X | None`, and None.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
+
+
+class ContradictionError(ValueError):
+    """Values that do not fit each other: keys relative to the field or section validated, and messages."""
+
+    def __init__(self, *faults: tuple[Key, str]):
+        self.faults = faults
+        super().__init__("; ".join(message for _, message in faults))
+
+
+def refuse(faults: Iterable[tuple[Key, str]]) -> None:
+    """Raise what was found, if anything was.
+
+    Raises:
+        ContradictionError: there is a fault.
+    """
+    found = tuple(faults)
+    if found:
+        raise ContradictionError(*found)
+
+
+def at_least(smaller: str, value: int, info: ValidationInfo) -> int:
+    """The value, checked against another field of its section, which is declared before it.
+
+    Raises:
+        ContradictionError: it is less.
+    """
+    least = info.data.get(smaller)
+    if least is not None and value < least:
+        raise ContradictionError(((), f"expected at least {smaller}, which is {least}, found {value}"))
+    return value
+
+
+def unique(values: tuple[str, ...]) -> None:
+    """Check that a list has everything once.
+
+    Raises:
+        ContradictionError: something is listed twice.
+    """
+    refuse(
+        ((index,), f"{value} is listed twice")
+        for index, value in enumerate(values)
+        if value in values[:index]
+    )
+
+
+def matching(pattern: str, expected: str) -> AfterValidator:
+    """For text that matches a regular expression as a whole; `expected` says so in words."""
+    compiled = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if not compiled.fullmatch(value):
+            raise PydanticCustomError("pattern", "expected {expected}", {"expected": expected})
+        return value
+
+    return AfterValidator(check)
+
+
+# https://cloud.google.com/resource-manager/docs/creating-managing-projects#before_you_begin
+ProjectId = Annotated[
+    str,
+    matching(
+        "[a-z][a-z0-9-]{4,28}[a-z0-9]",
+        "a project id: 6 to 30 lower-case letters, digits and hyphens, from a letter to no hyphen",
+    ),
+]
+Region = Annotated[str, matching(r"[a-z]+-[a-z]+\d{1,2}", "a region, such as europe-west1")]
+Zone = Annotated[str, matching(r"[a-z]+-[a-z]+\d{1,2}-[a-z]", "a zone, such as europe-west1-b")]
+Email = Annotated[str, matching(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+", "a mail address")]
+Cpu = Annotated[str, matching(r"[1-9]\d*m?", 'CPUs as Kubernetes writes them: "2" or "500m"')]
+Memory = Annotated[str, matching(r"[1-9]\d*(Mi|Gi)", 'memory as Kubernetes writes it: "512Mi" or "2Gi"')]
+# Those whose names tell their size; one CPU is hardly enough for what GKE itself runs on a node.
+MachineType = Annotated[
+    str,
+    matching(
+        r"[a-z]\d[a-z]?-(standard|highmem|highcpu)-([2-9]|[1-9]\d+)|e2-(small|medium)",
+        "a machine type of at least 2 CPUs, such as e2-standard-4",
+    ),
+]
+# https://packaging.python.org/en/latest/specifications/name-normalization/
+PackageName = Annotated[
+    str, matching("[a-z0-9]+(-[a-z0-9]+)*", "a package's normalized name: lower case, with hyphens")
+]
+PackagePin = Annotated[
+    str, matching(r"(\[[a-z0-9,-]+\])?==[0-9][0-9a-z.+!-]*", 'one version, such as "==1.2.3"')
+]
+# https://cloud.google.com/pubsub/docs/pubsub-basics#resource_names
+TopicName = Annotated[
+    str,
+    matching(
+        r"(?!goog)[A-Za-z][\w.~+%-]{2,254}",
+        "a topic's name: 3 to 255 letters, digits and -._~+%, from a letter, not starting with goog",
+    ),
+]
+Digest = Annotated[str, matching("sha256:[0-9a-f]{64}", "a digest: sha256: and 64 hexadecimal digits")]
+Port = Annotated[int, Field(ge=1024, le=65535)]  # below 1024 only root may listen, which no container is
+Replicas = Annotated[int, Field(ge=1, le=100)]
+Share = Annotated[float, Field(gt=0, le=0.999)]  # the most that Cloud Monitoring takes as a goal
+Hostname = Annotated[
+    str,
+    matching(
+        r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?",
+        "a full host name in lower case, such as forecast.example.com",
+    ),
+]
+CloudDnsZone = Annotated[str, matching("[a-z]([a-z0-9-]{0,61}[a-z0-9])?", "the name of a Cloud DNS zone")]
+IamMember = Annotated[
+    str,
+    matching(
+        r"(user|group|serviceAccount):[^@\s]+@[^@\s]+|domain:[^@\s]+",
+        "an IAM member, such as group:sales@example.com",
+    ),
+]
+BillingAccount = Annotated[
+    str, matching("([0-9A-F]{6}-){2}[0-9A-F]{6}", "a billing account: 012345-6789AB-CDEF01")
+]
+# So long that the subjects of its tokens, which have the branch as well, keep to the 127 bytes of
+# https://cloud.google.com/iam/docs/workload-identity-federation#mapping
+GitHubRepository = Annotated[
+    str,
+    matching(
+        r"(?=.{1,80}$)[A-Za-z0-9][A-Za-z0-9-]*/[\w.-]+",
+        "a GitHub repository: owner/name, up to 80 characters",
+    ),
+]
+# Within quotes of an expression, hence of no other characters.
+GitBranch = Annotated[str, matching(r"[\w./-]{1,26}", "a branch of up to 26 letters, digits and _./-")]
+Cron = Annotated[
+    str, matching(r"[\d*/,-]+( [\d*/,-]+){4}", 'a cron schedule of numbers, such as "0 4 * * *"')
+]
+
+SMALLEST_CPUS: Final = 2
+"""CPUs of the smallest machine that may be a node."""
+
+# Memory of each CPU where a family has least of it:
+# https://cloud.google.com/compute/docs/general-purpose-machines
+_GB_PER_CPU: Final = {"highcpu": 0.9, "standard": 3.75, "highmem": 6.5}
+_SHARED_CORE_GB: Final = {"small": 2.0, "medium": 4.0}
+
+
+class MachineSize(NamedTuple):
+    """CPUs and, in GB and at least, memory."""
+
+    cpus: int
+    memory_gb: float
+
+
+def machine_size(machine_type: str) -> MachineSize:
+    """What a machine type has, by its name."""
+    _, kind, *cpus = machine_type.split("-")
+    if not cpus:
+        return MachineSize(SMALLEST_CPUS, _SHARED_CORE_GB[kind])
+    return MachineSize(int(cpus[0]), int(cpus[0]) * _GB_PER_CPU[kind])
+
+
+Days = Annotated[int, Field(ge=1, le=3650)]
+Weekday = Literal["MO", "TU", "WE", "TH", "FR", "SA", "SU"]
+WEEK: Final[tuple[Weekday, ...]] = get_args(Weekday)
+"""The days of the week, as calendars (RFC 5545) and here, Monday first."""
+SOME_MONDAY: Final = date(2024, 1, 1)
+"""A Monday in the past, from which recurring windows are counted."""

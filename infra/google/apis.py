@@ -1,0 +1,22 @@
+"""The Google APIs that a project has switched on."""
+
+from collections.abc import Iterable
+
+from infra.cdk import Construct, google
+
+
+class Apis(Construct):
+    """Switched-on APIs. Destroying this leaves them on: switching one off deletes what was made with it.
+
+    Attributes:
+        resources: one per API, by its name without `.googleapis.com`.
+    """
+
+    def __init__(self, scope: Construct, id_: str, *, names: Iterable[str]):
+        super().__init__(scope, id_)
+        self.resources = {
+            name: google.project_service.ProjectService(
+                self, name, service=f"{name}.googleapis.com", disable_on_destroy=False
+            )
+            for name in names
+        }

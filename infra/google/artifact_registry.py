@@ -1,0 +1,97 @@
+"""A repository of container images."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from infra.cdk import Construct, TerraformResource, google
+from infra.environment.registry import RegistrySettings
+from infra.google.identity import Principal
+from infra.google.key import Key
+
+_SECONDS_PER_DAY: Final = 24 * 3600
+
+
+class ImageRepository(Construct):
+    """A Docker repository in one region.
+
+    Args:
+        scope: where it belongs.
+        id_: its id there.
+        project: of the repository.
+        region: of the repository.
+        name: of the repository.
+        settings: how long images stay.
+        key: with which they are encrypted; Google's own without one.
+        may_use_key: the grants by which Artifact Registry itself may.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        project: str,
+        region: str,
+        name: str,
+        settings: RegistrySettings,
+        key: Key | None,
+        may_use_key: Sequence[TerraformResource],
+    ):
+        super().__init__(scope, id_)
+        self._name = name
+        self._region = region
+        self._resource = google.artifact_registry_repository.ArtifactRegistryRepository(
+            self,
+            "Default",
+            repository_id=name,
+            location=region,
+            format="DOCKER",
+            description="Images of the services",
+            # What a tag named once, it names for good. A tagged version can then only go with its repository.
+            docker_config=google.artifact_registry_repository.ArtifactRegistryRepositoryDockerConfig(
+                immutable_tags=True
+            ),
+            kms_key_name=key.path if key else None,
+            vulnerability_scanning_config=google.artifact_registry_repository.ArtifactRegistryRepositoryVulnerabilityScanningConfig(
+                # INHERITED: on, for the API of the scanner is
+                enablement_config="INHERITED" if settings.scan else "DISABLED"
+            ),
+            cleanup_policy_dry_run=settings.dry_run,
+            cleanup_policies=[
+                # To keep goes before to delete.
+                google.artifact_registry_repository.ArtifactRegistryRepositoryCleanupPolicies(
+                    id="keep-recent",
+                    action="KEEP",
+                    most_recent_versions=google.artifact_registry_repository.ArtifactRegistryRepositoryCleanupPoliciesMostRecentVersions(
+                        keep_count=settings.keep_versions
+                    ),
+                ),
+                google.artifact_registry_repository.ArtifactRegistryRepositoryCleanupPolicies(
+                    id="delete-untagged",
+                    action="DELETE",
+                    condition=google.artifact_registry_repository.ArtifactRegistryRepositoryCleanupPoliciesCondition(
+                        tag_state="UNTAGGED", older_than=f"{settings.untagged_days * _SECONDS_PER_DAY}s"
+                    ),
+                ),
+            ],
+            depends_on=may_use_key,
+        )
+
+    def grant_read(self, principal: Principal) -> TerraformResource:
+        """Let somebody pull images. Returns the grant."""
+        return self._grant("read", "roles/artifactregistry.reader", principal)
+
+    def grant_write(self, principal: Principal) -> TerraformResource:
+        """Let somebody push images, but not delete any. Returns the grant."""
+        return self._grant("write", "roles/artifactregistry.writer", principal)
+
+    def _grant(self, id_: str, role: str, principal: Principal) -> TerraformResource:
+        return google.artifact_registry_repository_iam_member.ArtifactRegistryRepositoryIamMember(
+            principal,
+            f"{id_}-{self._name}",
+            repository=self._name,
+            location=self._region,
+            role=role,
+            member=principal.member,
+            depends_on=principal.depends_on(self._resource),
+        )

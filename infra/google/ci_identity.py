@@ -1,0 +1,113 @@
+"""Who CI is: GitHub's tokens are exchanged for short-lived ones of two accounts, and no key exists.
+
+https://cloud.google.com/iam/docs/workload-identity-federation-with-deployment-pipelines
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from infra.cdk import Construct, TerraformResource, google
+from infra.cdk.waivers import waive
+from infra.environment.foundation import CiSettings
+from infra.google.identity import Account, Principal
+
+_POOL: Final = "github"
+_ISSUER: Final = "https://token.actions.githubusercontent.com"
+
+
+class CiIdentity(Construct):
+    """An account that plans and one that applies, for workflows of one repository.
+
+    Plans are made for pull requests and on the branch that is applied. Only a job of this branch that runs in
+    the GitHub environment with this environment's name applies, hence after the approval which that asks for.
+    Anybody else's token is refused before it comes to any account.
+
+    A destroyed pool keeps its name for 30 days: `gcloud iam workload-identity-pools undelete` and import it.
+
+    Args:
+        scope: where it belongs.
+        id_: its id there.
+        name: with which the names of the accounts begin.
+        environment: the platform's, and GitHub's.
+        project: of everything.
+        project_number: of that project.
+        ci: the repository.
+        after: what must exist first.
+
+    Attributes:
+        plan: reads settings and state.
+        apply: changes what the stacks own.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        name: str,
+        environment: str,
+        project: str,
+        project_number: int,
+        ci: CiSettings,
+        after: Sequence[TerraformResource],
+    ):
+        super().__init__(scope, id_)
+        self._pool_path = f"projects/{project_number}/locations/global/workloadIdentityPools/{_POOL}"
+        pool = google.iam_workload_identity_pool.IamWorkloadIdentityPool(
+            self,
+            "Default",
+            workload_identity_pool_id=_POOL,
+            display_name="GitHub Actions",
+            description=f"Workflows of {ci.repository}",
+            depends_on=after,
+        )
+        on_branch = f"assertion.ref == 'refs/heads/{ci.branch}'"
+        # A claim that a token lacks may not be asked for its value.
+        may_apply = f"has(assertion.environment) && assertion.environment == '{environment}' && {on_branch}"
+        may_plan = f"assertion.event_name == 'pull_request' || {on_branch}"
+        provider = google.iam_workload_identity_pool_provider.IamWorkloadIdentityPoolProvider(
+            self,
+            "provider",
+            workload_identity_pool_id=pool.workload_identity_pool_id,
+            workload_identity_pool_provider_id=_POOL,
+            display_name="GitHub Actions",
+            oidc=google.iam_workload_identity_pool_provider.IamWorkloadIdentityPoolProviderOidc(
+                issuer_uri=_ISSUER
+            ),
+            attribute_mapping={
+                "google.subject": "assertion.sub",
+                "attribute.access": f"{may_apply} ? 'apply' : ({may_plan} ? 'plan' : 'none')",
+            },
+            # All of GitHub has this issuer. A name alone could be somebody else's after a repository moved.
+            attribute_condition=" && ".join(
+                [
+                    f"assertion.repository == '{ci.repository}'",
+                    f"assertion.repository_id == '{ci.repository_id}'",
+                    "attribute.access != 'none'",
+                ]
+            ),
+        )
+        waive(provider, {"CKV_GCP_125": "its condition asks for the repository, branch and environment"})
+        self.plan: Final = Account(
+            self,
+            "plan",
+            name=f"{name}-ci-plan",
+            project=project,
+            description="CI that plans: reads settings and state",
+            after=after,
+        )
+        self.apply: Final = Account(
+            self,
+            "apply",
+            name=f"{name}-ci-apply",
+            project=project,
+            description="CI that applies, after approval",
+            after=after,
+        )
+        for access, account in (("plan", self.plan), ("apply", self.apply)):
+            workflows = Principal(
+                self,
+                f"{access}-workflows",
+                member=f"principalSet://iam.googleapis.com/{self._pool_path}/attribute.access/{access}",
+            )
+            account.grant_federation(workflows)

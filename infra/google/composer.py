@@ -1,0 +1,188 @@
+"""Managed Airflow: Cloud Composer 3."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime, time, timedelta
+from typing import Final
+
+from infra.cdk import Construct, TerraformResource, TerraformResourceLifecycle, google
+from infra.cdk.waivers import waive
+from infra.environment.orchestration import AIRFLOW_VERSION, AirflowMaintenance, ComposerSettings
+from infra.environment.value_types import SOME_MONDAY
+from infra.google.bucket import Bucket
+from infra.google.identity import Account
+from infra.google.network import Network
+
+_IMAGE: Final = f"composer-3-airflow-{AIRFLOW_VERSION}-build.0"
+
+_CONNECTIONS_PREFIX: Final = "airflow-connections"
+
+_AIRFLOW_SETTINGS: Final = {
+    # Maintenance interrupts tasks, and a spot node may go: once more before somebody is told.
+    "core-default_task_retries": "2",
+    # A run that lasts longer than a day is not joined by the next one: both would train on the same table.
+    "core-max_active_runs_per_dag": "1",
+    # Connections come from Secret Manager, those without a secret from Airflow's own database.
+    # https://cloud.google.com/composer/docs/composer-3/configure-secret-manager
+    "secrets-backend": "airflow.providers.google.cloud.secrets.secret_manager.CloudSecretManagerBackend",
+    "secrets-backend_kwargs": json.dumps(
+        # Neither variables nor settings do: asking for each would cost a call and a refusal in the log.
+        {"connections_prefix": _CONNECTIONS_PREFIX, "variables_prefix": None, "config_prefix": None}
+    ),
+}
+
+
+def connection_secret(connection: str) -> str:
+    """Name of the secret whose value is an Airflow connection, as URI or JSON."""
+    return f"{_CONNECTIONS_PREFIX}-{connection}"
+
+
+class Composer(Construct):
+    """An Airflow environment inside the network, with no public address.
+
+    Args:
+        scope: where it belongs.
+        id_: its id there.
+        name: of the environment.
+        region: where it runs.
+        network: that its workers are in.
+        account: as whom its workers run.
+        bucket: holds DAG files, logs and plugins; a bucket that Composer makes itself has a random name.
+        snapshots: receives a snapshot of the environment every day.
+        settings: sizes, times, who reaches it.
+        variables: environment variables of all tasks.
+        protected: refuse to destroy it.
+        after: grants that its account needs from the start.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        name: str,
+        region: str,
+        network: Network,
+        account: Account,
+        bucket: Bucket,
+        snapshots: Bucket,
+        settings: ComposerSettings,
+        variables: Mapping[str, str],
+        protected: bool,
+        after: Sequence[TerraformResource],
+    ):
+        super().__init__(scope, id_)
+        # Creating one takes up to 25 minutes, and it fails after that if the account may not work yet.
+        worker = account.grant_project_role("roles/composer.worker")
+        waive(worker, {"CKV_GCP_49": "Google offers this role on projects only"})
+        google.composer_environment.ComposerEnvironment(
+            self,
+            "Default",
+            name=name,
+            region=region,
+            storage_config=google.composer_environment.ComposerEnvironmentStorageConfig(bucket=bucket.name),
+            config=google.composer_environment.ComposerEnvironmentConfigA(
+                environment_size=f"ENVIRONMENT_SIZE_{settings.size.upper()}",
+                resilience_mode="HIGH_RESILIENCE" if settings.high_resilience else "STANDARD_RESILIENCE",
+                # Airflow reaches Google's APIs and the network, and the internet only through its NAT.
+                enable_private_environment=True,
+                # Without packages nothing has to come from PyPI, so builds need no internet either.
+                enable_private_builds_only=not settings.packages,
+                node_config=google.composer_environment.ComposerEnvironmentConfigNodeConfig(
+                    network=network.path, subnetwork=network.subnet, service_account=account.email
+                ),
+                software_config=google.composer_environment.ComposerEnvironmentConfigSoftwareConfig(
+                    image_version=_IMAGE,
+                    airflow_config_overrides=_AIRFLOW_SETTINGS,
+                    pypi_packages=dict(settings.packages) or None,
+                    env_variables=dict(variables),
+                    # Plugins run in the web server, where a fault takes the pages down; there are none.
+                    web_server_plugins_mode="DISABLED",
+                ),
+                workloads_config=_workloads(settings),
+                maintenance_window=_window(settings.maintenance),
+                recovery_config=google.composer_environment.ComposerEnvironmentConfigRecoveryConfig(
+                    scheduled_snapshots_config=google.composer_environment.ComposerEnvironmentConfigRecoveryConfigScheduledSnapshotsConfig(
+                        enabled=True,
+                        snapshot_location=f"gs://{snapshots.name}/{name}",
+                        snapshot_creation_schedule=f"0 {settings.snapshot_hour} * * *",
+                        time_zone="UTC",
+                    )
+                ),
+                # A database that only grows slows the scheduler down, and above 20 GB it cannot be copied.
+                data_retention_config=google.composer_environment.ComposerEnvironmentConfigDataRetentionConfig(
+                    airflow_metadata_retention_config=[
+                        google.composer_environment.ComposerEnvironmentConfigDataRetentionConfigAirflowMetadataRetentionConfig(
+                            retention_mode="RETENTION_MODE_ENABLED", retention_days=settings.keep_history_days
+                        )
+                    ]
+                ),
+                web_server_network_access_control=google.composer_environment.ComposerEnvironmentConfigWebServerNetworkAccessControl(
+                    allowed_ip_range=[
+                        google.composer_environment.ComposerEnvironmentConfigWebServerNetworkAccessControlAllowedIpRange(
+                            value=str(each)
+                        )
+                        for each in settings.web_access
+                    ]
+                )
+                if settings.web_access
+                else None,
+            ),
+            # Terraform that gives up first leaves an environment which its state does not know.
+            timeouts=google.composer_environment.ComposerEnvironmentTimeouts(
+                create="150m", update="150m", delete="60m"
+            ),
+            # Unlike clusters and tables, an environment has no protection of its own.
+            lifecycle=TerraformResourceLifecycle(prevent_destroy=protected),
+            depends_on=[worker, *after],
+        )
+
+
+def _workloads(
+    settings: ComposerSettings,
+) -> google.composer_environment.ComposerEnvironmentConfigWorkloadsConfig:
+    scheduler, reader, web, worker = (
+        settings.scheduler,
+        settings.dag_processor,
+        settings.web_server,
+        settings.worker,
+    )
+    return google.composer_environment.ComposerEnvironmentConfigWorkloadsConfig(
+        scheduler=google.composer_environment.ComposerEnvironmentConfigWorkloadsConfigScheduler(
+            cpu=scheduler.cpu,
+            memory_gb=scheduler.memory_gb,
+            storage_gb=scheduler.storage_gb,
+            count=scheduler.count,
+        ),
+        dag_processor=google.composer_environment.ComposerEnvironmentConfigWorkloadsConfigDagProcessor(
+            cpu=reader.cpu, memory_gb=reader.memory_gb, storage_gb=reader.storage_gb, count=reader.count
+        ),
+        triggerer=google.composer_environment.ComposerEnvironmentConfigWorkloadsConfigTriggerer(
+            cpu=settings.triggerer.cpu,
+            memory_gb=settings.triggerer.memory_gb,
+            count=settings.triggerer.count,
+        ),
+        web_server=google.composer_environment.ComposerEnvironmentConfigWorkloadsConfigWebServer(
+            cpu=web.cpu, memory_gb=web.memory_gb, storage_gb=web.storage_gb
+        ),
+        worker=google.composer_environment.ComposerEnvironmentConfigWorkloadsConfigWorker(
+            cpu=worker.cpu,
+            memory_gb=worker.memory_gb,
+            storage_gb=worker.storage_gb,
+            min_count=worker.min_count,
+            max_count=worker.max_count,
+        ),
+    )
+
+
+def _window(
+    maintenance: AirflowMaintenance,
+) -> google.composer_environment.ComposerEnvironmentConfigMaintenanceWindow:
+    # Of the window's start and end only the times of day count.
+    start = datetime.combine(SOME_MONDAY, time(maintenance.start_hour))
+    end = start + timedelta(hours=maintenance.hours)
+    return google.composer_environment.ComposerEnvironmentConfigMaintenanceWindow(
+        start_time=f"{start:%Y-%m-%dT%H:%M:%SZ}",
+        end_time=f"{end:%Y-%m-%dT%H:%M:%SZ}",
+        recurrence=f"FREQ=WEEKLY;BYDAY={','.join(maintenance.days)}",
+    )

@@ -1,0 +1,202 @@
+"""BigQuery datasets, tables and views."""
+
+import json
+from collections.abc import Sequence
+from typing import Final, Literal
+
+import msgspec
+
+from infra.cdk import Construct, google
+from infra.cdk.waivers import waive
+from infra.google.identity import Principal
+from services.contracts.schema import bigquery_schema
+
+_KEYS: Final = "sums of sales, nobody's personal data: Google's keys do"
+
+
+class Dataset(Construct):
+    """A dataset in one region.
+
+    Args:
+        scope: where it belongs.
+        id_: its id there.
+        project: of the dataset.
+        dataset_id: of the dataset; unique in the project.
+        region: where the rows are.
+        description: what it holds.
+        protected: refuse to destroy it and its tables.
+        keep_hours: after which a table goes; never if absent.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        project: str,
+        dataset_id: str,
+        region: str,
+        description: str,
+        protected: bool,
+        keep_hours: int | None = None,
+    ):
+        super().__init__(scope, id_)
+        self.project: Final = project
+        self.dataset_id: Final = dataset_id
+        self.protected: Final = protected
+        self.resource: Final = google.bigquery_dataset.BigqueryDataset(
+            self,
+            "Default",
+            dataset_id=dataset_id,
+            location=region,
+            description=description,
+            delete_contents_on_destroy=not protected,
+            default_table_expiration_ms=keep_hours and keep_hours * 3600 * 1000,
+        )
+        waive(self.resource, {"CKV_GCP_81": _KEYS})
+
+    @property
+    def name(self) -> str:
+        """`project.dataset`."""
+        return f"{self.project}.{self.dataset_id}"
+
+    def grant_read(self, principal: Principal) -> None:
+        """Let somebody read every table and view."""
+        self._grant(principal, "read", "roles/bigquery.dataViewer")
+
+    def grant_write(self, principal: Principal) -> None:
+        """Let somebody create tables, and read and change every one."""
+        self._grant(principal, "write", "roles/bigquery.dataEditor")
+
+    def _grant(self, principal: Principal, verb: str, role: str) -> None:
+        google.bigquery_dataset_iam_member.BigqueryDatasetIamMember(
+            principal,
+            f"{verb}-{self.dataset_id}",
+            dataset_id=self.dataset_id,
+            role=role,
+            member=principal.member,
+            depends_on=principal.depends_on(self.resource),
+        )
+
+
+class DatasetTable(Construct):
+    """A table whose columns are those of a row type of the contracts.
+
+    Args:
+        scope: where it belongs.
+        id_: its id there.
+        dataset: that has the table.
+        table_id: of the table; unique in the dataset.
+        row: type of a row; its docstring describes the table.
+        partition_by: DATE or TIMESTAMP column by which rows are divided.
+        partition: how much of it a partition holds.
+        cluster_by: columns by which the rows of a partition are sorted.
+        keep_days: days after the partition's own at which a partition is deleted; never if absent.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        dataset: Dataset,
+        table_id: str,
+        row: type[msgspec.Struct],
+        partition_by: str,
+        partition: Literal["DAY", "MONTH"],
+        cluster_by: Sequence[str] = (),
+        keep_days: int | None = None,
+    ):
+        super().__init__(scope, id_)
+        self.dataset: Final = dataset
+        self.row: Final = row
+        self._table_id = table_id
+        self.name: Final = f"{dataset.project}.{dataset.dataset_id}.{table_id}"
+        self.resource: Final = google.bigquery_table.BigqueryTable(
+            self,
+            "Default",
+            dataset_id=dataset.dataset_id,
+            table_id=table_id,
+            description=(row.__doc__ or "").partition("\n")[0],
+            schema=json.dumps(bigquery_schema(row)),
+            time_partitioning=google.bigquery_table.BigqueryTableTimePartitioning(
+                type=partition,
+                field=partition_by,
+                expiration_ms=keep_days * 24 * 3600 * 1000 if keep_days else None,
+            ),
+            clustering=list(cluster_by) or None,
+            deletion_protection=dataset.protected,
+            depends_on=[dataset.resource],
+        )
+        waive(self.resource, {"CKV_GCP_80": _KEYS})
+
+    def grant_read(self, principal: Principal) -> google.bigquery_table_iam_member.BigqueryTableIamMember:
+        """Let somebody read rows. Returns the grant."""
+        return self._grant(principal, "read", "roles/bigquery.dataViewer")
+
+    def grant_write(self, principal: Principal) -> google.bigquery_table_iam_member.BigqueryTableIamMember:
+        """Let somebody read, add and change rows. Returns the grant, for what must wait for it."""
+        return self._grant(principal, "write", "roles/bigquery.dataEditor")
+
+    def _grant(
+        self, principal: Principal, verb: str, role: str
+    ) -> google.bigquery_table_iam_member.BigqueryTableIamMember:
+        return google.bigquery_table_iam_member.BigqueryTableIamMember(
+            principal,
+            f"{verb}-{self.dataset.dataset_id}-{self._table_id}",
+            dataset_id=self.dataset.dataset_id,
+            table_id=self._table_id,
+            role=role,
+            member=principal.member,
+            depends_on=principal.depends_on(self.resource),
+        )
+
+
+class LatestView(Construct):
+    """A view of a table that has one row of those with the same key: the newest.
+
+    Who may read the dataset may read it; the view is in its table's dataset, so no reader needs more.
+
+    Args:
+        scope: where it belongs.
+        id_: its id there.
+        table: whose rows it shows, all columns.
+        view_id: of the view; unique in the dataset.
+        description: what it shows.
+        key: columns in which rows are the same.
+        newest_by: column that orders them.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        table: DatasetTable,
+        view_id: str,
+        description: str,
+        key: Sequence[str],
+        newest_by: str,
+    ):
+        super().__init__(scope, id_)
+        columns = bigquery_schema(table.row)
+        # By name: a view keeps the columns it was created with, so a new one must change its query.
+        names = ", ".join(f"`{column['name']}`" for column in columns)
+        partition = ", ".join(f"`{column}`" for column in key)
+        view = google.bigquery_table.BigqueryTable(
+            self,
+            "Default",
+            dataset_id=table.dataset.dataset_id,
+            table_id=view_id,
+            description=description,
+            # A view's columns are all nullable, whatever those of its table are.
+            schema=json.dumps([column | {"mode": "NULLABLE"} for column in columns]),
+            view=google.bigquery_table.BigqueryTableView(
+                query=f"SELECT {names} FROM `{table.name}` "  # noqa: S608 -- names of the contracts
+                f"QUALIFY ROW_NUMBER() OVER (PARTITION BY {partition} ORDER BY `{newest_by}` DESC) = 1",
+                use_legacy_sql=False,  # the default is true
+            ),
+            deletion_protection=False,  # it has no rows of its own, and is back in a second
+            depends_on=[table.resource],
+        )
+        waive(view, {"CKV_GCP_80": "a view has no rows", "CKV_GCP_121": "a view has no rows"})

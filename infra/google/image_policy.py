@@ -1,0 +1,27 @@
+"""Which images clusters of the project admit: Binary Authorization."""
+
+from infra.cdk import Construct, google
+
+
+class ImagePolicy(Construct):
+    """Only images of one repository run, and what Google itself puts on a cluster.
+
+    A project has one policy. Destroying this puts back the one that admits everything.
+    """
+
+    def __init__(self, scope: Construct, id_: str, *, repository: str):
+        super().__init__(scope, id_)
+        google.binary_authorization_policy.BinaryAuthorizationPolicy(
+            self,
+            "Default",
+            description="Images of the platform's own repository",
+            global_policy_evaluation_mode="ENABLE",  # admits GKE's system images, whatever follows says
+            admission_whitelist_patterns=[
+                google.binary_authorization_policy.BinaryAuthorizationPolicyAdmissionWhitelistPatterns(
+                    name_pattern=f"{repository}/*"
+                )
+            ],
+            default_admission_rule=google.binary_authorization_policy.BinaryAuthorizationPolicyDefaultAdmissionRule(
+                evaluation_mode="ALWAYS_DENY", enforcement_mode="ENFORCED_BLOCK_AND_AUDIT_LOG"
+            ),
+        )

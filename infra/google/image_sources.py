@@ -1,0 +1,31 @@
+"""What an image is made of: the files of this repository that its Dockerfile copies."""
+
+import hashlib
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+
+
+def paths(service: str) -> tuple[str, ...]:
+    """Folders and patterns of files below the root."""
+    folders = (f"services/{name}" for name in ("contracts", "forecasting", "http", service))
+    return (*folders, "services/*.py", f"requirements/{service}.lock")
+
+
+def source_digest(root: Path, service: str) -> str:
+    """SHA-256 over all of them, `sha256:...`.
+
+    Raises:
+        FileNotFoundError: one is not there.
+    """
+    digest = hashlib.sha256()
+    for path in paths(service):
+        found = sorted(root.glob(path))
+        if not found:
+            raise FileNotFoundError(root / path)
+        for file in (each for start in found for each in ([start], sorted(start.rglob("*")))[start.is_dir()]):
+            if file.is_file() and file.parent.name != "__pycache__":
+                content = hashlib.sha256(file.read_bytes()).hexdigest()
+                digest.update(f"{file.relative_to(root).as_posix()} {content}\n".encode())
+    return f"sha256:{digest.hexdigest()}"

@@ -1,0 +1,87 @@
+"""A key of Cloud KMS with which other services encrypt what they keep for us."""
+
+from typing import Final
+
+from infra.cdk import Construct, TerraformResource, TerraformResourceLifecycle, google
+from infra.google.identity import Principal
+
+_SECONDS_PER_DAY: Final = 24 * 3600
+
+
+class Key(Construct):
+    """A key ring with one key, in one region.
+
+    Neither can ever be deleted in Google Cloud. Destroying this destroys the versions of the key, with all
+    that they encrypted, and the names stay taken: a new start needs `terraform import`.
+
+    Args:
+        scope: where it belongs.
+        id_: its id there.
+        name: of the ring and of the key.
+        project: of both.
+        region: of both; a regional service uses no key of another region.
+        rotation_days: after which a new version encrypts. Old ones go on decrypting.
+        protected: refuse to destroy it.
+        after: what must exist first.
+
+    Attributes:
+        path: full resource name of the key.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        name: str,
+        project: str,
+        region: str,
+        rotation_days: int,
+        protected: bool,
+        after: TerraformResource,
+    ):
+        super().__init__(scope, id_)
+        self._name = name
+        self._ring_path: Final = f"projects/{project}/locations/{region}/keyRings/{name}"
+        self.path: Final = f"{self._ring_path}/cryptoKeys/{name}"
+        lifecycle = TerraformResourceLifecycle(prevent_destroy=protected)
+        self._ring = google.kms_key_ring.KmsKeyRing(
+            self, "ring", name=name, location=region, lifecycle=lifecycle, depends_on=[after]
+        )
+        self._key = google.kms_crypto_key.KmsCryptoKey(
+            self,
+            "Default",
+            name=name,
+            key_ring=self._ring.id,
+            rotation_period=f"{rotation_days * _SECONDS_PER_DAY}s",
+            lifecycle=lifecycle,
+        )
+
+    def grant_use(self, principal: Principal) -> TerraformResource:
+        """Let somebody encrypt and decrypt. Returns the grant."""
+        return google.kms_crypto_key_iam_member.KmsCryptoKeyIamMember(
+            principal,
+            f"use-{self._name}",
+            crypto_key_id=self.path,
+            role="roles/cloudkms.cryptoKeyEncrypterDecrypter",
+            member=principal.member,
+            depends_on=principal.depends_on(self._key),
+        )
+
+    def grant_read_settings(self, principal: Principal) -> None:
+        """Let somebody see ring and key and who may use them, but not use them."""
+        self._grant_on_ring(principal, "roles/cloudkms.viewer")
+
+    def grant_administer(self, principal: Principal) -> None:
+        """Let somebody change ring and key and who may use them, but not use them."""
+        self._grant_on_ring(principal, "roles/cloudkms.admin")
+
+    def _grant_on_ring(self, principal: Principal, role: str) -> None:
+        google.kms_key_ring_iam_member.KmsKeyRingIamMember(
+            principal,
+            f"{role.removeprefix('roles/')}-{self._name}",
+            key_ring_id=self._ring_path,
+            role=role,
+            member=principal.member,
+            depends_on=principal.depends_on(self._ring),
+        )

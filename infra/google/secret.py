@@ -1,0 +1,49 @@
+"""A secret of Secret Manager: its name and who may read it."""
+
+from typing import Final
+
+from infra.cdk import Construct, google
+from infra.google.identity import Principal
+
+
+class Secret(Construct):
+    """A secret in one region, without a value: a person adds that, so that no file and no state ever has it.
+
+    Args:
+        scope: where it belongs.
+        id_: its id there.
+        name: of the secret; unique in the project.
+        region: where its value is kept.
+        protected: refuse to destroy it.
+    """
+
+    def __init__(self, scope: Construct, id_: str, *, name: str, region: str, protected: bool):
+        super().__init__(scope, id_)
+        self._name: Final = name
+        self._resource = google.secret_manager_secret.SecretManagerSecret(
+            self,
+            "Default",
+            secret_id=name,
+            replication=google.secret_manager_secret.SecretManagerSecretReplication(
+                # Left to Google, it would be kept wherever Google likes.
+                user_managed=google.secret_manager_secret.SecretManagerSecretReplicationUserManaged(
+                    replicas=[
+                        google.secret_manager_secret.SecretManagerSecretReplicationUserManagedReplicas(
+                            location=region
+                        )
+                    ]
+                )
+            ),
+            deletion_protection=protected,
+        )
+
+    def grant_read(self, principal: Principal) -> None:
+        """Let somebody read the value."""
+        google.secret_manager_secret_iam_member.SecretManagerSecretIamMember(
+            principal,
+            f"read-{self._name}",
+            secret_id=self._name,
+            role="roles/secretmanager.secretAccessor",
+            member=principal.member,
+            depends_on=principal.depends_on(self._resource),
+        )

@@ -1,0 +1,188 @@
+"""How many pods a service has, and how large they are: what follows the load."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from infra.cdk import Construct, kubernetes
+from infra.environment.services import Autoscaling, WorkloadSettings
+from infra.google.subscription import Subscription
+from infra.kubernetes.namespace import Namespace
+
+_CAPACITY_PERCENT: Final = 70
+"""Share of `requests_per_second` at which pods are added: the rest serves until they are ready."""
+
+_CALM_SECONDS: Final = 300
+"""For how long the load must have been low before pods go: less would have them come and go with it."""
+
+
+class HorizontalAutoscaler(Construct):
+    """Pods are added quickly, doubled every half minute if need be, and removed slowly, half a minute.
+
+    Args:
+        scope: where it belongs.
+        id_: its id there.
+        namespace: of the Deployment.
+        deployment: whose pods are added and removed; its Service has the same name.
+        name: of the Deployment.
+        labels: of the autoscaler.
+        size: fewest and most pods, and what their number follows.
+        subscription: whose backlog is followed, if it is to be.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        namespace: Namespace,
+        deployment: kubernetes.deployment_v1.DeploymentV1,
+        name: str,
+        labels: Mapping[str, str],
+        size: WorkloadSettings,
+        subscription: Subscription | None,
+    ):
+        super().__init__(scope, id_)
+        kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2(
+            self,
+            "Default",
+            metadata=kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2Metadata(
+                name=name, namespace=namespace.name, labels=labels
+            ),
+            spec=kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2Spec(
+                min_replicas=size.min_replicas,
+                max_replicas=size.max_replicas,
+                scale_target_ref=kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2SpecScaleTargetRef(
+                    api_version="apps/v1", kind="Deployment", name=name
+                ),
+                metric=[_metric(size.autoscaling, name, subscription)],
+                behavior=kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2SpecBehavior(
+                    scale_up=[
+                        kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2SpecBehaviorScaleUp(
+                            select_policy="Max",
+                            policy=[
+                                kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2SpecBehaviorScaleUpPolicy(
+                                    type="Percent", value=100, period_seconds=30
+                                ),
+                                # Of two pods 100 % are two; a jump in load may need more at once.
+                                kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2SpecBehaviorScaleUpPolicy(
+                                    type="Pods", value=4, period_seconds=30
+                                ),
+                            ],
+                        )
+                    ],
+                    scale_down=[
+                        kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2SpecBehaviorScaleDown(
+                            stabilization_window_seconds=_CALM_SECONDS,
+                            select_policy="Max",
+                            policy=[
+                                kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2SpecBehaviorScaleDownPolicy(
+                                    type="Percent", value=50, period_seconds=60
+                                )
+                            ],
+                        )
+                    ],
+                ),
+            ),
+            depends_on=[deployment],
+        )
+
+
+def _metric(
+    autoscaling: Autoscaling, name: str, subscription: Subscription | None
+) -> kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2SpecMetric:
+    match autoscaling.by:
+        case "cpu":
+            return kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2SpecMetric(
+                type="Resource",
+                resource=kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2SpecMetricResource(
+                    name="cpu",
+                    target=kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2SpecMetricResourceTarget(
+                        type="Utilization", average_utilization=autoscaling.cpu_percent
+                    ),
+                ),
+            )
+        case "traffic":
+            # Requests of the Service in percent of its GCPBackendPolicy's maxRatePerEndpoint:
+            # https://cloud.google.com/kubernetes-engine/docs/how-to/traffic-autoscaling
+            return kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2SpecMetric(
+                type="Object",
+                object=kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2SpecMetricObject(
+                    described_object=kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2SpecMetricObjectDescribedObject(
+                        api_version="v1", kind="Service", name=name
+                    ),
+                    metric=kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2SpecMetricObjectMetric(
+                        name="autoscaling.googleapis.com|gclb-capacity-utilization"
+                    ),
+                    target=kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2SpecMetricObjectTarget(
+                        type="AverageValue", average_value=str(_CAPACITY_PERCENT)
+                    ),
+                ),
+            )
+        case "backlog":
+            if subscription is None:
+                raise ValueError(f"{name} follows a backlog, but no subscription is given")
+            # Served by an adapter in the cluster, of which there can be one only:
+            # https://cloud.google.com/kubernetes-engine/docs/tutorials/autoscaling-metrics#pubsub
+            return kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2SpecMetric(
+                type="External",
+                external=kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2SpecMetricExternal(
+                    metric=kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2SpecMetricExternalMetric(
+                        name="pubsub.googleapis.com|subscription|num_undelivered_messages",
+                        selector=[
+                            kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2SpecMetricExternalMetricSelector(
+                                match_labels={"resource.labels.subscription_id": subscription.name}
+                            )
+                        ],
+                    ),
+                    target=kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2SpecMetricExternalTarget(
+                        type="AverageValue", average_value=str(autoscaling.messages_per_pod)
+                    ),
+                ),
+            )
+
+
+class VerticalAutoscaler(Construct):
+    """Watches what pods use, and recommends what they should ask for; replaces pods to have it so if `on`.
+
+    Args:
+        scope: where it belongs.
+        id_: its id there.
+        namespace: of the Deployment.
+        deployment: whose pods are watched.
+        name: of the Deployment and its container.
+        on: replace pods.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        namespace: Namespace,
+        deployment: kubernetes.deployment_v1.DeploymentV1,
+        name: str,
+        on: bool,
+    ):
+        super().__init__(scope, id_)
+        namespace.custom_object(
+            self,
+            "Default",
+            api="autoscaling.k8s.io/v1",
+            kind="VerticalPodAutoscaler",
+            name=name,
+            spec={
+                "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
+                "updatePolicy": {"updateMode": "Recreate" if on else "Off"},
+                "resourcePolicy": {
+                    "containerPolicies": [
+                        {
+                            "containerName": name,
+                            "controlledResources": ["cpu", "memory"],
+                            # Memory's limit is its request; it must stay so.
+                            "controlledValues": "RequestsAndLimits",
+                        }
+                    ]
+                },
+            },
+            after=[deployment],
+        )

@@ -1,0 +1,333 @@
+"""The way in from the internet: a regional external load balancer, described by the Gateway API."""
+
+from typing import Any, Final
+
+from infra.cdk import Construct, TerraformOutput, TerraformResource, TerraformStack, google
+from infra.environment.services import GatewaySettings
+from infra.kubernetes.namespace import Namespace
+from infra.kubernetes.workload import SERVICE_PORT, Workload
+from services.contracts.names import METRICS_PATH, READINESS_PATH
+
+HEALTH_CHECK_RANGES: Final = ("35.191.0.0/16", "130.211.0.0/22")
+"""From where Google's load balancers probe: https://cloud.google.com/load-balancing/docs/health-check-concepts"""
+
+_GATEWAY_API: Final = "gateway.networking.k8s.io/v1"
+_GKE_API: Final = "networking.gke.io/v1"
+
+_LAST_RULE: Final = 2_147_483_647
+"""Priority of the rule that every security policy has for what no other rule matches."""
+
+_CHECK_SECONDS: Final = 5
+_FAILED_CHECKS: Final = 2
+"""Before a pod gets no more requests, in ten seconds: less than any drain."""
+
+
+class Gateway(Construct):
+    """A load balancer with a name, an address and a certificate of its own; plain HTTP is redirected.
+
+    Its class is the regional one: its proxies stand in the region of the data, in the network's proxy-only
+    subnet, so that network policies can name them. Regional load balancers take no certificate maps, but
+    certificates of Certificate Manager by name. Google issues and renews them while a DNS record shows whose
+    the host name is: https://cloud.google.com/kubernetes-engine/docs/how-to/secure-gateway
+
+    Args:
+        scope: where it belongs.
+        id_: its id there and its name.
+        namespace: of it and the Services.
+        settings: host name, limits and who may call.
+        region: of the cluster.
+    """
+
+    def __init__(
+        self, scope: Construct, id_: str, *, namespace: Namespace, settings: GatewaySettings, region: str
+    ):
+        super().__init__(scope, id_)
+        self._name = id_
+        self._namespace = namespace
+        self._settings = settings
+        self._region = region
+        self._google_name = f"{namespace.name}-{id_}"
+        # A changed address would have to be told to the world; STANDARD is the tier of regional Gateways.
+        address = google.compute_address.ComputeAddress(
+            self, "address", name=self._google_name, region=region, network_tier="STANDARD"
+        )
+        certificate = self._certificate(address)
+        self._resource = namespace.custom_object(
+            self,
+            "Default",
+            api=_GATEWAY_API,
+            kind="Gateway",
+            name=id_,
+            spec={
+                "gatewayClassName": "gke-l7-regional-external-managed",
+                "addresses": [{"type": "NamedAddress", "value": self._google_name}],
+                "listeners": [
+                    {
+                        "name": "https",
+                        "protocol": "HTTPS",
+                        "port": 443,
+                        "hostname": settings.hostname,
+                        "tls": {
+                            "mode": "Terminate",
+                            "options": {"networking.gke.io/cert-manager-certs": self._google_name},
+                        },
+                        "allowedRoutes": {"namespaces": {"from": "Same"}},
+                    },
+                    {
+                        "name": "http",
+                        "protocol": "HTTP",
+                        "port": 80,
+                        "hostname": settings.hostname,
+                        "allowedRoutes": {"namespaces": {"from": "Same"}},
+                    },
+                ],
+            },
+            after=[address, certificate],
+        )
+        self._require_modern_tls()
+        self._route(
+            "redirect",
+            listener="http",
+            rules=[
+                {
+                    "filters": [
+                        {"type": "RequestRedirect", "requestRedirect": {"scheme": "https", "statusCode": 301}}
+                    ]
+                }
+            ],
+        )
+
+    def route(self, everything: Workload, paths: dict[str, Workload]) -> None:
+        """Route requests to the pods that are ready.
+
+        Args:
+            everything: the workload that gets all but these.
+            paths: workloads that get requests for exactly these paths. Their callers are Google's services,
+                which have few addresses: there is no limit for each, and they have to show who they are.
+        """
+        self._backend(everything, public=True)
+        for workload in paths.values():
+            self._backend(workload, public=False)
+        exact = [
+            {"matches": [{"path": {"type": "Exact", "value": path}}], "backendRefs": [_reference(workload)]}
+            for path, workload in paths.items()
+        ]
+        rest = {
+            "matches": [{"path": {"type": "PathPrefix", "value": "/"}}],
+            "backendRefs": [_reference(everything)],
+        }
+        self._route("services", listener="https", rules=[*exact, rest])
+
+    def _certificate(self, address: google.compute_address.ComputeAddress) -> TerraformResource:
+        hostname = self._settings.hostname
+        authorization = google.certificate_manager_dns_authorization.CertificateManagerDnsAuthorization(
+            self,
+            "authorization",
+            name=self._google_name,
+            location=self._region,
+            domain=hostname,
+            # An authorization of this project's alone: another one may have one for the same name.
+            type="PER_PROJECT_RECORD",
+        )
+        proof = authorization.dns_resource_record.get(0)
+        if self._settings.dns_zone:
+            zone = self._settings.dns_zone
+            google.dns_record_set.DnsRecordSet(
+                self,
+                "proof-record",
+                managed_zone=zone,
+                name=proof.name,
+                type=proof.type,
+                ttl=300,
+                rrdatas=[proof.data],
+            )
+            google.dns_record_set.DnsRecordSet(
+                self,
+                "address-record",
+                managed_zone=zone,
+                name=f"{hostname}.",
+                type="A",
+                ttl=300,
+                rrdatas=[address.address],
+            )
+        else:
+            stack = TerraformStack.of(self)
+            TerraformOutput(
+                stack,
+                "address_record",
+                value=f"{hostname}. A {address.address}",
+                description="Record by which clients find the Gateway, for the owner of the domain to make.",
+            )
+            TerraformOutput(
+                stack,
+                "certificate_record",
+                value=f"{proof.name} {proof.type} {proof.data}",
+                description="Record without which Google issues no certificate, for the owner to make.",
+            )
+        return google.certificate_manager_certificate.CertificateManagerCertificate(
+            self,
+            "certificate",
+            name=self._google_name,
+            location=self._region,
+            managed=google.certificate_manager_certificate.CertificateManagerCertificateManaged(
+                domains=[hostname], dns_authorizations=[authorization.id]
+            ),
+        )
+
+    def _require_modern_tls(self) -> None:
+        policy = google.compute_region_ssl_policy.ComputeRegionSslPolicy(
+            self,
+            "tls",
+            name=self._google_name,
+            region=self._region,
+            min_tls_version="TLS_1_2",  # the default still lets TLS 1.0 in
+            profile="MODERN",
+        )
+        self._namespace.custom_object(
+            self,
+            "tls-policy",
+            api=_GKE_API,
+            kind="GCPGatewayPolicy",
+            name=self._name,
+            spec={
+                "targetRef": {
+                    "group": _GATEWAY_API.partition("/")[0],
+                    "kind": "Gateway",
+                    "name": self._name,
+                },
+                "default": {"sslPolicy": self._google_name},
+            },
+            after=[policy],
+        )
+
+    def _route(self, name: str, *, listener: str, rules: list[dict[str, Any]]) -> None:
+        self._namespace.custom_object(
+            self,
+            f"{name}-route",
+            api=_GATEWAY_API,
+            kind="HTTPRoute",
+            name=name,
+            spec={
+                "parentRefs": [{"name": self._name, "sectionName": listener}],
+                "hostnames": [self._settings.hostname],
+                "rules": rules,
+            },
+            after=[self._resource],
+        )
+
+    def _backend(self, workload: Workload, *, public: bool) -> None:
+        """How the load balancer treats the pods of a workload."""
+        scope = Construct(self, workload.name)
+        target = {"group": "", "kind": "Service", "name": workload.name}
+        self._namespace.custom_object(
+            scope,
+            "health-check",
+            api=_GKE_API,
+            kind="HealthCheckPolicy",
+            name=workload.name,
+            spec={
+                "targetRef": target,
+                # Without a policy the load balancer asks for `/`, which says nothing about readiness.
+                "default": {
+                    "checkIntervalSec": _CHECK_SECONDS,
+                    "timeoutSec": 2,
+                    "healthyThreshold": 1,
+                    "unhealthyThreshold": _FAILED_CHECKS,
+                    "config": {
+                        "type": "HTTP",
+                        # The API server refuses a check that leaves the port open.
+                        "httpHealthCheck": {
+                            "portSpecification": "USE_FIXED_PORT",
+                            "port": workload.port,
+                            "requestPath": READINESS_PATH,
+                        },
+                    },
+                },
+            },
+            after=[workload.service],
+        )
+        default: dict[str, Any] = {
+            "timeoutSec": self._settings.timeout_seconds,
+            "connectionDraining": {"drainingTimeoutSec": workload.size.drain_seconds},
+            "maxRatePerEndpoint": workload.size.autoscaling.requests_per_second,
+            "logging": {"enabled": True, "sampleRate": 100_000},  # of a million
+        }
+        after: list[TerraformResource] = [workload.service]
+        if public:
+            after.append(self._protection(scope))
+            default["securityPolicy"] = self._google_name
+        if public and self._settings.iap_members:
+            default["iap"] = {"enabled": True}
+            self._admit(scope)
+        self._namespace.custom_object(
+            scope,
+            "backend",
+            api=_GKE_API,
+            kind="GCPBackendPolicy",
+            name=workload.name,
+            spec={"targetRef": target, "default": default},
+            after=after,
+        )
+
+    def _protection(
+        self, scope: Construct
+    ) -> google.compute_region_security_policy.ComputeRegionSecurityPolicy:
+        """Cloud Armor: nobody outside reads the metrics, and nobody gets more than his share."""
+        anybody = google.compute_region_security_policy.ComputeRegionSecurityPolicyRulesMatch(
+            versioned_expr="SRC_IPS_V1",
+            config=google.compute_region_security_policy.ComputeRegionSecurityPolicyRulesMatchConfig(
+                src_ip_ranges=["*"]
+            ),
+        )
+        return google.compute_region_security_policy.ComputeRegionSecurityPolicy(
+            scope,
+            "protection",
+            name=self._google_name,
+            region=self._region,
+            type="CLOUD_ARMOR",
+            rules=[
+                google.compute_region_security_policy.ComputeRegionSecurityPolicyRules(
+                    priority=1000,
+                    description="Metrics are for the cluster",
+                    action="deny(404)",
+                    match=google.compute_region_security_policy.ComputeRegionSecurityPolicyRulesMatch(
+                        expr=google.compute_region_security_policy.ComputeRegionSecurityPolicyRulesMatchExpr(
+                            expression=f"request.path == '{METRICS_PATH}'"
+                        )
+                    ),
+                ),
+                google.compute_region_security_policy.ComputeRegionSecurityPolicyRules(
+                    priority=2000,
+                    description="Each client address its share",
+                    action="throttle",
+                    match=anybody,
+                    rate_limit_options=google.compute_region_security_policy.ComputeRegionSecurityPolicyRulesRateLimitOptions(
+                        rate_limit_threshold=google.compute_region_security_policy.ComputeRegionSecurityPolicyRulesRateLimitOptionsRateLimitThreshold(
+                            count=self._settings.requests_per_minute, interval_sec=60
+                        ),
+                        enforce_on_key="IP",
+                        conform_action="allow",
+                        exceed_action="deny(429)",
+                    ),
+                ),
+                google.compute_region_security_policy.ComputeRegionSecurityPolicyRules(
+                    priority=_LAST_RULE, description="Everything else", action="allow", match=anybody
+                ),
+            ],
+        )
+
+    def _admit(self, scope: Construct) -> None:
+        # A backend has a policy of its own, but no name before GKE makes one up for it. So the grant is on
+        # all that Identity-Aware Proxy guards in the project, and the condition narrows it to this host name.
+        # https://cloud.google.com/iam/docs/conditions-attribute-reference#host-path
+        here = google.iap_web_iam_member.IapWebIamMemberCondition(
+            title=f"{self._google_name} alone", expression=f"request.host == '{self._settings.hostname}'"
+        )
+        for member in self._settings.iap_members:
+            google.iap_web_iam_member.IapWebIamMember(
+                scope, member, role="roles/iap.httpsResourceAccessor", member=member, condition=here
+            )
+
+
+def _reference(workload: Workload) -> dict[str, Any]:
+    return {"name": workload.name, "port": SERVICE_PORT}

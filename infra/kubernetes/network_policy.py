@@ -1,0 +1,125 @@
+"""Who may talk to the pods of a namespace, and to whom they may talk. Everything else is dropped."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from infra.cdk import Construct, kubernetes
+from infra.kubernetes.namespace import Namespace
+from infra.kubernetes.workload import Workload
+
+# https://cloud.google.com/kubernetes-engine/docs/how-to/network-policy#network-policy-and-workload-identity
+_METADATA_SERVER: Final = "169.254.169.254/32"
+_NODE_LOCAL_DNS: Final = "169.254.20.10/32"
+# Where managed Prometheus scrapes from.
+_COLLECTORS: Final = "gmp-system"
+
+
+class DefaultDeny(Construct):
+    """Pods of a namespace may resolve names, prove who they are and call APIs over HTTPS. Nobody may call."""
+
+    def __init__(self, scope: Construct, id_: str, *, namespace: Namespace):
+        super().__init__(scope, id_)
+        dns = [_egress_port(53, "UDP"), _egress_port(53, "TCP")]
+        kubernetes.network_policy_v1.NetworkPolicyV1(
+            self,
+            "Default",
+            metadata=kubernetes.network_policy_v1.NetworkPolicyV1Metadata(
+                name="default-deny", namespace=namespace.name, labels=namespace.labels
+            ),
+            spec=kubernetes.network_policy_v1.NetworkPolicyV1Spec(
+                pod_selector=kubernetes.network_policy_v1.NetworkPolicyV1SpecPodSelector(),
+                policy_types=["Ingress", "Egress"],
+                egress=[
+                    kubernetes.network_policy_v1.NetworkPolicyV1SpecEgress(
+                        to=[
+                            kubernetes.network_policy_v1.NetworkPolicyV1SpecEgressTo(
+                                namespace_selector=kubernetes.network_policy_v1.NetworkPolicyV1SpecEgressToNamespaceSelector(
+                                    match_labels={"kubernetes.io/metadata.name": "kube-system"}
+                                ),
+                                pod_selector=kubernetes.network_policy_v1.NetworkPolicyV1SpecEgressToPodSelector(
+                                    match_labels={"k8s-app": "kube-dns"}
+                                ),
+                            ),
+                            _egress_to(_NODE_LOCAL_DNS),
+                        ],
+                        ports=dns,
+                    ),
+                    kubernetes.network_policy_v1.NetworkPolicyV1SpecEgress(
+                        to=[_egress_to(_METADATA_SERVER)], ports=[_egress_port(80, "TCP")]
+                    ),
+                    # Google's APIs have no fixed addresses.
+                    kubernetes.network_policy_v1.NetworkPolicyV1SpecEgress(
+                        to=[_egress_to("0.0.0.0/0")], ports=[_egress_port(443, "TCP")]
+                    ),
+                ],
+            ),
+            depends_on=[namespace.resource],
+        )
+
+
+class AllowCallers(Construct):
+    """Some addresses, and the collectors of metrics, may call the pods of a workload.
+
+    Args:
+        scope: where it belongs.
+        id_: its id there and its name.
+        workload: whose pods may be called.
+        ranges: from where.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        workload: Workload,
+        ranges: Sequence[str] = (),
+    ):
+        super().__init__(scope, id_)
+        callers = [
+            kubernetes.network_policy_v1.NetworkPolicyV1SpecIngressFrom(
+                namespace_selector=kubernetes.network_policy_v1.NetworkPolicyV1SpecIngressFromNamespaceSelector(
+                    match_labels={"kubernetes.io/metadata.name": _COLLECTORS}
+                )
+            )
+        ]
+        callers += [
+            kubernetes.network_policy_v1.NetworkPolicyV1SpecIngressFrom(
+                ip_block=kubernetes.network_policy_v1.NetworkPolicyV1SpecIngressFromIpBlock(cidr=each)
+            )
+            for each in ranges
+        ]
+        kubernetes.network_policy_v1.NetworkPolicyV1(
+            self,
+            "Default",
+            metadata=kubernetes.network_policy_v1.NetworkPolicyV1Metadata(
+                name=id_, namespace=workload.namespace.name, labels=workload.namespace.labels
+            ),
+            spec=kubernetes.network_policy_v1.NetworkPolicyV1Spec(
+                pod_selector=kubernetes.network_policy_v1.NetworkPolicyV1SpecPodSelector(
+                    match_labels=workload.selector
+                ),
+                policy_types=["Ingress"],
+                ingress=[
+                    kubernetes.network_policy_v1.NetworkPolicyV1SpecIngress(
+                        from_=callers,
+                        ports=[
+                            kubernetes.network_policy_v1.NetworkPolicyV1SpecIngressPorts(
+                                port=str(workload.port), protocol="TCP"
+                            )
+                        ],
+                    )
+                ],
+            ),
+            depends_on=[workload.namespace.resource],
+        )
+
+
+def _egress_port(port: int, protocol: str) -> kubernetes.network_policy_v1.NetworkPolicyV1SpecEgressPorts:
+    return kubernetes.network_policy_v1.NetworkPolicyV1SpecEgressPorts(port=str(port), protocol=protocol)
+
+
+def _egress_to(cidr: str) -> kubernetes.network_policy_v1.NetworkPolicyV1SpecEgressTo:
+    return kubernetes.network_policy_v1.NetworkPolicyV1SpecEgressTo(
+        ip_block=kubernetes.network_policy_v1.NetworkPolicyV1SpecEgressToIpBlock(cidr=cidr)
+    )

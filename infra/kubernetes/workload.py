@@ -1,0 +1,320 @@
+"""A service on the cluster: Deployment, Service, autoscalers, disruption budget, metrics, service account."""
+
+from functools import cached_property
+from typing import Final
+
+import msgspec
+
+from infra.cdk import Construct, kubernetes
+from infra.cdk.waivers import waive
+from infra.environment.services import WorkloadSettings
+from infra.google.cluster import SPOT_KEY, SPOT_VALUE
+from infra.google.subscription import Subscription
+from infra.kubernetes.autoscaling import HorizontalAutoscaler, VerticalAutoscaler
+from infra.kubernetes.namespace import Namespace
+from services.contracts.names import LIVENESS_PATH, METRICS_PATH, READINESS_PATH
+from services.contracts.settings import to_environment
+
+SERVICE_PORT: Final = 80
+"""Of every Service. What a container listens on is another port, for only root may listen on this one."""
+
+_PORT_NAME: Final = "http"
+
+_USER: Final = 65532
+"""The unprivileged user that containers run as: `nonroot` of the images' convention."""
+
+_PRE_STOP_SECONDS: Final = 5
+"""Between the decision that a pod stops, of which load balancers are told, and SIGTERM."""
+
+_STOPPING_SECONDS: Final = 25
+"""Left to a service after its drain, to finish what it has begun."""
+
+_STARTING_SECONDS: Final = 120
+"""For a container to answer at all, on a node that pulls its image and starts others too."""
+
+
+class Workload(Construct):
+    """Pods of one service, as many as their load needs, with an identity of their own.
+
+    Args:
+        scope: where it belongs.
+        id_: its id there; the name of everything it has in the cluster.
+        namespace: in which it runs.
+        image: by digest.
+        module: Python module that the image runs.
+        settings: of the service, passed as environment variables.
+        size: port, replicas, CPU, memory, and what they follow.
+        drain_seconds: how long the service goes on answering after SIGTERM; 0 if nobody calls it.
+        spot: prefer nodes that may vanish; only for what loses nothing by it.
+        subscription: that it reads.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        namespace: Namespace,
+        image: str,
+        module: str,
+        settings: msgspec.Struct,
+        size: WorkloadSettings,
+        drain_seconds: int,
+        spot: bool = False,
+        subscription: Subscription | None = None,
+    ):
+        super().__init__(scope, id_)
+        self.name: Final = id_
+        self.port: Final = size.port
+        self.size: Final = size
+        self.selector: Final = {"app.kubernetes.io/name": id_}
+        self.namespace: Final = namespace
+        self._labels = {**namespace.labels, **self.selector}
+        self._drain_seconds = drain_seconds
+        account, identity = namespace.service_account(self, name=id_, labels=self._labels)
+        self.identity: Final = identity
+        deployment = kubernetes.deployment_v1.DeploymentV1(
+            self,
+            "Default",
+            metadata=kubernetes.deployment_v1.DeploymentV1Metadata(
+                name=id_, namespace=namespace.name, labels=self._labels
+            ),
+            # Replicas are left out: they are the autoscaler's.
+            spec=kubernetes.deployment_v1.DeploymentV1Spec(
+                selector=kubernetes.deployment_v1.DeploymentV1SpecSelector(match_labels=self.selector),
+                # A new pod is ready before an old one goes: two pods at the limit are not left with one.
+                strategy=kubernetes.deployment_v1.DeploymentV1SpecStrategy(
+                    type="RollingUpdate",
+                    rolling_update=kubernetes.deployment_v1.DeploymentV1SpecStrategyRollingUpdate(
+                        max_surge="25%", max_unavailable="0"
+                    ),
+                ),
+                template=kubernetes.deployment_v1.DeploymentV1SpecTemplate(
+                    metadata=kubernetes.deployment_v1.DeploymentV1SpecTemplateMetadata(labels=self._labels),
+                    spec=self._pod(image, module, settings, size, spot),
+                ),
+            ),
+            depends_on=[account],
+        )
+        waive(deployment, {"CKV_K8S_11": "idle CPU is free, throttling is latency; the request is the share"})
+        HorizontalAutoscaler(
+            self,
+            "autoscaler",
+            namespace=namespace,
+            deployment=deployment,
+            name=id_,
+            labels=self._labels,
+            size=size,
+            subscription=subscription,
+        )
+        if size.right_sizing != "off":
+            VerticalAutoscaler(
+                self,
+                "right-sizing",
+                namespace=namespace,
+                deployment=deployment,
+                name=id_,
+                on=size.right_sizing == "on",
+            )
+        kubernetes.pod_disruption_budget_v1.PodDisruptionBudgetV1(
+            self,
+            "disruption-budget",
+            metadata=kubernetes.pod_disruption_budget_v1.PodDisruptionBudgetV1Metadata(
+                name=id_, namespace=namespace.name, labels=self._labels
+            ),
+            # Not "at least one stays": that would keep a node with the only pod from ever being drained.
+            spec=kubernetes.pod_disruption_budget_v1.PodDisruptionBudgetV1Spec(
+                max_unavailable="1",
+                selector=kubernetes.pod_disruption_budget_v1.PodDisruptionBudgetV1SpecSelector(
+                    match_labels=self.selector
+                ),
+            ),
+            depends_on=[namespace.resource],
+        )
+
+        namespace.custom_object(
+            self,
+            "monitoring",
+            api="monitoring.googleapis.com/v1",
+            kind="PodMonitoring",
+            name=id_,  # which becomes the label `job` of the metrics
+            spec={
+                "selector": {"matchLabels": self.selector},
+                "endpoints": [{"port": _PORT_NAME, "path": METRICS_PATH, "interval": "30s"}],
+            },
+        )
+
+    @cached_property
+    def service(self) -> kubernetes.service_v1.ServiceV1:
+        """One name and address of the pods inside the cluster; made when first asked for."""
+        return kubernetes.service_v1.ServiceV1(
+            self,
+            "service",
+            metadata=kubernetes.service_v1.ServiceV1Metadata(
+                name=self.name, namespace=self.namespace.name, labels=self._labels
+            ),
+            spec=kubernetes.service_v1.ServiceV1Spec(
+                type="ClusterIP",
+                selector=self.selector,
+                port=[
+                    kubernetes.service_v1.ServiceV1SpecPort(
+                        name=_PORT_NAME, port=SERVICE_PORT, target_port=_PORT_NAME, app_protocol="http"
+                    )
+                ],
+            ),
+            depends_on=[self.namespace.resource],
+        )
+
+    def _pod(
+        self,
+        image: str,
+        module: str,
+        settings: msgspec.Struct,
+        size: WorkloadSettings,
+        spot: bool,
+    ) -> kubernetes.deployment_v1.DeploymentV1SpecTemplateSpec:
+        return kubernetes.deployment_v1.DeploymentV1SpecTemplateSpec(
+            service_account_name=self.name,
+            # Workload Identity asks the metadata server; nothing in the pod calls the Kubernetes API.
+            automount_service_account_token=False,
+            enable_service_links=False,  # a variable per Service of the namespace could shadow a setting
+            termination_grace_period_seconds=self._pre_stop_seconds + self._drain_seconds + _STOPPING_SECONDS,
+            security_context=kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecSecurityContext(
+                run_as_non_root=True,
+                run_as_user=str(_USER),
+                run_as_group=str(_USER),
+                fs_group=str(_USER),
+                seccomp_profile=kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecSecurityContextSeccompProfile(
+                    type="RuntimeDefault"
+                ),
+            ),
+            topology_spread_constraint=[
+                kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecTopologySpreadConstraint(
+                    max_skew=1,
+                    topology_key=topology,
+                    when_unsatisfiable="ScheduleAnyway",  # running in one zone beats not running
+                    label_selector=[
+                        kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecTopologySpreadConstraintLabelSelector(
+                            match_labels=self.selector
+                        )
+                    ],
+                    # Those of one rollout: the pods that it replaces are about to go.
+                    match_label_keys=["pod-template-hash"],
+                )
+                for topology in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
+            ],
+            toleration=[
+                kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecToleration(
+                    key=SPOT_KEY, operator="Equal", value=SPOT_VALUE, effect="NoSchedule"
+                )
+            ]
+            if spot
+            else None,
+            affinity=_prefer_spot_nodes() if spot else None,
+            container=[self._container(image, module, settings, size)],
+            volume=[
+                kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecVolume(
+                    name="tmp",
+                    empty_dir=kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecVolumeEmptyDir(
+                        size_limit="64Mi"
+                    ),
+                )
+            ],
+        )
+
+    def _container(
+        self, image: str, module: str, settings: msgspec.Struct, size: WorkloadSettings
+    ) -> kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecContainer:
+        return kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecContainer(
+            name=self.name,
+            image=image,
+            command=["python", "-m", module],
+            env=[
+                kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecContainerEnv(name=name, value=value)
+                for name, value in to_environment(settings).items()
+            ],
+            port=[
+                kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecContainerPort(
+                    name=_PORT_NAME, container_port=size.port
+                )
+            ],
+            lifecycle=self._lifecycle(),
+            # Until it answers, liveness is not asked: a slow start is no reason to start over.
+            startup_probe=kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecContainerStartupProbe(
+                http_get=kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecContainerStartupProbeHttpGet(
+                    path=LIVENESS_PATH, port=_PORT_NAME
+                ),
+                period_seconds=2,
+                timeout_seconds=2,
+                failure_threshold=_STARTING_SECONDS // 2,
+            ),
+            liveness_probe=kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecContainerLivenessProbe(
+                http_get=kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecContainerLivenessProbeHttpGet(
+                    path=LIVENESS_PATH, port=_PORT_NAME
+                ),
+                period_seconds=10,
+                timeout_seconds=2,
+            ),
+            readiness_probe=kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecContainerReadinessProbe(
+                http_get=kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecContainerReadinessProbeHttpGet(
+                    path=READINESS_PATH, port=_PORT_NAME
+                ),
+                period_seconds=2,
+                timeout_seconds=2,
+            ),
+            resources=kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecContainerResources(
+                requests={"cpu": size.cpu, "memory": size.memory},
+                limits={"memory": size.memory},  # none on CPU: idle CPU is free, throttling is latency
+            ),
+            security_context=kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecContainerSecurityContext(
+                allow_privilege_escalation=False,
+                read_only_root_filesystem=True,
+                run_as_non_root=True,
+                capabilities=kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecContainerSecurityContextCapabilities(
+                    drop=["ALL"]
+                ),
+            ),
+            volume_mount=[
+                kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecContainerVolumeMount(
+                    name="tmp",
+                    mount_path="/tmp",  # noqa: S108
+                )
+            ],
+        )
+
+    @property
+    def _pre_stop_seconds(self) -> int:
+        return _PRE_STOP_SECONDS if self._drain_seconds else 0
+
+    def _lifecycle(self) -> kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecContainerLifecycle | None:
+        if not self._pre_stop_seconds:
+            return None
+        # Kubernetes has an action of its own for this, `sleep`, but the provider does not know it yet.
+        sleep = kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecContainerLifecyclePreStopExec(
+            command=["sleep", str(self._pre_stop_seconds)]
+        )
+        return kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecContainerLifecycle(
+            pre_stop=[
+                kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecContainerLifecyclePreStop(exec=sleep)
+            ]
+        )
+
+
+def _prefer_spot_nodes() -> kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecAffinity:
+    """Rather on nodes that may vanish than elsewhere, but elsewhere if none is up."""
+    return kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecAffinity(
+        node_affinity=kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecAffinityNodeAffinity(
+            preferred_during_scheduling_ignored_during_execution=[
+                kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecAffinityNodeAffinityPreferredDuringSchedulingIgnoredDuringExecution(
+                    weight=100,
+                    preference=kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecAffinityNodeAffinityPreferredDuringSchedulingIgnoredDuringExecutionPreference(
+                        match_expressions=[
+                            kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecAffinityNodeAffinityPreferredDuringSchedulingIgnoredDuringExecutionPreferenceMatchExpressions(
+                                key=SPOT_KEY, operator="In", values=[SPOT_VALUE]
+                            )
+                        ]
+                    ),
+                )
+            ]
+        )
+    )

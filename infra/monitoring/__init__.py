@@ -1,0 +1,1 @@
+"""Alerts, objectives and the dashboard."""

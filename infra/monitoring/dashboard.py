@@ -1,0 +1,109 @@
+"""Dashboards, composed of sections of charts."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from infra.cdk import Construct, google
+
+_COLUMNS: Final = 48
+_WIDTH: Final = _COLUMNS // 3
+_HEIGHT: Final = 14
+_HEADER_HEIGHT: Final = 4
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Lines over time.
+
+    Attributes:
+        title: of the chart.
+        unit: of its y axis.
+        queries: in PromQL.
+    """
+
+    title: str
+    unit: str
+    queries: Sequence[str]
+
+    def widget(self) -> dict[str, Any]:
+        """As Cloud Monitoring wants it."""
+        sets = [{"plotType": "LINE", "timeSeriesQuery": {"prometheusQuery": query}} for query in self.queries]
+        return {"title": self.title, "xyChart": {"dataSets": sets, "yAxis": {"label": self.unit}}}
+
+
+@dataclass(frozen=True)
+class SloChart:
+    """How an objective is met over time.
+
+    Attributes:
+        title: of the chart.
+        selector: what is asked of the objective: select_slo_...(...).
+    """
+
+    title: str
+    selector: str
+
+    def widget(self) -> dict[str, Any]:
+        """As Cloud Monitoring wants it."""
+        query = {
+            "timeSeriesFilter": {
+                "filter": self.selector,
+                "aggregation": {"perSeriesAligner": "ALIGN_NEXT_OLDER"},
+            },
+            "unitOverride": "10^2.%",
+        }
+        return {
+            "title": self.title,
+            "xyChart": {"dataSets": [{"plotType": "LINE", "timeSeriesQuery": query}]},
+        }
+
+
+@dataclass(frozen=True)
+class Section:
+    """Charts that belong together, three in a row.
+
+    Attributes:
+        title: above them.
+        charts: left to right.
+    """
+
+    title: str
+    charts: Sequence[Chart | SloChart]
+
+
+class Dashboard(Construct):
+    """Sections of charts below each other.
+
+    Args:
+        scope: where it belongs.
+        id_: its id there.
+        title: of the dashboard.
+        sections: top to bottom.
+    """
+
+    def __init__(self, scope: Construct, id_: str, *, title: str, sections: Sequence[Section]):
+        super().__init__(scope, id_)
+        content = {
+            "displayName": title,
+            "mosaicLayout": {"columns": _COLUMNS, "tiles": list(_tiles(sections))},
+        }
+        google.monitoring_dashboard.MonitoringDashboard(self, "Default", dashboard_json=json.dumps(content))
+
+
+def _tiles(sections: Sequence[Section]) -> Iterator[dict[str, Any]]:
+    y = 0
+    for section in sections:
+        header = {"title": section.title, "sectionHeader": {"dividerBelow": True}}
+        yield {"yPos": y, "width": _COLUMNS, "height": _HEADER_HEIGHT, "widget": header}
+        y += _HEADER_HEIGHT
+        for index, chart in enumerate(section.charts):
+            yield {
+                "xPos": index % 3 * _WIDTH,
+                "yPos": y + index // 3 * _HEIGHT,
+                "width": _WIDTH,
+                "height": _HEIGHT,
+                "widget": chart.widget(),
+            }
+        y += -(-len(section.charts) // 3) * _HEIGHT

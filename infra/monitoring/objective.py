@@ -1,0 +1,176 @@
+"""Objectives for services: what share of requests is to be good, and what is told when too few are."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from infra.cdk import Construct, google
+from infra.monitoring.alerting import Alert, OnCall, Severity, burns
+from infra.monitoring.dashboard import SloChart
+
+_RUNBOOK: Final = "error-budget"
+
+
+@dataclass(frozen=True)
+class _Burn:
+    share: float
+    long_minutes: int
+    short_minutes: int
+    severity: Severity
+
+
+# Shares of the error budget, and the time in which they burn, of the table "Recommended parameters" of
+# https://sre.google/workbook/alerting-on-slos/#6-multiwindow-multi-burn-rate-alerts. Its third row is 10 % in
+# three days with six hours; alert policies look back no further than a day, hence a day with two hours.
+# The short window ends an alert soon after the burning.
+_BURNS: Final = (
+    _Burn(share=0.02, long_minutes=60, short_minutes=5, severity="CRITICAL"),
+    _Burn(share=0.05, long_minutes=6 * 60, short_minutes=30, severity="CRITICAL"),
+    _Burn(share=0.1, long_minutes=24 * 60, short_minutes=2 * 60, severity="WARNING"),
+)
+
+
+@dataclass(frozen=True)
+class Faultless:
+    """Requests are good that are not among the bad ones.
+
+    Attributes:
+        metric: a counter of the services.
+        where: terms of the filter for all requests.
+        bad: terms of the filter for the bad ones among them.
+    """
+
+    metric: str
+    where: str
+    bad: str
+
+    def indicator(self) -> google.monitoring_slo.MonitoringSloRequestBasedSli:
+        """As Cloud Monitoring wants it."""
+        total = _prometheus(f"{self.metric}_total/counter", self.where)
+        return google.monitoring_slo.MonitoringSloRequestBasedSli(
+            good_total_ratio=google.monitoring_slo.MonitoringSloRequestBasedSliGoodTotalRatio(
+                total_service_filter=total, bad_service_filter=f"{total} AND {self.bad}"
+            )
+        )
+
+
+@dataclass(frozen=True)
+class Fast:
+    """Requests are good that take no longer than this.
+
+    Attributes:
+        metric: a histogram of the services, in seconds.
+        where: terms of the filter for all requests.
+        seconds: a bound of the histogram.
+    """
+
+    metric: str
+    where: str
+    seconds: float
+
+    def indicator(self) -> google.monitoring_slo.MonitoringSloRequestBasedSli:
+        """As Cloud Monitoring wants it."""
+        return google.monitoring_slo.MonitoringSloRequestBasedSli(
+            distribution_cut=google.monitoring_slo.MonitoringSloRequestBasedSliDistributionCut(
+                distribution_filter=_prometheus(f"{self.metric}/histogram", self.where),
+                range=google.monitoring_slo.MonitoringSloRequestBasedSliDistributionCutRange(
+                    min=0, max=self.seconds
+                ),
+            )
+        )
+
+
+class MonitoredService(Construct):
+    """Somebody's requests are answered; objectives are for one.
+
+    Args:
+        scope: where it belongs.
+        id_: its id there.
+        name: of the service, which is its id in Cloud Monitoring.
+        labels: of it and its objectives.
+    """
+
+    def __init__(self, scope: Construct, id_: str, *, name: str, labels: Mapping[str, str]):
+        super().__init__(scope, id_)
+        self.name: Final = name
+        self.resource: Final = google.monitoring_custom_service.MonitoringCustomService(
+            self, "Default", service_id=name, display_name=name, user_labels=labels
+        )
+
+
+class Objective(Construct):
+    """A share of the requests is good, over a rolling period; its alerts tell when too few are.
+
+    An alert fires when a share of the error budget burns at a rate at which it lasts no longer, be it much at
+    once or little for long.
+
+    Args:
+        scope: where it belongs.
+        id_: its id there and, within the service, in Cloud Monitoring.
+        service: whose requests.
+        title: what is promised.
+        goal: the share.
+        days: length of the period.
+        good: which requests are.
+        on_call: who is told.
+
+    Attributes:
+        charts: for a dashboard.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        service: MonitoredService,
+        title: str,
+        goal: float,
+        days: int,
+        good: Faultless | Fast,
+        on_call: OnCall,
+    ):
+        super().__init__(scope, id_)
+        objective = google.monitoring_slo.MonitoringSlo(
+            self,
+            "Default",
+            service=service.resource.service_id,
+            slo_id=id_,
+            display_name=title,
+            goal=goal,
+            rolling_period_days=days,
+            request_based_sli=good.indicator(),
+            user_labels=on_call.labels,
+            depends_on=[service.resource],
+        )
+        for burn in _BURNS:
+            rate = round(burn.share * days * 24 * 60 / burn.long_minutes, 2)
+            Alert(
+                self,
+                f"burns-in-{burn.long_minutes // 60}h",
+                title=f"{service.name}: {burn.share:.0%} of the error budget for {id_} in "
+                f"{burn.long_minutes // 60} h",
+                summary=f"Promised of {service.name}: {title}, for {goal:.1%} in {days} days. "
+                f"At the present rate the error budget lasts {days / rate:.1f} days.",
+                runbook=_RUNBOOK,
+                on_call=on_call,
+                severity=burn.severity,
+                conditions=[
+                    burns(objective.name, rate=rate, minutes=minutes)
+                    for minutes in (burn.long_minutes, burn.short_minutes)
+                ],
+                all_of=True,
+            )
+        self.charts: Final[Sequence[SloChart]] = (
+            SloChart(title=f"{title}: share", selector=f'select_slo_compliance("{objective.name}")'),
+            SloChart(
+                title=f"{title}: error budget left",
+                selector=f'select_slo_budget_fraction("{objective.name}")',
+            ),
+        )
+
+
+def _prometheus(metric: str, where: str) -> str:
+    """The filter for a metric that managed Prometheus scrapes."""
+    kind = f'metric.type = "prometheus.googleapis.com/{metric}"'
+    return " AND ".join([kind, 'resource.type = "prometheus_target"', *([where] if where else [])])

@@ -1,0 +1,1 @@
+"""Planning, deploying and verifying an environment."""

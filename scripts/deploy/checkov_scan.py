@@ -1,0 +1,115 @@
+"""checkov over production's stacks: `make checkov`. Clean, or waived with a reason beside the resource.
+
+Production is scanned: the other environments are the same constructs with less protection, on purpose.
+Works offline. checkov's parser stumbles over blocks that are no resources, so it is given resources only.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from scripts.deploy import terraform_plans as planning
+from scripts.deploy.terraform_plans import PlanningError, Synthesis
+from scripts.laptop.step_runner import ROOT
+
+CHECKOV: Final = ROOT / "build" / "venvs" / "checkov" / "bin" / "checkov"
+
+
+class Finding(msgspec.Struct, frozen=True, order=True):
+    """A check that a resource fails, or a waiver that no check asks for.
+
+    Attributes:
+        stack: its id.
+        resource: name of the resource; checkov does not always tell the type.
+        check: id of the check.
+        problem: what the check wants, or what is wrong with the waiver.
+    """
+
+    stack: str
+    resource: str
+    check: str
+    problem: str
+
+
+def scan(synthesis: Synthesis, folder: Path) -> list[Finding]:
+    """Findings that nobody waived, and waivers without a finding.
+
+    Args:
+        synthesis: the stacks.
+        folder: an empty one, to work in.
+
+    Raises:
+        PlanningError: checkov did not run.
+    """
+    waived: dict[tuple[str, str, str], str] = {}
+    for stack in synthesis.stacks:
+        resources = synthesis.configuration(stack).get("resource", {})
+        waived |= {(stack, name, check): reason for name, check, reason in _waivers(resources)}
+        (folder / f"{stack}.tf.json").write_text(json.dumps({"resource": resources}), encoding="utf-8")
+    failed = list(_failed(folder))
+    asked = {(each.stack, each.resource, each.check) for each in failed}
+    found = [each for each in failed if (each.stack, each.resource, each.check) not in waived]
+    found += [Finding(*key, f"waived, but not asked for: {waived[key]}") for key in waived.keys() - asked]
+    return sorted(found)
+
+
+def _waivers(resources: dict[str, dict[str, Any]]) -> Iterator[tuple[str, str, str]]:
+    """Name of the resource, check and reason."""
+    for named in resources.values():
+        for name, resource in named.items():
+            for check, reason in resource.get("//", {}).get("waived", {}).items():
+                yield name, check, reason
+
+
+def _failed(folder: Path) -> Iterator[Finding]:
+    done = subprocess.run(
+        (
+            *(CHECKOV, "--directory", folder, "--framework", "terraform_json"),
+            *("--skip-download", "--quiet", "--compact", "--output", "json"),
+        ),
+        env={**os.environ, "LOG_LEVEL": "ERROR"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    try:
+        report = json.loads(done.stdout)
+        summary, checks = report["summary"], report["results"]["failed_checks"]
+    except (ValueError, TypeError, KeyError):
+        raise PlanningError(f"checkov: {done.stderr.strip() or done.stdout.strip()}") from None
+    if summary["parsing_errors"] or not (summary["passed"] or summary["failed"]):
+        raise PlanningError(f"checkov could not read the stacks: {summary}")
+    for each in checks:
+        stack = Path(each["file_path"]).name.removesuffix(".tf.json")
+        yield Finding(stack, each["resource"].rpartition(".")[2], each["check_id"], each["check_name"])
+
+
+def main() -> int:
+    """Returns 1 if there is something to mend."""
+    argparse.ArgumentParser(prog="make checkov", description=__doc__).parse_args()
+    try:
+        with tempfile.TemporaryDirectory(prefix="checkov-") as folder:
+            stacks = Path(folder) / "stacks"
+            stacks.mkdir()
+            found = scan(planning.synthesize("prod", Path(folder) / "out"), stacks)
+    except PlanningError as error:
+        print(f"checkov: {error}", file=sys.stderr)
+        return 1
+    if not found:
+        return 0
+    for each in found:
+        print(f"{each.stack}: {each.resource}: {each.check}: {each.problem}")
+    print(f"checkov: {len(found)} findings; mend them, or waive them beside it (infra/cdk/waivers.py)")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

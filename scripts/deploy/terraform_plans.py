@@ -1,0 +1,220 @@
+"""Synthesize an environment once and plan its stacks; `cdktf diff` does it for a single one."""
+
+import difflib
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from graphlib import TopologicalSorter
+from pathlib import Path
+from threading import Lock
+from typing import Any, Final
+
+import msgspec
+
+from scripts.laptop.step_runner import ROOT
+
+_WORKERS: Final = 2
+"""Stacks planned at once. Terraform itself refreshes ten resources at once in each."""
+
+_PLUGINS: Final = ROOT / "build" / "terraform-plugins"
+_REMOTE_STATE: Final = re.compile(
+    r"data\.terraform_remote_state\.cross-stack-reference-input-([\w-]+)(?:\.outputs\.([\w-]+))?"
+)
+
+
+class PlanningError(Exception):
+    """An environment cannot be planned; the message says why."""
+
+
+class Planned(msgspec.Struct, frozen=True):
+    """What Terraform said about one stack: a plan, what it waits for, or an error.
+
+    Attributes:
+        stack: its id.
+        plan: JSON of `terraform show -json`. Sensitive values are in clear there, not in `changes.changes`.
+        changed: whether applying the plan would change anything, outputs included.
+        blocked_by: what has to exist before there can be a plan: stacks that are not deployed (far enough),
+            variables without a value.
+        blocked_because: Terraform's words on that.
+        error: why planning failed; empty if it did not.
+    """
+
+    stack: str
+    plan: dict[str, Any] | None = None
+    changed: bool = False
+    blocked_by: tuple[str, ...] = ()
+    blocked_because: str = ""
+    error: str = ""
+
+
+class Synthesis(msgspec.Struct, frozen=True):
+    """The stacks of one environment as cdktf left them.
+
+    Attributes:
+        environment: its name.
+        folder: what cdktf wrote.
+        stacks: ids in an order in which all can be deployed.
+    """
+
+    environment: str
+    folder: Path
+    stacks: tuple[str, ...]
+
+    def select(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Ids of the stacks named, `messaging` or `dev-messaging`, in the order of deployment; all if none.
+
+        Raises:
+            PlanningError: the environment has no such stack.
+        """
+        prefix = f"{self.environment}-"
+        wanted = {name if name.startswith(prefix) else f"{prefix}{name}" for name in names}
+        if unknown := sorted(wanted - set(self.stacks)):
+            short = [stack.removeprefix(prefix) for stack in self.stacks]
+            close = difflib.get_close_matches(unknown[0].removeprefix(prefix), short, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(short)}"
+            raise PlanningError(f"{self.environment} has no stack {unknown[0].removeprefix(prefix)}; {hint}")
+        return tuple(stack for stack in self.stacks if not wanted or stack in wanted)
+
+    def configuration(self, stack: str) -> dict[str, Any]:
+        """A stack's configuration in Terraform's JSON syntax."""
+        return json.loads((self.folder / "stacks" / stack / "cdk.tf.json").read_bytes())
+
+    def reads(self, stack: str) -> dict[str, set[str]]:
+        """Names of the outputs that a stack reads, by the id of the stack that has them."""
+        found: dict[str, set[str]] = {}
+        for upstream, output in _REMOTE_STATE.findall(json.dumps(self.configuration(stack))):
+            found.setdefault(upstream, set()).add(output)
+        return found
+
+
+def synthesize(environment: str, folder: Path) -> Synthesis:
+    """Run the app for one environment.
+
+    Raises:
+        PlanningError: it refuses the environment; in its words.
+    """
+    variables = {"PLATFORM_ENV": environment, "CDKTF_OUTDIR": str(folder), "TMPDIR": str(folder.parent)}
+    done = subprocess.run(
+        (sys.executable, "-m", "stacks"),
+        cwd=ROOT,
+        env={**os.environ, **variables},  # jsii leaves files in TMPDIR
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise PlanningError(done.stderr.strip())
+    manifest = json.loads((folder / "manifest.json").read_bytes())["stacks"]
+    order = TopologicalSorter({stack: each["dependencies"] for stack, each in sorted(manifest.items())})
+    return Synthesis(environment, folder, tuple(order.static_order()))
+
+
+def plan(synthesis: Synthesis, stacks: Iterable[str]) -> Iterator[Planned]:
+    """Plan stacks, two at a time; yields them in the order given, each when it is ready."""
+    initializing = Lock()  # Terraform's cache of providers is not safe to use twice at once
+    with tempfile.TemporaryDirectory(prefix="plans-") as plans, ThreadPoolExecutor(_WORKERS) as pool:
+
+        def one(stack: str) -> Planned:
+            return _plan(_Terraform(synthesis, stack), Path(plans) / stack, initializing)
+
+        yield from pool.map(one, stacks)
+
+
+class _Terraform:
+    """Terraform in the folder of one stack."""
+
+    def __init__(self, synthesis: Synthesis, stack: str) -> None:
+        self.stack = stack
+        self.configuration = synthesis.configuration(stack)
+        self._folder = synthesis.folder / "stacks" / stack
+        required: Mapping[str, Mapping[str, str]] = self.configuration["terraform"]["required_providers"]
+        simulated = all(each["source"].startswith("localhost/") for each in required.values())
+        self._variables = {"CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1"}
+        if simulated:
+            # A mirror in the user's own configuration would keep Terraform from finding the providers.
+            self._variables["TF_CLI_CONFIG_FILE"] = os.devnull
+        else:
+            _PLUGINS.mkdir(parents=True, exist_ok=True)
+            # Else every stack would download the same providers anew, having no lock file of its own.
+            self._variables |= {
+                "TF_PLUGIN_CACHE_DIR": str(_PLUGINS),
+                "TF_PLUGIN_CACHE_MAY_BREAK_DEPENDENCY_LOCK_FILE": "1",
+            }
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ("terraform", *arguments),
+            cwd=self._folder,  # not -chdir, with which it would look for simulated providers elsewhere
+            env={**os.environ, **self._variables},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+def _plan(terraform: _Terraform, file: Path, initializing: Lock) -> Planned:
+    stack = terraform.stack
+    if missing := _missing_variables(terraform.configuration):
+        return Planned(stack, blocked_by=tuple(missing), blocked_because="\n".join(missing.values()))
+    with initializing:
+        done = terraform.run("init", "-input=false", "-no-color")
+    if done.returncode != 0:
+        return Planned(stack, error=f"terraform init: {done.stderr.strip()}")
+    # Without a lock: who may only read, as CI's plan identity, cannot take it, and nothing is written.
+    done = terraform.run("plan", "-json", "-input=false", "-lock=false", "-detailed-exitcode", f"-out={file}")
+    if done.returncode not in (0, 2):
+        return _refused(stack, done)
+    shown = terraform.run("show", "-json", str(file))
+    if shown.returncode != 0:
+        return Planned(stack, error=f"terraform show: {shown.stderr.strip()}")
+    return Planned(stack, plan=json.loads(shown.stdout), changed=done.returncode == 2)
+
+
+def _missing_variables(configuration: Mapping[str, Any]) -> dict[str, str]:
+    """Variables of a stack that nobody gave a value, with their descriptions."""
+    variables: Mapping[str, Mapping[str, Any]] = configuration.get("variable", {})
+    return {
+        f"variable {name}": each.get("description", "")
+        for name, each in variables.items()
+        if "default" not in each and f"TF_VAR_{name}" not in os.environ
+    }
+
+
+def _refused(stack: str, done: subprocess.CompletedProcess[str]) -> Planned:
+    """A plan that failed: blocked if all that is wrong is what other stacks' states lack."""
+    messages = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    found = [message["diagnostic"] for message in messages if message["type"] == "diagnostic"]
+    errors = [diagnostic for diagnostic in found if diagnostic["severity"] == "error"]
+    texts = [_diagnostic(diagnostic) for diagnostic in errors]
+    upstream = [_upstream(diagnostic) for diagnostic in errors]
+    if upstream and all(upstream):
+        return Planned(
+            stack, blocked_by=tuple(sorted(filter(None, set(upstream)))), blocked_because="\n".join(texts)
+        )
+    return Planned(stack, error=f"terraform plan: {chr(10).join(texts) or done.stderr.strip()}")
+
+
+def _upstream(diagnostic: Mapping[str, Any]) -> str | None:
+    """The stack whose state is absent, or lacks the output that an expression reads."""
+    code = (diagnostic.get("snippet") or {}).get("code", "")
+    match diagnostic["summary"]:
+        case "Unable to find remote state" | "Error loading state error":
+            found = _REMOTE_STATE.fullmatch(diagnostic.get("address", ""))
+        case "Unsupported attribute":
+            found = _REMOTE_STATE.search(code)
+        case _:
+            return None
+    return found[1] if found else None
+
+
+def _diagnostic(diagnostic: Mapping[str, Any]) -> str:
+    detail: str = diagnostic.get("detail", "")
+    address: str = diagnostic.get("address", "")
+    where = f" ({address})" if address else ""
+    return f"{diagnostic['summary']}{where}{': ' if detail else ''}{detail}"

@@ -1,0 +1,271 @@
+"""Does an environment work? `scripts/verify dev` asks for forecasts through every front door.
+
+In a cloud it first finds the cluster and waits for the rollouts and for the Gateway's address, as long as
+VERIFY_SECONDS (300) says. Exit status: 0 all is well, 1 a check failed.
+"""
+
+import argparse
+import concurrent.futures
+import dataclasses
+import functools
+import os
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+
+import httpx
+import kubernetes.client
+import msgspec
+from google.api_core import exceptions
+from google.auth.exceptions import GoogleAuthError
+from google.cloud import bigquery, pubsub_v1
+from google.cloud.container_v1 import ClusterManagerClient
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Column, Table
+
+from infra import environment
+from infra.environment import PLATFORM, Environment
+from infra.simulator import emulators
+from scripts.deploy import rollout
+from scripts.deploy.rollout import RolloutError
+from services.bigquery import connect
+from services.contracts import names
+from services.contracts.messages import PredictionResponse, SalePrediction, SaleRangeRequest
+
+DAYS = 7
+_PATIENCE_SECONDS = 30.0
+_ACCESS = "or on this machine up (`make status`), and may you use it?"
+
+
+class CheckError(Exception):
+    """A front door did not answer as promised; the message says what came instead and where to look."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """What one front door gave.
+
+    Attributes:
+        name: the front door.
+        passed: whether it answered as promised.
+        detail: what came back, or what is wrong and where to look.
+    """
+
+    name: str
+    passed: bool
+    detail: str
+
+
+def prediction_url(target: Environment) -> str | None:
+    """Where the prediction service answers; None where only the cluster reaches it."""
+    if target.simulated:
+        return f"http://127.0.0.1:{target.prediction.port}"
+    return f"https://{target.gateway.hostname}" if target.gateway else None
+
+
+def check_http(target: Environment) -> str:
+    """`GET /predict`: `DAYS` days for every series.
+
+    Raises:
+        CheckError: it does not answer so.
+    """
+    base = prediction_url(target)
+    if base is None:
+        forward = (
+            f"kubectl --namespace {PLATFORM} port-forward deployment/prediction {target.prediction.port}"
+        )
+        return f"not tried: {target.name} has no Gateway; `{forward}`"
+    url = f"{base}/predict?range={DAYS}"
+    try:
+        response = httpx.get(url, timeout=_PATIENCE_SECONDS)
+    except httpx.HTTPError as error:
+        raise CheckError(f"GET {url}: {error}; look at {_look(target, 'prediction')}") from None
+    if target.gateway and target.gateway.iap_members and response.status_code in (302, 401, 403):
+        return f"{response.status_code}: Identity-Aware Proxy lets in whom the environment names"
+    if not response.is_success:
+        found = f"{response.status_code} {response.text[:200]}"
+        raise CheckError(f"GET {url}: {found}; look at {_look(target, 'prediction')}")
+    try:
+        answer = msgspec.json.decode(response.content, type=PredictionResponse)
+    except msgspec.DecodeError as error:
+        raise CheckError(
+            f"GET {url}: no forecast, {error}: {response.text[:200]}; look at {_look(target, 'prediction')}"
+        ) from None
+    series = {(row.store_nbr, row.family) for row in answer.prediction}
+    if not series or len(answer.prediction) != DAYS * len(series):
+        raise CheckError(
+            f"GET {url}: {len(answer.prediction)} rows for {len(series)} series; look at "
+            f"{_look(target, 'prediction')}"
+        )
+    return f"{DAYS} days of {len(series)} series, model {answer.model.version}"
+
+
+def _look(target: Environment, service: str) -> str:
+    """Where the cause of a failed check can be seen."""
+    if target.simulated:
+        return f"`make status` and the log of {service}"
+    return f"`kubectl --namespace {PLATFORM} logs deployment/{service}`"
+
+
+def check_active(target: Environment) -> str:
+    """An active request on `sale-range` is answered once on `sale-predictions`.
+
+    Raises:
+        CheckError: no reply came in time, or not the right one.
+    """
+    request = SaleRangeRequest(request_id=f"verify-{uuid.uuid4()}", range=DAYS, mode="active")
+    started = time.monotonic()
+    _publish(target, request)
+    for attributes, data in _replies(target, started + _PATIENCE_SECONDS):
+        if attributes.get(names.REQUEST_ID_ATTRIBUTE) != request.request_id:
+            continue
+        reply = msgspec.json.decode(data, type=SalePrediction)
+        if not reply.success or reply.request_id != request.request_id or not reply.prediction:
+            raise CheckError(
+                f"the reply is not that of the request: {data[:200]!r}; look at {_look(target, 'streaming')}"
+            )
+        taken = (time.monotonic() - started) * 1000
+        return f"reply with {len(reply.prediction)} rows after {taken:.0f} ms"
+    raise CheckError(
+        f"no reply on {names.SALE_PREDICTIONS_TOPIC} within {_PATIENCE_SECONDS:.0f} s; look at "
+        f"{_look(target, 'streaming')} and the topic {names.DEAD_LETTER_TOPIC}"
+    )
+
+
+def check_passive(target: Environment) -> str:
+    """A passive request's rows are saved in BigQuery, `DAYS` days for every series.
+
+    Raises:
+        CheckError: they are not there in time.
+    """
+    request = SaleRangeRequest(request_id=f"verify-{uuid.uuid4()}", range=DAYS)
+    table = f"{target.project_id}.{names.PREDICTIONS_DATASET}.{names.PREDICTIONS_TABLE}"
+    query = (
+        "SELECT COUNT(*) AS row_count, COUNT(DISTINCT date) AS days "  # noqa: S608 -- a table is no parameter
+        f"FROM `{table}` WHERE request_id = @request_id"
+    )
+    parameter = bigquery.ScalarQueryParameter("request_id", "STRING", request.request_id)
+    job = bigquery.QueryJobConfig(query_parameters=[parameter])
+    started = time.monotonic()
+    _publish(target, request)
+    with connect(target.project_id) as client:
+        while time.monotonic() < started + _PATIENCE_SECONDS:
+            try:
+                [row] = client.query(query, job_config=job).result()
+            except exceptions.GoogleAPICallError as error:
+                raise CheckError(f"{table}: {error.message}; is data deployed, {_ACCESS}") from None
+            if row["days"] == DAYS:
+                return f"{row['row_count']} rows in {table}"
+            time.sleep(0.2)
+    raise CheckError(
+        f"the rows of {request.request_id} are not in {table} after {_PATIENCE_SECONDS:.0f} s; "
+        f"look at {_look(target, 'streaming')}"
+    )
+
+
+def _publish(target: Environment, request: SaleRangeRequest) -> None:
+    publisher = pubsub_v1.PublisherClient()
+    topic = publisher.topic_path(target.project_id, names.SALE_RANGE_TOPIC)
+    try:
+        publisher.publish(topic, msgspec.json.encode(request)).result(timeout=_PATIENCE_SECONDS)
+    except (exceptions.GoogleAPICallError, concurrent.futures.TimeoutError) as error:
+        raise CheckError(f"cannot publish on {topic}: {error!r}; is messaging deployed, {_ACCESS}") from None
+
+
+def _replies(target: Environment, deadline: float) -> Iterator[tuple[dict[str, str], bytes]]:
+    """Attributes and body of the replies that come until the deadline, acknowledged."""
+    subscriber = pubsub_v1.SubscriberClient()
+    path = subscriber.subscription_path(target.project_id, names.SALE_PREDICTIONS_SUBSCRIPTION)
+    while time.monotonic() < deadline:
+        try:
+            pulled = subscriber.pull(subscription=path, max_messages=10, timeout=5)
+        except exceptions.DeadlineExceeded:
+            continue
+        except exceptions.GoogleAPICallError as error:
+            raise CheckError(
+                f"cannot pull from {path}: {error.message}; is messaging deployed, {_ACCESS}"
+            ) from None
+        if pulled.received_messages:
+            subscriber.acknowledge(
+                subscription=path, ack_ids=[received.ack_id for received in pulled.received_messages]
+            )
+        for received in pulled.received_messages:
+            yield dict(received.message.attributes), received.message.data
+
+
+class _Checks:
+    """The checks of an environment, in the order in which they make sense."""
+
+    def __init__(self, target: Environment):
+        self._target = target
+
+    def all(self) -> Iterator[tuple[str, Callable[[], str]]]:
+        """Names and checks."""
+        if not self._target.simulated:
+            yield "cluster", self._find_cluster
+            for service in ("prediction", "streaming"):
+                yield f"rollout of {service}", functools.partial(self._rolled_out, service)
+            if self._target.gateway:
+                yield "address of the Gateway", self._address
+        yield "forecast over HTTP", functools.partial(check_http, self._target)
+        yield "active request over Pub/Sub", functools.partial(check_active, self._target)
+        yield "passive request over Pub/Sub", functools.partial(check_passive, self._target)
+
+    def _find_cluster(self) -> str:
+        return f"answers at {self._cluster.configuration.host}"
+
+    def _rolled_out(self, service: str) -> str:
+        return rollout.wait_rolled_out(self._cluster, service)
+
+    def _address(self) -> str:
+        return rollout.wait_address(self._cluster, "gateway")
+
+    @functools.cached_property
+    def _cluster(self) -> kubernetes.client.ApiClient:
+        return rollout.connect(self._target, ClusterManagerClient())
+
+
+def run(target: Environment) -> list[Check]:
+    """Every check, whether or not one before it failed.
+
+    Raises:
+        EmulatorError: the local platform is not up.
+    """
+    if target.simulated:
+        os.environ.update(emulators.endpoints().environment)
+    checks: list[Check] = []
+    for name, check in _Checks(target).all():
+        try:
+            checks.append(Check(name, True, check()))
+        except (CheckError, RolloutError) as error:
+            checks.append(Check(name, False, str(error)))
+        except GoogleAuthError as error:
+            remedy = "`gcloud auth application-default login`"
+            checks.append(Check(name, False, f"not logged in: {error}; {remedy}"))
+    return checks
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print a table of checks; 1 when one failed."""
+    parser = argparse.ArgumentParser(
+        prog="verify", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("environment", metavar="ENVIRONMENT", help="local, dev ...")
+    name = parser.parse_args(arguments).environment
+    directory = environment.directory()
+    try:
+        checks = run(environment.load(name, directory=directory))
+    except (emulators.EmulatorError, environment.InvalidEnvironmentError) as error:
+        print(f"verify: {error}", file=sys.stderr)
+        return 1
+    table = Table("", "check", Column("what came back", overflow="fold"))
+    for check in checks:
+        table.add_row("[green]✓[/]" if check.passed else "[red]✗[/]", check.name, escape(check.detail))
+    Console().print(table)
+    return 0 if all(check.passed for check in checks) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

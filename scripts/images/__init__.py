@@ -1,0 +1,1 @@
+"""Building, proving, pushing and promoting images."""

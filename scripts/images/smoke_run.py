@@ -1,0 +1,210 @@
+"""Does an image do its work? It is run as the cluster would run it, against emulators."""
+
+import contextlib
+import datetime
+import os
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Generator
+from pathlib import Path
+from typing import Final
+
+import httpx
+import msgspec
+import numpy as np
+from google.cloud import pubsub_v1, storage
+
+from infra.environment import ImageName
+from infra.simulator import emulators
+from scripts.images.container_engine import Container, Engine
+from scripts.laptop.step_runner import ROOT, SIMULATOR
+from services.contracts.messages import PredictionResponse, SalePrediction, SaleRangeRequest
+from services.contracts.names import READINESS_PATH
+from services.contracts.settings import PredictionSettings, StreamingSettings, to_environment
+from services.forecasting import training
+from services.forecasting.model_registry import ModelRegistry
+from services.forecasting.panel import Panel
+
+DAYS: Final = 7
+GRACE_SECONDS: Final = 30
+"""What Kubernetes gives a pod between SIGTERM and SIGKILL."""
+
+_PROJECT: Final = "smoke-test"
+_BUCKET: Final = "smoke-models"
+_READY_SECONDS: Final = 60.0
+_ANSWER_SECONDS: Final = 30.0
+# Every command of the batch image says what it does; this one imports all that the others do.
+_BATCH_COMMAND: Final = ("python", "-m", "services.batch.train", "--help")
+
+
+class SmokeError(Exception):
+    """The image does not do its work; the message tells what it did instead, with the end of its log."""
+
+
+@contextlib.contextmanager
+def surroundings() -> Generator[None]:
+    """Emulators of this test alone, and in them a model that was trained on made-up sales."""
+    before = dict(os.environ)
+    with tempfile.TemporaryDirectory(prefix="smoke-") as home:
+        os.environ["SIMULATOR_HOME"] = home
+        try:
+            started = subprocess.run(
+                [*SIMULATOR, "up"], cwd=ROOT, capture_output=True, text=True, check=False
+            )
+            if started.returncode != 0:
+                raise SmokeError(f"the emulators do not start: {started.stderr.strip()}")
+            os.environ.update(emulators.endpoints().environment)
+            _publish_model()
+            yield
+        finally:
+            subprocess.run([*SIMULATOR, "down"], cwd=ROOT, capture_output=True, check=False)
+            os.environ.clear()
+            os.environ.update(before)
+
+
+def check(engine: Engine, reference: str, service: ImageName) -> str:
+    """Start an image, use it, stop it, inside `surroundings`.
+
+    Args:
+        engine: that has the image.
+        reference: of the image.
+        service: what it should be.
+
+    Returns:
+        What it did, in a line.
+
+    Raises:
+        SmokeError: it did not.
+    """
+    with tempfile.NamedTemporaryFile(prefix=f"{service}-", suffix=".log") as file:
+        log = Path(file.name)
+        try:
+            if service == "batch":
+                return _check_command(engine, reference, log)
+            return _check_service(engine, reference, service, log)
+        except SmokeError as error:
+            tail = "\n    ".join(log.read_text(errors="replace").splitlines()[-15:])
+            raise SmokeError(f"{error}\n    {tail}") from None
+
+
+def _check_command(engine: Engine, reference: str, log: Path) -> str:
+    with engine.running(reference, _BATCH_COMMAND, {}, log) as container:
+        deadline = time.monotonic() + _READY_SECONDS
+        while container.status is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if container.status != 0:
+            raise SmokeError(f"`{' '.join(_BATCH_COMMAND)}` ended with {container.status}, not with 0")
+    return "starts read-only, its commands load"
+
+
+def _check_service(engine: Engine, reference: str, service: ImageName, log: Path) -> str:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    settings = _prediction(port) if service == "prediction" else _streaming(port)
+    variables = {**to_environment(settings), **emulators.endpoints().environment}
+    started = time.monotonic()
+    with engine.running(reference, (), variables, log) as container:
+        _wait_ready(container, port)
+        ready = time.monotonic() - started
+        answer = _predict(port) if service == "prediction" else _reply(settings)
+        stopping = time.monotonic()
+        if (status := container.stop(GRACE_SECONDS)) != 0:
+            outcome = f"ended with {status}" if status is not None else f"still runs after {GRACE_SECONDS} s"
+            raise SmokeError(f"after SIGTERM it {outcome}")
+        stopped = time.monotonic() - stopping
+    return f"read-only, ready after {ready:.1f} s, {answer}, stopped {stopped:.1f} s after SIGTERM"
+
+
+def _prediction(port: int) -> PredictionSettings:
+    return PredictionSettings(model_bucket=_BUCKET, host="127.0.0.1", port=port, drain_seconds=0)
+
+
+def _streaming(port: int) -> StreamingSettings:
+    """Settings with topics and subscriptions of their own, which this makes."""
+    unique = uuid.uuid4().hex[:8]
+    publisher, subscriber = pubsub_v1.PublisherClient(), pubsub_v1.SubscriberClient()
+    topics = [f"projects/{_PROJECT}/topics/{name}-{unique}" for name in ("requests", "replies", "dead")]
+    for topic in topics:
+        publisher.create_topic(name=topic)
+        subscriber.create_subscription(name=_subscription(topic), topic=topic)
+    requests, replies, dead = topics
+    return StreamingSettings(
+        model_bucket=_BUCKET,
+        subscription=_subscription(requests),
+        reply_topic=replies,
+        dead_letter_topic=dead,
+        predictions_table=f"{_PROJECT}.predictions.predictions",
+        host="127.0.0.1",
+        port=port,
+    )
+
+
+def _subscription(topic: str) -> str:
+    return topic.replace("/topics/", "/subscriptions/")
+
+
+def _wait_ready(container: Container, port: int) -> None:
+    deadline = time.monotonic() + _READY_SECONDS
+    state = "no answer"
+    while time.monotonic() < deadline:
+        if container.status is not None:
+            raise SmokeError(f"it ended with {container.status} before it was ready")
+        with contextlib.suppress(httpx.HTTPError):
+            response = httpx.get(f"http://127.0.0.1:{port}{READINESS_PATH}", timeout=2)
+            if response.is_success:
+                return
+            state = f"{response.status_code} {response.text[:200]}"
+        time.sleep(0.05)
+    raise SmokeError(f"it is not ready after {_READY_SECONDS:.0f} s: {state}")
+
+
+def _predict(port: int) -> str:
+    response = httpx.get(f"http://127.0.0.1:{port}/predict?range={DAYS}", timeout=_ANSWER_SECONDS)
+    if not response.is_success:
+        raise SmokeError(f"GET /predict?range={DAYS}: {response.status_code} {response.text[:200]}")
+    rows = msgspec.json.decode(response.content, type=PredictionResponse).prediction
+    if len(rows) != DAYS:
+        raise SmokeError(f"GET /predict?range={DAYS}: {len(rows)} rows for one series")
+    return f"answers /predict?range={DAYS}"
+
+
+def _reply(settings: PredictionSettings | StreamingSettings) -> str:
+    assert isinstance(settings, StreamingSettings)  # noqa: S101 -- the only service that replies
+    publisher, subscriber = pubsub_v1.PublisherClient(), pubsub_v1.SubscriberClient()
+    request = SaleRangeRequest(request_id=str(uuid.uuid4()), range=DAYS, mode="active")
+    topic = settings.subscription.replace("/subscriptions/", "/topics/")
+    publisher.publish(topic, msgspec.json.encode(request)).result(timeout=_ANSWER_SECONDS)
+    deadline = time.monotonic() + _ANSWER_SECONDS
+    while time.monotonic() < deadline:
+        pulled = subscriber.pull(
+            subscription=_subscription(settings.reply_topic), max_messages=1, return_immediately=True
+        )
+        for received in pulled.received_messages:
+            reply = msgspec.json.decode(received.message.data, type=SalePrediction)
+            if reply.success and reply.request_id == request.request_id:
+                return "replies to an active request"
+            raise SmokeError(f"its reply is not that of the request: {received.message.data[:200]!r}")
+        time.sleep(0.05)
+    raise SmokeError(f"no reply to an active request within {_ANSWER_SECONDS:.0f} s")
+
+
+def _publish_model() -> None:
+    """One series of two years with a weekly season."""
+    days = 730
+    generator = np.random.default_rng(0)
+    season = 20 + 10 * np.sin(np.arange(days) * 2 * np.pi / 7)
+    panel = Panel(
+        first_date=datetime.date(2024, 1, 1),
+        store_nbr=("1",),
+        family=("A",),
+        sales=generator.poisson(season).astype(np.float64)[np.newaxis],
+        onpromotion=None,
+    )
+    storage.Client(project=_PROJECT).create_bucket(_BUCKET)
+    registry = ModelRegistry(_BUCKET, project=_PROJECT)
+    with tempfile.TemporaryDirectory(prefix="model-") as folder:
+        training.train(panel, Path(folder))
+        registry.publish(registry.upload(Path(folder)).version)

@@ -1,0 +1,1 @@
+"""The platform on this machine: installing, bringing it up and down, running the pipeline."""

@@ -1,0 +1,326 @@
+"""Airflow on this machine, with the platform's DAGs: `make pipeline`, `make airflow`, `make backfill`.
+
+Its database and logs are below the simulated cloud's folder. No process of it outlives the command.
+"""
+
+import argparse
+import contextlib
+import datetime
+import json
+import os
+import pathlib
+import secrets
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.table import Column, Table
+
+from infra import environment
+from infra.simulator import emulators, home
+from scripts.laptop import up
+from scripts.laptop.step_runner import ROOT
+from services.batch.warehouse import SalesTable
+from services.contracts.settings import BatchSettings, DagSettings, to_environment
+
+DAG = "sales_forecast"
+DAGS = ROOT / "services" / "batch" / "dags"
+PROGRAM = ROOT / "build" / "venvs" / "airflow" / "bin" / "airflow"
+# Of one process each: the API server with the pages, the scheduler, the reader of DAG files.
+PROCESSES = (("api-server", "--workers", "1"), ("scheduler", "--skip-serve-logs"), ("dag-processor",))
+_PRELOADED = (
+    "airflow.executors.local_executor",
+    "airflow.sdk.execution_time.task_runner",
+    "airflow.dag_processing.dagbag",
+)
+_PATIENCE_SECONDS = 180.0
+# What a task's result has to say, besides rows.
+_NOTES = {
+    "check_day": "{day} is complete",
+    "validate": "{series} series, {days} days, drift {drift}",
+    "extract": "{first_date} to {last_date}",
+    "train": "{version}",
+    "backtest": "{origins} origins, {coverage:.0%} inside the interval",
+    "compare": "{verdict}: {reason}",
+    "publish": "{version}, in the place of {previous}",
+    "keep": "{result}",
+    "reject": "{result}",
+    "check_scores": "{series} series, {sales:,.0f} units expected",
+}
+
+
+class AirflowError(Exception):
+    """Airflow did not do what was asked; the message says what and where to look."""
+
+
+def settings(batch: BatchSettings) -> DagSettings:
+    """The DAGs' settings on a laptop: steps are processes, nobody is told anything but by the log."""
+    return DagSettings(
+        **{name: getattr(batch, name) for name in batch.__struct_fields__},
+        platform_environment="local",
+        runbook_url="docs/runbook.md",
+        steps_run_on="processes",
+        steps_python=str(ROOT / "build" / "venvs" / "batch" / "bin" / "python"),
+        steps_folder=str(ROOT),
+    )
+
+
+class Airflow:
+    """An Airflow of its own: SQLite, no examples, two tasks at a time, loopback alone.
+
+    Args:
+        folder: its home, made when absent.
+        variables: environment variables of its tasks; those of `DagSettings` among them.
+    """
+
+    def __init__(self, folder: pathlib.Path, variables: Mapping[str, str]):
+        self.folder = folder
+        self.port = _free_port()
+        secret = secrets.token_hex()
+        self._environment = {
+            **os.environ,
+            "AIRFLOW_HOME": str(folder),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__PARALLELISM": "2",
+            # SQLite lets one write at a time; the others wait for their turn.
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder.absolute()}/airflow.db?timeout=60",
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{self.port}/execution/",
+            "AIRFLOW__API__HOST": "127.0.0.1",
+            "AIRFLOW__API__PORT": str(self.port),
+            "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{self.port}",
+            "AIRFLOW__API__SECRET_KEY": secret,
+            "AIRFLOW__API_AUTH__JWT_SECRET": secret,
+            # Loopback is the fence; whoever may start this may do everything.
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+            # The server is slow to answer its first task on a busy machine.
+            "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
+            # What every task needs is imported once, and not by each.
+            "AIRFLOW__SCHEDULER__MP_START_METHOD": "forkserver",
+            "AIRFLOW__CORE__MP_FORKSERVER_PRELOAD": ",".join(_PRELOADED),
+            # Runs begin when they are asked for, not by the clock: there are no sales of today.
+            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+            "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
+            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30",
+            "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
+            "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
+            "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+            **variables,
+        }
+
+    def run(self, *arguments: str, log: str | None = None) -> None:
+        """Run a command of Airflow to its end.
+
+        Raises:
+            AirflowError: it failed; carries the end of what it printed.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"{log or arguments[0]}.log"
+        with path.open("wb") as out:
+            done = subprocess.run(
+                [PROGRAM, *arguments],
+                cwd=self.folder,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                check=False,
+            )
+        if done.returncode != 0:
+            tail = "\n    ".join(path.read_text(errors="replace").splitlines()[-15:])
+            raise AirflowError(f"`airflow {' '.join(arguments)}` failed:\n    {tail}\n  log: {path}")
+
+    def prepare(self) -> None:
+        """Make the database, or bring it up to date."""
+        self.run("db", "migrate")
+        self._query("PRAGMA journal_mode = WAL")  # readers, such as this program, keep nobody from writing
+
+    def try_run(self, run_date: datetime.date, conf: Mapping[str, Any] | None = None, dag: str = DAG) -> str:
+        """Run a DAG for a day, here and now, with no scheduler. Returns the run's id."""
+        query = "SELECT run_id FROM dag_run WHERE dag_id = ? AND date(logical_date) = ? ORDER BY id DESC"
+        arguments = ["dags", "test", dag, run_date.isoformat()]
+        try:
+            self.run(*arguments, *(["--conf", json.dumps(conf)] if conf else []), log=f"run-{run_date}")
+        except AirflowError:
+            if not self._query(query, dag, run_date.isoformat()):
+                raise  # otherwise the states of the tasks tell, and what to do
+        return self._query(query, dag, run_date.isoformat())[0][0]
+
+    def tasks(self, run_id: str, dag: str = DAG) -> dict[str, dict[str, Any]]:
+        """State, tries, seconds and result of a run's tasks, in the order in which they began."""
+        tasks = self._query(
+            "SELECT task_id, state, try_number, "
+            "(julianday(end_date) - julianday(start_date)) * 86400 "
+            "FROM task_instance WHERE dag_id = ? AND run_id = ? ORDER BY start_date IS NULL, start_date",
+            dag,
+            run_id,
+        )
+        results = self._query(
+            "SELECT task_id, value FROM xcom WHERE dag_id = ? AND run_id = ? AND key = 'return_value'",
+            dag,
+            run_id,
+        )
+        values = {task_id: json.loads(value) for task_id, value in results}
+        return {
+            task_id: {"state": state, "tries": tries, "seconds": seconds, "result": values.get(task_id)}
+            for task_id, state, tries, seconds in tasks
+        }
+
+    def _query(self, query: str, *parameters: str) -> list[tuple[Any, ...]]:
+        with contextlib.closing(sqlite3.connect(self.folder / "airflow.db")) as database:
+            return database.execute(query, parameters).fetchall()
+
+    @contextlib.contextmanager
+    def running(self) -> Generator[str]:
+        """Its processes, until the block ends. Yields the address of its pages.
+
+        Raises:
+            AirflowError: it does not become healthy; says where the logs are.
+        """
+        processes: list[subprocess.Popen[bytes]] = []
+        url = f"http://127.0.0.1:{self.port}"
+        try:
+            for command in PROCESSES:
+                with (self.folder / f"{command[0]}.log").open("wb") as out:
+                    process = subprocess.Popen(
+                        [PROGRAM, *command],
+                        cwd=self.folder,
+                        env=self._environment,
+                        stdin=subprocess.DEVNULL,
+                        stdout=out,
+                        stderr=subprocess.STDOUT,
+                        start_new_session=True,
+                    )
+                processes.append(process)
+                if len(processes) == 1:  # tasks that a scheduler starts before it answers fail
+                    self._wait_healthy(url, processes, ())
+            self._wait_healthy(url, processes, ("scheduler", "dag_processor"))
+            yield url
+        finally:
+            for process in processes:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGTERM)
+            for process in processes:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(20)
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+    def _wait_healthy(
+        self, url: str, processes: Sequence[subprocess.Popen[bytes]], parts: Sequence[str]
+    ) -> None:
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        health: Any = "no answer"
+        while time.monotonic() < deadline and all(process.poll() is None for process in processes):
+            with contextlib.suppress(httpx.HTTPError, json.JSONDecodeError):
+                health = httpx.get(f"{url}/api/v2/monitor/health", timeout=5).json()
+                if all(health[part]["status"] == "healthy" for part in parts):
+                    return
+            time.sleep(0.5)
+        raise AirflowError(f"Airflow is not healthy: {health}; its logs: {self.folder}/*.log")
+
+    def plan(self, first: datetime.date, last: datetime.date, conf: Mapping[str, Any] | None = None) -> int:
+        """Ask for a run of every day, again where there was one. Returns the id of this backfill.
+
+        Not while it is `running`: SQLite does not let two processes write at once.
+
+        Raises:
+            AirflowError: somebody paused the DAG, or days cannot be run.
+        """
+        self.run("dags", "reserialize")
+        if self._query("SELECT 1 FROM dag WHERE dag_id = ? AND is_paused", DAG):
+            raise AirflowError(f"{DAG} is paused; let it run on its page (make airflow)")
+        # A day's run is at some hour of it.
+        days = ["--from-date", first.isoformat(), "--to-date", f"{last}T23:59:59"]
+        again = ["--reprocess-behavior", "completed", "--max-active-runs", "1"]
+        again += ["--dag-run-conf", json.dumps(conf)] if conf else []
+        self.run("backfill", "create", "--dag-id", DAG, *days, *again)
+        [(backfill,)] = self._query("SELECT max(id) FROM backfill")
+        return backfill
+
+    def finish(self, backfill: int) -> list[str]:
+        """Wait, while it is `running`, until a backfill has ended. Returns the ids of its runs, in order."""
+        query = "SELECT count(*) FROM backfill WHERE id = ? AND completed_at IS NULL"
+        while self._query(query, str(backfill)) != [(0,)]:
+            time.sleep(1)
+        ids = "SELECT run_id FROM dag_run WHERE backfill_id = ? ORDER BY logical_date"
+        return [run_id for (run_id,) in self._query(ids, str(backfill))]
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def report(airflow: Airflow, run_id: str) -> Table:
+    """A run's tasks: state, time, rows, and what else they say, or where their log is."""
+    table = Table("task", "state", "seconds", "rows", Column("note", overflow="fold"), title=run_id)
+    for name, task in airflow.tasks(run_id).items():
+        result = task["result"]
+        values = result if isinstance(result, dict) else {"result": result}
+        note = "" if result is None else _NOTES.get(name, "").format_map(values)
+        if task["state"] == "failed":
+            note = f"try {task['tries']}; {airflow.folder}/logs/dag_id={DAG}/run_id={run_id}/task_id={name}"
+        seconds = f"{task['seconds']:.1f}" if task["seconds"] is not None else ""
+        table.add_row(name, task["state"] or "", seconds, str(values.get("rows", "")), note)
+    return table
+
+
+def failed(airflow: Airflow, run_id: str) -> bool:
+    """Whether a task of a run did not do what it should."""
+    return any(task["state"] not in ("success", "skipped") for task in airflow.tasks(run_id).values())
+
+
+def main() -> int:
+    """Parse the arguments and run; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="make", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    pipeline = commands.add_parser("pipeline", help="run the DAG for one day")
+    pipeline.add_argument("--date", type=datetime.date.fromisoformat, help="the day after the newest sales")
+    pipeline.add_argument("--conf", type=json.loads, default={}, help="parameters of the run, in JSON")
+    backfill = commands.add_parser("backfill", help="run the DAG for every day of a range")
+    backfill.add_argument("first", type=datetime.date.fromisoformat)
+    backfill.add_argument("last", type=datetime.date.fromisoformat)
+    commands.add_parser("serve", help="Airflow's pages, until Ctrl-C")
+    options = parser.parse_args()
+    console = Console()
+    try:
+        batch = up.batch_settings(environment.load("local"))
+        addresses = emulators.endpoints().environment
+        airflow = Airflow(home.folder("airflow"), {**addresses, **to_environment(settings(batch))})
+        airflow.prepare()
+        if options.command == "pipeline":
+            os.environ.update(addresses)
+            day = options.date
+            if day is None:
+                day = SalesTable(batch.sales_table).newest() + datetime.timedelta(days=1)
+            runs = [airflow.try_run(day, options.conf)]
+        elif options.command == "backfill":
+            backfill = airflow.plan(options.first, options.last)
+            with airflow.running() as url:
+                console.print(f"Airflow: {url}")
+                runs = airflow.finish(backfill)
+        else:
+            with airflow.running() as url:
+                console.print(f"Airflow: {url} (Ctrl-C ends it)")
+                with contextlib.suppress(KeyboardInterrupt):
+                    signal.pause()
+            return 0
+    except (AirflowError, emulators.EmulatorError, environment.InvalidEnvironmentError) as error:
+        print(f"airflow: {error}", file=sys.stderr)
+        return 1
+    for run_id in runs:
+        console.print(report(airflow, run_id))
+    return 1 if any(failed(airflow, run_id) for run_id in runs) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

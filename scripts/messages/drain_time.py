@@ -1,0 +1,137 @@
+"""How long a backlog takes, and whether the objective for the oldest message holds meanwhile.
+
+    scripts/drain_time --backlog 1000000 --rate 500 --replicas 5
+    scripts/drain_time --backlog 0 --rate 500 --outage 600 --replicas 5
+
+A queue that is fed at rate r and served at capacity c changes by r - c a second (the fluid limit of a queue;
+Kleinrock, Queueing Systems I, 1975, section 2.7): a backlog of b messages is gone after
+
+    t = b / (c - r)    if c > r, else never,    c = replicas * cpu * utilization / cost
+
+where cost is the CPU time of a message. During an outage of o seconds nothing is served and b grows by r a
+second. Messages leave in the order they came: one that came s seconds after the start is served at
+o + (b + r s) / c, and has waited s less. With c > r that is most for the first: o + b / c.
+
+The cost is what `make bench-streaming` measured last, unless it is given.
+"""
+
+import argparse
+import json
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+
+_MEASURED: Final = Path(__file__).resolve().parents[2] / "build" / "bench" / "streaming.json"
+_COLUMNS: Final = 60
+_ROWS: Final = 12
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is to be served, and by what.
+
+    Attributes:
+        backlog: Messages that wait at the start.
+        rate: Messages that come in a second.
+        capacity: Messages that can be served in a second.
+        outage_seconds: At the start, without any service.
+    """
+
+    backlog: float
+    rate: float
+    capacity: float
+    outage_seconds: float
+
+    @property
+    def peak(self) -> float:
+        """Messages that wait when service begins."""
+        return self.backlog + self.rate * self.outage_seconds
+
+    @property
+    def drain_seconds(self) -> float:
+        """From the start until nothing waits; infinite when more comes than can be served."""
+        if self.capacity > self.rate:
+            return self.outage_seconds + self.peak / (self.capacity - self.rate)
+        return math.inf if self.peak or self.rate > self.capacity else self.outage_seconds
+
+    def waiting(self, seconds: float) -> float:
+        """Messages that wait, so long after the start."""
+        served = max(0.0, seconds - self.outage_seconds)
+        return max(0.0, self.backlog + self.rate * seconds - self.capacity * served)
+
+    @property
+    def oldest_seconds(self) -> float:
+        """The longest that a message waits from the start on, until it is served."""
+        if self.rate > self.capacity:
+            return math.inf
+        return self.outage_seconds + self.backlog / self.capacity
+
+
+def chart(load: Load, until: float) -> str:
+    """The backlog over time, as text."""
+    points = [load.waiting(until * column / (_COLUMNS - 1)) for column in range(_COLUMNS)]
+    highest = max(*points, 1.0)
+    lines: list[str] = []
+    for row in range(_ROWS, 0, -1):
+        bar = "".join("█" if point / highest * _ROWS >= row - 0.5 else " " for point in points)
+        lines.append(f"{highest * row / _ROWS:>12,.0f} │{bar}")
+    lines.append(f"{0:>12} └{'─' * _COLUMNS}")
+    lines.append(f"{'':>14}0{f'{until:,.0f} s':>{_COLUMNS - 1}}")
+    return "\n".join(lines)
+
+
+def cost_us() -> float:
+    """CPU microseconds of a message, as measured last.
+
+    Raises:
+        FileNotFoundError: it was never measured here.
+    """
+    return json.loads(_MEASURED.read_text(encoding="utf-8"))["ours"]["cpu_us"]
+
+
+def main() -> int:
+    """Returns 1 if the objective does not hold."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--backlog", type=float, default=0, help="messages that wait")
+    parser.add_argument("--rate", type=float, default=0, help="messages that come in a second")
+    parser.add_argument("--replicas", type=int, default=1, help="pods at work")
+    parser.add_argument("--cpu", type=float, default=1, help="CPUs of a pod; a process uses one at most")
+    parser.add_argument("--utilization", type=float, default=0.7, help="share of them that work takes")
+    parser.add_argument("--cost", type=float, help="CPU microseconds of a message; default: as measured")
+    parser.add_argument("--outage", type=float, default=0, help="seconds at the start without service")
+    parser.add_argument("--objective", type=float, default=300, help="most seconds a message may wait")
+    options = parser.parse_args()
+    try:
+        cost = options.cost or cost_us()
+    except FileNotFoundError:
+        parser.error("give --cost, or run `make bench-streaming` first")
+    capacity = options.replicas * min(options.cpu, 1) * options.utilization / cost * 1e6
+    load = Load(options.backlog, options.rate, capacity, options.outage)
+    holds = load.oldest_seconds <= options.objective
+    table = Table("", "", show_header=False)
+    for name, value in (
+        ("cost of a message", f"{cost:.0f} us"),
+        ("capacity", f"{capacity:,.0f} messages/s"),
+        ("backlog when service begins", f"{load.peak:,.0f} messages"),
+        ("nothing waits after", f"{load.drain_seconds:,.0f} s"),
+        ("oldest message when served", f"{load.oldest_seconds:,.0f} s"),
+        (f"objective of {options.objective:,.0f} s", "holds" if holds else "does NOT hold"),
+    ):
+        table.add_row(name, value)
+    console = Console()
+    console.print(table)
+    until = load.drain_seconds if math.isfinite(load.drain_seconds) else load.outage_seconds + 3600
+    console.print("messages waiting over time", highlight=False)
+    console.print(chart(load, max(until, 1.0)), highlight=False)
+    return int(not holds)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

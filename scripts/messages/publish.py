@@ -1,0 +1,200 @@
+"""Ask for forecasts over Pub/Sub.
+
+    scripts/publish 7                          # passive: rows in BigQuery
+    scripts/publish 7 14 --active              # wait for the replies, show how long they took
+    scripts/publish 7 --store-nbr France --count 100 --active
+    scripts/publish --csv requests.csv         # range[, store_nbr, family, mode, request_id]
+
+Replies are taken through a subscription of their own, which is removed in the end; other readers miss none.
+"""
+
+import argparse
+import csv
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from google import pubsub_v1
+from google.api_core import exceptions
+from google.protobuf import duration_pb2
+from rich.console import Console
+from rich.table import Table
+
+from scripts.messages import environment_option as target
+from services.contracts import names
+from services.contracts.messages import SalePrediction, SaleRangeRequest
+
+_PER_CALL: Final = 1000
+_EXPIRY_SECONDS: Final = 24 * 3600  # the shortest that Pub/Sub allows, should removing it fail
+_SHOWN: Final = 20
+
+
+class RequestError(Exception):
+    """A request that cannot be sent; the message names the line."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A reply: when it came, what it says."""
+
+    seconds: float
+    status: str
+    version: str
+    rows: int
+    reason: str
+
+
+def from_csv(path: Path) -> Iterator[SaleRangeRequest]:
+    """The requests of a file, a line each; empty cells are left out.
+
+    Raises:
+        RequestError: a line is no request.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            for line in csv.DictReader(file):
+                values = {name: value for name, value in line.items() if value}
+                try:
+                    yield msgspec.convert(
+                        {"request_id": uuid.uuid4().hex, **values}, SaleRangeRequest, strict=False
+                    )
+                except (msgspec.ValidationError, TypeError) as error:
+                    raise RequestError(f"{path}: {line}: {error}") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RequestError(f"{path}: {error}") from None
+
+
+def publish(topic: str, requests: Sequence[SaleRangeRequest]) -> None:
+    """Publish requests; they are Pub/Sub's when this returns."""
+    publisher = pubsub_v1.PublisherClient()
+    for begin in range(0, len(requests), _PER_CALL):
+        messages = [
+            pubsub_v1.PubsubMessage(data=msgspec.json.encode(request))
+            for request in requests[begin : begin + _PER_CALL]
+        ]
+        publisher.publish(topic=topic, messages=messages)
+
+
+def await_replies(
+    subscriber: pubsub_v1.SubscriberClient, subscription: str, ids: set[str], seconds: float
+) -> dict[str, Answer]:
+    """The replies to requests just published, by request id; those that come in time."""
+    begun = time.monotonic()
+    answers: dict[str, Answer] = {}
+    while len(answers) < len(ids) and (left := begun + seconds - time.monotonic()) > 0:
+        try:
+            pulled = subscriber.pull(
+                subscription=subscription, max_messages=_PER_CALL, retry=None, timeout=min(left, 5)
+            )
+        except exceptions.DeadlineExceeded:
+            continue
+        taken = time.monotonic() - begun
+        if not pulled.received_messages:
+            continue
+        subscriber.acknowledge(
+            subscription=subscription, ack_ids=[each.ack_id for each in pulled.received_messages]
+        )
+        for each in pulled.received_messages:
+            attributes = each.message.attributes
+            request_id = attributes.get(names.REQUEST_ID_ATTRIBUTE, "")
+            if request_id in ids and request_id not in answers:
+                reply = msgspec.json.decode(each.message.data, type=SalePrediction)
+                answers[request_id] = Answer(
+                    taken,
+                    attributes.get(names.STATUS_ATTRIBUTE, ""),
+                    reply.model.version,
+                    len(reply.prediction),
+                    attributes.get(names.REASON_ATTRIBUTE, ""),
+                )
+    return answers
+
+
+def ask(project: str, requests: Sequence[SaleRangeRequest], seconds: float) -> dict[str, Answer]:
+    """Publish requests and wait for the replies to the active ones."""
+    topic = f"projects/{project}/topics/{names.SALE_RANGE_TOPIC}"
+    ids = {request.request_id for request in requests if request.mode == "active"}
+    if not ids:
+        publish(topic, requests)
+        return {}
+    subscriber = pubsub_v1.SubscriberClient()
+    subscription = f"projects/{project}/subscriptions/publish-{uuid.uuid4().hex[:12]}"
+    subscriber.create_subscription(
+        request=pubsub_v1.Subscription(
+            name=subscription,
+            topic=f"projects/{project}/topics/{names.SALE_PREDICTIONS_TOPIC}",
+            expiration_policy=pubsub_v1.ExpirationPolicy(ttl=duration_pb2.Duration(seconds=_EXPIRY_SECONDS)),
+        )
+    )
+    try:
+        publish(topic, requests)
+        return await_replies(subscriber, subscription, ids, seconds)
+    finally:
+        subscriber.delete_subscription(subscription=subscription)
+
+
+def show(requests: Sequence[SaleRangeRequest], answers: dict[str, Answer], seconds: float) -> None:
+    """Print what came back."""
+    console = Console()
+    table = Table("request", "days", "market", "product", "answer", "rows", "ms")
+    for request in requests[:_SHOWN]:
+        asked = (str(request.range), request.store_nbr or "all", request.family or "all")
+        answer = answers.get(request.request_id)
+        if request.mode == "passive":
+            came = ("to BigQuery", "", "")
+        elif answer is None:
+            came = (f"none within {seconds:g} s", "", "")
+        else:
+            came = (answer.reason or answer.status, str(answer.rows), f"{answer.seconds * 1000:.0f}")
+        table.add_row(request.request_id, *asked, *came)
+    console.print(table)
+    if len(requests) > _SHOWN:
+        console.print(f"and {len(requests) - _SHOWN} more")
+    if answers:
+        times = sorted(answer.seconds * 1000 for answer in answers.values())
+        middle, high = times[len(times) // 2], times[min(len(times) - 1, int(0.99 * len(times)))]
+        console.print(
+            f"{len(times)} replies; median {middle:.0f} ms, 99 % {high:.0f} ms, last {times[-1]:.0f} ms"
+        )
+
+
+def main() -> int:
+    """Returns 1 if a request cannot be sent, or an active one has no reply."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    target.add_argument(parser)
+    parser.add_argument("range", type=int, nargs="*", help="days to forecast")
+    parser.add_argument("--store-nbr", help="only this market")
+    parser.add_argument("--family", help="only this product")
+    parser.add_argument("--active", action="store_true", help="wait for replies")
+    parser.add_argument("--count", type=int, default=1, help="send each so often")
+    parser.add_argument("--csv", type=Path, help="requests, a line each")
+    parser.add_argument("--seconds", type=float, default=30, help="to wait for replies; default %(default)s")
+    options = parser.parse_args()
+    if not options.range and not options.csv:
+        parser.error("give a range or --csv")
+    try:
+        requests = list(from_csv(options.csv)) if options.csv else []
+        requests += [
+            SaleRangeRequest(
+                request_id=uuid.uuid4().hex,
+                range=days,
+                store_nbr=options.store_nbr,
+                family=options.family,
+                mode="active" if options.active else "passive",
+            )
+            for days in options.range
+            for _ in range(options.count)
+        ]
+        answers = ask(target.load(options.environment).project_id, requests, options.seconds)
+    except (RequestError, *target.UNUSABLE) as error:
+        return target.fail("publish", error)
+    show(requests, answers, options.seconds)
+    return int(any(each.mode == "active" and each.request_id not in answers for each in requests))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""Publish dead letters again, when what made them fail is mended.
+
+    scripts/replay --dry-run                # what is there, by reason
+    scripts/replay                          # all
+    scripts/replay --reason 'unknown store'  # those whose reason has this text
+
+Dead letters are published again by the thousand, and acknowledged once Pub/Sub has confirmed that: an
+interruption may send some twice, never lose one. What is not wanted is released again.
+"""
+
+import argparse
+import collections
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from google import pubsub_v1
+from google.api_core import exceptions
+from rich.console import Console
+from rich.table import Table
+
+from scripts.messages import environment_option as target
+from services.contracts import names
+from services.streaming.processing import Outgoing, publish_batches
+
+_PER_CALL: Final = 1000
+_LEASE_SECONDS: Final = 600
+_PULL_SECONDS: Final = 5
+# What the platform and Pub/Sub itself wrote on a message when they gave it up.
+_ADDED: Final = (names.REASON_ATTRIBUTE, names.DELIVERY_ATTEMPT_ATTRIBUTE)
+_ADDED_PREFIX: Final = "CloudPubSubDeadLetterSource"
+_UNKNOWN: Final = "(given up by Pub/Sub after too many attempts)"
+
+
+def reason_of(message: Any) -> str:
+    """Why a message was given up."""
+    return message.attributes.get(names.REASON_ATTRIBUTE) or _UNKNOWN
+
+
+def again(received: Any) -> Outgoing:
+    """The message as it was before it was given up."""
+    message = received.message
+    attributes = {
+        name: value
+        for name, value in message.attributes.items()
+        if name not in _ADDED and not name.startswith(_ADDED_PREFIX)
+    }
+    return Outgoing(received.ack_id, message.data, attributes, message.ordering_key)
+
+
+def replay(
+    subscription: str, topic: str, wanted: Callable[[str], bool], *, dry_run: bool
+) -> tuple[collections.Counter[str], collections.Counter[str]]:
+    """Move dead letters to the topic; returns how many were, and how many were not, by reason.
+
+    Each is looked at once: everything is leased until the end, then what was not moved is released. What
+    comes after the start stays: it may be what was moved and could not be answered again.
+    """
+    begun = time.time()
+    publisher = pubsub_v1.PublisherClient()
+    subscriber = pubsub_v1.SubscriberClient()
+    moved: collections.Counter[str] = collections.Counter()
+    left: collections.Counter[str] = collections.Counter()
+    kept: dict[str, str] = {}  # reasons of what is leased, by ack_id
+    try:
+        while received := _pull(subscriber, subscription):
+            reasons = {each.ack_id: reason_of(each.message) for each in received}
+            kept |= reasons
+            _set_deadline(subscriber, subscription, [*reasons], _LEASE_SECONDS)
+            # A call takes messages of one ordering key.
+            letters: dict[str, list[Outgoing]] = {}
+            for each in received:
+                if wanted(reasons[each.ack_id]) and each.message.publish_time.timestamp() <= begun:
+                    letters.setdefault(each.message.ordering_key, []).append(again(each))
+                else:
+                    left[reasons[each.ack_id]] += 1
+            for key, outgoing in letters.items():
+                for batch in publish_batches(outgoing):
+                    ack_ids = [each.ack_id for each in batch]
+                    if not dry_run:
+                        messages = [
+                            pubsub_v1.PubsubMessage(
+                                data=each.data, attributes=each.attributes, ordering_key=key
+                            )
+                            for each in batch
+                        ]
+                        publisher.publish(topic=topic, messages=messages)
+                        subscriber.acknowledge(subscription=subscription, ack_ids=ack_ids)
+                        for ack_id in ack_ids:
+                            del kept[ack_id]
+                    moved.update(reasons[ack_id] for ack_id in ack_ids)
+    finally:
+        released = [*kept]
+        for begin in range(0, len(released), _PER_CALL):
+            _set_deadline(subscriber, subscription, released[begin : begin + _PER_CALL], 0)
+    return moved, left
+
+
+def _pull(subscriber: pubsub_v1.SubscriberClient, subscription: str) -> Sequence[Any]:
+    try:
+        pulled = subscriber.pull(
+            subscription=subscription, max_messages=_PER_CALL, retry=None, timeout=_PULL_SECONDS
+        )
+    except exceptions.DeadlineExceeded:
+        return ()
+    return pulled.received_messages
+
+
+def _set_deadline(
+    subscriber: pubsub_v1.SubscriberClient, subscription: str, ack_ids: list[str], seconds: int
+) -> None:
+    subscriber.modify_ack_deadline(subscription=subscription, ack_ids=ack_ids, ack_deadline_seconds=seconds)
+
+
+def main() -> int:
+    """Returns 1 if the environment cannot be used."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    target.add_argument(parser)
+    parser.add_argument("--reason", default="", help="only dead letters whose reason has this text")
+    parser.add_argument("--dry-run", action="store_true", help="only show what would be moved")
+    options = parser.parse_args()
+    try:
+        project = target.load(options.environment).project_id
+        moved, left = replay(
+            f"projects/{project}/subscriptions/{names.DEAD_LETTER_TOPIC}",
+            f"projects/{project}/topics/{names.SALE_RANGE_TOPIC}",
+            lambda reason: options.reason in reason,
+            dry_run=options.dry_run,
+        )
+    except target.UNUSABLE as error:
+        return target.fail("replay", error)
+    table = Table("reason", "would be moved" if options.dry_run else "moved", "left")
+    for reason in sorted(moved | left):
+        table.add_row(reason, str(moved[reason]), str(left[reason]))
+    console = Console()
+    console.print(table if moved or left else "there are no dead letters")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

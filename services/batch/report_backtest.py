@@ -1,0 +1,69 @@
+"""Report how well a version forecasts: its backtest, and how the published one did on the days since then."""
+
+import argparse
+import sys
+from typing import Any
+
+import numpy as np
+
+from services.batch import command, snapshot
+from services.contracts.settings import BatchSettings
+from services.forecasting.artifact import Model
+from services.forecasting.model_registry import ModelRegistry
+from services.forecasting.panel import Panel
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the arguments and run; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="backtest", description=__doc__)
+    parser.add_argument("--version", required=True, help="whose backtest")
+    parser.add_argument("--snapshot", required=True, help="what `extract` wrote: the sales to compare with")
+    options = parser.parse_args(arguments)
+    return command.run("backtest", lambda settings: backtest(settings, options.version, options.snapshot))
+
+
+def backtest(settings: BatchSettings, version: str, address: str) -> dict[str, Any]:
+    """Gather the scores; returns them.
+
+    Raises:
+        UnknownVersionError: the registry has no complete version of this name.
+        CorruptModelError: a version or the pointer is not what it should be.
+        BatchError: there is no such file of sales.
+    """
+    registry = ModelRegistry(settings.model_bucket, project=settings.project)
+    report = registry.manifest(version).backtest
+    pointer = registry.pointer()
+    sales = snapshot.read(settings.project, address)
+    return {
+        "version": version,
+        "origins": len(report.origins),
+        "model": report.model,
+        "seasonal_naive": report.seasonal_naive,
+        "coverage": report.coverage,
+        "published": pointer and realised(registry.load(pointer[0].version), sales),
+    }
+
+
+def realised(model: Model, sales: Panel) -> dict[str, Any]:
+    """How a model's forecast did on the days that came in since: days, WAPE, share inside the interval."""
+    forecast = model.forecast
+    row_of = {key: row for row, key in enumerate(zip(sales.store_nbr, sales.family, strict=True))}
+    keys = list(zip(forecast.store_nbr, forecast.family, strict=True))
+    known = [index for index, key in enumerate(keys) if key in row_of]
+    first = (forecast.dates[0] - sales.first_date).days
+    days = min(sales.days - first, forecast.horizon)
+    if days <= 0 or not known:
+        return {"version": forecast.version, "days": 0}
+    actual = sales.sales[[row_of[keys[index]] for index in known], first : first + days]
+    error = np.nansum(np.abs(actual - forecast.sales[known, :days]))
+    inside = (forecast.lower[known, :days] <= actual) & (actual <= forecast.upper[known, :days])
+    return {
+        "version": forecast.version,
+        "days": days,
+        "wape": float(error / max(np.nansum(actual), 1e-9)),
+        "coverage": float(inside[~np.isnan(actual)].mean()),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""HTTP: the server and what both services answer with it."""

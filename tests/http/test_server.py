@@ -1,0 +1,430 @@
+"""The HTTP server by itself: limits, timeouts, connections that misbehave."""
+
+import asyncio
+import datetime
+import email.utils
+import http
+import re
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import pytest
+
+from services.http import server as http_server
+from services.http.server import Receive, RefusedError, Request, Response, Server, Work
+from tests.conftest import free_port
+
+GET = b"GET /%b HTTP/1.1\r\nHost: x\r\n\r\n"
+CHUNKED = b"POST /%b HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+LARGE = b"x" * 1_000_000
+
+
+class Echo:
+    """Answers with what was asked; `/large` with a megabyte."""
+
+    def __init__(self) -> None:
+        self.draining = False
+        self.observed: list[tuple[bytes, int]] = []
+
+    def answer(self, request: Request) -> Response:
+        if request.path == b"/large":
+            return Response(200, [], LARGE)
+        return Response(200, [], b"%b %b %b" % (request.method, request.path, request.query or request.body))
+
+    def refuse(self, status: http.HTTPStatus, detail: str) -> Response:
+        return Response(status, [], detail.encode())
+
+    def observe(self, request: Request, response: Response, seconds: float) -> None:
+        assert 0 <= seconds < 60
+        self.observed.append((request.path, response.status))
+
+
+class Client:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    async def answer(self) -> tuple[int, dict[str, str], bytes]:
+        head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
+        status, *lines = head.split("\r\n")[:-2]
+        headers = dict(line.split(": ", 1) for line in lines)
+        body = await self.reader.readexactly(int(headers.get("content-length", "0")))
+        return int(status.split()[1]), headers, body
+
+    async def ended(self) -> bool:
+        return await self.reader.read() == b""
+
+
+Run = Callable[[Client, Server, Echo], Awaitable[None]]
+
+
+def serving(test: Run, work: Callable[[], Work] | None = None) -> None:
+    @asynccontextmanager
+    async def connected() -> AsyncGenerator[tuple[Client, Server, Echo]]:
+        application = Echo()
+        server = Server(application, work() if work else None)
+        port = free_port()
+        await server.listen("127.0.0.1", port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        yield Client(reader, writer), server, application
+        writer.close()
+        await server.close(0)
+
+    async def run() -> None:
+        async with asyncio.timeout(20), connected() as parts:
+            await test(*parts)
+
+    asyncio.run(run())
+
+
+def test_requests_in_one_packet_are_answered_in_order() -> None:
+    async def test(client: Client, _: Server, application: Echo) -> None:
+        client.writer.write(b"".join(GET % name for name in (b"a?q=1", b"large", b"b", b"c")))
+        bodies = [(await client.answer())[2] for _ in range(4)]
+        assert bodies == [b"GET /a q=1", LARGE, b"GET /b ", b"GET /c "]
+        assert application.observed == [(b"/a", 200), (b"/large", 200), (b"/b", 200), (b"/c", 200)]
+
+    serving(test)
+
+
+def test_a_client_that_does_not_read_is_not_read_either() -> None:
+    async def test(client: Client, server: Server, application: Echo) -> None:
+        asked = 200  # megabytes, if all were answered at once
+        client.writer.write((GET % b"large") * asked)
+        await asyncio.sleep(0.2)
+        assert len(application.observed) < asked / 2
+        assert server.requests_under_way == 1
+        for _ in range(asked):
+            assert len((await client.answer())[2]) == len(LARGE)
+        client.writer.write(GET % b"after")
+        assert (await client.answer())[2] == b"GET /after "
+
+    serving(test)
+
+
+def test_a_request_byte_by_byte_is_a_request() -> None:
+    async def test(client: Client, *_: Any) -> None:
+        for byte in CHUNKED % b"p" + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n":
+            client.writer.write(bytes([byte]))
+            await client.writer.drain()
+        assert (await client.answer())[2] == b"POST /p abcde"
+
+    serving(test)
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"x" * 40_000 + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"x" * 400_000, 431),
+        (b"GET /" + b"x" * 40_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 431),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 65537\r\n\r\n", 413),
+        (CHUNKED % b"" + b"10001\r\n" + b"x" * 65537, 413),
+        (CHUNKED % b"" + b"1\r\nx\r\n0\r\nA: " + b"x" * 400_000, 431),
+        (
+            b"POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            400,
+        ),
+        (b"GET / HTTP/1.1\r\nHost : x\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\nHost: x\n\n", 400),
+        (b"GET / HTTP/3.7\r\nHost: x\r\n\r\n", 400),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),  # TLS
+    ],
+    ids=lambda value: str(value[:40]) if isinstance(value, bytes) else str(value),
+)
+def test_what_is_no_request_or_too_large_is_refused_and_the_connection_ends(sent: bytes, status: int) -> None:
+    async def test(client: Client, server: Server, application: Echo) -> None:
+        client.writer.write(sent)
+        got, headers, _ = await client.answer()
+        assert got == status
+        assert headers["connection"] == "close"
+        assert await client.ended()
+        assert [status for _, status in application.observed] == [status]
+        client.writer.close()
+        while server.connections:
+            await asyncio.sleep(0.01)
+
+    serving(test)
+
+
+def test_old_clients_and_upgrades_are_answered_once() -> None:
+    async def old(client: Client, *_: Any) -> None:
+        client.writer.write(b"GET /old HTTP/1.0\r\n\r\n")
+        assert (await client.answer())[1]["connection"] == "close"
+        assert await client.ended()
+
+    async def upgrade(client: Client, *_: Any) -> None:
+        client.writer.write(
+            b"GET /u HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\nmore"
+        )
+        assert (await client.answer())[2] == b"GET /u "
+        assert await client.ended()
+
+    serving(old)
+    serving(upgrade)
+
+
+def test_expectation_is_met() -> None:
+    async def test(client: Client, *_: Any) -> None:
+        client.writer.write(
+            b"POST /p HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+        )
+        assert await client.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        client.writer.write(b"hi")
+        assert (await client.answer())[2] == b"POST /p hi"
+
+    serving(test)
+
+
+def test_absolute_target_is_understood() -> None:
+    async def test(client: Client, *_: Any) -> None:
+        client.writer.write(b"GET http://x:80/p?q=1 HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await client.answer())[2] == b"GET /p q=1"
+
+    serving(test)
+
+
+def test_a_request_that_does_not_arrive_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "REQUEST_SECONDS", 0.1)
+
+    async def test(client: Client, *_: Any) -> None:
+        client.writer.write(b"GET / HTTP/1.1\r\nHo")
+        assert (await client.answer())[0] == 408
+        assert await client.ended()
+
+    serving(test)
+
+
+def test_an_idle_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "KEEP_ALIVE_SECONDS", 0.1)
+
+    async def test(client: Client, *_: Any) -> None:
+        client.writer.write(GET % b"")
+        await client.answer()
+        assert await client.ended()
+
+    serving(test)
+
+
+def test_a_client_that_never_reads_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "_WRITE_SECONDS", 0.1)
+
+    async def test(client: Client, server: Server, _: Echo) -> None:
+        client.writer.write((GET % b"large") * 50)
+        await asyncio.sleep(0.1)
+        while server.connections:
+            await asyncio.sleep(0.01)
+
+    serving(test)
+
+
+def test_more_connections_than_allowed_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "MAX_CONNECTIONS", 1)
+
+    async def test(client: Client, *_: Any) -> None:
+        client.writer.write(GET % b"first")
+        assert (await client.answer())[0] == 200
+        port = client.writer.get_extra_info("peername")[1]
+        second = Client(*await asyncio.open_connection("127.0.0.1", port))
+        assert (await second.answer())[0] == 503
+        assert await second.ended()
+        client.writer.write(GET % b"still")
+        assert (await client.answer())[0] == 200
+
+    serving(test)
+
+
+def test_while_draining_a_connection_ends_with_its_answer() -> None:
+    async def test(client: Client, _: Server, application: Echo) -> None:
+        application.draining = True
+        client.writer.write(GET % b"last")
+        status, headers, body = await client.answer()
+        assert body == b"GET /last "
+        assert (status, headers["connection"]) == (200, "close")
+        assert await client.ended()
+
+    serving(test)
+
+
+def test_the_time_is_told() -> None:
+    async def test(client: Client, *_: Any) -> None:
+        client.writer.write(GET % b"")
+        date = (await client.answer())[1]["date"]
+        told = email.utils.parsedate_to_datetime(date)
+        assert abs(datetime.datetime.now(datetime.UTC) - told) < datetime.timedelta(seconds=5)
+
+    serving(test)
+
+
+@pytest.mark.parametrize(
+    ("sent", "continued"),
+    [
+        (b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", True),
+        (b"cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more", True),
+        (b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more", False),
+        (b"ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", False),
+        (b"00-00000000000000000000000000000000-b7ad6b7169203331-01", False),
+        (b"00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01", False),
+        (b"00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01", False),
+        (b"nonsense", False),
+    ],
+)
+def test_a_trace_is_continued_and_a_wrong_one_is_not(sent: bytes, continued: bool) -> None:
+    async def test(client: Client, *_: Any) -> None:
+        client.writer.write(b"GET / HTTP/1.1\r\nHost: x\r\ntraceparent: %b\r\n\r\n" % sent)
+        told = (await client.answer())[1]["traceparent"]
+        match = re.fullmatch(r"00-([0-9a-f]{32})-([0-9a-f]{16})-0([01])", told)
+        assert match
+        assert match[2] != "b7ad6b7169203331"
+        assert (match[1] == "0af7651916cd43dd8448eb211c80319c") == continued
+        assert (match[3] == "1") == continued
+
+    serving(test)
+
+
+def test_what_follows_a_body_is_no_header() -> None:
+    async def test(client: Client, *_: Any) -> None:
+        trailer = b"0\r\ntraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\r\n"
+        client.writer.write(CHUNKED % b"p" + trailer)
+        assert "0af7651916cd43dd8448eb211c80319c" not in (await client.answer())[1]["traceparent"]
+
+    serving(test)
+
+
+class Slow:
+    """Work on `/slow`: takes the body when it may, and answers with its size when it may."""
+
+    MAX_BYTES = 2_000_000
+
+    def __init__(self) -> None:
+        self.take = asyncio.Event()
+        self.answer = asyncio.Event()
+        self.size = -1
+        self.ended = False
+
+    def __call__(self, request: Request, receive: Receive) -> Coroutine[Any, Any, Response] | None:
+        return self._work(request, receive) if request.path == b"/slow" else None
+
+    async def _work(self, request: Request, receive: Receive) -> Response:
+        try:
+            await self.take.wait()
+            if b"unwanted" in request.headers:
+                return Response(401, [])
+            self.size = len(await receive(self.MAX_BYTES))
+            await self.answer.wait()
+            return Response(200, [], str(self.size).encode())
+        except RefusedError as error:
+            return Response(error.status, [])
+        finally:
+            self.ended = True
+
+
+SLOW = b"POST /slow HTTP/1.1\r\nHost: x\r\n%bContent-Length: %d\r\n\r\n"
+
+
+def working(test: Callable[[Client, Server, Slow], Awaitable[None]]) -> None:
+    serving(lambda client, server, _: test(client, server, cast("Slow", server.work)), Slow)
+
+
+def test_work_takes_a_body_that_nobody_else_may_send() -> None:
+    async def test(client: Client, _: Server, slow: Slow) -> None:
+        client.writer.write(SLOW % (b"", len(LARGE)) + LARGE)
+        slow.take.set()
+        slow.answer.set()
+        assert (await client.answer())[2] == str(len(LARGE)).encode()
+        client.writer.write(CHUNKED % b"slow" + b"2\r\nab\r\n")
+        await asyncio.sleep(0.05)
+        client.writer.write(b"1\r\nc\r\n0\r\n\r\n" + GET % b"next")
+        assert (await client.answer())[2] == b"3"
+        # The request in the same packet is left to be sent again, which HTTP lets a server do; it is told so.
+        assert await client.ended()
+
+    working(test)
+
+
+def test_work_begins_with_the_head_and_the_body_waits_in_the_socket() -> None:
+    async def test(client: Client, server: Server, slow: Slow) -> None:
+        client.writer.write(SLOW % (b"Expect: 100-continue\r\n", 3))
+        await asyncio.sleep(0.05)
+        assert server.requests_under_way == 1
+        slow.take.set()
+        assert await client.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        client.writer.write(b"abc")
+        while slow.size < 0:
+            await asyncio.sleep(0.01)
+        client.writer.write(GET % b"next")
+        await asyncio.sleep(0.05)
+        slow.answer.set()
+        assert (await client.answer())[2] == b"3"
+        assert (await client.answer())[2] == b"GET /next "
+
+    working(test)
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (SLOW % (b"", Slow.MAX_BYTES + 1), 413),
+        (CHUNKED % b"slow" + b"400000\r\n" + b"x" * (Slow.MAX_BYTES + 1), 413),
+        (SLOW % (b"Unwanted: 1\r\n", 1_000_000) + b"x" * 999_999, 401),
+        (CHUNKED % b"slow" + b"nonsense\r\n", 400),
+    ],
+)
+def test_work_need_not_receive_what_it_refuses(sent: bytes, status: int) -> None:
+    async def test(client: Client, server: Server, slow: Slow) -> None:
+        slow.take.set()
+        client.writer.write(sent)
+        got, headers, _ = await client.answer()
+        assert (got, headers["connection"]) == (status, "close")
+        assert await client.ended()
+        client.writer.close()
+        while server.connections:
+            await asyncio.sleep(0.01)
+        assert slow.ended or status == 400  # work that never began
+
+    working(test)
+
+
+def test_work_on_a_body_that_does_not_arrive_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "REQUEST_SECONDS", 0.1)
+
+    async def test(client: Client, _: Server, slow: Slow) -> None:
+        slow.take.set()
+        client.writer.write(SLOW % (b"", 3) + b"ab")
+        assert (await client.answer())[0] == 408
+        assert slow.ended
+
+    working(test)
+
+
+def test_work_ends_with_its_client() -> None:
+    async def test(client: Client, server: Server, slow: Slow) -> None:
+        slow.take.set()
+        client.writer.write(SLOW % (b"", 3) + b"ab")
+        await asyncio.sleep(0.05)
+        assert not slow.ended
+        client.writer.transport.abort()
+        while server.connections:
+            await asyncio.sleep(0.01)
+        assert slow.ended
+
+    working(test)
+
+
+def test_close_waits_for_work() -> None:
+    async def test(client: Client, server: Server, slow: Slow) -> None:
+        slow.take.set()
+        client.writer.write(SLOW % (b"", 3) + b"abc")
+        while slow.size < 0:
+            await asyncio.sleep(0.01)
+        closing = asyncio.create_task(server.close(10))
+        await asyncio.sleep(0.05)
+        assert not closing.done()
+        server.application.draining = True
+        slow.answer.set()
+        status, headers, _ = await client.answer()
+        assert (status, headers["connection"]) == (200, "close")
+        assert await closing
+
+    working(test)

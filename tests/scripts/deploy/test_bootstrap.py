@@ -1,0 +1,278 @@
+"""What exists before the first deployment.
+
+The real gcloud asks a played Google once; otherwise a program that remembers what it was told plays gcloud.
+"""
+
+import http.server
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from scripts.deploy.bootstrap import APIS
+
+ROOT = Path(__file__).resolve().parents[3]
+BUCKET = "sales-forecast-dev-tfstate"
+
+# Answers in the form of `gcloud ... --format=json`, from a project that is a file.
+_GCLOUD = """#!{python}
+import json, sys
+from pathlib import Path
+file = Path({state!r})
+state = json.loads(file.read_text())
+words = [word for word in sys.argv[1:] if not word.startswith("--")]
+flags = dict(word.partition("=")[::2] for word in sys.argv[1:] if word.startswith("--"))
+match words:
+    case ["projects", "describe", project]:
+        print(json.dumps({{"projectNumber": state["number"]}}))
+    case ["services", "list"]:
+        print(json.dumps([{{"config": {{"name": name}}}} for name in state["apis"]]))
+    case ["services", "enable", *names]:
+        state["apis"] += names
+    case ["beta", "services", "identity", "create"]:
+        state["agents"].append(flags["--service"])
+    case ["storage", "buckets", "list"]:
+        print(json.dumps([state["bucket"]] if state["bucket"] else []))
+    case ["storage", "buckets", "create", url]:
+        state["bucket"] = {{"name": url[5:], "location": flags["--location"].upper()}}
+    case ["storage", "buckets", "update", url]:
+        bucket = state["bucket"]
+        if "--uniform-bucket-level-access" in flags:
+            bucket["uniform_bucket_level_access"] = True
+        if "--public-access-prevention" in flags:
+            bucket["public_access_prevention"] = "enforced"
+        if "--versioning" in flags:
+            bucket["versioning_enabled"] = True
+        if days := flags.get("--soft-delete-duration"):
+            seconds = int(days.removesuffix("d")) * 86400
+            bucket["soft_delete_policy"] = {{"retentionDurationSeconds": str(seconds)}}
+        if rules := flags.get("--lifecycle-file"):
+            bucket["lifecycle_config"] = json.loads(Path(rules).read_text())
+    case _:
+        sys.exit(f"unknown: {{words}}")
+if not {{"list", "describe"}} & set(words):
+    state["changes"] += 1
+file.write_text(json.dumps(state))
+"""
+
+
+class Project:
+    """A Google Cloud project that is a file."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "project.json"
+        self._programs = folder / "bin"
+        self._programs.mkdir()
+        program = self._programs / "gcloud"
+        program.write_text(_GCLOUD.format(python=sys.executable, state=str(self._file)))
+        program.chmod(0o755)
+        self.write({"number": "100000000002", "apis": [], "agents": [], "bucket": None, "changes": 0})
+
+    def read(self) -> dict[str, Any]:
+        return json.loads(self._file.read_text())
+
+    def write(self, state: dict[str, Any]) -> None:
+        self._file.write_text(json.dumps(state))
+
+    def bootstrap(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return bootstrap(*arguments, path=f"{self._programs}:{os.environ['PATH']}")
+
+
+def bootstrap(*arguments: str, path: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["scripts/bootstrap.sh", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PATH": path, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+class Google:
+    """Three of Google's interfaces, as far as gcloud asks them: what was changed, and the state."""
+
+    def __init__(self) -> None:
+        self.changes: list[str] = []
+        self.apis: list[str] = []
+        self.bucket: dict[str, Any] = {}
+        google = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def _answer(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                request = f"{self.command} {urlsplit(self.path).path}"
+                if self.command != "GET":
+                    google.changes.append(request)
+                answer = json.dumps(google.answer(request, json.loads(body or "{}"))).encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            do_GET = do_POST = do_PATCH = _answer  # noqa: N815
+
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def answer(self, request: str, body: dict[str, Any]) -> dict[str, Any]:
+        match request:
+            case "GET /v1/projects/sales-forecast-dev":
+                return {"projectNumber": "100000000002"}
+            case "GET /v1/projects/sales-forecast-dev/services":
+                return {"services": [{"config": {"name": name}} for name in self.apis]}
+            case "POST /v1/projects/sales-forecast-dev/services:batchEnable":
+                self.apis += body["serviceIds"]
+                return {"name": "operations/enable", "done": True, "response": {}}
+            case "GET /storage/v1/b":
+                return {"items": [self.bucket] if self.bucket else []}
+            case "POST /storage/v1/b":
+                self.bucket = {**body, "location": body["location"].upper()}
+            case _:
+                assert request.endswith(f" /storage/v1/b/{BUCKET}"), request
+                self.bucket.update(body)
+        return self.bucket
+
+
+@pytest.fixture
+def google(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Google]:
+    """What the real gcloud asks."""
+    if not shutil.which("gcloud"):
+        pytest.skip("gcloud is not on PATH")
+    played = Google()
+    address = f"http://127.0.0.1:{played.server.server_port}/"
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    monkeypatch.setenv("CLOUDSDK_AUTH_DISABLE_CREDENTIALS", "true")
+    for service, path in {"CLOUDRESOURCEMANAGER": "", "SERVICEUSAGE": "", "STORAGE": "storage/v1/"}.items():
+        monkeypatch.setenv(f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{service}", address + path)
+    yield played
+    played.server.shutdown()
+    played.server.server_close()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+def test_empty_project_gets_apis_and_a_locked_down_bucket(project: Project) -> None:
+    done = project.bootstrap("dev")
+    assert done.returncode == 0, done.stderr
+    state = project.read()
+    assert set(state["apis"]) == set(APIS)
+    bucket = state["bucket"]
+    assert bucket["name"] == BUCKET
+    assert bucket["location"] == "EUROPE-WEST1"
+    assert bucket["uniform_bucket_level_access"]
+    assert bucket["versioning_enabled"]
+    assert bucket["public_access_prevention"] == "enforced"
+    [rule] = bucket["lifecycle_config"]["rule"]
+    assert rule["condition"]["isLive"] is False, "the current state is never deleted"
+
+
+def test_gcloud_asks_google_for_just_that(google: Google) -> None:
+    first = bootstrap("dev", path=os.environ["PATH"])
+    assert first.returncode == 0, first.stderr
+    assert google.apis == [*APIS]
+    assert google.bucket == {
+        "name": BUCKET,
+        "location": "EUROPE-WEST1",
+        "iamConfiguration": {
+            "publicAccessPrevention": "enforced",
+            "uniformBucketLevelAccess": {"enabled": True},
+        },
+        "versioning": {"enabled": True},
+        "softDeletePolicy": {"retentionDurationSeconds": str(30 * 24 * 3600)},
+        "lifecycle": {
+            "rule": [{"action": {"type": "Delete"}, "condition": {"isLive": False, "numNewerVersions": 50}}]
+        },
+    }
+    changes = [*google.changes]
+    second = bootstrap("dev", path=os.environ["PATH"])
+    assert "as it should be already" in second.stdout
+    assert google.changes == changes
+
+
+def test_own_key_needs_the_agent_that_it_is_granted_to(project: Project) -> None:
+    project.write({**project.read(), "number": "100000000004"})
+    assert project.bootstrap("prod").returncode == 0
+    assert project.read()["agents"] == ["artifactregistry.googleapis.com"]
+    assert "artifactregistry.googleapis.com" in project.read()["apis"]
+
+
+def test_once_is_enough(project: Project) -> None:
+    assert project.bootstrap("dev").returncode == 0
+    before = project.read()
+    again = project.bootstrap("dev")
+    assert again.returncode == 0
+    assert project.read() == before
+    assert "as it should be already" in again.stdout
+
+
+def test_bucket_that_was_opened_is_locked_again(project: Project) -> None:
+    assert project.bootstrap("dev").returncode == 0
+    state = project.read()
+    state["bucket"]["public_access_prevention"] = "inherited"
+    project.write(state)
+    mended = project.bootstrap("dev")
+    assert "set: no public access" in mended.stdout
+    assert project.read()["bucket"]["public_access_prevention"] == "enforced"
+
+
+def test_dry_run_changes_nothing(project: Project) -> None:
+    before = project.read()
+    told = project.bootstrap("dev", "--dry-run")
+    assert told.returncode == 0
+    assert "to be made: in europe-west1" in told.stdout
+    assert project.read() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"number": "7"}, "has the number 7, not 100000000002: mend project_number of dev.tfvars"),
+        ({"bucket": {"name": BUCKET, "location": "US"}}, f"gs://{BUCKET} is in US, not in europe-west1"),
+    ],
+)
+def test_what_contradicts_the_environment_is_refused(
+    project: Project, change: dict[str, Any], error: str
+) -> None:
+    project.write({**project.read(), **change})
+    refused = project.bootstrap("dev")
+    assert refused.returncode == 1
+    assert error in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "error"),
+    [
+        (["local"], 1, "local is simulated"),
+        (["nowhere"], 1, "nowhere.tfvars:1: No such file"),
+        ([], 2, "required: ENVIRONMENT"),
+    ],
+)
+def test_called_wrongly(project: Project, arguments: list[str], status: int, error: str) -> None:
+    refused = project.bootstrap(*arguments)
+    assert refused.returncode == status
+    assert error in refused.stderr
+
+
+def test_gcloud_that_refuses_is_heard(project: Project) -> None:
+    state = project.read()
+    del state["bucket"]
+    project.write(state)
+    refused = project.bootstrap("dev")
+    assert refused.returncode == 1
+    assert "gcloud storage buckets list" in refused.stderr

@@ -1,0 +1,33 @@
+"""What Composer is to install is resolved before anything is applied."""
+
+import pytest
+
+from infra import environment
+from scripts.deploy import composer_packages
+from scripts.deploy.composer_packages import ConflictError, UnreachableError, resolve
+
+
+def resolved(packages: dict[str, str]) -> int:
+    try:
+        return resolve(packages)
+    except UnreachableError as error:
+        pytest.skip(f"the package index does not answer: {error}")
+
+
+def test_the_committed_environments_resolve() -> None:
+    for packages in {tuple(each.composer.packages.items()) for each in environment.load_all()}:
+        assert resolved(dict(packages)) > 100
+
+
+def test_a_package_that_contradicts_airflow_is_refused() -> None:
+    with pytest.raises(ConflictError, match="sqlalchemy"):
+        resolved({"sqlalchemy": "==1.3.24"})
+
+
+def test_an_index_that_does_not_answer_is_no_conflict(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("UV_NO_CACHE", "1")
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    with pytest.raises(UnreachableError):
+        resolve({})
+    assert composer_packages.main() == 3
