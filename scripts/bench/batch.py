@@ -20,7 +20,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from scripts.laptop.step_runner import ROOT
+from scripts.paths import ROOT
 
 RESULT: Final = ROOT / "build" / "bench" / "batch.json"
 PYTHON: Final = ROOT / "build" / "venvs" / "batch" / "bin" / "python"

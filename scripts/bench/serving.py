@@ -24,7 +24,6 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Generator
-from pathlib import Path
 from typing import Final
 from unittest import mock
 
@@ -33,11 +32,11 @@ from google.cloud import storage
 from rich.console import Console
 from rich.table import Table
 
+from scripts.paths import ROOT
 from services.forecasting import online_retail, training
 from services.forecasting.model_registry import ModelRegistry
 from services.forecasting.panel import Panel
 
-ROOT: Final = Path(__file__).resolve().parents[2]
 PEERS: Final = ROOT / "scripts" / "bench" / "peers"
 VENVS: Final = ROOT / "build" / "venvs" / "peers-serving"
 WORK: Final = ROOT / "build" / "bench" / "serving"

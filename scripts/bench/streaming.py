@@ -43,6 +43,7 @@ from rich.table import Table
 
 from infra.simulator import __main__ as simulator
 from infra.simulator import emulators, processes
+from scripts.paths import ROOT
 from services.contracts.decoding import decode
 from services.contracts.messages import ModelReference, SalePrediction, SaleRangeRequest
 from services.contracts.model import Backtest, Score
@@ -55,7 +56,6 @@ from services.forecasting.history import History
 from services.forecasting.model_registry import ModelRegistry
 from services.streaming.answers import Answers
 
-ROOT: Final = Path(__file__).resolve().parents[2]
 RESULT: Final = ROOT / "build" / "bench" / "streaming.json"
 PROJECT: Final = "bench"
 BUCKET: Final = "bench-models"

@@ -21,7 +21,8 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-ROOT: Final = Path(__file__).resolve().parents[2]
+from scripts.paths import ROOT
+
 RESULT: Final = ROOT / "build" / "bench" / "synth.json"
 MEBIBYTE: Final = 2**20
 

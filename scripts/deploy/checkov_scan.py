@@ -16,9 +16,9 @@ from typing import Any, Final
 
 import msgspec
 
-from scripts.deploy import terraform_plans as planning
+from scripts.deploy import terraform_plans
 from scripts.deploy.terraform_plans import PlanningError, Synthesis
-from scripts.laptop.step_runner import ROOT
+from scripts.paths import ROOT
 
 CHECKOV: Final = ROOT / "build" / "venvs" / "checkov" / "bin" / "checkov"
 
@@ -99,7 +99,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="checkov-") as folder:
             stacks = Path(folder) / "stacks"
             stacks.mkdir()
-            found = scan(planning.synthesize("prod", Path(folder) / "out"), stacks)
+            found = scan(terraform_plans.synthesize("prod", Path(folder) / "out"), stacks)
     except PlanningError as error:
         print(f"checkov: {error}", file=sys.stderr)
         return 1

@@ -7,13 +7,12 @@ they are resolved beforehand, together with Airflow of Composer's version and th
 import subprocess
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Final
 
 from infra import environment
 from infra.environment.orchestration import AIRFLOW_VERSION
+from scripts.paths import ROOT
 
-ROOT: Final = Path(__file__).resolve().parents[2]
 _UV: Final = ROOT / "build" / "venvs" / "tools" / "bin" / "uv"
 
 _PYTHON: Final = "3.11"

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from scripts.deploy import terraform_plans as planning
+from scripts.deploy import terraform_plans
 from scripts.deploy.plan_changes import (
     LOUD,
     UNKNOWN,
@@ -131,7 +131,7 @@ class Diff(msgspec.Struct, frozen=True):
 def diff(synthesis: Synthesis, stacks: Sequence[str]) -> Iterator[StackDiff]:
     """Plan stacks, in the order given; yields each when it is ready."""
     changing: dict[str, frozenset[str]] = {}
-    for planned in planning.plan(synthesis, stacks):
+    for planned in terraform_plans.plan(synthesis, stacks):
         if planned.plan is not None:
             changing[planned.stack] = changed_outputs(planned.plan)
         reads = synthesis.reads(planned.stack)
@@ -295,7 +295,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if fault := tool_fault(TERRAFORM):
             raise PlanningError(fault)
         with tempfile.TemporaryDirectory(prefix="diff-") as folder:
-            synthesis = planning.synthesize(options.environment, Path(folder) / "out")
+            synthesis = terraform_plans.synthesize(options.environment, Path(folder) / "out")
             stacks = synthesis.select(options.stacks)
             with console.status("synthesized; planning") as status:
                 found: list[StackDiff] = []

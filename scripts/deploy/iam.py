@@ -21,8 +21,8 @@ from typing import Any, Final
 
 from infra import environment
 from infra.environment import Environment
+from scripts.paths import ROOT
 
-ROOT: Final = Path(__file__).resolve().parents[2]
 DOCUMENT: Final = ROOT / "docs" / "iam.md"
 
 DOCUMENTED: Final = "prod"

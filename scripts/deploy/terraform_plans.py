@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
-from scripts.laptop.step_runner import ROOT
+from scripts.paths import ROOT
 
 _WORKERS: Final = 2
 """Stacks planned at once. Terraform itself refreshes ten resources at once in each."""

@@ -32,7 +32,7 @@ from scripts.images import container_engine as engines
 from scripts.images import smoke_run as smoke
 from scripts.images.container_engine import Engine, EngineError
 from scripts.images.smoke_run import SmokeError
-from scripts.laptop.step_runner import ROOT
+from scripts.paths import ROOT
 
 _BASES: Final = ("BUILD_IMAGE", "BASE_IMAGE", "BEAM_IMAGE", "LAUNCHER_IMAGE")
 _LINTER: Final = Path(sys.executable).with_name("hadolint")

@@ -20,7 +20,7 @@ from google.cloud import pubsub_v1, storage
 from infra.environment import ImageName
 from infra.simulator import emulators
 from scripts.images.container_engine import Container, Engine
-from scripts.laptop.step_runner import ROOT, SIMULATOR
+from scripts.paths import ROOT, SIMULATOR
 from services.contracts.messages import PredictionResponse, SalePrediction, SaleRangeRequest
 from services.contracts.names import READINESS_PATH
 from services.contracts.settings import PredictionSettings, StreamingSettings, to_environment

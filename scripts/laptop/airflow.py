@@ -26,7 +26,7 @@ from rich.table import Column, Table
 from infra import environment
 from infra.simulator import emulators, home
 from scripts.laptop import up
-from scripts.laptop.step_runner import ROOT
+from scripts.paths import ROOT
 from services.batch.warehouse import SalesTable
 from services.contracts.settings import BatchSettings, DagSettings, to_environment
 

@@ -1,4 +1,4 @@
-"""Destroy the local platform and stop every process of it: `make down`."""
+"""Destroy the local platform and stop all its processes: `make down`."""
 
 import subprocess
 import sys
@@ -6,22 +6,24 @@ import sys
 from rich.console import Console
 
 from infra.simulator import home
-from scripts.laptop import step_runner as steps
-from scripts.laptop.step_runner import LOCAL, ROOT, SIMULATOR, Step
+from scripts.laptop import cdktf, step_runner
+from scripts.laptop.step_runner import Step, StepError
+from scripts.paths import ROOT, SIMULATOR
 
 
 def main() -> int:
-    """Destroy in Terraform's order, then stop what is left; 1 when Terraform could not destroy all."""
+    """Destroy the stacks, then stop the remaining processes; 1 if Terraform could not destroy everything."""
     destroy = Step(
         "destroy the stacks",
-        steps.cdktf("destroy", "local-*"),
+        cdktf.command("destroy", "local-*"),
         "the processes are stopped all the same; `make up` repairs the platform, `make down` tries again",
     )
     status = 0
     if any(home.folder("terraform").glob("local-*.tfstate")):
+        logs = home.folder("logs") / "down"
         try:
-            steps.run([destroy], console=Console(), logs=home.folder("logs") / "down", environment=LOCAL)
-        except steps.StepError as error:
+            step_runner.run([destroy], console=Console(), logs=logs, environment=cdktf.VARIABLES)
+        except StepError as error:
             print(f"make down: {error}", file=sys.stderr)
             status = 1
     return subprocess.run((*SIMULATOR, "down"), cwd=ROOT, check=False).returncode or status

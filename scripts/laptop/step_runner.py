@@ -1,33 +1,23 @@
-"""Run commands one after the other, with progress, a log for each and a clear end at the first failure."""
+"""Run commands one after another: progress on the terminal, a log each, a stop at the first failure."""
 
 import dataclasses
 import os
-import pathlib
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
 
 from rich.console import Console
 from rich.markup import escape
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-SIMULATOR = ("build/venvs/simulator/bin/python", "-m", "infra.simulator")
+from scripts.paths import ROOT
 
-# For cdktf and Terraform: plain text, no prompts, no question home for a newer version, one environment.
-LOCAL = {
-    "CI": "true",
-    "NO_COLOR": "1",
-    "CHECKPOINT_DISABLE": "1",
-    "PLATFORM_ENV": "local",
-    # A mirror in the user's own configuration would keep Terraform from looking for the simulated providers.
-    "TF_CLI_CONFIG_FILE": os.devnull,
-}
-
-_CAUSE_LINES = 20
+_CAUSE_LINES: Final = 20
 
 
 class StepError(Exception):
-    """A step's command exited non-zero; the message says which, why, where the log is and what to do."""
+    """A step failed; the message names the step, the cause, the log and the remedy."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,18 +35,13 @@ class Step:
     remedy: str
 
 
-def cdktf(verb: str, *arguments: str) -> tuple[str, ...]:
-    """A cdktf command that asks nothing and colours nothing."""
-    return ("node_modules/.bin/cdktf", verb, *arguments, "--auto-approve", "--no-color")
-
-
 def run(
-    steps: Sequence[Step], *, console: Console, logs: pathlib.Path, environment: Mapping[str, str]
+    steps: Sequence[Step], *, console: Console, logs: Path, environment: Mapping[str, str]
 ) -> dict[str, float]:
     """Run the steps in order, from the project's root. Returns seconds by step name.
 
     Raises:
-        StepError: at the first that fails or is interrupted; those after it are not run.
+        StepError: a step failed or was interrupted; later steps did not run.
     """
     logs.mkdir(parents=True, exist_ok=True)
     taken: dict[str, float] = {}
@@ -75,7 +60,7 @@ def run(
             try:
                 status = process.wait()
             except KeyboardInterrupt:
-                # The command was sent Ctrl-C, too: Terraform ends what it has begun and writes its state.
+                # The command receives Ctrl-C too: Terraform ends what it has started and writes its state.
                 process.wait()
                 raise StepError(f"{step.name}: interrupted\n  what to do: {step.remedy}") from None
         taken[step.name] = time.monotonic() - started
@@ -89,8 +74,8 @@ def run(
     return taken
 
 
-def _cause(log: pathlib.Path) -> list[str]:
-    """The lines of a log that tell why: from Terraform's first error on, or else the last ones."""
+def _cause(log: Path) -> list[str]:
+    """Lines of a log that show the cause: from Terraform's first error on, otherwise the last ones."""
     lines = log.read_text(errors="replace").splitlines()
     first = next((number for number, line in enumerate(lines) if "Error: " in line), -_CAUSE_LINES)
     return lines[first:][:_CAUSE_LINES]

@@ -1,6 +1,6 @@
 """Bring the whole platform up on this machine: `make up`, or `make up DATA=sales.csv`.
 
-Every step is idempotent, so running it again resumes after a failure and changes nothing after a success.
+Every step is idempotent: after a failure, a second run resumes; after a success, it changes nothing.
 """
 
 import argparse
@@ -16,26 +16,27 @@ from infra import environment
 from infra.environment import Environment
 from infra.simulator import emulators, home
 from scripts.deploy import verify
-from scripts.laptop import step_runner as steps
-from scripts.laptop.step_runner import LOCAL, ROOT, SIMULATOR, Step
+from scripts.laptop import cdktf, step_runner
+from scripts.laptop.step_runner import Step, StepError
+from scripts.paths import ROOT, SIMULATOR
 from services.contracts import names
 from services.contracts.model import Manifest
 from services.contracts.settings import BatchSettings, to_environment
 from services.forecasting.model_registry import ModelRegistry
 
-# No service is ready before there is a model, and an objective is about what services measure.
+# A service is ready once there is a model; objectives need the services' metrics.
 AFTER_TRAINING = ("services", "observability")
-RERUN = "mend the cause, then run `make up` again: it resumes"
-STATUS = "look at `make status`; then `make up` again, which puts back what is missing"
+RERUN = "fix the cause, then run `make up` again: it resumes"
+STATUS = "look at `make status`; then run `make up` again, which restores what is missing"
 
 
 def batch(command: str, *arguments: str) -> tuple[str, ...]:
-    """A batch command, in the environment that its image has."""
+    """A command of the batch service, in its own virtual environment."""
     return ("build/venvs/batch/bin/python", "-m", f"services.batch.{command}", *arguments)
 
 
 def batch_settings(local: Environment) -> BatchSettings:
-    """The batch commands work on what the `data` stack owns."""
+    """Settings of the batch commands: the tables and buckets of the `data` stack."""
     project = local.project_id
     return BatchSettings(
         model_bucket=names.bucket_name(project, names.MODELS_BUCKET),
@@ -48,19 +49,19 @@ def batch_settings(local: Environment) -> BatchSettings:
 
 
 def platform_steps(local: Environment, data: pathlib.Path | None) -> list[Step]:
-    """What happens once the emulators run."""
+    """The steps after the start of the emulators."""
     first = (f"{local.name}-{stack}" for stack in local.stacks if stack not in AFTER_TRAINING)
     rest = (f"{local.name}-{stack}" for stack in local.stacks if stack in AFTER_TRAINING)
-    # This option lets cdktf forget the order, too: it starts every stack that it is given, as many as it may.
+    # With this option cdktf also ignores the order of the stacks, so they are deployed one at a time.
     alone = ("--ignore-missing-stack-dependencies", "--parallelism", "1")
     file = ("--file", str(data)) if data else ()
     return [
-        Step("deploy all but the services", steps.cdktf("deploy", *first), RERUN),
-        Step("load sales", batch("ingest", *file), "mend the file as it says; nothing was loaded"),
+        Step("deploy all but the services", cdktf.command("deploy", *first), RERUN),
+        Step("load sales", batch("ingest", *file), "fix the file as the message says; nothing was loaded"),
         Step("train and backtest", batch("train"), RERUN),
         Step("publish the model", batch("publish"), RERUN),
-        Step("deploy the services", steps.cdktf("deploy", *rest, *alone), STATUS),
-        Step("forecast through the front doors", ("scripts/verify", "local"), STATUS),
+        Step("deploy the services", cdktf.command("deploy", *rest, *alone), STATUS),
+        Step("check forecasts over HTTP and Pub/Sub", ("scripts/verify", "local"), STATUS),
     ]
 
 
@@ -76,7 +77,7 @@ def resource_counts(local: Environment) -> dict[str, int]:
 
 
 def served_manifest(local: Environment) -> Manifest:
-    """The manifest of the model that the pointer names."""
+    """The manifest of the published model."""
     registry = ModelRegistry(names.bucket_name(local.project_id, names.MODELS_BUCKET), local.project_id)
     current = registry.pointer()
     if current is None:
@@ -85,7 +86,7 @@ def served_manifest(local: Environment) -> Manifest:
 
 
 def summary(local: Environment, taken: dict[str, float]) -> list[Table]:
-    """What runs where, how good the model is, and how long each step took."""
+    """Addresses, quality of the model, and duration of each step."""
     url = verify.prediction_url(local)
     manifest = served_manifest(local)
     counts = resource_counts(local)
@@ -131,15 +132,19 @@ def main() -> int:
     try:
         local = environment.load("local")
         if arguments.data and not arguments.data.is_file():
-            raise steps.StepError(f"no such file: {arguments.data}")
-        taken |= steps.run([start], console=console, logs=logs, environment=LOCAL)
-        settings = LOCAL | emulators.endpoints().environment | to_environment(batch_settings(local))
+            raise StepError(f"no such file: {arguments.data}")
+        taken |= step_runner.run([start], console=console, logs=logs, environment=cdktf.VARIABLES)
+        variables = (
+            cdktf.VARIABLES | emulators.endpoints().environment | to_environment(batch_settings(local))
+        )
         data = arguments.data.absolute() if arguments.data else None
-        taken |= steps.run(platform_steps(local, data), console=console, logs=logs, environment=settings)
-    except (steps.StepError, environment.InvalidEnvironmentError, emulators.EmulatorError) as error:
+        taken |= step_runner.run(
+            platform_steps(local, data), console=console, logs=logs, environment=variables
+        )
+    except (StepError, environment.InvalidEnvironmentError, emulators.EmulatorError) as error:
         print(f"make up: {error}", file=sys.stderr)
         return 1
-    os.environ.update(settings)
+    os.environ.update(variables)
     for table in summary(local, taken):
         console.print(table)
     return 0

@@ -23,7 +23,7 @@ from google.protobuf.json_format import ParseDict
 
 from scripts.laptop import airflow as program
 from scripts.laptop.airflow import PROGRAM, Airflow
-from scripts.laptop.step_runner import ROOT
+from scripts.paths import ROOT
 from services.batch import score
 from services.batch.warehouse import SalesTable
 from services.contracts.settings import BatchSettings, DagSettings, from_environment, to_environment

@@ -20,7 +20,7 @@ import pytest
 
 from infra import environment
 from infra.simulator import emulators, processes
-from scripts.deploy import terraform_plans as planning
+from scripts.deploy import terraform_plans
 from scripts.deploy.terraform_plans import Synthesis
 from services.contracts.names import MODELS_BUCKET, bucket_name
 from tests.conftest import REPOSITORY, SIMULATOR, Models, free_port
@@ -85,7 +85,7 @@ class Platform:
         """The stacks whose configuration is another one than before."""
         before = self.configurations
         with mock.patch.dict(os.environ, self.variables):
-            self.synthesis = planning.synthesize(self.name, self.folder / "out")
+            self.synthesis = terraform_plans.synthesize(self.name, self.folder / "out")
         return {name for name, text in self.configurations.items() if before.get(name) != text}
 
     @property

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from scripts.deploy import diff
-from scripts.deploy import terraform_plans as planning
+from scripts.deploy import diff, terraform_plans
 from scripts.deploy.diff import StackDiff
-from scripts.deploy.terraform_plans import Synthesis
+from scripts.deploy.terraform_plans import PlanningError, Synthesis
 from tests.simulated.conftest import Stack
 
 SECRET = {"google_secret_manager_secret_version": {"key": {"secret": "projects/p-1/secrets/key"}}}
@@ -142,7 +141,7 @@ def test_blocked_by_a_variable_nobody_set(stack: Stack, monkeypatch: pytest.Monk
 
 
 def test_image_that_nobody_pushed(stack: Stack, tmp_path: Path) -> None:
-    services = planning.synthesize("dev", tmp_path / "out").configuration("dev-services")
+    services = terraform_plans.synthesize("dev", tmp_path / "out").configuration("dev-services")
     stack.write(account("one"))
     file = stack.folder / "cdk.tf.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "variable": services["variable"]}))
@@ -173,7 +172,9 @@ def test_stacks_by_name(tmp_path: Path) -> None:
     synthesis = Synthesis("dev", tmp_path, ("dev-foundation", "dev-data", "dev-messaging"))
     assert synthesis.select([]) == synthesis.stacks
     assert synthesis.select(["messaging", "dev-data"]) == ("dev-data", "dev-messaging")
-    with pytest.raises(planning.PlanningError, match=r"dev has no stack mesaging; did you mean messaging\?"):
+    with pytest.raises(
+        terraform_plans.PlanningError, match=r"dev has no stack mesaging; did you mean messaging\?"
+    ):
         synthesis.select(["mesaging"])
-    with pytest.raises(planning.PlanningError, match="there are foundation, data, messaging"):
+    with pytest.raises(PlanningError, match="there are foundation, data, messaging"):
         synthesis.select(["xyz"])

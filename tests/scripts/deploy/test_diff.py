@@ -13,7 +13,7 @@ from rich.console import Console
 from scripts.deploy import diff
 from scripts.deploy.diff import COMMENT_LIMIT, Diff, StackDiff
 from scripts.deploy.plan_changes import Change, Difference, Kind
-from scripts.laptop.step_runner import ROOT
+from scripts.paths import ROOT
 
 
 def change(address: str, kind: Kind, *values: tuple[str, str, str], reason: str = "") -> Change:

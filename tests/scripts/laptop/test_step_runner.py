@@ -1,4 +1,4 @@
-"""Steps run in order, each with a log, and stop at the first failure with all that is needed to go on."""
+"""Steps run in order, each with a log; a failure stops them and tells its cause and remedy."""
 
 import io
 import os
@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from scripts.laptop import step_runner as steps
+from scripts.laptop import step_runner
 from scripts.laptop.step_runner import Step, StepError
+from scripts.paths import ROOT
 
 
 def shell(name: str, script: str) -> Step:
@@ -20,20 +21,20 @@ def shell(name: str, script: str) -> Step:
 
 
 def run(folder: Path, *each: Step) -> dict[str, float]:
-    return steps.run(
+    return step_runner.run(
         each, console=Console(file=io.StringIO()), logs=folder / "logs", environment={"WORD": "hi"}
     )
 
 
 def test_steps_run_in_order_with_the_environment_and_a_log_each(tmp_path: Path) -> None:
-    mark = tmp_path / "mark"
-    taken = run(tmp_path, shell("first one", f"echo $WORD > {mark}"), shell("second", f"cat {mark}; pwd >&2"))
+    file = tmp_path / "file"
+    taken = run(tmp_path, shell("first one", f"echo $WORD > {file}"), shell("second", f"cat {file}; pwd >&2"))
     assert list(taken) == ["first one", "second"]
-    assert (tmp_path / "logs" / "second.log").read_text() == f"hi\n{steps.ROOT}\n"
+    assert (tmp_path / "logs" / "second.log").read_text() == f"hi\n{ROOT}\n"
     assert (tmp_path / "logs" / "first-one.log").read_text() == ""
 
 
-def test_a_failed_step_tells_which_why_where_and_what_to_do(tmp_path: Path) -> None:
+def test_a_failed_step_names_step_cause_log_and_remedy(tmp_path: Path) -> None:
     never = tmp_path / "never"
     with pytest.raises(StepError) as caught:
         run(tmp_path, shell("breaks", "echo the cause; exit 3"), shell("after", f"touch {never}"))
@@ -50,7 +51,7 @@ def test_a_step_gets_no_input(tmp_path: Path) -> None:
     run(tmp_path, Step("reads", (sys.executable, "-c", "import sys; assert sys.stdin.read() == ''"), ""))
 
 
-def test_terraforms_error_is_shown_rather_than_what_follows_it(tmp_path: Path) -> None:
+def test_terraforms_error_is_shown_rather_than_the_end_of_the_log(tmp_path: Path) -> None:
     noise = "seq 1 40"
     with pytest.raises(StepError) as caught:
         run(tmp_path, shell("deploy", f"{noise}; echo 'Error: port 8780 is taken'; {noise}; exit 1"))
@@ -61,21 +62,21 @@ def test_terraforms_error_is_shown_rather_than_what_follows_it(tmp_path: Path) -
 INTERRUPTED = """
 import pathlib, sys
 from rich.console import Console
-from scripts.laptop import step_runner as steps
+from scripts.laptop import step_runner
 command = ("sh", "-c", "trap 'sleep 0.5; echo saved; exit 1' INT; echo begun; while :; do sleep 0.1; done")
-step = steps.Step("deploy", command, "run it again")
+step = step_runner.Step("deploy", command, "run it again")
 try:
-    steps.run([step], console=Console(), logs=pathlib.Path(sys.argv[1]), environment={})
-except steps.StepError as error:
+    step_runner.run([step], console=Console(), logs=pathlib.Path(sys.argv[1]), environment={})
+except step_runner.StepError as error:
     sys.exit(str(error))
 """
 
 
-def test_an_interrupted_command_ends_by_itself(tmp_path: Path) -> None:
+def test_an_interrupted_command_may_finish(tmp_path: Path) -> None:
     log = tmp_path / "deploy.log"
     process = subprocess.Popen(
         [sys.executable, "-c", INTERRUPTED, tmp_path],
-        cwd=steps.ROOT,
+        cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
