@@ -10,16 +10,16 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-Kind = Literal["create", "update", "replace", "destroy", "forget", "read", "move", "import"]
-"""What happens to a resource. `forget`: Terraform no longer manages it, and it stays where it is."""
+Action = Literal["create", "update", "replace", "destroy", "forget", "read", "move", "import"]
+"""What happens to a resource. `forget`: it stays, and Terraform no longer manages it."""
 
-LOUD: Final[tuple[Kind, ...]] = ("replace", "destroy")
-"""What cannot be undone by applying the previous configuration again."""
+DESTRUCTIVE: Final[tuple[Action, ...]] = ("replace", "destroy")
+"""Actions that applying the previous configuration again does not undo."""
 
 SENSITIVE: Final = "(sensitive value)"
 UNKNOWN: Final = "(known after apply)"
 
-_KINDS: Final[Mapping[tuple[str, ...], Kind]] = {
+_ACTIONS: Final[Mapping[tuple[str, ...], Action]] = {
     ("create",): "create",
     ("update",): "update",
     ("delete", "create"): "replace",
@@ -37,8 +37,8 @@ class Difference(msgspec.Struct, frozen=True):
         path: where it is, such as `spec[0].replicas`.
         before: as JSON; null when there was none.
         after: as JSON, or `UNKNOWN`.
-        sensitive: the values are secret, and both texts are `SENSITIVE`.
-        forces_replacement: the resource cannot be changed in place because of it.
+        sensitive: the value is secret; both texts are `SENSITIVE`.
+        forces_replacement: the resource cannot be changed in place because of this value.
     """
 
     path: str
@@ -52,15 +52,15 @@ class Change(msgspec.Struct, frozen=True):
     """What happens to one resource.
 
     Attributes:
-        address: as Terraform calls it.
-        kind: what happens.
+        address: in Terraform.
+        action: what happens to it.
         reason: why it is replaced or destroyed, in Terraform's words; empty if it needs no reason.
-        moved_from: its former address, if it has another one now.
-        differences: values that change. Of a resource that is destroyed or forgotten: none.
+        moved_from: its former address, if that changes.
+        differences: values that change; none for a resource that is destroyed or forgotten.
     """
 
     address: str
-    kind: Kind
+    action: Action
     reason: str
     moved_from: str | None
     differences: tuple[Difference, ...]
@@ -76,12 +76,12 @@ def changes(plan: Mapping[str, Any]) -> tuple[Change, ...]:
 
 
 def drift(plan: Mapping[str, Any]) -> tuple[Change, ...]:
-    """What has changed outside of Terraform since the last apply, sorted by address."""
+    """Resources that changed outside of Terraform since the last apply, sorted by address."""
     return _read(plan.get("resource_drift", ()))
 
 
 def changed_outputs(plan: Mapping[str, Any]) -> frozenset[str]:
-    """Names of outputs whose value changes: other stacks may read them."""
+    """Names of outputs whose value changes."""
     outputs: Mapping[str, Any] = plan.get("output_changes", {})
     return frozenset(name for name, change in outputs.items() if change["actions"] != ["no-op"])
 
@@ -92,14 +92,14 @@ def _read(resources: Iterable[dict[str, Any]]) -> tuple[Change, ...]:
 
 
 def _change(resource: dict[str, Any]) -> Change | None:
-    """One resource's change; None if it stays as it is."""
+    """The change of one resource; None if it does not change."""
     change = resource["change"]
-    kind = _KINDS.get(tuple(change["actions"]))
-    if kind is None:
+    action = _ACTIONS.get(tuple(change["actions"]))
+    if action is None:
         if resource.get("previous_address"):
-            kind = "move"
+            action = "move"
         elif change.get("importing"):
-            kind = "import"
+            action = "import"
         else:
             return None
     address = resource["address"]
@@ -107,10 +107,10 @@ def _change(resource: dict[str, Any]) -> Change | None:
         address = f"{address} (deposed {deposed})"
     return Change(
         address=address,
-        kind=kind,
+        action=action,
         reason=resource.get("action_reason", "").replace("_", " "),
         moved_from=resource.get("previous_address"),
-        differences=tuple(_differences(change)) if kind in ("create", "update", "replace", "read") else (),
+        differences=tuple(_differences(change)) if action in ("create", "update", "replace", "read") else (),
     )
 
 
@@ -130,15 +130,15 @@ def _differences(change: dict[str, Any]) -> Iterator[Difference]:
 
 _Path = tuple[str | int, ...]
 _Masks = tuple[Any, Any]
-"""What is sensitive before and after: true of a whole value, or its parts' masks."""
+"""What is sensitive before and after: true for a whole value, or masks of its parts."""
 
 
 def _walk(
     path: _Path, before: Any, after: Any, unknown: Any, sensitive: _Masks
 ) -> Iterator[tuple[_Path, str, str]]:
-    """Paths and both texts of the smallest parts of a value that differ."""
+    """Path and both texts of every smallest part of a value that differs."""
     if True in sensitive:
-        # What was secret, or becomes it, is not shown from its other side either.
+        # A value that is sensitive on one side is not shown from the other side either.
         if unknown is True or before != after:
             yield path, SENSITIVE, SENSITIVE
     elif unknown is True:
@@ -159,7 +159,7 @@ def _walk(
 
 
 def _keys(before: Any, after: Any, unknown: Any) -> list[str] | list[int]:
-    """Names or indices by which both sides are compared part by part; none if they are compared whole."""
+    """Names or indices of the parts to compare; empty if both sides are compared as a whole."""
     sides = [each for each in (before, after) if each is not None]
     if all(isinstance(each, dict) for each in sides):
         parts = [each for each in (*sides, unknown) if isinstance(each, dict)]
@@ -172,16 +172,16 @@ def _keys(before: Any, after: Any, unknown: Any) -> list[str] | list[int]:
 
 
 def _lists(path: _Path, before: list[Any], after: list[Any]) -> Iterator[tuple[_Path, str, str]]:
-    """Differences of lists, which may be sets: blocks that changed, came or went; plain values as a whole."""
-    gone = [each for each in before if each not in after]
-    come = [(index, each) for index, each in enumerate(after) if each not in before]
-    if _is_block([*before, *after]) and len(gone) == len(come) > 0:
-        for old, (index, new) in zip(gone, come, strict=True):
+    """Differences of lists, which may be sets: blocks changed, added or removed; plain values as a whole."""
+    removed = [each for each in before if each not in after]
+    added = [(index, each) for index, each in enumerate(after) if each not in before]
+    if _is_block([*before, *after]) and len(removed) == len(added) > 0:
+        for old, (index, new) in zip(removed, added, strict=True):
             yield from _walk((*path, index), old, new, False, (False, False))
-    elif _is_block([*before, *after]) and (gone or come):
-        for old in gone:
+    elif _is_block([*before, *after]) and (removed or added):
+        for old in removed:
             yield (*path, before.index(old)), _json(old), _json(None)
-        for index, new in come:
+        for index, new in added:
             yield (*path, index), _json(None), _json(new)
     elif before != after:
         yield path, _json(before), _json(after)
@@ -192,7 +192,7 @@ def _is_block(values: list[Any]) -> bool:
 
 
 def _documents(before: Any, after: Any) -> tuple[Any, Any] | None:
-    """Both sides of a JSON document that is kept as text: a table's columns, a dashboard."""
+    """Both sides of a JSON document that is stored as text, such as the columns of a table."""
     if before == after or not isinstance(before, str) or not isinstance(after, str):
         return None
     try:
@@ -210,12 +210,12 @@ def _part(value: Any, key: str | int) -> Any:
 
 
 def _mask(mask: Any, key: str | int) -> Any:
-    """The mask of a part: what is true of the whole is true of it."""
+    """The mask of a part; the mask of the whole applies to its parts."""
     return mask if isinstance(mask, bool) else _part(mask, key) or False
 
 
 def _marked(mask: Any) -> bool:
-    """Whether anything inside is marked."""
+    """Whether any part is marked."""
     if isinstance(mask, dict):
         return any(map(_marked, mask.values()))
     return any(map(_marked, mask)) if isinstance(mask, list | tuple) else mask is True

@@ -1,4 +1,4 @@
-"""Synthesize an environment once and plan its stacks; `cdktf diff` does it for a single one."""
+"""Synthesize an environment once and plan its stacks; `cdktf diff` plans a single one."""
 
 import difflib
 import json
@@ -31,16 +31,15 @@ class PlanningError(Exception):
     """An environment cannot be planned; the message says why."""
 
 
-class Planned(msgspec.Struct, frozen=True):
-    """What Terraform said about one stack: a plan, what it waits for, or an error.
+class StackPlan(msgspec.Struct, frozen=True):
+    """The plan of one stack, or what blocks it, or an error.
 
     Attributes:
         stack: its id.
-        plan: JSON of `terraform show -json`. Sensitive values are in clear there, not in `changes.changes`.
+        plan: JSON of `terraform show -json`. Sensitive values are in clear; `plan_changes` masks them.
         changed: whether applying the plan would change anything, outputs included.
-        blocked_by: what has to exist before there can be a plan: stacks that are not deployed (far enough),
-            variables without a value.
-        blocked_because: Terraform's words on that.
+        blocked_by: what must exist before there can be a plan: outputs of stacks, values of variables.
+        blocked_because: Terraform's messages about that.
         error: why planning failed; empty if it did not.
     """
 
@@ -53,12 +52,12 @@ class Planned(msgspec.Struct, frozen=True):
 
 
 class Synthesis(msgspec.Struct, frozen=True):
-    """The stacks of one environment as cdktf left them.
+    """The synthesized stacks of one environment.
 
     Attributes:
         environment: its name.
-        folder: what cdktf wrote.
-        stacks: ids in an order in which all can be deployed.
+        folder: the output of cdktf.
+        stacks: ids in the order of deployment.
     """
 
     environment: str
@@ -66,7 +65,7 @@ class Synthesis(msgspec.Struct, frozen=True):
     stacks: tuple[str, ...]
 
     def select(self, names: Iterable[str]) -> tuple[str, ...]:
-        """Ids of the stacks named, `messaging` or `dev-messaging`, in the order of deployment; all if none.
+        """Ids of the stacks named, `messaging` or `dev-messaging`, in the order of deployment; default: all.
 
         Raises:
             PlanningError: the environment has no such stack.
@@ -85,7 +84,7 @@ class Synthesis(msgspec.Struct, frozen=True):
         return json.loads((self.folder / "stacks" / stack / "cdk.tf.json").read_bytes())
 
     def reads(self, stack: str) -> dict[str, set[str]]:
-        """Names of the outputs that a stack reads, by the id of the stack that has them."""
+        """Names of the outputs that a stack reads, by the id of the upstream stack."""
         found: dict[str, set[str]] = {}
         for upstream, output in _REMOTE_STATE.findall(json.dumps(self.configuration(stack))):
             found.setdefault(upstream, set()).add(output)
@@ -96,7 +95,7 @@ def synthesize(environment: str, folder: Path) -> Synthesis:
     """Run the app for one environment.
 
     Raises:
-        PlanningError: it refuses the environment; in its words.
+        PlanningError: the app refuses the environment; carries its message.
     """
     variables = {"PLATFORM_ENV": environment, "CDKTF_OUTDIR": str(folder), "TMPDIR": str(folder.parent)}
     done = subprocess.run(
@@ -114,12 +113,12 @@ def synthesize(environment: str, folder: Path) -> Synthesis:
     return Synthesis(environment, folder, tuple(order.static_order()))
 
 
-def plan(synthesis: Synthesis, stacks: Iterable[str]) -> Iterator[Planned]:
-    """Plan stacks, two at a time; yields them in the order given, each when it is ready."""
-    initializing = Lock()  # Terraform's cache of providers is not safe to use twice at once
+def plan(synthesis: Synthesis, stacks: Iterable[str]) -> Iterator[StackPlan]:
+    """Plan stacks, two at a time; yields each plan when it is ready, in the order given."""
+    initializing = Lock()  # two processes may not use Terraform's provider cache at once
     with tempfile.TemporaryDirectory(prefix="plans-") as plans, ThreadPoolExecutor(_WORKERS) as pool:
 
-        def one(stack: str) -> Planned:
+        def one(stack: str) -> StackPlan:
             return _plan(_Terraform(synthesis, stack), Path(plans) / stack, initializing)
 
         yield from pool.map(one, stacks)
@@ -149,7 +148,7 @@ class _Terraform:
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             ("terraform", *arguments),
-            cwd=self._folder,  # not -chdir, with which it would look for simulated providers elsewhere
+            cwd=self._folder,  # -chdir would make it look for simulated providers elsewhere
             env={**os.environ, **self._variables},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -158,26 +157,26 @@ class _Terraform:
         )
 
 
-def _plan(terraform: _Terraform, file: Path, initializing: Lock) -> Planned:
+def _plan(terraform: _Terraform, file: Path, initializing: Lock) -> StackPlan:
     stack = terraform.stack
     if missing := _missing_variables(terraform.configuration):
-        return Planned(stack, blocked_by=tuple(missing), blocked_because="\n".join(missing.values()))
+        return StackPlan(stack, blocked_by=tuple(missing), blocked_because="\n".join(missing.values()))
     with initializing:
         done = terraform.run("init", "-input=false", "-no-color")
     if done.returncode != 0:
-        return Planned(stack, error=f"terraform init: {done.stderr.strip()}")
-    # Without a lock: who may only read, as CI's plan identity, cannot take it, and nothing is written.
+        return StackPlan(stack, error=f"terraform init: {done.stderr.strip()}")
+    # No lock: CI's plan identity may not write one, and a plan changes nothing.
     done = terraform.run("plan", "-json", "-input=false", "-lock=false", "-detailed-exitcode", f"-out={file}")
     if done.returncode not in (0, 2):
         return _refused(stack, done)
     shown = terraform.run("show", "-json", str(file))
     if shown.returncode != 0:
-        return Planned(stack, error=f"terraform show: {shown.stderr.strip()}")
-    return Planned(stack, plan=json.loads(shown.stdout), changed=done.returncode == 2)
+        return StackPlan(stack, error=f"terraform show: {shown.stderr.strip()}")
+    return StackPlan(stack, plan=json.loads(shown.stdout), changed=done.returncode == 2)
 
 
 def _missing_variables(configuration: Mapping[str, Any]) -> dict[str, str]:
-    """Variables of a stack that nobody gave a value, with their descriptions."""
+    """Variables of a stack without a value, with their descriptions."""
     variables: Mapping[str, Mapping[str, Any]] = configuration.get("variable", {})
     return {
         f"variable {name}": each.get("description", "")
@@ -186,22 +185,22 @@ def _missing_variables(configuration: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _refused(stack: str, done: subprocess.CompletedProcess[str]) -> Planned:
-    """A plan that failed: blocked if all that is wrong is what other stacks' states lack."""
+def _refused(stack: str, done: subprocess.CompletedProcess[str]) -> StackPlan:
+    """A failed plan: blocked if every error is a state or an output that does not exist yet."""
     messages = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     found = [message["diagnostic"] for message in messages if message["type"] == "diagnostic"]
     errors = [diagnostic for diagnostic in found if diagnostic["severity"] == "error"]
     texts = [_diagnostic(diagnostic) for diagnostic in errors]
     upstream = [_upstream(diagnostic) for diagnostic in errors]
     if upstream and all(upstream):
-        return Planned(
+        return StackPlan(
             stack, blocked_by=tuple(sorted(filter(None, set(upstream)))), blocked_because="\n".join(texts)
         )
-    return Planned(stack, error=f"terraform plan: {chr(10).join(texts) or done.stderr.strip()}")
+    return StackPlan(stack, error=f"terraform plan: {chr(10).join(texts) or done.stderr.strip()}")
 
 
 def _upstream(diagnostic: Mapping[str, Any]) -> str | None:
-    """The stack whose state is absent, or lacks the output that an expression reads."""
+    """The upstream stack without a state, or without the output that an expression reads."""
     code = (diagnostic.get("snippet") or {}).get("code", "")
     match diagnostic["summary"]:
         case "Unable to find remote state" | "Error loading state error":

@@ -223,7 +223,7 @@ def test_a_change_touches_only_what_it_should(platform: Platform) -> None:
     status, stacks = platform.diff("foundation", "cluster", "observability")
     assert status == 2
     changed = {
-        name: {(change["address"].partition(".")[0], change["kind"]) for change in each["changes"]}
+        name: {(change["address"].partition(".")[0], change["action"]) for change in each["changes"]}
         for name, each in stacks.items()
         if each["outcome"] != "unchanged"
     }

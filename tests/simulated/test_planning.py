@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from scripts.deploy import diff, terraform_plans
-from scripts.deploy.diff import StackDiff
+from scripts.deploy import diff_report, terraform_plans
+from scripts.deploy.stack_diff import EnvironmentDiff, StackDiff, compare
 from scripts.deploy.terraform_plans import PlanningError, Synthesis
 from tests.simulated.conftest import Stack
 
@@ -24,7 +24,7 @@ def cloud(simulator: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
 
 def diffs(stack: Stack, *stacks: str) -> list[StackDiff]:
     names = stacks or (stack.name,)
-    return list(diff.diff(Synthesis("x", stack.outdir, names), names))
+    return list(compare(Synthesis("x", stack.outdir, names), names))
 
 
 def account(display_name: str, account_id: str = "runner") -> dict[str, Any]:
@@ -42,22 +42,22 @@ def test_nothing_then_update_then_replacement_then_destruction(stack: Stack) -> 
     stack.write(account("after"))
     [updated] = diffs(stack)
     [change] = updated.changes
-    assert change.kind == "update"
+    assert change.action == "update"
     assert [(each.path, each.before, each.after) for each in change.differences] == [
         ("display_name", '"before"', '"after"')
     ]
 
     stack.write(account("before", account_id="walker"))
     [replaced] = diffs(stack)
-    [change] = replaced.loud
-    assert (change.kind, change.reason) == ("replace", "replace because cannot update")
+    [change] = replaced.destructive
+    assert (change.action, change.reason) == ("replace", "replace because cannot update")
     assert [each.path for each in change.differences if each.forces_replacement] == ["account_id"]
     assert {each.path: each.after for each in change.differences}["email"] == "(known after apply)"
 
     stack.write({"google_service_account": {"other": {"account_id": "other"}}})
     [gone] = diffs(stack)
     assert gone.summary == "1 to destroy, 1 to create"
-    assert [change.address for change in gone.loud] == ["google_service_account.account"]
+    assert [change.address for change in gone.destructive] == ["google_service_account.account"]
 
 
 def test_no_secret_is_told(stack: Stack, tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_no_secret_is_told(stack: Stack, tmp_path: Path) -> None:
         "kubernetes_secret_v1.key",
     }
     assert all(any(each.sensitive for each in change.differences) for change in changed.changes)
-    told += repr(changed) + diff.markdown(diff.Diff("x", (changed,)))
+    told += repr(changed) + diff_report.markdown(EnvironmentDiff("x", (changed,)))
     assert "hunter2" not in told
     assert "correct horse" not in told
 

@@ -1,4 +1,4 @@
-"""How a diff is shown: as text and as a comment on a pull request."""
+"""The diff of an environment as text and as a comment on a pull request; faults of the command."""
 
 import io
 import os
@@ -10,15 +10,16 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from scripts.deploy import diff
-from scripts.deploy.diff import COMMENT_LIMIT, Diff, StackDiff
-from scripts.deploy.plan_changes import Change, Difference, Kind
+from scripts.deploy import diff_report
+from scripts.deploy.diff_report import COMMENT_LIMIT
+from scripts.deploy.plan_changes import Action, Change, Difference
+from scripts.deploy.stack_diff import EnvironmentDiff, StackDiff
 from scripts.paths import ROOT
 
 
-def change(address: str, kind: Kind, *values: tuple[str, str, str], reason: str = "") -> Change:
+def change(address: str, action: Action, *values: tuple[str, str, str], reason: str = "") -> Change:
     differences = tuple(Difference(path, before, after, False, False) for path, before, after in values)
-    return Change(address, kind, reason, None, differences)
+    return Change(address, action, reason, None, differences)
 
 
 UNCHANGED = StackDiff("dev-foundation", "unchanged")
@@ -39,7 +40,7 @@ DRIFTED = StackDiff("dev-registry", "unchanged", drift=(change("google_a.d", "up
 
 def shown(*stacks: StackDiff) -> str:
     console = Console(file=io.StringIO(), width=100)
-    diff.show(Diff("dev", stacks), console)
+    diff_report.show(EnvironmentDiff("dev", stacks), console)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -55,7 +56,7 @@ def shown(*stacks: StackDiff) -> str:
     ],
 )
 def test_status(stacks: tuple[StackDiff, ...], status: int) -> None:
-    assert Diff("dev", stacks).status == status
+    assert EnvironmentDiff("dev", stacks).status == status
 
 
 def test_text() -> None:
@@ -85,7 +86,7 @@ def test_text() -> None:
 
 
 def test_comment() -> None:
-    text = diff.markdown(Diff("dev", (UNCHANGED, CREATED, DESTROYED, BLOCKED)))
+    text = diff_report.markdown(EnvironmentDiff("dev", (UNCHANGED, CREATED, DESTROYED, BLOCKED)))
     lines = text.splitlines()
     assert lines[0] == "<!-- diff of dev -->"
     caution = lines.index("> [!CAUTION]")
@@ -109,12 +110,12 @@ def test_comment() -> None:
     ):
         assert line in lines
     assert text.count("```diff") == text.count("```\n\n</details>") == 3
-    assert "CAUTION" not in diff.markdown(Diff("dev", (CREATED, BLOCKED)))
+    assert "CAUTION" not in diff_report.markdown(EnvironmentDiff("dev", (CREATED, BLOCKED)))
 
 
 def test_a_value_cannot_end_the_block_it_is_in() -> None:
     stack = StackDiff("dev-data", "changed", (change("google_a.x", "update", ("a", '"````"', '"```"')),))
-    assert "\n`````diff\n" in diff.markdown(Diff("dev", (stack,)))
+    assert "\n`````diff\n" in diff_report.markdown(EnvironmentDiff("dev", (stack,)))
 
 
 def test_a_long_value_is_cut() -> None:
@@ -132,14 +133,14 @@ def test_a_comment_fits(sizes: tuple[int, ...]) -> None:
         )
         for number, size in enumerate(sizes)
     )
-    text = diff.markdown(Diff("dev", stacks))
+    text = diff_report.markdown(EnvironmentDiff("dev", stacks))
     assert 0.9 * COMMENT_LIMIT < len(text.encode()) <= COMMENT_LIMIT
     assert text.count("```diff\n") == text.count("```\n\n</details>\n") == len(sizes)
     for number, size in enumerate(sizes):
         part = text.split(f"<summary>dev-{number}:")[1].split("</details>")[0]
-        told = part.count("- DESTROY")
+        listed = part.count("- DESTROY")
         left = re.search(r"# and (\d+) more lines", part)
-        assert told + (int(left[1]) if left else 0) == size
+        assert listed + (int(left[1]) if left else 0) == size
     assert f"and {sum(sizes) - 50} more" in text
 
 
@@ -153,7 +154,7 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_faults_are_told_and_are_no_changes(tmp_path: Path) -> None:
+def test_faults_end_with_1_and_a_message(tmp_path: Path) -> None:
     unknown = run("prd")
     assert unknown.returncode == 1
     assert "did you mean prod?" in unknown.stderr
@@ -167,7 +168,7 @@ def test_faults_are_told_and_are_no_changes(tmp_path: Path) -> None:
     assert run("dev", "--jsn", "x").returncode == 1
 
 
-def test_terraform_is_asked_for(tmp_path: Path) -> None:
+def test_terraform_must_be_installed(tmp_path: Path) -> None:
     for program in ("basename", "bash", "dirname"):
         found = shutil.which(program)
         assert found is not None

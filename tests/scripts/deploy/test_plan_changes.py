@@ -1,4 +1,4 @@
-"""What a plan changes, from the JSON that Terraform writes of it: nothing sensitive, nothing left out."""
+"""The changes in a plan, from Terraform's JSON: complete, and without sensitive values."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def update(before: Any, after: Any, **more: Any) -> list[tuple[str, str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("actions", "kind"),
+    ("actions", "action"),
     [
         (["create"], "create"),
         (["update"], "update"),
@@ -31,26 +31,26 @@ def update(before: Any, after: Any, **more: Any) -> list[tuple[str, str, str]]:
         (["forget"], "forget"),
     ],
 )
-def test_what_happens(actions: list[str], kind: str) -> None:
+def test_action(actions: list[str], action: str) -> None:
     [change] = changes(plan(actions, {"a": 1}, {"a": 2}))
-    assert (change.address, change.kind) == ("google_x.y", kind)
+    assert (change.address, change.action) == ("google_x.y", action)
 
 
 def test_a_move_alone_and_with_a_change() -> None:
     [moved] = changes(plan(["no-op"], {"a": 1}, {"a": 1}, previous_address="google_x.old"))
     assert moved == Change("google_x.y", "move", "", "google_x.old", ())
     [changed] = changes(plan(["update"], {"a": 1}, {"a": 2}, previous_address="google_x.old"))
-    assert (changed.kind, changed.moved_from) == ("update", "google_x.old")
+    assert (changed.action, changed.moved_from) == ("update", "google_x.old")
 
 
 def test_an_import_and_a_deposed_object() -> None:
     [imported] = changes(plan(["no-op"], {"a": 1}, {"a": 1}, importing={"id": "x"}))
-    assert imported.kind == "import"
+    assert imported.action == "import"
     [deposed] = changes(plan(["delete"], {"a": 1}, None, deposed="3a7f"))
     assert deposed.address == "google_x.y (deposed 3a7f)"
 
 
-def test_what_stays_is_left_out() -> None:
+def test_unchanged_resources_and_values_are_left_out() -> None:
     assert changes(plan(["no-op"], {"a": 1}, {"a": 1})) == ()
     assert update({"a": 1, "b": 2}, {"a": 1, "b": 3}) == [("b", "2", "3")]
 
@@ -74,7 +74,7 @@ def test_blocks_without_an_order() -> None:
     assert [path for path, _, _ in update({"rule": [one, one]}, {"rule": [one]})] == ["rule"]
 
 
-def test_a_document_kept_as_text_is_compared_inside() -> None:
+def test_json_stored_as_text_is_compared_by_part() -> None:
     before = {"schema": '[{"name": "date", "mode": "REQUIRED"}]'}
     after = {"schema": '[{"mode": "NULLABLE", "name": "date"}]'}
     assert update(before, after) == [("schema[0].mode", '"REQUIRED"', '"NULLABLE"')]
@@ -117,7 +117,7 @@ SECRET, OTHER = "hunter2", "correct horse"
         ({"a": [{"b": SECRET}]}, {"a": [{"b": OTHER}]}, {"a": [{"b": True}]}, {"a": [{"b": True}]}),
         ({"a": {"b": SECRET}}, {"a": {"b": OTHER}}, {"a": {"b": True}}, {"a": {"b": True}}),
         ({"a": ["x", SECRET]}, {"a": ["x", OTHER]}, {"a": [False, True]}, {"a": [False, True]}),
-        # blocks that come, go, or are many fewer
+        # blocks that are added or removed
         ({"a": []}, {"a": [{"b": SECRET}]}, {"a": []}, {"a": [{"b": True}]}),
         ({"a": [{"b": SECRET}]}, {"a": []}, {"a": [{"b": True}]}, {"a": []}),
         ({"a": None}, {"a": [{"b": SECRET}]}, {}, {"a": [{"b": True}]}),
@@ -129,11 +129,11 @@ SECRET, OTHER = "hunter2", "correct horse"
         ),
         # of another type than before
         ({"a": {"b": SECRET}}, {"a": [OTHER]}, {"a": {"b": True}}, {"a": [True]}),
-        # a document kept as text
+        # JSON stored as text
         ({"a": f'{{"b": "{SECRET}"}}'}, {"a": f'{{"b": "{OTHER}"}}'}, {"a": True}, {"a": True}),
     ],
 )
-def test_nothing_sensitive_is_told(
+def test_sensitive_values_are_not_shown(
     before: Any, after: Any, before_sensitive: Any, after_sensitive: Any
 ) -> None:
     marks = {"before_sensitive": before_sensitive, "after_sensitive": after_sensitive}
@@ -144,12 +144,12 @@ def test_nothing_sensitive_is_told(
         assert OTHER not in repr(change)
         assert any(each.sensitive for each in change.differences)
     for actions in (["create"], ["delete"]):
-        told = repr(changes(plan(actions, before, after, **marks)))
-        assert SECRET not in told
-        assert OTHER not in told
+        shown = repr(changes(plan(actions, before, after, **marks)))
+        assert SECRET not in shown
+        assert OTHER not in shown
 
 
-def test_a_sensitive_value_that_stays_is_not_mentioned() -> None:
+def test_an_unchanged_sensitive_value_is_left_out() -> None:
     marks = {"before_sensitive": {"a": True}, "after_sensitive": {"a": True}}
     assert update({"a": SECRET, "b": 1}, {"a": SECRET, "b": 2}, **marks) == [("b", "1", "2")]
     unknown = {"after_unknown": {"a": True}}
@@ -172,7 +172,7 @@ def test_what_forces_a_replacement() -> None:
     assert change.reason == "replace because cannot update"
 
 
-def test_drift_is_apart() -> None:
+def test_drift_is_separate() -> None:
     drifted = plan(["update"], {"a": 1}, {"a": 2})["resource_changes"]
     document = {"resource_changes": [], "resource_drift": drifted}
     assert changes(document) == ()
