@@ -37,13 +37,13 @@ class Checkout:
         assert text.count(old) == 1, f"{path} has {text.count(old)} times: {old}"
         (self.folder / path).write_text(text.replace(old, new))
 
-    def run(self, *command: str, folder: Path | None = None, **variables: str) -> tuple[int, str]:
+    def run(self, *command: str, folder: str = "", **variables: str) -> tuple[int, str]:
         """Run a command in the copy; its exit status and everything it printed."""
         own = ("PLATFORM_", "SIMULATOR_", "VIRTUAL_ENV", "TF_", "PYTEST_")
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(own)}
         done = subprocess.run(
             command,
-            cwd=folder or self.folder,
+            cwd=self.folder / folder,
             env=inherited
             | {"SIMULATOR_HOME": f"{self.folder}/.local", "CHECKPOINT_DISABLE": "1"}
             | variables,
@@ -88,7 +88,7 @@ class Checkout:
 
     def terraform(self, stack: str, *arguments: str) -> str:
         """What a Terraform command prints in a stack's folder. It must succeed."""
-        folder = self.folder / "cdktf.out" / "stacks" / stack
+        folder = f"cdktf.out/stacks/{stack}"
         command = ["terraform", *arguments, "-input=false", "-no-color"]
         status, printed = self.run(*command, folder=folder, TF_CLI_CONFIG_FILE=os.devnull)
         assert status == 0, f"{stack}: {printed}"
