@@ -81,8 +81,6 @@ class MessagingStack(PlatformStack):
             limits=limits,
             dead_letter_topic=self.dead_letter,
             push=self.push,
-            ordering=limits.ordering,
-            exactly_once=limits.exactly_once,
         )
         self.dead_letter.grant_publish(pubsub)
         self.predict_range.grant_subscribe(pubsub)

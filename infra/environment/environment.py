@@ -177,13 +177,3 @@ class Environment(Section):
             faults.append((("autoscaling", "by"), message))
         refuse(faults)
         return streaming
-
-    @validator("messaging")
-    @classmethod
-    def _deliverable(cls, messaging: MessagingSettings, info: ValidationInfo) -> MessagingSettings:
-        streaming = info.data.get("streaming")
-        # https://cloud.google.com/pubsub/docs/exactly-once-delivery
-        if messaging.exactly_once and streaming and streaming.delivery == "push":
-            message = "Pub/Sub pushes at least once: take false, or pull as streaming.delivery"
-            raise ContradictionError((("exactly_once",), message))
-        return messaging

@@ -38,13 +38,6 @@ class MessagingSettings(Section):
     max_backoff_seconds: int = Field(
         default=600, ge=0, le=600, description="most seconds between two deliveries of a request"
     )
-    ordering: bool = Field(
-        default=False, description="whether requests with the same ordering key are delivered in their order"
-    )
-    exactly_once: bool = Field(
-        default=False,
-        description="whether an acknowledged request is never delivered again; pull delivery only",
-    )
 
     @validator("max_backoff_seconds")
     @classmethod

@@ -14,5 +14,4 @@ class RegistrySettings(Section):
     untagged_days: int = Field(
         default=14, ge=1, le=365, description="days after which others without a tag go"
     )
-    dry_run: bool = Field(default=False, description="only log what the cleanup would delete")
     scan: bool = Field(default=True, description="scan images for vulnerabilities, which is billed for each")

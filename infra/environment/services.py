@@ -66,23 +66,14 @@ class WorkloadSettings(Section):
         description="how long a pod that is to stop goes on answering, while load balancers look elsewhere",
     )
     autoscaling: Autoscaling = Field(Autoscaling(), description="what the number of pods follows")
-    right_sizing: Literal["off", "recommend", "on"] = Field(
-        "recommend", description="whether CPU and memory of the pods follow what they use"
+    right_sizing: bool = Field(
+        True, description="recommend CPU and memory from what pods use: `kubectl describe vpa`"
     )
 
     @validator("max_replicas")
     @classmethod
     def _ordered(cls, most: int, info: ValidationInfo) -> int:
         return at_least("min_replicas", most, info)
-
-    @validator("right_sizing")
-    @classmethod
-    def _one_at_a_time(cls, right_sizing: str, info: ValidationInfo) -> str:
-        autoscaling = info.data.get("autoscaling")
-        if right_sizing == "on" and autoscaling and autoscaling.by == "cpu":
-            message = "two autoscalers would chase each other on the same CPU; take recommend, or another"
-            raise ContradictionError(((), f"{message} autoscaling.by than cpu"))
-        return right_sizing
 
 
 class PredictionWorkload(WorkloadSettings):

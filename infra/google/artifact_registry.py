@@ -56,7 +56,7 @@ class ImageRepository(Construct):
                 # INHERITED: on, for the API of the scanner is
                 enablement_config="INHERITED" if settings.scan else "DISABLED"
             ),
-            cleanup_policy_dry_run=settings.dry_run,
+            cleanup_policy_dry_run=False,
             cleanup_policies=[
                 # To keep goes before to delete.
                 google.artifact_registry_repository.ArtifactRegistryRepositoryCleanupPolicies(

@@ -54,8 +54,6 @@ class Subscription(Construct):
         dead_letter_topic: where messages go that keep failing; they are retried until too old if absent.
             Without grants to publish there and to subscribe here, the service agent just goes on delivering.
         push: how messages are sent; they are asked for if absent.
-        ordering: messages with the same ordering key are delivered one after the other, in their order.
-        exactly_once: an acknowledged message does not come again; only where messages are asked for.
 
     Attributes:
         path: full resource name, `projects/<project>/subscriptions/<name>`.
@@ -72,8 +70,6 @@ class Subscription(Construct):
         limits: MessagingSettings,
         dead_letter_topic: Topic | None = None,
         push: PushDelivery | None = None,
-        ordering: bool = False,
-        exactly_once: bool = False,
     ):
         super().__init__(scope, id_)
         self.name: Final = name
@@ -88,8 +84,6 @@ class Subscription(Construct):
             message_retention_duration=_retention(limits),
             expiration_policy=_NEVER_EXPIRES,
             retry_policy=_retry(limits),
-            enable_message_ordering=ordering,
-            enable_exactly_once_delivery=exactly_once,
             dead_letter_policy=google.pubsub_subscription.PubsubSubscriptionDeadLetterPolicy(
                 dead_letter_topic=dead_letter_topic.path, max_delivery_attempts=limits.max_delivery_attempts
             )

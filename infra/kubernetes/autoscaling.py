@@ -11,8 +11,8 @@ from infra.kubernetes.namespace import Namespace
 _CAPACITY_PERCENT: Final = 70
 """Share of `requests_per_second` at which pods are added: the rest serves until they are ready."""
 
-_CALM_SECONDS: Final = 300
-"""For how long the load must have been low before pods go: less would have them come and go with it."""
+_COOLDOWN_SECONDS: Final = 300
+"""Time for which the load must be low before pods are removed. A shorter time makes the number oscillate."""
 
 
 class HorizontalAutoscaler(Construct):
@@ -72,7 +72,7 @@ class HorizontalAutoscaler(Construct):
                     ],
                     scale_down=[
                         kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2SpecBehaviorScaleDown(
-                            stabilization_window_seconds=_CALM_SECONDS,
+                            stabilization_window_seconds=_COOLDOWN_SECONDS,
                             select_policy="Max",
                             policy=[
                                 kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2SpecBehaviorScaleDownPolicy(
@@ -142,7 +142,7 @@ def _metric(
 
 
 class VerticalAutoscaler(Construct):
-    """Watches what pods use, and recommends what they should ask for; replaces pods to have it so if `on`.
+    """Recommends CPU and memory requests from what pods use. It changes no pod.
 
     Args:
         scope: where it belongs.
@@ -150,7 +150,6 @@ class VerticalAutoscaler(Construct):
         namespace: of the Deployment.
         deployment: whose pods are watched.
         name: of the Deployment and its container.
-        on: replace pods.
     """
 
     def __init__(
@@ -161,7 +160,6 @@ class VerticalAutoscaler(Construct):
         namespace: Namespace,
         deployment: kubernetes.deployment_v1.DeploymentV1,
         name: str,
-        on: bool,
     ):
         super().__init__(scope, id_)
         namespace.custom_object(
@@ -172,7 +170,7 @@ class VerticalAutoscaler(Construct):
             name=name,
             spec={
                 "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
-                "updatePolicy": {"updateMode": "Recreate" if on else "Off"},
+                "updatePolicy": {"updateMode": "Off"},
                 "resourcePolicy": {
                     "containerPolicies": [
                         {

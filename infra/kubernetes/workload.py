@@ -23,11 +23,8 @@ _PORT_NAME: Final = "http"
 _USER: Final = 65532
 """The unprivileged user that containers run as: `nonroot` of the images' convention."""
 
-_PRE_STOP_SECONDS: Final = 5
-"""Between the decision that a pod stops, of which load balancers are told, and SIGTERM."""
-
 _STOPPING_SECONDS: Final = 25
-"""Left to a service after its drain, to finish what it has begun."""
+"""Time for a service to finish its requests after its drain."""
 
 _STARTING_SECONDS: Final = 120
 """For a container to answer at all, on a node that pulls its image and starts others too."""
@@ -107,15 +104,8 @@ class Workload(Construct):
             size=size,
             subscription=subscription,
         )
-        if size.right_sizing != "off":
-            VerticalAutoscaler(
-                self,
-                "right-sizing",
-                namespace=namespace,
-                deployment=deployment,
-                name=id_,
-                on=size.right_sizing == "on",
-            )
+        if size.right_sizing:
+            VerticalAutoscaler(self, "right-sizing", namespace=namespace, deployment=deployment, name=id_)
         kubernetes.pod_disruption_budget_v1.PodDisruptionBudgetV1(
             self,
             "disruption-budget",
@@ -178,7 +168,8 @@ class Workload(Construct):
             # Workload Identity asks the metadata server; nothing in the pod calls the Kubernetes API.
             automount_service_account_token=False,
             enable_service_links=False,  # a variable per Service of the namespace could shadow a setting
-            termination_grace_period_seconds=self._pre_stop_seconds + self._drain_seconds + _STOPPING_SECONDS,
+            # On SIGTERM the service answers 503 to readiness probes, drains and then stops by itself.
+            termination_grace_period_seconds=self._drain_seconds + _STOPPING_SECONDS,
             security_context=kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecSecurityContext(
                 run_as_non_root=True,
                 run_as_user=str(_USER),
@@ -238,7 +229,6 @@ class Workload(Construct):
                     name=_PORT_NAME, container_port=size.port
                 )
             ],
-            lifecycle=self._lifecycle(),
             # Until it answers, liveness is not asked: a slow start is no reason to start over.
             startup_probe=kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecContainerStartupProbe(
                 http_get=kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecContainerStartupProbeHttpGet(
@@ -280,23 +270,6 @@ class Workload(Construct):
                     mount_path="/tmp",  # noqa: S108
                 )
             ],
-        )
-
-    @property
-    def _pre_stop_seconds(self) -> int:
-        return _PRE_STOP_SECONDS if self._drain_seconds else 0
-
-    def _lifecycle(self) -> kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecContainerLifecycle | None:
-        if not self._pre_stop_seconds:
-            return None
-        # Kubernetes has an action of its own for this, `sleep`, but the provider does not know it yet.
-        sleep = kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecContainerLifecyclePreStopExec(
-            command=["sleep", str(self._pre_stop_seconds)]
-        )
-        return kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecContainerLifecycle(
-            pre_stop=[
-                kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecContainerLifecyclePreStop(exec=sleep)
-            ]
         )
 
 

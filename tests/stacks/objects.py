@@ -35,7 +35,7 @@ _PLURAL = {
     "volume",
     "volume_mount",
 }
-_SINGLE = {"label_selector", "pre_stop", "scale_down", "scale_up"}
+_SINGLE = {"label_selector", "scale_down", "scale_up"}
 _MAPS = {"labels", "match_labels", "requests", "limits"}
 _NUMBERS = {"run_as_user", "run_as_group", "fs_group", "port", "target_port", "max_unavailable", "max_surge"}
 

@@ -57,8 +57,6 @@ def test_requests_are_pulled_and_retried_and_given_up(messaging: Stack) -> None:
             "dead_letter_topic": f"{TOPICS}/sale-range-dead-letter",
             "max_delivery_attempts": 20,
         },
-        enable_message_ordering=False,
-        enable_exactly_once_delivery=False,
     )
     messaging.none("google_pubsub_subscription", push_config={})
     messaging.none("google_service_account")
@@ -88,7 +86,6 @@ def test_requests_are_pushed_with_a_token_that_only_pubsub_can_mint(variants: Sy
     assert subscription["name"] == "predict-range"
     assert subscription["push_config"]["oidc_token"] == {"service_account_email": email, "audience": endpoint}
     assert {may_sign_in, may_name_it} <= set(subscription["depends_on"])
-    assert subscription["enable_message_ordering"] is True
     assert subscription["dead_letter_policy"]["max_delivery_attempts"] == 9
 
 

@@ -178,10 +178,7 @@ def test_the_committed_environments() -> None:
         ),
         (
             'cpu = "500m"\n  right_sizing = "on"',
-            (
-                "26: prediction.right_sizing: two autoscalers would chase each other on the same CPU; "
-                "take recommend, or another autoscaling.by than cpu"
-            ),
+            '26: prediction.right_sizing: expected true or false, found "on"',
         ),
         (
             'cpu = "500m"\n  drain_seconds = -1',
@@ -301,15 +298,6 @@ def test_what_streaming_cannot_do_without_a_gateway(tmp_path: Path) -> None:
 )
 def test_a_fault_of_an_optional_section(tmp_path: Path, sections: str, fault: str) -> None:
     assert faults(tmp_path, GOOD + sections + "\n") == [fault]
-
-
-def test_push_is_not_exactly_once(tmp_path: Path) -> None:
-    text = GOOD.replace("port         = 8781", 'port = 8781\n  delivery = "push"')
-    text = text.replace('  "data",', '  "registry", "cluster", "services", "data",')
-    text += 'gateway = { hostname = "a.example" }\nmessaging = { exactly_once = true }\n'
-    assert faults(tmp_path, text) == [
-        "37: messaging.exactly_once: Pub/Sub pushes at least once: take false, or pull as streaming.delivery"
-    ]
 
 
 @pytest.mark.parametrize(
