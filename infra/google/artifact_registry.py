@@ -8,6 +8,8 @@ from infra.environment.registry import RegistrySettings
 from infra.google.identity import Principal
 from infra.google.key import Key
 
+registry = google.artifact_registry_repository
+
 _SECONDS_PER_DAY: Final = 24 * 3600
 
 
@@ -40,7 +42,7 @@ class ImageRepository(Construct):
         super().__init__(scope, id_)
         self._name = name
         self._region = region
-        self._resource = google.artifact_registry_repository.ArtifactRegistryRepository(
+        self._resource = registry.ArtifactRegistryRepository(
             self,
             "Default",
             repository_id=name,
@@ -48,28 +50,26 @@ class ImageRepository(Construct):
             format="DOCKER",
             description="Images of the services",
             # What a tag named once, it names for good. A tagged version can then only go with its repository.
-            docker_config=google.artifact_registry_repository.ArtifactRegistryRepositoryDockerConfig(
-                immutable_tags=True
-            ),
+            docker_config=registry.ArtifactRegistryRepositoryDockerConfig(immutable_tags=True),
             kms_key_name=key.path if key else None,
-            vulnerability_scanning_config=google.artifact_registry_repository.ArtifactRegistryRepositoryVulnerabilityScanningConfig(
+            vulnerability_scanning_config=registry.ArtifactRegistryRepositoryVulnerabilityScanningConfig(
                 # INHERITED: on, for the API of the scanner is
                 enablement_config="INHERITED" if settings.scan else "DISABLED"
             ),
             cleanup_policy_dry_run=False,
             cleanup_policies=[
                 # To keep goes before to delete.
-                google.artifact_registry_repository.ArtifactRegistryRepositoryCleanupPolicies(
+                registry.ArtifactRegistryRepositoryCleanupPolicies(
                     id="keep-recent",
                     action="KEEP",
-                    most_recent_versions=google.artifact_registry_repository.ArtifactRegistryRepositoryCleanupPoliciesMostRecentVersions(
+                    most_recent_versions=registry.ArtifactRegistryRepositoryCleanupPoliciesMostRecentVersions(
                         keep_count=settings.keep_versions
                     ),
                 ),
-                google.artifact_registry_repository.ArtifactRegistryRepositoryCleanupPolicies(
+                registry.ArtifactRegistryRepositoryCleanupPolicies(
                     id="delete-untagged",
                     action="DELETE",
-                    condition=google.artifact_registry_repository.ArtifactRegistryRepositoryCleanupPoliciesCondition(
+                    condition=registry.ArtifactRegistryRepositoryCleanupPoliciesCondition(
                         tag_state="UNTAGGED", older_than=f"{settings.untagged_days * _SECONDS_PER_DAY}s"
                     ),
                 ),

@@ -4,6 +4,8 @@ from infra.cdk import Construct, google
 from infra.environment.cluster import BackupSettings
 from infra.google.key import Key
 
+gke_backup = google.gke_backup_backup_plan
+
 
 class BackupPlan(Construct):
     """Backs up all namespaces of a cluster on a schedule.
@@ -32,23 +34,21 @@ class BackupPlan(Construct):
         key: Key | None,
     ):
         super().__init__(scope, id_)
-        google.gke_backup_backup_plan.GkeBackupBackupPlan(
+        gke_backup.GkeBackupBackupPlan(
             self,
             "Default",
             name=name,
             location=region,
             cluster=cluster.id,
-            backup_schedule=google.gke_backup_backup_plan.GkeBackupBackupPlanBackupSchedule(
-                cron_schedule=settings.schedule
-            ),
-            retention_policy=google.gke_backup_backup_plan.GkeBackupBackupPlanRetentionPolicy(
+            backup_schedule=gke_backup.GkeBackupBackupPlanBackupSchedule(cron_schedule=settings.schedule),
+            retention_policy=gke_backup.GkeBackupBackupPlanRetentionPolicy(
                 backup_retain_days=settings.retain_days, backup_delete_lock_days=settings.lock_days
             ),
-            backup_config=google.gke_backup_backup_plan.GkeBackupBackupPlanBackupConfig(
+            backup_config=gke_backup.GkeBackupBackupPlanBackupConfig(
                 all_namespaces=True,
                 include_volume_data=True,
                 include_secrets=key is not None,  # Secrets leave the cluster under our own key only
-                encryption_key=google.gke_backup_backup_plan.GkeBackupBackupPlanBackupConfigEncryptionKey(
+                encryption_key=gke_backup.GkeBackupBackupPlanBackupConfigEncryptionKey(
                     gcp_kms_encryption_key=key.path
                 )
                 if key

@@ -7,6 +7,10 @@ from infra.cdk import AssetType, Construct, TerraformAsset, google
 from infra.cdk.waivers import waive
 from infra.google.identity import Principal
 
+storage = google.storage_bucket
+storage_object = google.storage_bucket_object
+storage_iam = google.storage_bucket_iam_member
+
 
 class Bucket(Construct):
     """A private bucket in one region.
@@ -42,14 +46,14 @@ class Bucket(Construct):
             # What a client that died has uploaded costs as much as an object, and no listing shows it.
             _rule(
                 "AbortIncompleteMultipartUpload",
-                google.storage_bucket.StorageBucketLifecycleRuleCondition(age=7),
+                storage.StorageBucketLifecycleRuleCondition(age=7),
             )
         ]
         if keep_versions is not None:
             rules.append(
                 _rule(
                     "Delete",
-                    google.storage_bucket.StorageBucketLifecycleRuleCondition(
+                    storage.StorageBucketLifecycleRuleCondition(
                         num_newer_versions=keep_versions, with_state="ARCHIVED"
                     ),
                 )
@@ -58,12 +62,12 @@ class Bucket(Construct):
             rules.append(
                 _rule(
                     "Delete",
-                    google.storage_bucket.StorageBucketLifecycleRuleCondition(
+                    storage.StorageBucketLifecycleRuleCondition(
                         age=delete_after_days, matches_prefix=[delete_below] if delete_below else None
                     ),
                 )
             )
-        self.resource: Final = google.storage_bucket.StorageBucket(
+        self.resource: Final = storage.StorageBucket(
             self,
             "Default",
             name=name,
@@ -71,8 +75,8 @@ class Bucket(Construct):
             force_destroy=not protected,
             uniform_bucket_level_access=True,  # IAM alone decides: no object has a list of its own
             public_access_prevention="enforced",  # whatever a grant says
-            versioning=google.storage_bucket.StorageBucketVersioning(enabled=keep_versions is not None),
-            soft_delete_policy=google.storage_bucket.StorageBucketSoftDeletePolicy(
+            versioning=storage.StorageBucketVersioning(enabled=keep_versions is not None),
+            soft_delete_policy=storage.StorageBucketSoftDeletePolicy(
                 retention_duration_seconds=soft_delete_days * 24 * 3600
             ),
             lifecycle_rule=rules,
@@ -83,7 +87,7 @@ class Bucket(Construct):
 
     def upload(
         self, scope: Construct, id_: str, *, name: str, file: Path
-    ) -> google.storage_bucket_object.StorageBucketObject:
+    ) -> storage_object.StorageBucketObject:
         """Put a file into the bucket; a changed file replaces the object.
 
         Args:
@@ -94,7 +98,7 @@ class Bucket(Construct):
         """
         # A copy beside the stack, in a folder named by the content: a plan needs the source no more.
         asset = TerraformAsset(scope, f"{id_}-file", path=str(file), type=AssetType.FILE)
-        return google.storage_bucket_object.StorageBucketObject(
+        return storage_object.StorageBucketObject(
             scope,
             id_,
             bucket=self.name,
@@ -105,24 +109,22 @@ class Bucket(Construct):
 
     def write(
         self, scope: Construct, id_: str, *, name: str, content: str
-    ) -> google.storage_bucket_object.StorageBucketObject:
+    ) -> storage_object.StorageBucketObject:
         """Put text into the bucket; changed text replaces the object."""
-        return google.storage_bucket_object.StorageBucketObject(
+        return storage_object.StorageBucketObject(
             scope, id_, bucket=self.name, name=name, content=content, depends_on=[self.resource]
         )
 
-    def grant_read(self, principal: Principal) -> google.storage_bucket_iam_member.StorageBucketIamMember:
+    def grant_read(self, principal: Principal) -> storage_iam.StorageBucketIamMember:
         """Let somebody read and list the objects. Returns the grant, for what must wait for it."""
         return self._grant(principal, "read", "roles/storage.objectViewer")
 
-    def grant_write(self, principal: Principal) -> google.storage_bucket_iam_member.StorageBucketIamMember:
+    def grant_write(self, principal: Principal) -> storage_iam.StorageBucketIamMember:
         """Let somebody read, create, replace and delete objects. Returns the grant."""
         return self._grant(principal, "write", "roles/storage.objectUser")
 
-    def _grant(
-        self, principal: Principal, verb: str, role: str
-    ) -> google.storage_bucket_iam_member.StorageBucketIamMember:
-        return google.storage_bucket_iam_member.StorageBucketIamMember(
+    def _grant(self, principal: Principal, verb: str, role: str) -> storage_iam.StorageBucketIamMember:
+        return storage_iam.StorageBucketIamMember(
             principal,
             f"{verb}-{self.name}",
             bucket=self.name,
@@ -133,8 +135,8 @@ class Bucket(Construct):
 
 
 def _rule(
-    action: str, condition: google.storage_bucket.StorageBucketLifecycleRuleCondition
-) -> google.storage_bucket.StorageBucketLifecycleRule:
-    return google.storage_bucket.StorageBucketLifecycleRule(
-        action=google.storage_bucket.StorageBucketLifecycleRuleAction(type=action), condition=condition
+    action: str, condition: storage.StorageBucketLifecycleRuleCondition
+) -> storage.StorageBucketLifecycleRule:
+    return storage.StorageBucketLifecycleRule(
+        action=storage.StorageBucketLifecycleRuleAction(type=action), condition=condition
     )

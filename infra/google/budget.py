@@ -6,6 +6,8 @@ from infra.cdk import Construct, google
 from infra.environment.observability import BudgetSettings
 from infra.monitoring.alerting import RUNBOOK, OnCall
 
+billing = google.billing_budget
+
 _SPENT: Final = (0.5, 0.9, 1.0)
 
 
@@ -34,32 +36,25 @@ class Budget(Construct):
         on_call: OnCall,
     ):
         super().__init__(scope, id_)
-        google.billing_budget.BillingBudget(
+        billing.BillingBudget(
             self,
             "Default",
             billing_account=settings.billing_account,
             display_name=f"{name}, see {RUNBOOK}#budget",
-            budget_filter=google.billing_budget.BillingBudgetBudgetFilter(
+            budget_filter=billing.BillingBudgetBudgetFilter(
                 projects=[f"projects/{project_number}"],
                 # What is to be paid, not what would be without credits.
                 credit_types_treatment="INCLUDE_ALL_CREDITS",
                 calendar_period="MONTH",
             ),
-            amount=google.billing_budget.BillingBudgetAmount(
-                specified_amount=google.billing_budget.BillingBudgetAmountSpecifiedAmount(
-                    units=str(settings.amount)
-                )
+            amount=billing.BillingBudgetAmount(
+                specified_amount=billing.BillingBudgetAmountSpecifiedAmount(units=str(settings.amount))
             ),
             threshold_rules=[
-                *(
-                    google.billing_budget.BillingBudgetThresholdRules(threshold_percent=share)
-                    for share in _SPENT
-                ),
-                google.billing_budget.BillingBudgetThresholdRules(
-                    threshold_percent=1.0, spend_basis="FORECASTED_SPEND"
-                ),
+                *(billing.BillingBudgetThresholdRules(threshold_percent=share) for share in _SPENT),
+                billing.BillingBudgetThresholdRules(threshold_percent=1.0, spend_basis="FORECASTED_SPEND"),
             ],
-            all_updates_rule=google.billing_budget.BillingBudgetAllUpdatesRule(
+            all_updates_rule=billing.BillingBudgetAllUpdatesRule(
                 monitoring_notification_channels=[on_call.mail.id],
                 # Not everybody who administrates the billing account of the whole organization.
                 disable_default_iam_recipients=True,

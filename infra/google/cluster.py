@@ -20,6 +20,9 @@ from infra.google.identity import Account
 from infra.google.key import Key
 from infra.google.network import PODS_RANGE, SERVICES_RANGE, Network
 
+gke = google.container_cluster
+node_pool = google.container_node_pool
+
 SPOT_KEY: Final = "cloud.google.com/gke-spot"
 """Label that GKE gives to spot nodes, and key of their taint (effect `NoSchedule`)."""
 
@@ -78,16 +81,14 @@ class Cluster(Construct):
         self._labels = labels
         control_plane = _CONTROL_PLANE if settings.control_plane_telemetry else ()
         self.name: Final = name
-        self._resource = google.container_cluster.ContainerCluster(
+        self._resource = gke.ContainerCluster(
             self,
             "Default",
             name=name,
             location=region,
             node_locations=list(zones),
             deletion_protection=protected,
-            release_channel=google.container_cluster.ContainerClusterReleaseChannel(
-                channel=settings.release_channel
-            ),
+            release_channel=gke.ContainerClusterReleaseChannel(channel=settings.release_channel),
             maintenance_policy=_maintenance(settings.maintenance),
             # A change of a node pool inside the cluster resource recreates the cluster: pools stand apart,
             # and the default one, which the API insists on creating, is removed. While it lives it runs as
@@ -95,13 +96,13 @@ class Cluster(Construct):
             # there is nothing left to compare its configuration with.
             remove_default_node_pool=True,
             initial_node_count=1,
-            node_config=google.container_cluster.ContainerClusterNodeConfig(
+            node_config=gke.ContainerClusterNodeConfig(
                 service_account=node_account.email,
                 oauth_scopes=_OAUTH_SCOPES,
-                shielded_instance_config=google.container_cluster.ContainerClusterNodeConfigShieldedInstanceConfig(
+                shielded_instance_config=gke.ContainerClusterNodeConfigShieldedInstanceConfig(
                     enable_secure_boot=True, enable_integrity_monitoring=True
                 ),
-                workload_metadata_config=google.container_cluster.ContainerClusterNodeConfigWorkloadMetadataConfig(
+                workload_metadata_config=gke.ContainerClusterNodeConfigWorkloadMetadataConfig(
                     mode="GKE_METADATA"
                 ),
             ),
@@ -110,51 +111,43 @@ class Cluster(Construct):
             # --- network
             network=network.path,
             subnetwork=network.subnet,
-            ip_allocation_policy=google.container_cluster.ContainerClusterIpAllocationPolicy(
+            ip_allocation_policy=gke.ContainerClusterIpAllocationPolicy(
                 cluster_secondary_range_name=PODS_RANGE, services_secondary_range_name=SERVICES_RANGE
             ),
             default_max_pods_per_node=PODS_PER_NODE,  # the range of pods is sized for it
-            private_cluster_config=google.container_cluster.ContainerClusterPrivateClusterConfig(
-                enable_private_nodes=True
-            ),
+            private_cluster_config=gke.ContainerClusterPrivateClusterConfig(enable_private_nodes=True),
             # The control plane answers by its DNS name only, to whom IAM lets in: CI reaches it from
             # anywhere, and no list of addresses has to be kept.
-            control_plane_endpoints_config=google.container_cluster.ContainerClusterControlPlaneEndpointsConfig(
-                dns_endpoint_config=google.container_cluster.ContainerClusterControlPlaneEndpointsConfigDnsEndpointConfig(
+            control_plane_endpoints_config=gke.ContainerClusterControlPlaneEndpointsConfig(
+                dns_endpoint_config=gke.ContainerClusterControlPlaneEndpointsConfigDnsEndpointConfig(
                     allow_external_traffic=True
                 ),
-                ip_endpoints_config=google.container_cluster.ContainerClusterControlPlaneEndpointsConfigIpEndpointsConfig(
+                ip_endpoints_config=gke.ContainerClusterControlPlaneEndpointsConfigIpEndpointsConfig(
                     enabled=False
                 ),
             ),
             datapath_provider="ADVANCED_DATAPATH",  # Dataplane V2: it enforces network policies
             enable_intranode_visibility=True,  # flow logs miss traffic between pods of a node otherwise
-            gateway_api_config=google.container_cluster.ContainerClusterGatewayApiConfig(
-                channel="CHANNEL_STANDARD"
-            ),
+            gateway_api_config=gke.ContainerClusterGatewayApiConfig(channel="CHANNEL_STANDARD"),
             # --- who may do what
-            workload_identity_config=google.container_cluster.ContainerClusterWorkloadIdentityConfig(
+            workload_identity_config=gke.ContainerClusterWorkloadIdentityConfig(
                 workload_pool=f"{project}.svc.id.goog"
             ),
             # Nobody unknown gets further than the health checks, and no binding can change that.
-            anonymous_authentication_config=google.container_cluster.ContainerClusterAnonymousAuthenticationConfig(
-                mode="LIMITED"
-            ),
-            rbac_binding_config=google.container_cluster.ContainerClusterRbacBindingConfig(
+            anonymous_authentication_config=gke.ContainerClusterAnonymousAuthenticationConfig(mode="LIMITED"),
+            rbac_binding_config=gke.ContainerClusterRbacBindingConfig(
                 enable_insecure_binding_system_authenticated=False,
                 enable_insecure_binding_system_unauthenticated=False,
             ),
-            binary_authorization=google.container_cluster.ContainerClusterBinaryAuthorization(
+            binary_authorization=gke.ContainerClusterBinaryAuthorization(
                 evaluation_mode="PROJECT_SINGLETON_POLICY_ENFORCE"
             )
             if settings.binary_authorization
             else None,
-            database_encryption=google.container_cluster.ContainerClusterDatabaseEncryption(
-                state="ENCRYPTED", key_name=key.path
-            )
+            database_encryption=gke.ContainerClusterDatabaseEncryption(state="ENCRYPTED", key_name=key.path)
             if key
             else None,
-            security_posture_config=google.container_cluster.ContainerClusterSecurityPostureConfig(
+            security_posture_config=gke.ContainerClusterSecurityPostureConfig(
                 mode="BASIC",  # audits workloads for concerns of configuration
                 # Images are scanned in their repository; GKE's own scanner was shut down in 2025.
                 # https://cloud.google.com/kubernetes-engine/docs/deprecations/vulnerability-scanning-gkee
@@ -162,37 +155,31 @@ class Cluster(Construct):
             ),
             # --- size
             cluster_autoscaling=self._autoscaling(settings, zones),
-            node_pool_auto_config=google.container_cluster.ContainerClusterNodePoolAutoConfig(
-                node_kubelet_config=google.container_cluster.ContainerClusterNodePoolAutoConfigNodeKubeletConfig(
+            node_pool_auto_config=gke.ContainerClusterNodePoolAutoConfig(
+                node_kubelet_config=gke.ContainerClusterNodePoolAutoConfigNodeKubeletConfig(
                     insecure_kubelet_readonly_port_enabled="FALSE"
                 )
             )
             if settings.auto_provisioning
             else None,
-            vertical_pod_autoscaling=google.container_cluster.ContainerClusterVerticalPodAutoscaling(
-                enabled=True
-            ),
+            vertical_pod_autoscaling=gke.ContainerClusterVerticalPodAutoscaling(enabled=True),
             # --- what is seen of it
-            logging_config=google.container_cluster.ContainerClusterLoggingConfig(
-                enable_components=[*_LOGS, *control_plane]
-            ),
-            monitoring_config=google.container_cluster.ContainerClusterMonitoringConfig(
+            logging_config=gke.ContainerClusterLoggingConfig(enable_components=[*_LOGS, *control_plane]),
+            monitoring_config=gke.ContainerClusterMonitoringConfig(
                 enable_components=[*_METRICS, *control_plane],
-                managed_prometheus=google.container_cluster.ContainerClusterMonitoringConfigManagedPrometheus(
-                    enabled=True
-                ),
+                managed_prometheus=gke.ContainerClusterMonitoringConfigManagedPrometheus(enabled=True),
                 # Connections that network policies refused show as metrics.
                 advanced_datapath_observability_config=(
-                    google.container_cluster.ContainerClusterMonitoringConfigAdvancedDatapathObservabilityConfig(
+                    gke.ContainerClusterMonitoringConfigAdvancedDatapathObservabilityConfig(
                         enable_metrics=True, enable_relay=False
                     )
                 ),
             ),
-            cost_management_config=google.container_cluster.ContainerClusterCostManagementConfig(
+            cost_management_config=gke.ContainerClusterCostManagementConfig(
                 enabled=True  # the bill names namespaces and workloads
             ),
-            addons_config=google.container_cluster.ContainerClusterAddonsConfig(
-                gke_backup_agent_config=google.container_cluster.ContainerClusterAddonsConfigGkeBackupAgentConfig(
+            addons_config=gke.ContainerClusterAddonsConfig(
+                gke_backup_agent_config=gke.ContainerClusterAddonsConfigGkeBackupAgentConfig(
                     enabled=settings.backup is not None
                 )
             ),
@@ -227,7 +214,7 @@ class Cluster(Construct):
 
     def _pool(self, name: str, pool: NodePool, *, zones: int) -> None:
         spot = name == "spot"
-        google.container_node_pool.ContainerNodePool(
+        node_pool.ContainerNodePool(
             self,
             name,
             name=name,
@@ -237,17 +224,15 @@ class Cluster(Construct):
             initial_node_count=-(-pool.min_nodes // zones),
             # Whoever changes the limits later does not want a new pool.
             lifecycle=TerraformResourceLifecycle(ignore_changes=["initial_node_count"]),
-            autoscaling=google.container_node_pool.ContainerNodePoolAutoscaling(
+            autoscaling=node_pool.ContainerNodePoolAutoscaling(
                 total_min_node_count=pool.min_nodes,
                 total_max_node_count=pool.max_nodes,
                 # Spread, to outlive a zone; of spot machines whatever can be had.
                 location_policy="ANY" if spot else "BALANCED",
             ),
-            management=google.container_node_pool.ContainerNodePoolManagement(
-                auto_repair=True, auto_upgrade=True
-            ),
+            management=node_pool.ContainerNodePoolManagement(auto_repair=True, auto_upgrade=True),
             upgrade_settings=_upgrade(pool),
-            node_config=google.container_node_pool.ContainerNodePoolNodeConfig(
+            node_config=node_pool.ContainerNodePoolNodeConfig(
                 machine_type=pool.machine_type,
                 disk_size_gb=pool.disk_gb,
                 disk_type=_DISK_TYPE,
@@ -255,7 +240,7 @@ class Cluster(Construct):
                 spot=spot,
                 # Only pods that can do without their node at any moment.
                 taint=[
-                    google.container_node_pool.ContainerNodePoolNodeConfigTaint(
+                    node_pool.ContainerNodePoolNodeConfigTaint(
                         key=SPOT_KEY, value=SPOT_VALUE, effect="NO_SCHEDULE"
                     )
                 ]
@@ -265,14 +250,14 @@ class Cluster(Construct):
                 oauth_scopes=_OAUTH_SCOPES,
                 resource_labels=self._labels,
                 # A changed boot loader, kernel or driver does not start.
-                shielded_instance_config=google.container_node_pool.ContainerNodePoolNodeConfigShieldedInstanceConfig(
+                shielded_instance_config=node_pool.ContainerNodePoolNodeConfigShieldedInstanceConfig(
                     enable_secure_boot=True, enable_integrity_monitoring=True
                 ),
                 # Pods get their own identity, never the node's.
-                workload_metadata_config=google.container_node_pool.ContainerNodePoolNodeConfigWorkloadMetadataConfig(
+                workload_metadata_config=node_pool.ContainerNodePoolNodeConfigWorkloadMetadataConfig(
                     mode="GKE_METADATA"
                 ),
-                kubelet_config=google.container_node_pool.ContainerNodePoolNodeConfigKubeletConfig(
+                kubelet_config=node_pool.ContainerNodePoolNodeConfigKubeletConfig(
                     insecure_kubelet_readonly_port_enabled="FALSE",  # it told anybody what runs here
                 ),
             ),
@@ -280,32 +265,32 @@ class Cluster(Construct):
 
     def _autoscaling(
         self, settings: ClusterSettings, zones: Sequence[str]
-    ) -> google.container_cluster.ContainerClusterClusterAutoscaling:
+    ) -> gke.ContainerClusterClusterAutoscaling:
         limits = settings.auto_provisioning
         if limits is None:
-            return google.container_cluster.ContainerClusterClusterAutoscaling(
+            return gke.ContainerClusterClusterAutoscaling(
                 enabled=False, autoscaling_profile=settings.autoscaling_profile
             )
-        return google.container_cluster.ContainerClusterClusterAutoscaling(
+        return gke.ContainerClusterClusterAutoscaling(
             enabled=True,
             autoscaling_profile=settings.autoscaling_profile,
             auto_provisioning_locations=list(zones),
             resource_limits=_limits(limits),
             # As the pools of our own.
-            auto_provisioning_defaults=google.container_cluster.ContainerClusterClusterAutoscalingAutoProvisioningDefaults(
+            auto_provisioning_defaults=gke.ContainerClusterClusterAutoscalingAutoProvisioningDefaults(
                 service_account=self._account.email,
                 oauth_scopes=_OAUTH_SCOPES,
                 disk_size=settings.general.disk_gb,
                 disk_type=_DISK_TYPE,
                 image_type="COS_CONTAINERD",
-                management=google.container_cluster.ContainerClusterClusterAutoscalingAutoProvisioningDefaultsManagement(
+                management=gke.ContainerClusterClusterAutoscalingAutoProvisioningDefaultsManagement(
                     auto_repair=True, auto_upgrade=True
                 ),
-                upgrade_settings=google.container_cluster.ContainerClusterClusterAutoscalingAutoProvisioningDefaultsUpgradeSettings(
+                upgrade_settings=gke.ContainerClusterClusterAutoscalingAutoProvisioningDefaultsUpgradeSettings(
                     strategy="SURGE", max_surge=1, max_unavailable=0
                 ),
                 shielded_instance_config=(
-                    google.container_cluster.ContainerClusterClusterAutoscalingAutoProvisioningDefaultsShieldedInstanceConfig(
+                    gke.ContainerClusterClusterAutoscalingAutoProvisioningDefaultsShieldedInstanceConfig(
                         enable_secure_boot=True, enable_integrity_monitoring=True
                     )
                 ),
@@ -315,27 +300,23 @@ class Cluster(Construct):
 
 def _limits(
     limits: AutoProvisioning,
-) -> list[google.container_cluster.ContainerClusterClusterAutoscalingResourceLimits]:
+) -> list[gke.ContainerClusterClusterAutoscalingResourceLimits]:
     return [
-        google.container_cluster.ContainerClusterClusterAutoscalingResourceLimits(
-            resource_type="cpu", maximum=limits.max_cpus
-        ),
-        google.container_cluster.ContainerClusterClusterAutoscalingResourceLimits(
+        gke.ContainerClusterClusterAutoscalingResourceLimits(resource_type="cpu", maximum=limits.max_cpus),
+        gke.ContainerClusterClusterAutoscalingResourceLimits(
             resource_type="memory", maximum=limits.max_memory_gb
         ),
     ]
 
 
-def _upgrade(pool: NodePool) -> google.container_node_pool.ContainerNodePoolUpgradeSettings:
+def _upgrade(pool: NodePool) -> node_pool.ContainerNodePoolUpgradeSettings:
     if pool.upgrade == "SURGE":
         # A new node first, then the old one goes: there are never fewer.
-        return google.container_node_pool.ContainerNodePoolUpgradeSettings(
-            strategy="SURGE", max_surge=1, max_unavailable=0
-        )
-    return google.container_node_pool.ContainerNodePoolUpgradeSettings(
+        return node_pool.ContainerNodePoolUpgradeSettings(strategy="SURGE", max_surge=1, max_unavailable=0)
+    return node_pool.ContainerNodePoolUpgradeSettings(
         strategy="BLUE_GREEN",
-        blue_green_settings=google.container_node_pool.ContainerNodePoolUpgradeSettingsBlueGreenSettings(
-            standard_rollout_policy=google.container_node_pool.ContainerNodePoolUpgradeSettingsBlueGreenSettingsStandardRolloutPolicy(
+        blue_green_settings=node_pool.ContainerNodePoolUpgradeSettingsBlueGreenSettings(
+            standard_rollout_policy=node_pool.ContainerNodePoolUpgradeSettingsBlueGreenSettingsStandardRolloutPolicy(
                 batch_percentage=0.25, batch_soak_duration="300s"
             ),
             # The old nodes wait empty for an hour, to go back to.
@@ -346,12 +327,12 @@ def _upgrade(pool: NodePool) -> google.container_node_pool.ContainerNodePoolUpgr
 
 def _maintenance(
     maintenance: ClusterMaintenance,
-) -> google.container_cluster.ContainerClusterMaintenancePolicy:
+) -> gke.ContainerClusterMaintenancePolicy:
     first = SOME_MONDAY + timedelta(days=WEEK.index(maintenance.days[0]))
     end = first + timedelta(days=(maintenance.start_hour + maintenance.hours) // 24)
-    return google.container_cluster.ContainerClusterMaintenancePolicy(
+    return gke.ContainerClusterMaintenancePolicy(
         # The first of the windows; the others repeat it.
-        recurring_window=google.container_cluster.ContainerClusterMaintenancePolicyRecurringWindow(
+        recurring_window=gke.ContainerClusterMaintenancePolicyRecurringWindow(
             start_time=_instant(first, maintenance.start_hour),
             end_time=_instant(end, (maintenance.start_hour + maintenance.hours) % 24),
             recurrence=f"FREQ=WEEKLY;BYDAY={','.join(maintenance.days)}",
@@ -362,12 +343,12 @@ def _maintenance(
 
 def _exclusion(
     exclusion: ClusterMaintenanceExclusion,
-) -> google.container_cluster.ContainerClusterMaintenancePolicyMaintenanceExclusion:
-    return google.container_cluster.ContainerClusterMaintenancePolicyMaintenanceExclusion(
+) -> gke.ContainerClusterMaintenancePolicyMaintenanceExclusion:
+    return gke.ContainerClusterMaintenancePolicyMaintenanceExclusion(
         exclusion_name=exclusion.name,
         start_time=_instant(exclusion.start),
         end_time=_instant(exclusion.end),
-        exclusion_options=google.container_cluster.ContainerClusterMaintenancePolicyMaintenanceExclusionExclusionOptions(
+        exclusion_options=gke.ContainerClusterMaintenancePolicyMaintenanceExclusionExclusionOptions(
             scope=exclusion.scope
         ),
     )

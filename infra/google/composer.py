@@ -13,6 +13,8 @@ from infra.google.bucket import Bucket
 from infra.google.identity import Account
 from infra.google.network import Network
 
+composer = google.composer_environment
+
 _IMAGE: Final = f"composer-3-airflow-{AIRFLOW_VERSION}-build.0"
 
 _CONNECTIONS_PREFIX: Final = "airflow-connections"
@@ -75,23 +77,23 @@ class Composer(Construct):
         # Creating one takes up to 25 minutes, and it fails after that if the account may not work yet.
         worker = account.grant_project_role("roles/composer.worker")
         waive(worker, {"CKV_GCP_49": "Google offers this role on projects only"})
-        google.composer_environment.ComposerEnvironment(
+        composer.ComposerEnvironment(
             self,
             "Default",
             name=name,
             region=region,
-            storage_config=google.composer_environment.ComposerEnvironmentStorageConfig(bucket=bucket.name),
-            config=google.composer_environment.ComposerEnvironmentConfigA(
+            storage_config=composer.ComposerEnvironmentStorageConfig(bucket=bucket.name),
+            config=composer.ComposerEnvironmentConfigA(
                 environment_size=f"ENVIRONMENT_SIZE_{settings.size.upper()}",
                 resilience_mode="HIGH_RESILIENCE" if settings.high_resilience else "STANDARD_RESILIENCE",
                 # Airflow reaches Google's APIs and the network, and the internet only through its NAT.
                 enable_private_environment=True,
                 # Without packages nothing has to come from PyPI, so builds need no internet either.
                 enable_private_builds_only=not settings.packages,
-                node_config=google.composer_environment.ComposerEnvironmentConfigNodeConfig(
+                node_config=composer.ComposerEnvironmentConfigNodeConfig(
                     network=network.path, subnetwork=network.subnet, service_account=account.email
                 ),
-                software_config=google.composer_environment.ComposerEnvironmentConfigSoftwareConfig(
+                software_config=composer.ComposerEnvironmentConfigSoftwareConfig(
                     image_version=_IMAGE,
                     airflow_config_overrides=_AIRFLOW_SETTINGS,
                     pypi_packages=dict(settings.packages) or None,
@@ -101,8 +103,8 @@ class Composer(Construct):
                 ),
                 workloads_config=_workloads(settings),
                 maintenance_window=_window(settings.maintenance),
-                recovery_config=google.composer_environment.ComposerEnvironmentConfigRecoveryConfig(
-                    scheduled_snapshots_config=google.composer_environment.ComposerEnvironmentConfigRecoveryConfigScheduledSnapshotsConfig(
+                recovery_config=composer.ComposerEnvironmentConfigRecoveryConfig(
+                    scheduled_snapshots_config=composer.ComposerEnvironmentConfigRecoveryConfigScheduledSnapshotsConfig(
                         enabled=True,
                         snapshot_location=f"gs://{snapshots.name}/{name}",
                         snapshot_creation_schedule=f"0 {settings.snapshot_hour} * * *",
@@ -110,16 +112,16 @@ class Composer(Construct):
                     )
                 ),
                 # A database that only grows slows the scheduler down, and above 20 GB it cannot be copied.
-                data_retention_config=google.composer_environment.ComposerEnvironmentConfigDataRetentionConfig(
+                data_retention_config=composer.ComposerEnvironmentConfigDataRetentionConfig(
                     airflow_metadata_retention_config=[
-                        google.composer_environment.ComposerEnvironmentConfigDataRetentionConfigAirflowMetadataRetentionConfig(
+                        composer.ComposerEnvironmentConfigDataRetentionConfigAirflowMetadataRetentionConfig(
                             retention_mode="RETENTION_MODE_ENABLED", retention_days=settings.keep_history_days
                         )
                     ]
                 ),
-                web_server_network_access_control=google.composer_environment.ComposerEnvironmentConfigWebServerNetworkAccessControl(
+                web_server_network_access_control=composer.ComposerEnvironmentConfigWebServerNetworkAccessControl(
                     allowed_ip_range=[
-                        google.composer_environment.ComposerEnvironmentConfigWebServerNetworkAccessControlAllowedIpRange(
+                        composer.ComposerEnvironmentConfigWebServerNetworkAccessControlAllowedIpRange(
                             value=str(each)
                         )
                         for each in settings.web_access
@@ -129,9 +131,7 @@ class Composer(Construct):
                 else None,
             ),
             # Terraform that gives up first leaves an environment which its state does not know.
-            timeouts=google.composer_environment.ComposerEnvironmentTimeouts(
-                create="150m", update="150m", delete="60m"
-            ),
+            timeouts=composer.ComposerEnvironmentTimeouts(create="150m", update="150m", delete="60m"),
             # Unlike clusters and tables, an environment has no protection of its own.
             lifecycle=TerraformResourceLifecycle(prevent_destroy=protected),
             depends_on=[worker, *after],
@@ -140,32 +140,32 @@ class Composer(Construct):
 
 def _workloads(
     settings: ComposerSettings,
-) -> google.composer_environment.ComposerEnvironmentConfigWorkloadsConfig:
+) -> composer.ComposerEnvironmentConfigWorkloadsConfig:
     scheduler, reader, web, worker = (
         settings.scheduler,
         settings.dag_processor,
         settings.web_server,
         settings.worker,
     )
-    return google.composer_environment.ComposerEnvironmentConfigWorkloadsConfig(
-        scheduler=google.composer_environment.ComposerEnvironmentConfigWorkloadsConfigScheduler(
+    return composer.ComposerEnvironmentConfigWorkloadsConfig(
+        scheduler=composer.ComposerEnvironmentConfigWorkloadsConfigScheduler(
             cpu=scheduler.cpu,
             memory_gb=scheduler.memory_gb,
             storage_gb=scheduler.storage_gb,
             count=scheduler.count,
         ),
-        dag_processor=google.composer_environment.ComposerEnvironmentConfigWorkloadsConfigDagProcessor(
+        dag_processor=composer.ComposerEnvironmentConfigWorkloadsConfigDagProcessor(
             cpu=reader.cpu, memory_gb=reader.memory_gb, storage_gb=reader.storage_gb, count=reader.count
         ),
-        triggerer=google.composer_environment.ComposerEnvironmentConfigWorkloadsConfigTriggerer(
+        triggerer=composer.ComposerEnvironmentConfigWorkloadsConfigTriggerer(
             cpu=settings.triggerer.cpu,
             memory_gb=settings.triggerer.memory_gb,
             count=settings.triggerer.count,
         ),
-        web_server=google.composer_environment.ComposerEnvironmentConfigWorkloadsConfigWebServer(
+        web_server=composer.ComposerEnvironmentConfigWorkloadsConfigWebServer(
             cpu=web.cpu, memory_gb=web.memory_gb, storage_gb=web.storage_gb
         ),
-        worker=google.composer_environment.ComposerEnvironmentConfigWorkloadsConfigWorker(
+        worker=composer.ComposerEnvironmentConfigWorkloadsConfigWorker(
             cpu=worker.cpu,
             memory_gb=worker.memory_gb,
             storage_gb=worker.storage_gb,
@@ -177,11 +177,11 @@ def _workloads(
 
 def _window(
     maintenance: AirflowMaintenance,
-) -> google.composer_environment.ComposerEnvironmentConfigMaintenanceWindow:
+) -> composer.ComposerEnvironmentConfigMaintenanceWindow:
     # Of the window's start and end only the times of day count.
     start = datetime.combine(SOME_MONDAY, time(maintenance.start_hour))
     end = start + timedelta(hours=maintenance.hours)
-    return google.composer_environment.ComposerEnvironmentConfigMaintenanceWindow(
+    return composer.ComposerEnvironmentConfigMaintenanceWindow(
         start_time=f"{start:%Y-%m-%dT%H:%M:%SZ}",
         end_time=f"{end:%Y-%m-%dT%H:%M:%SZ}",
         recurrence=f"FREQ=WEEKLY;BYDAY={','.join(maintenance.days)}",

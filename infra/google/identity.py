@@ -9,6 +9,9 @@ from typing import Final
 
 from infra.cdk import Construct, TerraformResource, TerraformStack, google
 
+account_iam = google.service_account_iam_member
+project_iam = google.project_iam_member
+
 
 class Principal(Construct):
     """Somebody who may be granted something.
@@ -40,9 +43,9 @@ class ProjectPrincipal(Principal):
         self,
         role: str,
         *,
-        condition: google.project_iam_member.ProjectIamMemberCondition | None = None,
+        condition: project_iam.ProjectIamMemberCondition | None = None,
         after: Sequence[TerraformResource] = (),
-    ) -> google.project_iam_member.ProjectIamMember:
+    ) -> project_iam.ProjectIamMember:
         """Grant a role on the project. Only for what cannot be granted on a resource.
 
         Args:
@@ -53,7 +56,7 @@ class ProjectPrincipal(Principal):
         Returns:
             The grant.
         """
-        return google.project_iam_member.ProjectIamMember(
+        return project_iam.ProjectIamMember(
             self,
             role.rpartition("/")[2],
             project=self._project,
@@ -102,26 +105,20 @@ class Account(ProjectPrincipal):
             depends_on=[*after],
         )
 
-    def grant_attach(self, principal: Principal) -> google.service_account_iam_member.ServiceAccountIamMember:
+    def grant_attach(self, principal: Principal) -> account_iam.ServiceAccountIamMember:
         """Let somebody make resources that run as this account. Returns the grant."""
         return self._grant("attach", "roles/iam.serviceAccountUser", principal)
 
-    def grant_federation(
-        self, principal: Principal
-    ) -> google.service_account_iam_member.ServiceAccountIamMember:
+    def grant_federation(self, principal: Principal) -> account_iam.ServiceAccountIamMember:
         """Let identities of a workload identity pool become this account. Returns the grant."""
         return self._grant("federate", "roles/iam.workloadIdentityUser", principal)
 
-    def grant_sign_in_as(
-        self, principal: Principal
-    ) -> google.service_account_iam_member.ServiceAccountIamMember:
+    def grant_sign_in_as(self, principal: Principal) -> account_iam.ServiceAccountIamMember:
         """Let somebody mint tokens that say they are this account. Returns the grant."""
         return self._grant("sign-in-as", "roles/iam.serviceAccountTokenCreator", principal)
 
-    def _grant(
-        self, id_: str, role: str, principal: Principal
-    ) -> google.service_account_iam_member.ServiceAccountIamMember:
-        return google.service_account_iam_member.ServiceAccountIamMember(
+    def _grant(self, id_: str, role: str, principal: Principal) -> account_iam.ServiceAccountIamMember:
+        return account_iam.ServiceAccountIamMember(
             principal,
             f"{id_}-{self._name}",
             service_account_id=f"projects/{self._project}/serviceAccounts/{self.email}",

@@ -2,6 +2,8 @@
 
 from infra.cdk import Construct, google
 
+binary_authorization = google.binary_authorization_policy
+
 
 class ImagePolicy(Construct):
     """Only images of one repository run, and what Google itself puts on a cluster.
@@ -11,17 +13,17 @@ class ImagePolicy(Construct):
 
     def __init__(self, scope: Construct, id_: str, *, repository: str):
         super().__init__(scope, id_)
-        google.binary_authorization_policy.BinaryAuthorizationPolicy(
+        binary_authorization.BinaryAuthorizationPolicy(
             self,
             "Default",
             description="Images of the platform's own repository",
             global_policy_evaluation_mode="ENABLE",  # admits GKE's system images, whatever follows says
             admission_whitelist_patterns=[
-                google.binary_authorization_policy.BinaryAuthorizationPolicyAdmissionWhitelistPatterns(
+                binary_authorization.BinaryAuthorizationPolicyAdmissionWhitelistPatterns(
                     name_pattern=f"{repository}/*"
                 )
             ],
-            default_admission_rule=google.binary_authorization_policy.BinaryAuthorizationPolicyDefaultAdmissionRule(
+            default_admission_rule=binary_authorization.BinaryAuthorizationPolicyDefaultAdmissionRule(
                 evaluation_mode="ALWAYS_DENY", enforcement_mode="ENFORCED_BLOCK_AND_AUDIT_LOG"
             ),
         )

@@ -6,6 +6,8 @@ from infra.cdk import Construct, TerraformResource, google
 from infra.cdk.waivers import waive
 from infra.environment.addresses import AddressPlan
 
+subnetwork = google.compute_subnetwork
+
 PODS_RANGE: Final = "pods"
 SERVICES_RANGE: Final = "services"
 
@@ -54,7 +56,7 @@ class Network(Construct):
             depends_on=[after],
         )
         waive(network, {"CKV2_GCP_18": "what no rule allows is refused; GKE makes the rules it needs"})
-        google.compute_subnetwork.ComputeSubnetwork(
+        subnetwork.ComputeSubnetwork(
             self,
             "nodes",
             name=f"{name}-nodes",
@@ -62,20 +64,20 @@ class Network(Construct):
             region=region,
             ip_cidr_range=str(addresses.nodes),
             secondary_ip_range=[
-                google.compute_subnetwork.ComputeSubnetworkSecondaryIpRange(
+                subnetwork.ComputeSubnetworkSecondaryIpRange(
                     range_name=PODS_RANGE, ip_cidr_range=str(addresses.pods)
                 ),
-                google.compute_subnetwork.ComputeSubnetworkSecondaryIpRange(
+                subnetwork.ComputeSubnetworkSecondaryIpRange(
                     range_name=SERVICES_RANGE, ip_cidr_range=str(addresses.services)
                 ),
             ],
             private_ip_google_access=True,  # Google's APIs without a way over the internet
             # Enough to see who talks to whom, at a fifth of what the default costs, which goes by volume.
-            log_config=google.compute_subnetwork.ComputeSubnetworkLogConfig(
+            log_config=subnetwork.ComputeSubnetworkLogConfig(
                 flow_sampling=0.1, aggregation_interval="INTERVAL_30_SEC", metadata="INCLUDE_ALL_METADATA"
             ),
         )
-        google.compute_subnetwork.ComputeSubnetwork(
+        subnetwork.ComputeSubnetwork(
             self,
             "proxy-only",
             name=f"{name}-proxy-only",

@@ -5,6 +5,8 @@ from typing import Final
 from infra.cdk import Construct, google
 from infra.google.identity import Principal
 
+secret_manager = google.secret_manager_secret
+
 
 class Secret(Construct):
     """A secret in one region, without a value: a person adds that, so that no file and no state ever has it.
@@ -20,17 +22,15 @@ class Secret(Construct):
     def __init__(self, scope: Construct, id_: str, *, name: str, region: str, protected: bool):
         super().__init__(scope, id_)
         self._name: Final = name
-        self._resource = google.secret_manager_secret.SecretManagerSecret(
+        self._resource = secret_manager.SecretManagerSecret(
             self,
             "Default",
             secret_id=name,
-            replication=google.secret_manager_secret.SecretManagerSecretReplication(
+            replication=secret_manager.SecretManagerSecretReplication(
                 # Left to Google, it would be kept wherever Google likes.
-                user_managed=google.secret_manager_secret.SecretManagerSecretReplicationUserManaged(
+                user_managed=secret_manager.SecretManagerSecretReplicationUserManaged(
                     replicas=[
-                        google.secret_manager_secret.SecretManagerSecretReplicationUserManagedReplicas(
-                            location=region
-                        )
+                        secret_manager.SecretManagerSecretReplicationUserManagedReplicas(location=region)
                     ]
                 )
             ),

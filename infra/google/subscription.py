@@ -9,8 +9,10 @@ from infra.google.dataset import DatasetTable
 from infra.google.identity import Account, Principal
 from infra.google.topic import Topic
 
+pubsub = google.pubsub_subscription
+
 # By default a subscription that nobody reads for 31 days is deleted.
-_NEVER_EXPIRES: Final = google.pubsub_subscription.PubsubSubscriptionExpirationPolicy(ttl="")
+_NEVER_EXPIRES: Final = pubsub.PubsubSubscriptionExpirationPolicy(ttl="")
 
 
 def _retention(limits: MessagingSettings) -> str:
@@ -18,9 +20,9 @@ def _retention(limits: MessagingSettings) -> str:
     return f"{limits.retention_days * 24 * 3600}s"
 
 
-def _retry(limits: MessagingSettings) -> google.pubsub_subscription.PubsubSubscriptionRetryPolicy:
+def _retry(limits: MessagingSettings) -> pubsub.PubsubSubscriptionRetryPolicy:
     """A message that fails is tried again later and later, so that a broken reader is not flooded by it."""
-    return google.pubsub_subscription.PubsubSubscriptionRetryPolicy(
+    return pubsub.PubsubSubscriptionRetryPolicy(
         minimum_backoff=f"{limits.min_backoff_seconds}s", maximum_backoff=f"{limits.max_backoff_seconds}s"
     )
 
@@ -75,7 +77,7 @@ class Subscription(Construct):
         self.name: Final = name
         self.path: Final = f"projects/{project}/subscriptions/{name}"
         after = [each.resource for each in (topic, dead_letter_topic) if each]
-        self._resource = google.pubsub_subscription.PubsubSubscription(
+        self._resource = pubsub.PubsubSubscription(
             self,
             "Default",
             name=name,
@@ -84,15 +86,15 @@ class Subscription(Construct):
             message_retention_duration=_retention(limits),
             expiration_policy=_NEVER_EXPIRES,
             retry_policy=_retry(limits),
-            dead_letter_policy=google.pubsub_subscription.PubsubSubscriptionDeadLetterPolicy(
+            dead_letter_policy=pubsub.PubsubSubscriptionDeadLetterPolicy(
                 dead_letter_topic=dead_letter_topic.path, max_delivery_attempts=limits.max_delivery_attempts
             )
             if dead_letter_topic
             else None,
-            push_config=google.pubsub_subscription.PubsubSubscriptionPushConfig(
+            push_config=pubsub.PubsubSubscriptionPushConfig(
                 push_endpoint=push.endpoint,
                 # Anybody can send a POST; a token for this account and audience only Pub/Sub has.
-                oidc_token=google.pubsub_subscription.PubsubSubscriptionPushConfigOidcToken(
+                oidc_token=pubsub.PubsubSubscriptionPushConfigOidcToken(
                     service_account_email=push.account.email, audience=push.endpoint
                 ),
             )
@@ -142,7 +144,7 @@ class TableSubscription(Construct):
         may_write: TerraformResource,
     ):
         super().__init__(scope, id_)
-        google.pubsub_subscription.PubsubSubscription(
+        pubsub.PubsubSubscription(
             self,
             "Default",
             name=name,
@@ -150,8 +152,6 @@ class TableSubscription(Construct):
             message_retention_duration=_retention(limits),
             expiration_policy=_NEVER_EXPIRES,
             retry_policy=_retry(limits),
-            bigquery_config=google.pubsub_subscription.PubsubSubscriptionBigqueryConfig(
-                table=table.name, write_metadata=True
-            ),
+            bigquery_config=pubsub.PubsubSubscriptionBigqueryConfig(table=table.name, write_metadata=True),
             depends_on=[topic.resource, may_write],
         )

@@ -10,6 +10,8 @@ from infra.cdk.waivers import waive
 from infra.google.identity import Principal
 from services.contracts.schema import avro_schema
 
+pubsub = google.pubsub_topic
+
 
 class MessageSchema(Construct):
     """The Avro schema of a message type of the contracts.
@@ -69,16 +71,16 @@ class Topic(Construct):
         super().__init__(scope, id_)
         self.name: Final = name
         self.path: Final = f"projects/{project}/topics/{name}"
-        self.resource: Final = google.pubsub_topic.PubsubTopic(
+        self.resource: Final = pubsub.PubsubTopic(
             self,
             "Default",
             name=name,
             message_retention_duration=f"{replay_days * 24 * 3600}s" if replay_days else None,
             # By default a message is stored in the region nearest to who published it.
-            message_storage_policy=google.pubsub_topic.PubsubTopicMessageStoragePolicy(
+            message_storage_policy=pubsub.PubsubTopicMessageStoragePolicy(
                 allowed_persistence_regions=[region]
             ),
-            schema_settings=google.pubsub_topic.PubsubTopicSchemaSettings(schema=schema.path, encoding="JSON")
+            schema_settings=pubsub.PubsubTopicSchemaSettings(schema=schema.path, encoding="JSON")
             if schema
             else None,
             depends_on=[schema.resource] if schema else None,

@@ -8,6 +8,8 @@ from infra.environment.services import Autoscaling, WorkloadSettings
 from infra.google.subscription import Subscription
 from infra.kubernetes.namespace import Namespace
 
+hpa = kubernetes.horizontal_pod_autoscaler_v2
+
 _CAPACITY_PERCENT: Final = 70
 """Share of `requests_per_second` at which pods are added: the rest serves until they are ready."""
 
@@ -42,40 +44,40 @@ class HorizontalAutoscaler(Construct):
         subscription: Subscription | None,
     ):
         super().__init__(scope, id_)
-        kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2(
+        hpa.HorizontalPodAutoscalerV2(
             self,
             "Default",
-            metadata=kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2Metadata(
+            metadata=hpa.HorizontalPodAutoscalerV2Metadata(
                 name=name, namespace=namespace.name, labels=labels
             ),
-            spec=kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2Spec(
+            spec=hpa.HorizontalPodAutoscalerV2Spec(
                 min_replicas=size.min_replicas,
                 max_replicas=size.max_replicas,
-                scale_target_ref=kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2SpecScaleTargetRef(
+                scale_target_ref=hpa.HorizontalPodAutoscalerV2SpecScaleTargetRef(
                     api_version="apps/v1", kind="Deployment", name=name
                 ),
                 metric=[_metric(size.autoscaling, name, subscription)],
-                behavior=kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2SpecBehavior(
+                behavior=hpa.HorizontalPodAutoscalerV2SpecBehavior(
                     scale_up=[
-                        kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2SpecBehaviorScaleUp(
+                        hpa.HorizontalPodAutoscalerV2SpecBehaviorScaleUp(
                             select_policy="Max",
                             policy=[
-                                kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2SpecBehaviorScaleUpPolicy(
+                                hpa.HorizontalPodAutoscalerV2SpecBehaviorScaleUpPolicy(
                                     type="Percent", value=100, period_seconds=30
                                 ),
                                 # Of two pods 100 % are two; a jump in load may need more at once.
-                                kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2SpecBehaviorScaleUpPolicy(
+                                hpa.HorizontalPodAutoscalerV2SpecBehaviorScaleUpPolicy(
                                     type="Pods", value=4, period_seconds=30
                                 ),
                             ],
                         )
                     ],
                     scale_down=[
-                        kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2SpecBehaviorScaleDown(
+                        hpa.HorizontalPodAutoscalerV2SpecBehaviorScaleDown(
                             stabilization_window_seconds=_COOLDOWN_SECONDS,
                             select_policy="Max",
                             policy=[
-                                kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2SpecBehaviorScaleDownPolicy(
+                                hpa.HorizontalPodAutoscalerV2SpecBehaviorScaleDownPolicy(
                                     type="Percent", value=50, period_seconds=60
                                 )
                             ],
@@ -89,14 +91,14 @@ class HorizontalAutoscaler(Construct):
 
 def _metric(
     autoscaling: Autoscaling, name: str, subscription: Subscription | None
-) -> kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2SpecMetric:
+) -> hpa.HorizontalPodAutoscalerV2SpecMetric:
     match autoscaling.by:
         case "cpu":
-            return kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2SpecMetric(
+            return hpa.HorizontalPodAutoscalerV2SpecMetric(
                 type="Resource",
-                resource=kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2SpecMetricResource(
+                resource=hpa.HorizontalPodAutoscalerV2SpecMetricResource(
                     name="cpu",
-                    target=kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2SpecMetricResourceTarget(
+                    target=hpa.HorizontalPodAutoscalerV2SpecMetricResourceTarget(
                         type="Utilization", average_utilization=autoscaling.cpu_percent
                     ),
                 ),
@@ -104,16 +106,16 @@ def _metric(
         case "traffic":
             # Requests of the Service in percent of its GCPBackendPolicy's maxRatePerEndpoint:
             # https://cloud.google.com/kubernetes-engine/docs/how-to/traffic-autoscaling
-            return kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2SpecMetric(
+            return hpa.HorizontalPodAutoscalerV2SpecMetric(
                 type="Object",
-                object=kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2SpecMetricObject(
-                    described_object=kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2SpecMetricObjectDescribedObject(
+                object=hpa.HorizontalPodAutoscalerV2SpecMetricObject(
+                    described_object=hpa.HorizontalPodAutoscalerV2SpecMetricObjectDescribedObject(
                         api_version="v1", kind="Service", name=name
                     ),
-                    metric=kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2SpecMetricObjectMetric(
+                    metric=hpa.HorizontalPodAutoscalerV2SpecMetricObjectMetric(
                         name="autoscaling.googleapis.com|gclb-capacity-utilization"
                     ),
-                    target=kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2SpecMetricObjectTarget(
+                    target=hpa.HorizontalPodAutoscalerV2SpecMetricObjectTarget(
                         type="AverageValue", average_value=str(_CAPACITY_PERCENT)
                     ),
                 ),
@@ -123,18 +125,18 @@ def _metric(
                 raise ValueError(f"{name} follows a backlog, but no subscription is given")
             # Served by an adapter in the cluster, of which there can be one only:
             # https://cloud.google.com/kubernetes-engine/docs/tutorials/autoscaling-metrics#pubsub
-            return kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2SpecMetric(
+            return hpa.HorizontalPodAutoscalerV2SpecMetric(
                 type="External",
-                external=kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2SpecMetricExternal(
-                    metric=kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2SpecMetricExternalMetric(
+                external=hpa.HorizontalPodAutoscalerV2SpecMetricExternal(
+                    metric=hpa.HorizontalPodAutoscalerV2SpecMetricExternalMetric(
                         name="pubsub.googleapis.com|subscription|num_undelivered_messages",
                         selector=[
-                            kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2SpecMetricExternalMetricSelector(
+                            hpa.HorizontalPodAutoscalerV2SpecMetricExternalMetricSelector(
                                 match_labels={"resource.labels.subscription_id": subscription.name}
                             )
                         ],
                     ),
-                    target=kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2SpecMetricExternalTarget(
+                    target=hpa.HorizontalPodAutoscalerV2SpecMetricExternalTarget(
                         type="AverageValue", average_value=str(autoscaling.messages_per_pod)
                     ),
                 ),

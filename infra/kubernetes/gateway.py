@@ -8,6 +8,8 @@ from infra.kubernetes.namespace import Namespace
 from infra.kubernetes.workload import SERVICE_PORT, Workload
 from services.contracts.names import METRICS_PATH, READINESS_PATH
 
+armor = google.compute_region_security_policy
+
 HEALTH_CHECK_RANGES: Final = ("35.191.0.0/16", "130.211.0.0/22")
 """From where Google's load balancers probe: https://cloud.google.com/load-balancing/docs/health-check-concepts"""
 
@@ -269,40 +271,36 @@ class Gateway(Construct):
             after=after,
         )
 
-    def _protection(
-        self, scope: Construct
-    ) -> google.compute_region_security_policy.ComputeRegionSecurityPolicy:
+    def _protection(self, scope: Construct) -> armor.ComputeRegionSecurityPolicy:
         """Cloud Armor: nobody outside reads the metrics, and nobody gets more than his share."""
-        anybody = google.compute_region_security_policy.ComputeRegionSecurityPolicyRulesMatch(
+        anybody = armor.ComputeRegionSecurityPolicyRulesMatch(
             versioned_expr="SRC_IPS_V1",
-            config=google.compute_region_security_policy.ComputeRegionSecurityPolicyRulesMatchConfig(
-                src_ip_ranges=["*"]
-            ),
+            config=armor.ComputeRegionSecurityPolicyRulesMatchConfig(src_ip_ranges=["*"]),
         )
-        return google.compute_region_security_policy.ComputeRegionSecurityPolicy(
+        return armor.ComputeRegionSecurityPolicy(
             scope,
             "protection",
             name=self._google_name,
             region=self._region,
             type="CLOUD_ARMOR",
             rules=[
-                google.compute_region_security_policy.ComputeRegionSecurityPolicyRules(
+                armor.ComputeRegionSecurityPolicyRules(
                     priority=1000,
                     description="Metrics are for the cluster",
                     action="deny(404)",
-                    match=google.compute_region_security_policy.ComputeRegionSecurityPolicyRulesMatch(
-                        expr=google.compute_region_security_policy.ComputeRegionSecurityPolicyRulesMatchExpr(
+                    match=armor.ComputeRegionSecurityPolicyRulesMatch(
+                        expr=armor.ComputeRegionSecurityPolicyRulesMatchExpr(
                             expression=f"request.path == '{METRICS_PATH}'"
                         )
                     ),
                 ),
-                google.compute_region_security_policy.ComputeRegionSecurityPolicyRules(
+                armor.ComputeRegionSecurityPolicyRules(
                     priority=2000,
                     description="Each client address its share",
                     action="throttle",
                     match=anybody,
-                    rate_limit_options=google.compute_region_security_policy.ComputeRegionSecurityPolicyRulesRateLimitOptions(
-                        rate_limit_threshold=google.compute_region_security_policy.ComputeRegionSecurityPolicyRulesRateLimitOptionsRateLimitThreshold(
+                    rate_limit_options=armor.ComputeRegionSecurityPolicyRulesRateLimitOptions(
+                        rate_limit_threshold=armor.ComputeRegionSecurityPolicyRulesRateLimitOptionsRateLimitThreshold(
                             count=self._settings.requests_per_minute, interval_sec=60
                         ),
                         enforce_on_key="IP",
@@ -310,7 +308,7 @@ class Gateway(Construct):
                         exceed_action="deny(429)",
                     ),
                 ),
-                google.compute_region_security_policy.ComputeRegionSecurityPolicyRules(
+                armor.ComputeRegionSecurityPolicyRules(
                     priority=_LAST_RULE, description="Everything else", action="allow", match=anybody
                 ),
             ],

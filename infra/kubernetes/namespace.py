@@ -7,6 +7,8 @@ from infra.cdk import Construct, TerraformResource, kubernetes
 from infra.environment import PLATFORM, Environment
 from infra.google.identity import WorkloadIdentity
 
+service_account_v1 = kubernetes.service_account_v1
+
 
 class Namespace(Construct):
     """A namespace in which Kubernetes itself refuses pods with more rights than ours ask for.
@@ -44,12 +46,12 @@ class Namespace(Construct):
 
     def service_account(
         self, scope: Construct, *, name: str, labels: Mapping[str, str]
-    ) -> tuple[kubernetes.service_account_v1.ServiceAccountV1, WorkloadIdentity]:
+    ) -> tuple[service_account_v1.ServiceAccountV1, WorkloadIdentity]:
         """A service account, and who pods are that run as it. They get no token for the Kubernetes API."""
-        account = kubernetes.service_account_v1.ServiceAccountV1(
+        account = service_account_v1.ServiceAccountV1(
             scope,
             "account",
-            metadata=kubernetes.service_account_v1.ServiceAccountV1Metadata(
+            metadata=service_account_v1.ServiceAccountV1Metadata(
                 name=name, namespace=self.name, labels=labels
             ),
             automount_service_account_token=False,

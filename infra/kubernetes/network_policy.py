@@ -7,6 +7,8 @@ from infra.cdk import Construct, kubernetes
 from infra.kubernetes.namespace import Namespace
 from infra.kubernetes.workload import Workload
 
+networking = kubernetes.network_policy_v1
+
 # https://cloud.google.com/kubernetes-engine/docs/how-to/network-policy#network-policy-and-workload-identity
 _METADATA_SERVER: Final = "169.254.169.254/32"
 _NODE_LOCAL_DNS: Final = "169.254.20.10/32"
@@ -20,23 +22,23 @@ class DefaultDeny(Construct):
     def __init__(self, scope: Construct, id_: str, *, namespace: Namespace):
         super().__init__(scope, id_)
         dns = [_egress_port(53, "UDP"), _egress_port(53, "TCP")]
-        kubernetes.network_policy_v1.NetworkPolicyV1(
+        networking.NetworkPolicyV1(
             self,
             "Default",
-            metadata=kubernetes.network_policy_v1.NetworkPolicyV1Metadata(
+            metadata=networking.NetworkPolicyV1Metadata(
                 name="default-deny", namespace=namespace.name, labels=namespace.labels
             ),
-            spec=kubernetes.network_policy_v1.NetworkPolicyV1Spec(
-                pod_selector=kubernetes.network_policy_v1.NetworkPolicyV1SpecPodSelector(),
+            spec=networking.NetworkPolicyV1Spec(
+                pod_selector=networking.NetworkPolicyV1SpecPodSelector(),
                 policy_types=["Ingress", "Egress"],
                 egress=[
-                    kubernetes.network_policy_v1.NetworkPolicyV1SpecEgress(
+                    networking.NetworkPolicyV1SpecEgress(
                         to=[
-                            kubernetes.network_policy_v1.NetworkPolicyV1SpecEgressTo(
-                                namespace_selector=kubernetes.network_policy_v1.NetworkPolicyV1SpecEgressToNamespaceSelector(
+                            networking.NetworkPolicyV1SpecEgressTo(
+                                namespace_selector=networking.NetworkPolicyV1SpecEgressToNamespaceSelector(
                                     match_labels={"kubernetes.io/metadata.name": "kube-system"}
                                 ),
-                                pod_selector=kubernetes.network_policy_v1.NetworkPolicyV1SpecEgressToPodSelector(
+                                pod_selector=networking.NetworkPolicyV1SpecEgressToPodSelector(
                                     match_labels={"k8s-app": "kube-dns"}
                                 ),
                             ),
@@ -44,11 +46,11 @@ class DefaultDeny(Construct):
                         ],
                         ports=dns,
                     ),
-                    kubernetes.network_policy_v1.NetworkPolicyV1SpecEgress(
+                    networking.NetworkPolicyV1SpecEgress(
                         to=[_egress_to(_METADATA_SERVER)], ports=[_egress_port(80, "TCP")]
                     ),
                     # Google's APIs have no fixed addresses.
-                    kubernetes.network_policy_v1.NetworkPolicyV1SpecEgress(
+                    networking.NetworkPolicyV1SpecEgress(
                         to=[_egress_to("0.0.0.0/0")], ports=[_egress_port(443, "TCP")]
                     ),
                 ],
@@ -77,34 +79,32 @@ class AllowCallers(Construct):
     ):
         super().__init__(scope, id_)
         callers = [
-            kubernetes.network_policy_v1.NetworkPolicyV1SpecIngressFrom(
-                namespace_selector=kubernetes.network_policy_v1.NetworkPolicyV1SpecIngressFromNamespaceSelector(
+            networking.NetworkPolicyV1SpecIngressFrom(
+                namespace_selector=networking.NetworkPolicyV1SpecIngressFromNamespaceSelector(
                     match_labels={"kubernetes.io/metadata.name": _COLLECTORS}
                 )
             )
         ]
         callers += [
-            kubernetes.network_policy_v1.NetworkPolicyV1SpecIngressFrom(
-                ip_block=kubernetes.network_policy_v1.NetworkPolicyV1SpecIngressFromIpBlock(cidr=each)
+            networking.NetworkPolicyV1SpecIngressFrom(
+                ip_block=networking.NetworkPolicyV1SpecIngressFromIpBlock(cidr=each)
             )
             for each in ranges
         ]
-        kubernetes.network_policy_v1.NetworkPolicyV1(
+        networking.NetworkPolicyV1(
             self,
             "Default",
-            metadata=kubernetes.network_policy_v1.NetworkPolicyV1Metadata(
+            metadata=networking.NetworkPolicyV1Metadata(
                 name=id_, namespace=workload.namespace.name, labels=workload.namespace.labels
             ),
-            spec=kubernetes.network_policy_v1.NetworkPolicyV1Spec(
-                pod_selector=kubernetes.network_policy_v1.NetworkPolicyV1SpecPodSelector(
-                    match_labels=workload.selector
-                ),
+            spec=networking.NetworkPolicyV1Spec(
+                pod_selector=networking.NetworkPolicyV1SpecPodSelector(match_labels=workload.selector),
                 policy_types=["Ingress"],
                 ingress=[
-                    kubernetes.network_policy_v1.NetworkPolicyV1SpecIngress(
+                    networking.NetworkPolicyV1SpecIngress(
                         from_=callers,
                         ports=[
-                            kubernetes.network_policy_v1.NetworkPolicyV1SpecIngressPorts(
+                            networking.NetworkPolicyV1SpecIngressPorts(
                                 port=str(workload.port), protocol="TCP"
                             )
                         ],
@@ -115,11 +115,11 @@ class AllowCallers(Construct):
         )
 
 
-def _egress_port(port: int, protocol: str) -> kubernetes.network_policy_v1.NetworkPolicyV1SpecEgressPorts:
-    return kubernetes.network_policy_v1.NetworkPolicyV1SpecEgressPorts(port=str(port), protocol=protocol)
+def _egress_port(port: int, protocol: str) -> networking.NetworkPolicyV1SpecEgressPorts:
+    return networking.NetworkPolicyV1SpecEgressPorts(port=str(port), protocol=protocol)
 
 
-def _egress_to(cidr: str) -> kubernetes.network_policy_v1.NetworkPolicyV1SpecEgressTo:
-    return kubernetes.network_policy_v1.NetworkPolicyV1SpecEgressTo(
-        ip_block=kubernetes.network_policy_v1.NetworkPolicyV1SpecEgressToIpBlock(cidr=cidr)
+def _egress_to(cidr: str) -> networking.NetworkPolicyV1SpecEgressTo:
+    return networking.NetworkPolicyV1SpecEgressTo(
+        ip_block=networking.NetworkPolicyV1SpecEgressToIpBlock(cidr=cidr)
     )

@@ -6,6 +6,9 @@ from infra.cdk import Construct, kubernetes
 from infra.google.identity import Account
 from infra.kubernetes.namespace import Namespace
 
+role_binding_v1 = kubernetes.role_binding_v1
+role_v1 = kubernetes.role_v1
+
 # What Airflow's operator does: make a pod, follow its log, read its result in its status, remove it.
 _RULES: Final = (
     ("", ("pods",), ("create", "get", "list", "watch", "patch", "delete")),
@@ -32,31 +35,29 @@ class PodRunner(Construct):
         self.name: Final = id_
         _, identity = namespace.service_account(self, name=id_, labels=namespace.labels)
         self.identity: Final = identity
-        role = kubernetes.role_v1.RoleV1(
+        role = role_v1.RoleV1(
             self,
             "role",
-            metadata=kubernetes.role_v1.RoleV1Metadata(
+            metadata=role_v1.RoleV1Metadata(
                 name=f"start-{id_}", namespace=namespace.name, labels=namespace.labels
             ),
             rule=[
-                kubernetes.role_v1.RoleV1Rule(
-                    api_groups=[group], resources=list(resources), verbs=list(verbs)
-                )
+                role_v1.RoleV1Rule(api_groups=[group], resources=list(resources), verbs=list(verbs))
                 for group, resources, verbs in _RULES
             ],
             depends_on=[namespace.resource],
         )
-        kubernetes.role_binding_v1.RoleBindingV1(
+        role_binding_v1.RoleBindingV1(
             self,
             "binding",
-            metadata=kubernetes.role_binding_v1.RoleBindingV1Metadata(
+            metadata=role_binding_v1.RoleBindingV1Metadata(
                 name=f"start-{id_}", namespace=namespace.name, labels=namespace.labels
             ),
-            role_ref=kubernetes.role_binding_v1.RoleBindingV1RoleRef(
+            role_ref=role_binding_v1.RoleBindingV1RoleRef(
                 api_group="rbac.authorization.k8s.io", kind="Role", name=f"start-{id_}"
             ),
             subject=[
-                kubernetes.role_binding_v1.RoleBindingV1Subject(
+                role_binding_v1.RoleBindingV1Subject(
                     api_group="rbac.authorization.k8s.io", kind="User", name=starter.email
                 )
             ],

@@ -15,6 +15,10 @@ from infra.kubernetes.namespace import Namespace
 from services.contracts.names import LIVENESS_PATH, METRICS_PATH, READINESS_PATH
 from services.contracts.settings import to_environment
 
+apps = kubernetes.deployment_v1
+service_v1 = kubernetes.service_v1
+pdb = kubernetes.pod_disruption_budget_v1
+
 SERVICE_PORT: Final = 80
 """Of every Service. What a container listens on is another port, for only root may listen on this one."""
 
@@ -70,24 +74,22 @@ class Workload(Construct):
         self._drain_seconds = drain_seconds
         account, identity = namespace.service_account(self, name=id_, labels=self._labels)
         self.identity: Final = identity
-        deployment = kubernetes.deployment_v1.DeploymentV1(
+        deployment = apps.DeploymentV1(
             self,
             "Default",
-            metadata=kubernetes.deployment_v1.DeploymentV1Metadata(
-                name=id_, namespace=namespace.name, labels=self._labels
-            ),
+            metadata=apps.DeploymentV1Metadata(name=id_, namespace=namespace.name, labels=self._labels),
             # Replicas are left out: they are the autoscaler's.
-            spec=kubernetes.deployment_v1.DeploymentV1Spec(
-                selector=kubernetes.deployment_v1.DeploymentV1SpecSelector(match_labels=self.selector),
+            spec=apps.DeploymentV1Spec(
+                selector=apps.DeploymentV1SpecSelector(match_labels=self.selector),
                 # A new pod is ready before an old one goes: two pods at the limit are not left with one.
-                strategy=kubernetes.deployment_v1.DeploymentV1SpecStrategy(
+                strategy=apps.DeploymentV1SpecStrategy(
                     type="RollingUpdate",
-                    rolling_update=kubernetes.deployment_v1.DeploymentV1SpecStrategyRollingUpdate(
+                    rolling_update=apps.DeploymentV1SpecStrategyRollingUpdate(
                         max_surge="25%", max_unavailable="0"
                     ),
                 ),
-                template=kubernetes.deployment_v1.DeploymentV1SpecTemplate(
-                    metadata=kubernetes.deployment_v1.DeploymentV1SpecTemplateMetadata(labels=self._labels),
+                template=apps.DeploymentV1SpecTemplate(
+                    metadata=apps.DeploymentV1SpecTemplateMetadata(labels=self._labels),
                     spec=self._pod(image, module, settings, size, spot),
                 ),
             ),
@@ -106,18 +108,16 @@ class Workload(Construct):
         )
         if size.right_sizing:
             VerticalAutoscaler(self, "right-sizing", namespace=namespace, deployment=deployment, name=id_)
-        kubernetes.pod_disruption_budget_v1.PodDisruptionBudgetV1(
+        pdb.PodDisruptionBudgetV1(
             self,
             "disruption-budget",
-            metadata=kubernetes.pod_disruption_budget_v1.PodDisruptionBudgetV1Metadata(
+            metadata=pdb.PodDisruptionBudgetV1Metadata(
                 name=id_, namespace=namespace.name, labels=self._labels
             ),
             # Not "at least one stays": that would keep a node with the only pod from ever being drained.
-            spec=kubernetes.pod_disruption_budget_v1.PodDisruptionBudgetV1Spec(
+            spec=pdb.PodDisruptionBudgetV1Spec(
                 max_unavailable="1",
-                selector=kubernetes.pod_disruption_budget_v1.PodDisruptionBudgetV1SpecSelector(
-                    match_labels=self.selector
-                ),
+                selector=pdb.PodDisruptionBudgetV1SpecSelector(match_labels=self.selector),
             ),
             depends_on=[namespace.resource],
         )
@@ -135,19 +135,19 @@ class Workload(Construct):
         )
 
     @cached_property
-    def service(self) -> kubernetes.service_v1.ServiceV1:
+    def service(self) -> service_v1.ServiceV1:
         """One name and address of the pods inside the cluster; made when first asked for."""
-        return kubernetes.service_v1.ServiceV1(
+        return service_v1.ServiceV1(
             self,
             "service",
-            metadata=kubernetes.service_v1.ServiceV1Metadata(
+            metadata=service_v1.ServiceV1Metadata(
                 name=self.name, namespace=self.namespace.name, labels=self._labels
             ),
-            spec=kubernetes.service_v1.ServiceV1Spec(
+            spec=service_v1.ServiceV1Spec(
                 type="ClusterIP",
                 selector=self.selector,
                 port=[
-                    kubernetes.service_v1.ServiceV1SpecPort(
+                    service_v1.ServiceV1SpecPort(
                         name=_PORT_NAME, port=SERVICE_PORT, target_port=_PORT_NAME, app_protocol="http"
                     )
                 ],
@@ -162,30 +162,30 @@ class Workload(Construct):
         settings: msgspec.Struct,
         size: WorkloadSettings,
         spot: bool,
-    ) -> kubernetes.deployment_v1.DeploymentV1SpecTemplateSpec:
-        return kubernetes.deployment_v1.DeploymentV1SpecTemplateSpec(
+    ) -> apps.DeploymentV1SpecTemplateSpec:
+        return apps.DeploymentV1SpecTemplateSpec(
             service_account_name=self.name,
             # Workload Identity asks the metadata server; nothing in the pod calls the Kubernetes API.
             automount_service_account_token=False,
             enable_service_links=False,  # a variable per Service of the namespace could shadow a setting
             # On SIGTERM the service answers 503 to readiness probes, drains and then stops by itself.
             termination_grace_period_seconds=self._drain_seconds + _STOPPING_SECONDS,
-            security_context=kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecSecurityContext(
+            security_context=apps.DeploymentV1SpecTemplateSpecSecurityContext(
                 run_as_non_root=True,
                 run_as_user=str(_USER),
                 run_as_group=str(_USER),
                 fs_group=str(_USER),
-                seccomp_profile=kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecSecurityContextSeccompProfile(
+                seccomp_profile=apps.DeploymentV1SpecTemplateSpecSecurityContextSeccompProfile(
                     type="RuntimeDefault"
                 ),
             ),
             topology_spread_constraint=[
-                kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecTopologySpreadConstraint(
+                apps.DeploymentV1SpecTemplateSpecTopologySpreadConstraint(
                     max_skew=1,
                     topology_key=topology,
                     when_unsatisfiable="ScheduleAnyway",  # running in one zone beats not running
                     label_selector=[
-                        kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecTopologySpreadConstraintLabelSelector(
+                        apps.DeploymentV1SpecTemplateSpecTopologySpreadConstraintLabelSelector(
                             match_labels=self.selector
                         )
                     ],
@@ -195,7 +195,7 @@ class Workload(Construct):
                 for topology in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
             ],
             toleration=[
-                kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecToleration(
+                apps.DeploymentV1SpecTemplateSpecToleration(
                     key=SPOT_KEY, operator="Equal", value=SPOT_VALUE, effect="NoSchedule"
                 )
             ]
@@ -204,68 +204,62 @@ class Workload(Construct):
             affinity=_prefer_spot_nodes() if spot else None,
             container=[self._container(image, module, settings, size)],
             volume=[
-                kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecVolume(
+                apps.DeploymentV1SpecTemplateSpecVolume(
                     name="tmp",
-                    empty_dir=kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecVolumeEmptyDir(
-                        size_limit="64Mi"
-                    ),
+                    empty_dir=apps.DeploymentV1SpecTemplateSpecVolumeEmptyDir(size_limit="64Mi"),
                 )
             ],
         )
 
     def _container(
         self, image: str, module: str, settings: msgspec.Struct, size: WorkloadSettings
-    ) -> kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecContainer:
-        return kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecContainer(
+    ) -> apps.DeploymentV1SpecTemplateSpecContainer:
+        return apps.DeploymentV1SpecTemplateSpecContainer(
             name=self.name,
             image=image,
             command=["python", "-m", module],
             env=[
-                kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecContainerEnv(name=name, value=value)
+                apps.DeploymentV1SpecTemplateSpecContainerEnv(name=name, value=value)
                 for name, value in to_environment(settings).items()
             ],
-            port=[
-                kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecContainerPort(
-                    name=_PORT_NAME, container_port=size.port
-                )
-            ],
+            port=[apps.DeploymentV1SpecTemplateSpecContainerPort(name=_PORT_NAME, container_port=size.port)],
             # Until it answers, liveness is not asked: a slow start is no reason to start over.
-            startup_probe=kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecContainerStartupProbe(
-                http_get=kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecContainerStartupProbeHttpGet(
+            startup_probe=apps.DeploymentV1SpecTemplateSpecContainerStartupProbe(
+                http_get=apps.DeploymentV1SpecTemplateSpecContainerStartupProbeHttpGet(
                     path=LIVENESS_PATH, port=_PORT_NAME
                 ),
                 period_seconds=2,
                 timeout_seconds=2,
                 failure_threshold=_STARTING_SECONDS // 2,
             ),
-            liveness_probe=kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecContainerLivenessProbe(
-                http_get=kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecContainerLivenessProbeHttpGet(
+            liveness_probe=apps.DeploymentV1SpecTemplateSpecContainerLivenessProbe(
+                http_get=apps.DeploymentV1SpecTemplateSpecContainerLivenessProbeHttpGet(
                     path=LIVENESS_PATH, port=_PORT_NAME
                 ),
                 period_seconds=10,
                 timeout_seconds=2,
             ),
-            readiness_probe=kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecContainerReadinessProbe(
-                http_get=kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecContainerReadinessProbeHttpGet(
+            readiness_probe=apps.DeploymentV1SpecTemplateSpecContainerReadinessProbe(
+                http_get=apps.DeploymentV1SpecTemplateSpecContainerReadinessProbeHttpGet(
                     path=READINESS_PATH, port=_PORT_NAME
                 ),
                 period_seconds=2,
                 timeout_seconds=2,
             ),
-            resources=kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecContainerResources(
+            resources=apps.DeploymentV1SpecTemplateSpecContainerResources(
                 requests={"cpu": size.cpu, "memory": size.memory},
                 limits={"memory": size.memory},  # none on CPU: idle CPU is free, throttling is latency
             ),
-            security_context=kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecContainerSecurityContext(
+            security_context=apps.DeploymentV1SpecTemplateSpecContainerSecurityContext(
                 allow_privilege_escalation=False,
                 read_only_root_filesystem=True,
                 run_as_non_root=True,
-                capabilities=kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecContainerSecurityContextCapabilities(
+                capabilities=apps.DeploymentV1SpecTemplateSpecContainerSecurityContextCapabilities(
                     drop=["ALL"]
                 ),
             ),
             volume_mount=[
-                kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecContainerVolumeMount(
+                apps.DeploymentV1SpecTemplateSpecContainerVolumeMount(
                     name="tmp",
                     mount_path="/tmp",  # noqa: S108
                 )
@@ -273,16 +267,16 @@ class Workload(Construct):
         )
 
 
-def _prefer_spot_nodes() -> kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecAffinity:
+def _prefer_spot_nodes() -> apps.DeploymentV1SpecTemplateSpecAffinity:
     """Rather on nodes that may vanish than elsewhere, but elsewhere if none is up."""
-    return kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecAffinity(
-        node_affinity=kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecAffinityNodeAffinity(
+    return apps.DeploymentV1SpecTemplateSpecAffinity(
+        node_affinity=apps.DeploymentV1SpecTemplateSpecAffinityNodeAffinity(
             preferred_during_scheduling_ignored_during_execution=[
-                kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecAffinityNodeAffinityPreferredDuringSchedulingIgnoredDuringExecution(
+                apps.DeploymentV1SpecTemplateSpecAffinityNodeAffinityPreferredDuringSchedulingIgnoredDuringExecution(
                     weight=100,
-                    preference=kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecAffinityNodeAffinityPreferredDuringSchedulingIgnoredDuringExecutionPreference(
+                    preference=apps.DeploymentV1SpecTemplateSpecAffinityNodeAffinityPreferredDuringSchedulingIgnoredDuringExecutionPreference(
                         match_expressions=[
-                            kubernetes.deployment_v1.DeploymentV1SpecTemplateSpecAffinityNodeAffinityPreferredDuringSchedulingIgnoredDuringExecutionPreferenceMatchExpressions(
+                            apps.DeploymentV1SpecTemplateSpecAffinityNodeAffinityPreferredDuringSchedulingIgnoredDuringExecutionPreferenceMatchExpressions(
                                 key=SPOT_KEY, operator="In", values=[SPOT_VALUE]
                             )
                         ]

@@ -7,10 +7,13 @@ from infra.cdk import Construct, TerraformVariable, google
 from infra.cdk.stack import PlatformStack
 from infra.environment.observability import AlertingSettings
 
+alert_policy = google.monitoring_alert_policy
+notification_channel = google.monitoring_notification_channel
+
 RUNBOOK: Final = "docs/runbook.md"
 """What to do; has a section for every alert, and alerts name theirs."""
 
-Condition = google.monitoring_alert_policy.MonitoringAlertPolicyConditions
+Condition = alert_policy.MonitoringAlertPolicyConditions
 Severity = Literal["CRITICAL", "WARNING"]
 
 
@@ -30,7 +33,7 @@ class OnCall(Construct):
         super().__init__(scope, id_)
         labels = scope.labels  # default labels of the provider reach neither channels nor policies
         self.labels: Final = labels
-        self.mail: Final = google.monitoring_notification_channel.MonitoringNotificationChannel(
+        self.mail: Final = notification_channel.MonitoringNotificationChannel(
             self,
             "mail",
             display_name=settings.email,
@@ -50,12 +53,12 @@ class OnCall(Construct):
                 default="simulated" if scope.environment.simulated else None,
                 description="Integration key of the PagerDuty service: TF_VAR_pagerduty_service_key.",
             )
-            pager = google.monitoring_notification_channel.MonitoringNotificationChannel(
+            pager = notification_channel.MonitoringNotificationChannel(
                 self,
                 "pagerduty",
                 display_name="PagerDuty",
                 type="pagerduty",
-                sensitive_labels=google.monitoring_notification_channel.MonitoringNotificationChannelSensitiveLabels(
+                sensitive_labels=notification_channel.MonitoringNotificationChannelSensitiveLabels(
                     service_key=key.string_value
                 ),
                 user_labels=labels,
@@ -97,21 +100,21 @@ class Alert(Construct):
     ):
         super().__init__(scope, id_)
         logged = any(condition.condition_matched_log is not None for condition in conditions)
-        google.monitoring_alert_policy.MonitoringAlertPolicy(
+        alert_policy.MonitoringAlertPolicy(
             self,
             "Default",
             display_name=title,
             combiner="AND" if all_of else "OR",
             severity=severity,
             conditions=list(conditions),
-            documentation=google.monitoring_alert_policy.MonitoringAlertPolicyDocumentation(
+            documentation=alert_policy.MonitoringAlertPolicyDocumentation(
                 content=f"{summary}\n\nWhat to do: {RUNBOOK}#{runbook}", mime_type="text/markdown"
             ),
-            alert_strategy=google.monitoring_alert_policy.MonitoringAlertPolicyAlertStrategy(
+            alert_strategy=alert_policy.MonitoringAlertPolicyAlertStrategy(
                 # An incident whose data ceased, as those of a deleted pod do, would stay open for a week.
                 auto_close=f"{24 * 3600}s",
                 # Required of alerts about logs: each matching line would be a mail.
-                notification_rate_limit=google.monitoring_alert_policy.MonitoringAlertPolicyAlertStrategyNotificationRateLimit(
+                notification_rate_limit=alert_policy.MonitoringAlertPolicyAlertStrategyNotificationRateLimit(
                     period="3600s"
                 )
                 if logged
@@ -148,15 +151,15 @@ def above(
         lasting_minutes: for how long.
     """
     terms = [f'resource.type = "{resource}"', f'metric.type = "{metric}"', *([where] if where else [])]
-    return google.monitoring_alert_policy.MonitoringAlertPolicyConditions(
+    return alert_policy.MonitoringAlertPolicyConditions(
         display_name=f"{metric} > {threshold:g}",
-        condition_threshold=google.monitoring_alert_policy.MonitoringAlertPolicyConditionsConditionThreshold(
+        condition_threshold=alert_policy.MonitoringAlertPolicyConditionsConditionThreshold(
             filter=" AND ".join(terms),
             comparison="COMPARISON_GT",
             threshold_value=threshold,
             duration=f"{lasting_minutes * 60}s",
             aggregations=[
-                google.monitoring_alert_policy.MonitoringAlertPolicyConditionsConditionThresholdAggregations(
+                alert_policy.MonitoringAlertPolicyConditionsConditionThresholdAggregations(
                     alignment_period=f"{minutes * 60}s",
                     per_series_aligner=aligner,
                     cross_series_reducer=reducer,
@@ -173,9 +176,9 @@ def holds(query: str, *, lasting_minutes: int = 0) -> Condition:
     Metrics of the services and of Kubernetes exist only from their first sample on, which may be after the
     alert was made: hence no check that they do.
     """
-    return google.monitoring_alert_policy.MonitoringAlertPolicyConditions(
+    return alert_policy.MonitoringAlertPolicyConditions(
         display_name=query[:100],
-        condition_prometheus_query_language=google.monitoring_alert_policy.MonitoringAlertPolicyConditionsConditionPrometheusQueryLanguage(
+        condition_prometheus_query_language=alert_policy.MonitoringAlertPolicyConditionsConditionPrometheusQueryLanguage(
             query=query,
             duration=f"{lasting_minutes * 60}s",
             evaluation_interval="60s",
@@ -186,11 +189,9 @@ def holds(query: str, *, lasting_minutes: int = 0) -> Condition:
 
 def logged(query: str) -> Condition:
     """A line is logged that a filter of Cloud Logging matches."""
-    return google.monitoring_alert_policy.MonitoringAlertPolicyConditions(
+    return alert_policy.MonitoringAlertPolicyConditions(
         display_name="a line is logged",
-        condition_matched_log=google.monitoring_alert_policy.MonitoringAlertPolicyConditionsConditionMatchedLog(
-            filter=query
-        ),
+        condition_matched_log=alert_policy.MonitoringAlertPolicyConditionsConditionMatchedLog(filter=query),
     )
 
 
@@ -202,9 +203,9 @@ def burns(objective: str, *, rate: float, minutes: int) -> Condition:
         rate: that it must exceed.
         minutes: over which the rate is measured.
     """
-    return google.monitoring_alert_policy.MonitoringAlertPolicyConditions(
+    return alert_policy.MonitoringAlertPolicyConditions(
         display_name=f"burn rate of {minutes} minutes > {rate:g}",
-        condition_threshold=google.monitoring_alert_policy.MonitoringAlertPolicyConditionsConditionThreshold(
+        condition_threshold=alert_policy.MonitoringAlertPolicyConditionsConditionThreshold(
             filter=f'select_slo_burn_rate("{objective}", "{minutes * 60}s")',
             comparison="COMPARISON_GT",
             threshold_value=rate,

@@ -8,6 +8,8 @@ from infra.cdk import Construct, google
 from infra.monitoring.alerting import Alert, OnCall, Severity, burns
 from infra.monitoring.dashboard import SloChart
 
+slo = google.monitoring_slo
+
 _RUNBOOK: Final = "error-budget"
 
 
@@ -44,11 +46,11 @@ class Faultless:
     where: str
     bad: str
 
-    def indicator(self) -> google.monitoring_slo.MonitoringSloRequestBasedSli:
+    def indicator(self) -> slo.MonitoringSloRequestBasedSli:
         """As Cloud Monitoring wants it."""
         total = _prometheus(f"{self.metric}_total/counter", self.where)
-        return google.monitoring_slo.MonitoringSloRequestBasedSli(
-            good_total_ratio=google.monitoring_slo.MonitoringSloRequestBasedSliGoodTotalRatio(
+        return slo.MonitoringSloRequestBasedSli(
+            good_total_ratio=slo.MonitoringSloRequestBasedSliGoodTotalRatio(
                 total_service_filter=total, bad_service_filter=f"{total} AND {self.bad}"
             )
         )
@@ -68,14 +70,12 @@ class Fast:
     where: str
     seconds: float
 
-    def indicator(self) -> google.monitoring_slo.MonitoringSloRequestBasedSli:
+    def indicator(self) -> slo.MonitoringSloRequestBasedSli:
         """As Cloud Monitoring wants it."""
-        return google.monitoring_slo.MonitoringSloRequestBasedSli(
-            distribution_cut=google.monitoring_slo.MonitoringSloRequestBasedSliDistributionCut(
+        return slo.MonitoringSloRequestBasedSli(
+            distribution_cut=slo.MonitoringSloRequestBasedSliDistributionCut(
                 distribution_filter=_prometheus(f"{self.metric}/histogram", self.where),
-                range=google.monitoring_slo.MonitoringSloRequestBasedSliDistributionCutRange(
-                    min=0, max=self.seconds
-                ),
+                range=slo.MonitoringSloRequestBasedSliDistributionCutRange(min=0, max=self.seconds),
             )
         )
 
@@ -131,7 +131,7 @@ class Objective(Construct):
         on_call: OnCall,
     ):
         super().__init__(scope, id_)
-        objective = google.monitoring_slo.MonitoringSlo(
+        objective = slo.MonitoringSlo(
             self,
             "Default",
             service=service.resource.service_id,
