@@ -75,8 +75,9 @@ airflow: install-airflow ## Airflow's pages on loopback, until Ctrl-C
 backfill: install-airflow ## Run the batch pipeline for every day of a range (FROM=2011-12-01 TO=2011-12-03)
 	@$(PYTHON) -m scripts.laptop.airflow backfill $(FROM) $(TO)
 
-docs: install ## Write what is derived from the stacks: docs/iam.md
+docs: install ## Write docs/iam.md and docs/environments.md, which are derived from stacks and environment
 	@$(PYTHON) -m scripts.deploy.iam
+	@$(PYTHON) -m scripts.deploy.environment_reference
 
 bench-serving: install ## CPU per request against Flask, FastAPI, MLServer and KServe
 	@$(PYTHON) -m scripts.bench.serving

@@ -1,7 +1,7 @@
 """The three emulators: Google's for Pub/Sub, bqemulator for BigQuery, fake-gcs-server for Cloud Storage.
 
-They listen on loopback, on free ports that `endpoints.json` tells. BigQuery and Cloud Storage keep their data
-below `data/`; Pub/Sub keeps nothing on disk.
+They listen on free loopback ports: `endpoints.json` lists them, `env` exports them to a shell. BigQuery and
+Cloud Storage keep their data below `data/`; Pub/Sub keeps nothing on disk.
 """
 
 import json
@@ -199,7 +199,8 @@ def stop_all() -> None:
     """Stop the emulators; what they keep on disk stays."""
     with locked("emulators"):
         processes.stop(emulator.process_name for emulator in EMULATORS)
-        (home() / "endpoints.json").unlink(missing_ok=True)
+        for name in ("endpoints.json", "env"):
+            (home() / name).unlink(missing_ok=True)
 
 
 def _write_endpoints() -> None:
@@ -209,6 +210,8 @@ def _write_endpoints() -> None:
             ports = {port: int(process.labels[port]) for port in emulator.ports}
             listing[emulator.name] = {"host": HOST, **ports, "pid": process.pid}
     write_atomic(home() / "endpoints.json", json.dumps(listing, indent=1) + "\n")
+    exports = (f"export {name}={value}\n" for name, value in endpoints().environment.items())
+    write_atomic(home() / "env", "".join(exports))
 
 
 def ensure_one(emulator: Emulator) -> str | None:

@@ -45,6 +45,16 @@ class TestUp:
         assert {name: entry["pid"] for name, entry in listing.items()} == running
         for name, path in {"pubsub": "/", "bigquery": "/readyz", "storage": "/storage/v1/b"}.items():
             assert httpx.get(f"http://127.0.0.1:{listing[name]['port']}{path}").status_code == 200
+        exports = dict(
+            line.removeprefix("export ").split("=", 1)
+            for line in (own_cloud.home / "env").read_text().splitlines()
+        )
+        assert exports == {
+            "PUBSUB_EMULATOR_HOST": f"127.0.0.1:{listing['pubsub']['port']}",
+            "BIGQUERY_EMULATOR_HOST": f"http://127.0.0.1:{listing['bigquery']['port']}",
+            "BIGQUERY_STORAGE_EMULATOR_HOST": f"127.0.0.1:{listing['bigquery']['grpc_port']}",
+            "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{listing['storage']['port']}",
+        }
 
     def test_callers_side_by_side_start_one_each(self, own_cloud: Cloud) -> None:
         with concurrent.futures.ThreadPoolExecutor() as pool:
@@ -132,6 +142,7 @@ class TestStatusAndDown:
         assert own_cloud.command("down").returncode == 0
         assert belonging(own_cloud) == []
         assert not (own_cloud.home / "endpoints.json").exists()
+        assert not (own_cloud.home / "env").exists()
         assert "nothing runs" in own_cloud.command("status").stdout
 
     def test_down_finds_what_an_interrupted_start_did_not_record(self, own_cloud: Cloud) -> None:

@@ -1,0 +1,107 @@
+"""The documents fit the repository: links, anchors, files, keys, commands in the text, generated tables."""
+
+import re
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+from infra.environment import Environment
+from infra.environment.value_types import Section
+from scripts.deploy import environment_reference
+from tests.conftest import REPOSITORY
+from tests.docs.markdown import DOCUMENTS, anchors, prose, spans
+
+by_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+
+
+def test_the_readme_is_short_and_leads_to_every_document() -> None:
+    text = (REPOSITORY / "README.md").read_text()
+    assert len(text.splitlines()) <= 200
+    for document in DOCUMENTS[1:]:
+        assert f"](docs/{document.name})" in text
+
+
+@by_document
+def test_links_lead_somewhere(document: Path) -> None:
+    links = re.findall(r"]\(([^)\s]+)\)", prose(document))
+    for link in (each for each in links if not each.startswith(("https://", "http://"))):
+        path, _, anchor = unquote(link).partition("#")
+        target = (document.parent / path).resolve() if path else document
+        assert target.exists(), f"{document.name}: {link}"
+        assert target.is_relative_to(REPOSITORY)
+        if anchor:
+            assert anchor in anchors(target), f"{document.name}: {link}"
+
+
+@by_document
+def test_files_that_are_named_exist(document: Path) -> None:
+    tops = {file.name for file in REPOSITORY.iterdir() if file.is_dir()} - {"build", "node_modules", ".local"}
+    for span in spans(document):
+        path = re.split(r"[\s:#(]", span, maxsplit=1)[0]
+        if "/" not in path or path.split("/")[0] not in tops or re.search(r"[<>A-Z{]", path):
+            continue
+        assert list(REPOSITORY.glob(path.rstrip("/"))), f"{document.name}: {span}"
+
+
+@by_document
+def test_commands_in_the_text_exist(document: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), re.M))
+    for span in spans(document):
+        words = span.split()
+        if words[0] == "make":
+            named = [word for word in words[1:] if re.fullmatch("[a-z-]+", word)]
+            assert set(named) <= targets, f"{document.name}: {span}"
+        if words[:2] == ["python", "-m"]:
+            module = REPOSITORY / words[2].replace(".", "/")
+            assert module.with_suffix(".py").exists() or module.is_dir() or "<" in words[2], span
+
+
+@by_document
+def test_keys_that_are_named_are_those_of_environment_files(document: Path) -> None:
+    for span in spans(document):
+        first, *rest = span.split(" = ")[0].split(".")
+        if (
+            not rest
+            or first not in Environment.model_fields
+            or not all(re.fullmatch(r"\w+", each) for each in rest)
+        ):
+            continue
+        section = _section(Environment, first)
+        if section is None or rest == ["py"]:
+            continue
+        for index, key in enumerate(rest):
+            assert section is not None
+            assert key in section.model_fields, f"{document.name}: {span}"
+            section = _section(section, key) if index < len(rest) - 1 else None
+
+
+def _section(section: type[Section], key: str) -> type[Section] | None:
+    """The section at a key of another one."""
+    found = [each for each, _ in environment_reference.sections_of(section.model_fields[key].annotation)]
+    return found[0] if found else None
+
+
+def test_the_reference_of_environment_files_is_current() -> None:
+    document = environment_reference.DOCUMENT.read_text()
+    assert document == environment_reference.document(document), "run `make docs`"
+
+
+def test_the_reference_has_every_key() -> None:
+    text = environment_reference.tables()
+    for example in (
+        '| `cloud` | `"google"`, `"simulated"` | required |',
+        "| `max_nodes` | integer, 1 to 1000 | required |",
+        '| `days` | list of: `"MO"`, `"TU"`',
+        "| `encryption` | section | none |",
+        "| `error_percent` | integer, 1 to 100 | `5` |",
+        "## `cluster.maintenance.exclusions[]`",
+        "## `cluster.general`, `cluster.spot`",
+    ):
+        assert example in text, example
+
+
+def test_the_picture_is_text() -> None:
+    picture = REPOSITORY / "docs" / "page.svg"
+    assert picture.stat().st_size < 150_000
+    assert picture.read_text().startswith("<svg ")
