@@ -11,6 +11,7 @@ from infra.environment.value_types import Section
 from scripts.deploy import environment_reference
 from tests.conftest import REPOSITORY
 from tests.docs.markdown import DOCUMENTS, anchors, prose, spans
+from tests.test_rooms import knows, modules
 
 by_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
 
@@ -80,6 +81,32 @@ def _section(section: type[Section], key: str) -> type[Section] | None:
     """The section at a key of another one."""
     found = [each for each, _ in environment_reference.sections_of(section.model_fields[key].annotation)]
     return found[0] if found else None
+
+
+def test_rooms_import_what_the_table_of_rooms_says() -> None:
+    section = (REPOSITORY / "docs" / "architecture.md").read_text().split("\n## Rooms\n")[1].split("\n## ")[0]
+    rows = [re.findall(r"[^|]+", line) for line in section.splitlines() if line.startswith("| `")]
+    rooms = {
+        room: set(re.findall("`([^`]+)`", allowed))
+        for first, _, allowed in rows
+        for room in re.findall("`([^`]+)`", first)
+    }
+    for room, allowed in rooms.items():
+        for file in modules(room) if room != "scripts" else []:
+            if file == REPOSITORY / "stacks" / "__main__.py":
+                continue
+            found = {_room(name) for name in knows(file, "infra", "stacks", "services", "scripts")}
+            assert found - {room} <= allowed, f"{file} imports what `{room}` may not"
+    folders = {
+        f"{file.parent.parent.name}/{file.parent.name}" for file in REPOSITORY.glob("[is]*/*/__init__.py")
+    }
+    assert {each for each in folders if not each.startswith("scripts/")} <= rooms.keys()
+
+
+def _room(module: str) -> str:
+    """The room of a module: its folder below infra or services, else the folder at the top."""
+    top, *rest = module.split(".")
+    return f"{top}/{rest[0]}" if rest and (REPOSITORY / top / rest[0]).is_dir() else top
 
 
 def test_the_reference_of_environment_files_is_current() -> None:
