@@ -46,9 +46,14 @@ class Command:
         return self.words[: len(words)] == list(words)
 
 
+def blocks(document: Path, language: str) -> list[str]:
+    """The content of a document's fenced blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", document.read_text(), re.M | re.S)
+
+
 def commands() -> Iterator[Command]:
     for document in DOCUMENTS:
-        for block in re.findall(r"^```bash\n(.*?)^```", document.read_text(), re.M | re.S):
+        for block in blocks(document, "bash"):
             for line in block.replace("\\\n", " ").splitlines():
                 text, _, comment = line.partition(" # ")
                 yield Command(text.strip(), comment.strip(), document)

@@ -1,16 +1,19 @@
 """The documents fit the repository: links, anchors, files, keys, commands in the text, generated tables."""
 
+import ast
+import json
 import re
+import textwrap
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
 
-from infra.environment import Environment
+from infra.environment import Environment, tfvars
 from infra.environment.value_types import Section
 from scripts.deploy import environment_reference
 from tests.conftest import REPOSITORY
-from tests.docs.markdown import DOCUMENTS, anchors, prose, spans
+from tests.docs.markdown import DOCUMENTS, anchors, blocks, prose, spans
 from tests.test_rooms import knows, modules
 
 by_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
@@ -33,6 +36,23 @@ def test_links_lead_somewhere(document: Path) -> None:
         assert target.is_relative_to(REPOSITORY)
         if anchor:
             assert anchor in anchors(target), f"{document.name}: {link}"
+
+
+@by_document
+def test_blocks_of_code_can_be_parsed(document: Path, tmp_path: Path) -> None:
+    known = {"bash", "hcl", "json", "mermaid", "python", ""}
+    assert {*re.findall(r"^```(\w*)$", document.read_text(), re.M)} <= known
+    for block in blocks(document, "python"):
+        ast.parse(textwrap.dedent(block))
+    for block in blocks(document, "hcl"):
+        file = tmp_path / "block.tfvars"
+        file.write_text(block)
+        assert tfvars.read(file).faults == []
+    for block in blocks(document, "json"):
+        text = block.strip()
+        while text:
+            _, end = json.JSONDecoder().raw_decode(text)
+            text = text[end:].lstrip()
 
 
 @by_document
