@@ -49,7 +49,7 @@ lint: install-airflow ## ruff, strict type checks, workflows, Dockerfiles, shell
 	@node_modules/.bin/pyright -p services/batch
 	@.venv/bin/actionlint
 	@.venv/bin/zizmor --offline --no-progress --quiet .
-	@.venv/bin/hadolint services/*/Dockerfile
+	@.venv/bin/hadolint services/Dockerfile
 	@.venv/bin/shellcheck .ci/run scripts/*.sh
 
 checkov: ## What checkov finds in production's stacks
@@ -60,7 +60,7 @@ format: install ## Format the code
 	@.venv/bin/ruff check --fix .
 	@.venv/bin/ruff format .
 
-lock: ## Resolve the dependency groups of pyproject.toml into requirements/
+lock: ## Resolve the packages of services and the dependency groups of pyproject.toml into lock files
 	@scripts/lock.sh
 
 composer-packages: install ## Resolve the PyPI packages of Composer before it fails on them

@@ -1,24 +1,32 @@
 #!/usr/bin/env bash
-# Resolve every dependency group into requirements/<group>.lock: versions and hashes only, no index addresses.
-# `dev` holds all services; their own locks are constrained by it, so that tests see the versions images get.
+# Resolve the packages of each service (services/NAME/requirements.in) and each dependency group of pyproject.toml into
+# lock files: versions and hashes only, no index addresses. requirements/dev.lock holds the packages of all services, and
+# constrains their own locks, so that tests see the versions that images get.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 compile() {
-    local group=$1
+    local lock=$1
     shift
     build/venvs/tools/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
-        --group "pyproject.toml:$group" --output-file "requirements/$group.lock" "$@"
+        --output-file "$lock" "$@"
+}
+
+group() {
+    local name=$1
+    shift
+    compile "requirements/$name.lock" --group "pyproject.toml:$name" "$@"
 }
 
 python3 scripts/laptop/install.py
-compile dev
-for group in infra prediction streaming batch; do
-    compile "$group" --constraint requirements/dev.lock
+group dev services/*/requirements.in
+group infra --constraint requirements/dev.lock
+for service in services/*/requirements.in; do
+    compile "${service%.in}.lock" "$service" --constraint requirements/dev.lock
 done
-compile airflow
-compile checkov
-compile operators --no-deps
-compile simulator
-compile tools
-compile data --no-deps
+group airflow
+group checkov
+group operators --no-deps
+group simulator
+group tools
+group data --no-deps

@@ -1,27 +1,60 @@
 """Container images, always by digest: a tag may move, and a moved tag rolls nothing out."""
 
-from infra.cdk import TerraformStack, TerraformVariable, TerraformVariableValidationConfig
-from infra.environment import Environment, ImageName
-from infra.google.image_sources import ROOT, source_digest
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from infra.environment import Environment
+
+if TYPE_CHECKING:
+    from infra.cdk import TerraformStack
+
+ROOT: Final = Path(__file__).resolve().parents[2]
 
 
-def image(stack: TerraformStack, environment: Environment, *, service: ImageName) -> str:
+def image(stack: "TerraformStack", environment: Environment, *, service: str) -> str:
     """The image of a service, `<repository>/<service>@sha256:...`.
 
     In a simulated cloud the digest is that of the sources, so that a change of code rolls out as it would
-    with an image. In a real one it is what `<environment>.images.json` says was pushed. While that says
-    nothing the stack cannot be planned, and its plan says which command to run: the others, which have to be
-    deployed before there is a registry to push to, can.
+    with an image. In a real one it is the digest of the pushed image in `<environment>.images.json`. Without
+    one the plan of this stack fails and says which command to run; other stacks, which must be deployed
+    before there is a registry to push to, can be planned.
     """
     if environment.simulated:
         digest = source_digest(ROOT, service)
     else:
-        digest = environment.images.get(service) or _asked_for(stack, environment, service)
+        digest = environment.images.get(service) or _required_variable(stack, environment, service)
     return f"{environment.image_repository}/{service}@{digest}"
 
 
-def _asked_for(stack: TerraformStack, environment: Environment, service: str) -> str:
-    """A Terraform variable that refuses to have no value, which is the only error a single stack can have."""
+def source_paths(service: str) -> tuple[str, ...]:
+    """Folders and patterns of the files that services/Dockerfile copies into an image, and itself."""
+    folders = (f"services/{name}" for name in ("contracts", "forecasting", "http", service))
+    return (*folders, "services/*.py", "services/Dockerfile")
+
+
+def source_digest(root: Path, service: str) -> str:
+    """SHA-256 over the sources of an image, `sha256:...`.
+
+    Raises:
+        FileNotFoundError: one of the paths does not exist.
+    """
+    digest = hashlib.sha256()
+    for path in source_paths(service):
+        found = sorted(root.glob(path))
+        if not found:
+            raise FileNotFoundError(root / path)
+        for file in (each for start in found for each in ([start], sorted(start.rglob("*")))[start.is_dir()]):
+            if file.is_file() and file.parent.name != "__pycache__":
+                content = hashlib.sha256(file.read_bytes()).hexdigest()
+                digest.update(f"{file.relative_to(root).as_posix()} {content}\n".encode())
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _required_variable(stack: "TerraformStack", environment: Environment, service: str) -> str:
+    """A Terraform variable without a valid default: an error that only the plan of its stack reports."""
+    from infra.cdk import TerraformVariable, TerraformVariableValidationConfig  # starts Node: scripts need none
+
     remedy = f"scripts/push_image.sh {service} {environment.name}"
     name = f"{service}_digest"
     variable = TerraformVariable(

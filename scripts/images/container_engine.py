@@ -1,4 +1,4 @@
-"""Container engines (docker, podman, buildah) and registries, by whichever tool is there."""
+"""Container engines (docker, podman, buildah), and registries, which are asked by skopeo."""
 
 import abc
 import contextlib
@@ -14,16 +14,17 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+DOCKERFILE: Final = Path("services", "Dockerfile")
+
 PLATFORM: Final = "linux/amd64"
-"""Of the cluster's nodes, whatever machine builds the image."""
+"""Platform of the cluster's nodes, whatever machine builds the image."""
 
 USER: Final = 65532
-"""As whom containers run; the Dockerfiles name it, too."""
+"""User of every container; the Dockerfile names it, too."""
 
-# What tools print when a registry says that it has no such image, as opposed to saying nothing.
-_ABSENT: Final = re.compile(r"manifest.?unknown|name.?unknown|: not found$", re.IGNORECASE | re.MULTILINE)
+# What skopeo prints when a registry answers that it has no such image.
+_ABSENT: Final = re.compile(r"manifest.?unknown|name.?unknown", re.IGNORECASE)
 _GOOGLE: Final = ".pkg.dev"
-_IMAGETOOLS: Final = ("docker", "buildx", "imagetools")
 
 
 class EngineError(Exception):
@@ -49,13 +50,13 @@ def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def log_in(hosts: Iterable[str]) -> None:
-    """Let the tools use Google's registries among these, as whom gcloud speaks for.
+    """Let the tools use gcloud's account for those of the hosts that are Google's registries.
 
-    That is a person, or in CI the federated identity: gcloud's credential helper gives tools a token of an
-    hour when they ask. For other registries they use what they were told by their own `login`.
+    The account is a person's or, in CI, the federated identity: gcloud's credential helper gives tools a
+    token that lasts an hour. For other registries the tools use their own `login`.
 
     Raises:
-        EngineError: gcloud is not there, or has nobody to speak for.
+        EngineError: gcloud is not there, or has no account.
     """
     google = sorted(host for host in set(hosts) if host.endswith(_GOOGLE))
     if not google:
@@ -67,8 +68,51 @@ def log_in(hosts: Iterable[str]) -> None:
         raise EngineError(f"not logged in: `gcloud auth login`, then again\n    {error}") from None
 
 
+def digest(reference: str) -> str | None:
+    """Digest of an image's manifest in its registry, `sha256:...`; None when the registry has no such image.
+
+    Raises:
+        EngineError: the registry does not answer, or denies.
+    """
+    return _inspect(reference, "--format={{.Digest}}")
+
+
+def layers(reference: str) -> frozenset[str]:
+    """Digests of an image's layers in its registry; none when the registry has no such image.
+
+    Raises:
+        EngineError: the registry does not answer, or denies.
+    """
+    manifest = _inspect(reference, "--raw")
+    return frozenset(layer["digest"] for layer in json.loads(manifest)["layers"]) if manifest else frozenset()
+
+
+def copy(source: str, target: str) -> None:
+    """Copy an image to another name or registry, byte by byte.
+
+    Raises:
+        EngineError: it failed.
+    """
+    _skopeo("copy", "--preserve-digests", f"docker://{source}", f"docker://{target}")
+
+
+def _inspect(reference: str, option: str) -> str | None:
+    try:
+        return _skopeo("inspect", option, f"docker://{reference}").strip()
+    except EngineError as error:
+        if _ABSENT.search(str(error)):
+            return None
+        raise
+
+
+def _skopeo(*arguments: str) -> str:
+    if shutil.which("skopeo") is None:
+        raise EngineError("install skopeo, which asks registries (it comes with podman and buildah)")
+    return run("skopeo", *arguments).stdout
+
+
 class Container:
-    """A container that was started."""
+    """A started container."""
 
     def __init__(self, process: subprocess.Popen[bytes], signal: Callable[[str], None]):
         self._process = process
@@ -80,7 +124,7 @@ class Container:
         return self._process.poll()
 
     def stop(self, grace_seconds: float) -> int | None:
-        """Send SIGTERM. Returns the exit status; None when it went on for longer than that."""
+        """Send SIGTERM. Returns the exit status; None if the process still runs after the grace period."""
         self._signal("TERM")
         with contextlib.suppress(subprocess.TimeoutExpired):
             return self._process.wait(grace_seconds)
@@ -91,6 +135,23 @@ class Container:
         if self.status is None:
             self._signal("KILL")
             self._process.wait()
+
+
+@contextlib.contextmanager
+def _container(start: Sequence[str], kill: Callable[[str], Sequence[str]], log: Path) -> Generator[Container]:
+    """The container of a command that runs it, killed when the context ends."""
+    with log.open("wb") as out:
+        process = subprocess.Popen(start, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
+
+    def signal(name: str) -> None:
+        with contextlib.suppress(EngineError):  # it ended meanwhile
+            run(*kill(name))
+
+    container = Container(process, signal)
+    try:
+        yield container
+    finally:
+        container.kill()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,23 +165,24 @@ class Engine(abc.ABC):
     name: str
 
     def build(
-        self, dockerfile: Path, reference: str, *, labels: Mapping[str, str], arguments: Mapping[str, str]
+        self, reference: str, *, target: str, labels: Mapping[str, str], arguments: Mapping[str, str]
     ) -> None:
-        """Build an image whose digest depends on nothing but what it is built from.
+        """Build an image whose digest depends on its sources alone. The context is the working directory.
 
         Args:
-            dockerfile: what to do; the context is the working directory.
             reference: name of the image.
+            target: stage of the Dockerfile.
             labels: of the image.
             arguments: of the build (`ARG`).
 
         Raises:
             EngineError: it failed.
         """
-        options = [f"--platform={PLATFORM}", f"--file={dockerfile}", f"--tag={reference}"]
+        options = [f"--platform={PLATFORM}", f"--file={DOCKERFILE}", f"--target={target}"]
+        options += [f"--tag={reference}"]
         options += [f"--label={name}={value}" for name, value in sorted(labels.items())]
         options += [f"--build-arg={name}={value}" for name, value in sorted(arguments.items())]
-        # Where a proxy looks into TLS, downloads need its authority, and the image must not have it.
+        # Behind a proxy that intercepts TLS, downloads need its certificate, and the image must not have it.
         if bundle := os.environ.get("PIP_CERT") or os.environ.get("SSL_CERT_FILE"):
             options.append(f"--secret=id=ca-bundle,src={bundle}")
         self._build([*options, "."])
@@ -152,47 +214,32 @@ class Engine(abc.ABC):
     def running(
         self, reference: str, command: Sequence[str], variables: Mapping[str, str], log: Path
     ) -> Generator[Container]:
-        """Run a local image as Kubernetes does: read-only, without privileges, `/tmp` its own.
+        """Run a local image as Kubernetes does: read-only, without privileges, with a `/tmp` of its own.
 
-        It is on the host's network, and gone when the context ends.
+        The container uses the host's network. It is removed when the context ends.
 
         Args:
             reference: of the image.
-            command: program and arguments; the image's own when empty.
+            command: program and arguments.
             variables: environment of its process.
             log: receives what it prints.
         """
         name = f"smoke-{uuid.uuid4().hex[:12]}"
-        program = [f"--entrypoint={command[0]}"] if command else []
-        with log.open("wb") as out:
-            process = subprocess.Popen(
-                [
-                    *(self.name, "run", "--rm", f"--name={name}", "--network=host", "--pull=never"),
-                    *("--read-only", "--tmpfs=/tmp:size=64m", f"--user={USER}", "--cap-drop=ALL"),
-                    *("--security-opt=no-new-privileges", "--no-healthcheck"),
-                    *(f"--env={key}={value}" for key, value in variables.items()),
-                    *(*program, reference, *command[1:]),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-            )
-
-        def signal(name_: str) -> None:
-            with contextlib.suppress(EngineError):  # it ended meanwhile
-                run(self.name, "kill", f"--signal={name_}", name)
-
-        container = Container(process, signal)
-        try:
-            yield container
-        finally:
-            container.kill()
+        start = [
+            *(self.name, "run", "--rm", f"--name={name}", "--network=host", "--pull=never"),
+            *("--read-only", "--tmpfs=/tmp:size=64m", f"--user={USER}", "--cap-drop=ALL"),
+            *("--security-opt=no-new-privileges", "--no-healthcheck"),
+            *(f"--env={key}={value}" for key, value in variables.items()),
+            *(f"--entrypoint={command[0]}", reference, *command[1:]),
+        ]
+        with _container(start, lambda signal: (self.name, "kill", f"--signal={signal}", name), log) as started:
+            yield started
 
 
 class _Docker(Engine):
     def _build(self, arguments: Sequence[str]) -> None:
         # Docker's own builder sets the times of files only in an archive (moby/buildkit#4230). Attestations
-        # carry the moment of the build, and would make every build another image.
+        # carry the time of the build, so that every build would be another image.
         with tempfile.TemporaryDirectory(prefix="image-") as folder:
             archive = Path(folder, "image.tar")
             run(
@@ -206,15 +253,14 @@ class _Docker(Engine):
 class _Podman(Engine):
     def _build(self, arguments: Sequence[str]) -> None:
         # One time for all files, and the format that does not name the container it was built in: bytes
-        # depend on contents alone. Packages are fetched: on the host's network no network plugin has to be
-        # there.
+        # depend on contents alone. Downloads use the host's network, so that no network plugin is needed.
         run(
             *(self.name, "build", "--layers", "--timestamp=0", "--format=oci", "--network=host", *arguments),
         )
 
 
 class _Buildah(_Podman):
-    """Shares podman's storage and options of `build`, but runs nothing read-only: runc does."""
+    """Has podman's storage and options of `build`, but cannot run a container read-only: runc does."""
 
     def save(self, reference: str, archive: Path) -> None:
         run("buildah", "push", reference, f"docker-archive:{archive}")
@@ -240,30 +286,16 @@ class _Buildah(_Podman):
                 spaces = spec["linux"]["namespaces"]
                 spec["linux"]["namespaces"] = [each for each in spaces if each["type"] != "network"]
                 spec["process"] = {
-                    "args": [*(command or config["Entrypoint"])],
+                    "args": [*command],
                     "env": [*config["Env"], *(f"{key}={value}" for key, value in variables.items())],
                     "cwd": config["WorkingDir"],
                     "user": {"uid": USER, "gid": USER},
                     "noNewPrivileges": True,
                 }
                 file.write_text(json.dumps(spec))
-                with log.open("wb") as out:
-                    process = subprocess.Popen(
-                        ["runc", "run", f"--bundle={bundle}", name],
-                        stdin=subprocess.DEVNULL,
-                        stdout=out,
-                        stderr=subprocess.STDOUT,
-                    )
-
-                def signal(name_: str) -> None:
-                    with contextlib.suppress(EngineError):  # it ended meanwhile
-                        run("runc", "kill", name, name_)
-
-                container = Container(process, signal)
-                try:
-                    yield container
-                finally:
-                    container.kill()
+                start = ("runc", "run", f"--bundle={bundle}", name)
+                with _container(start, lambda signal: ("runc", "kill", name, signal), log) as started:
+                    yield started
         finally:
             run("buildah", "rm", name)
 
@@ -281,76 +313,9 @@ def engine() -> Engine:
     if wanted is not None and wanted not in _ENGINES:
         raise EngineError(f"CONTAINER_ENGINE: expected one of {', '.join(_ENGINES)}, found {wanted}")
     for name in [wanted] if wanted else _ENGINES:
-        # The client of docker may be there without its engine.
-        question = {"docker": ("docker", "version", "--format={{.Server.Version}}")}.get(
-            name, (name, "--version")
-        )
-        if shutil.which(name) and not subprocess.run(question, capture_output=True, check=False).returncode:
+        # Docker's client may be installed without a running engine: ask for the engine's version.
+        question = ("version", "--format={{.Server.Version}}") if name == "docker" else ("--version",)
+        if shutil.which(name) and not subprocess.run([name, *question], capture_output=True, check=False).returncode:
             return _ENGINES[name](name)
     remedy = "install podman, or buildah with runc, or start docker's engine"
-    raise EngineError(f"{wanted or ', '.join(_ENGINES)}: not here, or no answer: {remedy}")
-
-
-def digest(reference: str) -> str | None:
-    """Digest of an image's manifest in its registry, `sha256:...`; None when the registry has no such image.
-
-    Raises:
-        EngineError: the registry does not answer, or denies.
-    """
-    return _ask_registry(
-        {
-            "skopeo": ("skopeo", "inspect", "--format={{.Digest}}", f"docker://{reference}"),
-            "crane": ("crane", "digest", reference),
-            "docker": (*_IMAGETOOLS, "inspect", "--format={{.Manifest.Digest}}", reference),
-        }
-    )
-
-
-def layers(reference: str) -> frozenset[str]:
-    """Digests of an image's layers in its registry; none when the registry has no such image.
-
-    Raises:
-        EngineError: the registry does not answer, or denies.
-    """
-    manifest = _ask_registry(
-        {
-            "skopeo": ("skopeo", "inspect", "--raw", f"docker://{reference}"),
-            "crane": ("crane", "manifest", reference),
-            "docker": (*_IMAGETOOLS, "inspect", "--raw", reference),
-        }
-    )
-    return frozenset(layer["digest"] for layer in json.loads(manifest)["layers"]) if manifest else frozenset()
-
-
-def copy(source: str, target: str) -> None:
-    """Copy an image to another name or registry, to the byte.
-
-    Raises:
-        EngineError: it failed.
-    """
-    _with_registry_tool(
-        {
-            "skopeo": ("skopeo", "copy", "--preserve-digests", f"docker://{source}", f"docker://{target}"),
-            "crane": ("crane", "copy", source, target),
-            "docker": (*_IMAGETOOLS, "create", f"--tag={target}", source),
-        }
-    )
-
-
-def _ask_registry(commands: Mapping[str, Sequence[str]]) -> str | None:
-    try:
-        return _with_registry_tool(commands).strip()
-    except EngineError as error:
-        if _ABSENT.search(str(error)):
-            return None
-        raise
-
-
-def _with_registry_tool(commands: Mapping[str, Sequence[str]]) -> str:
-    """Run the command of the first tool that is there; what it printed."""
-    for tool, command in commands.items():
-        if shutil.which(tool):
-            return run(*command).stdout
-    raise EngineError(
-        "no tool that asks registries: install skopeo (it goes with podman and buildah) or crane"
-    )
+    raise EngineError(f"{wanted or ', '.join(_ENGINES)}: not installed, or not running: {remedy}")

@@ -24,7 +24,6 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build"
 REQUIREMENTS = ROOT / "requirements"
 TOOLS = BUILD / "venvs" / "tools"
-GROUPS = ("simulator", "prediction", "streaming", "batch")
 
 
 class InstallError(Exception):
@@ -207,9 +206,10 @@ def main() -> int:
             }
             if options.airflow:
                 pieces[pool.submit(download, "operators")] = "operators of the cloud"
-            for group in (*GROUPS, *extra):
-                folder, lock = BUILD / "venvs" / group, REQUIREMENTS / f"{group}.lock"
-                pieces[pool.submit(install_group, folder, lock)] = group
+            locks = {group: REQUIREMENTS / f"{group}.lock" for group in ("simulator", *extra)}
+            locks |= {lock.parent.name: lock for lock in (ROOT / "services").glob("*/requirements.lock")}
+            for name, lock in locks.items():
+                pieces[pool.submit(install_group, BUILD / "venvs" / name, lock)] = name
             for piece in concurrent.futures.as_completed(pieces):
                 if (seconds := piece.result()) > 1:
                     print(f"  installed {pieces[piece]} ({seconds:.0f} s)", flush=True)

@@ -114,7 +114,7 @@ class DagSettings(BatchSettings, frozen=True, kw_only=True):
     alert_email: Annotated[str | None, Meta(description="Where mail goes.")] = None
     steps_run_on: Literal["processes", "google"]
     # processes
-    steps_python: Annotated[str | None, Meta(description="Interpreter with the group `batch`.")] = None
+    steps_python: Annotated[str | None, Meta(description="Interpreter with the packages of services/batch.")] = None
     steps_folder: Annotated[str | None, Meta(description="Folder that has the package `services`.")] = None
     # google
     steps_project: Annotated[str | None, Meta(description="Project of the cluster and of Dataflow.")] = None
