@@ -1,7 +1,6 @@
 """What is watched, what is promised, and who is told when something needs a person."""
 
 from pathlib import Path
-from typing import Final
 
 from infra.cdk import App
 from infra.cdk.stack import PlatformStack
@@ -19,7 +18,6 @@ _OLDEST = "pubsub.googleapis.com/subscription/oldest_unacked_message_age"
 _LOAD_BALANCER = "loadbalancing.googleapis.com/https/external/regional"
 _DAG_RUNS = "composer.googleapis.com/workflow/run_count"
 _DAY_SECONDS = 24 * 3600
-_SERVICES: Final = ("prediction", "streaming")
 
 
 class ObservabilityStack(PlatformStack):
@@ -169,7 +167,7 @@ class ObservabilityStack(PlatformStack):
             "CRITICAL",
             title="A service has no ready pod",
             summary="Nobody answers.",
-            when=holds(f"{_available_pods()} < 1", lasting_minutes=5),
+            when=holds(f"{_available_pods(self.environment)} < 1", lasting_minutes=5),
         )
         self._alert(
             "restarts",
@@ -299,7 +297,7 @@ def _sections(environment: Environment, requests: Subscription) -> list[Section]
     )
     wanted = (
         "kube_horizontalpodautoscaler_status_desired_replicas"
-        f'{{horizontalpodautoscaler=~"{"|".join(_SERVICES)}"}}'
+        f'{{horizontalpodautoscaler=~"{"|".join(environment.workloads)}"}}'
     )
     prediction = Section(
         "Prediction",
@@ -323,7 +321,7 @@ def _sections(environment: Environment, requests: Subscription) -> list[Section]
     cluster = Section(
         "Pods",
         [
-            Chart("Ready", "", [_available_pods()]),
+            Chart("Ready", "", [_available_pods(environment)]),
             Chart("CPU used, of what was asked for", "", [f"avg by (container_name) ({used})"]),
             Chart("Wanted", "", [f"max by (horizontalpodautoscaler) ({wanted})"]),
         ],
@@ -367,8 +365,8 @@ def _quantiles(histogram: str) -> list[str]:
     ]
 
 
-def _available_pods() -> str:
-    services = f'{{deployment=~"{"|".join(_SERVICES)}"}}'
+def _available_pods(environment: Environment) -> str:
+    services = f'{{deployment=~"{"|".join(environment.workloads)}"}}'
     return f"sum by (deployment) (kube_deployment_status_replicas_available{services})"
 
 

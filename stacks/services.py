@@ -1,7 +1,8 @@
-"""What runs on the cluster: prediction behind a load balancer, streaming on Pub/Sub."""
+"""What runs on the cluster: prediction behind a load balancer, streaming on Pub/Sub, other HTTP services."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from infra.cdk import App
 from infra.cdk.providers import configure_kubernetes
@@ -19,7 +20,7 @@ from infra.kubernetes.namespace import Namespace
 from infra.kubernetes.network_policy import AllowCallers, DefaultDeny
 from infra.kubernetes.workload import Workload
 from services.contracts.names import PUSH_PATH
-from services.contracts.settings import PredictionSettings, StreamingSettings
+from services.contracts.settings import HttpSettings, PredictionSettings, StreamingSettings
 
 
 class ServicesStack(PlatformStack):
@@ -43,58 +44,15 @@ class ServicesStack(PlatformStack):
     ):
         super().__init__(scope, "services", environment=environment, simulator_home=simulator_home)
         configure_kubernetes(self, host=cluster.dns_name, simulated=environment.simulated)
-        namespace = Namespace(self, "namespace", name=PLATFORM, environment=environment)
-        DefaultDeny(self, "default-deny", namespace=namespace)
-        # A simulated pod is a process of this machine: nobody else is to reach it, and no load balancer does.
-        host = "127.0.0.1" if environment.simulated else "0.0.0.0"  # noqa: S104
+        self._namespace: Final = Namespace(self, "namespace", name=PLATFORM, environment=environment)
+        DefaultDeny(self, "default-deny", namespace=self._namespace)
+        # A simulated pod is a process of this machine, which only this machine may call.
+        self._host: Final = "127.0.0.1" if environment.simulated else "0.0.0.0"  # noqa: S104
 
-        prediction_image = image(self, environment, service="prediction")
-        prediction = Workload(
-            self,
-            "prediction",
-            namespace=namespace,
-            image=prediction_image,
-            module="services.prediction",
-            settings=PredictionSettings(
-                model_bucket=models.name,
-                host=host,
-                port=environment.prediction.port,
-                max_range=environment.prediction.max_range,
-                drain_seconds=environment.prediction.drain_seconds,
-                image=prediction_image,
-            ),
-            size=environment.prediction,
-            drain_seconds=environment.prediction.drain_seconds,
-        )
+        prediction = self._prediction(models)
         models.grant_read(prediction.identity)
-        # Nobody has to be told that a pod stops which asks for messages.
-        streaming_drain = environment.streaming.drain_seconds if push else 0
-        streaming = Workload(
-            self,
-            "streaming",
-            namespace=namespace,
-            image=image(self, environment, service="streaming"),
-            module="services.streaming",
-            settings=StreamingSettings(
-                model_bucket=models.name,
-                subscription=predict_range.path,
-                reply_topic=sale_predictions.path,
-                reply_topics=tuple(topic.path for topic in reply_topics),
-                delivery=environment.streaming.delivery,
-                push_audience=push.endpoint if push else None,
-                push_account=push.account.email if push else None,
-                dead_letter_topic=dead_letter.path,
-                predictions_table=predictions.name,
-                host=host,
-                port=environment.streaming.port,
-                max_range=environment.streaming.max_range,
-                drain_seconds=streaming_drain,
-            ),
-            size=environment.streaming,
-            drain_seconds=streaming_drain,
-            # What a vanished pod has not acknowledged is delivered again.
-            spot=environment.cluster.spot is not None,
-            subscription=predict_range,
+        streaming = self._streaming(
+            models, predictions, predict_range, push, sale_predictions, reply_topics, dead_letter
         )
         models.grant_read(streaming.identity)
         if push is None:
@@ -102,17 +60,109 @@ class ServicesStack(PlatformStack):
         predictions.grant_write(streaming.identity)
         for topic in (sale_predictions, *reply_topics, dead_letter):
             topic.grant_publish(streaming.identity)
+        # What one of them needs is granted here, in environments that have it:
+        # `if "NAME" in others: models.grant_read(others["NAME"].identity)`
+        others = {name: self._http(name) for name in environment.services}
 
+        routes = {environment.services[name].route: workload for name, workload in others.items()}
+        self._admit_callers(
+            {"/": prediction, **routes}, streaming, {PUSH_PATH: streaming} if push else {}, network
+        )
+
+    def _prediction(self, models: Bucket) -> Workload:
+        size = self.environment.prediction
+        image_ = image(self, self.environment, service="prediction")
+        return Workload(
+            self,
+            "prediction",
+            namespace=self._namespace,
+            image=image_,
+            settings=PredictionSettings(
+                model_bucket=models.name,
+                host=self._host,
+                port=size.port,
+                max_range=size.max_range,
+                drain_seconds=size.drain_seconds,
+                image=image_,
+            ),
+            size=size,
+            drain_seconds=size.drain_seconds,
+        )
+
+    def _streaming(
+        self,
+        models: Bucket,
+        predictions: DatasetTable,
+        requests: Subscription,
+        push: PushDelivery | None,
+        replies: Topic,
+        reply_topics: Sequence[Topic],
+        dead_letter: Topic,
+    ) -> Workload:
+        size = self.environment.streaming
+        # A pull worker needs no drain time: no load balancer sends it requests.
+        drain_seconds = size.drain_seconds if push else 0
+        return Workload(
+            self,
+            "streaming",
+            namespace=self._namespace,
+            image=image(self, self.environment, service="streaming"),
+            settings=StreamingSettings(
+                model_bucket=models.name,
+                subscription=requests.path,
+                reply_topic=replies.path,
+                reply_topics=tuple(topic.path for topic in reply_topics),
+                delivery=size.delivery,
+                push_audience=push.endpoint if push else None,
+                push_account=push.account.email if push else None,
+                dead_letter_topic=dead_letter.path,
+                predictions_table=predictions.name,
+                host=self._host,
+                port=size.port,
+                max_range=size.max_range,
+                drain_seconds=drain_seconds,
+            ),
+            size=size,
+            drain_seconds=drain_seconds,
+            # Pub/Sub redelivers what a vanished pod has not acknowledged.
+            spot=self.environment.cluster.spot is not None,
+            subscription=requests,
+        )
+
+    def _http(self, name: str) -> Workload:
+        """An HTTP service without settings of its own."""
+        size = self.environment.services[name]
+        return Workload(
+            self,
+            name,
+            namespace=self._namespace,
+            image=image(self, self.environment, service=name),
+            settings=HttpSettings(
+                route=size.route, host=self._host, port=size.port, drain_seconds=size.drain_seconds
+            ),
+            size=size,
+            drain_seconds=size.drain_seconds,
+        )
+
+    def _admit_callers(
+        self,
+        public: Mapping[str, Workload],
+        streaming: Workload,
+        internal: Mapping[str, Workload],
+        network: Network,
+    ) -> None:
+        """The Gateway, if the environment has one, and who may call which pods."""
         callers: list[str] = []
-        if environment.gateway:
+        if settings := self.environment.gateway:
             gateway = Gateway(
                 self,
                 "gateway",
-                namespace=namespace,
-                settings=environment.gateway,
-                region=environment.region,
+                namespace=self._namespace,
+                settings=settings,
+                region=self.environment.region,
             )
-            gateway.route(prediction, {PUSH_PATH: streaming} if push else {})
+            gateway.route(public=public, internal=internal)
             callers = [str(network.addresses.proxy_only), *HEALTH_CHECK_RANGES]
-        AllowCallers(self, "prediction-callers", workload=prediction, ranges=callers)
-        AllowCallers(self, "streaming-callers", workload=streaming, ranges=callers if push else [])
+        for workload in public.values():
+            AllowCallers(self, f"{workload.name}-callers", workload=workload, ranges=callers)
+        AllowCallers(self, "streaming-callers", workload=streaming, ranges=callers if internal else [])

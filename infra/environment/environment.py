@@ -15,7 +15,15 @@ from infra.environment.messaging import MessagingSettings
 from infra.environment.observability import AlertingSettings, BudgetSettings, ObjectiveSettings
 from infra.environment.orchestration import BatchSection, ComposerSettings
 from infra.environment.registry import RegistrySettings
-from infra.environment.services import GatewaySettings, PredictionWorkload, StreamingWorkload
+from infra.environment.services import (
+    SERVICES,
+    GatewaySettings,
+    HttpWorkload,
+    ImageName,
+    PredictionWorkload,
+    StreamingWorkload,
+    WorkloadSettings,
+)
 from infra.environment.tfvars import Key
 from infra.environment.value_types import (
     ContradictionError,
@@ -33,8 +41,6 @@ StackName = Literal[
     "foundation", "registry", "cluster", "data", "messaging", "orchestration", "services", "observability"
 ]
 
-ImageName = Literal["prediction", "streaming", "batch"]
-
 PLATFORM: Final = "sales-forecast"
 """Name of what there is one of per environment: the network, the cluster, the image repository ..."""
 
@@ -50,6 +56,8 @@ UPSTREAM: Final[Mapping[StackName, tuple[StackName, ...]]] = {
     "observability": ("foundation", "messaging", "services"),
 }
 """The stacks each stack builds on, in an order in which all can be deployed."""
+
+_NO_GATEWAY: Final = "traffic is counted at the Gateway: add gateway = { hostname = ... }, or take cpu"
 
 
 class Environment(Section):
@@ -87,6 +95,7 @@ class Environment(Section):
     )
     prediction: PredictionWorkload = Field(description="the prediction service")
     streaming: StreamingWorkload = Field(description="the streaming service")
+    services: dict[str, HttpWorkload] = Field({}, description="other services, by name")
     messaging: MessagingSettings = Field(MessagingSettings(), description="subscriptions")
     slo: ObjectiveSettings = Field(ObjectiveSettings(), description="what the users are promised")
     budget: BudgetSettings | None = Field(None, description="what it may cost in a month")
@@ -97,13 +106,18 @@ class Environment(Section):
         return self.cloud == "simulated"
 
     @property
+    def workloads(self) -> dict[str, WorkloadSettings]:
+        """All services that this environment has on its cluster, by name."""
+        return {"prediction": self.prediction, "streaming": self.streaming, **self.services}
+
+    @property
     def state_bucket(self) -> str:
         """The bucket of Terraform's states. It is older than all stacks: scripts/bootstrap.sh makes it."""
         return f"{self.project_id}-tfstate"
 
     @property
     def image_repository(self) -> str:
-        """With which the names of its images begin."""
+        """Prefix of every image name."""
         return f"{self.region}-docker.pkg.dev/{self.project_id}/{PLATFORM}"
 
     @property
@@ -151,8 +165,7 @@ class Environment(Section):
     @classmethod
     def _counted(cls, prediction: PredictionWorkload, info: ValidationInfo) -> PredictionWorkload:
         if prediction.autoscaling.by == "traffic" and info.data.get("gateway") is None:
-            message = "traffic is counted at the Gateway: add gateway = { hostname = ... }, or take cpu"
-            raise ContradictionError((("autoscaling", "by"), message))
+            raise ContradictionError((("autoscaling", "by"), _NO_GATEWAY))
         return prediction
 
     @validator("streaming")
@@ -177,3 +190,29 @@ class Environment(Section):
             faults.append((("autoscaling", "by"), message))
         refuse(faults)
         return streaming
+
+    @validator("services")
+    @classmethod
+    def _runnable(cls, services: dict[str, HttpWorkload], info: ValidationInfo) -> dict[str, HttpWorkload]:
+        faults: list[tuple[Key, str]] = []
+        own = {name: info.data[name] for name in ("prediction", "streaming") if name in info.data}
+        ports = {workload.port: name for name, workload in own.items()}
+        routes: dict[str, str] = {}
+        for name, service in services.items():
+            if name in own:
+                faults.append(((name,), f"{name} has a section of its own"))
+            elif name not in SERVICES:
+                faults.append(((name,), f"there is no folder services/{name} with a __main__.py"))
+            # Simulated pods are processes of one machine.
+            if info.data.get("cloud") == "simulated" and service.port in ports:
+                other = ports[service.port]
+                message = f"{service.port} is the port of {other}; simulated services share a machine"
+                faults.append(((name, "port"), message))
+            if service.route in routes:
+                faults.append(((name, "route"), f"{service.route} is the route of {routes[service.route]}"))
+            if service.autoscaling.by == "traffic" and info.data.get("gateway") is None:
+                faults.append(((name, "autoscaling", "by"), _NO_GATEWAY))
+            ports.setdefault(service.port, name)
+            routes.setdefault(service.route, name)
+        refuse(faults)
+        return services

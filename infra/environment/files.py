@@ -13,8 +13,9 @@ from typing import Final
 from pydantic import TypeAdapter, ValidationError
 
 from infra.environment import tfvars
-from infra.environment.environment import Cloud, Environment, ImageName
+from infra.environment.environment import Cloud, Environment
 from infra.environment.faults import ELSEWHERE, InvalidEnvironmentError, did_you_mean, faults_of
+from infra.environment.services import ImageName
 from infra.environment.tfvars import Fault
 from infra.environment.value_types import Digest
 
@@ -93,7 +94,7 @@ def load_all(
     return tuple(environments)
 
 
-def record_image(name: str, image: ImageName, digest: str, *, directory: Path = DIRECTORY) -> Path:
+def record_image(name: str, image: str, digest: str, *, directory: Path = DIRECTORY) -> Path:
     """Note the digest of a pushed image for an environment; the whole file is replaced, keys sorted.
 
     Returns:
@@ -110,7 +111,7 @@ def record_image(name: str, image: ImageName, digest: str, *, directory: Path = 
     return file
 
 
-def _images(file: Path) -> dict[ImageName, Digest]:
+def _images(file: Path) -> dict[str, str]:
     """The digests of an environment's images; none before the first was pushed."""
     try:
         text = file.read_bytes()

@@ -1,6 +1,7 @@
 """Settings of the stack `services`."""
 
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, ValidationInfo
 from pydantic import field_validator as validator
@@ -17,11 +18,28 @@ from infra.environment.value_types import (
     Section,
     TopicName,
     at_least,
+    matching,
     refuse,
     unique,
 )
 from services.contracts.model import HORIZON_DAYS
 from services.contracts.names import DEAD_LETTER_TOPIC, SALE_PREDICTIONS_TOPIC, SALE_RANGE_TOPIC
+
+_FOLDER: Final = Path(__file__).resolve().parents[2] / "services"
+
+IMAGES: Final = tuple(sorted(file.parent.name for file in _FOLDER.glob("*/requirements.in")))
+"""What has an image: every folder of services/ that declares its packages."""
+
+SERVICES: Final = tuple(name for name in IMAGES if (_FOLDER / name / "__main__.py").is_file())
+"""Images that are servers, which `python -m services.<name>` starts. The others hold commands."""
+
+ImageName = Annotated[str, matching("|".join(IMAGES), f"one of {', '.join(IMAGES)}")]
+
+HttpPath = Annotated[str, matching(r"(/[A-Za-z0-9._~-]+)+", "a path, such as /echo")]
+MaxRange = Annotated[
+    int,
+    Field(ge=1, le=HORIZON_DAYS, description="most days a request may ask for, of the model's horizon"),
+]
 
 
 class Autoscaling(Section):
@@ -49,12 +67,6 @@ class WorkloadSettings(Section):
     """A service on the cluster."""
 
     port: Port = Field(description="port it listens on")
-    max_range: int = Field(
-        default=HORIZON_DAYS,
-        ge=1,
-        le=HORIZON_DAYS,
-        description="most days a request may ask for, of the model's horizon",
-    )
     min_replicas: Replicas = Field(2, description="fewest pods")
     max_replicas: Replicas = Field(5, description="most pods")
     cpu: Cpu = Field(description="CPU that a pod asks for")
@@ -76,20 +88,35 @@ class WorkloadSettings(Section):
         return at_least("min_replicas", most, info)
 
 
-class PredictionWorkload(WorkloadSettings):
-    """The prediction service."""
+class CalledWorkload(WorkloadSettings):
+    """A service that clients call, and that reads no subscription."""
 
     @validator("autoscaling")
     @classmethod
-    def _has_no_queue(cls, autoscaling: Autoscaling) -> Autoscaling:
+    def _no_backlog(cls, autoscaling: Autoscaling) -> Autoscaling:
         if autoscaling.by == "backlog":
-            raise ContradictionError((("by",), "prediction reads no subscription; take cpu or traffic"))
+            raise ContradictionError((("by",), "the service reads no subscription; take cpu or traffic"))
         return autoscaling
+
+
+class HttpWorkload(CalledWorkload):
+    """An HTTP service without settings of its own; its name is a folder of services/."""
+
+    route: HttpPath = Field(
+        description="path that it answers; the Gateway gives it requests for this path and those below it"
+    )
+
+
+class PredictionWorkload(CalledWorkload):
+    """The prediction service."""
+
+    max_range: MaxRange = HORIZON_DAYS
 
 
 class StreamingWorkload(WorkloadSettings):
     """The streaming service."""
 
+    max_range: MaxRange = HORIZON_DAYS
     delivery: Literal["pull", "push"] = Field(
         "pull", description="whether it asks for messages, or Pub/Sub sends them through the Gateway"
     )

@@ -53,7 +53,10 @@ def source_digest(root: Path, service: str) -> str:
 
 def _required_variable(stack: "TerraformStack", environment: Environment, service: str) -> str:
     """A Terraform variable without a valid default: an error that only the plan of its stack reports."""
-    from infra.cdk import TerraformVariable, TerraformVariableValidationConfig  # starts Node: scripts need none
+    from infra.cdk import (  # starts Node: scripts need none
+        TerraformVariable,
+        TerraformVariableValidationConfig,
+    )
 
     remedy = f"scripts/push_image.sh {service} {environment.name}"
     name = f"{service}_digest"

@@ -1,5 +1,6 @@
 """The way in from the internet: a regional external load balancer, described by the Gateway API."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from infra.cdk import Construct, TerraformOutput, TerraformResource, TerraformStack, google
@@ -49,6 +50,7 @@ class Gateway(Construct):
         self._settings = settings
         self._region = region
         self._google_name = f"{namespace.name}-{id_}"
+        self._protection: armor.ComputeRegionSecurityPolicy | None = None
         # A changed address would have to be told to the world; STANDARD is the tier of regional Gateways.
         address = google.compute_address.ComputeAddress(
             self, "address", name=self._google_name, region=region, network_tier="STANDARD"
@@ -99,26 +101,25 @@ class Gateway(Construct):
             ],
         )
 
-    def route(self, everything: Workload, paths: dict[str, Workload]) -> None:
+    def route(self, *, public: Mapping[str, Workload], internal: Mapping[str, Workload]) -> None:
         """Route requests to the pods that are ready.
 
         Args:
-            everything: the workload that gets all but these.
-            paths: workloads that get requests for exactly these paths. Their callers are Google's services,
-                which have few addresses: there is no limit for each, and they have to show who they are.
+            public: workloads that clients call, by the path that theirs begin with. The limits and members of
+                the settings apply to them.
+            internal: workloads that Google's services call, by their only path. These have few addresses, so
+                there is no limit for each, and they authenticate themselves.
         """
-        self._backend(everything, public=True)
-        for workload in paths.values():
+        for workload in public.values():
+            self._backend(workload, public=True)
+        for workload in internal.values():
             self._backend(workload, public=False)
-        exact = [
-            {"matches": [{"path": {"type": "Exact", "value": path}}], "backendRefs": [_reference(workload)]}
-            for path, workload in paths.items()
+        rules = [
+            {"matches": [{"path": {"type": kind, "value": path}}], "backendRefs": [_reference(workload)]}
+            for kind, workloads in (("Exact", internal), ("PathPrefix", public))
+            for path, workload in workloads.items()
         ]
-        rest = {
-            "matches": [{"path": {"type": "PathPrefix", "value": "/"}}],
-            "backendRefs": [_reference(everything)],
-        }
-        self._route("services", listener="https", rules=[*exact, rest])
+        self._route("services", listener="https", rules=rules)
 
     def _certificate(self, address: google.compute_address.ComputeAddress) -> TerraformResource:
         hostname = self._settings.hostname
@@ -256,11 +257,13 @@ class Gateway(Construct):
         }
         after: list[TerraformResource] = [workload.service]
         if public:
-            after.append(self._protection(scope))
+            if self._protection is None:  # one for all of them, as are the grants
+                self._protection = self._protect(scope)
+                self._admit(scope)
+            after.append(self._protection)
             default["securityPolicy"] = self._google_name
-        if public and self._settings.iap_members:
-            default["iap"] = {"enabled": True}
-            self._admit(scope)
+            if self._settings.iap_members:
+                default["iap"] = {"enabled": True}
         self._namespace.custom_object(
             scope,
             "backend",
@@ -271,7 +274,7 @@ class Gateway(Construct):
             after=after,
         )
 
-    def _protection(self, scope: Construct) -> armor.ComputeRegionSecurityPolicy:
+    def _protect(self, scope: Construct) -> armor.ComputeRegionSecurityPolicy:
         """Cloud Armor: nobody outside reads the metrics, and nobody gets more than his share."""
         anybody = armor.ComputeRegionSecurityPolicyRulesMatch(
             versioned_expr="SRC_IPS_V1",

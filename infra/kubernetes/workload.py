@@ -39,10 +39,9 @@ class Workload(Construct):
 
     Args:
         scope: where it belongs.
-        id_: its id there; the name of everything it has in the cluster.
+        id_: its id there; the name of everything it has in the cluster, and of its folder of services/.
         namespace: in which it runs.
         image: by digest.
-        module: Python module that the image runs.
         settings: of the service, passed as environment variables.
         size: port, replicas, CPU, memory, and what they follow.
         drain_seconds: how long the service goes on answering after SIGTERM; 0 if nobody calls it.
@@ -57,7 +56,6 @@ class Workload(Construct):
         *,
         namespace: Namespace,
         image: str,
-        module: str,
         settings: msgspec.Struct,
         size: WorkloadSettings,
         drain_seconds: int,
@@ -90,7 +88,7 @@ class Workload(Construct):
                 ),
                 template=apps.DeploymentV1SpecTemplate(
                     metadata=apps.DeploymentV1SpecTemplateMetadata(labels=self._labels),
-                    spec=self._pod(image, module, settings, size, spot),
+                    spec=self._pod(image, settings, size, spot),
                 ),
             ),
             depends_on=[account],
@@ -158,7 +156,6 @@ class Workload(Construct):
     def _pod(
         self,
         image: str,
-        module: str,
         settings: msgspec.Struct,
         size: WorkloadSettings,
         spot: bool,
@@ -202,7 +199,7 @@ class Workload(Construct):
             if spot
             else None,
             affinity=_prefer_spot_nodes() if spot else None,
-            container=[self._container(image, module, settings, size)],
+            container=[self._container(image, settings, size)],
             volume=[
                 apps.DeploymentV1SpecTemplateSpecVolume(
                     name="tmp",
@@ -212,12 +209,12 @@ class Workload(Construct):
         )
 
     def _container(
-        self, image: str, module: str, settings: msgspec.Struct, size: WorkloadSettings
+        self, image: str, settings: msgspec.Struct, size: WorkloadSettings
     ) -> apps.DeploymentV1SpecTemplateSpecContainer:
         return apps.DeploymentV1SpecTemplateSpecContainer(
             name=self.name,
             image=image,
-            command=["python", "-m", module],
+            command=["python", "-m", f"services.{self.name}"],
             env=[
                 apps.DeploymentV1SpecTemplateSpecContainerEnv(name=name, value=value)
                 for name, value in to_environment(settings).items()

@@ -58,11 +58,21 @@ class Check:
     detail: str
 
 
-def prediction_url(target: Environment) -> str | None:
-    """Where the prediction service answers; None where only the cluster reaches it."""
+def url_of(target: Environment, service: str) -> str | None:
+    """Base URL of a service that clients call; None if only the cluster reaches it."""
     if target.simulated:
-        return f"http://127.0.0.1:{target.prediction.port}"
+        return f"http://127.0.0.1:{target.workloads[service].port}"
     return f"https://{target.gateway.hostname}" if target.gateway else None
+
+
+def check_service(target: Environment, service: str) -> str:
+    """`GET` of the route of a service without settings of its own.
+
+    Raises:
+        CheckError: it is not answered.
+    """
+    answer = _get(target, service, target.services[service].route)
+    return answer if isinstance(answer, str) else f"{answer.status_code} from {answer.url}"
 
 
 def check_http(target: Environment) -> str:
@@ -71,22 +81,10 @@ def check_http(target: Environment) -> str:
     Raises:
         CheckError: it does not answer so.
     """
-    base = prediction_url(target)
-    if base is None:
-        forward = (
-            f"kubectl --namespace {PLATFORM} port-forward deployment/prediction {target.prediction.port}"
-        )
-        return f"not tried: {target.name} has no Gateway; `{forward}`"
-    url = f"{base}/predict?range={DAYS}"
-    try:
-        response = httpx.get(url, timeout=_PATIENCE_SECONDS)
-    except httpx.HTTPError as error:
-        raise CheckError(f"GET {url}: {error}; look at {_look(target, 'prediction')}") from None
-    if target.gateway and target.gateway.iap_members and response.status_code in (302, 401, 403):
-        return f"{response.status_code}: Identity-Aware Proxy lets in whom the environment names"
-    if not response.is_success:
-        found = f"{response.status_code} {response.text[:200]}"
-        raise CheckError(f"GET {url}: {found}; look at {_look(target, 'prediction')}")
+    response = _get(target, "prediction", f"{names.PREDICT_PATH}?range={DAYS}")
+    if isinstance(response, str):
+        return response
+    url = response.url
     try:
         answer = msgspec.json.decode(response.content, type=PredictionResponse)
     except msgspec.DecodeError as error:
@@ -100,6 +98,30 @@ def check_http(target: Environment) -> str:
             f"{_look(target, 'prediction')}"
         )
     return f"{DAYS} days of {len(series)} series, model {answer.model.version}"
+
+
+def _get(target: Environment, service: str, path: str) -> httpx.Response | str:
+    """The successful response of a service; text if it cannot be asked from here.
+
+    Raises:
+        CheckError: there is no response, or it is an error.
+    """
+    base = url_of(target, service)
+    if base is None:
+        port = target.workloads[service].port
+        forward = f"kubectl --namespace {PLATFORM} port-forward deployment/{service} {port}"
+        return f"not tried: {target.name} has no Gateway; `{forward}`"
+    url = f"{base}{path}"
+    try:
+        response = httpx.get(url, timeout=_PATIENCE_SECONDS)
+    except httpx.HTTPError as error:
+        raise CheckError(f"GET {url}: {error}; look at {_look(target, service)}") from None
+    if target.gateway and target.gateway.iap_members and response.status_code in (302, 401, 403):
+        return f"{response.status_code}: Identity-Aware Proxy admits the members that the environment names"
+    if not response.is_success:
+        found = f"{response.status_code} {response.text[:200]}"
+        raise CheckError(f"GET {url}: {found}; look at {_look(target, service)}")
+    return response
 
 
 def _look(target: Environment, service: str) -> str:
@@ -205,11 +227,13 @@ class _Checks:
         """Names and checks."""
         if not self._target.simulated:
             yield "cluster", self._find_cluster
-            for service in ("prediction", "streaming"):
+            for service in self._target.workloads:
                 yield f"rollout of {service}", functools.partial(self._rolled_out, service)
             if self._target.gateway:
                 yield "address of the Gateway", self._address
         yield "forecast over HTTP", functools.partial(check_http, self._target)
+        for service in self._target.services:
+            yield f"{service} over HTTP", functools.partial(check_service, self._target, service)
         yield "active request over Pub/Sub", functools.partial(check_active, self._target)
         yield "passive request over Pub/Sub", functools.partial(check_passive, self._target)
 

@@ -232,8 +232,9 @@ class Engine(abc.ABC):
             *(f"--env={key}={value}" for key, value in variables.items()),
             *(f"--entrypoint={command[0]}", reference, *command[1:]),
         ]
-        with _container(start, lambda signal: (self.name, "kill", f"--signal={signal}", name), log) as started:
-            yield started
+        kill = (self.name, "kill")
+        with _container(start, lambda signal: (*kill, f"--signal={signal}", name), log) as container:
+            yield container
 
 
 class _Docker(Engine):
@@ -294,8 +295,8 @@ class _Buildah(_Podman):
                 }
                 file.write_text(json.dumps(spec))
                 start = ("runc", "run", f"--bundle={bundle}", name)
-                with _container(start, lambda signal: ("runc", "kill", name, signal), log) as started:
-                    yield started
+                with _container(start, lambda signal: ("runc", "kill", name, signal), log) as container:
+                    yield container
         finally:
             run("buildah", "rm", name)
 
@@ -315,7 +316,8 @@ def engine() -> Engine:
     for name in [wanted] if wanted else _ENGINES:
         # Docker's client may be installed without a running engine: ask for the engine's version.
         question = ("version", "--format={{.Server.Version}}") if name == "docker" else ("--version",)
-        if shutil.which(name) and not subprocess.run([name, *question], capture_output=True, check=False).returncode:
+        command = [name, *question]
+        if shutil.which(name) and subprocess.run(command, capture_output=True, check=False).returncode == 0:
             return _ENGINES[name](name)
     remedy = "install podman, or buildah with runc, or start docker's engine"
     raise EngineError(f"{wanted or ', '.join(_ENGINES)}: not installed, or not running: {remedy}")

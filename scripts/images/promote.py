@@ -1,19 +1,18 @@
 """Give an environment the image that another one has: `scripts/promote.sh prediction dev staging`.
 
-Nothing is built again: the image that was proved is copied, to the byte, by skopeo, crane or docker, and
-its digest is written into the target's infra/environments/<environment>.images.json. Exit status: 0 done,
-1 failed (nothing was written down), 2 called wrongly.
+Nothing is built again: skopeo copies the tested image byte by byte, and its digest is written into the
+target's infra/environments/<environment>.images.json. Exit status: 0 done, 1 failed (nothing was written
+down), 2 wrong arguments.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
 
 from infra import environment
-from infra.environment import Environment, ImageName, InvalidEnvironmentError
-from scripts.images import container_engine as engines
+from infra.environment import IMAGES, Environment, InvalidEnvironmentError
+from scripts.images import container_engine
 from scripts.images.container_engine import EngineError
 
 
@@ -21,8 +20,8 @@ class PromoteError(Exception):
     """The image cannot be promoted; the message says why and what to do."""
 
 
-def promote(service: ImageName, source: Environment, target: Environment, directory: Path) -> str:
-    """Copy an image from one environment's registry to another's, unless it is there, and write it down.
+def promote(service: str, source: Environment, target: Environment, directory: Path) -> str:
+    """Copy an image from one environment's registry to another's, unless it is there, and record its digest.
 
     Args:
         service: whose image.
@@ -34,7 +33,7 @@ def promote(service: ImageName, source: Environment, target: Environment, direct
         What was done.
 
     Raises:
-        PromoteError, EngineError: it could not be; nothing was written down.
+        PromoteError, EngineError: it cannot be promoted; nothing was written down.
     """
     for each in (source, target):
         if each.simulated:
@@ -45,14 +44,14 @@ def promote(service: ImageName, source: Environment, target: Environment, direct
             f"{source.name} has no image of {service}: run scripts/push_image.sh {service} {source.name}"
         )
     origin = f"{source.image_repository}/{service}@{digest}"
-    # A tag keeps it from being cleaned up with what has none; a digest's is the same wherever it is.
+    # The cleanup policy deletes untagged images; a tag made of the digest is the same in every registry.
     copied = f"{target.image_repository}/{service}:{digest.removeprefix('sha256:')}"
-    engines.log_in(each.image_repository.partition("/")[0] for each in (source, target))
-    done = "was there already"
-    if engines.digest(copied) is None:
-        engines.copy(origin, copied)
+    container_engine.log_in(each.image_repository.partition("/")[0] for each in (source, target))
+    done = "is there already"
+    if container_engine.digest(copied) is None:
+        container_engine.copy(origin, copied)
         done = "copied"
-    if (arrived := engines.digest(copied)) != digest:
+    if (arrived := container_engine.digest(copied)) != digest:
         raise PromoteError(f"{copied} is {arrived}, not {digest}: the copy is not the image")
     file = environment.record_image(target.name, service, digest, directory=directory)
     return f"{service}@{digest} {done}; written to {file}: commit it, then deploy {target.name}-services"
@@ -63,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="promote.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("service", metavar="SERVICE", choices=get_args(ImageName), help="%(choices)s")
+    parser.add_argument("service", metavar="SERVICE", choices=IMAGES, help="%(choices)s")
     parser.add_argument("source", metavar="FROM", help="environment that has the image")
     parser.add_argument("target", metavar="TO", help="environment that is to have it")
     given = parser.parse_args(arguments)

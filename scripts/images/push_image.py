@@ -1,12 +1,12 @@
-"""Build a service's image, prove it, push it and pin its digest: `scripts/push_image.sh prediction dev`.
+"""Build a service's image, test it, push it and pin its digest: `scripts/push_image.sh prediction dev`.
 
-The digest goes into infra/environments/<environment>.images.json, which is to be committed: the next
-deployment rolls out exactly that image. The tag is the last commit that changed what the image is made of.
-When the registry has that already, nothing is built or pushed.
+The digest is written into infra/environments/<environment>.images.json. Commit that file: the next
+deployment rolls out exactly that image. The tag is the last commit that changed the sources of the image.
+If the registry has that tag already, nothing is built or pushed.
 
 CONTAINER_ENGINE (docker, podman or buildah) names the engine, by default the first that works. BUILD_IMAGE,
-BASE_IMAGE, BEAM_IMAGE and LAUNCHER_IMAGE replace the Dockerfile's own, for a mirror. Exit status: 0 done,
-1 failed (nothing was written down), 2 called wrongly.
+BASE_IMAGE, BEAM_IMAGE and LAUNCHER_IMAGE replace those of services/Dockerfile, for a mirror. Exit status:
+0 done, 1 failed (nothing was written down), 2 wrong arguments.
 """
 
 import argparse
@@ -20,16 +20,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, get_args
+from typing import Final
 
 from rich.console import Console
 from rich.table import Table
 
 from infra import environment
-from infra.environment import Environment, ImageName, InvalidEnvironmentError
-from infra.google import image_sources
-from scripts.images import container_engine as engines
-from scripts.images import smoke_run as smoke
+from infra.environment import IMAGES, Environment, InvalidEnvironmentError
+from infra.environment.services import SERVICES
+from infra.google.images import source_digest, source_paths
+from scripts.images import container_engine, smoke_run
 from scripts.images.container_engine import Engine, EngineError
 from scripts.images.smoke_run import SmokeError
 from scripts.paths import ROOT
@@ -45,12 +45,12 @@ class PushError(Exception):
 
 @dataclass(frozen=True)
 class Source:
-    """What an image is built from.
+    """State of the sources of an image.
 
     Attributes:
-        revision: last commit that changed it.
-        created: when that was, as RFC 3339.
-        url: where the repository is; empty when git knows of no such place.
+        revision: last commit that changed them.
+        created: time of that commit, as RFC 3339.
+        url: of the repository; empty without a remote.
         tag: the revision, followed by a hash of the sources when they are not as committed.
     """
 
@@ -60,18 +60,18 @@ class Source:
     tag: str
 
 
-def source(service: ImageName, *, allow_dirty: bool) -> Source:
-    """Where the sources of a service stand.
+def source(service: str, *, allow_dirty: bool) -> Source:
+    """The state of a service's sources.
 
     Raises:
-        PushError: they are not as committed, and that was not allowed; or nothing is committed.
+        PushError: they differ from the last commit, and that was not allowed; or nothing is committed.
     """
-    # `glob`, because a plain `*` of git goes into folders.
-    paths = [f":(glob){path}" for path in (*image_sources.paths(service), ".dockerignore")]
+    # `glob`, because git's plain `*` matches `/`, too.
+    paths = [f":(glob){path}" for path in (*source_paths(service), ".dockerignore")]
     dirty = _git("status", "--porcelain", "--", *paths).splitlines()
     if dirty and not allow_dirty:
         listed = "\n    ".join(dirty[:10])
-        raise PushError(f"sources are not as committed; commit them, or pass --allow-dirty:\n    {listed}")
+        raise PushError(f"sources are not committed; commit them, or pass --allow-dirty:\n    {listed}")
     revision, _, created = _git("log", "-1", "--format=%H %cI", "--", *paths).partition(" ")
     if not revision:
         raise PushError(f"no commit has the sources of {service}: run this in a clone of the repository")
@@ -79,7 +79,7 @@ def source(service: ImageName, *, allow_dirty: bool) -> Source:
     url = _git("remote", "get-url", remotes[0]) if remotes else ""
     tag = revision
     if dirty:
-        tag += f"-dirty-{image_sources.source_digest(ROOT, service).removeprefix('sha256:')[:12]}"
+        tag += f"-dirty-{source_digest(ROOT, service).removeprefix('sha256:')[:12]}"
     return Source(revision, created, re.sub("//[^/@]*@", "//", url), tag)
 
 
@@ -90,7 +90,7 @@ def _git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-def labels(service: ImageName, origin: Source) -> dict[str, str]:
+def labels(service: str, origin: Source) -> dict[str, str]:
     """Annotations of https://specs.opencontainers.org/image-spec/annotations."""
     known = {
         "title": service,
@@ -102,55 +102,55 @@ def labels(service: ImageName, origin: Source) -> dict[str, str]:
     return {f"org.opencontainers.image.{name}": value for name, value in known.items() if value}
 
 
-def build(engine: Engine, service: ImageName, origin: Source, reference: str) -> None:
+def build(engine: Engine, service: str, origin: Source, reference: str) -> None:
     """Build the image of a service.
 
     Raises:
-        EngineError: it failed, or hadolint has something to say of the Dockerfile.
+        EngineError: it failed, or hadolint finds a fault in the Dockerfile.
     """
-    dockerfile = Path("services", service, "Dockerfile")
-    engines.run(_LINTER, dockerfile)
+    container_engine.run(_LINTER, container_engine.DOCKERFILE)
+    bases = {name: os.environ[name] for name in _BASES if name in os.environ}
     engine.build(
-        dockerfile,
         reference,
+        target="service" if service in SERVICES else "worker",
         labels=labels(service, origin),
-        arguments={name: os.environ[name] for name in _BASES if name in os.environ},
+        arguments={"SERVICE": service, **bases},
     )
 
 
-def scan(engine: Engine, service: ImageName, reference: str) -> str:
-    """Write the SBOM to build/images, and look in it for what is critical and has a remedy.
+def scan(engine: Engine, service: str, reference: str) -> str:
+    """Write the SBOM to build/images, and look in it for critical vulnerabilities that have a fix.
 
     Returns:
         What was done.
 
     Raises:
-        EngineError: there is something.
+        EngineError: there is a vulnerability.
     """
     if shutil.which(_SCANNER) is None:
         return f"not done: {_SCANNER} is not installed (Artifact Registry scans what is pushed)"
     bill = ROOT / "build" / "images" / f"{service}.cdx.json"
     bill.parent.mkdir(parents=True, exist_ok=True)
-    # Not every engine lets the scanner read its storage.
+    # The scanner cannot read the storage of every engine.
     with tempfile.TemporaryDirectory(prefix="image-") as folder:
         archive = Path(folder, "image.tar")
         engine.save(reference, archive)
-        engines.run(_SCANNER, "image", f"--input={archive}", "--format=cyclonedx", f"--output={bill}")
-    engines.run(_SCANNER, "sbom", "--severity=CRITICAL", "--ignore-unfixed", "--exit-code=1", bill)
+        container_engine.run(
+            _SCANNER, "image", f"--input={archive}", "--format=cyclonedx", f"--output={bill}"
+        )
+    container_engine.run(_SCANNER, "sbom", "--severity=CRITICAL", "--ignore-unfixed", "--exit-code=1", bill)
     return f"nothing critical; SBOM: {bill.relative_to(ROOT)}"
 
 
-def push(
-    target: Environment, service: ImageName, directory: Path, *, allow_dirty: bool, dry_run: bool
-) -> Table:
-    """Build, prove, push and write down, as far as that is still to be done.
+def push(target: Environment, service: str, directory: Path, *, allow_dirty: bool, dry_run: bool) -> Table:
+    """Build, test and push an image, unless the registry has it, and record its digest.
 
     Args:
         target: environment to push for.
         service: whose image.
         directory: of the environment files.
         allow_dirty: take the sources as they are.
-        dry_run: neither push nor write down.
+        dry_run: neither push nor record.
 
     Returns:
         What was done.
@@ -164,26 +164,26 @@ def push(
     reference = f"{repository}:{origin.tag}"
     report = Table("", service, show_header=True)
     report.add_row("image", reference)
-    engines.log_in([target.image_repository.partition("/")[0]])
-    digest = engines.digest(reference)
+    container_engine.log_in([target.image_repository.partition("/")[0]])
+    digest = container_engine.digest(reference)
     if digest is None:
-        engine = engines.engine()
+        engine = container_engine.engine()
         report.add_row("engine", engine.name)
         build(engine, service, origin, reference)
         report.add_row("size", f"{engine.size(reference) / 1e6:.0f} MB, uncompressed")
         report.add_row("scan", scan(engine, service, reference))
-        with smoke.surroundings():
-            report.add_row("smoke run", smoke.check(engine, reference, service))
+        with smoke_run.surroundings():
+            report.add_row("smoke run", smoke_run.check(engine, reference, service))
         if dry_run:
             report.add_row("push", "not done: --dry-run")
             return report
         pinned = target.images.get(service)
-        before = engines.layers(f"{repository}@{pinned}") if pinned else frozenset[str]()
+        before = container_engine.layers(f"{repository}@{pinned}") if pinned else frozenset[str]()
         engine.push(reference)
-        digest = engines.digest(reference)
+        digest = container_engine.digest(reference)
         if digest is None:
-            raise PushError(f"{reference} was pushed, and its registry does not have it")
-        now = engines.layers(reference)
+            raise PushError(f"{reference} was pushed, but its registry does not have it")
+        now = container_engine.layers(reference)
         report.add_row(
             "push", f"done; {len(now & before)} of {len(now)} layers as in the image pinned before"
         )
@@ -202,10 +202,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="push_image.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("service", metavar="SERVICE", choices=get_args(ImageName), help="%(choices)s")
-    parser.add_argument("environment", metavar="ENVIRONMENT", help="for which it is pushed: dev, staging ...")
+    parser.add_argument("service", metavar="SERVICE", choices=IMAGES, help="%(choices)s")
+    parser.add_argument("environment", metavar="ENVIRONMENT", help="that it is pushed for: dev, staging ...")
     parser.add_argument("--allow-dirty", action="store_true", help="take sources that are not committed")
-    parser.add_argument("--dry-run", action="store_true", help="build and prove; do not push or write down")
+    parser.add_argument("--dry-run", action="store_true", help="build and test; do not push or record")
     given = parser.parse_args(arguments)
     directory = environment.directory()
     try:

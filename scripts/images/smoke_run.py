@@ -1,4 +1,4 @@
-"""Does an image do its work? It is run as the cluster would run it, against emulators."""
+"""Run an image as the cluster would, against emulators, and use it."""
 
 import contextlib
 import datetime
@@ -17,36 +17,36 @@ import msgspec
 import numpy as np
 from google.cloud import pubsub_v1, storage
 
-from infra.environment import ImageName
+from infra.environment.services import SERVICES
 from infra.simulator import emulators
 from scripts.images.container_engine import Container, Engine
 from scripts.paths import ROOT, SIMULATOR
 from services.contracts.messages import PredictionResponse, SalePrediction, SaleRangeRequest
-from services.contracts.names import READINESS_PATH
-from services.contracts.settings import PredictionSettings, StreamingSettings, to_environment
+from services.contracts.names import PREDICT_PATH, READINESS_PATH
+from services.contracts.settings import HttpSettings, PredictionSettings, StreamingSettings, to_environment
 from services.forecasting import training
 from services.forecasting.model_registry import ModelRegistry
 from services.forecasting.panel import Panel
 
 DAYS: Final = 7
 GRACE_SECONDS: Final = 30
-"""What Kubernetes gives a pod between SIGTERM and SIGKILL."""
+"""Between SIGTERM and SIGKILL, as for a pod of Kubernetes."""
 
 _PROJECT: Final = "smoke-test"
 _BUCKET: Final = "smoke-models"
 _READY_SECONDS: Final = 60.0
 _ANSWER_SECONDS: Final = 30.0
-# Every command of the batch image says what it does; this one imports all that the others do.
+# Imports everything that the other commands of the image import.
 _BATCH_COMMAND: Final = ("python", "-m", "services.batch.train", "--help")
 
 
 class SmokeError(Exception):
-    """The image does not do its work; the message tells what it did instead, with the end of its log."""
+    """The image does not work; the message says what it did instead, with the end of its log."""
 
 
 @contextlib.contextmanager
 def surroundings() -> Generator[None]:
-    """Emulators of this test alone, and in them a model that was trained on made-up sales."""
+    """Emulators of its own, and in them a model that was trained on made-up sales."""
     before = dict(os.environ)
     with tempfile.TemporaryDirectory(prefix="smoke-") as home:
         os.environ["SIMULATOR_HOME"] = home
@@ -65,26 +65,26 @@ def surroundings() -> Generator[None]:
             os.environ.update(before)
 
 
-def check(engine: Engine, reference: str, service: ImageName) -> str:
+def check(engine: Engine, reference: str, service: str) -> str:
     """Start an image, use it, stop it, inside `surroundings`.
 
     Args:
         engine: that has the image.
         reference: of the image.
-        service: what it should be.
+        service: that the image is of.
 
     Returns:
         What it did, in a line.
 
     Raises:
-        SmokeError: it did not.
+        SmokeError: it does not work.
     """
     with tempfile.NamedTemporaryFile(prefix=f"{service}-", suffix=".log") as file:
         log = Path(file.name)
         try:
-            if service == "batch":
-                return _check_command(engine, reference, log)
-            return _check_service(engine, reference, service, log)
+            if service in SERVICES:
+                return _check_service(engine, reference, service, log)
+            return _check_command(engine, reference, log)
         except SmokeError as error:
             tail = "\n    ".join(log.read_text(errors="replace").splitlines()[-15:])
             raise SmokeError(f"{error}\n    {tail}") from None
@@ -100,16 +100,30 @@ def _check_command(engine: Engine, reference: str, log: Path) -> str:
     return "starts read-only, its commands load"
 
 
-def _check_service(engine: Engine, reference: str, service: ImageName, log: Path) -> str:
+def _check_service(engine: Engine, reference: str, service: str, log: Path) -> str:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    settings = _prediction(port) if service == "prediction" else _streaming(port)
+    match service:
+        case "prediction":
+            settings = PredictionSettings(model_bucket=_BUCKET, host="127.0.0.1", port=port, drain_seconds=0)
+        case "streaming":
+            settings = _streaming(port)
+        case _:
+            settings = HttpSettings(host="127.0.0.1", port=port, route="/smoke", drain_seconds=0)
     variables = {**to_environment(settings), **emulators.endpoints().environment}
     started = time.monotonic()
-    with engine.running(reference, (), variables, log) as container:
+    command = ("python", "-m", f"services.{service}")
+    with engine.running(reference, command, variables, log) as container:
         _wait_ready(container, port)
         ready = time.monotonic() - started
-        answer = _predict(port) if service == "prediction" else _reply(settings)
+        match settings:
+            case PredictionSettings():
+                answer = _predict(port)
+            case StreamingSettings():
+                answer = _reply(settings)
+            case HttpSettings():
+                _get(port, settings.route)
+                answer = f"answers {settings.route}"
         stopping = time.monotonic()
         if (status := container.stop(GRACE_SECONDS)) != 0:
             outcome = f"ended with {status}" if status is not None else f"still runs after {GRACE_SECONDS} s"
@@ -118,12 +132,8 @@ def _check_service(engine: Engine, reference: str, service: ImageName, log: Path
     return f"read-only, ready after {ready:.1f} s, {answer}, stopped {stopped:.1f} s after SIGTERM"
 
 
-def _prediction(port: int) -> PredictionSettings:
-    return PredictionSettings(model_bucket=_BUCKET, host="127.0.0.1", port=port, drain_seconds=0)
-
-
 def _streaming(port: int) -> StreamingSettings:
-    """Settings with topics and subscriptions of their own, which this makes."""
+    """Create topics and subscriptions; settings that name them."""
     unique = uuid.uuid4().hex[:8]
     publisher, subscriber = pubsub_v1.PublisherClient(), pubsub_v1.SubscriberClient()
     topics = [f"projects/{_PROJECT}/topics/{name}-{unique}" for name in ("requests", "replies", "dead")]
@@ -161,18 +171,22 @@ def _wait_ready(container: Container, port: int) -> None:
     raise SmokeError(f"it is not ready after {_READY_SECONDS:.0f} s: {state}")
 
 
-def _predict(port: int) -> str:
-    response = httpx.get(f"http://127.0.0.1:{port}/predict?range={DAYS}", timeout=_ANSWER_SECONDS)
+def _get(port: int, path: str) -> bytes:
+    response = httpx.get(f"http://127.0.0.1:{port}{path}", timeout=_ANSWER_SECONDS)
     if not response.is_success:
-        raise SmokeError(f"GET /predict?range={DAYS}: {response.status_code} {response.text[:200]}")
-    rows = msgspec.json.decode(response.content, type=PredictionResponse).prediction
+        raise SmokeError(f"GET {path}: {response.status_code} {response.text[:200]}")
+    return response.content
+
+
+def _predict(port: int) -> str:
+    path = f"{PREDICT_PATH}?range={DAYS}"
+    rows = msgspec.json.decode(_get(port, path), type=PredictionResponse).prediction
     if len(rows) != DAYS:
-        raise SmokeError(f"GET /predict?range={DAYS}: {len(rows)} rows for one series")
-    return f"answers /predict?range={DAYS}"
+        raise SmokeError(f"GET {path}: {len(rows)} rows for one series")
+    return f"answers {path}"
 
 
-def _reply(settings: PredictionSettings | StreamingSettings) -> str:
-    assert isinstance(settings, StreamingSettings)  # noqa: S101 -- the only service that replies
+def _reply(settings: StreamingSettings) -> str:
     publisher, subscriber = pubsub_v1.PublisherClient(), pubsub_v1.SubscriberClient()
     request = SaleRangeRequest(request_id=str(uuid.uuid4()), range=DAYS, mode="active")
     topic = settings.subscription.replace("/subscriptions/", "/topics/")
@@ -186,7 +200,7 @@ def _reply(settings: PredictionSettings | StreamingSettings) -> str:
             reply = msgspec.json.decode(received.message.data, type=SalePrediction)
             if reply.success and reply.request_id == request.request_id:
                 return "replies to an active request"
-            raise SmokeError(f"its reply is not that of the request: {received.message.data[:200]!r}")
+            raise SmokeError(f"its reply does not fit the request: {received.message.data[:200]!r}")
         time.sleep(0.05)
     raise SmokeError(f"no reply to an active request within {_ANSWER_SECONDS:.0f} s")
 

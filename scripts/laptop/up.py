@@ -87,7 +87,7 @@ def served_manifest(local: Environment) -> Manifest:
 
 def summary(local: Environment, taken: dict[str, float]) -> list[Table]:
     """Addresses, quality of the model, and duration of each step."""
-    url = verify.prediction_url(local)
+    url = verify.url_of(local, "prediction")
     manifest = served_manifest(local)
     counts = resource_counts(local)
     places = Table("what", "where", title="The platform is up")

@@ -41,6 +41,17 @@ class PredictionSettings(msgspec.Struct, frozen=True, kw_only=True):
     image: Annotated[str, Meta(description="What runs, told as build information.")] = "none"
 
 
+class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """An HTTP service without settings of its own."""
+
+    route: Annotated[str, Meta(pattern="^/", description="Path that it answers.")]
+    host: Host = "0.0.0.0"  # noqa: S104 -- a pod's address is not known before it runs
+    port: Port = 8080
+    drain_seconds: Annotated[
+        float, Meta(ge=0, description="Between SIGTERM (not ready) and closing the listener.")
+    ] = 5
+
+
 class StreamingSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The streaming service.
 
@@ -114,7 +125,7 @@ class DagSettings(BatchSettings, frozen=True, kw_only=True):
     alert_email: Annotated[str | None, Meta(description="Where mail goes.")] = None
     steps_run_on: Literal["processes", "google"]
     # processes
-    steps_python: Annotated[str | None, Meta(description="Interpreter with the packages of services/batch.")] = None
+    steps_python: Annotated[str | None, Meta(description="Python with the packages of batch.")] = None
     steps_folder: Annotated[str | None, Meta(description="Folder that has the package `services`.")] = None
     # google
     steps_project: Annotated[str | None, Meta(description="Project of the cluster and of Dataflow.")] = None

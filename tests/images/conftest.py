@@ -15,9 +15,9 @@ from unittest import mock
 
 import bcrypt
 import pytest
+from infra.google.image_sources import ROOT
 
 from infra.environment import Environment, ImageName
-from infra.google.image_sources import ROOT
 from scripts.images import container_engine as engines
 from scripts.images import push_image
 from scripts.images import smoke_run as smoke

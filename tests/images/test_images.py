@@ -1,41 +1,40 @@
-"""Images, built for real: what is in them, that they work, where they are pushed, what goes wrong."""
+"""Real images: what is in them, that they work, where they are pushed, what goes wrong."""
 
 import json
 import resource
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
 from infra import environment
-from infra.environment import ImageName
-from scripts.images import container_engine as engines
-from scripts.images import promote, push_image
-from scripts.images import smoke_run as smoke
+from infra.environment import IMAGES
+from scripts.images import container_engine, promote, push_image, smoke_run
 from tests.images.conftest import Checkout, Registry, another_machine
 
 pytestmark = [pytest.mark.slow, pytest.mark.images]
 
-SERVICES = get_args(ImageName)
 # Bytes, uncompressed. 57 MB of them are the tests' base: the real one's Python, and dpkg and OpenSSL's
-# command, which that one has not. Batch has LightGBM, Polars, PyArrow and Beam.
+# command, which the real one lacks. Batch has LightGBM, Polars, PyArrow and Beam.
 LARGEST = {"prediction": 150e6, "streaming": 180e6, "batch": 850e6}
 
 
-@pytest.fixture(params=SERVICES)
-def built(request: pytest.FixtureRequest, images: Mapping[ImageName, str]) -> str:
+@pytest.fixture(params=IMAGES)
+def built(request: pytest.FixtureRequest, images: Mapping[str, str]) -> str:
     """Reference of an image, as it was built from the checkout."""
     return images[request.param]
 
 
-def build(service: ImageName, reference: str) -> None:
-    push_image.build(engines.engine(), service, push_image.source(service, allow_dirty=False), reference)
+def build(service: str, reference: str) -> None:
+    push_image.build(
+        container_engine.engine(), service, push_image.source(service, allow_dirty=False), reference
+    )
 
 
 def inspect(name: str) -> dict[str, Any]:
-    return json.loads(engines.run("podman", "image", "inspect", name).stdout)[0]
+    return json.loads(container_engine.run("podman", "image", "inspect", name).stdout)[0]
 
 
 def run_python(reference: str, code: str) -> subprocess.CompletedProcess[str]:
@@ -65,10 +64,12 @@ def test_image_as_kubernetes_wants_it(built: str) -> None:
 
 
 def test_image_is_small(built: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    size = engines.engine().size(built)
+    size = container_engine.engine().size(built)
     assert size < LARGEST[service_of(built)]
     monkeypatch.setenv("CONTAINER_ENGINE", "buildah")
-    assert engines.engine().size(built) == pytest.approx(size, rel=0.02), "both engines mean the same"
+    assert container_engine.engine().size(built) == pytest.approx(size, rel=0.02), (
+        "both engines mean the same"
+    )
 
 
 def test_image_carries_its_own_packages_only(built: str) -> None:
@@ -86,7 +87,7 @@ def test_bytecode_is_there_and_current(built: str) -> None:
 
 
 def test_a_second_build_is_the_same_image(
-    images: Mapping[ImageName, str],
+    images: Mapping[str, str],
     registry: Registry,
     checkout: Checkout,
     monkeypatch: pytest.MonkeyPatch,
@@ -94,13 +95,13 @@ def test_a_second_build_is_the_same_image(
     """From nothing, and by another engine; the digest is that of what is pushed."""
     references = {"podman": images["prediction"], "buildah": "localhost/prediction:again"}
     with monkeypatch.context() as patch:
-        run = engines.run
+        run = container_engine.run
 
         def run_uncached(*command: str | Path) -> subprocess.CompletedProcess[str]:
             more = ["--no-cache"] if command[1] == "build" else []
             return run(*command[:2], *more, *command[2:])
 
-        patch.setattr(engines, "run", run_uncached)
+        patch.setattr(container_engine, "run", run_uncached)
         patch.setenv("CONTAINER_ENGINE", "buildah")
         build("prediction", references["buildah"])
     assert inspect(references["buildah"])["Id"] == inspect(references["podman"])["Id"]
@@ -109,9 +110,9 @@ def test_a_second_build_is_the_same_image(
         for engine, reference in references.items():
             monkeypatch.setenv("CONTAINER_ENGINE", engine)
             name = f"{registry.address}/{engine}/prediction:test"
-            engines.run(engine, "tag", reference, name)
-            engines.engine().push(name)
-            digests.add(engines.digest(name))
+            container_engine.run(engine, "tag", reference, name)
+            container_engine.engine().push(name)
+            digests.add(container_engine.digest(name))
     assert len(digests) == 1
 
 
@@ -124,7 +125,7 @@ def test_from_source_to_a_pinned_rollout(
     checkout: Checkout,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
-    service: ImageName,
+    service: str,
     engine: str,
 ) -> None:
     monkeypatch.setenv("CONTAINER_ENGINE", engine)
@@ -135,7 +136,7 @@ def test_from_source_to_a_pinned_rollout(
         digest = environment.load("dev", directory=checkout.environments).images[service]
         repository = f"{registry.address}/sales-forecast-dev/{service}"
         revision = checkout.git("rev-parse", "HEAD")
-        assert engines.digest(f"{repository}:{revision}") == digest
+        assert container_engine.digest(f"{repository}:{revision}") == digest
 
         uploads = registry.uploads()
         assert push_image.main([service, "dev"]) == 0
@@ -145,11 +146,13 @@ def test_from_source_to_a_pinned_rollout(
         assert promote.main([service, "dev", "staging"]) == 0
         promoted = environment.load("staging", directory=checkout.environments).images[service]
         assert promoted == digest
-        assert engines.digest(f"{registry.address}/sales-forecast-staging/{service}@{digest}") == digest
+        assert (
+            container_engine.digest(f"{registry.address}/sales-forecast-staging/{service}@{digest}") == digest
+        )
 
         with another_machine(tmp_path):
-            engines.run(engine, "pull", "--quiet", f"{repository}@{digest}")
-            done = smoke.check(engines.engine(), f"{repository}@{digest}", service)
+            container_engine.run(engine, "pull", "--quiet", f"{repository}@{digest}")
+            done = smoke_run.check(container_engine.engine(), f"{repository}@{digest}", service)
         assert ("its commands load" if service == "batch" else "after SIGTERM") in done
 
 
@@ -179,7 +182,7 @@ def test_a_change_of_code_builds_and_pushes_its_layer_only(
 @pytest.mark.usefixtures("images", "emulators")
 def test_push_denied(registry: Registry, checkout: Checkout, capsys: pytest.CaptureFixture[str]) -> None:
     with registry.used():
-        engines.run("podman", "logout", registry.address)
+        container_engine.run("podman", "logout", registry.address)
         assert push_image.main(["prediction", "dev"]) == 1
         error = capsys.readouterr().err
         assert "push_image: " in error
@@ -198,7 +201,7 @@ def test_registry_down_midway(
         registry.process.kill()
         return "the registry went down meanwhile"
 
-    monkeypatch.setattr(smoke, "check", smoke_run)
+    monkeypatch.setattr(smoke_run, "check", smoke_run)
     with registry.used():
         assert push_image.main(["prediction", "dev"]) == 1
     error = capsys.readouterr().err
@@ -230,8 +233,6 @@ def test_dry_run_pushes_nothing(registry: Registry, checkout: Checkout) -> None:
 
 
 def test_context_is_small(checkout: Checkout) -> None:
-    """What `.dockerignore` lets through: the services' sources and their locks."""
-    context = checkout.folder
-    files = [path for path in Path(context, "services").rglob("*") if path.is_file()]
-    files += [Path(context, "requirements", f"{service}.lock") for service in SERVICES]
+    """The files that `.dockerignore` admits: the services' sources and their locks."""
+    files = [path for path in Path(checkout.folder, "services").rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 1_000_000

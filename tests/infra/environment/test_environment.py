@@ -167,7 +167,7 @@ def test_the_committed_environments() -> None:
         ),
         (
             'cpu = "500m"\n  autoscaling = { by = "backlog" }',
-            "26: prediction.autoscaling.by: prediction reads no subscription; take cpu or traffic",
+            "26: prediction.autoscaling.by: the service reads no subscription; take cpu or traffic",
         ),
         (
             'cpu = "500m"\n  autoscaling = { by = "traffic" }',
@@ -687,7 +687,7 @@ def test_images_are_pinned_by_digest(tmp_path: Path) -> None:
         ('{"prediction": "latest"}', "prediction: expected a digest: sha256: and 64 hexadecimal digits"),
         (
             '{"predicton": "latest"}',
-            r"predicton.\[key\]: Input should be 'prediction', 'streaming' or 'batch'",
+            r"predicton.\[key\]: expected one of batch, prediction, streaming",
         ),
         ("[]", "Input should be a"),
         ("{", "Invalid JSON"),

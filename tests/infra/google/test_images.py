@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.google.image_sources import source_digest
+from infra.google.images import source_digest
 
 
 @pytest.fixture
@@ -17,7 +17,8 @@ def root(tmp_path: Path) -> Path:
         "services/http/server.py",
         "services/prediction/__main__.py",
         "services/streaming/__main__.py",
-        "requirements/prediction.lock",
+        "services/prediction/requirements.lock",
+        "services/Dockerfile",
     ):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_text(file)
@@ -33,7 +34,8 @@ def root(tmp_path: Path) -> Path:
         ("services/forecasting/forecast.py", True),
         ("services/http/server.py", True),
         ("services/runtime.py", True),
-        ("requirements/prediction.lock", True),
+        ("services/prediction/requirements.lock", True),
+        ("services/Dockerfile", True),
         ("services/streaming/__main__.py", False),
         ("services/prediction/__pycache__/__main__.cpython-311.pyc", False),
     ],
@@ -47,6 +49,6 @@ def test_a_service_rolls_out_when_its_code_changes(root: Path, file: str, change
     assert (source_digest(root, "prediction") != before) is changes
 
 
-def test_a_service_without_a_lock_file_has_no_image(root: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"streaming\.lock"):
-        source_digest(root, "streaming")
+def test_a_service_without_a_folder_has_no_image(root: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="services/batch"):
+        source_digest(root, "batch")

@@ -1,5 +1,6 @@
-"""What `push_image.sh` and `promote.sh` refuse, and that they write nothing down then."""
+"""What `push_image.sh` and `promote.sh` refuse; then they record nothing."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -8,7 +9,8 @@ import pytest
 
 from infra import environment
 from infra.environment import record_image
-from scripts.images import promote, push_image
+from infra.google.images import source_paths
+from scripts.images import container_engine, promote, push_image
 from tests.scripts.conftest import Tools
 
 DIGEST = f"sha256:{'a' * 64}"
@@ -27,9 +29,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("services", "infra/environments"):
         ignored = shutil.ignore_patterns("__pycache__", "*.images.json")
         shutil.copytree(push_image.ROOT / name, folder / name, ignore=ignored)
-    for name in (".dockerignore", "requirements/prediction.lock"):
-        (folder / name).parent.mkdir(exist_ok=True)
-        shutil.copy(push_image.ROOT / name, folder / name)
+    shutil.copy(push_image.ROOT / ".dockerignore", folder)
     git(folder, "init", "--quiet")
     git(folder, "add", ".")
     git(folder, "commit", "--quiet", "--message=first")
@@ -41,7 +41,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def registry(tools: Tools) -> Tools:
-    """Somebody is logged in, and the registry has no image."""
+    """gcloud has an account, and the registry has no image."""
     (tools.folder / "git").symlink_to(GIT)
     tools.add("gcloud")
     tools.add("skopeo", {"inspect": (1, "manifest unknown")})
@@ -52,7 +52,7 @@ def registry(tools: Tools) -> Tools:
     ("arguments", "error"),
     [(["predictions", "dev"], "invalid choice: 'predictions'"), (["prediction"], "required: ENVIRONMENT")],
 )
-def test_called_wrongly(capsys: pytest.CaptureFixture[str], arguments: list[str], error: str) -> None:
+def test_wrong_arguments(capsys: pytest.CaptureFixture[str], arguments: list[str], error: str) -> None:
     with pytest.raises(SystemExit, match="2"):
         push_image.main(arguments)
     assert error in capsys.readouterr().err
@@ -67,7 +67,7 @@ def test_environment_without_a_registry(capsys: pytest.CaptureFixture[str], name
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """What is said; no image file may have been written."""
+    """The message; no image file may have been written."""
     assert push_image.main(["prediction", "dev", *arguments]) == 1
     assert not [*environment.directory().glob("*.images.json")]
     return capsys.readouterr().err
@@ -79,7 +79,7 @@ def test_sources_that_are_not_committed(checkout: Path, capsys: pytest.CaptureFi
     error = refused(capsys)
     assert "commit them, or pass --allow-dirty" in error
     assert "services/prediction/new.py" in error
-    assert "services/streaming/new.py" not in error, "no part of this image"
+    assert "services/streaming/new.py" not in error, "not a source of this image"
 
 
 @pytest.mark.usefixtures("checkout")
@@ -103,7 +103,7 @@ def test_registry_that_denies(registry: Tools, capsys: pytest.CaptureFixture[str
 
 def test_dockerfile_with_a_fault(checkout: Path, registry: Tools, capsys: pytest.CaptureFixture[str]) -> None:
     registry.add("podman")
-    (checkout / "services" / "prediction" / "Dockerfile").write_text("FROM python:latest\n")
+    (checkout / "services" / "Dockerfile").write_text("FROM python:latest\n")
     error = refused(capsys, "--allow-dirty")
     assert "DL3007" in error
     assert [call[1] for call in registry.calls() if call[0] == "podman"] == ["--version"], "nothing was built"
@@ -136,17 +136,8 @@ def test_copy_that_is_another_image_is_not_written_down(
     assert not (environment.directory() / "staging.images.json").exists()
 
 
-def test_dockerfiles_differ_in_the_service_only() -> None:
-    """Each is read and built by itself, so what they share is in all of them; it must stay the same."""
-    texts = {
-        service: Path(push_image.ROOT, "services", service, "Dockerfile")
-        .read_text()
-        .replace(service, "SERVICE")
-        for service in ("prediction", "streaming", "batch")
-    }
-    assert texts["prediction"] == texts["streaming"]
-    stages = {
-        text[text.index("FROM ${BUILD_IMAGE}") : text.index("RUN python3 -m compileall")]
-        for text in texts.values()
-    }
-    assert len(stages) == 1
+def test_the_dockerfile_copies_the_sources_of_an_image() -> None:
+    """What decides on the tag, and on a rollout on this machine, is what the image is made of."""
+    text = (push_image.ROOT / container_engine.DOCKERFILE).read_text()
+    copied = set(re.findall(r"(?m)^COPY (services/\S+)", text)) - {"services/${SERVICE}/requirements.lock"}
+    assert {*source_paths("${SERVICE}")} == copied | {"services/Dockerfile"}
