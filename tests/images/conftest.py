@@ -10,17 +10,14 @@ import subprocess
 from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import get_args
 from unittest import mock
 
 import bcrypt
 import pytest
-from infra.google.image_sources import ROOT
 
-from infra.environment import Environment, ImageName
-from scripts.images import container_engine as engines
-from scripts.images import push_image
-from scripts.images import smoke_run as smoke
+from infra.environment import IMAGES, Environment
+from infra.google.images import ROOT
+from scripts.images import container_engine, push_image, smoke_run
 from tests.conftest import Process, free_port
 
 # Kept between runs: making the bases and fetching the packages take minutes.
@@ -109,7 +106,7 @@ def _import(name: str, packages: tuple[str, ...], archive: Path) -> None:
 
 
 def _storage(folder: Path, images: Path) -> Path:
-    """Settings that keep images in a folder, with what is mounted: podman remembers where that is."""
+    """Settings that keep images and mounts in a folder, since podman remembers the place of both."""
     file = folder / "storage.conf"
     file.write_text(
         f'[storage]\ndriver = "overlay"\ngraphroot = "{images / "graph"}"\nrunroot = "{images / "run"}"\n'
@@ -118,7 +115,7 @@ def _storage(folder: Path, images: Path) -> Path:
 
 
 def _import_dataflow(folder: Path) -> None:
-    """Stand-ins for the two programs of Google in the batch image: they cannot be had here."""
+    """Stand-ins for the two programs of Google in the batch image, which the tests cannot download."""
     for program in ("opt/apache/beam/boot", "opt/google/dataflow/python_template_launcher"):
         file = folder / "dataflow" / program
         file.parent.mkdir(parents=True)
@@ -130,19 +127,19 @@ def _import_dataflow(folder: Path) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Registry:
-    """A registry that wants a password."""
+    """A registry with a password."""
 
     process: Process
     address: str
     password: str
 
     def uploads(self) -> int:
-        """How many blobs it has been sent so far."""
+        """Number of blobs uploaded so far."""
         return len(re.findall(r'"PUT /v2/\S+/blobs/', self.process.log.read_text()))
 
     @contextlib.contextmanager
     def used(self) -> Generator[None]:
-        """Environments have their images here, and tools are logged in."""
+        """Use it as the registry of every environment, with tools logged in."""
         repository = property(lambda each: f"{self.address}/{each.project_id}")
         login = [
             "podman",
@@ -193,7 +190,7 @@ class Checkout:
         return self.folder / "infra" / "environments"
 
     def images(self, environment: str = "dev") -> str | None:
-        """What is written down of an environment's images."""
+        """The recorded digests of an environment, as text."""
         file = self.environments / f"{environment}.images.json"
         return file.read_text() if file.exists() else None
 
@@ -207,9 +204,9 @@ class Checkout:
 
 @pytest.fixture(scope="session")
 def committed(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """What every test's checkout is a copy of: the same commit makes the same image."""
+    """The commit that every test copies: the same commit makes the same image."""
     copy = Checkout(tmp_path_factory.mktemp("committed"))
-    for name in ("services", "requirements", "infra/environments"):
+    for name in ("services", "infra/environments"):
         ignored = shutil.ignore_patterns("__pycache__", "*.images.json")
         shutil.copytree(ROOT / name, copy.folder / name, ignore=ignored)
     shutil.copy(ROOT / ".dockerignore", copy.folder)
@@ -221,7 +218,7 @@ def committed(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 
 @pytest.fixture
 def checkout(committed: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
-    """The working directory of the tests, and where `push_image` finds its sources."""
+    """A copy of that commit: the working directory, and the sources of `push_image`."""
     copy = Checkout(shutil.copytree(committed.folder, tmp_path / "checkout"))
     use(copy, monkeypatch)
     return copy
@@ -235,15 +232,15 @@ def use(copy: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def images(containers: None, committed: Checkout) -> Mapping[ImageName, str]:
+def images(containers: None, committed: Checkout) -> Mapping[str, str]:
     """References of all images, built at the same time."""
-    references: dict[ImageName, str] = {name: f"localhost/{name}:test" for name in get_args(ImageName)}
+    references = {name: f"localhost/{name}:test" for name in IMAGES}
     with pytest.MonkeyPatch.context() as monkeypatch, ThreadPoolExecutor() as threads:
         use(committed, monkeypatch)
         origins = {name: push_image.source(name, allow_dirty=False) for name in references}
 
-        def build(name: ImageName) -> None:
-            push_image.build(engines.engine(), name, origins[name], references[name])
+        def build(name: str) -> None:
+            push_image.build(container_engine.engine(), name, origins[name], references[name])
 
         list(threads.map(build, references))
     return references
@@ -251,17 +248,17 @@ def images(containers: None, committed: Checkout) -> Mapping[ImageName, str]:
 
 @pytest.fixture(scope="session")
 def emulators(containers: None) -> Iterator[None]:
-    """What `smoke.check` needs, started once."""
-    with smoke.surroundings(), mock.patch.object(smoke, "surroundings", contextlib.nullcontext):
+    """The emulators of `smoke_run.check`, started once."""
+    with smoke_run.surroundings(), mock.patch.object(smoke_run, "surroundings", contextlib.nullcontext):
         yield
 
 
 @contextlib.contextmanager
 def another_machine(folder: Path) -> Generator[None]:
-    """Engines have no images yet; what they fetch is gone afterwards."""
+    """Engines with an empty storage, which is emptied again afterwards."""
     storage = _storage(folder, folder / "storage")
     with mock.patch.dict(os.environ, {"CONTAINERS_STORAGE_CONF": str(storage)}):
         try:
             yield
         finally:
-            engines.run("podman", "rmi", "--all", "--force")
+            container_engine.run("podman", "rmi", "--all", "--force")
