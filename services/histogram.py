@@ -1,6 +1,6 @@
-"""A histogram for observations by the thousand.
+"""A histogram for thousands of observations a second.
 
-The Prometheus client's own locks twice and looks through its bounds for each, which costs ten times as much.
+The Prometheus client's own takes two locks and scans its bounds for each, which costs ten times as much.
 """
 
 import bisect
@@ -11,10 +11,10 @@ from prometheus_client.utils import floatToGoString
 
 
 class Histogram:
-    """Counts of observations by bucket. It belongs to one thread.
+    """Counts observations by bucket. Not thread-safe.
 
     Args:
-        bounds: Upper ends of the buckets, ascending; one without an end comes after the last.
+        bounds: Upper bounds of the buckets, ascending; a last bucket has none.
 
     Attributes:
         total: Sum of the observations.
@@ -28,12 +28,12 @@ class Histogram:
         self.total = 0.0
 
     def observe(self, value: float) -> None:
-        """Count one."""
+        """Count an observation."""
         self._counts[bisect.bisect_left(self._bounds, value)] += 1
         self.total += value
 
     @property
     def buckets(self) -> list[tuple[str, float]]:
-        """As `HistogramMetricFamily` wants them: the end of each, and how many observations are up to it."""
-        ends = [*map(floatToGoString, self._bounds), "+Inf"]
-        return [*zip(ends, map(float, accumulate(self._counts)), strict=True)]
+        """Upper bounds and cumulative counts, as `HistogramMetricFamily` takes them."""
+        bounds = [*map(floatToGoString, self._bounds), "+Inf"]
+        return [*zip(bounds, map(float, accumulate(self._counts)), strict=True)]

@@ -1,4 +1,4 @@
-"""What every service process does the same way: settings, logs, the listener, signals."""
+"""Start of a service process: settings, logs, listener, signals."""
 
 import asyncio
 import datetime
@@ -17,13 +17,13 @@ Settings = TypeVar("Settings", bound=msgspec.Struct)
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line, with the fields Cloud Logging lifts out of it and those in a record's `fields`.
+    """Formats a record as a line of JSON, with the fields of Cloud Logging and those in `record.fields`.
 
     See https://cloud.google.com/logging/docs/structured-logging#special-payload-fields.
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as JSON; a traceback is part of the message, where Error Reporting looks for it."""
+        """The record as JSON; the traceback is part of the message, where Error Reporting looks for it."""
         return msgspec.json.encode(
             {
                 "time": datetime.datetime.fromtimestamp(record.created, datetime.UTC),
@@ -39,7 +39,7 @@ def start(kind: type[Settings]) -> Settings:
     """Set up logging and read the settings from the environment.
 
     Raises:
-        SystemExit: with code 2, after one line on stderr, when a setting is missing or wrong.
+        SystemExit: with code 2, after one line on stderr, if a setting is missing or invalid.
     """
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter())
@@ -47,15 +47,15 @@ def start(kind: type[Settings]) -> Settings:
     try:
         return from_environment(kind, os.environ)
     except SettingsError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201 -- for the person who starts it by hand
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 -- readable in a terminal
         raise SystemExit(2) from None
 
 
 async def listen(server: Server, host: str, port: int) -> asyncio.Event:
-    """Have the server listen. Returns what SIGTERM and SIGINT set from now on.
+    """Make the server listen. Returns the event that SIGTERM and SIGINT set.
 
     Raises:
-        SystemExit: with code 1, after one line on stderr, when the address cannot be listened on.
+        SystemExit: with code 1, after one line on stderr, if the address cannot be listened on.
     """
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -48,6 +48,8 @@ class ServicesStack(PlatformStack):
         DefaultDeny(self, "default-deny", namespace=self._namespace)
         # A simulated pod is a process of this machine, which only this machine may call.
         self._host: Final = "127.0.0.1" if environment.simulated else "0.0.0.0"  # noqa: S104
+        # Cloud Logging links log lines to the traces of this project.
+        self._trace_project: Final = None if environment.simulated else environment.project_id
 
         prediction = self._prediction(models)
         models.grant_read(prediction.identity)
@@ -84,6 +86,7 @@ class ServicesStack(PlatformStack):
                 max_range=size.max_range,
                 drain_seconds=size.drain_seconds,
                 image=image_,
+                trace_project=self._trace_project,
             ),
             size=size,
             drain_seconds=size.drain_seconds,
@@ -121,6 +124,7 @@ class ServicesStack(PlatformStack):
                 port=size.port,
                 max_range=size.max_range,
                 drain_seconds=drain_seconds,
+                trace_project=self._trace_project,
             ),
             size=size,
             drain_seconds=drain_seconds,

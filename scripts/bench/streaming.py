@@ -54,7 +54,7 @@ from services.forecasting.artifact import Model
 from services.forecasting.forecast import Forecast
 from services.forecasting.history import History
 from services.forecasting.model_registry import ModelRegistry
-from services.streaming.answers import Answers
+from services.streaming.replies import ModelReplies
 
 RESULT: Final = ROOT / "build" / "bench" / "streaming.json"
 PROJECT: Final = "bench"
@@ -112,7 +112,7 @@ def naive(settings: StreamingSettings) -> None:
 
 def tuned(settings: StreamingSettings) -> None:
     """The same client at its best: nothing is waited for, nothing is made twice."""
-    answers = Answers(load(), DAYS)
+    replies = ModelReplies(load(), DAYS)
     publisher = high_level.PublisherClient(
         high_level.types.BatchSettings(max_messages=_BATCH, max_bytes=9_000_000, max_latency=0.05)
     )
@@ -121,7 +121,7 @@ def tuned(settings: StreamingSettings) -> None:
     def callback(message: Any) -> None:
         request = decode(message.data, message.message_id, DAYS)
         future = publisher.publish(
-            settings.reply_topic, answers.reply(request), request_id=request.request_id
+            settings.reply_topic, replies.reply(request), request_id=request.request_id
         )
 
         def acknowledge(_: "Future[str]") -> None:

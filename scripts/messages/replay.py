@@ -22,7 +22,7 @@ from rich.table import Table
 
 from scripts.messages import environment_option as target
 from services.contracts import names
-from services.streaming.processing import Outgoing, publish_batches
+from services.streaming.publishing import Outgoing, publish_batches
 
 _PER_CALL: Final = 1000
 _LEASE_SECONDS: Final = 600

@@ -15,6 +15,9 @@ Port = Annotated[int, Meta(ge=1, le=65535)]
 Host = Annotated[str, Meta(min_length=1, description="Address to listen on.")]
 Seconds = Annotated[float, Meta(gt=0)]
 TableName = Annotated[str, Meta(pattern=r"^[^.]+\.[^.]+\.[^.]+$")]
+TraceProject = Annotated[
+    str | None, Meta(description="Google Cloud project of the traces that logs name; none on a laptop.")
+]
 Topic = Annotated[str, Meta(pattern="^projects/[^/,]+/topics/[^/,]+$")]
 
 
@@ -39,6 +42,7 @@ class PredictionSettings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = 5
     image: Annotated[str, Meta(description="What runs, told as build information.")] = "none"
+    trace_project: TraceProject = None
 
 
 class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +91,7 @@ class StreamingSettings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="Where messages are pushed: between SIGTERM (not ready) and closing."),
     ] = 5
     max_messages: Annotated[int, Meta(ge=1, le=1000, description="Messages asked for in one pull.")] = 1000
+    trace_project: TraceProject = None
 
     def __post_init__(self) -> None:
         if self.delivery == "push" and not (self.push_audience and self.push_account):

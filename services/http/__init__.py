@@ -1,1 +1,1 @@
-"""HTTP: the server and what both services answer with it."""
+"""HTTP/1.1 server, routing and problem documents, shared by all services."""

@@ -2,52 +2,47 @@
 
 import asyncio
 import logging
-import os
 import sys
 
-import prometheus_client
+from prometheus_client import REGISTRY, Gauge
 
 from services import runtime
 from services.contracts.settings import PredictionSettings
 from services.forecasting.follower import ModelFollower
 from services.forecasting.model_registry import ModelRegistry
 from services.http.server import Server
-from services.prediction.answers import Answers
 from services.prediction.application import Application
-from services.prediction.spans import SpanExporter
+from services.prediction.responses import ModelResponses
 
 _log = logging.getLogger("services.prediction")
 
-# For requests still under way when the listener has closed.
 _FINISH_SECONDS = 15
+"""For requests in flight when the listener closes."""
 
 
 async def serve(settings: PredictionSettings) -> int:
-    """Serve until SIGTERM or SIGINT, then drain; return the exit code.
+    """Serve until SIGTERM or SIGINT, then drain; returns the exit code.
 
-    First readiness turns 503 while requests are still answered, so that load balancers look elsewhere;
-    after `drain_seconds` the listener closes and requests under way are finished.
+    Readiness turns 503 while requests are still answered, so that load balancers stop sending them;
+    after `drain_seconds` the listener closes and requests in flight are finished.
     """
-    # An answer holds until the model changes. A cache may be as late to notice as the service is.
+    # A response is valid until the model changes. A cache may notice that as late as the service.
     cache_control = f"public, max-age={int(settings.model_poll_seconds)}"
     follower = ModelFollower(
         ModelRegistry(settings.model_bucket),
-        lambda model: Answers(model, settings.max_range, cache_control),
+        lambda model: ModelResponses(model, settings.max_range, cache_control),
         settings.model_poll_seconds,
     )
-    collector = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
-    spans = SpanExporter(collector, os.environ.get("OTEL_SERVICE_NAME", "prediction")) if collector else None
-    application = Application(settings, follower, spans)
+    application = Application(settings, follower)
     server = Server(application)
-    application.metrics.gauges += [
-        (
-            "prediction_requests_in_flight",
-            "Requests being received, or whose answer the client has not taken.",
-            lambda: server.requests_under_way,
-        ),
-        ("prediction_connections", "Open connections.", lambda: len(server.connections)),
-    ]
-    prometheus_client.REGISTRY.register(application.metrics)
+    REGISTRY.register(application.metrics)
+    Gauge(
+        "prediction_requests_in_flight", "Requests that are being received, answered or sent."
+    ).set_function(lambda: server.requests_in_flight)
+    Gauge("prediction_connections", "Open connections.").set_function(lambda: server.connections)
+    Gauge("prediction_cache_bytes", "Memory of cached responses.").set_function(
+        lambda: follower.current.prepared.cache.bytes if follower.current else 0
+    )
     stop = await runtime.listen(server, settings.host, settings.port)
     follower.start()
     await stop.wait()
@@ -58,10 +53,8 @@ async def serve(settings: PredictionSettings) -> int:
     follower.stop()
     finished = await server.close(_FINISH_SECONDS)
     application.access_log.flush()
-    if spans is not None:
-        spans.stop()
     if not finished:
-        _log.error("requests still under way after %s s are cut off", _FINISH_SECONDS)
+        _log.error("requests still in flight after %s s are aborted", _FINISH_SECONDS)
         return 1
     _log.info("stopped")
     return 0

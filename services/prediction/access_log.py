@@ -1,4 +1,4 @@
-"""The access log: a JSON object a line, written in batches."""
+"""The access log: one line of JSON for each request, written in batches."""
 
 import asyncio
 import datetime
@@ -9,9 +9,10 @@ from typing import Final
 import msgspec
 from msgspec import field
 
-from services.http.server import Request, Response
+from services.http import trace_context
+from services.http.messages import Request, Response
 
-_WAIT_SECONDS: Final = 0.1
+_FLUSH_SECONDS: Final = 0.1
 _MAX_LINES: Final = 1000
 
 _encode = msgspec.json.Encoder().encode
@@ -39,19 +40,24 @@ class _Line(msgspec.Struct, gc=False):
     severity: str
     message: str
     http_request: _HttpRequest = field(name="httpRequest")
-    trace: str = field(name="logging.googleapis.com/trace")
+    trace: str = field(name=trace_context.LOG_FIELD)
     span_id: str = field(name="logging.googleapis.com/spanId")
     sampled: bool = field(name="logging.googleapis.com/trace_sampled")
 
 
 class AccessLog:
-    """Lines wait up to a tenth of a second, so that many go out in one system call."""
+    """Buffers lines for up to a tenth of a second, so that one system call writes many.
 
-    def __init__(self) -> None:
+    Args:
+        trace_project: Google Cloud project of the traces, if any.
+    """
+
+    def __init__(self, trace_project: str | None) -> None:
+        self._trace_prefix = trace_context.log_prefix(trace_project)
         self._lines: list[bytes] = []
 
     def add(self, request: Request, response: Response, seconds: float) -> None:
-        """Log an answer."""
+        """Log a request, its response and how long it took."""
         method, target, status = request.method.decode(), request.target.decode("latin-1"), response.status
         trace = request.trace
         line = _Line(
@@ -68,19 +74,19 @@ class AccessLog:
                 request.headers.get(b"user-agent", b"").decode("latin-1"),
                 f"HTTP/{request.http_version}",
             ),
-            trace.trace_id,
+            self._trace_prefix + trace.trace_id,
             trace.span_id,
             trace.sampled,
         )
         lines = self._lines
         if not lines:
-            asyncio.get_running_loop().call_later(_WAIT_SECONDS, self.flush)
+            asyncio.get_running_loop().call_later(_FLUSH_SECONDS, self.flush)
         lines.append(_encode(line))
         if len(lines) >= _MAX_LINES:
             self.flush()
 
     def flush(self) -> None:
-        """Write the lines that wait."""
+        """Write buffered lines."""
         if self._lines:
             self._lines.append(b"")
             sys.stdout.buffer.write(b"\n".join(self._lines))

@@ -1,30 +1,28 @@
-"""The application: what is answered, and what is told of each request."""
+"""The routes of the service."""
 
 import datetime
 import http
-from collections.abc import Callable
-from typing import Final
+import platform
+from typing import Final, Literal
 
 import msgspec
+from prometheus_client import Info
 
-from services.contracts.messages import (
-    HistoryRequest,
-    ModelDescription,
-    ModelsResponse,
-    PredictionRequest,
-)
-from services.contracts.model import HISTORY_DAYS, Manifest
+from services.contracts.messages import ModelDescription, ModelsResponse
+from services.contracts.model import Manifest
 from services.contracts.names import PREDICT_PATH
 from services.contracts.settings import PredictionSettings
-from services.forecasting.follower import ModelFollower
-from services.http import negotiation, routes
-from services.http.routes import JSON, NO_STORE, Readiness, Router, problem
-from services.http.server import MAX_BODY_BYTES, Request, Response
-from services.prediction import openapi, pages, requests
+from services.forecasting.follower import ModelFollower, ServedModel
+from services.http import health, negotiation
+from services.http.health import Readiness
+from services.http.messages import Request, Response
+from services.http.parser import MAX_BODY_BYTES
+from services.http.problems import HttpError
+from services.http.routing import JSON, NO_STORE, Router, get
+from services.prediction import openapi, pages
 from services.prediction.access_log import AccessLog
-from services.prediction.answers import Answer, Answers, Question
 from services.prediction.metrics import Metrics
-from services.prediction.spans import SpanExporter
+from services.prediction.responses import CachedResponse, ModelResponses, Query
 
 MAX_QUERY_BYTES: Final = 8 * 1024
 
@@ -34,135 +32,103 @@ _UNKNOWN: Final = "unknown"
 class Application:
     """Answers requests.
 
-    All of it runs on the event loop; the follower's thread only replaces `follower.current`.
-
-    Args:
-        settings: Of the service.
-        follower: Has the model.
-        spans: Takes the spans of sampled requests, if anybody wants them.
+    Everything runs on the event loop; the follower's thread only replaces `follower.current`.
 
     Attributes:
-        draining: Set when the process is about to stop: not ready, and no connection is kept.
-        metrics: What is counted.
-        access_log: Where each request is told.
+        draining: Set when the process is about to stop: it is not ready and closes connections.
+        metrics: Metrics of the requests.
+        access_log: Log of the requests.
     """
 
-    def __init__(
-        self,
-        settings: PredictionSettings,
-        follower: ModelFollower[Answers],
-        spans: SpanExporter | None = None,
-    ) -> None:
+    def __init__(self, settings: PredictionSettings, follower: ModelFollower[ModelResponses]) -> None:
         self.draining = False
         self._follower = follower
-        self._spans = spans
         document = openapi.document(settings.max_range)
         self._openapi = msgspec.json.encode(document)
         self._router = Router(
             [
-                routes.get("/", pages.load("index.html").answer),
-                routes.get("/page.css", pages.load("page.css").answer),
-                routes.get("/page.js", pages.load("page.js").answer),
-                routes.get("/docs", pages.documentation(document).answer),
-                routes.get(PREDICT_PATH, self._predict, post=self._predict_body),
-                routes.get("/history", self._history),
-                routes.get("/models", self._models),
-                routes.get("/openapi.json", self._describe),
-                *routes.probes(self._readiness),
+                get("/", pages.load("index.html").answer),
+                get("/page.css", pages.load("page.css").answer),
+                get("/page.js", pages.load("page.js").answer),
+                get("/docs", pages.documentation(document).answer),
+                get(PREDICT_PATH, self._predict, post=self._predict_posted),
+                get("/history", self._history),
+                get("/models", self._models),
+                get("/openapi.json", self._describe),
+                *health.routes(self._readiness),
             ]
         )
-        paths = [route.path for route in self._router.routes.values()]
-        self.metrics = Metrics(settings.image, [*paths, _UNKNOWN])
-        self.metrics.gauges.append(
-            ("prediction_cache_bytes", "Memory of the answers kept.", self._kept_bytes)
-        )
-        self.access_log = AccessLog()
-
-    def answer(self, request: Request) -> Response:
-        """The answer to a request."""
-        return self._router.answer(request)
-
-    def refuse(self, status: http.HTTPStatus, detail: str) -> Response:
-        """The answer to what is not a request."""
-        return problem(status, detail)
+        self.answer = self._router.answer
+        self.metrics = Metrics([*(route.path for route in self._router.routes.values()), _UNKNOWN])
+        build = Info("prediction_build", "Image and Python version of the service.")
+        build.info({"image": settings.image, "python": platform.python_version()})
+        self.access_log = AccessLog(settings.trace_project)
 
     def observe(self, request: Request, response: Response, seconds: float) -> None:
-        """Count an answer, and log it unless it is a probe that went well."""
+        """Count a response, and log it unless it is a successful probe."""
         route = self._router.routes.get(request.path)
-        # Clients choose paths and methods at will; label values are ours alone.
+        # Clients choose paths and methods freely; label values must be few.
         if route is None:
             self.metrics.observe(_UNKNOWN, "other", response.status, seconds)
         else:
             method = request.method.decode() if request.method in route.methods else "other"
             self.metrics.observe(route.path, method, response.status, seconds)
-            if route.probed and response.status < 400:
+            if route.probe and response.status < 400:
                 return
         self.access_log.add(request, response, seconds)
-        if self._spans is not None and request.trace.sampled:
-            self._spans.add(request, response, route.path if route else _UNKNOWN, seconds)
 
     def _predict(self, request: Request) -> Response:
-        return self._answer_query(request, "prediction", self._make_prediction)
+        return self._answer_query(request, "prediction")
 
     def _history(self, request: Request) -> Response:
-        return self._answer_query(request, "history", self._make_history)
+        return self._answer_query(request, "history")
 
-    def _answer_query(
-        self, request: Request, subject: str, make: Callable[[Answers, Question], Answer]
-    ) -> Response:
+    def _answer_query(self, request: Request, content: Literal["prediction", "history"]) -> Response:
         if len(request.query) > MAX_QUERY_BYTES:
-            return problem(
+            raise HttpError(
                 http.HTTPStatus.REQUEST_URI_TOO_LONG,
-                f"a query has at most {MAX_QUERY_BYTES} bytes; POST /predict takes {MAX_BODY_BYTES}",
+                f"a query may have {MAX_QUERY_BYTES} bytes; the body of POST /predict {MAX_BODY_BYTES}",
             )
-        model = self._follower.current
-        if model is None:
-            return self._no_model()
-        answer = self._look_up(model.prepared, _question(request, subject, request.query), make)
+        cached = self._look_up(request, content, request.query, posted=False)
         if_none_match = request.headers.get(b"if-none-match")
-        if if_none_match is not None and negotiation.names(if_none_match, answer.etag):
-            return answer.unchanged
-        return answer.response
+        if if_none_match is not None and negotiation.matches(if_none_match, cached.etag):
+            return cached.not_modified
+        return cached.response
 
-    def _predict_body(self, request: Request) -> Response:
-        model = self._follower.current
-        if model is None:
-            return self._no_model()
-        question = _question(request, "prediction", request.body, posted=True)
-        return self._look_up(model.prepared, question, self._make_prediction).response
+    def _predict_posted(self, request: Request) -> Response:
+        return self._look_up(request, "prediction", request.body, posted=True).response
 
     def _look_up(
-        self, answers: Answers, question: Question, make: Callable[[Answers, Question], Answer]
-    ) -> Answer:
-        answer = answers.find(question)
-        if answer is not None:
-            self.metrics.cache_hits += 1
-            return answer
-        self.metrics.cache_misses += 1
-        return make(answers, question)
-
-    @staticmethod
-    def _make_prediction(answers: Answers, question: Question) -> Answer:
-        limit = answers.max_range
-        if question.posted:
-            return answers.predict(question, requests.from_body(question.text, limit))
-        return answers.predict(question, requests.from_query(question.text, PredictionRequest, limit))
-
-    @staticmethod
-    def _make_history(answers: Answers, question: Question) -> Answer:
-        return answers.history(question, requests.from_query(question.text, HistoryRequest, HISTORY_DAYS))
-
-    def _no_model(self) -> Response:
-        return problem(
-            http.HTTPStatus.SERVICE_UNAVAILABLE,
-            f"no model is loaded: {self._follower.error}",
-            headers=[("retry-after", "1")],
+        self, request: Request, content: Literal["prediction", "history"], text: bytes, *, posted: bool
+    ) -> CachedResponse:
+        responses = self._served().prepared
+        headers = request.headers
+        query = Query(
+            content,
+            posted,
+            text,
+            negotiation.prefers_csv(headers.get(b"accept")),
+            negotiation.accepts_gzip(headers.get(b"accept-encoding")),
         )
+        cached = responses.cache.get(query)
+        if cached is not None:
+            self.metrics.cache_hits += 1
+            return cached
+        self.metrics.cache_misses += 1
+        return responses.build(query)
 
-    def _models(self, _: Request) -> Response:
+    def _served(self) -> ServedModel[ModelResponses]:
         model = self._follower.current
         if model is None:
-            return self._no_model()
+            raise HttpError(
+                http.HTTPStatus.SERVICE_UNAVAILABLE,
+                f"no model is loaded: {self._follower.error}",
+                headers=[("retry-after", "1")],
+            )
+        return model
+
+    def _models(self, _: Request) -> Response:
+        model = self._served()
         previous = self._follower.previous
         models = ModelsResponse(
             current=_described(model.manifest),
@@ -182,21 +148,6 @@ class Application:
 
     def _describe(self, _: Request) -> Response:
         return Response(http.HTTPStatus.OK, [JSON, ("cache-control", "no-cache")], self._openapi)
-
-    def _kept_bytes(self) -> int:
-        model = self._follower.current
-        return model.prepared.kept_bytes if model else 0
-
-
-def _question(request: Request, subject: str, text: bytes, *, posted: bool = False) -> Question:
-    headers = request.headers
-    return Question(
-        subject,
-        posted,
-        text,
-        negotiation.prefers_csv(headers.get(b"accept")),
-        negotiation.takes_gzip(headers.get(b"accept-encoding")),
-    )
 
 
 def _described(manifest: Manifest) -> ModelDescription:

@@ -1,4 +1,4 @@
-"""The OpenAPI document, from the same types that read requests and write answers."""
+"""The OpenAPI document, generated from the types of requests and responses."""
 
 from typing import Any
 
@@ -14,16 +14,16 @@ from services.contracts.messages import (
     Problem,
 )
 from services.contracts.names import LIVENESS_PATH, METRICS_PATH, READINESS_PATH
-from services.http.routes import Readiness
+from services.http.health import Readiness
 
 _REFERENCE = "#/components/schemas/{name}"
-_PREDICTED = ("PredictionResponse", "ColumnarPredictionResponse")
+_PREDICTION_SCHEMAS = ("PredictionResponse", "ColumnarPredictionResponse")
 _HEADERS = {
-    "etag": "Names this answer; send it back in If-None-Match.",
-    "model-version": "The model that answered.",
+    "etag": "Entity tag of this response, for If-None-Match.",
+    "model-version": "Version of the model that made the forecast.",
 }
-_UNREADABLE = {
-    "400": "The request cannot be answered as it is; `detail` and `allowed` say what can.",
+_INVALID = {
+    "400": "The request is invalid; `detail` and `allowed` say what is allowed.",
     "408": "The request did not arrive in time.",
     "431": "The headers are too large.",
 }
@@ -43,7 +43,7 @@ def _problems(texts: dict[str, str]) -> dict[str, Any]:
 
 
 def _table(text: str, *schemas: str) -> dict[str, Any]:
-    """An answer in JSON or CSV."""
+    """A response in JSON or CSV."""
     return {
         "description": text,
         "headers": {
@@ -58,11 +58,11 @@ def _table(text: str, *schemas: str) -> dict[str, Any]:
 
 
 def _query(request: dict[str, Any], max_range: int) -> list[dict[str, Any]]:
-    """The parameters of a query that has the fields of a request's schema."""
+    """The query parameters of a request's schema."""
     parameters: list[dict[str, Any]] = []
     for name, field in request["properties"].items():
         schema = {key: value for key, value in field.items() if key != "description"}
-        # A parameter is left out rather than null.
+        # A parameter is absent rather than null.
         if schema.get("default", ...) is None:
             del schema["default"]
         choices = [each for each in schema.pop("anyOf", []) if each != {"type": "null"}]
@@ -85,7 +85,7 @@ def _query(request: dict[str, Any], max_range: int) -> list[dict[str, Any]]:
 
 
 def _get(summary: str, responses: dict[str, Any]) -> dict[str, Any]:
-    return {"get": {"summary": summary, "responses": responses | _problems(_UNREADABLE)}}
+    return {"get": {"summary": summary, "responses": responses | _problems(_INVALID)}}
 
 
 def _json(text: str, schema: str) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def document(max_range: int) -> dict[str, Any]:
     """The OpenAPI 3.1 document of the service.
 
     Args:
-        max_range: Most days the service forecasts; the model served may reach less far.
+        max_range: Limit of the number of days; the horizon of the model served may be shorter.
     """
     _, components = msgspec.json.schema_components(
         [
@@ -113,61 +113,66 @@ def document(max_range: int) -> dict[str, Any]:
     )
     components["PredictionRequest"]["properties"]["range"]["maximum"] = max_range
     history = components.pop("HistoryRequest")
-    predicted = _table("One row for each day of each series.", *_PREDICTED)
-    unchanged = {"304": {"description": "The answer named in If-None-Match still holds."}}
+    predicted = _table("One row for each day of each series.", *_PREDICTION_SCHEMAS)
+    unchanged = {"304": {"description": "The response named in If-None-Match is still valid."}}
     too_long = {"414": "The query is too long."}
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Sales forecast",
             "version": "1",
-            "description": "Forecasts of daily sales with prediction intervals, the sales they follow, "
-            "and the model that made them. Answers are compressed for who accepts gzip.",
+            "description": "Forecasts of daily sales with prediction intervals, past sales, and the model "
+            "that is served. Responses are compressed for clients that accept gzip.",
         },
         "paths": {
             "/predict": {
                 "get": {
-                    "summary": "Forecast the next days of all series, or of those named.",
+                    "summary": "Forecast the next days of all series, or of selected ones.",
                     "parameters": _query(components["PredictionRequest"], max_range),
                     "responses": {
                         "200": predicted,
                         **unchanged,
-                        **_problems(_UNREADABLE | too_long | _NO_MODEL),
+                        **_problems(_INVALID | too_long | _NO_MODEL),
                     },
                 },
                 "post": {
-                    "summary": "The same, asked in a JSON body.",
+                    "summary": "The same, with the request in a JSON body.",
                     "requestBody": {
                         "required": True,
                         "content": {"application/json": {"schema": _schema("PredictionRequest")}},
                     },
                     "responses": {
                         "200": predicted,
-                        **_problems(_UNREADABLE | {"413": "The body is too large."} | _NO_MODEL),
+                        **_problems(_INVALID | {"413": "The body is too large."} | _NO_MODEL),
                     },
                 },
             },
             "/history": {
                 "get": {
-                    "summary": "Sales of the last days before the forecast begins.",
+                    "summary": "Sales of the last days before the forecast.",
                     "parameters": _query(history, history["properties"]["range"]["maximum"]),
                     "responses": {
-                        "200": _table("One row for each day since a series began.", "HistoryResponse"),
+                        "200": _table("One row for each day of each series.", "HistoryResponse"),
                         **unchanged,
-                        **_problems(_UNREADABLE | too_long | _NO_MODEL),
+                        **_problems(_INVALID | too_long | _NO_MODEL),
                     },
                 }
             },
             "/models": _get(
-                "The model served and the one before, with age and backtest scores.",
-                {"200": _json("What is served.", "ModelsResponse"), **_problems(_NO_MODEL)},
+                "The served model and the previous one, with age and backtest scores.",
+                {"200": _json("The models.", "ModelsResponse"), **_problems(_NO_MODEL)},
             ),
             LIVENESS_PATH: _get(
-                "Whether the process lives.",
-                {"200": {"description": "It does.", "content": {"application/json": {"schema": {}}}}},
+                "Liveness of the process.",
+                {
+                    "200": {
+                        "description": "Alive.",
+                        "content": {"application/json": {"schema": {}}},
+                    }
+                },
             ),
             READINESS_PATH: _get(
-                "Whether to send requests here.",
+                "Readiness for requests.",
                 {
                     "200": _json("A model is loaded.", "Readiness"),
                     "503": _json("No model is loaded, or the process is stopping.", "Readiness"),

@@ -1,4 +1,4 @@
-"""What browsers are shown: the page at `/` and the documentation at `/docs`. Nothing comes from elsewhere."""
+"""Pages for browsers: the chart at `/`, the API documentation at `/docs`. Nothing comes from other hosts."""
 
 import gzip
 import hashlib
@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from services.http import negotiation
-from services.http.server import Request, Response
+from services.http.messages import Request, Response
 
 _FOLDER: Final = Path(__file__).parent / "page"
 _POLICY: Final = (
@@ -24,11 +24,11 @@ _TYPES: Final = {
 
 
 class Page:
-    """A file, plain and compressed.
+    """A file, uncompressed and compressed.
 
     Args:
-        content: Of the file.
-        suffix: Of its name, which says what it is.
+        content: Content of the file.
+        suffix: Suffix of its name.
     """
 
     def __init__(self, content: bytes, suffix: str) -> None:
@@ -53,22 +53,22 @@ class Page:
         return Response(200, headers, body), Response(304, headers)
 
     def answer(self, request: Request) -> Response:
-        """The file, unless the client has it."""
-        compressed = negotiation.takes_gzip(request.headers.get(b"accept-encoding"))
-        full, unchanged = self._compressed if compressed else self._plain
+        """The file, or status 304 if the client has it."""
+        compressed = negotiation.accepts_gzip(request.headers.get(b"accept-encoding"))
+        response, not_modified = self._compressed if compressed else self._plain
         etag = self._compressed_etag if compressed else self._etag
         condition = request.headers.get(b"if-none-match")
-        return unchanged if condition is not None and negotiation.names(condition, etag) else full
+        return not_modified if condition is not None and negotiation.matches(condition, etag) else response
 
 
 def load(name: str) -> Page:
-    """A file of the folder `page`."""
+    """Read a file of the folder `page`."""
     file = _FOLDER / name
     return Page(file.read_bytes(), file.suffix)
 
 
 def documentation(document: dict[str, Any]) -> Page:
-    """The OpenAPI document as a page to read."""
+    """The OpenAPI document as a web page."""
     operations = [
         _operation(path, verb, operation)
         for path, verbs in document["paths"].items()
@@ -125,9 +125,9 @@ def _operation(path: str, verb: str, operation: dict[str, Any]) -> str:
     return f"""<section class="operation" aria-label="{name}">
 <h2><span class="verb">{verb.upper()}</span><code>{html.escape(path)}</code></h2>
 <p>{html.escape(operation["summary"])}</p>
-{_table("Parameters", ("Name", "What it is", "Values"), parameters)}
+{_table("Parameters", ("Name", "Meaning", "Values"), parameters)}
 {bodies}
-{_table("Answers", ("Status", "When", "Content"), responses)}
+{_table("Responses", ("Status", "When", "Content"), responses)}
 </section>
 """
 

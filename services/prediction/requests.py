@@ -1,4 +1,4 @@
-"""Requests for forecasts and past sales: reading them, and saying what is wrong with them."""
+"""Parsing of requests for forecasts and past sales."""
 
 import difflib
 import http
@@ -11,7 +11,7 @@ import msgspec
 
 from services.contracts.messages import Format, HistoryRequest, Layout, PredictionRequest
 from services.forecasting.forecast import UnknownSeriesError
-from services.http.server import RefusedError
+from services.http.problems import HttpError
 
 AnyRequest = TypeVar("AnyRequest", PredictionRequest, HistoryRequest)
 
@@ -22,100 +22,95 @@ _CHOICES: Final[dict[str, list[str]]] = {
 }
 # msgspec ends its messages with the field at fault: "... - at `$.store_nbr[...]`", "... field `x`".
 _FIELD: Final = re.compile(r"`(?:\$\.)?(\w+)[^`]*`$")
-# No more digits than any range has: int() reads other alphabets' digits, and takes long over long numbers.
+# No more digits than any range has: int() reads digits of other alphabets, and is slow on long numbers.
 _DAYS: Final = re.compile(r"[0-9]{1,9}")
-# All known values are told up to here; of more, those most like the unknown one.
+# Up to _ALL_VALUES known values are all listed; of more, those most similar to the unknown one.
 _ALL_VALUES: Final = 50
 _CLOSEST_VALUES: Final = 10
 
 
-class InvalidRequestError(RefusedError):
-    """A request that cannot be answered as it is."""
-
-    def __init__(
-        self, detail: str, parameter: str | None = None, allowed: list[str] | dict[str, int] | None = None
-    ) -> None:
-        super().__init__(http.HTTPStatus.BAD_REQUEST, detail, parameter, allowed)
-
-
 def from_query(query: bytes, kind: type[AnyRequest], max_range: int) -> AnyRequest:
-    """Read the query of a GET. `store_nbr` and `family` may be repeated.
+    """Parse the query of a GET. `store_nbr` and `family` may be repeated.
 
     Args:
         query: As received.
-        kind: What is asked for.
-        max_range: Most days that can be asked for.
+        kind: Type of the request.
+        max_range: Limit of the number of days.
 
     Raises:
-        InvalidRequestError: says which parameter is wrong and what is allowed.
+        HttpError: names the parameter at fault and what is allowed.
     """
     values: dict[str, Any] = urllib.parse.parse_qs(query.decode(errors="replace"), keep_blank_values=True)
     for name in _SINGLE:
         if name in values:
             values[name], *more = values[name]
             if more:
-                raise InvalidRequestError(f"'{name}' is given more than once", name)
+                raise _bad_request(f"'{name}' is given more than once", name)
     if _DAYS.fullmatch(values.get("range", "")):
         values["range"] = int(values["range"])
-    return _checked(lambda: msgspec.convert(values, kind), kind, max_range)
+    return _validated(lambda: msgspec.convert(values, kind), kind, max_range)
 
 
 def from_body(body: bytes, max_range: int) -> PredictionRequest:
-    """Read the JSON body of a POST.
+    """Parse the JSON body of a POST.
 
     Raises:
-        InvalidRequestError: says which parameter is wrong and what is allowed.
+        HttpError: names the parameter at fault and what is allowed.
     """
-    return _checked(lambda: msgspec.json.decode(body, type=PredictionRequest), PredictionRequest, max_range)
+    return _validated(lambda: msgspec.json.decode(body, type=PredictionRequest), PredictionRequest, max_range)
 
 
-def no_series(error: UnknownSeriesError) -> InvalidRequestError:
-    """The fault of filters that match no series of the model."""
+def no_series(error: UnknownSeriesError) -> HttpError:
+    """The error of filters that match no series of the model."""
     allowed = list(error.allowed)
     if len(allowed) > _ALL_VALUES:
         allowed = difflib.get_close_matches(error.value, allowed, _CLOSEST_VALUES, cutoff=0)
-    return InvalidRequestError(
-        f"none of the series asked for has {error.field} {error.value!r}", error.field, allowed
-    )
+    return _bad_request(f"no requested series has {error.field} {error.value!r}", error.field, allowed)
 
 
-def _checked(read: Callable[[], AnyRequest], kind: type[AnyRequest], max_range: int) -> AnyRequest:
+def _bad_request(
+    detail: str, parameter: str | None = None, allowed: list[str] | dict[str, int] | None = None
+) -> HttpError:
+    return HttpError(http.HTTPStatus.BAD_REQUEST, detail, parameter, allowed)
+
+
+def _validated(parse: Callable[[], AnyRequest], kind: type[AnyRequest], max_range: int) -> AnyRequest:
     try:
-        request = read()
+        request = parse()
     except msgspec.ValidationError as error:
         raise _invalid(str(error), kind, max_range) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidRequestError(f'the body is not JSON like {{"range": 7}}: {error}') from None
+        raise _bad_request(f'the body is not JSON like {{"range": 7}}: {error}') from None
     if request.range > max_range:
         raise _range_out_of_limits(max_range)
     if request.format == "csv" and request.layout == "columns":
-        raise InvalidRequestError("the layout 'columns' is for JSON; CSV has rows", "layout", ["rows"])
+        raise _bad_request("the layout 'columns' is for JSON; CSV has rows", "layout", ["rows"])
     return request
 
 
-def _range_out_of_limits(max_range: int) -> InvalidRequestError:
-    return InvalidRequestError(
+def _range_out_of_limits(max_range: int) -> HttpError:
+    return _bad_request(
         f"'range' must be a whole number of days from 1 to {max_range}",
         "range",
         {"minimum": 1, "maximum": max_range},
     )
 
 
-def _invalid(message: str, kind: type[msgspec.Struct], max_range: int) -> InvalidRequestError:
-    """What msgspec says, in the words of the API."""
+def _invalid(message: str, kind: type[msgspec.Struct], max_range: int) -> HttpError:
+    """The error of msgspec in the words of the API."""
     match = _FIELD.search(message)
     parameter = match[1] if match else None
     if parameter == "range":
         return _range_out_of_limits(max_range)
     if parameter in _CHOICES:
         choices = _CHOICES[parameter]
-        return InvalidRequestError(f"'{parameter}' must be {' or '.join(choices)}", parameter, choices)
+        return _bad_request(f"'{parameter}' must be {' or '.join(choices)}", parameter, choices)
     names = kind.__struct_fields__
     if parameter in names:
-        return InvalidRequestError(
-            f"'{parameter}' must be a text of 1 to 128 characters, or several", parameter
+        return _bad_request(
+            f"'{parameter}' must be a text of 1 to 128 characters, or several texts", parameter
         )
     if "unknown field" in message:
         name = message.removeprefix("Object contains unknown field ")
-        return InvalidRequestError(f"unknown parameter {name}", parameter, [*names])
-    return InvalidRequestError(f'{message}; expected an object like {{"range": 7}}')
+        return _bad_request(f"unknown parameter {name}", parameter, [*names])
+    return _bad_request(f'{message}; expected an object like {{"range": 7}}')

@@ -10,36 +10,38 @@ from services.forecasting.follower import ModelFollower
 from services.forecasting.model_registry import ModelRegistry
 from services.http.server import Server
 from services.streaming import pubsub
-from services.streaming.answers import Answers
 from services.streaming.application import Application
 from services.streaming.processing import Processor
+from services.streaming.push import PushHandler
+from services.streaming.replies import ModelReplies
 from services.streaming.table import PredictionsTable
 from services.streaming.worker import FINISH_SECONDS, Worker
 
 _log = logging.getLogger("services.streaming")
 
 
-async def work(settings: StreamingSettings) -> int:
-    """Work until SIGTERM or SIGINT, then finish or release what is leased; return the exit code.
+async def run(settings: StreamingSettings) -> int:
+    """Answer messages until SIGTERM or SIGINT, then finish or release those leased; returns the exit code.
 
-    Where messages are pushed, readiness turns 503 first, and they are answered for `drain_seconds` more,
-    until load balancers have noticed.
+    With push delivery readiness turns 503 first, and pushes are answered for `drain_seconds` more, until load
+    balancers have noticed.
     """
     follower = ModelFollower(
         ModelRegistry(settings.model_bucket),
-        lambda model: Answers(model, settings.max_range),
+        lambda model: ModelReplies(model, settings.max_range),
         settings.model_poll_seconds,
     )
     subscriber, publisher = pubsub.clients()
     table = PredictionsTable(settings.predictions_table)
     processor = Processor(settings, publisher, table)
     worker = Worker(settings, subscriber, processor, follower)
-    application = Application(settings, processor, follower, lambda: worker.fault)
-    server = Server(application, application.work)
+    application = Application(follower, lambda: worker.fault)
+    push = PushHandler(settings, processor, follower) if settings.delivery == "push" else None
+    server = Server(application, push)
     stop = await runtime.listen(server, settings.host, settings.port)
     follower.start()
     stopping = asyncio.create_task(stop.wait())
-    pulling = asyncio.create_task(worker.run()) if settings.delivery == "pull" else None
+    pulling = None if push else asyncio.create_task(worker.run())
     await asyncio.wait({stopping, pulling or stopping}, return_when=asyncio.FIRST_COMPLETED)
     failed = not stop.is_set()
     application.draining = True
@@ -48,18 +50,18 @@ async def work(settings: StreamingSettings) -> int:
         await asyncio.sleep(settings.drain_seconds)
     else:
         if failed:
-            _log.error("ended without being told to", exc_info=pulling.exception())
+            _log.error("the worker ended unexpectedly", exc_info=pulling.exception())
         worker.stop()
         await asyncio.wait({pulling})
     follower.stop()
     finished = await server.close(FINISH_SECONDS)
     await table.close()
     if not finished:
-        _log.error("requests still under way after %s s are cut off", FINISH_SECONDS)
+        _log.error("requests still in flight after %s s are aborted", FINISH_SECONDS)
         return 1
     _log.info("stopped")
     return int(failed)
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(work(runtime.start(StreamingSettings))))
+    sys.exit(asyncio.run(run(runtime.start(StreamingSettings))))

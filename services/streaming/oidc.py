@@ -1,4 +1,4 @@
-"""Verification of the tokens that come with pushed messages (OpenID Connect).
+"""Verification of the OpenID Connect tokens of pushes.
 
 https://cloud.google.com/pubsub/docs/authenticate-push-subscriptions
 """
@@ -15,29 +15,29 @@ GOOGLE: Final = "https://accounts.google.com"
 
 _SKEW_SECONDS: Final = 10
 _KEYS_SECONDS: Final = 3600
-# An unknown key may be a new one; whoever invents keys must not have us ask for each.
-_LEAST_SECONDS_BETWEEN_FETCHES: Final = 10
+# An unknown key id may be a new key; invented ones must not cause a fetch each.
+_MIN_FETCH_INTERVAL_SECONDS: Final = 10
 _FETCH_SECONDS: Final = 5
 _DOCUMENT_BYTES: Final = 1_000_000
 # Pub/Sub sends the same token for up to an hour.
-_REMEMBERED: Final = 64
+_MAX_VERIFIED_TOKENS: Final = 64
 
 
 class InvalidTokenError(Exception):
-    """A token that does not prove who sends; the message says why, for the log."""
+    """A token does not prove the identity of the sender; the message says why."""
 
 
 class IssuerError(Exception):
-    """The issuer's keys cannot be had."""
+    """The keys of the issuer are unavailable."""
 
 
 class Verifier:
-    """Tells whether a token was issued for one service account and one audience.
+    """Verifies that tokens are issued to one service account for one audience.
 
     Args:
-        issuer: Base address of the issuer; its discovery document names its keys.
-        audience: What the token must be meant for.
-        account: Mail address of the service account that it must be about.
+        issuer: Base URL of the issuer; its discovery document has the URL of its keys.
+        audience: Audience of valid tokens.
+        account: Mail address of the service account.
     """
 
     def __init__(self, issuer: str, audience: str, account: str) -> None:
@@ -47,16 +47,16 @@ class Verifier:
         self._keys: dict[str, Any] = {}
         self._fetched = float("-inf")
         self._fetching = asyncio.Lock()
-        self._known: dict[str, float] = {}  # verified tokens, and when they expire
+        self._verified: dict[str, float] = {}  # verified tokens and their expiry
 
     async def verify(self, token: str) -> None:
-        """Check signature, issuer, audience, time and account.
+        """Verify signature, issuer, audience, time and account.
 
         Raises:
-            InvalidTokenError: it fails one of the checks.
-            IssuerError: the issuer does not answer.
+            InvalidTokenError: the token is invalid.
+            IssuerError: the issuer does not respond.
         """
-        if self._known.get(token, 0.0) > time.time():
+        if self._verified.get(token, 0.0) > time.time():
             return
         try:
             header = jwt.get_unverified_header(token)
@@ -72,19 +72,19 @@ class Verifier:
         except jwt.InvalidTokenError as error:
             raise InvalidTokenError(f"{type(error).__name__}: {error}") from None
         if claims.get("email") != self._account or claims.get("email_verified") is not True:
-            raise InvalidTokenError(f"the token is not that of {self._account}")
-        if len(self._known) >= _REMEMBERED:
-            self._known.clear()
-        self._known[token] = float(claims["exp"])
+            raise InvalidTokenError(f"the token is not issued to {self._account}")
+        if len(self._verified) >= _MAX_VERIFIED_TOKENS:
+            self._verified.clear()
+        self._verified[token] = float(claims["exp"])
 
     async def _key(self, key_id: str) -> Any:
         async with self._fetching:
             age = time.monotonic() - self._fetched
-            if age > _KEYS_SECONDS or (key_id not in self._keys and age > _LEAST_SECONDS_BETWEEN_FETCHES):
+            if age > _KEYS_SECONDS or (key_id not in self._keys and age > _MIN_FETCH_INTERVAL_SECONDS):
                 try:
                     self._keys = await asyncio.to_thread(self._fetch)
                 except (OSError, ValueError, msgspec.MsgspecError, jwt.PyJWTError, LookupError) as error:
-                    raise IssuerError(f"no keys of {self._issuer}: {error}") from error
+                    raise IssuerError(f"no keys from {self._issuer}: {error}") from error
                 self._fetched = time.monotonic()
         if key_id not in self._keys:
             raise InvalidTokenError(f"{self._issuer} has no key {key_id!r}")
@@ -97,6 +97,6 @@ class Verifier:
 
 
 def _get(url: str) -> dict[str, Any]:
-    # The issuer is the operator's choice, and so is its scheme: http is that of a simulated cloud.
+    # The operator configures the issuer and its scheme; a simulated cloud uses http.
     with urllib.request.urlopen(url, timeout=_FETCH_SECONDS) as answer:  # noqa: S310
         return msgspec.json.decode(answer.read(_DOCUMENT_BYTES), type=dict[str, Any])

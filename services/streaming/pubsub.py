@@ -2,23 +2,27 @@
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import grpc.aio
 from google import pubsub_v1
+from google.api_core import retry_async
 from google.auth.credentials import AnonymousCredentials
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcAsyncIOTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcAsyncIOTransport
 
+CALL_SECONDS: Final = 10
+RETRY: Final = retry_async.AsyncRetry(initial=0.1, maximum=2.0, timeout=10.0)
+
 
 def clients() -> tuple[pubsub_v1.SubscriberAsyncClient, pubsub_v1.PublisherAsyncClient]:
-    """A subscriber and a publisher: of Google Cloud, or of the emulator PUBSUB_EMULATOR_HOST names."""
+    """A subscriber and a publisher: of Google Cloud, or of the emulator at PUBSUB_EMULATOR_HOST."""
     emulator = os.environ.get("PUBSUB_EMULATOR_HOST")
     if emulator is None:
         return pubsub_v1.SubscriberAsyncClient(), pubsub_v1.PublisherAsyncClient()
 
-    # Left to themselves the clients know the emulator too, but limit what they receive to gRPC's 4 MB,
-    # while a message may have 10. `options` are those they use with Google Cloud.
+    # The clients find the emulator by themselves, but then limit what they receive to gRPC's 4 MB, while a
+    # message may have 10. `options` are those that they use with Google Cloud.
     def channel(_: str, *, options: Any, **__: Any) -> grpc.aio.Channel:
         return grpc.aio.insecure_channel(emulator, options=[*options, *emulator_options()])
 
@@ -34,5 +38,5 @@ def clients() -> tuple[pubsub_v1.SubscriberAsyncClient, pubsub_v1.PublisherAsync
 
 
 def emulator_options() -> Sequence[tuple[str, int]]:
-    """Options of a channel to an emulator, which comes back sooner than gRPC looks by itself (2 minutes)."""
+    """Options of a channel to an emulator: reconnect sooner than by gRPC's default (2 minutes)."""
     return [("grpc.initial_reconnect_backoff_ms", 200), ("grpc.max_reconnect_backoff_ms", 2000)]

@@ -1,10 +1,9 @@
-"""The BigQuery table of predictions, by the Storage Write API.
+"""The BigQuery table of predictions, written with the Storage Write API.
 
-Why this and not a BigQuery subscription or `insertAll`: one hop less than a topic of rows would be, half the
-price of `insertAll` (https://cloud.google.com/bigquery/pricing#data_ingestion_pricing), a binary form that is
-prepared once per model, and offsets, by which a repeated append is recognized: what was lost is an answer of
-BigQuery's, not the rows, and nothing is written twice. After a restart, or when Pub/Sub delivers a message
-again, rows do repeat; the view of the latest predictions drops those.
+Compared with a BigQuery subscription it saves a topic of rows; it costs half of `insertAll`
+(https://cloud.google.com/bigquery/pricing#data_ingestion_pricing); rows are serialized once per model; and
+offsets make a repeated append safe: if only BigQuery's response was lost, nothing is written twice. Rows do
+repeat after a restart, or when Pub/Sub redelivers a message; the view of the latest predictions drops those.
 """
 
 import asyncio
@@ -30,14 +29,14 @@ from services.streaming.rows import DESCRIPTOR
 _log = logging.getLogger(__name__)
 
 APPEND_BYTES: Final = 2_000_000
-"""Of one append: large enough for its overhead not to count, small enough for the emulator to take in
+"""Of one append: large enough to make its overhead negligible, small enough for the emulator to write in
 seconds. The limit is 10 MB: https://cloud.google.com/bigquery/quotas#write-api-limits"""
 ROW_OVERHEAD_BYTES: Final = 8  # tag and length around a row
 _APPEND_SECONDS: Final = 30.0
 _ATTEMPTS: Final = 4
-_FIRST_PAUSE_SECONDS: Final = 0.2
+_INITIAL_BACKOFF_SECONDS: Final = 0.2
 
-# After these the same rows at the same offset are sent again: they did not arrive, or the answer did not.
+# After these the same rows are sent again with the same offset: either they or the response did not arrive.
 _AMBIGUOUS: Final = (
     exceptions.ServiceUnavailable,
     exceptions.DeadlineExceeded,
@@ -49,18 +48,18 @@ _AMBIGUOUS: Final = (
 
 
 class AppendError(Exception):
-    """BigQuery refused rows; none of the call's rows was saved."""
+    """BigQuery refused rows, and saved no row of the call."""
 
 
-class _Append(NamedTuple):
-    """Rows that wait to be written, and who waits for them."""
+class _WaitingAppend(NamedTuple):
+    """Rows to be written; `written` is done when they are."""
 
     rows: Sequence[bytes]
     written: "asyncio.Future[None]"
 
 
 def _client() -> BigQueryWriteAsyncClient:
-    """A client of BigQuery, or of the emulator BIGQUERY_STORAGE_EMULATOR_HOST names."""
+    """A client of BigQuery, or of the emulator at BIGQUERY_STORAGE_EMULATOR_HOST."""
     emulator = os.environ.get("BIGQUERY_STORAGE_EMULATOR_HOST")
     if emulator is None:
         return BigQueryWriteAsyncClient()
@@ -70,7 +69,7 @@ def _client() -> BigQueryWriteAsyncClient:
 
 
 class _Connection:
-    """An open append call on one stream: a request, then its response."""
+    """An open append call on one stream, with one request at a time."""
 
     def __init__(self, client: BigQueryWriteAsyncClient, stream: str) -> None:
         self._client = client
@@ -80,8 +79,7 @@ class _Connection:
 
     async def append(self, rows: Sequence[bytes], offset: int) -> Any:
         """Append rows; returns google.cloud.bigquery.storage.v1.AppendRowsResponse."""
-        # The first request tells stream and schema. Repeating them in the others is allowed; the emulator
-        # insists on the stream.
+        # Only the first request needs stream and schema, but the emulator requires the stream in each.
         request = types.AppendRowsRequest.pb()(write_stream=self._stream)
         request.offset.value = offset
         request.proto_rows.writer_schema.proto_descriptor.CopyFrom(DESCRIPTOR)
@@ -104,15 +102,15 @@ class _Connection:
             yield request
 
     def close(self) -> None:
-        """Give the call up, whatever is under way."""
+        """Cancel the call."""
         if self._responses is not None:
             self._responses.cancel()
 
 
 class PredictionsTable:
-    """Appends rows to the table, through a stream of this process's own.
+    """Appends rows to the table, through a stream that only this process writes.
 
-    Appends that come while one is under way are joined in the next request.
+    Appends that are requested while one is in flight are joined in the next one.
 
     Args:
         name: `project.dataset.table`.
@@ -125,7 +123,7 @@ class PredictionsTable:
         self._stream: str | None = None
         self._connection: _Connection | None = None
         self._offset = 0
-        self._waiting: collections.deque[_Append] = collections.deque()
+        self._waiting: collections.deque[_WaitingAppend] = collections.deque()
         self._writer: asyncio.Task[None] | None = None
 
     async def append(self, rows: Sequence[bytes]) -> None:
@@ -137,38 +135,38 @@ class PredictionsTable:
             TimeoutError: BigQuery does not answer.
         """
         written = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Append(rows, written))
+        self._waiting.append(_WaitingAppend(rows, written))
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write())
         await written
 
     async def close(self) -> None:
-        """Let the stream go; nothing may be waiting."""
+        """Close the connection; no append may be waiting."""
         if self._connection is not None:
             self._connection.close()
         if self._client is not None:
             await self._client.transport.close()
 
     async def _write(self) -> None:
-        """Write what waits, request by request."""
+        """Write waiting appends, request by request."""
         while self._waiting:
-            batch = [self._waiting.popleft()]
-            size = _size(batch[0].rows)
+            appends = [self._waiting.popleft()]
+            size = _size(appends[0].rows)
             while self._waiting and size + _size(self._waiting[0].rows) <= APPEND_BYTES:
                 size += _size(self._waiting[0].rows)
-                batch.append(self._waiting.popleft())
+                appends.append(self._waiting.popleft())
             try:
-                await self._persist([row for each in batch for row in each.rows])
-            except Exception as error:  # of any kind: it is those who wait that must know
-                for each in batch:
+                await self._append_with_retries([row for each in appends for row in each.rows])
+            except Exception as error:  # of any kind: the callers of `append` get it
+                for each in appends:
                     if not each.written.done():
                         each.written.set_exception(error)
             else:
-                for each in batch:
+                for each in appends:
                     if not each.written.done():
                         each.written.set_result(None)
 
-    async def _persist(self, rows: Sequence[bytes]) -> None:
+    async def _append_with_retries(self, rows: Sequence[bytes]) -> None:
         for attempt in range(_ATTEMPTS):
             last = attempt == _ATTEMPTS - 1
             try:
@@ -176,19 +174,19 @@ class PredictionsTable:
                 return
             except _AMBIGUOUS as error:
                 if last:
-                    # Whether these rows arrived will never be known: the next ones begin a stream.
-                    self._forget()
+                    # Whether these rows arrived is unknown: the next ones start a new stream.
+                    self._drop_stream()
                     raise
-                _log.warning("append: %s: %s; again", type(error).__name__, error)
+                _log.warning("append: %s: %s; retrying", type(error).__name__, error)
                 self._disconnect()
             except exceptions.NotFound:
-                self._forget()  # streams that are not used for days are removed
+                self._drop_stream()  # BigQuery deletes streams that are unused for days
                 if last:
                     raise
             except Exception:
-                self._forget()
+                self._drop_stream()
                 raise
-            await asyncio.sleep(_FIRST_PAUSE_SECONDS * 2**attempt)
+            await asyncio.sleep(_INITIAL_BACKOFF_SECONDS * 2**attempt)
 
     async def _append(self, rows: Sequence[bytes]) -> None:
         if self._client is None:
@@ -202,14 +200,14 @@ class PredictionsTable:
         if self._connection is None:
             self._connection = _Connection(self._client, self._stream)
         response = await self._connection.append(rows, self._offset)
-        # Already there: the answer to the attempt before was lost, not the rows.
+        # ALREADY_EXISTS: only the response to the previous attempt was lost, not the rows.
         if response.HasField("error") and response.error.code != code_pb2.ALREADY_EXISTS:
             if response.row_errors:
                 raise AppendError(f"{self._parent}: {response.row_errors[0].message}")
             raise exceptions.from_grpc_status(_status(response.error.code), response.error.message)
         self._offset += len(rows)
 
-    def _forget(self) -> None:
+    def _drop_stream(self) -> None:
         self._disconnect()
         self._stream = None
 

@@ -1,7 +1,7 @@
-"""The worker: pulls requests, has them answered, and acknowledges what is durable.
+"""The worker: pulls requests, has them processed, and acknowledges those whose answer is durable.
 
-Unary pulls, several outstanding, rather than a streaming pull: what is asked for is what there is room for,
-so that nothing waits leased in a buffer, and no thread hands messages over.
+It keeps several unary pulls outstanding instead of a streaming pull: it asks for as many messages as flow
+control allows, so none waits leased in a buffer, and no thread hands messages over.
 """
 
 import asyncio
@@ -9,99 +9,43 @@ import logging
 import random
 from typing import Any, Final
 
-import prometheus_client
 from google import pubsub_v1
 from google.api_core import exceptions
-from google.rpc import error_details_pb2
 
 from services.contracts.settings import StreamingSettings
 from services.forecasting.follower import ModelFollower
-from services.streaming.answers import Answers
-from services.streaming.processing import CALL_SECONDS, RETRY, Batch, Processor, attempted, report
+from services.streaming.batch import MessageBatch
+from services.streaming.flow_control import OUTSTANDING_PULLS, FlowControl
+from services.streaming.leases import Leases
+from services.streaming.metrics import attempted, report
+from services.streaming.processing import Processor
+from services.streaming.replies import ModelReplies
 
 _log = logging.getLogger(__name__)
 
-_OUTSTANDING_PULLS: Final = 4
 _PULL_SECONDS: Final = 60
-# Of all that is leased at once. Few messages are large, but each may have 10 MB.
-_MOST_BYTES: Final = 64 * 1024 * 1024
-_USUAL_BYTES: Final = 1024
-# The shortest acknowledgement deadline is 10 s: who is seen twice at such intervals has had less of it.
-_EXTEND_EVERY_SECONDS: Final = 4
-_LEASE_SECONDS: Final = 30
-_LONGEST_PAUSE_SECONDS: Final = 10
-# From the signal to stop until what is still under way is released.
+_MAX_PAUSE_SECONDS: Final = 10
 FINISH_SECONDS: Final = 15
-# Of one call, which may have 512 kB: https://cloud.google.com/pubsub/quotas#resource_limits
-_CALL_IDS: Final = 1000
-_ACKNOWLEDGE_ATTEMPTS: Final = 3
-# https://cloud.google.com/pubsub/docs/exactly-once-delivery
-_TRANSIENT: Final = "TRANSIENT_FAILURE"
-
-_EXTENSIONS = prometheus_client.Counter(
-    "streaming_lease_extensions", "Messages whose acknowledgement deadline was extended."
-)
-_UNCONFIRMED = prometheus_client.Counter(
-    "streaming_unconfirmed_acknowledgements",
-    "Messages that were answered, but whose lease had run out; an exactly-once subscription repeats them.",
-)
-
-
-class _Room:
-    """How much may be leased at once: limits the messages by their number and size.
-
-    The number is that of the pulls times what each may ask for. The size is kept by asking for fewer when
-    messages are large; since nobody knows it beforehand, the pulls under way may exceed it once.
-    """
-
-    def __init__(self, max_messages: int) -> None:
-        self._most_a_pull = max_messages
-        self._messages = _OUTSTANDING_PULLS * max_messages
-        self._bytes = _MOST_BYTES
-        self._average = float(_USUAL_BYTES)
-        self._freed = asyncio.Event()
-
-    async def reserve(self) -> int:
-        """Wait until there is room; returns how many messages to ask for."""
-        while self._messages <= 0 or self._bytes <= 0:
-            self._freed.clear()
-            await self._freed.wait()
-        share = int(self._bytes / _OUTSTANDING_PULLS / self._average)
-        number = max(1, min(self._most_a_pull, self._messages, share))
-        self._messages -= number
-        return number
-
-    def take(self, messages: int, size: int) -> None:
-        """Count in the bytes of messages that came."""
-        self._bytes -= size
-        # What was large lately is likely to be so again; it is forgotten over some ten pulls.
-        average = size / messages
-        self._average = max(0.8 * self._average + 0.2 * average, average, 1.0)
-
-    def free(self, messages: int, size: int) -> None:
-        """Count messages out, or what was reserved and did not come."""
-        self._messages += messages
-        self._bytes += size
-        self._freed.set()
+"""From the signal to stop until unfinished messages are released."""
 
 
 class Worker:
-    """Answers what a subscription delivers to pulls.
+    """Answers the messages of a subscription.
 
-    A message is acknowledged when its answer is durable. While something that answers need is away, messages
-    stay leased and are tried again, later and later, until there is no room for more: they are not released,
-    since each delivery counts towards those after which Pub/Sub makes a message a dead letter. Released is
-    what is not answered in time at a stop, and what the fault is with: a message whose answer Pub/Sub
-    refuses. Redelivery may repeat answers; it never loses one.
+    A message is acknowledged when its answer is durable. While BigQuery or Pub/Sub is unreachable, messages
+    stay leased and are tried again with back-off, up to the limits of flow control: a release would count as
+    a delivery attempt, and Pub/Sub dead-letters a message after a number of those. The worker releases
+    messages that are unfinished when it stops, and those whose answer Pub/Sub refuses. Redelivery may repeat
+    answers; it never loses one.
 
     Args:
-        settings: Of the service.
+        settings: Settings of the service.
         subscriber: Client to pull with.
         processor: Answers the messages.
-        follower: Gives the model.
+        follower: Follower of the model.
 
     Attributes:
-        fault: What is wrong with pulling.
+        fault: Why messages cannot be pulled, if so.
     """
 
     def __init__(
@@ -109,20 +53,20 @@ class Worker:
         settings: StreamingSettings,
         subscriber: pubsub_v1.SubscriberAsyncClient,
         processor: Processor,
-        follower: ModelFollower[Answers],
+        follower: ModelFollower[ModelReplies],
     ) -> None:
         self.fault: str | None = None
-        self._settings = settings
+        self._subscription = settings.subscription
         self._subscriber = subscriber
         self._processor = processor
         self._follower = follower
         self._stop = asyncio.Event()
-        self._room = _Room(settings.max_messages)
-        self._leased: set[str] = set()
-        self._handling: set[asyncio.Task[None]] = set()
+        self._flow_control = FlowControl(settings.max_messages)
+        self._leases = Leases(subscriber, settings.subscription)
+        self._batches: set[asyncio.Task[None]] = set()
 
     def stop(self) -> None:
-        """Pull no more; finish or release what is leased."""
+        """Pull no more; finish or release leased messages."""
         self._processor.stopping = True
         self._stop.set()
 
@@ -131,17 +75,17 @@ class Worker:
         while self._follower.current is None and not self._stop.is_set():
             await asyncio.sleep(0.1)
         stopped = asyncio.create_task(self._stop.wait())
-        keeping = asyncio.create_task(self._keep_leased())
-        await asyncio.gather(*(self._work(stopped) for _ in range(_OUTSTANDING_PULLS)))
-        if self._handling:
-            _, late = await asyncio.wait(self._handling, timeout=FINISH_SECONDS)
-            for task in late:
+        extending = asyncio.create_task(self._leases.extend_forever())
+        await asyncio.gather(*(self._pull_until(stopped) for _ in range(OUTSTANDING_PULLS)))
+        if self._batches:
+            _, unfinished = await asyncio.wait(self._batches, timeout=FINISH_SECONDS)
+            for task in unfinished:
                 task.cancel()
-            if late:
-                await asyncio.wait(late)
-        keeping.cancel()
+            if unfinished:
+                await asyncio.wait(unfinished)
+        extending.cancel()
 
-    async def _work(self, stopped: "asyncio.Task[Any]") -> None:
+    async def _pull_until(self, stopped: "asyncio.Task[Any]") -> None:
         failures = 0
         while not self._stop.is_set():
             pull = asyncio.create_task(self._pull())
@@ -160,58 +104,55 @@ class Worker:
             self.fault = None
             failures = 0
             if batch:
-                handling = asyncio.create_task(self._handle(batch))
-                self._handling.add(handling)
-                handling.add_done_callback(self._handling.discard)
+                task = asyncio.create_task(self._handle(batch))
+                self._batches.add(task)
+                task.add_done_callback(self._batches.discard)
 
     async def _pause(self, failures: int) -> None:
         """Exponential back-off with full jitter, ended by `stop`."""
-        longest = min(_LONGEST_PAUSE_SECONDS, 0.5 * 2**failures)
+        limit = min(_MAX_PAUSE_SECONDS, 0.5 * 2**failures)
         try:
-            async with asyncio.timeout(random.uniform(0, longest)):  # noqa: S311 -- no secret
+            async with asyncio.timeout(random.uniform(0, limit)):  # noqa: S311 -- no secret
                 await self._stop.wait()
         except TimeoutError:
             return
 
-    async def _pull(self) -> Batch | None:
-        """The next messages, as soon as there is room; none when none came for a while."""
-        number = await self._room.reserve()
+    async def _pull(self) -> MessageBatch | None:
+        """The next messages that flow control allows; None if none came for a while."""
+        number = await self._flow_control.reserve()
         batch = None
         try:
             response = await self._subscriber.pull(
-                subscription=self._settings.subscription,
-                max_messages=number,
-                retry=None,
-                timeout=_PULL_SECONDS,
+                subscription=self._subscription, max_messages=number, retry=None, timeout=_PULL_SECONDS
             )
-            # The protobuf messages themselves: their proto-plus wrappers cost more than the answers.
+            # Raw protobuf messages: their proto-plus wrappers cost more than the answers.
             if received := pubsub_v1.PullResponse.pb(response).received_messages:
-                batch = Batch(received)
-                self._room.take(len(batch.messages), batch.size)
+                batch = MessageBatch(received)
+                self._flow_control.take(len(batch.messages), batch.size)
                 number -= len(batch.messages)
         except exceptions.DeadlineExceeded:
             pass
         finally:
-            self._room.free(number, 0)
+            self._flow_control.free(number, 0)
         return batch
 
-    async def _handle(self, batch: Batch) -> None:
-        """Answer a batch and acknowledge it; release what is not answered in the end."""
-        self._leased |= batch.messages.keys()
+    async def _handle(self, batch: MessageBatch) -> None:
+        """Answer and acknowledge a batch; release the messages that stay unanswered."""
+        self._leases.ack_ids |= batch.messages.keys()
         try:
             await self._answer(batch)
         except asyncio.CancelledError:
             _log.warning("%s messages are not answered in time", len(batch.pending))
         except Exception as error:
             report("answer", error)
-        self._leased -= batch.messages.keys()
-        if released := [each for each in batch.messages if each not in batch.durable]:
-            await attempted("release", self._set_deadline(released, 0))
-        self._room.free(len(batch.messages), batch.size)
+        self._leases.ack_ids -= batch.messages.keys()
+        if unanswered := [each for each in batch.messages if each not in batch.durable]:
+            await attempted("release", self._leases.release(unanswered))
+        self._flow_control.free(len(batch.messages), batch.size)
         self._processor.finish(batch)
 
-    async def _answer(self, batch: Batch) -> None:
-        """Try until nothing is pending, or the worker stops."""
+    async def _answer(self, batch: MessageBatch) -> None:
+        """Try until no message is pending, or the worker stops."""
         acknowledged: set[str] = set()
         failures = 0
         while True:
@@ -220,65 +161,13 @@ class Worker:
             try:
                 await self._processor.process(batch, model.prepared)
             finally:
-                if done := batch.durable - acknowledged:
-                    acknowledged |= done
-                    await attempted("acknowledge", self._acknowledge([*done]))
-                    self._leased -= done
+                if durable := batch.durable - acknowledged:
+                    acknowledged |= durable
+                    await attempted("acknowledge", self._leases.acknowledge([*durable]))
+                    self._leases.ack_ids -= durable
             if not batch.pending or self._stop.is_set():
                 return
             failures += 1
             await self._pause(failures)
             if self._stop.is_set():
                 return
-
-    async def _acknowledge(self, ack_ids: list[str]) -> None:
-        """Acknowledge; of an exactly-once subscription, until each is confirmed or can no longer be."""
-        for _ in range(_ACKNOWLEDGE_ATTEMPTS):
-            try:
-                request = pubsub_v1.AcknowledgeRequest.pb()(
-                    subscription=self._settings.subscription, ack_ids=ack_ids
-                )
-                await self._subscriber.acknowledge(
-                    request=pubsub_v1.AcknowledgeRequest.wrap(request), retry=RETRY, timeout=CALL_SECONDS
-                )
-                return
-            except exceptions.GoogleAPICallError as error:
-                failures = _failures(error)
-                if not failures:
-                    raise
-                again = [each for each in ack_ids if failures.get(each, "").startswith(_TRANSIENT)]
-                _UNCONFIRMED.inc(len(failures) - len(again))
-                if not again:
-                    return
-                ack_ids = again
-        raise TimeoutError(f"{len(ack_ids)} acknowledgements are not confirmed")
-
-    async def _keep_leased(self) -> None:
-        before: set[str] = set()
-        while True:
-            await asyncio.sleep(_EXTEND_EVERY_SECONDS)
-            due = [*(before & self._leased)]
-            before = set(self._leased)
-            for begin in range(0, len(due), _CALL_IDS):
-                ack_ids = due[begin : begin + _CALL_IDS]
-                if await attempted("extend", self._set_deadline(ack_ids, _LEASE_SECONDS)):
-                    _EXTENSIONS.inc(len(ack_ids))
-
-    async def _set_deadline(self, ack_ids: list[str], seconds: int) -> None:
-        request = pubsub_v1.ModifyAckDeadlineRequest.pb()(
-            subscription=self._settings.subscription, ack_ids=ack_ids, ack_deadline_seconds=seconds
-        )
-        await self._subscriber.modify_ack_deadline(
-            request=pubsub_v1.ModifyAckDeadlineRequest.wrap(request), retry=RETRY, timeout=CALL_SECONDS
-        )
-
-
-def _failures(error: exceptions.GoogleAPICallError) -> dict[str, str]:
-    """What an exactly-once subscription says of single acknowledgements: `ack_id` to reason."""
-    return {
-        ack_id: reason
-        for detail in error.details
-        if isinstance(detail, error_details_pb2.ErrorInfo)
-        for ack_id, reason in detail.metadata.items()
-        if reason.startswith((_TRANSIENT, "PERMANENT_FAILURE"))
-    }

@@ -1,18 +1,19 @@
-"""The HTTP server by itself: limits, timeouts, connections that misbehave."""
+"""The HTTP server: limits, timeouts, clients that misbehave."""
 
 import asyncio
 import datetime
 import email.utils
-import http
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from services.http import server as http_server
-from services.http.server import Receive, RefusedError, Request, Response, Server, Work
+from services.http import connection
+from services.http.messages import AsyncHandler, Receive, Request, Response
+from services.http.problems import HttpError
+from services.http.server import Server
 from tests.conftest import free_port
 
 GET = b"GET /%b HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -21,7 +22,7 @@ LARGE = b"x" * 1_000_000
 
 
 class Echo:
-    """Answers with what was asked; `/large` with a megabyte."""
+    """Responds with the request; to `/large` with a megabyte."""
 
     def __init__(self) -> None:
         self.draining = False
@@ -31,9 +32,6 @@ class Echo:
         if request.path == b"/large":
             return Response(200, [], LARGE)
         return Response(200, [], b"%b %b %b" % (request.method, request.path, request.query or request.body))
-
-    def refuse(self, status: http.HTTPStatus, detail: str) -> Response:
-        return Response(status, [], detail.encode())
 
     def observe(self, request: Request, response: Response, seconds: float) -> None:
         assert 0 <= seconds < 60
@@ -58,11 +56,11 @@ class Client:
 Run = Callable[[Client, Server, Echo], Awaitable[None]]
 
 
-def serving(test: Run, work: Callable[[], Work] | None = None) -> None:
+def serving(test: Run, handler: AsyncHandler | None = None) -> None:
     @asynccontextmanager
     async def connected() -> AsyncGenerator[tuple[Client, Server, Echo]]:
         application = Echo()
-        server = Server(application, work() if work else None)
+        server = Server(application, handler)
         port = free_port()
         await server.listen("127.0.0.1", port)
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -77,7 +75,7 @@ def serving(test: Run, work: Callable[[], Work] | None = None) -> None:
     asyncio.run(run())
 
 
-def test_requests_in_one_packet_are_answered_in_order() -> None:
+def test_pipelined_requests_are_answered_in_order() -> None:
     async def test(client: Client, _: Server, application: Echo) -> None:
         client.writer.write(b"".join(GET % name for name in (b"a?q=1", b"large", b"b", b"c")))
         bodies = [(await client.answer())[2] for _ in range(4)]
@@ -87,13 +85,13 @@ def test_requests_in_one_packet_are_answered_in_order() -> None:
     serving(test)
 
 
-def test_a_client_that_does_not_read_is_not_read_either() -> None:
+def test_requests_are_not_read_while_the_client_does_not_read() -> None:
     async def test(client: Client, server: Server, application: Echo) -> None:
         asked = 200  # megabytes, if all were answered at once
         client.writer.write((GET % b"large") * asked)
         await asyncio.sleep(0.2)
         assert len(application.observed) < asked / 2
-        assert server.requests_under_way == 1
+        assert server.requests_in_flight == 1
         for _ in range(asked):
             assert len((await client.answer())[2]) == len(LARGE)
         client.writer.write(GET % b"after")
@@ -102,7 +100,7 @@ def test_a_client_that_does_not_read_is_not_read_either() -> None:
     serving(test)
 
 
-def test_a_request_byte_by_byte_is_a_request() -> None:
+def test_a_request_may_arrive_byte_by_byte() -> None:
     async def test(client: Client, *_: Any) -> None:
         for byte in CHUNKED % b"p" + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n":
             client.writer.write(bytes([byte]))
@@ -133,7 +131,9 @@ def test_a_request_byte_by_byte_is_a_request() -> None:
     ],
     ids=lambda value: str(value[:40]) if isinstance(value, bytes) else str(value),
 )
-def test_what_is_no_request_or_too_large_is_refused_and_the_connection_ends(sent: bytes, status: int) -> None:
+def test_invalid_or_too_large_requests_are_refused_and_the_connection_closed(
+    sent: bytes, status: int
+) -> None:
     async def test(client: Client, server: Server, application: Echo) -> None:
         client.writer.write(sent)
         got, headers, _ = await client.answer()
@@ -148,7 +148,7 @@ def test_what_is_no_request_or_too_large_is_refused_and_the_connection_ends(sent
     serving(test)
 
 
-def test_old_clients_and_upgrades_are_answered_once() -> None:
+def test_connections_close_after_http_1_0_and_upgrades() -> None:
     async def old(client: Client, *_: Any) -> None:
         client.writer.write(b"GET /old HTTP/1.0\r\n\r\n")
         assert (await client.answer())[1]["connection"] == "close"
@@ -165,7 +165,7 @@ def test_old_clients_and_upgrades_are_answered_once() -> None:
     serving(upgrade)
 
 
-def test_expectation_is_met() -> None:
+def test_100_continue_is_sent_when_expected() -> None:
     async def test(client: Client, *_: Any) -> None:
         client.writer.write(
             b"POST /p HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
@@ -177,7 +177,7 @@ def test_expectation_is_met() -> None:
     serving(test)
 
 
-def test_absolute_target_is_understood() -> None:
+def test_absolute_target() -> None:
     async def test(client: Client, *_: Any) -> None:
         client.writer.write(b"GET http://x:80/p?q=1 HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await client.answer())[2] == b"GET /p q=1"
@@ -185,8 +185,8 @@ def test_absolute_target_is_understood() -> None:
     serving(test)
 
 
-def test_a_request_that_does_not_arrive_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_server, "REQUEST_SECONDS", 0.1)
+def test_an_incomplete_request_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "REQUEST_SECONDS", 0.1)
 
     async def test(client: Client, *_: Any) -> None:
         client.writer.write(b"GET / HTTP/1.1\r\nHo")
@@ -197,7 +197,7 @@ def test_a_request_that_does_not_arrive_is_given_up(monkeypatch: pytest.MonkeyPa
 
 
 def test_an_idle_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_server, "KEEP_ALIVE_SECONDS", 0.1)
+    monkeypatch.setattr(connection, "KEEP_ALIVE_SECONDS", 0.1)
 
     async def test(client: Client, *_: Any) -> None:
         client.writer.write(GET % b"")
@@ -207,8 +207,8 @@ def test_an_idle_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     serving(test)
 
 
-def test_a_client_that_never_reads_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_server, "_WRITE_SECONDS", 0.1)
+def test_the_connection_of_a_client_that_never_reads_is_aborted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "WRITE_SECONDS", 0.1)
 
     async def test(client: Client, server: Server, _: Echo) -> None:
         client.writer.write((GET % b"large") * 50)
@@ -219,8 +219,8 @@ def test_a_client_that_never_reads_is_cut_off(monkeypatch: pytest.MonkeyPatch) -
     serving(test)
 
 
-def test_more_connections_than_allowed_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_server, "MAX_CONNECTIONS", 1)
+def test_connections_beyond_the_limit_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "MAX_CONNECTIONS", 1)
 
     async def test(client: Client, *_: Any) -> None:
         client.writer.write(GET % b"first")
@@ -235,7 +235,7 @@ def test_more_connections_than_allowed_are_refused(monkeypatch: pytest.MonkeyPat
     serving(test)
 
 
-def test_while_draining_a_connection_ends_with_its_answer() -> None:
+def test_draining_closes_a_connection_after_the_response() -> None:
     async def test(client: Client, _: Server, application: Echo) -> None:
         application.draining = True
         client.writer.write(GET % b"last")
@@ -247,12 +247,12 @@ def test_while_draining_a_connection_ends_with_its_answer() -> None:
     serving(test)
 
 
-def test_the_time_is_told() -> None:
+def test_date_header() -> None:
     async def test(client: Client, *_: Any) -> None:
         client.writer.write(GET % b"")
         date = (await client.answer())[1]["date"]
-        told = email.utils.parsedate_to_datetime(date)
-        assert abs(datetime.datetime.now(datetime.UTC) - told) < datetime.timedelta(seconds=5)
+        sent = email.utils.parsedate_to_datetime(date)
+        assert abs(datetime.datetime.now(datetime.UTC) - sent) < datetime.timedelta(seconds=5)
 
     serving(test)
 
@@ -270,11 +270,11 @@ def test_the_time_is_told() -> None:
         (b"nonsense", False),
     ],
 )
-def test_a_trace_is_continued_and_a_wrong_one_is_not(sent: bytes, continued: bool) -> None:
+def test_a_valid_trace_is_continued_and_an_invalid_one_is_not(sent: bytes, continued: bool) -> None:
     async def test(client: Client, *_: Any) -> None:
         client.writer.write(b"GET / HTTP/1.1\r\nHost: x\r\ntraceparent: %b\r\n\r\n" % sent)
-        told = (await client.answer())[1]["traceparent"]
-        match = re.fullmatch(r"00-([0-9a-f]{32})-([0-9a-f]{16})-0([01])", told)
+        parent = (await client.answer())[1]["traceparent"]
+        match = re.fullmatch(r"00-([0-9a-f]{32})-([0-9a-f]{16})-0([01])", parent)
         assert match
         assert match[2] != "b7ad6b7169203331"
         assert (match[1] == "0af7651916cd43dd8448eb211c80319c") == continued
@@ -283,7 +283,7 @@ def test_a_trace_is_continued_and_a_wrong_one_is_not(sent: bytes, continued: boo
     serving(test)
 
 
-def test_what_follows_a_body_is_no_header() -> None:
+def test_a_trailer_is_no_header() -> None:
     async def test(client: Client, *_: Any) -> None:
         trailer = b"0\r\ntraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\r\n"
         client.writer.write(CHUNKED % b"p" + trailer)
@@ -293,7 +293,7 @@ def test_what_follows_a_body_is_no_header() -> None:
 
 
 class Slow:
-    """Work on `/slow`: takes the body when it may, and answers with its size when it may."""
+    """Handles `/slow`: receives the body after `take` is set, responds with its size after `answer`."""
 
     MAX_BYTES = 2_000_000
 
@@ -304,9 +304,9 @@ class Slow:
         self.ended = False
 
     def __call__(self, request: Request, receive: Receive) -> Coroutine[Any, Any, Response] | None:
-        return self._work(request, receive) if request.path == b"/slow" else None
+        return self._respond(request, receive) if request.path == b"/slow" else None
 
-    async def _work(self, request: Request, receive: Receive) -> Response:
+    async def _respond(self, request: Request, receive: Receive) -> Response:
         try:
             await self.take.wait()
             if b"unwanted" in request.headers:
@@ -314,7 +314,7 @@ class Slow:
             self.size = len(await receive(self.MAX_BYTES))
             await self.answer.wait()
             return Response(200, [], str(self.size).encode())
-        except RefusedError as error:
+        except HttpError as error:
             return Response(error.status, [])
         finally:
             self.ended = True
@@ -323,11 +323,12 @@ class Slow:
 SLOW = b"POST /slow HTTP/1.1\r\nHost: x\r\n%bContent-Length: %d\r\n\r\n"
 
 
-def working(test: Callable[[Client, Server, Slow], Awaitable[None]]) -> None:
-    serving(lambda client, server, _: test(client, server, cast("Slow", server.work)), Slow)
+def serving_slow(test: Callable[[Client, Server, Slow], Awaitable[None]]) -> None:
+    slow = Slow()
+    serving(lambda client, server, _: test(client, server, slow), slow)
 
 
-def test_work_takes_a_body_that_nobody_else_may_send() -> None:
+def test_an_async_handler_may_receive_a_larger_body() -> None:
     async def test(client: Client, _: Server, slow: Slow) -> None:
         client.writer.write(SLOW % (b"", len(LARGE)) + LARGE)
         slow.take.set()
@@ -337,17 +338,17 @@ def test_work_takes_a_body_that_nobody_else_may_send() -> None:
         await asyncio.sleep(0.05)
         client.writer.write(b"1\r\nc\r\n0\r\n\r\n" + GET % b"next")
         assert (await client.answer())[2] == b"3"
-        # The request in the same packet is left to be sent again, which HTTP lets a server do; it is told so.
+        # The pipelined request is dropped, which HTTP allows; the close tells the client.
         assert await client.ended()
 
-    working(test)
+    serving_slow(test)
 
 
-def test_work_begins_with_the_head_and_the_body_waits_in_the_socket() -> None:
+def test_an_async_handler_starts_with_the_head_while_the_body_waits_in_the_socket() -> None:
     async def test(client: Client, server: Server, slow: Slow) -> None:
         client.writer.write(SLOW % (b"Expect: 100-continue\r\n", 3))
         await asyncio.sleep(0.05)
-        assert server.requests_under_way == 1
+        assert server.requests_in_flight == 1
         slow.take.set()
         assert await client.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
         client.writer.write(b"abc")
@@ -359,7 +360,7 @@ def test_work_begins_with_the_head_and_the_body_waits_in_the_socket() -> None:
         assert (await client.answer())[2] == b"3"
         assert (await client.answer())[2] == b"GET /next "
 
-    working(test)
+    serving_slow(test)
 
 
 @pytest.mark.parametrize(
@@ -371,7 +372,7 @@ def test_work_begins_with_the_head_and_the_body_waits_in_the_socket() -> None:
         (CHUNKED % b"slow" + b"nonsense\r\n", 400),
     ],
 )
-def test_work_need_not_receive_what_it_refuses(sent: bytes, status: int) -> None:
+def test_an_async_handler_may_refuse_without_the_body(sent: bytes, status: int) -> None:
     async def test(client: Client, server: Server, slow: Slow) -> None:
         slow.take.set()
         client.writer.write(sent)
@@ -381,13 +382,13 @@ def test_work_need_not_receive_what_it_refuses(sent: bytes, status: int) -> None
         client.writer.close()
         while server.connections:
             await asyncio.sleep(0.01)
-        assert slow.ended or status == 400  # work that never began
+        assert slow.ended or status == 400  # a task that never started
 
-    working(test)
+    serving_slow(test)
 
 
-def test_work_on_a_body_that_does_not_arrive_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_server, "REQUEST_SECONDS", 0.1)
+def test_an_async_handler_whose_body_is_incomplete_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "REQUEST_SECONDS", 0.1)
 
     async def test(client: Client, _: Server, slow: Slow) -> None:
         slow.take.set()
@@ -395,10 +396,10 @@ def test_work_on_a_body_that_does_not_arrive_is_given_up(monkeypatch: pytest.Mon
         assert (await client.answer())[0] == 408
         assert slow.ended
 
-    working(test)
+    serving_slow(test)
 
 
-def test_work_ends_with_its_client() -> None:
+def test_an_async_handler_is_cancelled_when_the_client_disconnects() -> None:
     async def test(client: Client, server: Server, slow: Slow) -> None:
         slow.take.set()
         client.writer.write(SLOW % (b"", 3) + b"ab")
@@ -409,11 +410,13 @@ def test_work_ends_with_its_client() -> None:
             await asyncio.sleep(0.01)
         assert slow.ended
 
-    working(test)
+    serving_slow(test)
 
 
-def test_close_waits_for_work() -> None:
-    async def test(client: Client, server: Server, slow: Slow) -> None:
+def test_close_waits_for_an_async_handler() -> None:
+    slow = Slow()
+
+    async def test(client: Client, server: Server, application: Echo) -> None:
         slow.take.set()
         client.writer.write(SLOW % (b"", 3) + b"abc")
         while slow.size < 0:
@@ -421,10 +424,10 @@ def test_close_waits_for_work() -> None:
         closing = asyncio.create_task(server.close(10))
         await asyncio.sleep(0.05)
         assert not closing.done()
-        server.application.draining = True
+        application.draining = True
         slow.answer.set()
         status, headers, _ = await client.answer()
         assert (status, headers["connection"]) == (200, "close")
         assert await closing
 
-    working(test)
+    serving(test, slow)

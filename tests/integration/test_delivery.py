@@ -14,7 +14,7 @@ from infra.simulator import issuer, processes
 from services.contracts.schema import bigquery_schema
 from services.contracts.settings import StreamingSettings, to_environment
 from services.contracts.tables import Request
-from services.streaming.application import MAX_BODY_BYTES
+from services.streaming.push import MAX_BODY_BYTES
 from tests.conftest import Models, Process, free_port, wait_for
 from tests.integration.conftest import PROJECT, Cloud, Terraform
 
@@ -162,10 +162,6 @@ def test_pulled_pushed_and_written_to_bigquery(
     poison = body | {"message": body["message"] | {"data": base64.b64encode(b"seven").decode()}}
     assert httpx.post(f"{url}/push", json=poison, headers=token).status_code == 204
     assert wait_for("dead letter", lambda: bodies(cloud, "dead")) == [b"seven"]
-    metadata = {"message-id": "m", "publish-time": "2026-01-01T00:00:00Z"}
-    unwrapped = token | {f"x-goog-pubsub-{name}": value for name, value in metadata.items()}
-    asked = json.dumps({"request_id": "u", "range": 1, "mode": "active"})
-    assert httpx.post(f"{url}/push", content=asked, headers=unwrapped).status_code == 204
 
     # What the issuer no longer has is fetched anew.
     cloud.kill("emulator.issuer")

@@ -1,5 +1,6 @@
-"""`/predict` over HTTP: answers, errors, caching."""
+"""`/predict` over HTTP: responses, errors, caching."""
 
+import asyncio
 import json
 import re
 import socket
@@ -14,6 +15,9 @@ from hypothesis import strategies as st
 
 from services.contracts.messages import PredictionResponse, Problem
 from services.forecasting.forecast import UnknownSeriesError
+from services.http import trace_context
+from services.http.messages import Request, Response
+from services.prediction.access_log import AccessLog
 from services.prediction.requests import no_series
 from tests.conftest import Models, Service, wait_for
 
@@ -48,7 +52,7 @@ def parse_problem(answer: httpx.Response, status: int) -> Problem:
     ],
     ids=str,
 )
-def test_get_and_post_give_the_models_own_numbers(
+def test_get_and_post_return_the_numbers_of_the_model(
     predicting: Service, shared_models: Models, days: int, filters: dict[str, list[str]]
 ) -> None:
     forecast = shared_models.forecast("v1")
@@ -63,7 +67,7 @@ def test_get_and_post_give_the_models_own_numbers(
     assert by_post.content == by_get.content
 
 
-def test_post_takes_one_name_as_text(predicting: Service) -> None:
+def test_post_accepts_one_name_as_text(predicting: Service) -> None:
     one = httpx.post(predicting.url + "/predict", json={"range": 2, "store_nbr": "2"})
     listed = httpx.post(predicting.url + "/predict", json={"range": 2, "store_nbr": ["2"]})
 
@@ -99,7 +103,7 @@ def test_post_takes_one_name_as_text(predicting: Service) -> None:
         ("range=7&store_nbr=2&family=MILK", "family", ["BREAD", "TEA & CO"], "family 'MILK'"),
     ],
 )
-def test_bad_query_is_told_what_is_allowed(
+def test_error_of_an_invalid_query_says_what_is_allowed(
     predicting: Service, query: str, parameter: str, allowed: object, detail: str
 ) -> None:
     problem = parse_problem(predicting.get(f"/predict?{query}"), 400)
@@ -133,7 +137,7 @@ def test_bad_query_is_told_what_is_allowed(
         (b'{"range": 7, "family": "\\ud800"}', None, "not JSON"),
     ],
 )
-def test_bad_body_is_told_what_is_allowed(
+def test_error_of_an_invalid_body_says_what_is_allowed(
     predicting: Service, body: bytes, parameter: str | None, detail: str
 ) -> None:
     problem = parse_problem(httpx.post(predicting.url + "/predict", content=body), 400)
@@ -142,15 +146,15 @@ def test_bad_body_is_told_what_is_allowed(
     assert detail in problem.detail
 
 
-def test_of_many_known_values_the_closest_are_told() -> None:
-    fault = no_series(UnknownSeriesError("family", "P77X", [f"P{number:03}" for number in range(100)]))
+def test_of_many_known_values_the_closest_are_listed() -> None:
+    error = no_series(UnknownSeriesError("family", "P77X", [f"P{number:03}" for number in range(100)]))
 
-    assert fault.allowed is not None
-    assert len(fault.allowed) == 10
-    assert "P077" in fault.allowed
+    assert error.allowed is not None
+    assert len(error.allowed) == 10
+    assert "P077" in error.allowed
 
 
-def test_too_large_a_body_is_refused_whether_announced_or_not(predicting: Service) -> None:
+def test_too_large_a_body_is_refused_with_and_without_content_length(predicting: Service) -> None:
     padding = b'{"range": 7, "family": "' + b"x" * 64 * 1024 + b'"}'
 
     announced = httpx.post(predicting.url + "/predict", content=padding)
@@ -175,7 +179,7 @@ def test_too_long_a_query_is_refused(predicting: Service) -> None:
         ("POST", "/metrics", {"GET", "HEAD"}),
     ],
 )
-def test_wrong_method_is_told_which_are_allowed(
+def test_error_of_a_wrong_method_lists_those_allowed(
     predicting: Service, method: str, path: str, allow: set[str]
 ) -> None:
     answer = httpx.request(method, predicting.url + path)
@@ -185,7 +189,7 @@ def test_wrong_method_is_told_which_are_allowed(
 
 
 @pytest.mark.parametrize("path", ["/predictions", "/predict/", "/PREDICT", "/%00"])
-def test_unknown_path_is_told_which_there_are(predicting: Service, path: str) -> None:
+def test_error_of_an_unknown_path_lists_the_known_ones(predicting: Service, path: str) -> None:
     problem = parse_problem(predicting.get(path), 404)
 
     assert isinstance(problem.allowed, list)
@@ -202,7 +206,7 @@ def test_head_has_the_headers_of_get_and_no_body(predicting: Service) -> None:
         assert head.headers[name] == got.headers[name]
 
 
-def test_entity_tag_is_strong_and_spares_the_body(predicting: Service) -> None:
+def test_entity_tag_is_strong_and_saves_the_body(predicting: Service) -> None:
     first = predicting.get("/predict?range=3")
     tag = first.headers["etag"]
     assert re.fullmatch(r'"[0-9a-f]+"', tag)
@@ -217,7 +221,7 @@ def test_entity_tag_is_strong_and_spares_the_body(predicting: Service) -> None:
     assert predicting.get("/predict?range=3", headers={"if-none-match": '"other"'}).content == first.content
 
 
-def test_openapi_document_describes_what_is_answered(predicting: Service) -> None:
+def test_openapi_document_describes_the_responses(predicting: Service) -> None:
     document = predicting.get("/openapi.json").json()
 
     assert set(document["paths"]) == {
@@ -237,7 +241,7 @@ def test_openapi_document_describes_what_is_answered(predicting: Service) -> Non
     assert list(predicting.get("/predict?range=1").json()["prediction"][0]) == list(row["properties"])
 
 
-def test_metrics_count_requests_by_route_and_tell_the_model(predicting: Service) -> None:
+def test_metrics_count_requests_by_route_and_name_the_model(predicting: Service) -> None:
     def count(text: str, sample: str) -> float:
         (value,) = re.findall(rf"^{re.escape(sample)} (\S+)$", text, re.MULTILINE)
         return float(value)
@@ -257,12 +261,12 @@ def test_metrics_count_requests_by_route_and_tell_the_model(predicting: Service)
     assert 0 < count(after, "model_age_seconds") < 3600
     assert count(after, "prediction_requests_in_flight") == 0
     assert count(after, 'prediction_request_duration_seconds_count{route="/predict"}') > 0
-    # Clients choose neither routes nor methods of the metrics.
+    # Clients cannot choose the label values.
     assert "choice" not in after
     assert "BREW" not in after
 
 
-def test_request_that_is_being_received_is_in_flight(predicting: Service) -> None:
+def test_a_request_that_is_being_received_is_in_flight(predicting: Service) -> None:
     with socket.create_connection(("127.0.0.1", predicting.port)) as connection:
         connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\n")
         wait_for("the gauge", lambda: "prediction_requests_in_flight 1.0" in predicting.get("/metrics").text)
@@ -274,7 +278,7 @@ def test_access_log_has_a_json_object_a_line(predicting: Service) -> None:
 
     def line() -> dict[str, Any] | None:
         lines = [json.loads(text) for text in predicting.log.read_text().splitlines()]
-        # Probes that go well are not worth a line.
+        # Successful probes are not logged.
         assert not any(entry["message"] == "GET /healthz 200" for entry in lines)
         return next((entry for entry in lines if "%22%0A" in entry["message"]), None)
 
@@ -287,9 +291,25 @@ def test_access_log_has_a_json_object_a_line(predicting: Service) -> None:
     assert answer.headers["traceparent"] == f"00-{trace}-{span}-00"
 
 
+def test_access_log_names_the_trace_of_cloud_logging(
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    trace = trace_context.begin(None)
+
+    async def log() -> None:
+        access_log = AccessLog("p")
+        access_log.add(Request("", b"GET", b"/", trace=trace), Response(200, []), 0.1)
+        access_log.flush()
+
+    asyncio.run(log())
+    line = json.loads(capfdbinary.readouterr().out)
+    assert line["logging.googleapis.com/trace"] == f"projects/p/traces/{trace.trace_id}"
+    assert line["logging.googleapis.com/spanId"] == trace.span_id
+
+
 @pytest.fixture(scope="module")
 def client(predicting: Service) -> Iterator[httpx.Client]:
-    """Keeps its connection: a new one for each example would cost more than the example."""
+    """A client with a persistent connection: a new one for each example would cost more than the example."""
     with httpx.Client(base_url=predicting.url) as client:
         yield client
 
@@ -306,7 +326,7 @@ def client(predicting: Service) -> Iterator[httpx.Client]:
         b"nonsense\r\n",
     ],
 )
-def test_no_bytes_are_a_server_error(predicting: Service, head: bytes) -> None:
+def test_no_malformed_request_causes_a_server_error(predicting: Service, head: bytes) -> None:
     with socket.create_connection(("127.0.0.1", predicting.port), timeout=5) as connection:
         connection.sendall(head + b"Connection: close\r\n\r\n")
         connection.shutdown(socket.SHUT_WR)
@@ -330,7 +350,7 @@ fuzzed = settings(
 @fuzzed
 @given(QUERIES)
 @example([("range", "7"), ("store_nbr", "1" * 200)])
-def test_no_query_is_a_server_error(client: httpx.Client, pairs: list[tuple[str, str]]) -> None:
+def test_no_query_causes_a_server_error(client: httpx.Client, pairs: list[tuple[str, str]]) -> None:
     answer = client.get("/predict", params=[*pairs])
 
     if answer.status_code == 200:
@@ -354,7 +374,7 @@ def test_no_query_is_a_server_error(client: httpx.Client, pairs: list[tuple[str,
 )
 @example(b"[" * 60_000)
 @example(b'{"range": ' + b"9" * 5000 + b"}")
-def test_no_body_is_a_server_error(client: httpx.Client, body: bytes) -> None:
+def test_no_body_causes_a_server_error(client: httpx.Client, body: bytes) -> None:
     answer = client.post("/predict", content=body)
 
     if answer.status_code == 200:

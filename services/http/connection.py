@@ -1,0 +1,279 @@
+"""One client's connection: requests in, responses out, in order, on the event loop.
+
+A request costs no task, no future and no copy, unless it has an asynchronous handler.
+"""
+
+import asyncio
+import collections
+import http
+import math
+import sys
+import time
+from typing import Final, cast
+
+from services.http import trace_context
+from services.http.messages import Application, AsyncHandler, Request, Response
+from services.http.parser import MAX_BODY_BYTES, PipeliningError, RequestParser
+from services.http.problems import HttpError
+
+MAX_CONNECTIONS: Final = 4096
+REQUEST_SECONDS: Final = 15.0
+"""From the first byte of a request to its last."""
+KEEP_ALIVE_SECONDS: Final = 620.0
+"""Of a connection without a request. Google's load balancers keep theirs for 600 s and ask for 620:
+https://cloud.google.com/load-balancing/docs/https#timeout-keepalive-backends"""
+WRITE_SECONDS: Final = 30.0
+"""For a client to read from a connection whose buffers are full."""
+_LINGER_SECONDS: Final = 2.0
+"""For a client to read an early response: closing while it still sends would discard the response."""
+_JOIN_BYTES: Final = 64 * 1024
+"""Up to this size, copying a body behind its head is cheaper than a second system call."""
+
+
+class ServerState:
+    """What the connections of a server share.
+
+    Attributes:
+        application: Answers requests.
+        async_handler: Answers the requests that it returns a coroutine for.
+        connections: Open connections.
+        date: Value of the `date` header, at most a second old.
+    """
+
+    def __init__(self, application: Application, async_handler: AsyncHandler | None) -> None:
+        self.application = application
+        self.async_handler = async_handler
+        self.connections: set[Connection] = set()
+        self.date = ""
+
+
+class Connection(asyncio.Protocol):
+    """A connection. Without pipelining, only `_parser.request` is in flight.
+
+    Attributes:
+        deadline: When the server calls `time_out`, on `time.perf_counter`.
+    """
+
+    def __init__(self, server: ServerState) -> None:
+        # Connection
+        self.deadline = time.perf_counter() + KEEP_ALIVE_SECONDS
+        self._server = server
+        self._application = server.application
+        self._eof = False  # the client sends no more requests
+        self._closing = False  # no more responses are sent
+
+        # Flow control
+        self._writable = True
+        # Requests that came while the client did not read: each with its start and whether to keep alive.
+        self._pipeline: collections.deque[tuple[Request, float, bool]] = collections.deque()
+
+        # Asynchronous handler
+        self._task: asyncio.Task[Response] | None = None
+        self._body: asyncio.Future[bytes] | None = None  # awaited by the task
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request is in flight."""
+        return not self._parser.receiving and self._task is None and self._writable
+
+    # Callbacks of the event loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection is open."""
+        self._transport = cast("asyncio.Transport", transport)
+        peer = self._transport.get_extra_info("peername")
+        self._client = peer[0] if peer else ""
+        self._parser = RequestParser(self._client, self._on_head, self._on_request)
+        self._server.connections.add(self)
+        if len(self._server.connections) > MAX_CONNECTIONS:
+            self._reject(HttpError(http.HTTPStatus.SERVICE_UNAVAILABLE, "there are too many connections"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is closed."""
+        self._server.connections.discard(self)
+        if self._task is not None:
+            self._task.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have come."""
+        if self._closing:
+            return
+        parser = self._parser
+        try:
+            parser.feed(data)
+        except HttpError as error:
+            self._reject(error)
+        except PipeliningError:
+            self._eof = True
+            parser.receiving = False
+            if not self._closing:
+                self._transport.pause_reading()
+        if self._closing:
+            return
+        if parser.receiving:
+            self.deadline = parser.started + REQUEST_SECONDS
+        elif self._task is not None:
+            self.deadline = math.inf
+        else:
+            self.deadline = parser.started + (KEEP_ALIVE_SECONDS if self._writable else WRITE_SECONDS)
+
+    def eof_received(self) -> bool:
+        """The client sends no more. Returns whether to keep the connection for responses."""
+        self._eof = True
+        return bool(self._pipeline) or (self._task is not None and not self._parser.receiving)
+
+    def pause_writing(self) -> None:
+        """The client does not read, and buffers are full."""
+        self._writable = False
+        self._transport.pause_reading()
+        self.deadline = time.perf_counter() + WRITE_SECONDS
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        self._writable = True
+        while self._pipeline and self._writable and not self._closing:
+            self._answer(*self._pipeline.popleft())
+        self._resume_reading()
+
+    # Calls of the server
+
+    def close_if_idle(self) -> None:
+        """Close the connection unless a request is in flight."""
+        if self.idle:
+            self._close()
+
+    def time_out(self) -> None:
+        """Close the connection after its deadline."""
+        if self._parser.receiving and not self._closing:
+            detail = f"the request did not arrive within {REQUEST_SECONDS:g} s"
+            self._reject(HttpError(http.HTTPStatus.REQUEST_TIMEOUT, detail))
+        elif self.idle and not self._closing:
+            self._close()
+        else:
+            self.abort()
+
+    def abort(self) -> None:
+        """Close the connection at once and discard unsent responses."""
+        self._closing = True
+        self._transport.abort()
+
+    # Requests
+
+    def _on_head(self) -> None:
+        handler = self._server.async_handler
+        if handler is None or not self._start_task(handler):
+            self._expect_body(MAX_BODY_BYTES)
+
+    def _on_request(self) -> None:
+        parser = self._parser
+        if self._task is not None:
+            self._transport.pause_reading()
+            if self._body is not None and not self._body.done():
+                self._body.set_result(parser.request.body)
+        elif self._writable:
+            self._answer(parser.request, parser.started, parser.keep_alive)
+        else:
+            self._pipeline.append((parser.request, parser.started, parser.keep_alive))
+
+    def _expect_body(self, max_bytes: int) -> None:
+        if self._parser.limit_body(max_bytes):
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _start_task(self, handler: AsyncHandler) -> bool:
+        """Answer the request whose head is complete in a task, if the handler takes it."""
+        parser = self._parser
+        coroutine = handler(parser.request, self._receive)
+        if coroutine is None:
+            return False
+        if self._closing or not self._writable:
+            coroutine.close()
+            raise PipeliningError
+        parser.pipelining = False
+        # What one read from the socket brings is accepted before the handler sets a limit.
+        parser.max_body_bytes = sys.maxsize
+        self._transport.pause_reading()
+        self._task = asyncio.get_running_loop().create_task(coroutine)
+        self._task.add_done_callback(self._on_task_done)
+        return True
+
+    async def _receive(self, max_bytes: int) -> bytes:
+        """Receive the body for the task."""
+        self._expect_body(max_bytes)
+        if self._parser.receiving:
+            self._body = asyncio.get_running_loop().create_future()
+            self._transport.resume_reading()
+            await self._body
+        return self._parser.request.body
+
+    def _on_task_done(self, task: asyncio.Task[Response]) -> None:
+        parser = self._parser
+        self._task = self._body = None
+        parser.pipelining = True
+        if self._closing or task.cancelled():
+            return
+        if parser.receiving:
+            self._respond_early(parser.request, task.result())
+            return
+        self._respond(parser.request, task.result(), parser.started, parser.keep_alive and not self._eof)
+        self._resume_reading()
+
+    def _resume_reading(self) -> None:
+        """Read the next request when all responses are written."""
+        if self._closing or not self._writable:
+            return
+        self.deadline = time.perf_counter() + KEEP_ALIVE_SECONDS
+        if self._eof:
+            self._close()
+        else:
+            self._transport.resume_reading()
+
+    # Responses
+
+    def _answer(self, request: Request, started: float, keep_alive: bool) -> None:
+        if not self._closing:
+            self._respond(request, self._application.answer(request), started, keep_alive)
+
+    def _respond(self, request: Request, response: Response, started: float, keep_alive: bool) -> None:
+        keep_alive = keep_alive and not self._application.draining
+        self._write(request, response, keep_alive)
+        self._application.observe(request, response, time.perf_counter() - started)
+        if not keep_alive:
+            self._close()
+
+    def _reject(self, error: HttpError) -> None:
+        """Answer what cannot be read as a request."""
+        request = self._parser.request if self._parser.receiving else Request(self._client)
+        request.path = request.target.partition(b"?")[0]
+        request.trace = trace_context.begin(request.headers.get(b"traceparent"))
+        self._respond_early(request, error.response())
+
+    def _respond_early(self, request: Request, response: Response) -> None:
+        """Answer an incomplete request, then close the connection: the rest is not parsed."""
+        self._closing = True
+        self._parser.receiving = False
+        self._pipeline.clear()
+        if self._task is not None:
+            self._task.cancel()
+        self._write(request, response, keep_alive=False)
+        self._application.observe(request, response, time.perf_counter() - self._parser.started)
+        self.deadline = time.perf_counter() + _LINGER_SECONDS
+        self._transport.resume_reading()
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+
+    def _write(self, request: Request, response: Response, keep_alive: bool) -> None:
+        end = "\r\n" if keep_alive else "connection: close\r\n\r\n"
+        date, parent = self._server.date, request.trace.parent
+        head = f"{response.head}date: {date}\r\ntraceparent: {parent}\r\n{end}".encode("latin-1")
+        body = b"" if request.method == b"HEAD" else response.body
+        if len(body) <= _JOIN_BYTES:
+            self._transport.write(head + body)
+        else:
+            self._transport.write(head)
+            self._transport.write(body)
+
+    def _close(self) -> None:
+        """Close the connection when all responses are sent."""
+        self._closing = True
+        self.deadline = time.perf_counter() + WRITE_SECONDS
+        self._transport.close()

@@ -1,0 +1,71 @@
+"""Requests, responses, and the interface of what answers them."""
+
+import http
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from services.http import trace_context
+
+
+class Request(msgspec.Struct, gc=False):
+    """A request. Header names are in lower case; the last of repeated headers counts."""
+
+    client: str
+    method: bytes = b""
+    target: bytes = b""
+    path: bytes = b""
+    query: bytes = b""
+    http_version: str = "1.1"
+    headers: dict[bytes, bytes] = {}
+    body: bytes = b""
+    trace: trace_context.Trace = trace_context.NONE
+
+
+class Response:
+    """A response, encoded once; it may answer many requests.
+
+    Args:
+        status: Status code.
+        headers: Names in lower case. `content-length` is added.
+        body: Content; the response to a HEAD request leaves it out.
+    """
+
+    __slots__ = ("body", "head", "status")
+
+    def __init__(self, status: int, headers: Sequence[tuple[str, str]], body: bytes = b"") -> None:
+        self.status = status
+        self.body = body
+        lines = [f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}"]
+        lines += [f"{name}: {value}" for name, value in headers]
+        # RFC 9110, 8.6, forbids content-length in a 204; in a 304 it would be that of the body left out.
+        if status not in (http.HTTPStatus.NO_CONTENT, http.HTTPStatus.NOT_MODIFIED):
+            lines.append(f"content-length: {len(body)}")
+        self.head = "".join(f"{line}\r\n" for line in lines)
+
+
+class Application(Protocol):
+    """Answers requests.
+
+    Attributes:
+        draining: Whether the process is about to stop: connections are closed after the next response.
+    """
+
+    draining: bool
+
+    def answer(self, request: Request) -> Response:
+        """The response to a request; raises nothing."""
+        ...
+
+    def observe(self, request: Request, response: Response, seconds: float) -> None:
+        """Called after each response, with the time since the first byte of its request."""
+        ...
+
+
+Receive = Callable[[int], Awaitable[bytes]]
+"""Receives the body of a request, up to a number of bytes; raises HttpError if it is larger."""
+AsyncHandler = Callable[[Request, Receive], Coroutine[Any, Any, Response] | None]
+"""Called when the head of a request is complete. If it returns a coroutine, this answers in a task instead of
+the application, and raises nothing. The body is not read before the task receives it. The task is cancelled
+when the client disconnects."""

@@ -1,0 +1,70 @@
+"""Paths and their handlers."""
+
+import dataclasses
+import http
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from services.http.messages import Request, Response
+from services.http.problems import HttpError, from_exception
+
+JSON: Final = ("content-type", "application/json")
+NO_STORE: Final = ("cache-control", "no-store")
+
+Handler = Callable[[Request], Response]
+
+
+@dataclasses.dataclass(frozen=True)
+class Route:
+    """A path.
+
+    Attributes:
+        path: The path, also in metrics.
+        methods: Handler of each method.
+        probe: Whether Kubernetes or Prometheus ask it all the time: only failures are logged.
+    """
+
+    path: str
+    methods: dict[bytes, Handler]
+    probe: bool
+
+
+def get(path: str, handler: Handler, *, post: Handler | None = None, probe: bool = False) -> Route:
+    """A route for GET and HEAD, and POST if it has a handler."""
+    methods = {b"GET": handler, b"HEAD": handler}
+    if post is not None:
+        methods[b"POST"] = post
+    return Route(path, methods, probe)
+
+
+class Router:
+    """Calls the handler of a request.
+
+    Args:
+        routes: All routes.
+
+    Attributes:
+        routes: All routes, by path.
+    """
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self.routes = {route.path.encode(): route for route in routes}
+
+    def answer(self, request: Request) -> Response:
+        """The response of the handler, or a problem document."""
+        try:
+            route = self.routes.get(request.path)
+            if route is None:
+                paths = [each.path for each in self.routes.values()]
+                raise HttpError(http.HTTPStatus.NOT_FOUND, "no such path", allowed=paths)
+            handler = route.methods.get(request.method)
+            if handler is None:
+                allow = b", ".join(route.methods).decode()
+                raise HttpError(
+                    http.HTTPStatus.METHOD_NOT_ALLOWED, f"allowed here: {allow}", headers=[("allow", allow)]
+                )
+            if request.http_version == "1.1" and b"host" not in request.headers:
+                raise HttpError(http.HTTPStatus.BAD_REQUEST, "HTTP/1.1 requires the header Host")
+            return handler(request)
+        except Exception as error:
+            return from_exception(request, error)

@@ -1,0 +1,71 @@
+"""Prometheus metrics of the service, and reports of failures."""
+
+import logging
+from collections.abc import Awaitable, Iterable
+from typing import Any, Final
+
+import prometheus_client
+from google.api_core import exceptions
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+from services.contracts import metrics
+from services.histogram import Histogram
+from services.streaming.table import AppendError
+
+_log = logging.getLogger(__name__)
+
+RECEIVED: Final = prometheus_client.Counter(
+    "streaming_messages_received", "Messages received, redelivered ones included."
+)
+MESSAGES: Final = prometheus_client.Counter(
+    metrics.MESSAGES,
+    "Messages by kind (passive, active, invalid) and outcome (acknowledged, released, duplicate).",
+    ["kind", "outcome"],
+)
+LATENCY: Final = Histogram(metrics.MESSAGE_LATENCY_BUCKETS)
+BATCH: Final = prometheus_client.Histogram(
+    "streaming_batch_messages",
+    "Messages processed together.",
+    buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
+)
+OLDEST: Final = prometheus_client.Gauge(
+    metrics.OLDEST_MESSAGE_AGE, "Age of the oldest message that is being processed; 0 if there is none."
+)
+ROWS: Final = prometheus_client.Counter("streaming_rows_saved", "Rows saved in BigQuery.")
+EXTENSIONS: Final = prometheus_client.Counter(
+    "streaming_lease_extensions", "Messages whose acknowledgement deadline was extended."
+)
+UNCONFIRMED: Final = prometheus_client.Counter(
+    "streaming_unconfirmed_acknowledgements",
+    "Answered messages whose lease had expired; an exactly-once subscription delivers them again.",
+)
+_FAULTS: Final = prometheus_client.Counter(
+    "streaming_faults", "Failed calls, after retries, by what was attempted.", ["attempt"]
+)
+
+
+class _Latency(Collector):
+    def collect(self) -> Iterable[prometheus_client.Metric]:
+        text = "Time from publishing a request to acknowledging it."
+        yield HistogramMetricFamily(metrics.MESSAGE_LATENCY, text, LATENCY.buckets, LATENCY.total)
+
+
+prometheus_client.REGISTRY.register(_Latency())
+
+
+def report(attempt: str, error: Exception) -> None:
+    """Count and log a failure; without a traceback if a server is unreachable."""
+    _FAULTS.labels(attempt).inc()
+    outage = isinstance(error, exceptions.GoogleAPIError | AppendError | OSError)
+    _log.error("%s failed: %s: %s", attempt, type(error).__name__, error, exc_info=None if outage else error)
+
+
+async def attempted(attempt: str, work: Awaitable[Any]) -> bool:
+    """Await work and report its failure. Returns whether it succeeded."""
+    try:
+        await work
+    except Exception as error:
+        report(attempt, error)
+        return False
+    return True
