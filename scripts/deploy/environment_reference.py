@@ -109,6 +109,8 @@ def _type(kind: Any, metadata: list[Any]) -> str:
 
 def _expected(metadata: list[Any]) -> str | None:
     """The form of a text, from the error that an empty text causes; None if any text will do."""
+    if not metadata:
+        return None
     try:
         TypeAdapter(Annotated[str, *metadata]).validate_python("")
     except ValidationError as error:

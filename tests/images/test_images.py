@@ -195,11 +195,11 @@ def test_registry_down_midway(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def smoke_run(*_: object) -> str:
+    def check(*_: object) -> str:
         registry.process.kill()
         return "the registry went down meanwhile"
 
-    monkeypatch.setattr(smoke_run, "check", smoke_run)
+    monkeypatch.setattr(smoke_run, "check", check)
     with registry.used():
         assert push_image.main(["prediction", "dev"]) == 1
     error = capsys.readouterr().err
