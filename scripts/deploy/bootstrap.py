@@ -1,10 +1,9 @@
-"""What must exist before an environment's first deployment: `scripts/bootstrap.sh dev`.
+"""Create what an environment needs before its first deployment: `scripts/bootstrap.sh dev`.
 
-The project that the environment names, the APIs by which Terraform enables all others, and a bucket for
-Terraform's states: versioned, private, with uniform access. With a key of its own (`encryption`), also
-Artifact Registry's service agent, which the key is granted to before there is a repository. What is there
-already is left or mended; nothing is ever deleted. `--dry-run` only tells. Exit status: 0 done, 1 failed,
-2 called wrongly.
+Checks the project, enables the APIs by which Terraform enables all others, and creates a bucket for
+Terraform's states: versioned, private, with uniform access. With a key of its own (`encryption`), it also
+creates Artifact Registry's service agent, which must exist before the key is granted to it. A second run
+repairs what differs; nothing is ever deleted. Exit status: 0 done, 1 failed, 2 wrong arguments.
 """
 
 import argparse
@@ -22,7 +21,7 @@ from rich.table import Table
 from infra import environment
 from infra.environment import Environment, InvalidEnvironmentError
 
-# Terraform's google provider enables APIs with the first two, and grants with the third.
+# Terraform's google provider uses the first two to enable APIs, and the third for grants.
 APIS: Final = (
     "cloudresourcemanager.googleapis.com",
     "serviceusage.googleapis.com",
@@ -31,10 +30,10 @@ APIS: Final = (
 )
 _REGISTRY_API: Final = "artifactregistry.googleapis.com"
 KEPT_STATES: Final = 50
-"""Older versions of a state that stay, to go back to."""
+"""Number of older versions of a state that are kept."""
 
-_DELETED_STAYS: Final = "30d"
-# An object's noncurrent versions beyond these go; the current one never does.
+_SOFT_DELETE: Final = "30d"
+# Deletes noncurrent versions of an object beyond these, never the current one.
 _LIFECYCLE: Final = {
     "rule": [
         {"action": {"type": "Delete"}, "condition": {"numNewerVersions": KEPT_STATES, "isLive": False}},
@@ -43,7 +42,7 @@ _LIFECYCLE: Final = {
 
 
 class BootstrapError(Exception):
-    """Something cannot be made; the message says what and what to do."""
+    """A step failed; the message says why and what to do."""
 
 
 class Bootstrap:
@@ -51,7 +50,7 @@ class Bootstrap:
 
     Args:
         target: the environment.
-        dry_run: look, change nothing.
+        dry_run: report the changes without making them.
     """
 
     def __init__(self, target: Environment, *, dry_run: bool):
@@ -60,23 +59,23 @@ class Bootstrap:
         self._project = f"--project={target.project_id}"
 
     def steps(self) -> Iterator[tuple[str, str]]:
-        """Take each step; what it is about, and what was done.
+        """Take each step; yields its subject and what was done.
 
         Raises:
-            BootstrapError: a step failed; those before it stand.
+            BootstrapError: a step failed; the steps before it are done.
         """
         yield "project", self._check_project()
         yield "APIs", self._enable_apis()
         if self._target.encryption:
-            yield "agent of Artifact Registry", self._make_agent()
-        yield f"gs://{self._target.state_bucket}", self._make_bucket()
+            yield "agent of Artifact Registry", self._create_agent()
+        yield f"gs://{self._target.state_bucket}", self._create_bucket()
 
     def _check_project(self) -> str:
         project = _ask("projects", "describe", self._target.project_id)
         if int(project["projectNumber"]) != self._target.project_number:
             raise BootstrapError(
                 f"project {self._target.project_id} has the number {project['projectNumber']}, not "
-                f"{self._target.project_number}: mend project_number of {self._target.name}.tfvars"
+                f"{self._target.project_number}: correct project_number of {self._target.name}.tfvars"
             )
         return f"{self._target.project_id}, number {project['projectNumber']}"
 
@@ -88,22 +87,22 @@ class Bootstrap:
             return "enabled already"
         return self._change("enabled", ", ".join(missing), "services", "enable", *missing, self._project)
 
-    def _make_agent(self) -> str:
-        # There is no way to ask whether it exists; made twice, it is the same one.
+    def _create_agent(self) -> str:
+        # Its existence cannot be queried; creating it again returns the same one.
         service = f"--service={_REGISTRY_API}"
         return self._change(
-            "made", "exists", "beta", "services", "identity", "create", service, self._project
+            "created", "exists", "beta", "services", "identity", "create", service, self._project
         )
 
-    def _make_bucket(self) -> str:
+    def _create_bucket(self) -> str:
         url = f"gs://{self._target.state_bucket}"
         buckets = ("storage", "buckets")
         found = _ask(*buckets, "list", self._project, f"--filter=name={self._target.state_bucket}")
         done: list[str] = []
         if not found:
             region = self._target.region
-            make = (*buckets, "create", url, self._project, f"--location={region}")
-            done.append(self._change("made", f"in {region}", *make))
+            create = (*buckets, "create", url, self._project, f"--location={region}")
+            done.append(self._change("created", f"in {region}", *create))
         elif found[0]["location"].lower() != self._target.region:
             raise BootstrapError(f"{url} is in {found[0]['location']}, not in {self._target.region}")
         current = found[0] if found else {}
@@ -114,21 +113,21 @@ class Bootstrap:
                 "--public-access-prevention",
             ),
             "versions": (current.get("versioning_enabled"), "--versioning"),
-            f"deleted states stay for {_DELETED_STAYS}": (
+            f"deleted states stay for {_SOFT_DELETE}": (
                 current.get("soft_delete_policy", {}).get("retentionDurationSeconds") == str(30 * 24 * 3600),
-                f"--soft-delete-duration={_DELETED_STAYS}",
+                f"--soft-delete-duration={_SOFT_DELETE}",
             ),
             f"{KEPT_STATES} old versions": (
                 current.get("lifecycle_config") == _LIFECYCLE,
                 "--lifecycle-file={lifecycle}",
             ),
         }
-        missing = {what: flag for what, (there, flag) in wanted.items() if not there}
+        missing = {what: flag for what, (present, flag) in wanted.items() if not present}
         if missing:
-            done.append(self._mend(url, missing))
-        return "; ".join(done) or "as it should be already"
+            done.append(self._update_bucket(url, missing))
+        return "; ".join(done) or "up to date"
 
-    def _mend(self, url: str, missing: Mapping[str, str]) -> str:
+    def _update_bucket(self, url: str, missing: Mapping[str, str]) -> str:
         with tempfile.NamedTemporaryFile("w", suffix=".json") as rules:
             json.dump(_LIFECYCLE, rules)
             rules.flush()
@@ -163,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="bootstrap.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("environment", metavar="ENVIRONMENT", help="dev, staging ...")
-    parser.add_argument("--dry-run", action="store_true", help="tell what would be done")
+    parser.add_argument("--dry-run", action="store_true", help="report the changes without making them")
     given = parser.parse_args(arguments)
     directory = environment.directory()
     table = Table("what", "state", title=f"{given.environment}: before the first deployment")
@@ -171,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         target = environment.load(given.environment, directory=directory)
         if target.simulated:
-            raise BootstrapError(f"{target.name} is simulated and needs none of this: `make up`")
+            raise BootstrapError(f"{target.name} is simulated and needs no bootstrap: run `make up`")
         for what, state in Bootstrap(target, dry_run=given.dry_run).steps():
             table.add_row(what, escape(state))
     except (InvalidEnvironmentError, BootstrapError) as error:

@@ -1,6 +1,6 @@
-"""What exists before the first deployment.
+"""What `scripts/bootstrap.sh` creates before the first deployment.
 
-The real gcloud asks a played Google once; otherwise a program that remembers what it was told plays gcloud.
+One test runs the real gcloud against a fake of Google's APIs; the others use a fake gcloud that keeps state.
 """
 
 import http.server
@@ -17,13 +17,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from scripts.deploy import bootstrap
 from scripts.deploy.bootstrap import APIS
+from scripts.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 BUCKET = "sales-forecast-dev-tfstate"
 
-# Answers in the form of `gcloud ... --format=json`, from a project that is a file.
-_GCLOUD = """#!{python}
+# Answers in the form of `gcloud ... --format=json`, from a project that is a file. -IS: it starts faster.
+_GCLOUD = """#!{python} -IS
 import json, sys
 from pathlib import Path
 file = Path({state!r})
@@ -67,11 +68,10 @@ file.write_text(json.dumps(state))
 class Project:
     """A Google Cloud project that is a file."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, output: pytest.CaptureFixture[str]) -> None:
         self._file = folder / "project.json"
-        self._programs = folder / "bin"
-        self._programs.mkdir()
-        program = self._programs / "gcloud"
+        self._output = output
+        program = folder / "gcloud"
         program.write_text(_GCLOUD.format(python=sys.executable, state=str(self._file)))
         program.chmod(0o755)
         self.write({"number": "100000000002", "apis": [], "agents": [], "bucket": None, "changes": 0})
@@ -83,22 +83,16 @@ class Project:
         self._file.write_text(json.dumps(state))
 
     def bootstrap(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return bootstrap(*arguments, path=f"{self._programs}:{os.environ['PATH']}")
-
-
-def bootstrap(*arguments: str, path: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["scripts/bootstrap.sh", *arguments],
-        cwd=ROOT,
-        env={**os.environ, "PATH": path, "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+        try:
+            status = bootstrap.main(arguments)
+        except SystemExit as error:
+            status = int(error.code or 0)
+        printed = self._output.readouterr()
+        return subprocess.CompletedProcess(arguments, status, printed.out, printed.err)
 
 
 class Google:
-    """Three of Google's interfaces, as far as gcloud asks them: what was changed, and the state."""
+    """The requests of gcloud to three of Google's APIs: the changes so far, and the state."""
 
     def __init__(self) -> None:
         self.changes: list[str] = []
@@ -148,23 +142,31 @@ class Google:
 
 @pytest.fixture
 def google(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Google]:
-    """What the real gcloud asks."""
+    """A fake of the APIs, for the real gcloud."""
     if not shutil.which("gcloud"):
         pytest.skip("gcloud is not on PATH")
-    played = Google()
-    address = f"http://127.0.0.1:{played.server.server_port}/"
+    fake = Google()
+    address = f"http://127.0.0.1:{fake.server.server_port}/"
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
     monkeypatch.setenv("CLOUDSDK_AUTH_DISABLE_CREDENTIALS", "true")
     for service, path in {"CLOUDRESOURCEMANAGER": "", "SERVICEUSAGE": "", "STORAGE": "storage/v1/"}.items():
         monkeypatch.setenv(f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{service}", address + path)
-    yield played
-    played.server.shutdown()
-    played.server.server_close()
+    yield fake
+    fake.server.shutdown()
+    fake.server.server_close()
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(tmp_path)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Project:
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("COLUMNS", "200")
+    return Project(tmp_path, capsys)
+
+
+def run_script() -> subprocess.CompletedProcess[str]:
+    command = ["scripts/bootstrap.sh", "dev"]
+    variables = {**os.environ, "COLUMNS": "200"}
+    return subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
 
 
 def test_empty_project_gets_apis_and_a_locked_down_bucket(project: Project) -> None:
@@ -182,8 +184,8 @@ def test_empty_project_gets_apis_and_a_locked_down_bucket(project: Project) -> N
     assert rule["condition"]["isLive"] is False, "the current state is never deleted"
 
 
-def test_gcloud_asks_google_for_just_that(google: Google) -> None:
-    first = bootstrap("dev", path=os.environ["PATH"])
+def test_the_real_gcloud_sends_exactly_these_changes(google: Google) -> None:
+    first = run_script()
     assert first.returncode == 0, first.stderr
     assert google.apis == [*APIS]
     assert google.bucket == {
@@ -200,53 +202,53 @@ def test_gcloud_asks_google_for_just_that(google: Google) -> None:
         },
     }
     changes = [*google.changes]
-    second = bootstrap("dev", path=os.environ["PATH"])
-    assert "as it should be already" in second.stdout
+    second = run_script()
+    assert "up to date" in second.stdout
     assert google.changes == changes
 
 
-def test_own_key_needs_the_agent_that_it_is_granted_to(project: Project) -> None:
+def test_an_own_key_needs_its_service_agent(project: Project) -> None:
     project.write({**project.read(), "number": "100000000004"})
     assert project.bootstrap("prod").returncode == 0
     assert project.read()["agents"] == ["artifactregistry.googleapis.com"]
     assert "artifactregistry.googleapis.com" in project.read()["apis"]
 
 
-def test_once_is_enough(project: Project) -> None:
+def test_a_second_run_changes_nothing(project: Project) -> None:
     assert project.bootstrap("dev").returncode == 0
     before = project.read()
     again = project.bootstrap("dev")
     assert again.returncode == 0
     assert project.read() == before
-    assert "as it should be already" in again.stdout
+    assert "up to date" in again.stdout
 
 
-def test_bucket_that_was_opened_is_locked_again(project: Project) -> None:
+def test_a_public_bucket_is_made_private_again(project: Project) -> None:
     assert project.bootstrap("dev").returncode == 0
     state = project.read()
     state["bucket"]["public_access_prevention"] = "inherited"
     project.write(state)
-    mended = project.bootstrap("dev")
-    assert "set: no public access" in mended.stdout
+    repaired = project.bootstrap("dev")
+    assert "set: no public access" in repaired.stdout
     assert project.read()["bucket"]["public_access_prevention"] == "enforced"
 
 
 def test_dry_run_changes_nothing(project: Project) -> None:
     before = project.read()
-    told = project.bootstrap("dev", "--dry-run")
-    assert told.returncode == 0
-    assert "to be made: in europe-west1" in told.stdout
+    planned = project.bootstrap("dev", "--dry-run")
+    assert planned.returncode == 0
+    assert "to be created: in europe-west1" in planned.stdout
     assert project.read() == before
 
 
 @pytest.mark.parametrize(
     ("change", "error"),
     [
-        ({"number": "7"}, "has the number 7, not 100000000002: mend project_number of dev.tfvars"),
+        ({"number": "7"}, "has the number 7, not 100000000002: correct project_number of dev.tfvars"),
         ({"bucket": {"name": BUCKET, "location": "US"}}, f"gs://{BUCKET} is in US, not in europe-west1"),
     ],
 )
-def test_what_contradicts_the_environment_is_refused(
+def test_a_project_that_differs_from_its_environment_is_refused(
     project: Project, change: dict[str, Any], error: str
 ) -> None:
     project.write({**project.read(), **change})
@@ -263,13 +265,13 @@ def test_what_contradicts_the_environment_is_refused(
         ([], 2, "required: ENVIRONMENT"),
     ],
 )
-def test_called_wrongly(project: Project, arguments: list[str], status: int, error: str) -> None:
+def test_wrong_arguments(project: Project, arguments: list[str], status: int, error: str) -> None:
     refused = project.bootstrap(*arguments)
     assert refused.returncode == status
     assert error in refused.stderr
 
 
-def test_gcloud_that_refuses_is_heard(project: Project) -> None:
+def test_an_error_of_gcloud_is_shown(project: Project) -> None:
     state = project.read()
     del state["bucket"]
     project.write(state)
