@@ -43,24 +43,24 @@ MaxRange = Annotated[
 
 
 class Autoscaling(Section):
-    """What the number of a service's pods follows."""
+    """The metric that the number of a service's pods follows."""
 
     by: Literal["cpu", "traffic", "backlog"] = Field(
         default="cpu",
-        description="cpu, traffic through the Gateway, or backlog of the subscription",
+        description="CPU use, traffic through the Gateway, or backlog of the subscription",
     )
     cpu_percent: int = Field(
         default=80,
         ge=10,
         le=100,
-        description="percent of the CPU that a pod asks for at which pods are added",
+        description="CPU use, in percent of the CPU that a pod requests, above which pods are added",
     )
     requests_per_second: int = Field(
         default=200,
         ge=1,
-        description="requests that one pod takes; the Gateway fills none beyond it while others have room",
+        description="requests per second of one pod; the Gateway sends more only if all pods have as many",
     )
-    messages_per_pod: int = Field(default=1000, ge=1, description="waiting messages that are one pod's work")
+    messages_per_pod: int = Field(default=1000, ge=1, description="waiting messages for each pod")
 
 
 class WorkloadSettings(Section):
@@ -69,15 +69,15 @@ class WorkloadSettings(Section):
     port: Port = Field(description="port it listens on")
     min_replicas: Replicas = Field(2, description="fewest pods")
     max_replicas: Replicas = Field(5, description="most pods")
-    cpu: Cpu = Field(description="CPU that a pod asks for")
-    memory: Memory = Field(description="memory that a pod asks for and may use")
+    cpu: Cpu = Field(description="CPU that a pod requests")
+    memory: Memory = Field(description="memory that a pod requests, which is its limit, too")
     drain_seconds: int = Field(
         15,
         ge=0,
         le=300,
-        description="how long a pod that is to stop goes on answering, while load balancers look elsewhere",
+        description="seconds that a stopping pod still answers, until load balancers have noticed",
     )
-    autoscaling: Autoscaling = Field(Autoscaling(), description="what the number of pods follows")
+    autoscaling: Autoscaling = Field(Autoscaling(), description="the metric that the number of pods follows")
     right_sizing: bool = Field(
         True, description="recommend CPU and memory from what pods use: `kubectl describe vpa`"
     )
@@ -118,7 +118,7 @@ class StreamingWorkload(WorkloadSettings):
 
     max_range: MaxRange = HORIZON_DAYS
     delivery: Literal["pull", "push"] = Field(
-        "pull", description="whether it asks for messages, or Pub/Sub sends them through the Gateway"
+        "pull", description="whether it pulls messages, or Pub/Sub pushes them through the Gateway"
     )
     reply_topics: tuple[TopicName, ...] = Field(
         (), description="topics besides sale-predictions that a request's reply_to may name"
@@ -138,16 +138,16 @@ class StreamingWorkload(WorkloadSettings):
 
 
 class GatewaySettings(Section):
-    """The way in from the internet."""
+    """The entry point from the internet."""
 
-    hostname: Hostname = Field(description="name that clients use, such as forecast.example.com")
+    hostname: Hostname = Field(description="host name that clients use, such as forecast.example.com")
     dns_zone: CloudDnsZone | None = Field(
-        None, description="Cloud DNS zone of the project that gets its records; they are outputs without one"
+        None, description="Cloud DNS zone of the project for its records; without a zone, they are outputs"
     )
-    timeout_seconds: int = Field(30, ge=1, le=3600, description="longest that a request may take")
+    timeout_seconds: int = Field(30, ge=1, le=3600, description="longest duration of a request")
     requests_per_minute: int = Field(
-        6000, ge=1, le=1_000_000, description="requests of one client address beyond which they are refused"
+        6000, ge=1, le=1_000_000, description="requests of one client address above which more are refused"
     )
     iap_members: tuple[IamMember, ...] = Field(
-        (), description="who may call prediction, by Identity-Aware Proxy; everybody if nobody is named"
+        (), description="who may call the services, by Identity-Aware Proxy; without members, everybody"
     )

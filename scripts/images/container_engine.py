@@ -1,16 +1,15 @@
-"""Container engines (docker, podman, buildah), and registries, which are asked by skopeo."""
+"""Container engines: docker, podman, buildah."""
 
 import abc
 import contextlib
 import dataclasses
 import json
 import os
-import re
 import shutil
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -21,10 +20,6 @@ PLATFORM: Final = "linux/amd64"
 
 USER: Final = 65532
 """User of every container; the Dockerfile names it, too."""
-
-# What skopeo prints when a registry answers that it has no such image.
-_ABSENT: Final = re.compile(r"manifest.?unknown|name.?unknown", re.IGNORECASE)
-_GOOGLE: Final = ".pkg.dev"
 
 
 class EngineError(Exception):
@@ -49,74 +44,21 @@ def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
     return done
 
 
-def log_in(hosts: Iterable[str]) -> None:
-    """Let the tools use gcloud's account for those of the hosts that are Google's registries.
+class Container(contextlib.AbstractContextManager["Container"]):
+    """A container that a command runs; it is killed when its context ends.
 
-    The account is a person's or, in CI, the federated identity: gcloud's credential helper gives tools a
-    token that lasts an hour. For other registries the tools use their own `login`.
-
-    Raises:
-        EngineError: gcloud is not there, or has no account.
+    Args:
+        start: the command, which ends with the container.
+        kill: the command that sends a signal to the container, by the signal's name.
+        log: receives what the container prints.
     """
-    google = sorted(host for host in set(hosts) if host.endswith(_GOOGLE))
-    if not google:
-        return
-    try:
-        run("gcloud", "auth", "print-access-token")
-        run("gcloud", "auth", "configure-docker", "--quiet", ",".join(google))
-    except EngineError as error:
-        raise EngineError(f"not logged in: `gcloud auth login`, then again\n    {error}") from None
 
-
-def digest(reference: str) -> str | None:
-    """Digest of an image's manifest in its registry, `sha256:...`; None when the registry has no such image.
-
-    Raises:
-        EngineError: the registry does not answer, or denies.
-    """
-    return _inspect(reference, "--format={{.Digest}}")
-
-
-def layers(reference: str) -> frozenset[str]:
-    """Digests of an image's layers in its registry; none when the registry has no such image.
-
-    Raises:
-        EngineError: the registry does not answer, or denies.
-    """
-    manifest = _inspect(reference, "--raw")
-    return frozenset(layer["digest"] for layer in json.loads(manifest)["layers"]) if manifest else frozenset()
-
-
-def copy(source: str, target: str) -> None:
-    """Copy an image to another name or registry, byte by byte.
-
-    Raises:
-        EngineError: it failed.
-    """
-    _skopeo("copy", "--preserve-digests", f"docker://{source}", f"docker://{target}")
-
-
-def _inspect(reference: str, option: str) -> str | None:
-    try:
-        return _skopeo("inspect", option, f"docker://{reference}").strip()
-    except EngineError as error:
-        if _ABSENT.search(str(error)):
-            return None
-        raise
-
-
-def _skopeo(*arguments: str) -> str:
-    if shutil.which("skopeo") is None:
-        raise EngineError("install skopeo, which asks registries (it comes with podman and buildah)")
-    return run("skopeo", *arguments).stdout
-
-
-class Container:
-    """A started container."""
-
-    def __init__(self, process: subprocess.Popen[bytes], signal: Callable[[str], None]):
-        self._process = process
-        self._signal = signal
+    def __init__(self, start: Sequence[str], kill: Callable[[str], Sequence[str]], log: Path):
+        self._kill = kill
+        with log.open("wb") as out:
+            self._process = subprocess.Popen(
+                start, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT
+            )
 
     @property
     def status(self) -> int | None:
@@ -130,28 +72,14 @@ class Container:
             return self._process.wait(grace_seconds)
         return None
 
-    def kill(self) -> None:
-        """End it now, unless it ended."""
+    def __exit__(self, *_: object) -> None:
         if self.status is None:
             self._signal("KILL")
             self._process.wait()
 
-
-@contextlib.contextmanager
-def _container(start: Sequence[str], kill: Callable[[str], Sequence[str]], log: Path) -> Generator[Container]:
-    """The container of a command that runs it, killed when the context ends."""
-    with log.open("wb") as out:
-        process = subprocess.Popen(start, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
-
-    def signal(name: str) -> None:
+    def _signal(self, name: str) -> None:
         with contextlib.suppress(EngineError):  # it ended meanwhile
-            run(*kill(name))
-
-    container = Container(process, signal)
-    try:
-        yield container
-    finally:
-        container.kill()
+            run(*self._kill(name))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,10 +138,9 @@ class Engine(abc.ABC):
         """Bytes of a local image, uncompressed."""
         return int(run(self.name, "image", "inspect", "--format={{.Size}}", reference).stdout)
 
-    @contextlib.contextmanager
     def running(
         self, reference: str, command: Sequence[str], variables: Mapping[str, str], log: Path
-    ) -> Generator[Container]:
+    ) -> contextlib.AbstractContextManager[Container]:
         """Run a local image as Kubernetes does: read-only, without privileges, with a `/tmp` of its own.
 
         The container uses the host's network. It is removed when the context ends.
@@ -232,9 +159,7 @@ class Engine(abc.ABC):
             *(f"--env={key}={value}" for key, value in variables.items()),
             *(f"--entrypoint={command[0]}", reference, *command[1:]),
         ]
-        kill = (self.name, "kill")
-        with _container(start, lambda signal: (*kill, f"--signal={signal}", name), log) as container:
-            yield container
+        return Container(start, lambda signal: (self.name, "kill", f"--signal={signal}", name), log)
 
 
 class _Docker(Engine):
@@ -295,7 +220,7 @@ class _Buildah(_Podman):
                 }
                 file.write_text(json.dumps(spec))
                 start = ("runc", "run", f"--bundle={bundle}", name)
-                with _container(start, lambda signal: ("runc", "kill", name, signal), log) as container:
+                with Container(start, lambda signal: ("runc", "kill", name, signal), log) as container:
                     yield container
         finally:
             run("buildah", "rm", name)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from infra import environment
 from infra.environment import IMAGES, Environment, InvalidEnvironmentError
-from scripts.images import container_engine
+from scripts.images import image_registry
 from scripts.images.container_engine import EngineError
 
 
@@ -46,12 +46,12 @@ def promote(service: str, source: Environment, target: Environment, directory: P
     origin = f"{source.image_repository}/{service}@{digest}"
     # The cleanup policy deletes untagged images; a tag made of the digest is the same in every registry.
     copied = f"{target.image_repository}/{service}:{digest.removeprefix('sha256:')}"
-    container_engine.log_in(each.image_repository.partition("/")[0] for each in (source, target))
+    image_registry.log_in(each.image_repository.partition("/")[0] for each in (source, target))
     done = "is there already"
-    if container_engine.digest(copied) is None:
-        container_engine.copy(origin, copied)
+    if image_registry.digest(copied) is None:
+        image_registry.copy(origin, copied)
         done = "copied"
-    if (arrived := container_engine.digest(copied)) != digest:
+    if (arrived := image_registry.digest(copied)) != digest:
         raise PromoteError(f"{copied} is {arrived}, not {digest}: the copy is not the image")
     file = environment.record_image(target.name, service, digest, directory=directory)
     return f"{service}@{digest} {done}; written to {file}: commit it, then deploy {target.name}-services"

@@ -29,7 +29,7 @@ from infra import environment
 from infra.environment import IMAGES, Environment, InvalidEnvironmentError
 from infra.environment.services import SERVICES
 from infra.google.images import source_digest, source_paths
-from scripts.images import container_engine, smoke_run
+from scripts.images import container_engine, image_registry, smoke_run
 from scripts.images.container_engine import Engine, EngineError
 from scripts.images.smoke_run import SmokeError
 from scripts.paths import ROOT
@@ -164,8 +164,8 @@ def push(target: Environment, service: str, directory: Path, *, allow_dirty: boo
     reference = f"{repository}:{origin.tag}"
     report = Table("", service, show_header=True)
     report.add_row("image", reference)
-    container_engine.log_in([target.image_repository.partition("/")[0]])
-    digest = container_engine.digest(reference)
+    image_registry.log_in([target.image_repository.partition("/")[0]])
+    digest = image_registry.digest(reference)
     if digest is None:
         engine = container_engine.engine()
         report.add_row("engine", engine.name)
@@ -178,12 +178,12 @@ def push(target: Environment, service: str, directory: Path, *, allow_dirty: boo
             report.add_row("push", "not done: --dry-run")
             return report
         pinned = target.images.get(service)
-        before = container_engine.layers(f"{repository}@{pinned}") if pinned else frozenset[str]()
+        before = image_registry.layers(f"{repository}@{pinned}") if pinned else frozenset[str]()
         engine.push(reference)
-        digest = container_engine.digest(reference)
+        digest = image_registry.digest(reference)
         if digest is None:
             raise PushError(f"{reference} was pushed, but its registry does not have it")
-        now = container_engine.layers(reference)
+        now = image_registry.layers(reference)
         report.add_row(
             "push", f"done; {len(now & before)} of {len(now)} layers as in the image pinned before"
         )

@@ -11,7 +11,7 @@ import pytest
 
 from infra import environment
 from infra.environment import IMAGES
-from scripts.images import container_engine, promote, push_image, smoke_run
+from scripts.images import container_engine, image_registry, promote, push_image, smoke_run
 from tests.images.conftest import Checkout, Registry, another_machine
 
 pytestmark = [pytest.mark.slow, pytest.mark.images]
@@ -110,7 +110,7 @@ def test_a_second_build_is_the_same_image(
             name = f"{registry.address}/{engine}/prediction:test"
             container_engine.run(engine, "tag", reference, name)
             container_engine.engine().push(name)
-            digests.add(container_engine.digest(name))
+            digests.add(image_registry.digest(name))
     assert len(digests) == 1
 
 
@@ -134,7 +134,7 @@ def test_from_source_to_a_pinned_rollout(
         digest = environment.load("dev", directory=checkout.environments).images[service]
         repository = f"{registry.address}/sales-forecast-dev/{service}"
         revision = checkout.git("rev-parse", "HEAD")
-        assert container_engine.digest(f"{repository}:{revision}") == digest
+        assert image_registry.digest(f"{repository}:{revision}") == digest
 
         uploads = registry.uploads()
         assert push_image.main([service, "dev"]) == 0
@@ -145,7 +145,7 @@ def test_from_source_to_a_pinned_rollout(
         promoted = environment.load("staging", directory=checkout.environments).images[service]
         assert promoted == digest
         assert (
-            container_engine.digest(f"{registry.address}/sales-forecast-staging/{service}@{digest}") == digest
+            image_registry.digest(f"{registry.address}/sales-forecast-staging/{service}@{digest}") == digest
         )
 
         with another_machine(tmp_path):

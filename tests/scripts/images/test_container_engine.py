@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.images import container_engine, push_image
+from scripts.images import container_engine, image_registry, push_image
 from scripts.images.container_engine import EngineError
 from tests.scripts.conftest import Tools
 
@@ -93,9 +93,9 @@ def test_no_engine(tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_skopeo_asks_the_registry(tools: Tools) -> None:
     layers = json.dumps({"layers": [{"digest": "sha256:1"}, {"digest": "sha256:2"}]})
     tools.add("skopeo", {"inspect --format": (0, DIGEST), "inspect --raw": (0, layers)})
-    assert container_engine.digest(IMAGE) == DIGEST
-    assert container_engine.layers(IMAGE) == {"sha256:1", "sha256:2"}
-    container_engine.copy(IMAGE, "to")
+    assert image_registry.digest(IMAGE) == DIGEST
+    assert image_registry.layers(IMAGE) == {"sha256:1", "sha256:2"}
+    image_registry.copy(IMAGE, "to")
     assert tools.calls()[-1] == [
         *("skopeo", "copy", "--preserve-digests", f"docker://{IMAGE}", "docker://to"),
     ]
@@ -110,8 +110,8 @@ def test_skopeo_asks_the_registry(tools: Tools) -> None:
 )
 def test_registry_without_the_image(tools: Tools, answer: str) -> None:
     tools.add("skopeo", {"": (1, answer)})
-    assert container_engine.digest(IMAGE) is None
-    assert container_engine.layers(IMAGE) == set()
+    assert image_registry.digest(IMAGE) is None
+    assert image_registry.layers(IMAGE) == set()
 
 
 @pytest.mark.parametrize(
@@ -125,17 +125,17 @@ def test_registry_without_the_image(tools: Tools, answer: str) -> None:
 def test_failure_is_not_taken_for_absence(tools: Tools, answer: str) -> None:
     tools.add("skopeo", {"": (1, answer)})
     with pytest.raises(EngineError, match="skopeo inspect"):
-        container_engine.digest(IMAGE)
+        image_registry.digest(IMAGE)
 
 
 def test_without_skopeo(tools: Tools) -> None:
     with pytest.raises(EngineError, match="install skopeo"):
-        container_engine.digest(IMAGE)
+        image_registry.digest(IMAGE)
 
 
 def test_log_in_uses_the_account_of_gcloud(tools: Tools) -> None:
     tools.add("gcloud")
-    container_engine.log_in(["b.pkg.dev", "localhost:5000", "a.pkg.dev", "b.pkg.dev"])
+    image_registry.log_in(["b.pkg.dev", "localhost:5000", "a.pkg.dev", "b.pkg.dev"])
     assert tools.calls() == [
         ["gcloud", "auth", "print-access-token"],
         ["gcloud", "auth", "configure-docker", "--quiet", "a.pkg.dev,b.pkg.dev"],
@@ -144,10 +144,10 @@ def test_log_in_uses_the_account_of_gcloud(tools: Tools) -> None:
 
 def test_not_logged_in(tools: Tools) -> None:
     with pytest.raises(EngineError, match=r"not logged in: `gcloud auth login`[\s\S]*gcloud is not on PATH"):
-        container_engine.log_in(["europe-west1-docker.pkg.dev"])
+        image_registry.log_in(["europe-west1-docker.pkg.dev"])
     tools.add("gcloud", {"auth print-access-token": (1, "You do not currently have an active account")})
     with pytest.raises(EngineError, match=r"not logged in[\s\S]*an active account"):
-        container_engine.log_in(["europe-west1-docker.pkg.dev"])
+        image_registry.log_in(["europe-west1-docker.pkg.dev"])
 
 
 @pytest.mark.parametrize("engine", ["docker", "podman", "buildah"])

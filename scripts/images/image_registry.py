@@ -1,0 +1,75 @@
+"""Registries of images, asked by skopeo."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterable
+from typing import Final
+
+from scripts.images.container_engine import EngineError, run
+
+# What skopeo prints when a registry answers that it has no such image.
+_ABSENT: Final = re.compile(r"manifest.?unknown|name.?unknown", re.IGNORECASE)
+_GOOGLE: Final = ".pkg.dev"
+
+
+def log_in(hosts: Iterable[str]) -> None:
+    """Let the tools use gcloud's account for those of the hosts that are Google's registries.
+
+    The account is a person's or, in CI, the federated identity: gcloud's credential helper gives tools a
+    token that lasts an hour. For other registries the tools use their own `login`.
+
+    Raises:
+        EngineError: gcloud is not there, or has no account.
+    """
+    google = sorted(host for host in set(hosts) if host.endswith(_GOOGLE))
+    if not google:
+        return
+    try:
+        run("gcloud", "auth", "print-access-token")
+        run("gcloud", "auth", "configure-docker", "--quiet", ",".join(google))
+    except EngineError as error:
+        raise EngineError(f"not logged in: `gcloud auth login`, then again\n    {error}") from None
+
+
+def digest(reference: str) -> str | None:
+    """Digest of an image's manifest in its registry, `sha256:...`; None when the registry has no such image.
+
+    Raises:
+        EngineError: the registry does not answer, or denies.
+    """
+    return _inspect(reference, "--format={{.Digest}}")
+
+
+def layers(reference: str) -> frozenset[str]:
+    """Digests of an image's layers in its registry; none when the registry has no such image.
+
+    Raises:
+        EngineError: the registry does not answer, or denies.
+    """
+    manifest = _inspect(reference, "--raw")
+    return frozenset(layer["digest"] for layer in json.loads(manifest)["layers"]) if manifest else frozenset()
+
+
+def copy(source: str, target: str) -> None:
+    """Copy an image to another name or registry, byte by byte.
+
+    Raises:
+        EngineError: it failed.
+    """
+    _skopeo("copy", "--preserve-digests", f"docker://{source}", f"docker://{target}")
+
+
+def _inspect(reference: str, option: str) -> str | None:
+    try:
+        return _skopeo("inspect", option, f"docker://{reference}").strip()
+    except EngineError as error:
+        if _ABSENT.search(str(error)):
+            return None
+        raise
+
+
+def _skopeo(*arguments: str) -> str:
+    if shutil.which("skopeo") is None:
+        raise EngineError("install skopeo, which asks registries (it comes with podman and buildah)")
+    return run("skopeo", *arguments).stdout
