@@ -92,15 +92,12 @@ class Engine(abc.ABC):
 
     name: str
 
-    def build(
-        self, reference: str, *, target: str, labels: Mapping[str, str], arguments: Mapping[str, str]
-    ) -> None:
+    def build(self, reference: str, *, target: str, arguments: Mapping[str, str]) -> None:
         """Build an image whose digest depends on its sources alone. The context is the working directory.
 
         Args:
             reference: name of the image.
             target: stage of the Dockerfile.
-            labels: of the image.
             arguments: of the build (`ARG`).
 
         Raises:
@@ -108,7 +105,6 @@ class Engine(abc.ABC):
         """
         options = [f"--platform={PLATFORM}", f"--file={DOCKERFILE}", f"--target={target}"]
         options += [f"--tag={reference}"]
-        options += [f"--label={name}={value}" for name, value in sorted(labels.items())]
         options += [f"--build-arg={name}={value}" for name, value in sorted(arguments.items())]
         # Behind a proxy that intercepts TLS, downloads need its certificate, and the image must not have it.
         if bundle := os.environ.get("PIP_CERT") or os.environ.get("SSL_CERT_FILE"):

@@ -1,5 +1,5 @@
 """The sales forecast: data contract, model, backtest, artifact, registry.
 
 Services import `forecast`, `artifact` and `registry`, which need NumPy alone; training needs the
-`batch` dependency group (Polars, LightGBM).
+packages of services/batch (Polars, LightGBM).
 """

@@ -48,7 +48,7 @@ def service_of(reference: str) -> str:
     return reference.removeprefix("localhost/").removesuffix(":test")
 
 
-def test_image_as_kubernetes_wants_it(built: str) -> None:
+def test_image_as_kubernetes_wants_it(built: str, committed: Checkout) -> None:
     service = service_of(built)
     config = inspect(built)["Config"]
     labels = {name.rpartition(".")[2]: value for name, value in config["Labels"].items()}
@@ -56,7 +56,7 @@ def test_image_as_kubernetes_wants_it(built: str) -> None:
     program = "/opt/apache/beam/boot" if service == "batch" else "python"
     assert config["Entrypoint"][0] == program, "in exec form: signals reach it"
     assert labels["title"] == service
-    assert len(labels["revision"]) == 40
+    assert labels["revision"] == committed.git("rev-parse", "HEAD")
     probe = "import os, pathlib; print(os.getuid(), pathlib.Path('/bin/sh').exists()); open('/app/x', 'w')"
     tried = run_python(built, probe)
     assert tried.stdout.split() == ["65532", "False"]

@@ -14,9 +14,7 @@ DIGEST = f"sha256:{'a' * 64}"
 
 
 def build() -> None:
-    container_engine.engine().build(
-        IMAGE, target="service", labels={"title": "prediction"}, arguments={"A": "1"}
-    )
+    container_engine.engine().build(IMAGE, target="service", arguments={"A": "1"})
 
 
 def test_docker_builds_what_depends_on_nothing_but_sources(tools: Tools) -> None:
@@ -36,7 +34,6 @@ def test_docker_builds_what_depends_on_nothing_but_sources(tools: Tools) -> None
         "--file=services/Dockerfile",
         "--target=service",
         f"--tag={IMAGE}",
-        "--label=title=prediction",
         "--build-arg=A=1",
         "--build-arg=SOURCE_DATE_EPOCH=0",
     }
