@@ -65,6 +65,7 @@ def test_the_prediction_service_reads_its_settings_back(prod: Stack) -> None:
         max_range=60,
         drain_seconds=15,
         image=container_of(prod, "prediction")["image"],
+        trace_project="sales-forecast-prod",
     )
 
 
@@ -78,7 +79,8 @@ def test_the_streaming_service_reads_its_settings_back(prod: Stack) -> None:
         predictions_table="sales-forecast-prod.predictions.predictions",
         port=8081,
         max_range=60,
-        drain_seconds=0,  # nobody calls it
+        drain_seconds=0,  # no load balancer sends it requests
+        trace_project="sales-forecast-prod",
     )
 
 
