@@ -1,4 +1,4 @@
-"""Starts, stops and shows the emulators and processes of the simulated cloud: `up`, `down` or `status`."""
+"""Starts, stops or lists the emulators and processes of the simulated cloud: `up`, `down` or `status`."""
 
 import argparse
 import sys
@@ -8,7 +8,7 @@ from infra.simulator.home import home
 
 
 def up() -> int:
-    """Start the emulators that do not run, and print where they listen."""
+    """Start the emulators that do not run, and print their addresses."""
     started = emulators.ensure()
     for name in started:
         print(f"started {name}")
@@ -18,9 +18,9 @@ def up() -> int:
 
 
 def down() -> int:
-    """Stop every process of the simulated cloud, also those whose record or Terraform state is lost."""
+    """Stop every process of the simulated cloud, also without a record or Terraform state."""
     names = sorted({process.name for process in processes.recorded()} | set(processes.unrecorded()))
-    # Services and bridges first: they finish their work with the emulators.
+    # Services and bridges stop first, because they need the emulators to finish their work.
     processes.stop(name for name in names if not name.startswith(f"{emulators.KIND}."))
     emulators.stop_all()
     for name in names:
@@ -29,7 +29,7 @@ def down() -> int:
 
 
 def status() -> int:
-    """Print every process; returns 1 if one that should run does not."""
+    """Print every process; returns 1 if a process is dead or has no record."""
     rows = [
         (process.name, "running" if process.alive else "DEAD", str(process.pid), process.log)
         for process in processes.recorded()

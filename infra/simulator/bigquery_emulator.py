@@ -1,7 +1,7 @@
-"""Runs the BigQuery emulator: bqemulator, on disk, with nothing to download.
+"""Runs the BigQuery emulator, bqemulator, with its data on disk and without downloads.
 
-bqemulator asks DuckDB to install the `spatial` and `avro` extensions, which DuckDB would fetch from its own
-site. Their files come in wheels here; links in DuckDB's extension folder make them installed already.
+bqemulator needs DuckDB's extensions `spatial` and `avro`, which DuckDB would download. Here they come from
+wheels: links in DuckDB's folder of extensions point to them.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from google.protobuf.descriptor import FieldDescriptor
 
 
 def link_extensions() -> None:
-    """Put the wheels' extensions where DuckDB looks for installed ones: below $HOME."""
+    """Link the extensions of the wheels into DuckDB's folder of extensions, below $HOME."""
     with duckdb.connect() as connection:
         (platform,) = connection.execute("PRAGMA platform").fetchall()[0]
     folder = Path(os.environ["HOME"], ".duckdb", "extensions", f"v{duckdb.__version__}", platform)
@@ -36,8 +36,7 @@ def link_extensions() -> None:
 def fields_of(message: Any, descriptor: Any) -> dict[str, Any]:
     """A row of the Storage Write API by column; absent columns are None.
 
-    bqemulator's own asks descriptors what those of protobuf 5, which Terraform's plugin protocol needs here,
-    do not know.
+    bqemulator's function needs protobuf 6, but Terraform's plugin protocol needs protobuf 5 here.
     """
     decode = proto_deserializer._decode_field_value  # pyright: ignore[reportPrivateUsage]
     values: dict[str, Any] = {}
@@ -51,10 +50,10 @@ def fields_of(message: Any, descriptor: Any) -> dict[str, Any]:
 
 
 class WriteHandler(write_servicer.BigQueryWriteHandler):
-    """The Storage Write API, writing on the event loop, where queries run.
+    """The Storage Write API, which writes on the event loop, as queries do.
 
-    bqemulator's own writes in the call's thread, on the connection that queries use: the two wait for each
-    other for ever, one with the connection's lock, one with the interpreter's.
+    bqemulator's handler writes in the thread of the call, on the connection of queries, which can deadlock
+    between the lock of the connection and that of the interpreter.
     """
 
     def __init__(self, context: Any) -> None:
@@ -87,7 +86,7 @@ def main() -> None:
             data_dir=arguments.data,
             gcs_local_root=arguments.storage,
             upload_staging_dir=arguments.data / "uploads",
-            # Every write copies its table for time travel: copies expire at once, and go within a minute.
+            # Every write copies its table for time travel. With 0, copies are deleted within a minute.
             time_travel_retention_days=0,
             log_level=LogLevel.WARNING,
             log_format=LogFormat.CONSOLE,

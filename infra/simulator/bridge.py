@@ -1,16 +1,15 @@
-"""Delivers BigQuery and push subscriptions: one small process for each.
+"""Delivers the messages of a BigQuery or push subscription: one process per subscription.
 
-    python -m infra.simulator.bridge <subscription> table <project.dataset.table> [--write-metadata]
-    python -m infra.simulator.bridge <subscription> push <endpoint> <account> <audience> [--unwrapped]
+    python -m infra.simulator.bridge <subscription> table <project.dataset.table>
+    python -m infra.simulator.bridge <subscription> push <endpoint> <account> <audience>
 
-The Pub/Sub emulator knows no BigQuery, and pushes without tokens to names that a laptop cannot resolve.
-Rows are those that Pub/Sub writes when no schema is used
+The Pub/Sub emulator cannot write to BigQuery, and pushes without tokens to names that a laptop cannot
+resolve. Rows have the form that Pub/Sub writes without a schema and with metadata
 (https://cloud.google.com/pubsub/docs/bigquery#write_message_metadata). A message is acknowledged after its
-row is written, or the push of it was answered with success: at least once, and never lost.
+row is written or its push has succeeded: delivery is at least once.
 """
 
 import argparse
-import base64
 import json
 import logging
 import signal
@@ -29,12 +28,11 @@ from infra.simulator.push import PushTarget
 
 KIND: Final = "bridge"
 _GRACE_SECONDS: Final = 5.0
-_BATCH: Final = 500  # rows that BigQuery recommends for one insert request
+_BATCH: Final = 500  # number of rows that BigQuery recommends for one insert request
 _IDLE_SECONDS: Final = 0.5
 _FIRST_PAUSE_SECONDS: Final = 0.2
 _LONGEST_PAUSE_SECONDS: Final = 5.0
-_METADATA_COLUMNS: Final = frozenset({"subscription_name", "message_id", "publish_time", "attributes"})
-_DATA_TYPES: Final = ("BYTES", "STRING", "JSON")
+_COLUMNS: Final = frozenset({"attributes", "data", "message_id", "publish_time", "subscription_name"})
 _log: Final = logging.getLogger(__name__)
 
 
@@ -44,10 +42,10 @@ Message = dict[str, Any]
 
 
 class BridgeError(Exception):
-    """A subscription cannot be delivered to a table; the message says why."""
+    """Messages of a subscription cannot be delivered; the message says why."""
 
 
-_AWAY: Final = (rest.RestError, BridgeError, emulators.EmulatorError, push.PushError)
+_UNAVAILABLE: Final = (rest.RestError, BridgeError, emulators.EmulatorError, push.PushError)
 
 
 @dataclass(frozen=True)
@@ -56,18 +54,16 @@ class TableTarget:
 
     Attributes:
         table: `project.dataset.table`.
-        write_metadata: Also write the columns about the message.
     """
 
     table: str
-    write_metadata: bool
 
     @property
     def path(self) -> str:
         """Path of the table in BigQuery's REST interface.
 
         Raises:
-            BridgeError: `table` has another form.
+            BridgeError: `table` does not have this form.
         """
         try:
             project, dataset, table = self.table.split(".")
@@ -77,44 +73,33 @@ class TableTarget:
 
     @property
     def arguments(self) -> list[str]:
-        """Of the bridge's command line."""
-        return ["table", self.table, *(["--write-metadata"] if self.write_metadata else [])]
+        """Command line of the bridge."""
+        return ["table", self.table]
 
     def deliver(self, received: list[Message], subscription: str) -> tuple[list[str], list[str]]:
-        """Write messages to the table; returns the acknowledgement ids of those written and those unfit.
+        """Write messages to the table; returns their acknowledgement ids, and no refused ones.
 
         Raises:
-            BridgeError: the table does not take them.
+            BridgeError: the table does not accept the rows.
             rest.RestError: BigQuery does not answer.
         """
-        columns = check(self)
-        rows: list[dict[str, Any]] = []
-        written: list[str] = []
-        unfit: list[str] = []
-        for each in received:
-            try:
-                rows.append(row(each["message"], subscription, columns, self))
-                written.append(each["ackId"])
-            except UnicodeDecodeError as error:
-                _log.warning("message %s is no text: %s", each["message"]["messageId"], error)
-                unfit.append(each["ackId"])
-        if rows:
-            path = f"{self.path}/insertAll"
-            answer = rest.call("POST", emulators.endpoints().bigquery, path, {"rows": rows})
-            if errors := answer.get("insertErrors"):
-                raise BridgeError(f"{self.table} refuses rows: {errors[0]}")
-            _log.info("%d rows to %s", len(rows), self.table)
-        return written, unfit
+        check(self)
+        rows = [_row(each["message"], subscription) for each in received]
+        address, path = emulators.endpoints().bigquery, f"{self.path}/insertAll"
+        if errors := rest.call("POST", address, path, {"rows": rows}).get("insertErrors"):
+            raise BridgeError(f"{self.table} refuses rows: {errors[0]}")
+        _log.info("%d rows to %s", len(rows), self.table)
+        return [each["ackId"] for each in received], []
 
 
 Target = TableTarget | PushTarget
 
 
-def check(target: TableTarget) -> dict[str, str]:
-    """Check that the table takes the rows; returns the type of each column.
+def check(target: TableTarget) -> None:
+    """Check that the table accepts the rows of messages.
 
     Raises:
-        BridgeError: it does not exist, or a column is missing.
+        BridgeError: the table does not exist, or a column is missing or has an unsuitable type.
     """
     try:
         table = rest.call("GET", emulators.endpoints().bigquery, target.path)
@@ -125,19 +110,17 @@ def check(target: TableTarget) -> dict[str, str]:
             ) from error
         raise BridgeError(str(error)) from error
     columns = {field["name"]: field["type"] for field in table.get("schema", {}).get("fields", [])}
-    needed = {"data"} | (_METADATA_COLUMNS if target.write_metadata else frozenset[str]())
-    if missing := sorted(needed - columns.keys()):
+    if missing := sorted(_COLUMNS - columns.keys()):
         raise BridgeError(f"table {target.table} lacks the columns {', '.join(missing)}")
-    if columns["data"] not in _DATA_TYPES:
-        raise BridgeError(f"table {target.table}: column data is not one of {', '.join(_DATA_TYPES)}")
-    return columns
+    if columns["data"] != "BYTES":
+        raise BridgeError(f"table {target.table}: on a laptop, column data must be BYTES")
 
 
 def start(subscription: str, target: Target) -> None:
-    """Start the bridge of a subscription, instead of the one it may have, and the issuer of its tokens.
+    """Start the bridge of a subscription in place of the present one, and the issuer if it pushes.
 
     Raises:
-        BridgeError: it cannot be run.
+        BridgeError: the bridge or the issuer does not start.
     """
     stop(subscription)
     if isinstance(target, PushTarget):
@@ -162,14 +145,14 @@ def start(subscription: str, target: Target) -> None:
 
 
 def runs(subscription: str, target: Target) -> bool:
-    """Whether the bridge of a subscription runs and writes there."""
+    """Whether the bridge of a subscription runs and delivers to this target."""
     process = processes.find(_process_name(subscription))
     runs = process is not None and process.alive and process.labels == _labels(target)
     return runs and (isinstance(target, TableTarget) or issuer.address() is not None)
 
 
 def stop(subscription: str) -> None:
-    """Stop the bridge of a subscription; fine if it has none."""
+    """Stop the bridge of a subscription, if it has one."""
     processes.stop([_process_name(subscription)])
 
 
@@ -182,27 +165,22 @@ def _labels(target: Target) -> dict[str, str]:
     return {"target": " ".join(target.arguments)}
 
 
-def row(
-    message: dict[str, Any], subscription: str, columns: dict[str, str], target: TableTarget
-) -> dict[str, Any]:
+def _row(message: dict[str, Any], subscription: str) -> dict[str, Any]:
     """The row of a message, in the form of BigQuery's `insertAll`."""
-    data = message.get("data", "")
-    # BYTES are base64 in JSON, as they came.
-    values = {"data": data if columns["data"] == "BYTES" else base64.b64decode(data).decode()}
-    if target.write_metadata:
-        values |= {
-            "subscription_name": subscription,
-            "message_id": message["messageId"],
-            "publish_time": message["publishTime"],
-            "attributes": json.dumps(message.get("attributes", {})),
-        }
+    values = {
+        "subscription_name": subscription,
+        "message_id": message["messageId"],
+        "publish_time": message["publishTime"],
+        "attributes": json.dumps(message.get("attributes", {})),
+        "data": message.get("data", ""),  # base64, as BYTES are in BigQuery's JSON
+    }
     return {"insertId": message["messageId"], "json": values}
 
 
-def pull(subscription: str) -> list[Message]:
-    """Messages that wait, at most a batch of them.
+def _pull(subscription: str) -> list[Message]:
+    """A batch of the messages that are there now, maybe none.
 
-    Without waiting for some to come: the emulator hands messages to pulls whose caller is long gone.
+    A pull that waits would lose messages: the emulator gives them to pulls whose caller has ended.
     """
     answer = rest.call(
         "POST",
@@ -213,38 +191,38 @@ def pull(subscription: str) -> list[Message]:
     return answer.get("receivedMessages", [])
 
 
-def settle(subscription: str, written: list[str], unfit: list[str]) -> None:
-    """Acknowledge what is written; the rest comes again, or is dead-lettered, as Pub/Sub does."""
+def _acknowledge(subscription: str, accepted: list[str], refused: list[str]) -> None:
+    """Acknowledge accepted messages; Pub/Sub redelivers or dead-letters the refused ones."""
     path = f"/v1/{quote(subscription)}"
     address = emulators.endpoints().pubsub
-    if written:
-        rest.call("POST", address, f"{path}:acknowledge", {"ackIds": written})
-    if unfit:
-        again = {"ackIds": unfit, "ackDeadlineSeconds": 0}
-        rest.call("POST", address, f"{path}:modifyAckDeadline", again)
+    if accepted:
+        rest.call("POST", address, f"{path}:acknowledge", {"ackIds": accepted})
+    if refused:
+        body = {"ackIds": refused, "ackDeadlineSeconds": 0}
+        rest.call("POST", address, f"{path}:modifyAckDeadline", body)
 
 
 def run(subscription: str, target: Target) -> None:
-    """Deliver for ever. While an emulator is away, or the table, try again after growing pauses."""
+    """Deliver until the process ends; retry with growing pauses while an emulator or the target fails."""
     while True:
-        received = _persist(lambda: pull(subscription))
+        received = _retry(lambda: _pull(subscription))
         if not received:
             time.sleep(_IDLE_SECONDS)
             continue
-        written, unfit = _persist(lambda: target.deliver(received, subscription))  # noqa: B023 -- called at once
+        accepted, refused = _retry(lambda: target.deliver(received, subscription))  # noqa: B023 -- called at once
         try:
-            settle(subscription, written, unfit)
-        except _AWAY as error:
-            _log.warning("not acknowledged, so delivered again: %s", error)
+            _acknowledge(subscription, accepted, refused)
+        except _UNAVAILABLE as error:
+            _log.warning("messages are not acknowledged and will be delivered again: %s", error)
 
 
-def _persist(attempt: Callable[[], Result]) -> Result:
+def _retry(attempt: Callable[[], Result]) -> Result:
     pause = _FIRST_PAUSE_SECONDS
     while True:
         try:
             return attempt()
-        except _AWAY as error:
-            _log.warning("%s; again in %.1f s", error, pause)
+        except _UNAVAILABLE as error:
+            _log.warning("%s; next attempt in %.1f s", error, pause)
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
@@ -256,21 +234,17 @@ def main() -> None:
     kinds = parser.add_subparsers(dest="kind", required=True)
     table = kinds.add_parser("table")
     table.add_argument("table", help="<project>.<dataset>.<table>")
-    table.add_argument("--write-metadata", action="store_true")
-    pushed = kinds.add_parser("push")
+    push_parser = kinds.add_parser("push")
     for name in ("endpoint", "account", "audience"):
-        pushed.add_argument(name)
-    pushed.add_argument("--unwrapped", action="store_true")
+        push_parser.add_argument(name)
     arguments = parser.parse_args()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
-    # At once, also while waiting for messages: what is not acknowledged comes again.
+    # Stop at once: messages that are not acknowledged are delivered again.
     signal.signal(signal.SIGTERM, _exit)
     if arguments.kind == "table":
-        target: Target = TableTarget(arguments.table, arguments.write_metadata)
+        target: Target = TableTarget(arguments.table)
     else:
-        target = PushTarget(
-            arguments.endpoint, arguments.account, arguments.audience, not arguments.unwrapped
-        )
+        target = PushTarget(arguments.endpoint, arguments.account, arguments.audience)
     run(arguments.subscription, target)
 
 

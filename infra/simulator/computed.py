@@ -1,6 +1,6 @@
-"""Plausible values for what only the cloud would tell: deterministic, in the form of the real providers.
+"""Plausible values of computed attributes, in the form of the real providers.
 
-The same configuration gets the same values every time, so that plans and tests are stable.
+They are deterministic: the same configuration always gets the same values.
 """
 
 import base64
@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from infra.simulator.resources import Values
-from infra.simulator.values import fingerprint, is_unknown
+from infra.simulator.values import is_unknown
 
-# Resource ids as the real providers write them, over the attributes of the resource.
+# Resource ids in the form of the real providers, with the resource's attributes in braces.
 _IDS: Final[Mapping[str, str]] = {
     "google_artifact_registry_repository": (
         "projects/{project}/locations/{location}/repositories/{repository_id}"
@@ -22,11 +22,9 @@ _IDS: Final[Mapping[str, str]] = {
     "google_bigquery_dataset": "projects/{project}/datasets/{dataset_id}",
     "google_bigquery_table": "projects/{project}/datasets/{dataset_id}/tables/{table_id}",
     "google_composer_environment": "projects/{project}/locations/{region}/environments/{name}",
-    "google_compute_global_address": "projects/{project}/global/addresses/{name}",
     "google_compute_network": "projects/{project}/global/networks/{name}",
     "google_compute_router": "projects/{project}/regions/{region}/routers/{name}",
     "google_compute_router_nat": "{project}/{region}/{router}/{name}",
-    "google_compute_security_policy": "projects/{project}/global/securityPolicies/{name}",
     "google_compute_subnetwork": "projects/{project}/regions/{region}/subnetworks/{name}",
     "google_container_cluster": "projects/{project}/locations/{location}/clusters/{name}",
     "google_container_node_pool": "{cluster}/nodePools/{name}",
@@ -47,18 +45,15 @@ _IDS: Final[Mapping[str, str]] = {
     "google_storage_bucket": "{name}",
     "google_storage_bucket_object": "{bucket}-{name}",
 }
-# Resources whose name the cloud makes up; their id is that name.
+# Resources whose name the cloud computes; where _IDS lacks the type, the id is that name.
 _NAMES: Final[Mapping[str, str]] = {
     "google_iam_workload_identity_pool": _IDS["google_iam_workload_identity_pool"],
     "google_iam_workload_identity_pool_provider": _IDS["google_iam_workload_identity_pool_provider"],
-    "google_logging_metric": "{name}",
     "google_monitoring_alert_policy": "projects/{project}/alertPolicies/{number}",
     "google_monitoring_custom_service": "projects/{project}/services/{service_id}",
     "google_monitoring_dashboard": "projects/{project}/dashboards/{uuid}",
-    "google_monitoring_group": "projects/{project}/groups/{number}",
     "google_monitoring_notification_channel": "projects/{project}/notificationChannels/{number}",
     "google_monitoring_slo": "projects/{project}/services/{service}/serviceLevelObjectives/{slo_id}",
-    "google_monitoring_uptime_check_config": "projects/{project}/uptimeCheckConfigs/{number}",
     "google_billing_budget": "billingAccounts/{billing_account}/budgets/{uuid}",
     "google_project_iam_custom_role": _IDS["google_project_iam_custom_role"],
     "google_secret_manager_secret": _IDS["google_secret_manager_secret"],
@@ -70,7 +65,7 @@ _SELF_LINKS: Final[Mapping[str, str]] = {
     "google_container": "https://container.googleapis.com/v1/",
     "google_storage_bucket": "https://www.googleapis.com/storage/v1/b/",
 }
-# What Google chooses when a stack does not.
+# Google's defaults, by attribute.
 _DEFAULTS: Final[Mapping[str, str]] = {
     "auto_network_tier": "PREMIUM",
     "logging_service": "logging.googleapis.com/kubernetes",
@@ -90,15 +85,15 @@ _PREFIX_LENGTH: Final = 28
 _ENCODED: Final = re.compile(r"certificate|client_key|public_key|private_key")
 
 
-class Namer:
-    """The values of one resource that are not configured."""
+class ComputedValues:
+    """The computed values of one resource."""
 
     def __init__(self, type_name: str, configured: Values) -> None:
-        """Start from the values that are known.
+        """Derive them from the configured values.
 
         Args:
-            type_name: Resource or data source type.
-            configured: Values in Terraform's names; computed ones null or unknown.
+            type_name: Resource type.
+            configured: Values in Terraform's names; those to compute are null or unknown.
         """
         self._type = type_name
         self._given = {
@@ -106,14 +101,15 @@ class Namer:
         }
         metadata = configured.get("metadata")
         self._metadata: Values = metadata[0] if isinstance(metadata, list) and metadata else {}
-        self._seed = hashlib.sha256(f"{type_name} {fingerprint(_known(configured))}".encode()).digest()
+        fingerprint = json.dumps(_known(configured), sort_keys=True, default=repr)
+        self._seed = hashlib.sha256(f"{type_name} {fingerprint}".encode()).digest()
 
     def value(self, cty_type: Any, path: tuple[str, ...]) -> Any:
         """The value of the attribute at a path of names.
 
         Args:
             cty_type: Type in Terraform's JSON notation.
-            path: Names of the enclosing blocks and of the attribute itself.
+            path: Names of the enclosing blocks and of the attribute.
         """
         name = path[-1]
         if cty_type == "string":
@@ -187,7 +183,7 @@ class Namer:
             return self._format(_IDS[self._type])
         if self._type in _NAMES:
             return self._format(_NAMES[self._type])
-        if re.search(r"_iam_(member|binding|policy|audit_config)$", self._type):
+        if self._type.endswith("_iam_member"):
             last = [self._given[key] for key in ("role", "member") if key in self._given]
             return "/".join([str(v) for v in self._given.values() if v not in last] + [str(v) for v in last])
         project = f"projects/{self._given['project']}/" if "project" in self._given else ""
@@ -197,7 +193,7 @@ class Namer:
         return f"{project}{location}{name}"
 
     def _location(self) -> str:
-        """As given, or that of the resource this one belongs to."""
+        """The configured location, or the location in the name of another resource."""
         if "location" in self._given:
             return str(self._given["location"])
         texts = (value for value in self._given.values() if isinstance(value, str))

@@ -1,10 +1,9 @@
 """The three emulators: Google's for Pub/Sub, bqemulator for BigQuery, fake-gcs-server for Cloud Storage.
 
-They listen on free loopback ports: `endpoints.json` lists them, `env` exports them to a shell. BigQuery and
-Cloud Storage keep their data below `data/`; Pub/Sub keeps nothing on disk.
+They listen on loopback, on free ports; the file `env` exports their addresses to a shell. BigQuery and Cloud
+Storage store their data below `data/`; Pub/Sub stores nothing on disk.
 """
 
-import json
 import os
 import platform
 import shutil
@@ -31,16 +30,16 @@ Ports = Mapping[str, int]
 
 
 class EmulatorError(Exception):
-    """An emulator is missing, does not start or does not run; the message tells the remedy."""
+    """An emulator is not installed, does not start or does not run; the message says what to do."""
 
 
 class _PortTakenError(Exception):
-    """Another process holds the port."""
+    """Another process listens on the port."""
 
 
 @dataclass(frozen=True)
 class Endpoints:
-    """Where the emulators listen, each as `host:port`."""
+    """Addresses of the emulators, each as `host:port`."""
 
     pubsub: str
     bigquery: str
@@ -49,9 +48,9 @@ class Endpoints:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables by which Google's client libraries find emulators.
+        """Environment variables by which Google's client libraries find emulators.
 
-        None of them is for BigQuery's gRPC interface: our services look for BIGQUERY_STORAGE_EMULATOR_HOST.
+        They have none for BigQuery's gRPC interface: the services read BIGQUERY_STORAGE_EMULATOR_HOST.
         """
         return {
             "PUBSUB_EMULATOR_HOST": self.pubsub,
@@ -66,11 +65,11 @@ class Emulator:
     """How to run one emulator.
 
     Attributes:
-        name: Such as `pubsub`.
-        ports: What its ports are called; the first answers HTTP.
-        ready_path: Answers 200 when it is ready.
-        command: From its ports.
-        home: What it sees as $HOME; the common one when None.
+        name: Name, such as `pubsub`.
+        ports: Names of its ports; the first one serves HTTP.
+        ready_path: Path that answers 200 when the emulator is ready.
+        command: Its command line, from its ports.
+        home: Its $HOME, if it needs another one than other processes.
     """
 
     name: str
@@ -97,7 +96,7 @@ def _pubsub_command(ports: Ports) -> list[str]:
             "the Pub/Sub emulator is not installed: `gcloud components install pubsub-emulator`, or "
             "`apt install google-cloud-cli-pubsub-emulator` where gcloud came from a package"
         )
-    # Messages stay on the heap until they are acknowledged or expire.
+    # The heap holds messages until they are acknowledged or expire.
     heap = ["-Xms32m", "-Xmx512m", "-XX:+UseSerialGC"]
     return [java, *heap, "-jar", str(jar), f"--host={HOST}", f"--port={ports['port']}"]
 
@@ -108,7 +107,7 @@ def _sdk_root() -> str:
     try:
         done = subprocess.run(
             ["gcloud", "info", "--format=value(installation.sdk_root)"],
-            # Whether this machine is one of Google's is asked of the network, for up to a minute.
+            # gcloud would ask the network, for up to a minute, whether this machine is one of Google's.
             env={**os.environ, "CLOUDSDK_CORE_CHECK_GCE_METADATA": "false"},
             capture_output=True,
             text=True,
@@ -149,7 +148,7 @@ def _storage_command(ports: Ports) -> list[str]:
 
 EMULATORS: Final = (
     Emulator("pubsub", ("port",), "/", _pubsub_command),
-    # DuckDB keeps its extensions in $HOME.
+    # DuckDB has its extensions in $HOME.
     Emulator(
         "bigquery", ("port", "grpc_port"), "/readyz", _bigquery_command, lambda: folder("data/bigquery")
     ),
@@ -158,30 +157,30 @@ EMULATORS: Final = (
 
 
 def ensure() -> list[str]:
-    """Start the emulators that do not run, side by side; safe to call from many processes at once.
+    """Start the emulators that do not run, in parallel; several processes may call it at once.
 
-    A restarted emulator takes its former port, which running services hold, unless another program has it.
+    A restarted emulator keeps its port, which running services know, unless another program has taken it.
 
     Returns:
-        What was started: the emulator's name, with its port if that is not the former one.
+        Names of the started emulators, with the port if it is a new one.
 
     Raises:
-        EmulatorError: one does not start. Those that do are kept.
+        EmulatorError: an emulator does not start. The others keep running.
     """
     with locked("emulators"):
         with ThreadPoolExecutor(len(EMULATORS)) as pool:
             attempts = [pool.submit(ensure_one, emulator) for emulator in EMULATORS]
         if not any(attempt.exception() for attempt in attempts):
-            _write_endpoints()
-        # Told only after each had its chance: the others need not be started again.
+            exports = (f"export {name}={value}\n" for name, value in endpoints().environment.items())
+            write_atomic(home() / "env", "".join(exports))
         return [started for attempt in attempts if (started := attempt.result())]
 
 
 def endpoints() -> Endpoints:
-    """Where the emulators listen.
+    """Addresses of the emulators.
 
     Raises:
-        EmulatorError: one does not run.
+        EmulatorError: an emulator does not run.
     """
     found = {emulator.name: processes.find(emulator.process_name) for emulator in EMULATORS}
     alive = {name: process for name, process in found.items() if process and process.alive}
@@ -196,30 +195,18 @@ def endpoints() -> Endpoints:
 
 
 def stop_all() -> None:
-    """Stop the emulators; what they keep on disk stays."""
+    """Stop the emulators; their data on disk stays."""
     with locked("emulators"):
         processes.stop(emulator.process_name for emulator in EMULATORS)
-        for name in ("endpoints.json", "env"):
-            (home() / name).unlink(missing_ok=True)
-
-
-def _write_endpoints() -> None:
-    listing: dict[str, dict[str, str | int]] = {}
-    for emulator in EMULATORS:
-        if process := processes.find(emulator.process_name):
-            ports = {port: int(process.labels[port]) for port in emulator.ports}
-            listing[emulator.name] = {"host": HOST, **ports, "pid": process.pid}
-    write_atomic(home() / "endpoints.json", json.dumps(listing, indent=1) + "\n")
-    exports = (f"export {name}={value}\n" for name, value in endpoints().environment.items())
-    write_atomic(home() / "env", "".join(exports))
+        (home() / "env").unlink(missing_ok=True)
 
 
 def ensure_one(emulator: Emulator) -> str | None:
-    """Start the emulator unless it runs; returns what to tell of it."""
+    """Start the emulator if it does not run; returns its name then, with the port if it is a new one."""
     former = processes.find(emulator.process_name)
     if former and former.alive:
         try:
-            # At once as a rule; not if it is busy, or its start was interrupted a moment ago.
+            # This takes time only if the emulator is busy, or if its start was interrupted just now.
             _wait(emulator, former)
         except (ProcessError, _PortTakenError):
             pass
@@ -232,7 +219,7 @@ def ensure_one(emulator: Emulator) -> str | None:
     try:
         _start(emulator, ports)
     except _PortTakenError:
-        # Lost between the look and the start: another will do.
+        # Another program took the port after it was found free.
         ports = free_ports(emulator.ports)
         try:
             _start(emulator, ports)
@@ -271,8 +258,8 @@ def _wait(emulator: Emulator, process: Process) -> None:
     """Wait until the emulator answers.
 
     Raises:
-        ProcessError: it does not.
-        _PortTakenError: another process does. The Pub/Sub emulator then goes on, unreachable.
+        ProcessError: it does not answer.
+        _PortTakenError: another process answers. The Pub/Sub emulator keeps running without a port then.
     """
     port = int(process.labels["port"])
     processes.wait_until(lambda: _answers(emulator, port), process, seconds=_START_SECONDS)
@@ -289,9 +276,9 @@ def _answers(emulator: Emulator, port: int) -> bool:
 
 
 def is_free(port: int) -> bool:
-    """Whether nobody listens on a TCP port, on loopback or on all addresses."""
+    """Whether a TCP port is free, on loopback and on all addresses."""
     with socket.socket() as probe:
-        # As the servers do, or connections of the former one that linger would count.
+        # As servers do; otherwise old connections in TIME_WAIT would count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
@@ -301,7 +288,7 @@ def is_free(port: int) -> bool:
 
 
 def free_ports(names: tuple[str, ...]) -> dict[str, int]:
-    """Loopback ports that nobody listens on, by what they are for."""
+    """Free loopback ports, by name."""
     probes = [socket.socket() for _ in names]
     try:
         for probe in probes:

@@ -1,9 +1,8 @@
-"""What the provider bindings do not tell about resource types.
+"""Facts about resource types that the provider bindings lack.
 
-Facts about the real providers (google 6.50, kubernetes 2.38), read off their documentation and behaviour:
-which arguments they fill in themselves when not configured, which changes they cannot make in place, what is
-secret. The tables hold the types that the platform uses; of others, common names and the wording of the
-documentation must do.
+They come from the documentation and behaviour of the real providers (google 6.50, kubernetes 2.38): computed
+arguments, changes that need a replacement, secrets. The tables hold types of the stacks; for other types,
+common names and the wording of the documentation decide.
 """
 
 import re
@@ -39,12 +38,9 @@ _COMPUTED: Final[Mapping[str, str]] = {
         "config.workloads_config.worker.min_count config.workloads_config.worker.max_count"
     ),
     "google_compute_address": "address network_tier prefix_length purpose subnetwork",
-    "google_compute_firewall": "destination_ranges direction",
-    "google_compute_global_address": "address prefix_length",
     "google_compute_network": "internal_ipv6_range mtu routing_mode",
     "google_compute_router": "",
     "google_compute_router_nat": "auto_network_tier drain_nat_ips min_ports_per_vm nat_ips",
-    "google_compute_security_policy": "type",
     "google_compute_subnetwork": (
         "external_ipv6_prefix internal_ipv6_prefix ip_cidr_range private_ip_google_access "
         "private_ipv6_google_access purpose stack_type"
@@ -62,7 +58,6 @@ _COMPUTED: Final[Mapping[str, str]] = {
         "initial_node_count location max_pods_per_node name name_prefix node_count node_locations version"
     ),
     "google_iam_workload_identity_pool": "mode",
-    "google_logging_metric": "",
     "google_monitoring_alert_policy": "",
     "google_monitoring_notification_channel": "",
     "google_monitoring_custom_service": "service_id",
@@ -87,7 +82,7 @@ _REPLACE_PHRASES: Final = re.compile(
     r"|cannot be (changed|updated|modified)|can't modify|immutable",
     re.IGNORECASE,
 )
-# A path stands for all that is below it.
+# A path includes everything below it.
 _REPLACE: Final[Mapping[str, str]] = {
     "google_artifact_registry_repository": "repository_id location project format kms_key_name mode",
     "google_billing_budget": "billing_account",
@@ -99,16 +94,11 @@ _REPLACE: Final[Mapping[str, str]] = {
     "google_compute_address": (
         "name region project address address_type description ip_version network purpose subnetwork"
     ),
-    "google_compute_firewall": "name project direction",
-    "google_compute_global_address": (
-        "name project address address_type description ip_version network prefix_length purpose"
-    ),
     "google_compute_network": (
         "name project auto_create_subnetworks description internal_ipv6_range network_profile"
     ),
     "google_compute_router": "name region project network",
     "google_compute_router_nat": "name router region project endpoint_types type",
-    "google_compute_security_policy": "name project type",
     "google_compute_subnetwork": "name region project network description reserved_internal_range",
     "google_container_cluster": (
         "name location project network subnetwork description cluster_ipv4_cidr confidential_nodes "
@@ -126,7 +116,6 @@ _REPLACE: Final[Mapping[str, str]] = {
     "google_iam_workload_identity_pool_provider": (
         "workload_identity_pool_id workload_identity_pool_provider_id project"
     ),
-    "google_logging_metric": "name project",
     "google_monitoring_alert_policy": "project",
     "google_monitoring_custom_service": "project service_id",
     "google_monitoring_dashboard": "project",
@@ -138,12 +127,10 @@ _REPLACE: Final[Mapping[str, str]] = {
     "google_service_account": "project account_id",
 }
 _KUBERNETES_REPLACE: Final = frozenset({"metadata.name", "metadata.namespace", "metadata.generate_name"})
-_IAM: Final = re.compile(r"_iam_(member|binding|policy)$")
-_IAM_CHANGEABLE: Final = frozenset({"members", "policy_data"})
 
 
 def is_computed(type_name: str, path: tuple[str, ...], documentation: str) -> bool:
-    """Whether the provider fills in an optional argument that is not configured."""
+    """Whether the provider computes an optional argument that is not configured."""
     dotted = ".".join(path)
     if type_name.startswith("kubernetes_"):
         return dotted in _KUBERNETES_COMPUTED
@@ -155,14 +142,14 @@ def is_computed(type_name: str, path: tuple[str, ...], documentation: str) -> bo
 
 
 def is_sensitive(type_name: str, path: tuple[str, ...]) -> bool:
-    """Whether Terraform must not show the value."""
+    """Whether the value is secret."""
     if _KUBERNETES_SECRET.match(type_name):
         return path[0] in ("data", "binary_data")
     return bool(_SENSITIVE.search(path[-1]))
 
 
 def is_computed_block(type_name: str, path: tuple[str, ...], block: pb.Schema.NestedBlock) -> bool:
-    """Whether the provider fills in a nested block that is not configured."""
+    """Whether the provider computes a nested block that is not configured."""
     if type_name in _COMPUTED:
         return ".".join(path) in _COMPUTED[type_name].split()
     return block.max_items == 1 and any(
@@ -175,8 +162,8 @@ def forces_replacement(type_name: str, path: tuple[str, ...], documentation: str
     above = {".".join(path[:length]) for length in range(1, len(path) + 1)}
     if type_name.startswith("kubernetes_"):
         return not above.isdisjoint(_KUBERNETES_REPLACE)
-    if _IAM.search(type_name):
-        return above.isdisjoint(_IAM_CHANGEABLE)
+    if type_name.endswith("_iam_member"):
+        return True
     if type_name in _REPLACE:
         return not above.isdisjoint(_REPLACE[type_name].split())
     return not above.isdisjoint(_IDENTITY) or bool(_REPLACE_PHRASES.search(documentation))

@@ -1,7 +1,7 @@
-"""Where a simulated cloud lives on disk, and how its files are written.
+"""The folder of a simulated cloud, and functions that write its files safely.
 
-Everything is below one folder, `SIMULATOR_HOME` (default `.local` of this repository): state of Terraform,
-addresses of the emulators, records and logs of processes, the emulators' data.
+The folder is `SIMULATOR_HOME` (default: `.local` of this repository). It holds Terraform's state, the records
+and logs of processes, and the data of the emulators.
 """
 
 import contextlib
@@ -17,23 +17,23 @@ VENVS: Final = REPOSITORY / "build" / "venvs"
 
 
 def home() -> Path:
-    """The folder of this simulated cloud; made when absent."""
+    """The folder of this simulated cloud, created if it does not exist."""
     folder = Path(os.environ.get("SIMULATOR_HOME") or REPOSITORY / ".local").resolve()
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def folder(name: str) -> Path:
-    """A folder below `home()`; made when absent."""
+    """A folder below `home()`, created if it does not exist."""
     path = home() / name
     path.mkdir(parents=True, exist_ok=True)
     return path
 
 
 def write_atomic(path: Path, text: str) -> None:
-    """Replace a file as a whole: a reader, or one after a crash, sees the old text or the new one.
+    """Replace a file atomically: after a crash of this process, it has the old or the new text.
 
-    It need not outlast the machine, since no process that it tells of does: a sync may take many seconds.
+    There is no fsync, which may take seconds: after a crash of the machine, no process is left to record.
     """
     with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
         temporary = Path(file.name)
@@ -48,9 +48,9 @@ def write_atomic(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def locked(name: str) -> Generator[None]:
-    """Hold a lock of this simulated cloud; waits for other processes and threads.
+    """Hold a lock of this simulated cloud, across processes and threads.
 
-    The kernel frees the lock when its holder ends, however it ends.
+    The kernel releases the lock when its holder ends, also by a signal.
     """
     with (home() / f"{name}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

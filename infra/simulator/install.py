@@ -1,13 +1,13 @@
-"""Put the simulated providers where Terraform finds them, without any configuration of Terraform.
+"""Installs the simulated providers where Terraform finds them without configuration.
 
-Terraform looks into `terraform.d/plugins` of the folder it works in before it asks a registry, and takes what
-the dependency lock file beside it allows; without that file, `cdktf` would run `terraform providers lock`,
-which asks registries only. With `-chdir`, whether Terraform looks at all depends on the folder it was called
-in: the root of the repository has the same `terraform.d`.
+Terraform looks into `terraform.d/plugins` of its working directory before it asks a registry, and accepts
+what the dependency lock file beside it allows. Without that file, `cdktf` would run `terraform providers
+lock`, which asks only registries. With `-chdir`, Terraform looks only if the folder it was called in has a
+`terraform.d`: so the root of the repository has one too.
 
-`cdktf` has Terraform keep providers in a cache that all checkouts of a user share. So a provider is the same
-in each to the byte (it asks its folder where the repository is), and zipped: of an unzipped one the cache
-would hold a link to somebody else's folder.
+With `cdktf`, Terraform has a cache of providers that all checkouts of a user share. So a provider has the
+same bytes in each checkout (a file beside it names the repository), and is zipped: for an unzipped one, the
+cache would hold a link into one checkout.
 """
 
 import base64
@@ -23,8 +23,8 @@ from typing import Any, Final
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _SOURCES: Final = "localhost/simulated/"
 _ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
-# Terraform starts a provider in the folder it works in, shows what it writes to standard output instead of a
-# handshake, and hides standard error.
+# Terraform starts a provider in its working directory, shows its standard output if that is no handshake, and
+# hides its standard error.
 _LAUNCHER: Final = """\
 #!/bin/sh
 root=$(cat terraform.d/repository 2>/dev/null)
@@ -42,7 +42,7 @@ def link(outdir: Path) -> None:
     """Give every simulated stack of a synthesized app its providers and their lock file.
 
     Args:
-        outdir: The folder that `cdktf synth` wrote, `cdktf.out` as a rule.
+        outdir: Output folder of `cdktf synth`, usually `cdktf.out`.
     """
     for configuration in sorted((outdir / "stacks").glob("*/cdk.tf.json")):
         content: dict[str, Any] = json.loads(configuration.read_bytes())
@@ -61,25 +61,25 @@ def link(outdir: Path) -> None:
 
 
 def _forget_other_states(folder: Path, backend: dict[str, Any]) -> None:
-    """Remove Terraform's note of where the state was, if that was another SIMULATOR_HOME's.
+    """Remove Terraform's record of the backend, if it is that of another SIMULATOR_HOME.
 
-    Terraform would ask whether to migrate that state, which belongs to another cloud.
+    Terraform would ask whether to migrate the state of that other cloud.
     """
-    note = folder / ".terraform" / "terraform.tfstate"
-    if note.exists():
-        noted: dict[str, Any] = json.loads(note.read_bytes())["backend"]["config"]
-        if noted.get("path") != backend.get("local", {}).get("path"):
-            note.unlink()
+    record = folder / ".terraform" / "terraform.tfstate"
+    if record.exists():
+        recorded: dict[str, Any] = json.loads(record.read_bytes())["backend"]["config"]
+        if recorded.get("path") != backend.get("local", {}).get("path"):
+            record.unlink()
 
 
 def _launcher(source: str, version: str) -> tuple[str, bytes]:
-    """Name and content of a provider's only file."""
+    """Name and content of the only file of a provider's package."""
     name = source.rpartition("/")[2]
     return f"terraform-provider-{name}_v{version}", _LAUNCHER.format(name=name).encode()
 
 
 def _install(folder: Path, source: str, version: str) -> None:
-    """Write the package of a provider, and where the repository is."""
+    """Write the package of a provider, and the path of the repository."""
     name, content = _launcher(source, version)
     machine = platform.machine()
     target = f"{platform.system().lower()}_{_ARCHITECTURES.get(machine, machine)}"
@@ -88,7 +88,7 @@ def _install(folder: Path, source: str, version: str) -> None:
     (folder / "terraform.d" / "repository").write_text(str(_ROOT))
     member = zipfile.ZipInfo(name)
     member.external_attr = (stat.S_IFREG | 0o755) << 16
-    # Others may be reading it at this moment.
+    # Other processes may be reading the package.
     partial = package.with_suffix(f".{os.getpid()}")
     with zipfile.ZipFile(partial, "w") as archive:
         archive.writestr(member, content)
@@ -98,7 +98,7 @@ def _install(folder: Path, source: str, version: str) -> None:
 def _lock(source: str, version: str) -> str:
     """The entry of a provider in a lock file.
 
-    Its hash is that of a package with one file, scheme `h1` of
+    The hash is that of a package with one file, scheme `h1` of
     https://pkg.go.dev/golang.org/x/mod/sumdb/dirhash.
     """
     name, content = _launcher(source, version)

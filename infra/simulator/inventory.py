@@ -1,7 +1,7 @@
-"""What exists in the simulated cloud: the values of every resource that was applied, whichever stack has it.
+"""The inventory of the simulated cloud: the values of the applied resources of all stacks.
 
-A provider process knows the state of one stack only; what Google refuses often depends on another one's. One
-file for each resource that has an id, below `resources/<type>/`, holds its values in Terraform's names.
+A provider process knows the state of one stack, but whether Google accepts a change often depends on others.
+Each resource with an id has a file below `resources/<type>/` with its values in Terraform's names.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from infra.simulator.resources import Values
 
 
 def record(type_name: str, values: Values) -> None:
-    """Remember a resource, or its new values."""
+    """Record a resource or its new values."""
     if not values.get("id"):  # a kubernetes_manifest
         return
     text = json.dumps(values, sort_keys=True)
@@ -24,7 +24,7 @@ def record(type_name: str, values: Values) -> None:
 
 
 def forget(type_name: str, values: Values) -> None:
-    """The resource is gone; fine if it was unknown."""
+    """Remove a resource, if it is recorded."""
     if values.get("id"):
         _path(type_name, values["id"]).unlink(missing_ok=True)
 
@@ -34,15 +34,15 @@ def all_of(type_name: str) -> Iterator[Values]:
     for file in sorted(folder(f"resources/{type_name}").glob("*.json")):
         try:
             yield json.loads(file.read_text())
-        except FileNotFoundError:  # destroyed at this moment
+        except FileNotFoundError:  # destroyed just now
             continue
 
 
 def exists(type_name: str, id_: str) -> bool:
-    """Whether there is a resource with this id."""
+    """Whether a resource with this id exists."""
     return _path(type_name, id_).exists()
 
 
 def _path(type_name: str, id_: str) -> Path:
-    # An id may be longer than the name of a file.
+    # An id may be longer than a file name can be.
     return folder(f"resources/{type_name}") / f"{hashlib.sha256(id_.encode()).hexdigest()}.json"

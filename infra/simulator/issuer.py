@@ -1,11 +1,10 @@
-"""The simulated cloud's issuer of OpenID Connect tokens, in the place of https://accounts.google.com.
+"""The simulated cloud's issuer of OpenID Connect tokens, in place of https://accounts.google.com.
 
     python -m infra.simulator.issuer --port <port>
 
-It publishes its discovery document and keys as Google does, and gives a signed token to whoever asks: on
-loopback, identity is simulated. The key is made at the start and never leaves the process; a restart means
-a new one, which verifiers find out as they do when Google rotates keys. Started with the first push
-subscription.
+It publishes a discovery document and keys like Google's, and signs a token for every request: on loopback,
+identity is simulated. Each start generates a new key, which verifiers fetch as they do when Google rotates
+keys. The first push subscription starts it.
 """
 
 import argparse
@@ -42,7 +41,7 @@ ISSUER: Final = Emulator(
 
 
 def ensure() -> None:
-    """Start the issuer unless it runs.
+    """Start the issuer if it does not run.
 
     Raises:
         emulators.EmulatorError: it does not start.
@@ -52,19 +51,19 @@ def ensure() -> None:
 
 
 def address() -> str | None:
-    """Where it listens, as `host:port`; None when it does not run."""
+    """Address of the issuer, as `host:port`; None if it does not run."""
     process = processes.find(ISSUER.process_name)
     return f"{HOST}:{process.labels['port']}" if process and process.alive else None
 
 
 def environment() -> dict[str, str]:
-    """The variable by which services learn whose tokens to trust; none without an issuer."""
+    """The environment variable that names the issuer to services; empty if it does not run."""
     where = address()
     return {"OIDC_ISSUER": f"http://{where}"} if where else {}
 
 
 def token(account: str, audience: str) -> str:
-    """A token for a service account, as Pub/Sub's service agent gets them.
+    """A token of a service account, such as Pub/Sub attaches to pushes.
 
     Raises:
         rest.RestError: the issuer does not answer.
@@ -84,7 +83,7 @@ def _encode_number(number: int) -> str:
 
 
 class _Server(ThreadingHTTPServer):
-    """Holds the key."""
+    """A server with the issuer's key."""
 
     def __init__(self, port: int) -> None:
         super().__init__((HOST, port), _Handler)
@@ -99,7 +98,7 @@ class _Server(ThreadingHTTPServer):
         return {"keys": [key | {"n": _encode_number(numbers.n), "e": _encode_number(numbers.e)}]}
 
     def sign(self, account: str, audience: str) -> str:
-        """A JSON Web Token with the claims that Google's have."""
+        """A JSON Web Token with the claims of Google's tokens."""
         now = int(time.time())
         header = {"alg": "RS256", "kid": self._key_id, "typ": "JWT"}
         claims = {
@@ -134,9 +133,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """A token."""
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         known = self.path == _TOKEN
-        self._answer({"token": self.server.sign(asked["account"], asked["audience"])} if known else None)
+        self._answer({"token": self.server.sign(request["account"], request["audience"])} if known else None)
 
     def _answer(self, document: dict[str, Any] | None) -> None:
         body = json.dumps(document or {"error": "no such path"}).encode()

@@ -1,20 +1,17 @@
 """Runs the containers of Deployments as local processes.
 
-Each container is one detached process, however many replicas are asked for: its ports are those of this
-machine. It runs in the Python environment `build/venvs/<image's name>`, in the repository's folder, with the
-environment variables of its manifest, those by which Google's client libraries find the emulators, and, where
-messages are pushed, `OIDC_ISSUER`, whose tokens come with them.
+Each container is one detached process, however many replicas its Deployment has: it listens on the ports of
+this machine. It runs in the Python environment `build/venvs/<name of the image>`, in the repository's folder.
+Its environment variables are those of its manifest, the addresses of the emulators and, if an issuer of
+tokens runs, `OIDC_ISSUER`.
 
-Unlike in a cluster, resources and security contexts are not enforced, the liveness probe is not asked, and a
-container that ends is not restarted: the next plan shows that it is gone, and applying it starts it again.
-It is stopped as in a cluster: its preStop hook, SIGTERM, what is left of the grace period, SIGKILL.
+Resources and security contexts are not enforced, and no liveness probe is made. A container that ends is not
+restarted: the next plan shows that it is gone, and an apply starts it again.
 """
 
 import http.client
-import json
 import os
 import shutil
-import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,21 +22,21 @@ import psutil
 
 from infra.simulator import emulators, issuer, processes
 from infra.simulator.emulators import Endpoints
-from infra.simulator.home import REPOSITORY, VENVS, folder
+from infra.simulator.home import VENVS, folder
 from infra.simulator.processes import Process, ProcessError
 
 KIND: Final = "container"
-# A cluster gives a Deployment ten minutes. Somebody who waits at a laptop wants to know sooner, and a service
-# that imports and loads its model on a busy machine is done well before.
-_LEAST_READY_SECONDS: Final = 60.0
+# A cluster waits ten minutes for a Deployment. A user at a laptop wants to know sooner; a minute is enough to
+# import a service and load its model on a busy machine.
+_MIN_READY_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.1
-# Without a probe, a container that is still there after this counts as started.
+# A container without a probe counts as started if it still runs after this time.
 _SETTLE_SECONDS: Final = 1.0
 _ENVIRONMENT_FILE: Final = "infra/environments/local.tfvars"
 
 
 class KubeletError(Exception):
-    """A pod cannot be run; the message says why and what to do."""
+    """A container cannot be run; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -47,24 +44,22 @@ class Probe:
     """An HTTP probe.
 
     Attributes:
-        path: Path to get; 200..399 is success.
+        path: Path to get; a status of 200 to 399 is success.
         port: Port of the container.
-        headers: Request headers.
-        timeout_seconds: For one answer.
-        allowance_seconds: How long a cluster would try before it gives up.
+        timeout_seconds: Limit for one request.
+        allowance_seconds: How long a cluster would retry before it gives up.
     """
 
     path: str
     port: int
-    headers: Mapping[str, str]
     timeout_seconds: float
     allowance_seconds: float
 
     def succeeds(self) -> bool:
-        """Ask once."""
+        """Whether one request succeeds now."""
         connection = http.client.HTTPConnection(emulators.HOST, self.port, timeout=self.timeout_seconds)
         try:
-            connection.request("GET", self.path, headers=dict(self.headers))
+            connection.request("GET", self.path)
             return 200 <= connection.getresponse().status < 400
         except (OSError, http.client.HTTPException):
             return False
@@ -74,145 +69,81 @@ class Probe:
 
 @dataclass(frozen=True)
 class Container:
-    """A container to run.
+    """The container of a Deployment.
 
     Attributes:
-        name: Its name in the pod.
-        image: Its image; the last part of the repository is the name of the Python environment.
+        deployment: `<namespace>/<name>`.
+        name: Name in the pod.
+        image: Image; the last part of its repository is the name of the Python environment.
         command: Program and arguments.
-        environment: Variables of the manifest.
+        environment: Environment variables of the manifest.
         ports: TCP ports it listens on.
-        probes: To succeed one after the other before it is ready.
-        pre_stop: Program and arguments of its preStop hook, if it has one.
+        probes: Probes that must succeed, one after the other, before the container is ready.
+        grace_seconds: Time between SIGTERM and SIGKILL.
     """
 
+    deployment: str
     name: str
     image: str
     command: tuple[str, ...]
     environment: Mapping[str, str]
     ports: tuple[int, ...]
     probes: tuple[Probe, ...]
-    pre_stop: tuple[str, ...] = ()
+    grace_seconds: float
 
     @property
     def venv(self) -> Path:
-        """Where the programs of its image are."""
+        """The Python environment of its image."""
         return VENVS / self.image.rpartition("/")[2].partition("@")[0].partition(":")[0]
 
-
-@dataclass(frozen=True)
-class Pod:
-    """The pod of a Deployment.
-
-    Attributes:
-        deployment: `<namespace>/<name>`.
-        containers: Its containers; none if no replica is wanted.
-        grace_seconds: Between SIGTERM and SIGKILL.
-    """
-
-    deployment: str
-    containers: tuple[Container, ...]
-    grace_seconds: float
+    @property
+    def process_name(self) -> str:
+        """The name of its process."""
+        return f"{KIND}.{self.deployment.replace('/', '.')}.{self.name}"
 
 
-def runs(pod: Pod, endpoints: Endpoints) -> bool:
-    """Whether all containers run, became ready, and know these endpoints of the emulators."""
-    found = {process.name: process for process in _processes(pod.deployment)}
-    expected = {_process_name(pod.deployment, container) for container in pod.containers}
-    return found.keys() == expected and all(
-        (process := found[_process_name(pod.deployment, container)]).alive
-        and process.labels == _labels(pod, container, endpoints, ready=True)
-        for container in pod.containers
+def runs(container: Container, endpoints: Endpoints) -> bool:
+    """Whether the container runs, became ready, and has these addresses of the emulators."""
+    process = processes.find(container.process_name)
+    return (
+        process is not None and process.alive and process.labels == _labels(container, endpoints, ready=True)
     )
 
 
-def start(pod: Pod, endpoints: Endpoints, *, wait: bool) -> None:
-    """Start all containers, after stopping what is left of the Deployment.
-
-    Args:
-        pod: What to run.
-        endpoints: Of the emulators.
-        wait: Until all containers are ready.
+def start(container: Container, endpoints: Endpoints) -> None:
+    """Start the container and wait until it is ready, after stopping what is left of its Deployment.
 
     Raises:
-        KubeletError: a port is taken, an image is not installed, a container ends or does not become ready.
-            None of them is left running then.
+        KubeletError: a port is taken, the image is not installed, or the container ends or does not become
+            ready; it is then stopped.
     """
-    for container in pod.containers:
-        _check_image(container)
-    stop(pod.deployment)
-    for container in pod.containers:
-        _check_ports(container)
+    _check_image(container)
+    stop(container.deployment)
+    _check_ports(container)
     try:
-        started = [(_start(pod, container, endpoints), container) for container in pod.containers]
-        for process, container in started:
-            if wait:
-                _wait(process, container)
-            processes.relabel(process, _labels(pod, container, endpoints, ready=True))
+        process = _start(container, endpoints)
+        _wait(process, container)
+        processes.relabel(process, _labels(container, endpoints, ready=True))
     except ProcessError as error:
-        stop(pod.deployment)
+        stop(container.deployment)
         raise KubeletError(str(error)) from error
     except BaseException:
-        stop(pod.deployment)
+        stop(container.deployment)
         raise
 
 
 def stop(deployment: str) -> None:
-    """Stop the containers of a Deployment, as a cluster would: preStop hooks, SIGTERM, SIGKILL.
-
-    The grace period begins before the hooks.
-    """
-    running = _processes(deployment)
-    began = time.monotonic()
-    hooks = [(process, hook) for process in running if (hook := _pre_stop(process))]
-    for process, hook in hooks:
-        try:
-            hook.wait(max(0.0, began + process.grace_seconds - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            hook.kill()
-            hook.wait()
-    processes.stop((process.name for process in running), spent_seconds=time.monotonic() - began)
+    """Stop the processes of a Deployment: SIGTERM, then SIGKILL after the grace period."""
+    processes.stop(
+        process.name for process in processes.recorded() if process.labels.get("deployment") == deployment
+    )
 
 
-def _pre_stop(process: Process) -> "subprocess.Popen[bytes] | None":
-    """Start the preStop hook of a container that runs, in its environment; it writes to the same log.
-
-    As in a cluster, a hook that fails keeps nothing from being stopped: its log says so.
-    """
-    command = json.loads(process.labels["pre_stop"])
-    if not command or not process.alive:
-        return None
-    with Path(process.log).open("ab") as log:
-        try:
-            return subprocess.Popen(
-                command,
-                cwd=REPOSITORY,
-                env=psutil.Process(process.pid).environ(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        except OSError as error:
-            log.write(f"preStop hook: cannot run {command[0]!r}: {error.strerror}\n".encode())
-        except psutil.NoSuchProcess:
-            pass  # it ended meanwhile
-    return None
-
-
-def _processes(deployment: str) -> list[Process]:
-    return [process for process in processes.recorded() if process.labels.get("deployment") == deployment]
-
-
-def _process_name(deployment: str, container: Container) -> str:
-    return f"{KIND}.{deployment.replace('/', '.')}.{container.name}"
-
-
-def _labels(pod: Pod, container: Container, endpoints: Endpoints, *, ready: bool) -> dict[str, str]:
+def _labels(container: Container, endpoints: Endpoints, *, ready: bool) -> dict[str, str]:
     return {
-        "deployment": pod.deployment,
+        "deployment": container.deployment,
         "ready": str(ready),
         "emulators": " ".join(endpoints.environment.values()),
-        "pre_stop": json.dumps(container.pre_stop),
     }
 
 
@@ -220,7 +151,7 @@ def _check_image(container: Container) -> None:
     if not (container.venv / "bin" / "python").exists():
         raise KubeletError(
             f"container {container.name}: no environment {container.venv} for image {container.image}; "
-            "run `make install`, or mend the image's name"
+            "run `make install`, or correct the image's name"
         )
 
 
@@ -234,7 +165,7 @@ def _check_ports(container: Container) -> None:
 
 
 def _holder(port: int) -> str:
-    """Who listens on a port, as far as this user may know."""
+    """The process that listens on a port, if this user may see it."""
     try:
         connections = psutil.net_connections("tcp")
     except psutil.AccessDenied:
@@ -249,8 +180,8 @@ def _holder(port: int) -> str:
     return ""
 
 
-def _start(pod: Pod, container: Container, endpoints: Endpoints) -> Process:
-    name = _process_name(pod.deployment, container)
+def _start(container: Container, endpoints: Endpoints) -> Process:
+    name = container.process_name
     shutil.rmtree(folder(f"tmp/{name}"))
     environment = {
         **processes.base_environment(),
@@ -264,8 +195,8 @@ def _start(pod: Pod, container: Container, endpoints: Endpoints) -> Process:
         name,
         container.command,
         environment,
-        grace_seconds=pod.grace_seconds,
-        labels=_labels(pod, container, endpoints, ready=False),
+        grace_seconds=container.grace_seconds,
+        labels=_labels(container, endpoints, ready=False),
     )
 
 
@@ -274,7 +205,7 @@ def _wait(process: Process, container: Container) -> None:
         processes.wait_until(
             probe.succeeds,
             process,
-            seconds=max(_LEAST_READY_SECONDS, probe.allowance_seconds),
+            seconds=max(_MIN_READY_SECONDS, probe.allowance_seconds),
             poll_seconds=_POLL_SECONDS,
         )
     if not container.probes:
@@ -282,6 +213,6 @@ def _wait(process: Process, container: Container) -> None:
         processes.wait_until(
             lambda: process.alive and time.monotonic() > settled,
             process,
-            seconds=_LEAST_READY_SECONDS,
+            seconds=_MIN_READY_SECONDS,
             poll_seconds=_POLL_SECONDS,
         )

@@ -1,4 +1,4 @@
-"""What a change will make of a resource: what is known only after apply, and what needs a replacement."""
+"""The planned state of a resource: which values are known only after an apply, and what is replaced."""
 
 import json
 from collections.abc import Iterator
@@ -7,16 +7,16 @@ from typing import Any, Final
 from tf.gen import tfplugin_pb2 as pb
 
 from infra.simulator import facts
-from infra.simulator.computed import Namer
+from infra.simulator.computed import ComputedValues
 from infra.simulator.resources import Values
 from infra.simulator.values import UNKNOWN, Path, is_set, is_unknown, items
 
-DEFAULTED: Final = ("project", "region", "zone")
-"""Arguments that resources take over from the provider's configuration."""
+_DEFAULTED: Final = ("project", "region", "zone")
+"""Arguments whose default is in the provider's configuration."""
 
 
 class MissingProjectError(Exception):
-    """Neither the resource nor the provider says which project it belongs to."""
+    """Neither the resource nor the provider has a project."""
 
 
 def plan(
@@ -27,7 +27,7 @@ def plan(
     config: Values,
     defaults: Values,
 ) -> Values:
-    """Complete Terraform's proposal: the configuration, with the prior values of what it leaves out.
+    """Complete the state that Terraform proposes: the configuration, and prior values of what it omits.
 
     Args:
         type_name: Resource type.
@@ -35,17 +35,17 @@ def plan(
         prior: State before the change; None for a new resource.
         proposed: Terraform's merge of configuration and prior state.
         config: The configuration alone.
-        defaults: Values of the provider's configuration.
+        defaults: Configuration of the provider.
 
     Returns:
-        The planned values; what only the provider can tell is unknown.
+        The planned values; values that the provider computes are unknown.
 
     Raises:
-        MissingProjectError: the resource belongs to a project and none is configured.
+        MissingProjectError: the resource needs a project and none is configured.
     """
     planned = _complete(type_name, block, prior, proposed, ())
     settable = {each.name for each in block.attributes if each.optional and each.computed}
-    for name in DEFAULTED:
+    for name in _DEFAULTED:
         if name in settable and config[name] is None and defaults.get(name) is not None:
             planned[name] = defaults[name]
         elif name in settable and name == "project" and is_unknown(planned[name]) and config[name] is None:
@@ -65,7 +65,7 @@ def _complete(
 ) -> Values:
     result: Values = dict(proposed)
     for attribute in block.attributes:
-        # With a prior value of null, null is what the provider computed.
+        # A prior value of null is the computed value.
         if attribute.computed and proposed[attribute.name] is None and prior is None:
             result[attribute.name] = UNKNOWN
     for nested in block.block_types:
@@ -86,28 +86,30 @@ def _complete(
 
 
 def _counterpart(nested: pb.Schema.NestedBlock, value: Values, index: int, prior: Any) -> Values | None:
-    """The prior state of a nested block; Terraform pairs them by position in lists, by content in sets."""
+    """The prior state of a nested block; Terraform pairs blocks of lists by index, of sets by content."""
     before = items(prior)
     if is_set(nested):
         return next((each for each in before if each == value), None)
     return before[index] if index < len(before) else None
 
 
-def resolve(block: pb.Schema.Block, planned: Values, namer: Namer, path: tuple[str, ...] = ()) -> Values:
-    """Planned values with everything unknown told."""
+def resolve(
+    block: pb.Schema.Block, planned: Values, computed: ComputedValues, path: tuple[str, ...] = ()
+) -> Values:
+    """Planned values, with computed values in place of unknown ones."""
     result = dict(planned)
     for attribute in block.attributes:
         if is_unknown(planned[attribute.name]):
-            result[attribute.name] = namer.value(json.loads(attribute.type), (*path, attribute.name))
+            result[attribute.name] = computed.value(json.loads(attribute.type), (*path, attribute.name))
     for nested in block.block_types:
         name = nested.type_name
         value = planned[name]
         if is_unknown(value):
             value = [_all_computed(nested.block)]
         if isinstance(value, list):
-            result[name] = [resolve(nested.block, each, namer, (*path, name)) for each in items(value)]
+            result[name] = [resolve(nested.block, each, computed, (*path, name)) for each in items(value)]
         elif isinstance(value, dict):
-            result[name] = resolve(nested.block, items(value)[0], namer, (*path, name))
+            result[name] = resolve(nested.block, items(value)[0], computed, (*path, name))
     return result
 
 
@@ -134,7 +136,7 @@ def replacements(
         prior: State before the change.
         planned: Planned values.
         names: Names of the blocks that lead to `block`.
-        at: The same with indices.
+        at: Path of `block`, with indices.
     """
     if type_name == "kubernetes_manifest" and _identity(prior["manifest"]) != _identity(planned["manifest"]):
         yield ("manifest",)
@@ -159,8 +161,8 @@ def replacements(
 
 
 def _identity(manifest: Any) -> tuple[Any, ...]:
-    """What makes two manifests the same Kubernetes object; None where that is unknown."""
-    _, content = manifest  # a dynamic value travels with its type
+    """The identity of the Kubernetes object in a manifest, or (None,) if it is unknown."""
+    _, content = manifest  # a dynamic value is a pair of its type and itself
     if is_unknown(content) or is_unknown(content["metadata"]):
         return (None,)
     metadata = content["metadata"]

@@ -1,4 +1,4 @@
-"""How Terraform runs a provider: a child process that serves gRPC on a socket, and says where on stdout.
+"""Serves a provider to Terraform: gRPC on a socket, whose address a handshake on stdout contains.
 
 The handshake is that of https://github.com/hashicorp/go-plugin (docs/internals.md).
 """
@@ -25,7 +25,7 @@ from tf.gen import (
 
 _CORE_PROTOCOL: Final = 1
 _PLUGIN_PROTOCOL: Final = 6
-_WORKERS: Final = 16  # above Terraform's parallelism of 10, so that a slow apply never starves the others
+_WORKERS: Final = 16  # above Terraform's parallelism of 10: slow applies do not block other calls
 
 
 class _Controller(grpc_controller_pb2_grpc.GRPCControllerServicer):
@@ -43,7 +43,7 @@ class _Stdio(grpc_stdio_pb2_grpc.GRPCStdioServicer):
 
 
 def _certificate() -> tuple[bytes, grpc.ServerCredentials]:
-    """A certificate for this process alone: in DER form for the handshake, with its key for the server."""
+    """A certificate of this process: in DER form for the handshake, with its key for the server."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     now = datetime.datetime.now(datetime.UTC)
@@ -67,14 +67,14 @@ def _certificate() -> tuple[bytes, grpc.ServerCredentials]:
 
 
 def started_by_terraform() -> bool:
-    """Whether this process is somebody's plugin, and not started by hand."""
+    """Whether Terraform started this process, and not a user."""
     return "TF_PLUGIN_MAGIC_COOKIE" in os.environ
 
 
 def serve(provider: tfplugin_pb2_grpc.ProviderServicer) -> None:
-    """Serve a provider until Terraform says that it is done."""
-    # Ctrl-C reaches the whole process group; Terraform lets what has begun be finished. A handler, since what
-    # a provider starts would inherit that the signal is ignored.
+    """Serve a provider until Terraform shuts it down."""
+    # Ctrl-C reaches the whole process group, but Terraform waits for changes that have begun. SIG_IGN would
+    # be inherited by the processes that a provider starts; a handler is not.
     signal.signal(signal.SIGINT, lambda _number, _frame: None)
     unlimited = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
     server = grpc.server(futures.ThreadPoolExecutor(_WORKERS), options=unlimited)

@@ -1,9 +1,8 @@
-"""Detached processes: they outlive the command that starts them, and later commands find and stop them.
+"""Detached processes, which outlive the command that starts them; later commands find and stop them.
 
-A record per process under `processes/` holds its identity: pid and creation time, since a pid alone is
-reused. Every process also carries an environment variable naming its simulated cloud and itself. Descendants
-inherit it, so a process is found even when its record was never written (the starter was killed), and its
-descendants are found after it died.
+A record per process under `processes/` holds its pid and creation time (a pid alone is reused). Every process
+also has an environment variable with the names of its simulated cloud and of itself. Descendants inherit it.
+So a process is found even without a record (its starter was killed), and its descendants after its death.
 """
 
 import json
@@ -22,12 +21,11 @@ from infra.simulator.home import REPOSITORY, folder, home, write_atomic
 
 MARKER: Final = "SIMULATOR_PROCESS"
 LOG_TAIL: Final = 20
-# Variables of the caller that a process may see. Everything else would make it depend on who started it:
-# Terraform's and cdktf's settings, Python paths, proxies, credentials.
+# Variables of the caller that a process inherits. Any other would make it depend on the caller: settings of
+# Terraform and cdktf, Python paths, proxies, credentials.
 _INHERITED: Final = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER", "LOGNAME")
-# Linux derives creation times from the wall clock at boot, which the kernel corrects now and then.
+# Linux derives creation times from the wall clock at boot, which the kernel corrects sometimes.
 _CLOCK_CORRECTION_SECONDS: Final = 2.0
-_LEAST_GRACE_SECONDS: Final = 2.0
 
 
 class ProcessError(Exception):
@@ -42,9 +40,9 @@ class Process:
         name: Unique in this simulated cloud, `<kind>.<what>`.
         pid: Process id.
         create_time: When it was created, seconds since the epoch.
-        log: Where its output goes.
-        grace_seconds: Between SIGTERM and SIGKILL when it is stopped.
-        labels: What its owner wants to remember of it.
+        log: File with its output.
+        grace_seconds: Time between SIGTERM and SIGKILL when it is stopped.
+        labels: Facts that its owner records about it.
     """
 
     name: str
@@ -56,7 +54,7 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """Whether this very process runs (not another with its pid, nor its zombie)."""
+        """Whether this process runs, and is neither a zombie nor another process with its pid."""
         try:
             process = psutil.Process(self.pid)
             return (
@@ -85,9 +83,9 @@ class Process:
 
 
 def base_environment() -> dict[str, str]:
-    """What every process sees of its caller's environment."""
+    """Environment variables of every process."""
     return {name: os.environ[name] for name in _INHERITED if name in os.environ} | {
-        # Its own, as in a container: no credentials or settings of the user reach a simulated cloud.
+        # As in a container: no credentials or settings of the user reach a simulated cloud.
         "HOME": str(folder("home")),
         "PYTHONUNBUFFERED": "1",
     }
@@ -103,7 +101,7 @@ def start(
 ) -> Process:
     """Start a process detached from the caller, in the repository's folder, and record it.
 
-    Its output goes to `logs/<what>.log`; the log of the process before it is kept as `<what>.log.1`.
+    Its output goes to `logs/<what>.log`; the previous log is kept as `<what>.log.1`.
 
     Raises:
         ProcessError: the program cannot be run.
@@ -111,7 +109,7 @@ def start(
     log = folder("logs") / f"{name.partition('.')[2]}.log"
     if log.exists():
         log.replace(log.with_suffix(".log.1"))
-    with log.open("ab") as output:  # a hook of the process appends to it too
+    with log.open("wb") as output:
         try:
             child = subprocess.Popen(
                 command,
@@ -134,7 +132,7 @@ def start(
 
 
 def relabel(process: Process, labels: Mapping[str, str]) -> None:
-    """Record what its owner wants to remember of a process from now on."""
+    """Replace the labels of a process."""
     write_atomic(_record(process.name), json.dumps(asdict(replace(process, labels=dict(labels))), indent=1))
 
 
@@ -144,7 +142,7 @@ def wait_until(
     """Wait until `ready()`.
 
     Raises:
-        ProcessError: it ended, or was not ready in time. It is left as it is.
+        ProcessError: the process ended, or was not ready in time. It is not stopped.
     """
     deadline = time.monotonic() + seconds
     while not ready():
@@ -172,15 +170,10 @@ def recorded() -> list[Process]:
     return [process for name in names if (process := find(name))]
 
 
-def stop(names: Iterable[str], *, spent_seconds: float = 0.0) -> None:
-    """Stop processes together: SIGTERM to each, then SIGKILL to what is left of it and its descendants.
+def stop(names: Iterable[str]) -> None:
+    """Stop processes at the same time, with their descendants: SIGTERM, then SIGKILL after the grace period.
 
-    As a container's, descendants do not outlive their process. Names that do not run are fine.
-
-    Args:
-        names: Of the processes.
-        spent_seconds: What is gone already of their grace periods. Like a cluster, this leaves them a little:
-            https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination
+    Names of processes that do not run are ignored.
     """
     names = list(names)
     processes = [process for name in names if (process := find(name))]
@@ -188,10 +181,7 @@ def stop(names: Iterable[str], *, spent_seconds: float = 0.0) -> None:
     for process in processes:
         if process.alive:
             _signal(psutil.Process(process.pid), signal.SIGTERM)
-            left = max(
-                process.grace_seconds - spent_seconds, min(process.grace_seconds, _LEAST_GRACE_SECONDS)
-            )
-            waiting.append((process, time.monotonic() + left))
+            waiting.append((process, time.monotonic() + process.grace_seconds))
     for process, deadline in waiting:
         while process.alive and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -204,7 +194,7 @@ def stop(names: Iterable[str], *, spent_seconds: float = 0.0) -> None:
 
 
 def unrecorded() -> list[str]:
-    """Names of processes of this simulated cloud that run without a record: their starter was killed."""
+    """Names of processes of this simulated cloud that run without a record (their starter was killed)."""
     prefix = _marker("")
     running = {marker.removeprefix(prefix) for _, marker in _markers() if marker.startswith(prefix)}
     return sorted(running - {process.name for process in recorded()})

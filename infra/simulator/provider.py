@@ -11,35 +11,30 @@ import sys
 import threading
 from collections.abc import Iterable
 from pathlib import Path as FilePath
-from typing import Final, Protocol
+from typing import Final
 
 import grpc
 from tf.gen import tfplugin_pb2 as pb
 from tf.gen import tfplugin_pb2_grpc
 
-from infra.simulator import facts, faults, inventory, plugin, rules, validation
-from infra.simulator import planned_state as planning
-from infra.simulator.computed import Namer
+from infra.simulator import facts, faults, inventory, planned_state, plugin, rules, validation
+from infra.simulator.computed import ComputedValues
 from infra.simulator.resources import Handler, ResourceError, Values, handler
-from infra.simulator.schema import Kind, SchemaError, Schemas
+from infra.simulator.schema import SchemaError, Schemas
 from infra.simulator.values import Path, attribute_path, conform, decode, encode
 
 _CONFIGURATION: Final = FilePath("cdk.tf.json")
-"""What cdktf writes into the folder of a stack, which is the one that Terraform starts providers in."""
+"""The configuration of a stack, in the folder in which Terraform starts providers."""
 
 _SIMULATION: Final = pb.Diagnostic(
     severity=pb.Diagnostic.WARNING,
     summary="This is a simulation",
     detail=(
         "It proves wiring, order and contracts, not that Google Cloud accepts a value. Topics, tables, "
-        "buckets and Deployments are real on this machine; all else is only recorded in Terraform's state."
+        "buckets and Deployments are real on this machine; everything else is only recorded in Terraform's "
+        "state."
     ),
 )
-
-
-class _Configuration(Protocol):
-    type_name: str
-    config: pb.DynamicValue
 
 
 def _error(summary: str, detail: str, path: Path = ()) -> pb.Diagnostic:
@@ -57,12 +52,12 @@ _MISSING_PROJECT: Final = _error(
 
 
 class Provider(tfplugin_pb2_grpc.ProviderServicer):
-    """The methods of the protocol. Terraform calls them from several threads."""
+    """The methods of the plugin protocol; Terraform calls them from several threads."""
 
-    # ruff: noqa: N802, D102 -- the protocol's names, described there
+    # ruff: noqa: N802, D102 -- names and meaning are those of the protocol
 
     def __init__(self, name: str, schema: Schemas) -> None:
-        """Serve the types of a schema."""
+        """Serve the resource types of a schema."""
         self._name = name
         self._schema = schema
         self._defaults: Values = {}
@@ -77,18 +72,12 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
             server_capabilities=pb.ServerCapabilities(get_provider_schema_optional=True)
         )
         response.provider.block.CopyFrom(self._schema.block("provider", self._name))
-        known: dict[Kind, dict[str, bytes]] = {
-            "resource": dict(self._schema.serialized("resource")),
-            "data": dict(self._schema.serialized("data")),
-        }
-        everything = {kind: set(schemas) for kind, schemas in known.items()}
-        wanted = _in_use(self._name) or everything
-        if any(wanted[kind] - known[kind].keys() for kind in known):
-            wanted = everything  # Terraform proposes other names for one that it does not find
-        for name in wanted["resource"]:
-            response.resource_schemas[name].ParseFromString(known["resource"][name])
-        for name in wanted["data"]:
-            response.data_source_schemas[name].ParseFromString(known["data"][name])
+        known = self._schema.resources()
+        used = _used_types(self._name)
+        if used is None or used - known.keys():  # for an unknown type, Terraform proposes similar names
+            used = set(known)
+        for name in used:
+            response.resource_schemas[name].ParseFromString(known[name])
         return response
 
     def ValidateProviderConfig(
@@ -99,19 +88,13 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
     def ValidateResourceConfig(
         self, request: pb.ValidateResourceConfig.Request, context: grpc.ServicerContext
     ) -> pb.ValidateResourceConfig.Response:
-        return pb.ValidateResourceConfig.Response(diagnostics=self._faults("resource", request))
-
-    def ValidateDataResourceConfig(
-        self, request: pb.ValidateDataResourceConfig.Request, context: grpc.ServicerContext
-    ) -> pb.ValidateDataResourceConfig.Response:
-        return pb.ValidateDataResourceConfig.Response(diagnostics=self._faults("data", request))
-
-    def _faults(self, kind: Kind, request: _Configuration) -> list[pb.Diagnostic]:
-        block = self._schema.block(kind, request.type_name)
-        return [
-            _error(fault.summary, fault.detail, fault.path)
-            for fault in validation.faults(block, decode(request.config))
-        ]
+        block = self._schema.block("resource", request.type_name)
+        return pb.ValidateResourceConfig.Response(
+            diagnostics=[
+                _error(problem.summary, problem.detail, problem.path)
+                for problem in validation.problems(block, decode(request.config))
+            ]
+        )
 
     def ConfigureProvider(
         self, request: pb.ConfigureProvider.Request, context: grpc.ServicerContext
@@ -129,19 +112,16 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
     def ReadResource(
         self, request: pb.ReadResource.Request, context: grpc.ServicerContext
     ) -> pb.ReadResource.Response:
-        real = handler(request.type_name)
+        prior = state = decode(request.current_state)
         response = pb.ReadResource.Response(new_state=request.current_state, private=request.private)
-        if real is not None:
-            try:
+        try:
+            if real := handler(request.type_name):
                 response.diagnostics.extend(self._start_emulators())
-                state = real.read(decode(request.current_state))
-                block = self._schema.block("resource", request.type_name)
-                response.new_state.CopyFrom(encode(state and conform(state, block)))
-            except ResourceError as error:
-                response.diagnostics.append(_refusal(error))
-                return response
-        # What an earlier version of the simulation applied is not in the inventory yet.
-        _take_stock(request.type_name, decode(request.current_state), decode(response.new_state))
+                state = real.read(prior)
+                response.new_state.CopyFrom(encode(state))
+            _update_inventory(request.type_name, prior, state)
+        except ResourceError as error:
+            response.diagnostics.append(_refusal(error))
         return response
 
     def PlanResourceChange(
@@ -156,19 +136,15 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
         block = self._schema.block("resource", request.type_name)
         try:
             config = decode(request.config)
-            planned = planning.plan(request.type_name, block, prior, proposed, config, self._defaults)
-        except planning.MissingProjectError:
+            planned = planned_state.plan(request.type_name, block, prior, proposed, config, self._defaults)
+            response.planned_state.CopyFrom(encode(planned))
+            if prior is not None:
+                paths = _replacements(request.type_name, block, prior, planned)
+                response.requires_replace.extend(map(attribute_path, paths))
+        except planned_state.MissingProjectError:
             response.diagnostics.append(_MISSING_PROJECT)
-            return response
-        response.planned_state.CopyFrom(encode(planned))
-        if prior is not None:
-            real = handler(request.type_name)
-            paths: Iterable[Path] = (
-                planning.replacements(request.type_name, block, prior, planned)
-                if real is None
-                else ((name,) for name in real.replaces(prior, planned))
-            )
-            response.requires_replace.extend(map(attribute_path, paths))
+        except ResourceError as error:
+            response.diagnostics.append(_refusal(error))
         return response
 
     def ApplyResourceChange(
@@ -178,8 +154,8 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
         response = pb.ApplyResourceChange.Response(new_state=request.prior_state, legacy_type_system=True)
         block = self._schema.block("resource", request.type_name)
         if planned is not None:
-            planned = planning.resolve(block, planned, Namer(request.type_name, planned))
-            response.diagnostics.extend(self._simulation())
+            planned = planned_state.resolve(block, planned, ComputedValues(request.type_name, planned))
+            response.diagnostics.extend(self._simulation_warning())
         try:
             _check(request.type_name, prior, planned, decode(request.config))
             if real := handler(request.type_name):
@@ -189,7 +165,7 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
                 raise ResourceError(
                     "Deletion protection", "Apply deletion_protection = false first.", "deletion_protection"
                 )
-            _take_stock(request.type_name, prior, planned)
+            _update_inventory(request.type_name, prior, planned)
             response.new_state.CopyFrom(encode(planned))
             if rules.decides_dead_letters(request.type_name):
                 from infra.simulator.resources import pubsub  # most stacks have no subscription
@@ -200,15 +176,15 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
             response.diagnostics.append(_refusal(error))
         return response
 
-    def _simulation(self) -> list[pb.Diagnostic]:
-        """The warning of every apply, when first asked for."""
+    def _simulation_warning(self) -> list[pb.Diagnostic]:
+        """The warning of an apply at the first call, nothing at later calls."""
         with self._lock:
-            told, self._warned = self._warned, True
-        return [] if told else [_SIMULATION]
+            warned, self._warned = self._warned, True
+        return [] if warned else [_SIMULATION]
 
     def _start_emulators(self) -> list[pb.Diagnostic]:
-        """Start emulators that do not run, before the first use of one; a warning that names them."""
-        from infra.simulator import emulators  # most stacks need none
+        """Start the emulators that do not run, at the first call; a warning names them."""
+        from infra.simulator import emulators  # most stacks do not need it
 
         with self._lock:
             if self._emulators_run:
@@ -221,28 +197,17 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
         if not started:
             return []
         detail = (
-            f"They were not running: {', '.join(started)}. The Pub/Sub emulator keeps nothing on disk: its "
-            "messages are lost, an apply creates its topics and subscriptions anew."
+            f"They were not running: {', '.join(started)}. The Pub/Sub emulator stores nothing on disk: its "
+            "messages are lost, and an apply creates its topics and subscriptions again."
         )
         return [
             pb.Diagnostic(severity=pb.Diagnostic.WARNING, summary="Emulators were started", detail=detail)
         ]
 
-    def ReadDataSource(
-        self, request: pb.ReadDataSource.Request, context: grpc.ServicerContext
-    ) -> pb.ReadDataSource.Response:
-        block, config = self._schema.block("data", request.type_name), decode(request.config)
-        try:
-            planned = planning.plan(request.type_name, block, None, config, config, self._defaults)
-        except planning.MissingProjectError:
-            return pb.ReadDataSource.Response(diagnostics=[_MISSING_PROJECT])
-        state = planning.resolve(block, planned, Namer(request.type_name, planned))
-        return pb.ReadDataSource.Response(state=encode(state))
-
     def ImportResourceState(
         self, request: pb.ImportResourceState.Request, context: grpc.ServicerContext
     ) -> pb.ImportResourceState.Response:
-        detail = f"There is no {request.type_name} outside Terraform's state that could be imported."
+        detail = f"No {request.type_name} exists outside Terraform's state."
         return pb.ImportResourceState.Response(diagnostics=[_error("Import is not simulated", detail)])
 
     def GetFunctions(
@@ -256,10 +221,10 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
         return pb.StopProvider.Response()
 
 
-def _in_use(provider: str) -> dict[Kind, set[str]] | None:
-    """Types in the configuration and the state of the stack that Terraform works on; None if that is unclear.
+def _used_types(provider: str) -> set[str] | None:
+    """Resource types in the configuration and state of the present stack; None if they cannot be read.
 
-    What Terraform makes of the schemas of all 1,500 types is a fifth of what a plan costs.
+    Terraform spends a fifth of a plan on the schemas if it gets those of all 1,500 types.
     """
     try:
         configuration: Values = json.loads(_CONFIGURATION.read_bytes())
@@ -268,12 +233,14 @@ def _in_use(provider: str) -> dict[Kind, set[str]] | None:
         resources: list[Values] = json.loads(state.read_bytes())["resources"] if state.exists() else []
     except (OSError, ValueError, KeyError):
         return None
+    types: set[str] = {*configuration.get("resource", {}), *(each["type"] for each in resources)}
+    return {name for name in types if name.startswith(f"{provider}_")}
 
-    def types(kind: Kind, mode: str) -> set[str]:
-        there = {*configuration.get(kind, {}), *(each["type"] for each in resources if each["mode"] == mode)}
-        return {name for name in there if name.startswith(f"{provider}_")}
 
-    return {"resource": types("resource", "managed"), "data": types("data", "data")}
+def _replacements(type_name: str, block: pb.Schema.Block, prior: Values, planned: Values) -> Iterable[Path]:
+    if real := handler(type_name):
+        return ((name,) for name in real.replaces(prior, planned))
+    return planned_state.replacements(type_name, block, prior, planned)
 
 
 def _apply(real: Handler, prior: Values | None, planned: Values | None) -> Values | None:
@@ -285,16 +252,16 @@ def _apply(real: Handler, prior: Values | None, planned: Values | None) -> Value
 
 
 def _check(type_name: str, prior: Values | None, planned: Values | None, config: Values) -> None:
-    """Raises ResourceError if Google would refuse a change, or a fault was ordered."""
+    """Raises ResourceError if Google would refuse a change, or a fault is injected."""
     if planned is not None:
         if prior is None:
-            faults.strike(type_name)
+            faults.inject(type_name)
         rules.check(type_name, planned, config)
     elif prior is not None:
         rules.check_deletion(type_name, prior)
 
 
-def _take_stock(type_name: str, before: Values | None, after: Values | None) -> None:
+def _update_inventory(type_name: str, before: Values | None, after: Values | None) -> None:
     if after is not None:
         inventory.record(type_name, after)
     elif before is not None:
@@ -307,13 +274,13 @@ def main(arguments: list[str]) -> int:
         print("usage: python -m infra.simulator.provider google|kubernetes", file=sys.stderr)  # noqa: T201
         return 2
     if not plugin.started_by_terraform():
-        print("This is a Terraform provider: Terraform starts it.", file=sys.stderr)  # noqa: T201
+        print("This is a Terraform provider: only Terraform can start it.", file=sys.stderr)  # noqa: T201
         return 2
     (name,) = arguments
     try:
         schema = Schemas(name)
     except SchemaError as error:
-        print(error)  # noqa: T201 -- Terraform shows what it reads instead of a handshake, and hides stderr
+        print(error)  # noqa: T201 -- Terraform shows stdout if there is no handshake, and hides stderr
         return 1
     plugin.serve(Provider(name, schema))
     return 0

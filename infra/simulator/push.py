@@ -1,11 +1,9 @@
-"""Where a push subscription sends its messages, and how: as Pub/Sub does, with a token.
+"""Sends the messages of a push subscription to a container, with a token, as Pub/Sub does.
 
-https://cloud.google.com/pubsub/docs/push. There is no Gateway and no name server on a laptop. A message goes
-to the port of the container that was told the subscription's endpoint: one of its environment variables is
-that.
+https://cloud.google.com/pubsub/docs/push. A laptop has no Gateway and no name server. A message goes to the
+port of the container that has the subscription's endpoint in one of its environment variables.
 """
 
-import base64
 import http.client
 import json
 import time
@@ -25,38 +23,36 @@ _RENEW_SECONDS: Final = issuer.TOKEN_SECONDS / 2
 
 
 class PushError(Exception):
-    """There is nobody to push to."""
+    """No container accepts messages for the endpoint."""
 
 
 @dataclass(frozen=True)
 class PushTarget:
-    """Where and how a push subscription sends.
+    """Where a push subscription sends its messages.
 
     Attributes:
-        endpoint: Its URL; only the path matters here.
-        account: Mail address of the service account that tokens are for; without, none is sent.
-        audience: Of the tokens.
-        wrapped: Whether the message comes in a JSON object, or as it is with its metadata as headers.
+        endpoint: URL; only its path is used.
+        account: Mail address of the service account in the tokens.
+        audience: Audience of the tokens.
     """
 
     endpoint: str
     account: str
     audience: str
-    wrapped: bool
-    _tokens: dict[str, float] = field(default_factory=dict, compare=False, repr=False)  # and when to renew
+    # Token to the time when it is renewed.
+    _tokens: dict[str, float] = field(default_factory=dict[str, float], compare=False, repr=False)
 
     @property
     def arguments(self) -> list[str]:
-        """Of the bridge's command line."""
-        command = ["push", self.endpoint, self.account, self.audience]
-        return command if self.wrapped else [*command, "--unwrapped"]
+        """Command line of the bridge."""
+        return ["push", self.endpoint, self.account, self.audience]
 
     def deliver(self, received: list[dict[str, Any]], subscription: str) -> tuple[list[str], list[str]]:
-        """Push messages; returns the acknowledgement ids of those accepted and of those that were not.
+        """Push messages; returns the acknowledgement ids of accepted and of refused messages.
 
         Raises:
-            PushError: no container is told this endpoint.
-            rest.RestError: there is no token to be had.
+            PushError: no container has this endpoint.
+            rest.RestError: the issuer gives no token.
         """
         connection = http.client.HTTPConnection(HOST, self._port(), timeout=_ANSWER_SECONDS)
         done: list[str] = []
@@ -72,44 +68,33 @@ class PushTarget:
     def _push(
         self, connection: http.client.HTTPConnection, received: dict[str, Any], subscription: str
     ) -> bool:
-        message = received["message"]
-        headers = {"User-Agent": "CloudPubSub-Google", **self._authorization()}
-        if self.wrapped:
-            headers["Content-Type"] = "application/json"
-            push: dict[str, Any] = {"message": message, "subscription": subscription}
-            if attempt := received.get("deliveryAttempt"):
-                push["deliveryAttempt"] = attempt
-            body = json.dumps(push).encode()
-        else:
-            prefix = "x-goog-pubsub-"
-            headers |= {
-                f"{prefix}subscription-name": subscription,
-                f"{prefix}message-id": message["messageId"],
-                f"{prefix}publish-time": message["publishTime"],
-                f"{prefix}ordering-key": message.get("orderingKey", ""),
-                **{prefix + name: value for name, value in message.get("attributes", {}).items()},
-            }
-            body = base64.b64decode(message.get("data", ""))
+        headers = {
+            "User-Agent": "CloudPubSub-Google",
+            "Content-Type": "application/json",
+            "Authorization": f"Bearer {self._token()}",
+        }
+        push: dict[str, Any] = {"message": received["message"], "subscription": subscription}
+        if attempt := received.get("deliveryAttempt"):
+            push["deliveryAttempt"] = attempt
+        path = urllib.parse.urlsplit(self.endpoint).path or "/"
         try:
-            connection.request("POST", urllib.parse.urlsplit(self.endpoint).path or "/", body, headers)
+            connection.request("POST", path, json.dumps(push).encode(), headers)
             answer = connection.getresponse()
             answer.read()
         except (OSError, http.client.HTTPException):
             connection.close()
             return False
         if answer.status == http.client.UNAUTHORIZED:
-            self._tokens.clear()  # the issuer may have restarted, with another key
+            self._tokens.clear()  # the issuer may have restarted with a new key
         return answer.status in _ACKNOWLEDGED
 
-    def _authorization(self) -> dict[str, str]:
-        if not self.account:
-            return {}
+    def _token(self) -> str:
         current = next((token for token, renew in self._tokens.items() if renew > time.monotonic()), None)
         if current is None:
             current = issuer.token(self.account, self.audience)
             self._tokens.clear()
             self._tokens[current] = time.monotonic() + _RENEW_SECONDS
-        return {"Authorization": f"Bearer {current}"}
+        return current
 
     def _port(self) -> int:
         for process in processes.recorded():
@@ -120,4 +105,4 @@ class PushTarget:
                     continue
                 if self.endpoint in environment.values() and "PORT" in environment:
                     return int(environment["PORT"])
-        raise PushError(f"no container is told that it is {self.endpoint}")
+        raise PushError(f"no container has {self.endpoint} in its environment")

@@ -1,7 +1,6 @@
-"""What Google refuses because of what else exists, or does not: the faults of a missing `depends_on`.
+"""Checks that depend on other resources, which show a missing `depends_on`, as Google would.
 
-Everything here is known from the inventory of this simulated cloud. What only Google can tell, such as who
-runs Terraform and what he may do, is not asked.
+They use only the inventory of this simulated cloud. Permissions of Terraform's user are not checked.
 """
 
 import re
@@ -16,8 +15,9 @@ _PROJECT: Final = "projects/{project}"
 _NETWORK: Final = f"{_PROJECT}/global/networks/{{}}"
 _SUBNETWORK: Final = f"{_PROJECT}/regions/{{location}}/subnetworks/{{}}"
 
-# Type to argument to the type it names and the form of that one's id; `{}` is a short name. Where both are in
-# an emulator, it refuses by itself. Buckets may be there without Terraform, as that of its states is.
+# Type -> argument -> type of the resource that the argument names, and the form of its id; `{}` is its short
+# name. Where both resources are in an emulator, the emulator checks. Buckets are left out: they may exist
+# outside Terraform, such as the bucket of its states.
 _REFERENCES: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
     "google_artifact_registry_repository_iam_member": {
         "repository": (
@@ -31,7 +31,6 @@ _REFERENCES: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
     "google_bigquery_table_iam_member": {
         "table_id": ("google_bigquery_table", f"{_PROJECT}/datasets/{{dataset_id}}/tables/{{}}")
     },
-    "google_compute_firewall": {"network": ("google_compute_network", _NETWORK)},
     "google_compute_router": {"network": ("google_compute_network", _NETWORK)},
     "google_compute_router_nat": {
         "router": ("google_compute_router", f"{_PROJECT}/regions/{{region}}/routers/{{}}")
@@ -61,17 +60,16 @@ _REFERENCES: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
         "service_account_id": ("google_service_account", f"{_PROJECT}/serviceAccounts/{{}}")
     },
 }
-# Google deletes none of these while one of the others is in it.
-_HELD: Final[Mapping[str, tuple[str, ...]]] = {
+# Type -> types of resources that must be deleted before.
+_CONTENTS: Final[Mapping[str, tuple[str, ...]]] = {
     "google_compute_network": (
-        "google_compute_firewall",
         "google_compute_router",
         "google_compute_subnetwork",
         "google_container_cluster",
     ),
     "google_compute_subnetwork": ("google_container_cluster",),
 }
-# APIs that a new project lacks, by the start of a type's name
+# Prefix of types -> API that is not enabled in a new project
 # (https://cloud.google.com/service-usage/docs/enabled-service#default).
 _APIS: Final[Mapping[str, str]] = {
     "google_artifact_registry_": "artifactregistry",
@@ -104,25 +102,25 @@ def check(type_name: str, values: Values, config: Values) -> None:
     """Check that a resource may be created or changed.
 
     Args:
-        type_name: Its type.
+        type_name: Type of the resource.
         values: Complete values.
-        config: What is configured, without what the provider fills in.
+        config: Configured values, without those that the provider computes.
 
     Raises:
-        ResourceError: Google would refuse; says what is missing.
+        ResourceError: Google would refuse; the message says what is missing.
     """
     _api(type_name, values)
     _references(type_name, values, config)
     if type_name.startswith("kubernetes_"):
         _namespace(type_name, values)
-    if "member" in values and re.search(r"_iam_(member|binding)$", type_name):
+    if type_name.endswith("_iam_member"):
         _member(values)
     match type_name:
         case "google_pubsub_subscription":
             _writable(values)
         case "google_composer_environment":
             _worker(values)
-        case "kubernetes_deployment_v1" if values.get("wait_for_rollout") is not False:
+        case "kubernetes_deployment_v1":
             _runnable(values)
         case _:
             pass
@@ -132,9 +130,9 @@ def check_deletion(type_name: str, values: Values) -> None:
     """Check that a resource may be deleted.
 
     Raises:
-        ResourceError: something is in it.
+        ResourceError: another resource is in it.
     """
-    for kind in _HELD.get(type_name, ()):
+    for kind in _CONTENTS.get(type_name, ()):
         for argument, (target, form) in _REFERENCES[kind].items():
             if target != type_name:
                 continue
@@ -152,7 +150,7 @@ def _api(type_name: str, values: Values) -> None:
     project = values.get("project")
     services = inventory.all_of("google_project_service")
     enabled = [each["service"] for each in services if each["project"] == project]
-    # Where Terraform enables none, somebody else has seen to it.
+    # If Terraform enables no API, they are enabled elsewhere.
     if enabled and f"{needed}.googleapis.com" not in enabled:
         raise ResourceError(
             "Error 403: SERVICE_DISABLED",
@@ -170,14 +168,14 @@ def _references(type_name: str, values: Values, config: Values) -> None:
 
 
 def _id(values: Values, argument: str, form: str) -> str:
-    """The id of what an argument names: by short name, by full name or by link."""
+    """The id of the resource that an argument names, by its short name, full name or link."""
     name: str = values[argument]
     found = re.search(r"projects/.*", name)
     return found[0] if found else form.format(name, **values)
 
 
 def _member(values: Values) -> None:
-    """IAM knows the accounts and identity pools of its own project."""
+    """IAM refuses accounts and identity pools that do not exist in its project."""
     member: str = values["member"]
     project = values.get("project")
     if account := re.fullmatch(rf"serviceAccount:(\S+@{project}\.iam\.gserviceaccount\.com)", member):
@@ -202,13 +200,13 @@ def _member(values: Values) -> None:
 def _granted(
     members: re.Pattern[str], roles: tuple[str, ...], project: str, *grants: tuple[str, str]
 ) -> bool:
-    """Whether somebody has one of the roles, or a role of the project's own, on a project or a resource.
+    """Whether a member has one of the roles, or a custom role, on a project or a resource.
 
     Args:
-        members: Who.
-        roles: Which.
-        project: The project.
-        grants: Types of grants on resources, and the id of the resource.
+        members: Pattern of members.
+        roles: Roles of which one is enough.
+        project: Project of the resource.
+        grants: Types of grants on single resources, and the id of the resource.
     """
     found = [each for each in inventory.all_of("google_project_iam_member") if each["project"] == project]
     for kind, id_ in grants:
@@ -221,17 +219,17 @@ def _granted(
 
 
 def decides_dead_letters(type_name: str) -> bool:
-    """Whether a resource of this type, once it came or went, may change where dead letters go."""
+    """Whether creating or deleting a resource of this type can start or stop forwarding of dead letters."""
     return type_name in _FORWARDING and any(
         items(each.get("dead_letter_policy")) for each in inventory.all_of("google_pubsub_subscription")
     )
 
 
 def forwards_dead_letters(subscription: Values) -> bool:
-    """Whether Pub/Sub does what a subscription's dead-letter policy says; true without one.
+    """Whether Pub/Sub forwards the dead letters of a subscription; true for one without a dead-letter policy.
 
-    Google takes any policy. Without a grant to publish to the dead-letter topic and one to subscribe to the
-    subscription it says nothing, and goes on delivering what nobody can process:
+    Pub/Sub needs a grant to publish to the dead-letter topic and one to subscribe to the subscription.
+    Without them it reports no error, and redelivers the messages forever:
     https://cloud.google.com/pubsub/docs/dead-letter-topics#grant_forwarding_permissions
     """
     return all(
@@ -252,7 +250,7 @@ def forwards_dead_letters(subscription: Values) -> bool:
 
 
 def _writable(values: Values) -> None:
-    """Pub/Sub asks at once whether it may write to the table of a BigQuery subscription, if there is one.
+    """Pub/Sub checks, when a BigQuery subscription is created, that it may write to the table.
 
     https://cloud.google.com/pubsub/docs/create-bigquery-subscription#assign_bigquery_service_account
     """
@@ -277,7 +275,7 @@ def _writable(values: Values) -> None:
 
 
 def _worker(values: Values) -> None:
-    """Composer's workers do not start as an account that may not be one: half an hour later, this fails."""
+    """Composer's workers need a role; without it, Google would report the error after half an hour."""
     for config in items(values.get("config")):
         for node in items(config.get("node_config")):
             account = node.get("service_account")
@@ -288,7 +286,7 @@ def _worker(values: Values) -> None:
             ):
                 raise ResourceError(
                     "Error 400: FAILED_PRECONDITION",
-                    f"{account} needs roles/composer.worker on the project, and the environment a dependency "
+                    f"{account} needs roles/composer.worker on the project, and the environment must depend "
                     "on that grant",
                     "config",
                 )
@@ -296,7 +294,7 @@ def _worker(values: Values) -> None:
 
 def _namespace(type_name: str, values: Values) -> None:
     if type_name == "kubernetes_manifest":
-        _, manifest = values["manifest"]  # a dynamic value travels with its type
+        _, manifest = values["manifest"]  # a dynamic value is a pair of its type and itself
         metadata: Values = manifest["metadata"]
     else:
         metadata = next(iter(items(values.get("metadata"))), {})
@@ -306,7 +304,7 @@ def _namespace(type_name: str, values: Values) -> None:
 
 
 def _runnable(values: Values) -> None:
-    """Pods need their service account, and nodes that may pull their images."""
+    """Pods need their service account, and nodes need permission to pull images."""
     metadata = items(values["metadata"])[0]
     pod = items(items(items(values["spec"])[0]["template"])[0]["spec"])[0]
     account = pod.get("service_account_name")
@@ -318,10 +316,10 @@ def _runnable(values: Values) -> None:
         )
     for container in pod["container"]:
         if image := _IMAGE.match(container.get("image") or ""):
-            _pulled(image)
+            _pullable(image)
 
 
-def _pulled(image: re.Match[str]) -> None:
+def _pullable(image: re.Match[str]) -> None:
     project, location, name = image["project"], image["location"], image["name"]
     repository = f"projects/{project}/locations/{location}/repositories/{name}"
     if not inventory.exists("google_artifact_registry_repository", repository):

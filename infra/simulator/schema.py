@@ -1,8 +1,7 @@
 """Provider schemas, rebuilt from the provider bindings that the stacks import.
 
-The bindings are generated from the real providers' schemas and tell what a stack can write: names, types,
-nesting, which arguments are required, documentation. They do not tell which optional arguments the provider
-fills in by itself: see `facts.py`.
+The bindings are generated from the schemas of the real providers. They hold names, types, nesting, required
+arguments and documentation; `facts.py` adds which optional arguments the provider computes.
 
 A schema is a serialized `tfplugin6.Schema` per type, in one SQLite file per provider and version.
 """
@@ -25,16 +24,16 @@ from tf.gen import tfplugin_pb2 as pb
 
 from infra.simulator import facts
 
-Kind = Literal["provider", "resource", "data"]
+Kind = Literal["provider", "resource"]
 CtyType = Any
-"""A Terraform type as its JSON notation: "string", ["list", "string"], ["object", {...}], ..."""
+"""A Terraform type in JSON notation: "string", ["list", "string"], ["object", {...}], ..."""
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _CACHE: Final = _ROOT / "build" / "schemas"
 _MAX_DEPTH: Final = 8
-"""Recursive blocks (JSON-schema-like ones) are cut off here, deeper than any configuration goes."""
+"""Recursive blocks end at this depth, which no configuration reaches."""
 
-# The generated JavaScript: `XToHclTerraform` tells what can be written, a class what can be read.
+# Generated JavaScript: functions `XToHclTerraform` hold the arguments, classes the readable attributes.
 _FUNCTION: Final = re.compile(r"^function (\w+)ToHclTerraform\(struct[^)]*\) \{\n(.*?)^\}", re.M | re.S)
 _SYNTHESIS: Final = re.compile(r"^    synthesizeHclAttributes\(\) \{\n(.*?)^    \}", re.M | re.S)
 _ARGUMENT: Final = re.compile(
@@ -44,8 +43,8 @@ _CLASS: Final = re.compile(r"^class (\w+) extends cdkt[fn]\.(\w+) \{\n(.*?)^\}",
 _KINDS: Final[Mapping[str, Kind]] = {
     "TerraformProvider": "provider",
     "TerraformResource": "resource",
-    "TerraformDataSource": "data",
 }
+_DATA_SOURCES: Final = ("data-google-", "data-kubernetes-")
 _TERRAFORM_TYPE: Final = re.compile(r'tfResourceType = "(\w+)"')
 _GETTER: Final = re.compile(
     r"^    get \w+\(\) \{\n(?: +//[^\n]*\n)* +"
@@ -86,19 +85,19 @@ _NESTING: Final = {
     "struct": pb.Schema.NestedBlock.SINGLE,
 }
 
-# The TypeScript declarations: which arguments are required, and their documentation.
+# TypeScript declarations: required arguments and documentation.
 _INTERFACE: Final = re.compile(r"^export interface (\w+)[^{\n]*\{\n(.*?)^\}", re.M | re.S)
 _PROPERTY: Final = re.compile(r"(?:^    /\*\*\n(.*?)^    \*/\n)?^    readonly (\w+)(\?)?:", re.M | re.S)
 _LINK: Final = re.compile(r"^Docs at Terraform Registry:.*?(?:\n\n|\Z)", re.M | re.S)
 
 
 class SchemaError(Exception):
-    """The bindings are not installed, or are not what this module can read."""
+    """The bindings are not installed, or have an unknown form."""
 
 
 @dataclass(frozen=True)
 class _Argument:
-    """Something that can be written inside a block."""
+    """An argument of a block."""
 
     name: str
     camel: str
@@ -111,7 +110,7 @@ class _Argument:
 
 @dataclass(frozen=True)
 class _Declared:
-    """What the TypeScript declaration says of an argument."""
+    """The TypeScript declaration of an argument."""
 
     required: bool
     documentation: str
@@ -137,7 +136,7 @@ def _arguments(body: str) -> Iterator[_Argument]:
 
 
 class _Module:
-    """The generated code of one resource type, data source or provider."""
+    """The generated code of one resource type or provider."""
 
     def __init__(self, javascript: str, declarations: str) -> None:
         self._functions = {name.lower(): body for name, body in _FUNCTION.findall(javascript)}
@@ -206,7 +205,7 @@ class _Module:
         if argument.struct is not None:
             members = self._object_type(argument.struct)
             return [argument.nesting, members] if argument.nesting in ("list", "set", "map") else members
-        # A free-form document (kubernetes_manifest) is a map to the bindings, a dynamic value to Terraform.
+        # A free-form document (kubernetes_manifest) is a map in the bindings, a dynamic value in Terraform.
         if argument.primitive == "dynamic" or readable == "dynamic":
             return "dynamic"
         return argument.primitive if argument.nesting == "simple" else [argument.nesting, argument.primitive]
@@ -254,7 +253,7 @@ def _modules(archive: Path) -> Iterator[_Module]:
     with tarfile.open(archive) as tar:
         for member in tar:
             parts = member.name.split("/")
-            if len(parts) < 4 or parts[1] != "lib":
+            if len(parts) < 4 or parts[1] != "lib" or parts[2].startswith(_DATA_SOURCES):
                 continue
             data = tar.extractfile(member)
             if data is None:
@@ -281,7 +280,7 @@ def _build(archive: Path, target: Path) -> None:
 
 
 class Schemas:
-    """The schemas of one provider, built when first asked for unless the cache has them."""
+    """The schemas of one provider; the first use builds them if they are not cached."""
 
     def __init__(self, provider: str) -> None:
         """Find the bindings.
@@ -301,7 +300,7 @@ class Schemas:
         target = _CACHE / f"{name}-{digest.hexdigest()[:12]}.sqlite"
         if not target.exists():
             with (_CACHE / f"{name}.lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)  # stacks are planned in parallel; one of them builds
+                fcntl.flock(lock, fcntl.LOCK_EX)  # of parallel plans, one builds
                 if not target.exists():
                     _build(self._archive, target)
         return f"{target.as_uri()}?mode=ro"
@@ -310,10 +309,9 @@ class Schemas:
         with contextlib.closing(sqlite3.connect(self._database, uri=True)) as database:
             return database.execute(sql, parameters).fetchall()
 
-    def serialized(self, kind: Kind) -> list[tuple[str, bytes]]:
-        """All schemas of a kind: type and serialized `Schema`."""
-        rows = self._query("SELECT type, data FROM schema WHERE kind = ? ORDER BY type", kind)
-        return [(type_name, data) for type_name, data in rows]
+    def resources(self) -> dict[str, bytes]:
+        """The serialized schemas of all resource types, by type."""
+        return dict(self._query("SELECT type, data FROM schema WHERE kind = 'resource'"))
 
     @functools.cache  # noqa: B019 -- as long as the process
     def block(self, kind: Kind, type_name: str) -> pb.Schema.Block:

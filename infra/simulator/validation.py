@@ -1,4 +1,4 @@
-"""Checks of a configuration that Terraform leaves to the provider."""
+"""Checks of a configuration that Terraform leaves to providers."""
 
 import functools
 import json
@@ -16,8 +16,8 @@ _ENUMERATION: Final = re.compile(r'Possible values: (\["[^\]]*"\])')
 
 
 @dataclass(frozen=True)
-class Fault:
-    """Something wrong with a configuration, and where."""
+class Problem:
+    """A problem of a configuration, and its path."""
 
     path: Path
     summary: str
@@ -26,37 +26,37 @@ class Fault:
 
 @functools.cache
 def _allowed(documentation: str) -> tuple[str, ...]:
-    """The values that an argument's documentation enumerates; none if it does not."""
+    """The allowed values that an argument's documentation lists, if it does."""
     found = _ENUMERATION.search(documentation)
     return tuple(json.loads(found[1])) if found else ()
 
 
-def faults(block: pb.Schema.Block, config: Values, at: Path = ()) -> Iterator[Fault]:
-    """Read-only attributes that are set, and values outside the enumeration of their documentation.
+def problems(block: pb.Schema.Block, config: Values, at: Path = ()) -> Iterator[Problem]:
+    """Read-only attributes that are set, and values that their documentation does not list.
 
-    An empty text counts as absent, as it does for the real provider.
+    As for the real providers, an empty string counts as absent.
     """
     for attribute in block.attributes:
         value, path = config[attribute.name], (*at, attribute.name)
         if value is None:
             continue
         if not attribute.optional and not attribute.required:
-            detail = f"Only the provider knows {attribute.name}: leave it out."
-            yield Fault(path, "Value for read-only attribute", detail)
+            detail = f"The provider computes {attribute.name}: leave it out."
+            yield Problem(path, "Value for read-only attribute", detail)
         elif allowed := _allowed(attribute.description):
             yield from _not_allowed(path, value if isinstance(value, list) else [value], allowed)
     for nested in block.block_types:
         value, path = config[nested.type_name], (*at, nested.type_name)
         for index, each in enumerate(items(value)):
-            for fault in faults(nested.block, each, (*path, index) if isinstance(value, list) else path):
-                # An element of a set has no index to point at.
-                yield Fault(path, fault.summary, fault.detail) if is_set(nested) else fault
+            for problem in problems(nested.block, each, (*path, index) if isinstance(value, list) else path):
+                # Elements of a set have no index.
+                yield Problem(path, problem.summary, problem.detail) if is_set(nested) else problem
 
 
-def _not_allowed(path: Path, values: list[Any], allowed: tuple[str, ...]) -> Iterator[Fault]:
+def _not_allowed(path: Path, values: list[Any], allowed: tuple[str, ...]) -> Iterator[Problem]:
     for value in values:
         if not is_unknown(value) and value not in ("", *allowed):
             choice = ", ".join(map(json.dumps, allowed))
-            yield Fault(
+            yield Problem(
                 path, f"Unexpected value of {path[-1]}", f"{json.dumps(value)} is not one of {choice}."
             )

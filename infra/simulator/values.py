@@ -1,7 +1,5 @@
-"""Values on the wire between Terraform and a provider, and how to walk them along a schema."""
+"""Values that Terraform and a provider exchange, and functions to walk them along a schema."""
 
-import json
-from collections.abc import Iterable
 from typing import Any, Final
 
 import msgpack
@@ -10,14 +8,14 @@ from tf.gen import tfplugin_pb2 as pb
 from infra.simulator.resources import Values
 
 UNKNOWN: Final = msgpack.ExtType(0, b"\x00")
-"""A value that is known only after apply."""
+"""A value that is known only after an apply."""
 
 Path = tuple[str | int, ...]
-"""Where a value is: attribute and block names, and indices of nested blocks."""
+"""Path of a value: names of attributes and blocks, and indices of nested blocks."""
 
 
 def is_unknown(value: Any) -> bool:
-    """Whether a value itself, not one inside it, is unknown."""
+    """Whether a value itself is unknown; a value inside it may still be."""
     return isinstance(value, msgpack.ExtType)
 
 
@@ -32,7 +30,7 @@ def encode(value: Any) -> pb.DynamicValue:
 
 
 def attribute_path(path: Path) -> pb.AttributePath:
-    """A path as Terraform's diagnostics and plans take it."""
+    """A path in the form of Terraform's diagnostics and plans."""
     return pb.AttributePath(
         steps=[
             pb.AttributePath.Step(attribute_name=step)
@@ -44,33 +42,24 @@ def attribute_path(path: Path) -> pb.AttributePath:
 
 
 def is_set(block: pb.Schema.NestedBlock) -> bool:
-    """Whether the nested blocks have no order; Terraform cannot point at one of them by index."""
+    """Whether the nested blocks are a set, whose elements have no index."""
     return block.nesting == pb.Schema.NestedBlock.SET
 
 
 def items(value: Any) -> list[Values]:
-    """The nested blocks under one name, however the schema nests them; none if they are null or unknown."""
+    """The nested blocks under one name, for every kind of nesting; none if the value is null or unknown."""
     if value is None or is_unknown(value):
         return []
     return value if isinstance(value, list) else [value]
 
 
 def conform(values: Values, block: pb.Schema.Block) -> Values:
-    """Only what a schema knows: state may be of an earlier version of the bindings."""
+    """Values with the attributes of a schema; a state may be of another version of the bindings."""
     result: Values = {each.name: values.get(each.name) for each in block.attributes}
     for nested in block.block_types:
         value = values.get(nested.type_name)
         if isinstance(value, list):
-            result[nested.type_name] = [conform(each, nested.block) for each in _dicts(value)]
+            result[nested.type_name] = [conform(each, nested.block) for each in value]
         else:
             result[nested.type_name] = conform(value, nested.block) if isinstance(value, dict) else None
     return result
-
-
-def _dicts(value: Iterable[Any]) -> Iterable[Values]:
-    return (each for each in value if isinstance(each, dict))
-
-
-def fingerprint(value: Any) -> str:
-    """A text that is equal for equal values, whatever the order of keys."""
-    return json.dumps(value, sort_keys=True, default=repr)

@@ -1,7 +1,6 @@
 """The emulators as a newcomer's commands leave and find them."""
 
 import concurrent.futures
-import json
 import socket
 
 import httpx
@@ -41,20 +40,13 @@ class TestUp:
         running = pids(own_cloud)
         assert own_cloud.up() == []
         assert pids(own_cloud) == running
-        listing = json.loads((own_cloud.home / "endpoints.json").read_text())
-        assert {name: entry["pid"] for name, entry in listing.items()} == running
         for name, path in {"pubsub": "/", "bigquery": "/readyz", "storage": "/storage/v1/b"}.items():
-            assert httpx.get(f"http://127.0.0.1:{listing[name]['port']}{path}").status_code == 200
+            assert httpx.get(f"http://127.0.0.1:{port(own_cloud, name)}{path}").status_code == 200
         exports = dict(
             line.removeprefix("export ").split("=", 1)
             for line in (own_cloud.home / "env").read_text().splitlines()
         )
-        assert exports == {
-            "PUBSUB_EMULATOR_HOST": f"127.0.0.1:{listing['pubsub']['port']}",
-            "BIGQUERY_EMULATOR_HOST": f"http://127.0.0.1:{listing['bigquery']['port']}",
-            "BIGQUERY_STORAGE_EMULATOR_HOST": f"127.0.0.1:{listing['bigquery']['grpc_port']}",
-            "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{listing['storage']['port']}",
-        }
+        assert exports == own_cloud.endpoints.environment
 
     def test_callers_side_by_side_start_one_each(self, own_cloud: Cloud) -> None:
         with concurrent.futures.ThreadPoolExecutor() as pool:
@@ -141,7 +133,8 @@ class TestStatusAndDown:
         own_cloud.up()
         assert own_cloud.command("down").returncode == 0
         assert belonging(own_cloud) == []
-        assert not (own_cloud.home / "endpoints.json").exists()
+        with pytest.raises(emulators.EmulatorError):
+            emulators.endpoints()
         assert not (own_cloud.home / "env").exists()
         assert "nothing runs" in own_cloud.command("status").stdout
 

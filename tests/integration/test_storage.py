@@ -34,7 +34,7 @@ def download(cloud: Cloud) -> httpx.Response:
 
 
 def test_content_is_uploaded_and_changed(cloud: Cloud, terraform: Terraform) -> None:
-    terraform.apply(stack(content="print(1)", content_type="text/x-python", metadata={"owner": "sales"}))
+    terraform.apply(stack(content="print(1)", content_type="text/x-python"))
     response = download(cloud)
     assert response.text == "print(1)"
     assert response.headers["content-type"] == "text/x-python"

@@ -184,8 +184,9 @@ def test_what_is_deleted_behind_its_back_is_created_again(stack: Stack, simulato
     stack.apply()
     assert stack.plan().changes() == {}
 
-    endpoints = json.loads((Path(simulator["SIMULATOR_HOME"]) / "endpoints.json").read_text())
-    url = f"http://{endpoints['pubsub']['host']}:{endpoints['pubsub']['port']}/v1/projects/p-1/topics/drift"
+    record = Path(simulator["SIMULATOR_HOME"], "processes", "emulator.pubsub.json")
+    port = json.loads(record.read_text())["labels"]["port"]
+    url = f"http://127.0.0.1:{port}/v1/projects/p-1/topics/drift"
     httpx.delete(url).raise_for_status()
     assert stack.plan().changes() == {address: "create"}
     stack.apply()

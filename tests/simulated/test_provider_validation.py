@@ -46,7 +46,7 @@ FAULTS: dict[str, tuple[str, dict[str, Any], str, str]] = {
         "google_pubsub_topic",
         TOPIC | {"effective_labels": {"a": "b"}},
         "Value for read-only attribute",
-        "Only the provider knows effective_labels: leave it out.",
+        "The provider computes effective_labels: leave it out.",
     ),
     "wrong-type": (
         "google_pubsub_topic",

@@ -223,7 +223,7 @@ def test_a_failure_in_the_middle_is_repaired_by_the_next_run(stack: Stack, home:
     order(home, {"type": "google_service_account", "skip": 2, "error": "Error 503: backendError"})
     names = [f"runner-{number}" for number in range(4)]
     stack.write({"google_service_account": {name: {"account_id": name} for name in names}})
-    assert list(refusals(stack).values()) == ["Error 503: backendError: a fault on order"]
+    assert list(refusals(stack).values()) == ["Error 503: backendError: an injected fault"]
     assert list(stack.plan().changes().values()) == ["create"]
     stack.apply()
     assert stack.plan().changes() == {}

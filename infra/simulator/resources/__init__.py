@@ -1,6 +1,6 @@
-"""Resource types that the simulation makes real, and what is asked of each.
+"""Resource types that are real in the simulated cloud, and the interface of their handlers.
 
-A type without a handler is recorded in Terraform's state only.
+A type without a handler is only recorded in Terraform's state.
 """
 
 import importlib
@@ -10,9 +10,9 @@ from typing import Any, Final, Protocol
 Values = dict[str, Any]
 """A resource's values in Terraform's attribute names.
 
-Every attribute and block of the schema is there: an absent attribute is `None`. A nested block is a list of
-dicts (also one that occurs at most once), except in the few types whose schema nests singly, where it is a
-dict or `None`. Numbers are `int` or `float`.
+They have every attribute and block of the schema; an absent attribute is `None`. A nested block is a list of
+dicts, also if it occurs at most once. In the few types with single nesting, it is a dict or `None`. Numbers
+are `int` or `float`.
 """
 
 
@@ -20,9 +20,9 @@ class ResourceError(Exception):
     """The simulated cloud refuses a request.
 
     Attributes:
-        summary: What went wrong, in a few words.
-        detail: What the emulator or process said, and what to do about it.
-        attribute: Top-level attribute to blame, so that Terraform can show its line.
+        summary: The problem, in a few words.
+        detail: The error of the emulator or process, and what to do.
+        attribute: Top-level attribute with the problem, whose line Terraform shows.
     """
 
     def __init__(self, summary: str, detail: str, attribute: str | None = None) -> None:
@@ -33,9 +33,9 @@ class ResourceError(Exception):
 
 
 class Handler(Protocol):
-    """Makes one Terraform resource type real.
+    """Makes one resource type real.
 
-    Every method may raise ResourceError. Calls for different resources come from several threads at once.
+    Every method may raise ResourceError. Several threads call a handler, for different resources.
     """
 
     def replaces(self, prior: Values, planned: Values) -> Collection[str]:
@@ -43,32 +43,29 @@ class Handler(Protocol):
 
         Args:
             prior: State before the change.
-            planned: As Terraform plans it: values may be unknown still.
+            planned: Planned state; values may be unknown.
         """
         ...
 
     def create(self, planned: Values) -> Values:
-        """Create the resource; it is an error if it exists.
+        """Create the resource, which must not exist; returns its state.
 
         Args:
-            planned: Complete values. Those only a provider knows (`id`, `self_link`, ...) already hold
-                plausible, deterministic ones; replace the ones that the real thing tells.
-
-        Returns:
-            The new state.
+            planned: Complete values. Computed ones (`id`, `self_link`, ...) are plausible and deterministic;
+                the handler replaces those that the emulator knows.
         """
         ...
 
     def read(self, state: Values) -> Values | None:
-        """What exists now, as far as it can be asked; the rest as in `state`. None when it is gone."""
+        """The state, with the emulator's values where it has them; None if the resource does not exist."""
         ...
 
     def update(self, prior: Values, planned: Values) -> Values:
-        """Change the resource in place and return its new state."""
+        """Change the resource in place; returns its new state."""
         ...
 
     def delete(self, state: Values) -> None:
-        """Remove the resource; fine if it is gone already."""
+        """Delete the resource, if it exists."""
         ...
 
 
@@ -87,7 +84,7 @@ _MODULES: Final[Mapping[str, str]] = {
 def handler(type_name: str) -> Handler | None:
     """The handler of a resource type, or None if the type is only recorded.
 
-    It is found as `HANDLERS[type_name]` of the module named above, imported when first needed.
+    Handlers are in `HANDLERS` of the modules named above, which are imported at the first use.
     """
     if type_name not in _MODULES:
         return None
@@ -97,5 +94,5 @@ def handler(type_name: str) -> Handler | None:
 
 
 def changed(prior: Values, planned: Values, *names: str) -> list[str]:
-    """Which of these attributes a plan changes."""
+    """Those of the named attributes that a plan changes."""
     return [name for name in names if prior[name] != planned[name]]

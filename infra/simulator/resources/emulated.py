@@ -1,6 +1,6 @@
-"""What the handlers of emulated resources share: requests with errors for Terraform, and observing drift."""
+"""Shared by the handlers of emulated resources: requests with Terraform's errors, and detection of drift."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -8,14 +8,14 @@ from infra.simulator import emulators, rest
 from infra.simulator.resources import ResourceError, Values
 
 Fields = Mapping[str, tuple[str, ...]]
-"""Attributes that live in an emulator, in Terraform's names; for a block, its attributes that do."""
+"""Attributes that the emulator knows, in Terraform's names; for a block, the names of its attributes."""
 
 
 def endpoints() -> emulators.Endpoints:
     """Where the emulators listen.
 
     Raises:
-        ResourceError: one does not run.
+        ResourceError: an emulator does not run.
     """
     try:
         return emulators.endpoints()
@@ -23,19 +23,38 @@ def endpoints() -> emulators.Endpoints:
         raise ResourceError("The simulated cloud is not running", str(error)) from error
 
 
+def refuse(values: Values, names: Iterable[str], what: str = "", attribute: str | None = None) -> None:
+    """Refuse arguments that cannot be simulated.
+
+    Args:
+        values: A resource or a nested block.
+        names: Arguments that must be absent, empty or false.
+        what: Name of the nested block, with a separator.
+        attribute: Top-level attribute that holds the nested block.
+
+    Raises:
+        ResourceError: one of them is set.
+    """
+    for name in names:
+        if values.get(name):
+            raise ResourceError(
+                "Not simulated", f"{what}{name} has no counterpart on a laptop", attribute or name
+            )
+
+
 def create(action: str, address: str, method: str, path: str, body: object, *, resource: str) -> Any:
     """Send a request that creates something.
 
     Args:
-        action: What is being done, for the error's summary.
+        action: Description of the request, for the error's summary.
         address: `host:port`.
         method: HTTP method.
         path: Path of the request.
         body: JSON to send.
-        resource: Path of what is created.
+        resource: Path of the new resource.
 
     Raises:
-        ResourceError: it exists, or the emulator refuses.
+        ResourceError: the resource exists, or the emulator refuses.
     """
     try:
         return rest.call(method, address, path, body)
@@ -62,7 +81,7 @@ def change(action: str, address: str, method: str, path: str, body: object = Non
 
 
 def read(action: str, address: str, path: str) -> Any:
-    """Get something; None if it does not exist.
+    """Get a resource; None if it does not exist.
 
     Raises:
         ResourceError: the emulator does not answer.
@@ -76,7 +95,7 @@ def read(action: str, address: str, path: str) -> Any:
 
 
 def delete(action: str, address: str, path: str) -> None:
-    """Remove something; fine if it does not exist.
+    """Delete a resource, if it exists.
 
     Raises:
         ResourceError: the emulator refuses.
@@ -118,41 +137,36 @@ def body(values: Values, fields: Fields) -> dict[str, Any]:
 
 
 def observe(state: Values, live: Mapping[str, Any], fields: Fields) -> Values:
-    """The state, with the attributes that live in an emulator as they are there.
+    """The state, with the emulator's values of the attributes that the emulator knows.
 
     An attribute that is absent in the state stays absent: the emulator's default is no drift. A block that is
     absent in the state and present in the emulator is drift.
     """
     seen: Values = {}
     for name, members in fields.items():
-        there: Any = live.get(camel(name))
+        value: Any = live.get(camel(name))
         if not members:
-            seen[name] = _observed(state.get(name), there)
+            seen[name] = _observed(state.get(name), value)
             continue
-        nested = block(state, name) or {}
-        if there and any(camel(key) in there for key in members):
-            seen[name] = [
-                nested
-                | {
-                    key: _observed(nested.get(key), there.get(camel(key)))
-                    if nested
-                    else there.get(camel(key))
-                    for key in members
-                }
-            ]
-        else:
+        nested = block(state, name)
+        found: Values = {key: value.get(camel(key)) for key in members} if value else {}
+        if not any(each is not None for each in found.values()):
             seen[name] = []
+        elif nested is None:
+            seen[name] = [found]
+        else:
+            seen[name] = [nested | {key: _observed(nested.get(key), found[key]) for key in members}]
     return state | seen
 
 
-def _observed(known: Any, there: Any) -> Any:
-    # Emulators leave out what is empty, and write durations their own way: "600s", "600.000s".
-    same = known is None or (not known and not there) or _seconds(known) == _seconds(there)
-    return known if same else there
+def _observed(known: Any, live: Any) -> Any:
+    # Emulators omit empty values and spell durations differently: "600s", "600.000s".
+    same = known is None or (not known and not live) or _seconds(known) == _seconds(live)
+    return known if same else live
 
 
 def _seconds(value: Any) -> Any:
-    """A duration's number of seconds, any other value as it is."""
+    """The number of seconds of a duration; any other value unchanged."""
     if isinstance(value, str) and value.endswith("s"):
         try:
             return float(value[:-1])

@@ -1,9 +1,9 @@
 """Schemas, topics and subscriptions in the Pub/Sub emulator.
 
-The emulator keeps labels, message storage policies and expiration policies of what is created, but cannot
-change them: they are Terraform's state only. It forwards dead letters without grants: there, a subscription
-has its dead-letter policy only while Pub/Sub has both grants. BigQuery and push subscriptions are pull
-subscriptions there, from which `bridge` delivers.
+Labels, message storage policies and expiration policies are only recorded in Terraform's state, because the
+emulator cannot change them. The emulator forwards dead letters without grants, so a subscription has its
+dead-letter policy in the emulator only while Pub/Sub has both grants. BigQuery and push subscriptions are
+pull subscriptions in the emulator, from which `bridge` delivers.
 """
 
 from collections.abc import Mapping
@@ -18,22 +18,25 @@ _TOPIC: Final[emulated.Fields] = {
     "message_retention_duration": (),
     "schema_settings": ("schema", "encoding"),
 }
-_SUBSCRIPTION_CHANGEABLE: Final[emulated.Fields] = {
+_SUBSCRIPTION: Final[emulated.Fields] = {
     "ack_deadline_seconds": (),
     "message_retention_duration": (),
-    "retain_acked_messages": (),
-    "enable_exactly_once_delivery": (),
     "retry_policy": ("minimum_backoff", "maximum_backoff"),
     "dead_letter_policy": ("dead_letter_topic", "max_delivery_attempts"),
 }
-_LONGEST_RETENTION_SECONDS: Final = 7 * 24 * 3600
-"""For which the emulator keeps messages of a subscription; Pub/Sub does for 31 days."""
-_SUBSCRIPTION_FIXED: Final[emulated.Fields] = {"filter": (), "enable_message_ordering": ()}
-_SUBSCRIPTION: Final[emulated.Fields] = _SUBSCRIPTION_CHANGEABLE | _SUBSCRIPTION_FIXED
+_NOT_SIMULATED: Final = (
+    "cloud_storage_config",
+    "enable_exactly_once_delivery",
+    "enable_message_ordering",
+    "filter",
+    "retain_acked_messages",
+)
+_MAX_RETENTION_SECONDS: Final = 7 * 24 * 3600
+"""Longest message retention of the emulator; Pub/Sub allows 31 days."""
 
 
 def _full_name(collection: str, values: Values, name: str) -> str:
-    """`projects/<project>/<collection>/<name>`, also if `name` is one already."""
+    """`projects/<project>/<collection>/<name>`, if `name` does not have this form already."""
     return name if "/" in name else f"projects/{values['project']}/{collection}/{name}"
 
 
@@ -147,11 +150,11 @@ class Subscription:
     """`google_pubsub_subscription`: pull, push, or to a BigQuery table."""
 
     def replaces(self, prior: Values, planned: Values) -> list[str]:
-        """Its identity."""
-        return changed(prior, planned, "name", "project", "topic", *_SUBSCRIPTION_FIXED)
+        """Its identity and topic."""
+        return changed(prior, planned, "name", "project", "topic")
 
     def create(self, planned: Values) -> Values:
-        """Create the subscription, and start its bridge unless it is pulled."""
+        """Create the subscription, and start its bridge if it has one."""
         name = self._name(planned)
         target = self._target(planned)
         address = emulated.endpoints().pubsub
@@ -161,7 +164,7 @@ class Subscription:
             address,
             "PUT",
             _path(name),
-            {"topic": topic} | self._body(planned, _SUBSCRIPTION),
+            {"topic": topic} | self._body(planned),
             resource=_path(name),
         )
         try:
@@ -172,9 +175,9 @@ class Subscription:
         return self._observe(planned, live) | {"id": name}
 
     def read(self, state: Values) -> Values | None:
-        """All the emulator can change.
+        """Everything that the emulator can change.
 
-        A deleted topic shows as `_deleted-topic_`; `bigquery_config` or `push_config` is absent when the
+        A deleted topic appears as `_deleted-topic_`. `bigquery_config` or `push_config` is absent while the
         bridge does not run.
         """
         name = self._name(state)
@@ -190,7 +193,7 @@ class Subscription:
         return seen
 
     def update(self, prior: Values, planned: Values) -> Values:
-        """Change what can be changed in place, and restart the bridge if it must."""
+        """Change the subscription, and restart its bridge if the target has changed."""
         name = self._name(planned)
         target = self._target(planned)
         emulated.change(
@@ -199,8 +202,8 @@ class Subscription:
             "PATCH",
             _path(name),
             {
-                "subscription": {"name": name} | self._body(planned, _SUBSCRIPTION_CHANGEABLE),
-                "updateMask": _mask(_SUBSCRIPTION_CHANGEABLE),
+                "subscription": {"name": name} | self._body(planned),
+                "updateMask": _mask(_SUBSCRIPTION),
             },
         )
         self._deliver(name, target)
@@ -215,47 +218,43 @@ class Subscription:
     def _name(self, values: Values) -> str:
         return _full_name("subscriptions", values, values["name"])
 
-    def _body(self, values: Values, fields: emulated.Fields) -> Values:
-        body = emulated.body(values, fields)
+    def _body(self, values: Values) -> Values:
+        body = emulated.body(values, _SUBSCRIPTION)
         if retention := body.get("messageRetentionDuration"):
-            body["messageRetentionDuration"] = _kept(retention)
+            body["messageRetentionDuration"] = _emulated_retention(retention)
         return body
 
     def _observe(self, state: Values, live: Mapping[str, Any]) -> Values:
         seen = emulated.observe(state, live, _SUBSCRIPTION)
         wanted = state.get("message_retention_duration")
-        if wanted and seen["message_retention_duration"] == _kept(wanted):
+        if wanted and seen["message_retention_duration"] == _emulated_retention(wanted):
             seen["message_retention_duration"] = wanted
         if not rules.forwards_dead_letters(state):
             seen["dead_letter_policy"] = state["dead_letter_policy"]
         return seen
 
     def _target(self, planned: Values) -> bridge.Target | None:
-        """Where a BigQuery or push subscription delivers, checked; None for any other.
+        """The checked target of a BigQuery or push subscription; None for a pull subscription.
 
         Raises:
-            ResourceError: the table is not there or does not fit, or a setting is not simulated.
+            ResourceError: the table does not exist or does not fit, or an argument is not simulated.
         """
-        if planned.get("cloud_storage_config"):
-            raise ResourceError(
-                "Not simulated",
-                "Cloud Storage subscriptions have no counterpart on a laptop",
-                "cloud_storage_config",
-            )
+        emulated.refuse(planned, _NOT_SIMULATED)
         if config := emulated.block(planned, "push_config"):
-            wrapper = emulated.block(config, "no_wrapper")
-            if wrapper and not wrapper.get("write_metadata"):
+            if config.get("no_wrapper") or not config.get("oidc_token"):
                 raise ResourceError(
-                    "Not simulated", "no_wrapper: on a laptop, only with write_metadata", "push_config"
+                    "Not simulated",
+                    "push_config: on a laptop, only with oidc_token and without no_wrapper",
+                    "push_config",
                 )
             return _push_target(config)
         config = emulated.block(planned, "bigquery_config")
         if config is None:
             return None
-        if unsupported := [key for key in ("use_topic_schema", "use_table_schema") if config.get(key)]:
+        if config.get("use_topic_schema") or config.get("use_table_schema") or not config["write_metadata"]:
             raise ResourceError(
                 "Not simulated",
-                f"{unsupported[0]}: on a laptop, BigQuery subscriptions write the message as it is",
+                "bigquery_config: on a laptop, only with write_metadata and without a schema",
                 "bigquery_config",
             )
         target = _table_target(config)
@@ -278,45 +277,40 @@ class Subscription:
 
 
 def settle_dead_letters() -> None:
-    """Give subscriptions in the emulator their dead-letter policies, or take them away, as grants have it.
+    """Set or remove the dead-letter policies of subscriptions in the emulator, depending on their grants.
 
     Raises:
         ResourceError: the emulator does not answer, or refuses.
     """
     field = "dead_letter_policy"
-    with locked("dead-letters"):  # the last of several grants made at once finds all of them
+    with locked("dead-letters"):  # of several concurrent grants, the last one sees all of them
         for subscription in inventory.all_of("google_pubsub_subscription"):
             if not subscription[field]:
                 continue
             name = subscription["id"]
-            fields = {field: _SUBSCRIPTION_CHANGEABLE[field]}
+            fields = {field: _SUBSCRIPTION[field]}
             policy = emulated.body(subscription, fields) if rules.forwards_dead_letters(subscription) else {}
             body = {"subscription": {"name": name} | policy, "updateMask": _mask(fields)}
             try:
                 rest.call("PATCH", emulated.endpoints().pubsub, _path(name), body)
             except rest.RestError as error:
-                if error.status != 404:  # it is being destroyed, or was lost with the emulator
+                if error.status != 404:  # being destroyed, or lost with the emulator
                     raise ResourceError(f"Cannot change dead letters of {name}", str(error)) from error
 
 
-def _kept(retention: str) -> str:
-    """A retention as long as the emulator takes it."""
-    return f"{min(float(retention.removesuffix('s')), _LONGEST_RETENTION_SECONDS):g}s"
+def _emulated_retention(retention: str) -> str:
+    """A retention, cut to the longest that the emulator allows."""
+    return f"{min(float(retention.removesuffix('s')), _MAX_RETENTION_SECONDS):g}s"
 
 
 def _table_target(config: Values) -> bridge.TableTarget:
-    return bridge.TableTarget(table=config["table"], write_metadata=bool(config.get("write_metadata")))
+    return bridge.TableTarget(config["table"])
 
 
 def _push_target(config: Values) -> PushTarget:
-    token = emulated.block(config, "oidc_token") or {}
+    (token,) = config["oidc_token"]
     endpoint = config["push_endpoint"]
-    return PushTarget(
-        endpoint=endpoint,
-        account=token.get("service_account_email") or "",
-        audience=token.get("audience") or endpoint,
-        wrapped=emulated.block(config, "no_wrapper") is None,
-    )
+    return PushTarget(endpoint, token["service_account_email"], token.get("audience") or endpoint)
 
 
 HANDLERS: Final[Mapping[str, Handler]] = {

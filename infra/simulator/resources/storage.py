@@ -1,16 +1,15 @@
 """Buckets and objects in the Cloud Storage emulator.
 
-The emulator knows a bucket's name and content. Versioning, lifecycle, access, location and labels are
-Terraform's state only.
+The emulator knows a bucket's name and objects. Versioning, lifecycle, access, location and labels are only
+recorded in Terraform's state.
 """
 
 import base64
 import hashlib
-import json
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 from infra.simulator import rest
 from infra.simulator.resources import Handler, ResourceError, Values, changed, emulated
@@ -28,7 +27,7 @@ class Bucket:
     """`google_storage_bucket`."""
 
     def replaces(self, prior: Values, planned: Values) -> list[str]:
-        """Its identity."""
+        """Its identity and location."""
         return changed(prior, planned, "name", "project", "location")
 
     def create(self, planned: Values) -> Values:
@@ -49,20 +48,20 @@ class Bucket:
         }
 
     def read(self, state: Values) -> Values | None:
-        """Whether the bucket is there."""
+        """The state, if the bucket exists."""
         name: str = state["name"]
         live = emulated.read(f"read bucket {name}", emulated.endpoints().storage, _bucket_path(name))
         return state if live else None
 
     def update(self, prior: Values, planned: Values) -> Values:
-        """What can change is not in the emulator."""
+        """Nothing to do: the emulator knows nothing that can change."""
         return planned
 
     def delete(self, state: Values) -> None:
         """Delete the bucket.
 
         Raises:
-            ResourceError: it holds objects, and not `force_destroy`.
+            ResourceError: the bucket holds objects and `force_destroy` is not set.
         """
         name: str = state["name"]
         address = emulated.endpoints().storage
@@ -87,21 +86,15 @@ class Object:
         return changed(prior, planned, "bucket", "name")
 
     def create(self, planned: Values) -> Values:
-        """Upload the object; like Cloud Storage, over what may be there."""
+        """Upload the object; like Cloud Storage, replace an existing one."""
         bucket, name = planned["bucket"], planned["name"]
-        content = _content(planned)
-        metadata = {
-            "name": name,
-            "contentType": planned.get("content_type") or _media_type(planned),
-            "metadata": planned.get("metadata"),
-            "cacheControl": planned.get("cache_control"),
-        }
+        emulated.refuse(planned, ("metadata",))
         try:
             live = rest.call(
                 "POST",
                 emulated.endpoints().storage,
-                f"/upload{_bucket_path(bucket)}/o?uploadType=multipart",
-                content=_multipart({key: value for key, value in metadata.items() if value}, content),
+                f"/upload{_bucket_path(bucket)}/o?uploadType=media&name={quote(name, safe='')}",
+                content=(planned.get("content_type") or _media_type(planned), _content(planned)),
             )
         except rest.RestError as error:
             raise ResourceError(f"Cannot upload gs://{bucket}/{name}", str(error), "bucket") from error
@@ -113,7 +106,7 @@ class Object:
         }
 
     def read(self, state: Values) -> Values | None:
-        """The object's hashes; if they are not those of the content or file, these show as absent."""
+        """The object's hashes; `content` and `source` are absent if the hashes are not theirs."""
         bucket, name = state["bucket"], state["name"]
         live = emulated.read(
             f"read gs://{bucket}/{name}", emulated.endpoints().storage, _object_path(bucket, name)
@@ -126,7 +119,7 @@ class Object:
         return seen
 
     def update(self, prior: Values, planned: Values) -> Values:
-        """Upload it anew."""
+        """Upload the object again."""
         return self.create(planned)
 
     def delete(self, state: Values) -> None:
@@ -152,9 +145,9 @@ def _content(values: Values) -> bytes:
 
 
 def _differs(state: Values, md5: str) -> bool:
-    """Whether the object is not what was uploaded, or the file has changed since."""
+    """Whether the object or its source file has changed since the upload."""
     if not state.get("content") and not Path(state.get("source") or "").is_file():
-        return False  # Nothing here to compare with.
+        return False  # there is nothing to compare with
     return _md5(_content(state)) != md5
 
 
@@ -163,7 +156,7 @@ def _md5(content: bytes) -> str:
 
 
 def _media_type(values: Values) -> str:
-    # The real provider's defaults: text for `content`, none for a file.
+    # As the real provider: text for `content`, nothing specific for a file.
     return "text/plain; charset=utf-8" if values.get("content") is not None else "application/octet-stream"
 
 
@@ -175,16 +168,6 @@ def _observed(values: Values, live: Mapping[str, Any]) -> Values:
         "crc32c": live["crc32c"],
         "generation": int(live["generation"]),
     }
-
-
-def _multipart(metadata: dict[str, Any], content: bytes) -> tuple[str, bytes]:
-    """The media type and body of a multipart upload."""
-    boundary = uuid.uuid4().hex
-    head = (
-        f"--{boundary}\r\nContent-Type: application/json\r\n\r\n{json.dumps(metadata)}\r\n"
-        f"--{boundary}\r\nContent-Type: {metadata['contentType']}\r\n\r\n"
-    )
-    return f"multipart/related; boundary={boundary}", head.encode() + content + f"\r\n--{boundary}--".encode()
 
 
 HANDLERS: Final[Mapping[str, Handler]] = {
