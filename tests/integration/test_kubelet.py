@@ -222,7 +222,7 @@ class TestRefusals:
             ({"working_dir": "/srv"}, "working_dir has no counterpart"),
             (
                 {"lifecycle": [{"post_start": [{"exec": [{"command": ["true"]}]}]}]},
-                "post_start has no counter",
+                "lifecycle has no counter",
             ),
             (
                 {"env": [{"name": "A", "value_from": [{"field_ref": [{"field_path": "metadata.name"}]}]}]},
@@ -233,7 +233,7 @@ class TestRefusals:
             ({"volume_mount": [{"name": "tmp", "mount_path": "/cache"}]}, "not /cache"),
             (
                 {"readiness_probe": [{"exec": [{"command": ["true"]}]}]},
-                "readiness_probe: exec has no counter",
+                "only http_get",
             ),
             ({"readiness_probe": [{"http_get": [{"port": "admin"}]}]}, "no port named 'admin'"),
             ({"readiness_probe": [{"http_get": [{"port": "http", "scheme": "HTTPS"}]}]}, "scheme HTTPS"),
