@@ -28,6 +28,7 @@ _LINGER_SECONDS: Final = 2.0
 """For a client to read an early response: closing while it still sends would discard the response."""
 _JOIN_BYTES: Final = 64 * 1024
 """Up to this size, copying a body behind its head is cheaper than a second system call."""
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class ServerState:
@@ -161,8 +162,8 @@ class Connection(asyncio.Protocol):
 
     def _on_head(self) -> None:
         handler = self._server.async_handler
-        if handler is None or not self._start_task(handler):
-            self._expect_body(MAX_BODY_BYTES)
+        if (handler is None or not self._start_task(handler)) and self._parser.limit_body(MAX_BODY_BYTES):
+            self._transport.write(_CONTINUE)
 
     def _on_request(self) -> None:
         parser = self._parser
@@ -174,10 +175,6 @@ class Connection(asyncio.Protocol):
             self._answer(parser.request, parser.started, parser.keep_alive)
         else:
             self._pipeline.append((parser.request, parser.started, parser.keep_alive))
-
-    def _expect_body(self, max_bytes: int) -> None:
-        if self._parser.limit_body(max_bytes):
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _start_task(self, handler: AsyncHandler) -> bool:
         """Answer the request whose head is complete in a task, if the handler takes it."""
@@ -198,7 +195,8 @@ class Connection(asyncio.Protocol):
 
     async def _receive(self, max_bytes: int) -> bytes:
         """Receive the body for the task."""
-        self._expect_body(max_bytes)
+        if self._parser.limit_body(max_bytes):
+            self._transport.write(_CONTINUE)
         if self._parser.receiving:
             self._body = asyncio.get_running_loop().create_future()
             self._transport.resume_reading()
