@@ -4,8 +4,6 @@ import asyncio
 from typing import Final
 
 from google import pubsub_v1
-from google.api_core import exceptions
-from google.rpc import error_details_pb2
 
 from services.streaming import metrics
 from services.streaming.metrics import attempted
@@ -16,9 +14,6 @@ _EXTEND_EVERY_SECONDS: Final = 4
 _LEASE_SECONDS: Final = 30
 _CALL_IDS: Final = 1000
 """Of one call, which may have 512 kB: https://cloud.google.com/pubsub/quotas#resource_limits"""
-_ACKNOWLEDGE_ATTEMPTS: Final = 3
-# https://cloud.google.com/pubsub/docs/exactly-once-delivery
-_TRANSIENT: Final = "TRANSIENT_FAILURE"
 
 
 class Leases:
@@ -54,24 +49,11 @@ class Leases:
         await self._set_deadline(ack_ids, 0)
 
     async def acknowledge(self, ack_ids: list[str]) -> None:
-        """Acknowledge messages; on an exactly-once subscription, until each is confirmed or has expired."""
-        for _ in range(_ACKNOWLEDGE_ATTEMPTS):
-            try:
-                request = pubsub_v1.AcknowledgeRequest.pb()(subscription=self._subscription, ack_ids=ack_ids)
-                await self._subscriber.acknowledge(
-                    request=pubsub_v1.AcknowledgeRequest.wrap(request), retry=RETRY, timeout=CALL_SECONDS
-                )
-                return
-            except exceptions.GoogleAPICallError as error:
-                failures = _failures(error)
-                if not failures:
-                    raise
-                again = [each for each in ack_ids if failures.get(each, "").startswith(_TRANSIENT)]
-                metrics.UNCONFIRMED.inc(len(failures) - len(again))
-                if not again:
-                    return
-                ack_ids = again
-        raise TimeoutError(f"{len(ack_ids)} acknowledgements are not confirmed")
+        """Acknowledge messages."""
+        request = pubsub_v1.AcknowledgeRequest.pb()(subscription=self._subscription, ack_ids=ack_ids)
+        await self._subscriber.acknowledge(
+            request=pubsub_v1.AcknowledgeRequest.wrap(request), retry=RETRY, timeout=CALL_SECONDS
+        )
 
     async def _set_deadline(self, ack_ids: list[str], seconds: int) -> None:
         request = pubsub_v1.ModifyAckDeadlineRequest.pb()(
@@ -80,14 +62,3 @@ class Leases:
         await self._subscriber.modify_ack_deadline(
             request=pubsub_v1.ModifyAckDeadlineRequest.wrap(request), retry=RETRY, timeout=CALL_SECONDS
         )
-
-
-def _failures(error: exceptions.GoogleAPICallError) -> dict[str, str]:
-    """Reasons by `ack_id` for acknowledgements that failed on an exactly-once subscription."""
-    return {
-        ack_id: reason
-        for detail in error.details
-        if isinstance(detail, error_details_pb2.ErrorInfo)
-        for ack_id, reason in detail.metadata.items()
-        if reason.startswith((_TRANSIENT, "PERMANENT_FAILURE"))
-    }

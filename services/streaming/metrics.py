@@ -36,10 +36,6 @@ ROWS: Final = prometheus_client.Counter("streaming_rows_saved", "Rows saved in B
 EXTENSIONS: Final = prometheus_client.Counter(
     "streaming_lease_extensions", "Messages whose acknowledgement deadline was extended."
 )
-UNCONFIRMED: Final = prometheus_client.Counter(
-    "streaming_unconfirmed_acknowledgements",
-    "Answered messages whose lease had expired; an exactly-once subscription delivers them again.",
-)
 _FAULTS: Final = prometheus_client.Counter(
     "streaming_faults", "Failed calls, after retries, by what was attempted.", ["attempt"]
 )

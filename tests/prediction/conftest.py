@@ -10,7 +10,7 @@ from tests.conftest import Models, Service, service
 
 @pytest.fixture(scope="module")
 def predicting(shared_models: Models, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service with model v1, shared by a module's tests: none of them changes it."""
+    """A service with model v1 that the tests of a module share and do not change."""
     shared_models.publish("v1")
     log = tmp_path_factory.mktemp("prediction") / "service.log"
     running = service("services.prediction", {**shared_models.environment, "MAX_RANGE": "28"}, log)
@@ -21,7 +21,7 @@ def predicting(shared_models: Models, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture
 def own(models: Models, tmp_path: Path) -> Iterator[Service]:
-    """A service of the test's own, not started, with an empty registry."""
+    """A service of one test, not started, with an empty registry."""
     prepared = service(
         "services.prediction", {**models.environment, "DRAIN_SECONDS": "1"}, tmp_path / "service.log"
     )

@@ -1,4 +1,4 @@
-"""The page and the documentation in a real browser. Screenshots stay under build/test."""
+"""The page and the documentation in a browser. Screenshots are written to build/test."""
 
 import csv
 import os
@@ -37,7 +37,7 @@ def browser() -> Iterator[Browser]:
 
 
 def opened(browser: Browser, predicting: Service, path: str = "/", scheme: str = "light") -> Page:
-    """A page that has drawn; anything it complains of, or asks of another host, fails the test."""
+    """Open a page and wait for the chart; an error, or a request to another host, fails the test."""
     dark = "dark" if scheme == "dark" else "light"
     page = browser.new_page(color_scheme=dark, viewport={"width": 1200, "height": 900}, locale="en-GB")
     page.set_default_timeout(15_000)
@@ -58,7 +58,7 @@ def opened(browser: Browser, predicting: Service, path: str = "/", scheme: str =
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_draws_history_forecast_and_interval(browser: Browser, predicting: Service, scheme: str) -> None:
+def test_chart_of_history_forecast_and_interval(browser: Browser, predicting: Service, scheme: str) -> None:
     page = opened(browser, predicting, "/?store_nbr=1&family=BREAD&range=14&back=56", scheme)
 
     for part in ("past", "future", "band"):
@@ -94,11 +94,11 @@ def test_the_table_has_the_numbers_of_the_model(
     page.close()
 
 
-def test_choices_change_what_is_shown_and_the_address(browser: Browser, predicting: Service) -> None:
+def test_selections_change_the_chart_and_the_url(browser: Browser, predicting: Service) -> None:
     page = opened(browser, predicting, "/?store_nbr=1&family=BREAD&range=14&back=56")
 
     page.get_by_label("Store").select_option("2")
-    # What store 2 has is offered, and what both have stays chosen.
+    # The families of store 2 are offered, and the selected one stays selected.
     assert page.get_by_label("Family").locator("option").all_inner_texts() == [
         "All families",
         "BREAD",
@@ -116,7 +116,7 @@ def test_choices_change_what_is_shown_and_the_address(browser: Browser, predicti
     page.close()
 
 
-def test_the_download_is_what_is_shown(browser: Browser, predicting: Service) -> None:
+def test_the_download_has_the_selected_forecast(browser: Browser, predicting: Service) -> None:
     page = opened(browser, predicting, "/?store_nbr=1&family=MILK&range=5")
 
     with page.expect_download() as download:
@@ -129,20 +129,20 @@ def test_the_download_is_what_is_shown(browser: Browser, predicting: Service) ->
     page.close()
 
 
-def test_days_are_told_to_keyboard_and_pointer(browser: Browser, predicting: Service) -> None:
+def test_keyboard_and_pointer_show_single_days(browser: Browser, predicting: Service) -> None:
     page = opened(browser, predicting, "/?store_nbr=1&family=BREAD&range=14&back=56")
     status = page.get_by_role("status")
 
     page.locator("#chart").focus()
-    for key, told in (
+    for key, date in (
         ("ArrowRight", "27 Feb 2024"),
         ("ArrowLeft", "26 Feb 2024"),
         ("End", "11 Mar 2024"),
         ("Home", "2 Jan 2024"),
     ):
         page.keyboard.press(key)
-        assert told in (status.text_content() or "")
-        assert told in (page.locator("#tip").text_content() or "")
+        assert date in (status.text_content() or "")
+        assert date in (page.locator("#tip").text_content() or "")
     assert "sold" in (status.text_content() or "")
     page.keyboard.press("Escape")
     assert page.locator("#tip").is_hidden()
@@ -151,7 +151,7 @@ def test_days_are_told_to_keyboard_and_pointer(browser: Browser, predicting: Ser
     page.close()
 
 
-def test_everything_has_a_name_for_screen_readers(browser: Browser, predicting: Service) -> None:
+def test_every_control_has_a_name_for_screen_readers(browser: Browser, predicting: Service) -> None:
     page = opened(browser, predicting)
 
     tree = page.locator("body").aria_snapshot()
@@ -175,7 +175,7 @@ def test_everything_has_a_name_for_screen_readers(browser: Browser, predicting: 
     page.close()
 
 
-def test_a_model_that_is_not_there_is_said(browser: Browser, own: Service) -> None:
+def test_the_page_says_that_no_model_is_loaded(browser: Browser, own: Service) -> None:
     own.start()
     page = browser.new_page()
     page.goto(own.url)
@@ -201,7 +201,7 @@ def test_the_documentation_names_every_path_and_parameter(browser: Browser, pred
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/page.js", "/page.css"])
-def test_pages_allow_nothing_from_elsewhere_and_are_cached(predicting: Service, path: str) -> None:
+def test_pages_allow_no_content_of_other_hosts_and_are_cached(predicting: Service, path: str) -> None:
     plain = predicting.get(path, headers={"accept-encoding": "identity"})
     compressed = predicting.get(path, headers={"accept-encoding": "gzip"})
 

@@ -1,4 +1,4 @@
-"""A worker of two is stopped, and the model changes, under ten thousand requests and more: none fails."""
+"""One of two servers stops, or the model changes, during 12,000 requests: none fails."""
 
 import asyncio
 import collections
@@ -20,7 +20,7 @@ GET = b"GET /predict?range=30 HTTP/1.1\r\nHost: x\r\n\r\n"
 
 @pytest.fixture
 def workers(models: Models, tmp_path: Path) -> Iterator[list[Service]]:
-    """Two services with model v1, which take three seconds to drain."""
+    """Two services with model v1 that drain for three seconds."""
     models.publish("v1")
     two = [
         service("services.prediction", {**models.environment, "DRAIN_SECONDS": "3"}, tmp_path / f"{name}.log")
@@ -34,11 +34,11 @@ def workers(models: Models, tmp_path: Path) -> Iterator[list[Service]]:
 
 
 class Balancer:
-    """Sends requests to workers in turn over connections it keeps, and to none that is not ready.
+    """Sends requests to ready workers in turn, over persistent connections.
 
     Attributes:
-        answers: How many times each body came.
-        failures: What went wrong.
+        answers: Number of responses by body.
+        failures: Failed requests.
     """
 
     def __init__(self, workers: list[Service]) -> None:
@@ -48,13 +48,13 @@ class Balancer:
         self._turn = itertools.count()
 
     async def watch(self, workers: list[Service]) -> None:
-        """Looks at readiness as load balancers do, only more often."""
+        """Poll readiness as load balancers do, but more often."""
         while True:
             self._ready = [each for each in workers if await self._is_ready(each)]
             await asyncio.sleep(0.1)
 
     async def send(self, share: int) -> None:
-        """One client's share of the requests."""
+        """Send requests one after the other, like one client."""
         connections: dict[int, tuple[asyncio.StreamReader, asyncio.StreamWriter]] = {}
         for _ in range(share):
             port = self._ready[next(self._turn) % len(self._ready)].port
@@ -102,7 +102,7 @@ def test_no_request_fails_while_a_worker_stops(workers: list[Service]) -> None:
         first = workers[0].process
         assert first is not None
         first.send_signal(signal.SIGTERM)
-        # What is left is answered before the worker ends, while it does, and after.
+        # Requests go on before, during and after the stop.
         more = 0
         while first.poll() is None:
             await balancer.send(50)
@@ -121,7 +121,7 @@ def test_no_request_fails_while_a_worker_stops(workers: list[Service]) -> None:
     assert workers[1].get("/readyz").status_code == 200
 
 
-def test_no_answer_is_mixed_while_the_model_changes(workers: list[Service], models: Models) -> None:
+def test_no_response_mixes_versions_while_the_model_changes(workers: list[Service], models: Models) -> None:
     forecasts = {version: models.forecast(version) for version in ("v1", "v2")}
     models.upload("v2")
 

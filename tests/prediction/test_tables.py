@@ -1,4 +1,4 @@
-"""Formats, layouts, compression and past sales: the same numbers in every form."""
+"""Formats, layouts, compression and past sales: the same numbers in every format."""
 
 import csv
 import gzip
@@ -24,7 +24,7 @@ FILTERS = [{}, {"store_nbr": ["1", "2"], "family": ["BREAD"]}, {"family": ["TEA 
 
 
 def rows(answer: httpx.Response) -> list[dict[str, Any]]:
-    """An answer of any form as the rows of JSON."""
+    """A response in any format as rows of JSON."""
     assert answer.status_code == 200, answer.text
     if answer.headers["content-type"] == "text/csv; charset=utf-8":
         numbers = {"sales", "lower", "upper"}
@@ -40,7 +40,7 @@ def rows(answer: httpx.Response) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("filters", FILTERS, ids=str)
 @pytest.mark.parametrize("path", ["/predict", "/history"])
-def test_every_form_has_the_same_rows(predicting: Service, path: str, filters: dict[str, Any]) -> None:
+def test_every_format_has_the_same_rows(predicting: Service, path: str, filters: dict[str, Any]) -> None:
     def ask(**more: str) -> httpx.Response:
         return predicting.get(path, params={"range": 28, **filters, **more})
 
@@ -53,14 +53,14 @@ def test_every_form_has_the_same_rows(predicting: Service, path: str, filters: d
     assert list(rows(ask(format="csv"))[0]) == list(expected[0])
 
 
-def test_columns_are_what_the_document_says(predicting: Service) -> None:
+def test_columns_match_their_schema(predicting: Service) -> None:
     answer = predicting.get("/predict?range=2&layout=columns")
 
     columns = msgspec.json.decode(answer.content, type=ColumnarPredictionResponse).prediction
     assert columns.store_nbr == ["1", "1", "1", "1", "2", "2", "2", "2"]
 
 
-def test_history_is_the_models_own(predicting: Service, shared_models: Models) -> None:
+def test_history_has_the_sales_of_the_model(predicting: Service, shared_models: Models) -> None:
     history = shared_models.history("v1")
 
     answer = msgspec.json.decode(predicting.get("/history").content, type=HistoryResponse)
@@ -77,7 +77,7 @@ def test_history_is_the_models_own(predicting: Service, shared_models: Models) -
     assert list(got) == sorted(got)
 
 
-def test_history_ends_where_the_forecast_begins(predicting: Service) -> None:
+def test_history_ends_the_day_before_the_forecast(predicting: Service) -> None:
     past = rows(predicting.get("/history?range=3&store_nbr=1&family=BREAD"))
     future = rows(predicting.get("/predict?range=1&store_nbr=1&family=BREAD"))
 
@@ -98,7 +98,7 @@ def test_history_ends_where_the_forecast_begins(predicting: Service) -> None:
         ("days=9", "days", ["range", "store_nbr", "family", "format", "layout"]),
     ],
 )
-def test_what_history_cannot_answer_is_told(
+def test_error_of_an_invalid_history_query_says_what_is_allowed(
     predicting: Service, query: str, parameter: str, allowed: object
 ) -> None:
     answer = predicting.get(f"/history?{query}")
@@ -108,7 +108,7 @@ def test_what_history_cannot_answer_is_told(
     assert answer.json().get("allowed") == allowed
 
 
-def test_post_takes_format_and_layout(predicting: Service) -> None:
+def test_post_accepts_format_and_layout(predicting: Service) -> None:
     def post(**more: str) -> httpx.Response:
         return httpx.post(predicting.url + "/predict", json={"range": 3, **more})
 
@@ -128,7 +128,7 @@ def test_post_takes_format_and_layout(predicting: Service) -> None:
         ("*/*", "application/json"),
     ],
 )
-def test_accept_decides_where_the_query_does_not(predicting: Service, accept: str, media_type: str) -> None:
+def test_accept_header_is_a_default_of_the_format(predicting: Service, accept: str, media_type: str) -> None:
     answer = predicting.get("/predict?range=3", headers={"accept": accept})
 
     assert answer.headers["content-type"] == media_type
@@ -137,7 +137,7 @@ def test_accept_decides_where_the_query_does_not(predicting: Service, accept: st
     assert named.headers["content-type"] == "application/json"
 
 
-def test_csv_is_a_file_to_keep(predicting: Service) -> None:
+def test_csv_is_a_file_download(predicting: Service) -> None:
     answer = predicting.get("/predict?range=3&format=csv")
 
     assert answer.headers["content-disposition"] == 'attachment; filename="prediction.csv"'
@@ -157,7 +157,7 @@ def test_csv_is_a_file_to_keep(predicting: Service) -> None:
         ("", False),
     ],
 )
-def test_compressed_for_who_accepts_it(predicting: Service, accepts: str, compressed: bool) -> None:
+def test_compressed_for_clients_that_accept_it(predicting: Service, accepts: str, compressed: bool) -> None:
     plain = predicting.get("/predict?range=28", headers={"accept-encoding": "identity"})
 
     with httpx.stream(
@@ -167,7 +167,7 @@ def test_compressed_for_who_accepts_it(predicting: Service, accepts: str, compre
 
     assert answer.headers.get("content-encoding") == ("gzip" if compressed else None)
     assert (gzip.decompress(body) if compressed else body) == plain.content
-    # A strong tag names the bytes.
+    # A strong entity tag identifies the bytes.
     assert (answer.headers["etag"] != plain.headers["etag"]) == compressed
     headers = {"accept-encoding": accepts, "if-none-match": answer.headers["etag"]}
     assert predicting.get("/predict?range=28", headers=headers).status_code == 304
@@ -179,7 +179,7 @@ def test_short_bodies_are_not_compressed(predicting: Service) -> None:
     assert "content-encoding" not in answer.headers
 
 
-def test_every_series_and_range_has_the_models_own_numbers(
+def test_every_series_and_range_has_the_numbers_of_the_model(
     predicting: Service, shared_models: Models
 ) -> None:
     forecast = shared_models.forecast("v1")
@@ -193,7 +193,7 @@ def test_every_series_and_range_has_the_models_own_numbers(
                 assert answer.prediction == forecast.rows(days, [index])
 
 
-def test_models_tells_what_is_and_was_served(own: Service, models: Models) -> None:
+def test_models_describes_the_served_and_the_previous_version(own: Service, models: Models) -> None:
     own.start()
     assert own.get("/models").status_code == 503
     models.publish("v1")
@@ -219,7 +219,7 @@ def test_models_tells_what_is_and_was_served(own: Service, models: Models) -> No
     assert "v9" in second["fault"]
 
 
-def test_a_version_before_that_is_gone_hinders_nothing(own: Service, models: Models) -> None:
+def test_a_missing_previous_version_does_no_harm(own: Service, models: Models) -> None:
     for version in ("v1", "v2", "v2"):
         models.publish(version)
     pointer = models.registry.pointer()
@@ -228,8 +228,8 @@ def test_a_version_before_that_is_gone_hinders_nothing(own: Service, models: Mod
     models.bucket.blob("sales/v1/manifest.json").delete()
     own.start()
     own.wait_ready()
-    told = own.get("/models").json()
-    assert (told["current"]["version"], told["previous"], told["fault"]) == ("v2", None, None)
+    body = own.get("/models").json()
+    assert (body["current"]["version"], body["previous"], body["fault"]) == ("v2", None, None)
     models.publish("v1")
     own.wait_model("v1")
     assert own.get("/models").json()["previous"]["version"] == "v2"

@@ -1,4 +1,4 @@
-"""The streaming service's surroundings: topics, subscriptions and a table of their own for each test."""
+"""Surroundings of the streaming service: topics, subscriptions and a table for each test."""
 
 import json
 import os
@@ -34,14 +34,14 @@ def grpc_address(bigquery_server: Process) -> str:
 
 
 class Surroundings:
-    """What the service works with, and a service to work with it."""
+    """Topics, subscriptions, a table, a model registry and the service."""
 
     def __init__(self, models: Models, pubsub: Process, bigquery_server: Process, folder: Path) -> None:
         self.models = models
         self.pubsub = pubsub
         self.bigquery_server = bigquery_server
         self._unique = uuid.uuid4().hex[:8]
-        # The clients read their servers' addresses when they are made.
+        # The clients read the address of the emulator when they are created.
         with mock.patch.dict(os.environ, {"PUBSUB_EMULATOR_HOST": f"127.0.0.1:{pubsub.port}"}):
             self.publisher = pubsub_v1.PublisherClient()
             self.subscriber = pubsub_v1.SubscriberClient()
@@ -79,7 +79,7 @@ class Surroundings:
         return f"projects/{PROJECT}/{kind}/{name}-{self._unique}"
 
     def create_topics(self) -> None:
-        """As the messaging stack does; the emulator forgets them when it stops."""
+        """Create them as the messaging stack does; the emulator loses them when it stops."""
         schema = self.schemas.create_schema(
             parent=f"projects/{PROJECT}",
             schema=Schema(type_=Schema.Type.AVRO, definition=json.dumps(avro_schema(SalePrediction))),
@@ -114,7 +114,7 @@ class Surroundings:
         )
 
     def subscribe_anew(self, **more: Any) -> None:
-        """The same with other properties."""
+        """Replace the subscription by one with other properties."""
         self.subscriber.delete_subscription(subscription=self.subscription)
         self.subscribe(**more)
 
@@ -132,7 +132,7 @@ class Surroundings:
         return list(self.publisher.publish(topic=self.topic, messages=messages).message_ids)
 
     def receive(self, subscription: str, number: int, seconds: float = 20) -> list[pubsub_v1.PubsubMessage]:
-        """At least so many messages off a subscription, acknowledged."""
+        """Pull and acknowledge at least `number` messages."""
         received: list[pubsub_v1.PubsubMessage] = []
 
         def enough() -> bool:
@@ -153,7 +153,7 @@ class Surroundings:
         return received
 
     def rows(self) -> list[dict[str, Any]]:
-        """All saved rows, in the order of an answer, requests in alphabetical order."""
+        """All saved rows, by request, then in the order of an answer."""
         query = f"SELECT * FROM `{self.table}` ORDER BY request_id, store_nbr, family, date"  # noqa: S608
         return [dict(row) for row in self.bigquery.query(query).result()]
 
@@ -164,17 +164,17 @@ class Surroundings:
         self.bigquery.create_table(view)
 
     def latest(self) -> list[dict[str, Any]]:
-        """The rows that the view shows, requests in alphabetical order."""
+        """The rows of the view, by request, then in the order of an answer."""
         query = f"SELECT * FROM `{self._view}` ORDER BY request_id, store_nbr, family, date"  # noqa: S608
         return [dict(row) for row in self.bigquery.query(query).result()]
 
     def wait_rows(self, number: int, seconds: float = 20) -> list[dict[str, Any]]:
-        """The saved rows, as soon as there are so many."""
+        """Wait for a number of saved rows; returns all of them."""
         wait_for(f"{number} rows", lambda: len(self.rows()) >= number, seconds)
         return self.rows()
 
     def metric(self, name: str) -> float:
-        """The sum of a metric over its labels; 0 while nobody answers."""
+        """The sum of a metric over its labels; 0 while the service does not respond."""
         try:
             lines = self.service.get("/metrics").text.splitlines()
         except httpx.TransportError:
@@ -182,7 +182,7 @@ class Surroundings:
         return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
 
     def unacknowledged(self) -> list[bytes]:
-        """Bodies of the requests that come again when every lease has run out."""
+        """Bodies of the requests that are redelivered after all leases have expired."""
         try:
             pulled = self.subscriber.pull(
                 subscription=self.subscription, max_messages=1000, retry=None, timeout=LEASE_SECONDS + 2
@@ -204,7 +204,7 @@ def surroundings(
 
 @pytest.fixture
 def running(surroundings: Surroundings) -> Surroundings:
-    """The same with model v1 published and the service ready."""
+    """The surroundings with model v1 published and the service ready."""
     surroundings.models.publish("v1")
     surroundings.service.start()
     surroundings.service.wait_ready()
@@ -213,7 +213,7 @@ def running(surroundings: Surroundings) -> Surroundings:
 
 @pytest.fixture(scope="session")
 def latest_predictions(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The query of the view of latest predictions as it is deployed, with `{table}` for the table's name."""
+    """The query of the deployed view of latest predictions, with `{table}` for the name of the table."""
     folder = tmp_path_factory.mktemp("synthesis")
     run = synthesize(folder, PLATFORM_ENV="local")
     assert run.returncode == 0, run.stderr

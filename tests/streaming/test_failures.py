@@ -143,21 +143,6 @@ def test_a_repeated_request_is_answered_once(running: Surroundings) -> None:
     assert running.unacknowledged() == []
 
 
-def test_exactly_once_subscription(surroundings: Surroundings) -> None:
-    surroundings.subscribe_anew(enable_exactly_once_delivery=True)
-    surroundings.models.publish("v1")
-    surroundings.service.start()
-    surroundings.service.wait_ready()
-
-    surroundings.publish(*(ask(f"e-{number}", "active", store_nbr="1") for number in range(50)))
-
-    replies = surroundings.receive(surroundings.replies, 50)
-    assert {reply.attributes["request_id"] for reply in replies} == {f"e-{n}" for n in range(50)}
-    wait_for("acknowledged", lambda: surroundings.metric("streaming_messages_total") == 50)
-    assert surroundings.service.stop() == 0
-    assert surroundings.unacknowledged() == []
-
-
 def test_a_reply_goes_where_it_is_wanted_and_allowed(surroundings: Surroundings) -> None:
     other = surroundings.reply_topic.replace("sale-predictions", "elsewhere")
     taken = surroundings.replies.replace("replies", "elsewhere")

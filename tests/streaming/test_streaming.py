@@ -1,4 +1,4 @@
-"""The streaming service against the emulators: what becomes of a message."""
+"""The streaming service against the emulators: answers, dead letters, outages, stop."""
 
 import collections
 import json
@@ -32,7 +32,7 @@ def acknowledged(running: Surroundings, number: int) -> None:
     wait_for(f"{number} messages acknowledged", enough)
 
 
-def test_passive_rows_are_the_answer_over_http(running: Surroundings) -> None:
+def test_rows_of_a_passive_request_equal_the_response_over_http(running: Surroundings) -> None:
     predicting = service(
         "services.prediction", running.models.environment, running.service.log.with_name("prediction.log")
     )
@@ -77,8 +77,10 @@ def test_bare_integer_is_a_passive_request(running: Surroundings) -> None:
     assert {row["request_id"] for row in rows} == {message_id}
 
 
-def test_poison_is_dead_lettered_with_its_reason_while_the_rest_flows(running: Surroundings) -> None:
-    poison = {
+def test_invalid_messages_are_dead_lettered_and_do_not_block_others(
+    running: Surroundings,
+) -> None:
+    invalid = {
         b"": "neither a whole number nor JSON",
         b"seven": "neither a whole number nor JSON",
         b"\xff\xfe": "neither a whole number nor JSON",
@@ -94,25 +96,41 @@ def test_poison_is_dead_lettered_with_its_reason_while_the_rest_flows(running: S
         request(request_id="x", range=7, store_nbr="2", family="MILK"): "family 'MILK'",
     }
     good = [request(request_id=f"good-{number}", range=1, mode="active") for number in range(20)]
-    bodies = [*poison, *good]
+    bodies = [*invalid, *good]
     bodies = bodies[::2] + bodies[1::2]
     # Pub/Sub does not take a message that has neither data nor attributes.
     running.publish(*bodies, source="test")
 
     replies = running.receive(running.replies, len(good))
-    dead = running.receive(running.dead_letters, len(poison))
+    dead = running.receive(running.dead_letters, len(invalid))
 
     assert {reply.attributes["request_id"] for reply in replies} == {f"good-{n}" for n in range(20)}
-    assert collections.Counter(letter.data for letter in dead) == collections.Counter(list(poison))
+    assert collections.Counter(letter.data for letter in dead) == collections.Counter(list(invalid))
     for letter in dead:
-        assert poison[letter.data] in letter.attributes["reason"], letter
+        assert invalid[letter.data] in letter.attributes["reason"], letter
         assert letter.attributes["source"] == "test"
     acknowledged(running, len(bodies))
     assert running.service.stop() == 0
     assert running.unacknowledged() == []
 
 
-def test_huge_poison_passes_through(running: Surroundings) -> None:
+def test_log_of_an_invalid_message_names_its_trace(surroundings: Surroundings) -> None:
+    surroundings.service.environment = {**surroundings.service.environment, "TRACE_PROJECT": "p"}
+    surroundings.models.publish("v1")
+    surroundings.service.start()
+    trace_id = "0af7651916cd43dd8448eb211c80319c"
+
+    surroundings.publish(b"seven", googclient_traceparent=f"00-{trace_id}-b7ad6b7169203331-01")
+    surroundings.publish(b"eight", traceparent="nonsense")
+    surroundings.receive(surroundings.dead_letters, 2)
+
+    lines = map(json.loads, surroundings.service.log.read_text().splitlines())
+    refused = [line for line in lines if line["severity"] == "WARNING"]
+    traces = [line.get("logging.googleapis.com/trace") for line in refused]
+    assert sorted(traces, key=str) == [None, f"projects/p/traces/{trace_id}"]
+
+
+def test_a_huge_invalid_message_does_not_block_others(running: Surroundings) -> None:
     huge = b"x" * 6_000_000
 
     running.publish(huge)
@@ -121,7 +139,7 @@ def test_huge_poison_passes_through(running: Surroundings) -> None:
     assert running.receive(running.replies, 1)[0].attributes["request_id"] == "after"
 
 
-def test_model_change_needs_no_restart(running: Surroundings) -> None:
+def test_a_new_model_needs_no_restart(running: Surroundings) -> None:
     running.models.publish("v2")
     running.service.wait_model("v2")
 
@@ -135,7 +153,7 @@ def test_messages_wait_for_the_first_model(surroundings: Surroundings) -> None:
     surroundings.service.start()
     surroundings.publish(request(request_id="early", range=1, mode="active"))
     wait_for(
-        "look", lambda: surroundings.service.get("/readyz").json()["fault"] == "no model is published yet"
+        "poll", lambda: surroundings.service.get("/readyz").json()["fault"] == "no model is published yet"
     )
     assert surroundings.service.get("/readyz").status_code == 503
     assert surroundings.service.get("/healthz").status_code == 200
@@ -160,7 +178,7 @@ def test_not_ready_when_the_subscription_is_absent(surroundings: Surroundings) -
 
 
 def test_nothing_is_acknowledged_before_it_is_saved(surroundings: Surroundings) -> None:
-    """Without its table BigQuery refuses rows: passive requests wait, active ones do not."""
+    """Without the table BigQuery refuses rows: passive requests wait, active ones do not."""
     surroundings.models.publish("v1")
     surroundings.bigquery.delete_table(surroundings.table)
     surroundings.service.start()
@@ -178,7 +196,7 @@ def test_nothing_is_acknowledged_before_it_is_saved(surroundings: Surroundings) 
 
 
 def test_sigterm_finishes_or_releases_what_is_leased(running: Surroundings) -> None:
-    """Nothing is lost at a stop amid work: what was not answered comes to the next worker."""
+    """A stop loses nothing: the next worker gets the unanswered messages."""
     ids = {f"r-{number}" for number in range(300)}
     modes = ("passive", "active", "active")
     wanted = {name: modes[number % 3] for number, name in enumerate(sorted(ids))}
@@ -200,7 +218,7 @@ def test_sigterm_finishes_or_releases_what_is_leased(running: Surroundings) -> N
     assert min(days.values()) >= 30
 
 
-def test_works_on_after_the_pubsub_emulator_was_gone(running: Surroundings, pubsub_emulator: Process) -> None:
+def test_recovers_from_an_outage_of_pubsub(running: Surroundings, pubsub_emulator: Process) -> None:
     pubsub_emulator.stop(signal.SIGKILL)
     wait_for("fault", lambda: running.service.get("/readyz").status_code == 503, 60)
     assert running.service.get("/healthz").status_code == 200
@@ -213,7 +231,7 @@ def test_works_on_after_the_pubsub_emulator_was_gone(running: Surroundings, pubs
     wait_for("ready", lambda: running.service.get("/readyz").status_code == 200)
 
 
-def test_rows_are_saved_after_bigquery_was_gone(running: Surroundings, bigquery_emulator: Process) -> None:
+def test_recovers_from_an_outage_of_bigquery(running: Surroundings, bigquery_emulator: Process) -> None:
     bigquery_emulator.stop(signal.SIGKILL)
     running.publish(request(request_id="p", range=2))
     wait_for("fault", lambda: running.metric('streaming_faults_total{attempt="save"}'), 60)
@@ -223,7 +241,7 @@ def test_rows_are_saved_after_bigquery_was_gone(running: Surroundings, bigquery_
     assert running.metric("streaming_messages_received_total") == 1
 
 
-def test_port_taken_is_said_in_one_line(surroundings: Surroundings, storage_emulator: Process) -> None:
+def test_a_used_port_is_reported_in_one_line(surroundings: Surroundings, storage_emulator: Process) -> None:
     taken = storage_emulator.port
     surroundings.service.environment = {**surroundings.service.environment, "PORT": str(taken)}
 
@@ -233,7 +251,7 @@ def test_port_taken_is_said_in_one_line(surroundings: Surroundings, storage_emul
     )
 
 
-def test_wrong_settings_are_said_in_one_line(surroundings: Surroundings) -> None:
+def test_invalid_settings_are_reported_in_one_line(surroundings: Surroundings) -> None:
     surroundings.service.environment = {**surroundings.service.environment, "REPLY_TOPIC": "sale-predictions"}
 
     assert surroundings.service.spawn().wait(20) == 2
@@ -242,6 +260,6 @@ def test_wrong_settings_are_said_in_one_line(surroundings: Surroundings) -> None
     assert "REPLY_TOPIC" in line
 
 
-def test_unknown_path_of_the_health_server(running: Surroundings) -> None:
+def test_unknown_path_and_method_of_the_health_server(running: Surroundings) -> None:
     assert running.service.get("/predict").status_code == 404
     assert httpx.post(running.service.url + "/healthz").status_code == 405

@@ -1,4 +1,4 @@
-"""The operator's commands: replay of dead letters, requests from a file, drain time."""
+"""Commands of the operator: replay of dead letters, watch, requests from a file, drain time."""
 
 import datetime
 import json
@@ -54,7 +54,7 @@ def test_dead_letters_are_moved_back(surroundings: Surroundings) -> None:
 
 
 def test_many_dead_letters_are_moved_in_few_calls(surroundings: Surroundings) -> None:
-    """Each with its ordering key; what cannot be published stays."""
+    """Messages keep their ordering keys; those that cannot be published stay."""
     for key in ("", "k"):
         for begin in range(0, 1200, 600):
             messages = [
@@ -62,12 +62,12 @@ def test_many_dead_letters_are_moved_in_few_calls(surroundings: Surroundings) ->
                 for number in range(begin, begin + 600)
             ]
             surroundings.publisher.publish(topic=surroundings.dead_letter_topic, messages=messages)
-    publish_as_usual = pubsub_v1.PublisherClient.publish
+    original_publish = pubsub_v1.PublisherClient.publish
     calls: list[int] = []
 
     def publish_counted(*arguments: Any, **more: Any) -> Any:
         calls.append(len(more["messages"]))
-        return publish_as_usual(*arguments, **more)
+        return original_publish(*arguments, **more)
 
     with (
         mock.patch.dict(os.environ, {"PUBSUB_EMULATOR_HOST": f"127.0.0.1:{surroundings.pubsub.port}"}),
@@ -91,7 +91,7 @@ def test_many_dead_letters_are_moved_in_few_calls(surroundings: Surroundings) ->
     assert surroundings.receive(surroundings.dead_letters, 0) == []
 
 
-def test_what_fails_again_is_not_moved_again(running: Surroundings) -> None:
+def test_messages_that_fail_again_are_moved_once(running: Surroundings) -> None:
     running.publish(b"seven")
     wait_for("dead letter", lambda: 'kind="invalid",outcome="ack' in running.service.get("/metrics").text)
 
@@ -103,7 +103,7 @@ def test_what_fails_again_is_not_moved_again(running: Surroundings) -> None:
 
 
 class Monitoring(BaseHTTPRequestHandler):
-    """Cloud Monitoring's timeSeries.list, as far as `watch` asks it."""
+    """timeSeries.list of Cloud Monitoring, as `watch` uses it."""
 
     # https://cloud.google.com/monitoring/api/metrics_gcp_p_z#gcp-pubsub
     gauges: ClassVar = {
@@ -111,7 +111,7 @@ class Monitoring(BaseHTTPRequestHandler):
         ("oldest_unacked_message_age", "predict-range"): 7,
         ("num_undelivered_messages", "sale-range-dead-letter"): 3,
     }
-    # Acknowledged in the minute that ends then, by two ways of delivery.
+    # Acknowledged messages by the end of the minute, for two ways of delivery.
     counts: ClassVar[list[dict[str, int]]] = [{}, {}]
 
     def do_GET(self) -> None:
@@ -185,7 +185,7 @@ def test_requests_from_a_file(tmp_path: Path) -> None:
         list(publish.from_csv(file))
 
 
-def test_drain_time_is_that_of_a_simulated_queue() -> None:
+def test_drain_time_equals_that_of_a_simulated_queue() -> None:
     load = Load(backlog=1000, rate=20, capacity=50, outage_seconds=30)
     waiting, clock = 1000.0, 0.0
     while waiting > 0:

@@ -1,4 +1,4 @@
-// The page at /: asks this service's own API and draws with SVG. No library, no build step.
+// The page at /: calls the API of this service and draws with SVG. No library, no build step.
 
 const SVG = "http://www.w3.org/2000/svg";
 const ALL = "";
@@ -11,10 +11,10 @@ const day = new Intl.DateTimeFormat("en-GB", { weekday: "short", day: "numeric",
 const month = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });
 
 let families = new Map(); // store -> its families
-let points = []; // what is drawn, a point a day: {date, sold?, expected?, lower?, upper?}
-let cursor = null; // index of the point told about
+let points = []; // points of the chart, one a day: {date, sold?, expected?, lower?, upper?}
+let cursor = null; // index of the selected point
 let scale = null;
-let asked = 0; // number of the last question, so that a late answer to an earlier one is dropped
+let latest = 0; // number of the latest request, so that a late response to an earlier one is dropped
 
 async function ask(path, parameters = {}) {
   const query = new URLSearchParams(Object.entries(parameters).filter(([, value]) => value !== ALL));
@@ -24,7 +24,7 @@ async function ask(path, parameters = {}) {
   return body;
 }
 
-/** Adds the series of a table in columns up, day by day. A sum of several has no interval. */
+/** Sums the series of a columnar table by day. A sum of several series has no interval. */
 function byDay(columns, single) {
   const days = new Map();
   columns.date.forEach((date, i) => {
@@ -37,9 +37,9 @@ function byDay(columns, single) {
 }
 
 function options(select, values, all) {
-  const chosen = select.value;
+  const selected = select.value;
   select.replaceChildren(...[...(all ? [[ALL, all]] : []), ...values.map((value) => [value, value])].map(([value, text]) => new Option(text, value)));
-  select.value = [...select.options].some((option) => option.value === chosen) ? chosen : select.options[0].value;
+  select.value = [...select.options].some((option) => option.value === selected) ? selected : select.options[0].value;
 }
 
 function offerFamilies() {
@@ -49,7 +49,7 @@ function offerFamilies() {
 }
 
 async function show() {
-  const question = ++asked;
+  const number = ++latest;
   const filter = { store_nbr: element("store").value, family: element("family").value };
   const range = element("range").value;
   element("range-shown").textContent = range;
@@ -60,7 +60,7 @@ async function show() {
       ask("/predict", { range, layout: "columns", ...filter }),
       ask("/history", { range: element("back").value, layout: "columns", ...filter }),
     ]);
-    if (question !== asked) return;
+    if (number !== latest) return;
     const keys = new Set(future.prediction.store_nbr.map((store, i) => `${store}\n${future.prediction.family[i]}`));
     const sold = byDay(past.history, keys.size === 1);
     const expected = byDay(future.prediction, keys.size === 1);
@@ -77,7 +77,7 @@ async function show() {
     fill(sold, expected, keys.size);
     tell(`${expected.length} days for ${element("title").textContent}: ${units.format(total(expected))} units expected.`);
   } catch (error) {
-    if (question === asked) tell(`No forecast: ${error.message}`, true);
+    if (number === latest) tell(`No forecast: ${error.message}`, true);
   }
 }
 
@@ -126,7 +126,7 @@ function svg(name, attributes, text) {
   return made;
 }
 
-/** Round steps that give about five lines up to the highest value. */
+/** Round step for about five grid lines up to the highest value. */
 function step(highest) {
   const rough = highest / 5 || 1;
   const power = 10 ** Math.floor(Math.log10(rough));
@@ -177,7 +177,7 @@ function draw() {
   point(cursor);
 }
 
-/** Tells about one day: a line, a dot and a text beside it. */
+/** Selects a day: draws a line and a dot, shows and returns its text. */
 function point(index) {
   cursor = index;
   const tip = element("tip");
@@ -249,7 +249,7 @@ async function start() {
   try {
     const [models, { prediction }] = await Promise.all([ask("/models"), ask("/predict", { range: 7, layout: "columns" })]);
     describe(models);
-    // Shown first: the series that is expected to sell most.
+    // Selected first: the series with the highest expected sales.
     let best = { sales: -1 };
     for (const [i, store] of prediction.store_nbr.entries()) {
       const family = prediction.family[i];
