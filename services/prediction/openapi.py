@@ -13,21 +13,23 @@ from services.contracts.messages import (
     PredictionResponse,
     Problem,
 )
-from services.contracts.names import LIVENESS_PATH, METRICS_PATH, READINESS_PATH
+from services.contracts.names import LIVENESS_PATH, METRICS_PATH, PREDICT_PATH, READINESS_PATH
 from services.http.health import Readiness
 
 _REFERENCE = "#/components/schemas/{name}"
-_PREDICTION_SCHEMAS = ("PredictionResponse", "ColumnarPredictionResponse")
 _HEADERS = {
     "etag": "Entity tag of this response, for If-None-Match.",
     "model-version": "Version of the model that made the forecast.",
 }
-_INVALID = {
+_UNCHANGED = {"304": {"description": "The response named in If-None-Match is still valid."}}
+_PROBLEMS = {
     "400": "The request is invalid; `detail` and `allowed` say what is allowed.",
     "408": "The request did not arrive in time.",
+    "413": "The body is too large.",
+    "414": "The query is too long.",
     "431": "The headers are too large.",
+    "503": "No model is loaded yet, or there are too many connections.",
 }
-_NO_MODEL = {"503": "No model is loaded yet, or there are too many connections."}
 
 
 def _schema(*names: str) -> dict[str, Any]:
@@ -35,26 +37,37 @@ def _schema(*names: str) -> dict[str, Any]:
     return references[0] if len(references) == 1 else {"oneOf": references}
 
 
-def _problems(texts: dict[str, str]) -> dict[str, Any]:
-    return {
-        status: {"description": text, "content": {"application/problem+json": {"schema": _schema("Problem")}}}
-        for status, text in texts.items()
-    }
+def _response(description: str, media_type: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"description": description, "content": {media_type: {"schema": schema}}}
 
 
-def _table(text: str, *schemas: str) -> dict[str, Any]:
+def _json(description: str, schema: str) -> dict[str, Any]:
+    return _response(description, "application/json", _schema(schema))
+
+
+def _table(description: str, *schemas: str) -> dict[str, Any]:
     """A response in JSON or CSV."""
     return {
-        "description": text,
+        "description": description,
         "headers": {
-            name: {"description": description, "schema": {"type": "string"}}
-            for name, description in _HEADERS.items()
+            name: {"description": meaning, "schema": {"type": "string"}} for name, meaning in _HEADERS.items()
         },
         "content": {
             "application/json": {"schema": _schema(*schemas)},
             "text/csv": {"schema": {"type": "string"}},
         },
     }
+
+
+def _operation(
+    summary: str, responses: dict[str, Any], *, problems: tuple[str, ...] = (), **more: Any
+) -> dict[str, Any]:
+    """An operation. Besides `problems` it refuses malformed requests, as all do."""
+    refusals = {
+        status: _response(_PROBLEMS[status], "application/problem+json", _schema("Problem"))
+        for status in ("400", "408", "431", *problems)
+    }
+    return {"summary": summary, **more, "responses": refusals | responses}
 
 
 def _query(request: dict[str, Any], max_range: int) -> list[dict[str, Any]]:
@@ -84,12 +97,67 @@ def _query(request: dict[str, Any], max_range: int) -> list[dict[str, Any]]:
     return parameters
 
 
-def _get(summary: str, responses: dict[str, Any]) -> dict[str, Any]:
-    return {"get": {"summary": summary, "responses": responses | _problems(_INVALID)}}
+def _table_paths(prediction: dict[str, Any], history: dict[str, Any], max_range: int) -> dict[str, Any]:
+    """The paths of forecasts and past sales.
+
+    Args:
+        prediction: Schema of a request for forecasts.
+        history: Schema of a request for past sales.
+        max_range: Limit of the number of days to forecast.
+    """
+    predicted = _table(
+        "One row for each day of each series.", "PredictionResponse", "ColumnarPredictionResponse"
+    )
+    return {
+        PREDICT_PATH: {
+            "get": _operation(
+                "Forecast the next days of all series, or of selected ones.",
+                {"200": predicted, **_UNCHANGED},
+                problems=("414", "503"),
+                parameters=_query(prediction, max_range),
+            ),
+            "post": _operation(
+                "The same, with the request in a JSON body.",
+                {"200": predicted},
+                problems=("413", "503"),
+                requestBody={
+                    "required": True,
+                    "content": {"application/json": {"schema": _schema("PredictionRequest")}},
+                },
+            ),
+        },
+        "/history": {
+            "get": _operation(
+                "Sales of the last days before the forecast.",
+                {"200": _table("One row for each day of each series.", "HistoryResponse"), **_UNCHANGED},
+                problems=("414", "503"),
+                parameters=_query(history, history["properties"]["range"]["maximum"]),
+            )
+        },
+    }
 
 
-def _json(text: str, schema: str) -> dict[str, Any]:
-    return {"description": text, "content": {"application/json": {"schema": _schema(schema)}}}
+_OTHER_PATHS = {
+    "/models": _operation(
+        "The served model and the previous one, with age and backtest scores.",
+        {"200": _json("The models.", "ModelsResponse")},
+        problems=("503",),
+    ),
+    LIVENESS_PATH: _operation(
+        "Liveness of the process.", {"200": _response("Alive.", "application/json", {})}
+    ),
+    READINESS_PATH: _operation(
+        "Readiness for requests.",
+        {
+            "200": _json("A model is loaded.", "Readiness"),
+            "503": _json("No model is loaded, or the process is stopping.", "Readiness"),
+        },
+    ),
+    METRICS_PATH: _operation(
+        "Prometheus metrics.",
+        {"200": _response("Text exposition format.", "text/plain", {"type": "string"})},
+    ),
+}
 
 
 def document(max_range: int) -> dict[str, Any]:
@@ -113,9 +181,6 @@ def document(max_range: int) -> dict[str, Any]:
     )
     components["PredictionRequest"]["properties"]["range"]["maximum"] = max_range
     history = components.pop("HistoryRequest")
-    predicted = _table("One row for each day of each series.", *_PREDICTION_SCHEMAS)
-    unchanged = {"304": {"description": "The response named in If-None-Match is still valid."}}
-    too_long = {"414": "The query is too long."}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -124,69 +189,7 @@ def document(max_range: int) -> dict[str, Any]:
             "description": "Forecasts of daily sales with prediction intervals, past sales, and the model "
             "that is served. Responses are compressed for clients that accept gzip.",
         },
-        "paths": {
-            "/predict": {
-                "get": {
-                    "summary": "Forecast the next days of all series, or of selected ones.",
-                    "parameters": _query(components["PredictionRequest"], max_range),
-                    "responses": {
-                        "200": predicted,
-                        **unchanged,
-                        **_problems(_INVALID | too_long | _NO_MODEL),
-                    },
-                },
-                "post": {
-                    "summary": "The same, with the request in a JSON body.",
-                    "requestBody": {
-                        "required": True,
-                        "content": {"application/json": {"schema": _schema("PredictionRequest")}},
-                    },
-                    "responses": {
-                        "200": predicted,
-                        **_problems(_INVALID | {"413": "The body is too large."} | _NO_MODEL),
-                    },
-                },
-            },
-            "/history": {
-                "get": {
-                    "summary": "Sales of the last days before the forecast.",
-                    "parameters": _query(history, history["properties"]["range"]["maximum"]),
-                    "responses": {
-                        "200": _table("One row for each day of each series.", "HistoryResponse"),
-                        **unchanged,
-                        **_problems(_INVALID | too_long | _NO_MODEL),
-                    },
-                }
-            },
-            "/models": _get(
-                "The served model and the previous one, with age and backtest scores.",
-                {"200": _json("The models.", "ModelsResponse"), **_problems(_NO_MODEL)},
-            ),
-            LIVENESS_PATH: _get(
-                "Liveness of the process.",
-                {
-                    "200": {
-                        "description": "Alive.",
-                        "content": {"application/json": {"schema": {}}},
-                    }
-                },
-            ),
-            READINESS_PATH: _get(
-                "Readiness for requests.",
-                {
-                    "200": _json("A model is loaded.", "Readiness"),
-                    "503": _json("No model is loaded, or the process is stopping.", "Readiness"),
-                },
-            ),
-            METRICS_PATH: _get(
-                "Prometheus metrics.",
-                {
-                    "200": {
-                        "description": "Text exposition format.",
-                        "content": {"text/plain": {"schema": {"type": "string"}}},
-                    }
-                },
-            ),
-        },
+        "paths": _table_paths(components["PredictionRequest"], history, max_range)
+        | {path: {"get": operation} for path, operation in _OTHER_PATHS.items()},
         "components": {"schemas": components},
     }
