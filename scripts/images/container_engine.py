@@ -92,24 +92,32 @@ class Engine(abc.ABC):
 
     name: str
 
-    def build(self, reference: str, *, target: str, arguments: Mapping[str, str]) -> None:
+    def build(
+        self, reference: str, *, target: str, labels: Mapping[str, str], arguments: Mapping[str, str]
+    ) -> None:
         """Build an image whose digest depends on its sources alone. The context is the working directory.
 
         Args:
             reference: name of the image.
             target: stage of the Dockerfile.
+            labels: of the image.
             arguments: of the build (`ARG`).
 
         Raises:
             EngineError: it failed.
         """
-        options = [f"--platform={PLATFORM}", f"--file={DOCKERFILE}", f"--target={target}"]
-        options += [f"--tag={reference}"]
+        options = [f"--platform={PLATFORM}", f"--tag={reference}"]
         options += [f"--build-arg={name}={value}" for name, value in sorted(arguments.items())]
         # Behind a proxy that intercepts TLS, downloads need its certificate, and the image must not have it.
         if bundle := os.environ.get("PIP_CERT") or os.environ.get("SSL_CERT_FILE"):
             options.append(f"--secret=id=ca-bundle,src={bundle}")
-        self._build([*options, "."])
+        # Labels are a stage of their own: buildah would put those of an option into each layer that it keeps,
+        # from where they would reach later builds.
+        text = " ".join(f"{name}={json.dumps(value)}" for name, value in sorted(labels.items()))
+        with tempfile.NamedTemporaryFile("w", prefix="Dockerfile-") as file:
+            file.write(f"{DOCKERFILE.read_text()}\nFROM {target}\nLABEL {text}\n")
+            file.flush()
+            self._build([f"--file={file.name}", *options, "."])
 
     @abc.abstractmethod
     def _build(self, arguments: Sequence[str]) -> None: ...

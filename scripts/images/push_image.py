@@ -90,6 +90,18 @@ def _git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
+def labels(service: str, origin: Source) -> dict[str, str]:
+    """Annotations of https://specs.opencontainers.org/image-spec/annotations."""
+    known = {
+        "title": service,
+        "source": origin.url,
+        "revision": origin.revision,
+        "created": origin.created,
+        "licenses": "Apache-2.0",
+    }
+    return {f"org.opencontainers.image.{name}": value for name, value in known.items() if value}
+
+
 def build(engine: Engine, service: str, origin: Source, reference: str) -> None:
     """Build the image of a service.
 
@@ -101,13 +113,8 @@ def build(engine: Engine, service: str, origin: Source, reference: str) -> None:
     engine.build(
         reference,
         target="service" if service in SERVICES else "worker",
-        arguments={
-            "SERVICE": service,
-            "SOURCE": origin.url,
-            "REVISION": origin.revision,
-            "CREATED": origin.created,
-            **bases,
-        },
+        labels=labels(service, origin),
+        arguments={"SERVICE": service, **bases},
     )
 
 

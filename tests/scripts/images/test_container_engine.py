@@ -1,6 +1,7 @@
 """Command lines of tools that cannot run here; a program stands in for each and records its arguments."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,30 @@ DIGEST = f"sha256:{'a' * 64}"
 
 
 def build() -> None:
-    container_engine.engine().build(IMAGE, target="service", arguments={"A": "1"})
+    container_engine.engine().build(
+        IMAGE, target="service", labels={"title": "prediction"}, arguments={"A": "1"}
+    )
 
 
-def test_docker_builds_what_depends_on_nothing_but_sources(tools: Tools) -> None:
+def test_docker_builds_what_depends_on_nothing_but_sources(
+    tools: Tools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = container_engine.run
+    dockerfiles: list[str] = []
+
+    def run_and_read(*command: str | Path) -> subprocess.CompletedProcess[str]:
+        files = [str(word).removeprefix("--file=") for word in command if str(word).startswith("--file=")]
+        dockerfiles.extend(Path(file).read_text() for file in files)
+        return run(*command)
+
+    monkeypatch.setattr(container_engine, "run", run_and_read)
     tools.add("docker")
     build()
     _, built, loaded = tools.calls()
+    assert dockerfiles == [
+        container_engine.DOCKERFILE.read_text() + '\nFROM service\nLABEL title="prediction"\n'
+    ]
+    built = [word for word in built if not word.startswith("--file=")]
     assert built[:3] == ["docker", "buildx", "build"]
     [output] = [option for option in built if option.startswith("--output=")]
     kind, destination, times = output.removeprefix("--output=").split(",")
@@ -31,8 +49,6 @@ def test_docker_builds_what_depends_on_nothing_but_sources(tools: Tools) -> None
         "--provenance=false",
         "--sbom=false",
         "--platform=linux/amd64",
-        "--file=services/Dockerfile",
-        "--target=service",
         f"--tag={IMAGE}",
         "--build-arg=A=1",
         "--build-arg=SOURCE_DATE_EPOCH=0",
