@@ -1,4 +1,4 @@
-"""What a container of the tests runs: it tells its environment over HTTP and misbehaves as told to."""
+"""The program of test containers: it serves its environment over HTTP, and misbehaves on request."""
 
 # ruff: noqa: T201 -- its output is its log
 

@@ -151,24 +151,19 @@ class TestTables:
         assert cloud.query(query)[1] == ["2", "7", "true", "aGk="]
         assert len(cloud.query(query)) == 2
 
-    @pytest.mark.parametrize(
-        "columns",
-        [
-            COLUMNS[:-1],
-            [COLUMNS[0] | {"type": "BYTES"}, *COLUMNS[1:]],
-            [*COLUMNS[:-1], COLUMNS[-1] | {"mode": "REQUIRED"}],
-            [*COLUMNS, {"name": "new", "type": "STRING", "mode": "REQUIRED"}],
-        ],
-        ids=["removed", "other type", "now required", "new and required"],
-    )
-    def test_other_changes_of_columns_replace(
-        self, terraform: Terraform, columns: list[dict[str, Any]]
-    ) -> None:
+    def test_other_changes_of_columns_replace(self, terraform: Terraform) -> None:
         terraform.apply(stack())
-        terraform.configure(stack(columns))
-        assert terraform.plan() == {TABLE: "replace"}
+        changes: dict[str, list[dict[str, Any]]] = {
+            "removed": COLUMNS[:-1],
+            "other type": [COLUMNS[0] | {"type": "BYTES"}, *COLUMNS[1:]],
+            "now required": [*COLUMNS[:-1], COLUMNS[-1] | {"mode": "REQUIRED"}],
+            "new and required": [*COLUMNS, {"name": "new", "type": "STRING", "mode": "REQUIRED"}],
+        }
+        for change, columns in changes.items():
+            terraform.configure(stack(columns))
+            assert terraform.plan() == {TABLE: "replace"}, change
 
-    def test_drift_of_columns_is_seen_and_repaired(self, cloud: Cloud, terraform: Terraform) -> None:
+    def test_drift_of_columns_is_detected_and_repaired(self, cloud: Cloud, terraform: Terraform) -> None:
         terraform.apply(stack())
         cloud.query("ALTER TABLE raw.requests DROP COLUMN attributes")
         assert terraform.plan() == {TABLE: "update"}
@@ -183,7 +178,7 @@ class TestTables:
         terraform.apply()
         assert terraform.plan() == {}
 
-    def test_protection_holds_until_it_is_lifted(self, cloud: Cloud, terraform: Terraform) -> None:
+    def test_protected_until_deletion_protection_is_false(self, cloud: Cloud, terraform: Terraform) -> None:
         terraform.apply(stack(deletion_protection=True))
         message = terraform.refused({})
         assert "Cannot delete table test-project.raw.requests" in message
@@ -200,7 +195,7 @@ class TestTables:
         assert "it holds the tables foreign" in terraform.refused({})
         cloud.bigquery("DELETE", "datasets/raw/tables/foreign")
 
-    def test_what_is_not_simulated(self, terraform: Terraform) -> None:
+    def test_refusals_name_the_argument(self, terraform: Terraform) -> None:
         view = {"query": "SELECT 1"}
         assert "materialized_view has no counterpart on a laptop" in terraform.refused(
             stack(materialized_view=view, time_partitioning=[], clustering=None)
@@ -210,7 +205,7 @@ class TestTables:
 
 
 class TestViews:
-    def test_it_answers_its_query_and_the_plan_is_empty(self, cloud: Cloud, terraform: Terraform) -> None:
+    def test_a_view_returns_its_query_and_the_plan_is_empty(self, cloud: Cloud, terraform: Terraform) -> None:
         terraform.apply(viewed())
         insert(cloud, message_id="1", attributes="old")
         insert(cloud, message_id="1", attributes="new")
@@ -221,7 +216,7 @@ class TestViews:
         assert live["schema"]["fields"][1]["description"] == "what was said last"
         assert terraform.plan() == {}
 
-    def test_its_query_and_texts_change_in_place(self, cloud: Cloud, terraform: Terraform) -> None:
+    def test_query_and_description_change_in_place(self, cloud: Cloud, terraform: Terraform) -> None:
         terraform.apply(viewed())
         query = "SELECT message_id, UPPER(attributes) AS attributes FROM `test-project.raw.requests`"
         terraform.configure(viewed(query, description="loud"))
@@ -232,7 +227,7 @@ class TestViews:
         assert cloud.bigquery("GET", "datasets/raw/tables/latest")["description"] == "loud"
         assert terraform.plan() == {}
 
-    def test_columns_that_nobody_declared_follow_the_query(self, terraform: Terraform) -> None:
+    def test_undeclared_columns_follow_the_query(self, terraform: Terraform) -> None:
         terraform.apply(viewed(schema=None))
         assert terraform.plan() == {}
         terraform.apply(viewed("SELECT message_id FROM `test-project.raw.requests`", schema=None))
@@ -247,7 +242,7 @@ class TestViews:
         assert cloud.query("SELECT * FROM raw.latest") == [["1", "a"]]
         assert terraform.plan() == {}
 
-    def test_drift_is_seen_and_repaired(self, cloud: Cloud, terraform: Terraform) -> None:
+    def test_drift_is_detected_and_repaired(self, cloud: Cloud, terraform: Terraform) -> None:
         terraform.apply(viewed())
         cloud.query("CREATE OR REPLACE VIEW raw.latest AS SELECT message_id, attributes FROM raw.requests")
         assert terraform.plan() == {VIEW: "update"}
@@ -258,33 +253,37 @@ class TestViews:
         terraform.apply()
         assert terraform.plan() == {}
 
-    def test_its_end_leaves_the_table(self, cloud: Cloud, terraform: Terraform) -> None:
+    def test_deletion_leaves_the_table(self, cloud: Cloud, terraform: Terraform) -> None:
         terraform.apply(viewed())
         terraform.apply(stack())
         with pytest.raises(httpx.HTTPStatusError, match="404"):
             cloud.bigquery("GET", "datasets/raw/tables/latest")
         assert cloud.query("SELECT * FROM raw.requests") == []
 
-    def test_protection_holds_until_it_is_lifted(self, cloud: Cloud, terraform: Terraform) -> None:
+    def test_protected_until_deletion_protection_is_false(self, cloud: Cloud, terraform: Terraform) -> None:
         terraform.apply(viewed(deletion_protection=True))
         assert "Cannot delete table test-project.raw.latest" in terraform.refused(stack())
         assert cloud.bigquery("GET", "datasets/raw/tables/latest")["type"] == "VIEW"
 
-    @pytest.mark.parametrize(
-        ("view", "reason"),
-        [
-            ({"query": "SELECT nothing FROM `test-project.raw.requests`"}, "nothing"),
-            ({"query": "SELECT message_id FROM `test-project.raw.requests`"}, "returns message_id STRING"),
-            ({"query": "SELECT 1", "use_legacy_sql": True}, "legacy SQL"),
-        ],
-        ids=["unknown column", "other columns than declared", "legacy"],
-    )
-    def test_what_bigquery_would_refuse(
-        self, cloud: Cloud, terraform: Terraform, view: dict[str, Any], reason: str
-    ) -> None:
-        assert reason in terraform.refused(viewed(view=[{"use_legacy_sql": False} | view]))
-        with pytest.raises(httpx.HTTPStatusError, match="404"):
-            cloud.bigquery("GET", "datasets/raw/tables/latest")
+    def test_what_bigquery_would_refuse(self, cloud: Cloud, terraform: Terraform) -> None:
+        refused = {
+            "unknown_column": ({"query": "SELECT nothing FROM `test-project.raw.requests`"}, "nothing"),
+            "other_columns_than_declared": (
+                {"query": "SELECT message_id FROM `test-project.raw.requests`"},
+                "returns message_id STRING",
+            ),
+            "legacy": ({"query": "SELECT 1", "use_legacy_sql": True}, "legacy SQL"),
+        }
+        resources = viewed()
+        latest = resources["google_bigquery_table"].pop("latest")
+        for name, (view, _) in refused.items():
+            changes = {"table_id": name, "view": [{"use_legacy_sql": False} | view]}
+            resources["google_bigquery_table"][name] = latest | changes
+        message = terraform.refused(resources)
+        for name, (_, reason) in refused.items():
+            assert reason in message
+            with pytest.raises(httpx.HTTPStatusError, match="404"):
+                cloud.bigquery("GET", f"datasets/raw/tables/{name}")
 
 
 class TestSubscriptions:
@@ -310,13 +309,13 @@ class TestSubscriptions:
             cloud.pubsub("GET", "subscriptions/save")
         terraform.apply(delivered())
 
-    def test_what_is_left_to_the_cloud_is_known_once_created(self, terraform: Terraform) -> None:
+    def test_computed_values_are_known_after_creation(self, terraform: Terraform) -> None:
         terraform.apply(delivered())
         known = [terraform.state(address) for address in ("google_pubsub_subscription.save", TABLE)]
         terraform.run("apply", "-refresh-only", "-auto-approve", "-input=false")
         assert [terraform.state(address) for address in ("google_pubsub_subscription.save", TABLE)] == known
 
-    def test_nothing_is_lost_while_bigquery_is_away(self, cloud: Cloud, terraform: Terraform) -> None:
+    def test_no_message_is_lost_while_bigquery_is_down(self, cloud: Cloud, terraform: Terraform) -> None:
         terraform.apply(delivered())
         publish(cloud.endpoints.pubsub, b"before")
         wait_for("a row", lambda: bodies(cloud) == [b"before"])
@@ -326,7 +325,7 @@ class TestSubscriptions:
         cloud.up()
         wait_for("the other row", lambda: set(bodies(cloud)) == {b"before", b"meanwhile"}, seconds=30)
 
-    def test_a_dead_bridge_shows_and_is_repaired(self, cloud: Cloud, terraform: Terraform) -> None:
+    def test_a_dead_bridge_is_detected_and_repaired(self, cloud: Cloud, terraform: Terraform) -> None:
         terraform.apply(delivered())
         cloud.kill(BRIDGE)
         publish(cloud.endpoints.pubsub, b"waits")
@@ -348,7 +347,7 @@ class TestSubscriptions:
         text = [*COLUMNS[:-1], {"name": "data", "type": "STRING"}]
         assert "column data must be BYTES" in terraform.refused(delivered(text))
 
-    def test_its_end_is_the_bridge_s_end(self, cloud: Cloud, terraform: Terraform) -> None:
+    def test_deletion_stops_the_bridge(self, cloud: Cloud, terraform: Terraform) -> None:
         terraform.apply(delivered())
         pid = cloud.record(BRIDGE)["pid"]
         terraform.apply(stack())

@@ -132,7 +132,7 @@ def test_pulled_pushed_and_written_to_bigquery(
     assert terraform.plan() == {}
     request = json.dumps({"request_id": "r", "range": 2, "store_nbr": "1", "mode": "active"}).encode()
 
-    # Published before there is anybody to push to.
+    # Published before a service runs.
     cloud.pubsub(
         "POST", "topics/requests:publish", {"messages": [{"data": base64.b64encode(request).decode()}]}
     )
@@ -146,7 +146,7 @@ def test_pulled_pushed_and_written_to_bigquery(
     wait_for("the row", lambda: cloud.query("SELECT data FROM received.requests"), 60)
     assert cloud.query("SELECT data FROM received.requests") == [[base64.b64encode(request).decode()]]
 
-    # Without a token, or with one for somebody else, nothing gets in.
+    # Pushes without a token or with another one are refused.
     body: dict[str, Any] = {
         "message": {"data": "Nw==", "messageId": "m", "publishTime": "2026-01-01T00:00:00Z"},
         "subscription": "projects/p/subscriptions/s",
@@ -163,6 +163,6 @@ def test_pulled_pushed_and_written_to_bigquery(
     assert httpx.post(f"{url}/push", json=poison, headers=token).status_code == 204
     assert wait_for("dead letter", lambda: bodies(cloud, "dead")) == [b"seven"]
 
-    # What the issuer no longer has is fetched anew.
+    # A restarted issuer has a new key, which the service fetches.
     cloud.kill("emulator.issuer")
     assert terraform.plan() == {"google_pubsub_subscription.push": "update"}

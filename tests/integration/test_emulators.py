@@ -1,4 +1,4 @@
-"""The emulators as a newcomer's commands leave and find them."""
+"""Start, crash, status and stop of the emulators."""
 
 import concurrent.futures
 import socket

@@ -1,4 +1,4 @@
-"""Deployments as processes: started, ready, restarted, stopped as in a cluster, or refused with a reason."""
+"""Deployments as processes: start, readiness, restart, stop, and refusals with a reason."""
 
 import os
 import signal
@@ -203,7 +203,7 @@ class TestRefusals:
         assert f"port {port} is taken by process {os.getpid()}" in refusal.value.detail
         assert "infra/environments/local.tfvars" in refusal.value.detail
 
-    def test_one_that_runs_is_not_created_again(self, port: int) -> None:
+    def test_a_running_deployment_is_not_created_again(self, port: int) -> None:
         handle().create(values(deployment(port)))
         with pytest.raises(ResourceError, match="already exists"):
             handle().create(values(deployment(port)))
@@ -239,7 +239,9 @@ class TestRefusals:
             ({"readiness_probe": [{"http_get": [{"port": "http", "scheme": "HTTPS"}]}]}, "scheme HTTPS"),
         ],
     )
-    def test_what_the_program_would_miss(self, port: int, container: dict[str, Any], reason: str) -> None:
+    def test_arguments_without_a_counterpart_are_refused(
+        self, port: int, container: dict[str, Any], reason: str
+    ) -> None:
         resources = deployment(port, **container)
         pod(resources)["volume"] = [{"name": "tmp", "empty_dir": [{}]}]
         with pytest.raises(ResourceError, match=reason):

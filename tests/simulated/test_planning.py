@@ -60,7 +60,7 @@ def test_nothing_then_update_then_replacement_then_destruction(stack: Stack) -> 
     assert [change.address for change in gone.destructive] == ["google_service_account.account"]
 
 
-def test_no_secret_is_told(stack: Stack, tmp_path: Path) -> None:
+def test_secrets_are_not_shown(stack: Stack, tmp_path: Path) -> None:
     def secret(data: str) -> dict[str, Any]:
         of_pod = {"metadata": {"name": "key"}, "data": {"token": data}}
         arguments = SECRET["google_secret_manager_secret_version"]["key"] | {"secret_data": data}
@@ -70,7 +70,7 @@ def test_no_secret_is_told(stack: Stack, tmp_path: Path) -> None:
         }
 
     stack.write(secret("hunter2"), providers=("google", "kubernetes"))
-    told = repr(diffs(stack))
+    shown = repr(diffs(stack))
     stack.apply()
     stack.write(secret("correct horse"), providers=("google", "kubernetes"))
     [changed] = diffs(stack)
@@ -79,9 +79,9 @@ def test_no_secret_is_told(stack: Stack, tmp_path: Path) -> None:
         "kubernetes_secret_v1.key",
     }
     assert all(any(each.sensitive for each in change.differences) for change in changed.changes)
-    told += repr(changed) + diff_report.markdown(EnvironmentDiff("x", (changed,)))
-    assert "hunter2" not in told
-    assert "correct horse" not in told
+    shown += repr(changed) + diff_report.markdown(EnvironmentDiff("x", (changed,)))
+    assert "hunter2" not in shown
+    assert "correct horse" not in shown
 
 
 def downstream(upstream: Stack, stack: Stack, output: str) -> None:
@@ -128,7 +128,7 @@ def test_blocked_until_upstream_has_what_is_read(make_stack: Callable[[str], Sta
     assert below.stale == ("x-upstream",)
 
 
-def test_blocked_by_a_variable_nobody_set(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocked_by_a_variable_without_a_value(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     stack.write(account("${var.title}"))
     file = stack.folder / "cdk.tf.json"
     content = json.loads(file.read_text())
@@ -140,7 +140,7 @@ def test_blocked_by_a_variable_nobody_set(stack: Stack, monkeypatch: pytest.Monk
     assert [each.outcome for each in diffs(stack)] == ["changed"]
 
 
-def test_image_that_nobody_pushed(stack: Stack, tmp_path: Path) -> None:
+def test_an_image_that_is_not_pushed(stack: Stack, tmp_path: Path) -> None:
     services = terraform_plans.synthesize("dev", tmp_path / "out").configuration("dev-services")
     stack.write(account("one"))
     file = stack.folder / "cdk.tf.json"
@@ -152,7 +152,7 @@ def test_image_that_nobody_pushed(stack: Stack, tmp_path: Path) -> None:
         assert remedy in failed.message
 
 
-def test_a_failure_is_told_and_stops_no_other(make_stack: Callable[[str], Stack]) -> None:
+def test_a_failure_is_reported_and_stops_no_other_stack(make_stack: Callable[[str], Stack]) -> None:
     broken, lost, sound = make_stack("x-broken"), make_stack("x-lost"), make_stack("x-sound")
     broken.write({"google_service_account": {"account": {}}})
     lost.write(account("lost"))

@@ -55,7 +55,9 @@ def test_stacks_of_real_providers_are_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in folder.iterdir()] == ["cdk.tf.json"]
 
 
-def test_missing_environment_is_told(stack: Stack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_installation_is_reported(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     root = tmp_path / "a clone, somewhere's"
     root.mkdir()
     monkeypatch.setattr(install, "_ROOT", root)

@@ -178,7 +178,7 @@ def test_stacks_are_applied_side_by_side(make_stack: Callable[[str], Stack]) -> 
     assert [each.values(ACCOUNT)["display_name"] for each in stacks] == ["one", "two", "three"]
 
 
-def test_what_is_deleted_behind_its_back_is_created_again(stack: Stack, simulator: dict[str, str]) -> None:
+def test_a_topic_that_was_deleted_by_hand_is_created_again(stack: Stack, simulator: dict[str, str]) -> None:
     address = "google_pubsub_topic.topic"
     stack.write({"google_pubsub_topic": {"topic": {"name": "drift"}}})
     stack.apply()

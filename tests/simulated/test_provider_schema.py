@@ -13,7 +13,7 @@ Schemas = dict[str, dict[str, Any]]
 @pytest.fixture(scope="module")
 def schemas(simulator: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Schemas:
     stack = Stack(tmp_path_factory.mktemp("schemas"), "stack", simulator)
-    # Terraform is told of the types that a stack has, and of all if one of them is unknown.
+    # The provider announces the types of a stack, or all types if one of them is unknown.
     unknown = {f"{name}_unknown": {"a": {}} for name in ("google", "kubernetes")}
     stack.write(unknown, providers=("google", "kubernetes"))
     document = json.loads(stack.terraform("providers", "schema", "-json").stdout)["provider_schemas"]
@@ -25,7 +25,7 @@ def resource(schemas: Schemas, type_name: str) -> dict[str, Any]:
 
 
 def test_no_type_is_missing(schemas: Schemas) -> None:
-    # As the rebuilt schemas have them: a binding that is no longer understood would be missing.
+    # Types whose binding cannot be read would be missing.
     assert len(schemas["google"]["resource_schemas"]) == 1096
     assert len(schemas["kubernetes"]["resource_schemas"]) == 82
 

@@ -1,5 +1,6 @@
-"""What the simulated providers refuse, as the real ones do."""
+"""Invalid configurations, which the simulated providers refuse as the real ones do."""
 
+import json
 from typing import Any
 
 import pytest
@@ -10,8 +11,8 @@ TOPIC = {"name": "topic"}
 BUCKET = {"name": "bucket", "location": "EU"}
 
 
-# Resource name to type, arguments, and what is said about them.
-FAULTS: dict[str, tuple[str, dict[str, Any], str, str]] = {
+# Resource name -> type, arguments, summary and detail of the error.
+INVALID: dict[str, tuple[str, dict[str, Any], str, str]] = {
     "unknown-argument": (
         "google_pubsub_topic",
         TOPIC | {"nmae": "x"},
@@ -76,31 +77,31 @@ FAULTS: dict[str, tuple[str, dict[str, Any], str, str]] = {
 
 @pytest.fixture(scope="module")
 def errors(simulator: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """The error of each faulty resource, of one `terraform validate`."""
-    stack = Stack(tmp_path_factory.mktemp("faults"), "stack", simulator)
+    """The error of each invalid resource, from one `terraform validate`."""
+    stack = Stack(tmp_path_factory.mktemp("invalid"), "stack", simulator)
     resources: dict[str, dict[str, Any]] = {}
-    for name, (type_name, arguments, _, _) in FAULTS.items():
+    for name, (type_name, arguments, _, _) in INVALID.items():
         resources.setdefault(type_name, {})[name] = arguments
-    resources["google_service_account"] = {"faultless": {"account_id": "a", "display_name": ""}}
+    resources["google_service_account"] = {"valid": {"account_id": "a", "display_name": ""}}
     stack.write(resources)
     lines = (stack.folder / "cdk.tf.json").read_text().splitlines()
     found: dict[str, dict[str, Any]] = {}
     for error in stack.errors():
         above = reversed(lines[: error["range"]["start"]["line"]])
-        name = next(name for line in above for name in FAULTS if line.strip() == f'"{name}": {{')
+        name = next(name for line in above for name in INVALID if line.strip() == f'"{name}": {{')
         found[name] = error
     return found
 
 
-@pytest.mark.parametrize("name", FAULTS)
-def test_fault_is_told(errors: dict[str, dict[str, Any]], name: str) -> None:
-    _, _, summary, detail = FAULTS[name]
+@pytest.mark.parametrize("name", INVALID)
+def test_error_of_an_invalid_resource(errors: dict[str, dict[str, Any]], name: str) -> None:
+    _, _, summary, detail = INVALID[name]
     assert errors[name]["summary"] == summary
     assert detail in errors[name]["detail"]
 
 
-def test_only_faults_are_told(errors: dict[str, dict[str, Any]]) -> None:
-    assert errors.keys() == FAULTS.keys()
+def test_valid_resources_have_no_error(errors: dict[str, dict[str, Any]]) -> None:
+    assert errors.keys() == INVALID.keys()
 
 
 def test_enumerated_value_is_pointed_at(errors: dict[str, dict[str, Any]]) -> None:
@@ -112,6 +113,15 @@ def test_unknown_type(stack: Stack) -> None:
     (error,) = stack.errors()
     assert error["summary"] == "Invalid resource type"
     assert 'does not support resource type "google_pubsub_tpic"' in error["detail"]
+
+
+def test_data_sources_are_refused(stack: Stack) -> None:
+    stack.write({"google_service_account": {"a": {"account_id": "a"}}})
+    file = stack.folder / "cdk.tf.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"data": {"google_project": {"p": {}}}}))
+    (error,) = stack.errors()
+    assert error["summary"] == "Invalid data source"
+    assert 'does not support data source "google_project"' in error["detail"]
 
 
 def test_enumerated_value_known_only_later_is_checked_then(stack: Stack) -> None:

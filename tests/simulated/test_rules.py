@@ -1,4 +1,4 @@
-"""What Google refuses because of what else exists, and faults on order."""
+"""Refusals that depend on other resources, and injected faults."""
 
 import json
 import subprocess
@@ -17,7 +17,7 @@ IMAGE = f"europe-west1-docker.pkg.dev/p-1/images/prediction@sha256:{'a' * 64}"
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """Of a cloud of the test's own; nothing in it needs emulators."""
+    """The folder of a cloud of the test's own, without emulators."""
     return tmp_path / "home"
 
 
@@ -27,7 +27,7 @@ def stack(simulator: dict[str, str], tmp_path: Path, home: Path) -> Stack:
 
 
 def refusals(stack: Stack) -> dict[str, str]:
-    """Apply what must fail in part; what was refused, and why."""
+    """Apply a configuration that fails in part; returns the errors by resource type."""
     run = stack.run("apply", "-auto-approve")
     assert run.status == 1
     return {
@@ -36,7 +36,7 @@ def refusals(stack: Stack) -> dict[str, str]:
     }
 
 
-def order(home: Path, *faults: dict[str, Any]) -> None:
+def inject(home: Path, *faults: dict[str, Any]) -> None:
     home.mkdir(exist_ok=True)
     (home / "faults.json").write_text(json.dumps(faults))
 
@@ -46,7 +46,7 @@ def account() -> dict[str, Any]:
 
 
 def grant(**arguments: Any) -> dict[str, Any]:
-    """A grant to the account by its name, as between stacks: nothing but `depends_on` makes it wait."""
+    """A grant to the account by name, as between stacks: only `depends_on` delays it."""
     member = {"project": "p-1", "role": "roles/composer.worker", "member": f"serviceAccount:{RUNNER}"}
     return {"google_project_iam_member": {"worker": member | arguments}}
 
@@ -60,7 +60,7 @@ def deployment() -> dict[str, Any]:
     }
 
 
-def test_what_does_not_exist_is_missed(stack: Stack) -> None:
+def test_missing_resources_are_refused(stack: Stack) -> None:
     stack.write(
         {
             "google_artifact_registry_repository_iam_member": {
@@ -123,7 +123,7 @@ def test_what_does_not_exist_is_missed(stack: Stack) -> None:
     assert found == {}
 
 
-def test_what_was_not_granted_or_enabled_is_missed_until_it_is(stack: Stack) -> None:
+def test_missing_apis_pools_and_grants_are_refused(stack: Stack) -> None:
     enabled = {
         "apis": {
             "for_each": '${toset(["compute", "container", "iam"])}',
@@ -211,7 +211,7 @@ def test_a_network_in_use_by_another_stack_stays(stack: Stack, home: Path) -> No
 
 
 def test_a_dependency_that_is_missing_shows_when_creation_is_slow(stack: Stack, home: Path) -> None:
-    order(home, {"type": "google_service_account", "seconds": 2})
+    inject(home, {"type": "google_service_account", "seconds": 2})
     stack.write(account() | grant())
     assert "does not exist" in refusals(stack)["google_project_iam_member"]
     assert stack.destroy().status == 0
@@ -220,7 +220,7 @@ def test_a_dependency_that_is_missing_shows_when_creation_is_slow(stack: Stack, 
 
 
 def test_a_failure_in_the_middle_is_repaired_by_the_next_run(stack: Stack, home: Path) -> None:
-    order(home, {"type": "google_service_account", "skip": 2, "error": "Error 503: backendError"})
+    inject(home, {"type": "google_service_account", "skip": 2, "error": "Error 503: backendError"})
     names = [f"runner-{number}" for number in range(4)]
     stack.write({"google_service_account": {name: {"account_id": name} for name in names}})
     assert list(refusals(stack).values()) == ["Error 503: backendError: an injected fault"]
@@ -229,7 +229,7 @@ def test_a_failure_in_the_middle_is_repaired_by_the_next_run(stack: Stack, home:
     assert stack.plan().changes() == {}
 
 
-def test_what_was_applied_before_there_was_an_inventory_is_found(stack: Stack, home: Path) -> None:
+def test_a_refresh_restores_a_lost_inventory(stack: Stack, home: Path) -> None:
     stack.write(account())
     stack.apply()
     subprocess.run(["rm", "-r", str(home / "resources")], check=True)

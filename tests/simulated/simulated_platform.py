@@ -1,0 +1,189 @@
+"""An environment as its file describes it, applied by real Terraform to a simulated cloud.
+
+Each environment has a test file of its own, so that they run in parallel. Its tests go on from each other:
+most of the time goes into Terraform commands.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from infra import environment
+from infra.simulator import emulators, processes
+from scripts.deploy import terraform_plans
+from scripts.deploy.terraform_plans import Synthesis
+from services.contracts.names import MODELS_BUCKET, bucket_name
+from tests.conftest import REPOSITORY, SIMULATOR, Models, free_port
+
+# Slow enough that a resource without a needed `depends_on` is created too early.
+SLOW = [
+    {"type": kind, "seconds": 0.5}
+    for kind in (
+        "google_bigquery_table_iam_member",
+        "google_compute_network",
+        "google_project_iam_member",
+        "google_project_service",
+        "google_service_account",
+        "kubernetes_namespace_v1",
+        "kubernetes_service_account_v1",
+    )
+]
+
+
+class Platform:
+    """An environment with ports of its own in a simulated cloud."""
+
+    def __init__(self, name: str, folder: Path, home: Path) -> None:
+        self.name = name
+        self.folder = folder
+        self.home = home
+        self.environments = folder / "environments"
+        self.environments.mkdir()
+        for file in (environment.DIRECTORY / f"{name}.tfvars", environment.DIRECTORY / f"{name}.images.json"):
+            if file.exists():
+                shutil.copy(file, self.environments)
+        for port in ("8080", "8081"):
+            self.edit(rf"port( *)= {port}", rf"port\1= {free_port()}")
+        self.variables = {
+            "CHECKPOINT_DISABLE": "1",
+            "PLATFORM_CLOUD": "simulated",
+            "PLATFORM_ENVIRONMENTS": str(self.environments),
+            "SIMULATOR_HOME": str(self.home),
+            "TF_CLI_CONFIG_FILE": os.devnull,
+        }
+        self.synthesis: Synthesis
+
+    def edit(self, pattern: str, replacement: str) -> None:
+        """Change the environment's file."""
+        file = self.environments / f"{self.name}.tfvars"
+        text, count = re.subn(pattern, replacement, file.read_text())
+        assert count, f"{pattern} is not in {file}"
+        file.write_text(text)
+
+    def unprotect(self) -> None:
+        self.edit("deletion_protection = true", "deletion_protection = false")
+
+    def synthesize(self) -> set[str]:
+        """Synthesize; returns the stacks whose configuration has changed."""
+        before = self.configurations
+        with mock.patch.dict(os.environ, self.variables):
+            self.synthesis = terraform_plans.synthesize(self.name, self.folder / "out")
+        return {name for name, text in self.configurations.items() if before.get(name) != text}
+
+    @property
+    def configurations(self) -> dict[str, bytes]:
+        """The configuration of each stack."""
+        files = (self.folder / "out" / "stacks").glob("*/cdk.tf.json")
+        return {file.parent.name.removeprefix(f"{self.name}-"): file.read_bytes() for file in files}
+
+    def inject(self, *faults: dict[str, Any]) -> None:
+        (self.home / "faults.json").write_text(json.dumps(faults))
+
+    def terraform(self, stack: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["terraform", *arguments, "-input=false", "-no-color"],
+            cwd=self.synthesis.folder / "stacks" / f"{self.name}-{stack}",
+            env=os.environ | self.variables,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def try_apply(self, stack: str) -> str | None:
+        """Apply a stack; returns the error, or None."""
+        initialized = self.terraform(stack, "init")
+        assert initialized.returncode == 0, initialized.stderr
+        done = self.terraform(stack, "apply", "-auto-approve")
+        return done.stderr if done.returncode else None
+
+    def apply(self, *stacks: str) -> None:
+        for stack in stacks:
+            error = self.try_apply(stack)
+            assert error is None, f"{stack}: {error}"
+
+    def apply_all(self) -> list[str]:
+        """Apply all stacks, each a second time if an injected fault stops it; returns those stacks."""
+        failed: list[str] = []
+        for stack in self.stacks:
+            if stack == "services":
+                self.publish_a_model()
+            if error := self.try_apply(stack):
+                assert "an injected fault" in error, f"{stack}: {error}"
+                failed.append(stack)
+                self.apply(stack)
+        return failed
+
+    @property
+    def stacks(self) -> list[str]:
+        """Names in an order in which they can be deployed; data early, because services need a model."""
+        names = [stack.removeprefix(f"{self.name}-") for stack in self.synthesis.stacks]
+        return sorted(names, key=lambda name: name not in ("foundation", "data"))
+
+    def publish_a_model(self) -> None:
+        """Publish a model, without which no service is ready."""
+        with mock.patch.dict(os.environ, self.variables):
+            url = emulators.endpoints().environment["STORAGE_EMULATOR_HOST"]
+            settings = environment.load(self.name, directory=self.environments, cloud="simulated")
+        bucket = bucket_name(settings.project_id, MODELS_BUCKET)
+        Models(url, self.folder / "models", bucket).publish("v1")
+
+    def diff(self, *stacks: str) -> tuple[int, dict[str, Any]]:
+        """Run `scripts/diff`; returns its exit status and its findings by stack."""
+        file = self.folder / "diff.json"
+        done = subprocess.run(
+            [REPOSITORY / "scripts" / "diff", self.name, *stacks, "--json", file],
+            env=os.environ | self.variables,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert file.exists(), done.stdout + done.stderr
+        found = json.loads(file.read_text())
+        file.unlink()
+        return done.returncode, {
+            each["stack"].removeprefix(f"{self.name}-"): each for each in found["stacks"]
+        }
+
+    def plan(self) -> list[str]:
+        """Stacks with changes to apply."""
+        return [
+            stack for stack in self.stacks if self.terraform(stack, "plan", "-detailed-exitcode").returncode
+        ]
+
+    def destroy(self) -> None:
+        """Destroy all stacks in order, after which neither resources nor services are left."""
+        for stack in reversed(self.stacks):
+            done = self.terraform(stack, "destroy", "-auto-approve", "-refresh=false")
+            assert done.returncode == 0, f"{stack}: {done.stderr}"
+        assert [str(each) for each in (self.home / "resources").rglob("*.json")] == []
+        with mock.patch.dict(os.environ, self.variables):
+            running = [process.name for process in processes.recorded() if process.alive]
+        assert all(name.startswith(f"{emulators.KIND}.") for name in running)
+
+
+def simulated(name: str, folders: pytest.TempPathFactory) -> Iterator[Platform]:
+    """An environment in a simulated cloud of its own, with nothing synthesized or applied yet."""
+    for program in ("terraform", "java", "gcloud"):
+        if not shutil.which(program):
+            pytest.skip(f"{program} is not on PATH")
+    if not SIMULATOR.exists():
+        pytest.skip(f"{SIMULATOR} is absent: run `make install`")
+    home = folders.mktemp("home")
+    yield Platform(name, folders.mktemp(name), home)
+    subprocess.run(
+        [SIMULATOR / "bin" / "python", "-m", "infra.simulator", "down"],
+        cwd=REPOSITORY,
+        env=os.environ | {"SIMULATOR_HOME": str(home)},
+        stdout=sys.stderr,
+        check=False,
+    )

@@ -1,0 +1,73 @@
+"""dev in a simulated cloud: it recovers from faults, and `scripts/diff` reports changes and drift."""
+
+import os
+from collections.abc import Iterator
+from unittest import mock
+
+import httpx
+import pytest
+
+from infra.simulator import emulators
+from tests.simulated.simulated_platform import SLOW, Platform, simulated
+
+pytestmark = pytest.mark.slow
+
+BROKEN = [
+    {"type": "google_bigquery_table", "skip": 1, "error": "Error 503: backendError"},
+    {"type": "google_container_node_pool", "error": "Error 403: quota exceeded"},
+    {"type": "google_pubsub_subscription", "skip": 2, "error": "Error 503: backendError"},
+    {"type": "kubernetes_deployment_v1", "skip": 1, "error": "the server is currently unable to handle it"},
+]
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """The environment, synthesized; the tests below go on from each other."""
+    for platform in simulated("dev", tmp_path_factory):
+        platform.synthesize()
+        yield platform
+
+
+def test_a_second_apply_repairs_a_failed_one(platform: Platform) -> None:
+    platform.inject(*SLOW, *BROKEN)
+    assert set(platform.apply_all()) == {"cluster", "data", "messaging", "services"}
+
+
+def test_a_plan_after_the_apply_is_empty(platform: Platform) -> None:
+    assert platform.plan() == []
+
+
+def test_a_change_touches_only_what_it_should(platform: Platform) -> None:
+    platform.edit('email *= "[^"]*"', 'email = "somebody-else@example.com"')
+    platform.edit(r"max_nodes( *)= \d+", r"max_nodes\1= 4")
+    # The other stacks have no changes: their configuration is the one that the test above plans.
+    assert platform.synthesize() == {"cluster", "observability"}
+    status, stacks = platform.diff("foundation", "cluster", "observability")
+    assert status == 2
+    changed = {
+        name: {(change["address"].partition(".")[0], change["action"]) for change in each["changes"]}
+        for name, each in stacks.items()
+        if each["outcome"] != "unchanged"
+    }
+    assert changed == {
+        "cluster": {("google_container_node_pool", "update")},
+        "observability": {("google_monitoring_notification_channel", "update")},
+    }
+
+
+def test_a_change_by_hand_is_drift(platform: Platform) -> None:
+    with mock.patch.dict(os.environ, platform.variables):
+        bigquery = emulators.endpoints().bigquery
+    path = "bigquery/v2/projects/sales-forecast-dev/datasets/sales"
+    body = {"description": "by hand"}
+    httpx.patch(f"http://{bigquery}/{path}", json=body, timeout=30).raise_for_status()
+    status, stacks = platform.diff("data")
+    assert status == 2
+    [drift], [change] = stacks["data"]["drift"], stacks["data"]["changes"]
+    assert drift["address"] == change["address"] == "google_bigquery_dataset.sales"
+    [difference] = drift["differences"]
+    assert (difference["path"], difference["after"]) == ("description", '"by hand"')
+
+
+def test_nothing_is_left_after_destruction(platform: Platform) -> None:
+    platform.destroy()

@@ -1,0 +1,42 @@
+"""prod in a simulated cloud, which protects its data and clusters."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from tests.simulated.simulated_platform import SLOW, Platform, simulated
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """The environment, synthesized; the tests below go on from each other."""
+    for platform in simulated("prod", tmp_path_factory):
+        platform.synthesize()
+        yield platform
+
+
+def test_all_stacks_apply(platform: Platform) -> None:
+    platform.inject(*SLOW)
+    assert platform.apply_all() == []
+
+
+def test_a_plan_after_the_apply_is_empty(platform: Platform) -> None:
+    assert platform.plan() == []
+
+
+def test_protected_stacks_are_not_destroyed(platform: Platform) -> None:
+    # Resources without protection are destroyed, so these stacks are applied again below.
+    for stack in ("orchestration", "data", "cluster"):
+        done = platform.terraform(stack, "destroy", "-auto-approve", "-refresh=false")
+        assert done.returncode == 1
+        assert re.search(r"deletion_protection|prevent_destroy", done.stderr), done.stderr
+
+
+def test_nothing_is_left_after_unprotected_destruction(platform: Platform) -> None:
+    platform.unprotect()
+    platform.synthesize()
+    platform.apply("data", "cluster", "orchestration")
+    platform.destroy()
