@@ -71,22 +71,22 @@ def run_on_google() -> bool:
 
 
 def step(
-    task_id: str, *arguments: str, timeout: timedelta, cpu: str = "500m", memory: str = "1Gi", **options: Any
+    command: str, *arguments: str, timeout: timedelta, cpu: str = "500m", memory: str = "1Gi", **options: Any
 ) -> BaseOperator:
-    """A task that runs the command `services.batch.<task_id>`.
+    """A task that runs the command `services.batch.<command>`, and has its name or `task_id`.
 
     Args:
-        task_id: of the task and the command.
+        command: module of `services.batch`.
         arguments: of the command; templates.
         timeout: after which the task has failed.
         cpu: that a pod asks for.
         memory: that a pod asks for and may use.
         options: of the operator.
     """
-    options = {"task_id": task_id, "execution_timeout": timeout, **options}
+    options = {"task_id": command, "execution_timeout": timeout, **options}
     if run_on_google():
-        return _pod(task_id, arguments, cpu, memory, options)
-    return ProcessStep(command=task_id, arguments=arguments, **options)
+        return _pod(command, arguments, cpu, memory, options)
+    return ProcessStep(command=command, arguments=arguments, **options)
 
 
 def score(*arguments: str, timeout: timedelta, **options: Any) -> BaseOperator:

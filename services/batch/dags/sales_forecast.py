@@ -67,11 +67,12 @@ with DAG(
         memory="4Gi",
     )
     backtest = step(
-        "backtest",
+        "report_backtest",
         "--version={{ ti.xcom_pull('train')['version'] }}",
         "--snapshot={{ ti.xcom_pull('extract')['snapshot'] }}",
         timeout=10 * _MINUTES,
         memory="2Gi",
+        task_id="backtest",
     )
     compare = step(
         "compare",
@@ -89,10 +90,11 @@ with DAG(
         return "keep" if verdict == "publish" and params["dry_run"] else verdict
 
     publish = step(
-        "publish",
+        "publish_model",
         "--version={{ ti.xcom_pull('compare')['version'] }}",
         "--generation={{ ti.xcom_pull('compare')['generation'] }}",
         timeout=5 * _MINUTES,
+        task_id="publish",
     )
 
     @task(execution_timeout=_MINUTES)
