@@ -1,8 +1,10 @@
 # Thin: the work is in scripts/. `make help` lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help install install-airflow pipeline airflow backfill up down status verify backtest diff test test-simulated test-images lint checkov format lock composer-packages docs bench-serving bench-streaming bench-synth
+.PHONY: help install install-airflow pipeline airflow backfill up down status verify backtest diff test test-quick test-simulated test-images lint checkov format lock composer-packages docs bench-serving bench-streaming bench-synth
 
 PYTHON := .venv/bin/python
+# A file at a time to each worker, in the order of tests/conftest.py.
+PYTEST := $(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 SIMULATOR := build/venvs/simulator/bin/python -m infra.simulator
 
 help: ## This list
@@ -32,11 +34,14 @@ backtest: install ## How well each forecaster does on past sales (DATA=path: you
 diff: install ## What a deployment would change (ENV=dev, STACKS="messaging services")
 	@scripts/diff $(or $(ENV),local) $(STACKS)
 
-test: install-airflow ## All tests but those of images (ARGS='-m "not slow"' for the quick ones)
-	@$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile --ignore tests/images $(ARGS)
+test: install-airflow ## All tests but those of images (ARGS=tests/stacks: those of a room)
+	@$(PYTEST) --ignore tests/images $(ARGS)
+
+test-quick: install ## Tests to run before each commit: none that starts Airflow, Terraform or an image build
+	@$(PYTEST) -m "not slow and not platform" $(ARGS)
 
 test-simulated: install ## dev, staging and prod applied whole to a simulated cloud, and all else of Terraform's
-	@$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile tests/simulated $(ARGS)
+	@$(PYTEST) tests/simulated $(ARGS)
 
 test-images: install ## Build, push and run the images (Debian packages: scripts/debian_packages.sh)
 	@$(PYTHON) -m pytest tests/images $(ARGS)

@@ -31,10 +31,48 @@ from services.forecasting.model_registry import ModelRegistry
 hypothesis.settings.register_profile("any-machine", deadline=None)
 hypothesis.settings.load_profile("any-machine")
 
+# Interpreters that tests start compile each module once, also where bytecode is switched off.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 SIMULATOR = REPOSITORY / "build" / "venvs" / "simulator"
 
+# What `make test-quick` leaves out.
+PLATFORM_ROOMS = ("changes", "images", "integration", "newcomer", "simulated")
+# The files that take longest, from the longest on.
+LONGEST_FILES = (
+    "newcomer/test_newcomer.py",
+    "batch/test_dags.py",
+    "simulated/test_environments.py",
+    "docs/test_commands.py",
+)
+
 T = TypeVar("T")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the platform's tests, and run quick files first, then the others from the longest on.
+
+    Workers take files in this order, so that none is left alone with a long file at the end.
+    """
+
+    def place(item: pytest.Item) -> str:
+        return item.path.relative_to(REPOSITORY / "tests").as_posix()
+
+    late: set[str] = set()
+    for item in items:
+        if place(item).startswith(PLATFORM_ROOMS):
+            item.add_marker("platform")
+        if item.get_closest_marker("platform") or item.get_closest_marker("slow"):
+            late.add(place(item))
+
+    def order(item: pytest.Item) -> tuple[bool, int]:
+        file = place(item)
+        rank = LONGEST_FILES.index(file) if file in LONGEST_FILES else len(LONGEST_FILES)
+        return file in late, rank
+
+    items.sort(key=order)
 
 
 def free_port() -> int:

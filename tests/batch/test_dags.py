@@ -6,10 +6,13 @@ import email
 import http.server
 import itertools
 import json
+import os
 import re
+import signal
 import socketserver
 import sqlite3
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,11 +30,15 @@ from scripts.paths import ROOT
 from services.batch import score
 from services.batch.warehouse import SalesTable
 from services.contracts.settings import BatchSettings, DagSettings, from_environment, to_environment
+from tests.batch import step_server
 from tests.batch.conftest import Warehouse, amend
 from tests.batch.sales import SERIES, small_sales
 from tests.conftest import wait_for
 
-pytestmark = pytest.mark.skipif(not PROGRAM.exists(), reason="Airflow is absent: run `make install-airflow`")
+pytestmark = [
+    pytest.mark.platform,
+    pytest.mark.skipif(not PROGRAM.exists(), reason="Airflow is absent: run `make install-airflow`"),
+]
 
 LAST = datetime.date(2024, 6, 30)
 RUN = datetime.date(2024, 7, 1)
@@ -113,16 +120,49 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
+@pytest.fixture(scope="module")
+def steps_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A stand-in for the interpreter of the steps that does not import Beam and the rest for each."""
+    # The path of a socket has at most 107 characters.
+    with tempfile.TemporaryDirectory() as folder:
+        address, client = f"{folder}/socket", tmp_path_factory.mktemp("steps") / "python"
+        step_server.write_client(client, address)
+        interpreter = ROOT / "build" / "venvs" / "batch" / "bin" / "python"
+        server = subprocess.Popen(
+            [interpreter, "-m", "tests.batch.step_server", address], cwd=ROOT, start_new_session=True
+        )
+        try:
+            wait_for(
+                "the step server listens", lambda: Path(address).exists() or server.poll() is not None, 120
+            )
+            assert server.poll() is None
+            yield str(client)
+        finally:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
+
+
 @pytest.fixture
-def airflow(home: Path, warehouse: Warehouse, inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> Airflow:
-    """Airflow with the settings of the test's own tables and bucket."""
+def variables(warehouse: Warehouse, inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What Airflow is told: the test's own tables and bucket, and the inbox."""
     for name, value in warehouse.environment.items():
         monkeypatch.setenv(name, value)
     inbox.mails.clear()
     inbox.events.clear()
     batch = from_environment(BatchSettings, warehouse.environment)
-    variables = {**warehouse.environment, **to_environment(program.settings(batch)), **inbox.environment}
+    return {**warehouse.environment, **to_environment(program.settings(batch)), **inbox.environment}
+
+
+@pytest.fixture
+def plain_airflow(home: Path, variables: dict[str, str]) -> Airflow:
+    """Airflow as on a laptop: each step is an interpreter of its own."""
     return Airflow(home, variables)
+
+
+@pytest.fixture
+def airflow(home: Path, variables: dict[str, str], steps_python: str) -> Airflow:
+    """The same, whose steps are forks of one process."""
+    return Airflow(home, variables | {"STEPS_PYTHON": steps_python})
 
 
 def states(airflow: Airflow, run_id: str) -> dict[str, str]:
@@ -295,11 +335,11 @@ def test_a_backfill_run_twice_gives_the_same_days(
     assert scores(warehouse) == found
 
 
-def test_the_transient_pipeline_keeps_predictions_alone(airflow: Airflow, warehouse: Warehouse) -> None:
+def test_the_transient_pipeline_keeps_predictions_alone(plain_airflow: Airflow, warehouse: Warehouse) -> None:
     SalesTable(warehouse.table).replace(small_sales(LAST, 200))
     dag = "sales_forecast_transient"
-    run = airflow.try_run(RUN, {"horizon": DAYS, "model": "theta"}, dag)
-    tasks = airflow.tasks(run, dag)
+    run = plain_airflow.try_run(RUN, {"horizon": DAYS, "model": "theta"}, dag)
+    tasks = plain_airflow.tasks(run, dag)
     assert [task["state"] for task in tasks.values()] == ["success", "success"]
     table = warehouse.client.get_table(warehouse.environment["TRANSIENT_SCORES_TABLE"])
     assert len(list(warehouse.client.list_rows(table))) == tasks["transient"]["result"]["rows"] == 21
@@ -308,16 +348,16 @@ def test_the_transient_pipeline_keeps_predictions_alone(airflow: Airflow, wareho
 
 
 def test_a_missing_day_fails_at_once_and_people_are_told(
-    airflow: Airflow, warehouse: Warehouse, inbox: Inbox
+    plain_airflow: Airflow, warehouse: Warehouse, inbox: Inbox
 ) -> None:
     SalesTable(warehouse.table).replace(small_sales(LAST - datetime.timedelta(days=1), 200))
-    run = airflow.try_run(RUN)
-    task = airflow.tasks(run)["check_day"]
+    run = plain_airflow.try_run(RUN)
+    task = plain_airflow.tasks(run)["check_day"]
     assert (task["state"], task["tries"]) == ("failed", 1)  # not tried again: it would be of no use
     (event,) = inbox.events
     check_event(event, "error")
-    assert program.failed(airflow, run)
-    table = program.report(airflow, run)
+    assert program.failed(plain_airflow, run)
+    table = program.report(plain_airflow, run)
     assert [column.header for column in table.columns] == ["task", "state", "seconds", "rows", "note"]
     (mail,) = inbox.mails
     assert mail.startswith("[local] Task failed: sales_forecast.check_day\noncall@example.com\n")
