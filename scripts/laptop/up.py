@@ -61,7 +61,7 @@ def platform_steps(local: Environment, data: pathlib.Path | None) -> list[Step]:
         Step("train and backtest", batch("train"), RERUN),
         Step("publish the model", batch("publish_model"), RERUN),
         Step("deploy the services", cdktf.command("deploy", *rest, *alone), STATUS),
-        Step("check forecasts over HTTP and Pub/Sub", ("scripts/verify", "local"), STATUS),
+        Step("check the forecasts", ("scripts/verify", "local"), STATUS),
     ]
 
 
