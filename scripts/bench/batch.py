@@ -1,13 +1,12 @@
-"""CPU per element of the scoring pipeline, beside Beam itself and a model called for every element.
+"""CPU per element of the scoring pipeline, compared with Beam alone and with a model call per element.
 
-All read the same file of questions (one day of one series each) and run on Beam's DirectRunner, each in a
-process of its own, in turn. "Identity" hands every element through one function and writes it with the text
-sink of Beam: what Beam costs before anything is done. The last one calls LightGBM for the series of every
-element, of fewer elements, since it takes milliseconds. CPU is that beyond the same pipeline on one element.
+All read the same file of requests (one day of one series each) and run on Beam's DirectRunner, each in a
+process of its own, in turn. "Identity" passes every element through one function to Beam's text sink: the
+cost of Beam itself. The last one calls LightGBM for every element, on fewer elements, since a call takes
+milliseconds. The cost of the same pipeline on one element is subtracted.
 """
 
 import argparse
-import datetime
 import json
 import os
 import subprocess
@@ -18,12 +17,11 @@ from typing import Final
 
 import psutil
 from rich.console import Console
-from rich.table import Table
 
-from scripts.paths import ROOT
+from scripts.bench import report
+from scripts.paths import ROOT, VENVS
 
-RESULT: Final = ROOT / "build" / "bench" / "batch.json"
-PYTHON: Final = ROOT / "build" / "venvs" / "batch" / "bin" / "python"
+PYTHON: Final = VENVS / "batch" / "bin" / "python"
 MEBIBYTE: Final = 2**20
 OURS: Final = "services.batch.score"
 IDENTITY: Final = "Beam, identity"
@@ -48,7 +46,7 @@ class Call(beam.DoFn):
     def process(self, element):
         yield json.dumps({**json.loads(element), "sales": float(self.model.predict(self.panel, 1)[0, 0])})
 
-# What DirectRunner comes to for services.batch.score, too.
+# DirectRunner chooses this runner for services.batch.score, too.
 options = PipelineOptions(["--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner"])
 with beam.Pipeline(options=options) as pipeline:
     lines = pipeline | beam.io.ReadFromText(source)
@@ -56,7 +54,7 @@ with beam.Pipeline(options=options) as pipeline:
     lines | step | beam.io.WriteToText(target)
 """
 
-# The pipeline with a model from memory in the place of the registry's: no server takes part.
+# The pipeline with a model from memory instead of the registry: it needs no server.
 _OURS: Final = """\
 import datetime, sys
 import numpy as np
@@ -78,7 +76,7 @@ sys.exit(score.main([
 
 
 def measure(program: str, *arguments: str) -> tuple[float, float]:
-    """Run a program; returns CPU seconds and the most memory resident at once, in MiB.
+    """Run a program; returns CPU seconds and peak resident memory in MiB.
 
     Raises:
         RuntimeError: it failed; carries the end of what it printed.
@@ -93,17 +91,17 @@ def measure(program: str, *arguments: str) -> tuple[float, float]:
     return usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / MEBIBYTE
 
 
-def questions(file: Path, count: int) -> None:
-    """A question a line, of a thousand series in turn."""
+def write_requests(file: Path, count: int) -> None:
+    """One request per line, for a thousand series in turn."""
     with file.open("w") as out:
         for number in range(count):
             out.write(json.dumps({"store_nbr": f"{number % 1000:03d}", "family": "BREAD"}) + "\n")
 
 
 def run(name: str, folder: Path, count: int) -> tuple[float, float]:
-    """One run over `count` questions; see `measure`."""
+    """One run on `count` requests; see `measure`."""
     source, target = folder / f"{count}.json", str(folder / f"out-{name}-{count}")
-    questions(source, count)
+    write_requests(source, count)
     if name == OURS:
         return measure(_OURS, str(source), target)
     return measure(_PEERS, "identity" if name == IDENTITY else "each", str(source), target)
@@ -126,21 +124,20 @@ def main() -> int:
             peaks[name] = [peak]
         for name in (IDENTITY, OURS):
             peaks[name].append(run(name, folder, 4 * options.elements)[1])
-    table = Table("", "CPU us per element", "ratio", "peak MiB", f"peak MiB, {4 * options.elements:,}")
+    headings = ("CPU us per element", "ratio", "peak MiB", f"peak MiB, {4 * options.elements:,}")
+    table = report.table(f"Scoring, {options.elements:,} elements", *headings)
     for name, cost in costs.items():
         peak = [f"{each:,.0f}" for each in peaks[name]] + [""]
         table.add_row(name, f"{cost:,.1f}", f"{cost / costs[OURS]:.2f}", *peak[:2])
     Console().print(table)
     own = costs.pop(OURS)
-    result = {
-        "unit": "CPU microseconds per element",
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "ours": {"cpu_us": own, "peak_mib": peaks[OURS]},
-        "peers": costs,
-        "ratios": {name: cost / own for name, cost in costs.items()},
-    }
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    report.write(
+        "batch",
+        "CPU microseconds per element",
+        ours={"cpu_us": own, "peak_mib": peaks[OURS]},
+        peers=costs,
+        ratios={name: cost / own for name, cost in costs.items()},
+    )
     return 0
 
 

@@ -1,69 +1,50 @@
-"""The streaming service against clients written by the book, on Google's Pub/Sub emulator.
+"""The streaming service compared with other clients, on Google's Pub/Sub emulator.
 
-Each answers the same requests with the same model: an active request for 30 days of one series, about 3 kB of
-reply. A client starts, answers one message and is stopped (SIGSTOP) while the others are published; CPU is
-what its process takes from then on, user and system. Every reply is compared with the forecast.
+Each client answers the same requests with the same model: an active request for 30 days of one series, about
+3 kB of reply. A client starts, answers one message and is stopped (SIGSTOP) while the other requests are
+published; the CPU time of its process, user and system, is measured from then on. Every reply is compared
+with the forecast.
 
 - naive: the callback of the high-level SubscriberClient looks the forecast up, encodes it, waits for its
   publication and acknowledges.
-- tuned: the same client with wide flow control, answers encoded once as ours are, publications batched and
-  not waited for, acknowledgement when they are done.
+- tuned: the same client with wide flow control and replies encoded once as ours are; it publishes in batches
+  without waiting, and acknowledges when a publication is done.
 - ours: `python -m services.streaming`.
 """
 
 import argparse
-import collections
 import contextlib
-import datetime
-import json
 import os
 import random
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Generator
-from concurrent.futures import Future
+from collections.abc import Generator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-import numpy as np
 import psutil
 from google import pubsub_v1
 from google.api_core import exceptions
-from google.cloud import pubsub_v1 as high_level
-from google.cloud import storage
 from rich.console import Console
-from rich.table import Table
 
 from infra.simulator import __main__ as simulator
 from infra.simulator import emulators, processes
+from scripts.bench import model, report
+from scripts.bench.model import BUCKET, PROJECT
+from scripts.bench.streaming_clients import CLIENTS, DAYS
 from scripts.paths import ROOT
-from services.contracts.decoding import decode
-from services.contracts.messages import ModelReference, SalePrediction, SaleRangeRequest
-from services.contracts.model import Backtest, Score
+from services.contracts.messages import SalePrediction, SaleRangeRequest
 from services.contracts.names import REQUEST_ID_ATTRIBUTE
-from services.contracts.settings import StreamingSettings, from_environment, to_environment
-from services.forecasting import artifact
-from services.forecasting.artifact import Model
+from services.contracts.settings import StreamingSettings, to_environment
 from services.forecasting.forecast import Forecast
-from services.forecasting.history import History
-from services.forecasting.model_registry import ModelRegistry
-from services.streaming.replies import ModelReplies
 
-RESULT: Final = ROOT / "build" / "bench" / "streaming.json"
-PROJECT: Final = "bench"
-BUCKET: Final = "bench-models"
 OURS: Final = "ours"
-PEERS: Final = ("naive", "tuned")
-DAYS: Final = 30
-MARKETS: Final = tuple(str(number) for number in range(1, 41))
-PRODUCTS: Final = tuple("ABCDE")
 MEBIBYTE: Final = 2**20
 _BATCH: Final = 1000
 _PATIENCE_SECONDS: Final = 180
@@ -72,7 +53,7 @@ _SETTLE_SECONDS: Final = 0.5  # after the last reply, for acknowledgements
 
 @dataclass(frozen=True)
 class Run:
-    """What answering took: CPU microseconds a message, messages a second, most memory resident in MiB."""
+    """Cost of the replies: CPU microseconds per message, messages per second, peak resident memory in MiB."""
 
     cpu_us: float
     messages_per_second: float
@@ -80,125 +61,11 @@ class Run:
 
 
 class BenchError(Exception):
-    """A client did not answer, or not rightly."""
+    """A client did not reply, or its reply is wrong."""
 
 
-def load() -> Model:
-    """The published model, as the service loads it."""
-    registry = ModelRegistry(BUCKET, PROJECT)
-    pointer = registry.pointer()
-    assert pointer is not None, "publish first"  # noqa: S101
-    return registry.load(pointer[0].version)
-
-
-def naive(settings: StreamingSettings) -> None:
-    """By the book: look up, encode, publish, wait, acknowledge."""
-    model = load()
-    publisher = high_level.PublisherClient()
-    subscriber = high_level.SubscriberClient()
-
-    def callback(message: Any) -> None:
-        request = msgspec.json.decode(message.data, type=SaleRangeRequest)
-        series = model.forecast.select(store_nbr=[str(request.store_nbr)], family=[str(request.family)])
-        rows = model.forecast.rows(request.range, series.tolist())
-        version = ModelReference(model.manifest.version)
-        reply = SalePrediction(request.request_id, True, version, rows)
-        data = msgspec.json.encode(reply)
-        publisher.publish(settings.reply_topic, data, request_id=request.request_id).result()
-        message.ack()
-
-    wait(subscriber.subscribe(settings.subscription, callback))
-
-
-def tuned(settings: StreamingSettings) -> None:
-    """The same client at its best: nothing is waited for, nothing is made twice."""
-    replies = ModelReplies(load(), DAYS)
-    publisher = high_level.PublisherClient(
-        high_level.types.BatchSettings(max_messages=_BATCH, max_bytes=9_000_000, max_latency=0.05)
-    )
-    subscriber = high_level.SubscriberClient()
-
-    def callback(message: Any) -> None:
-        request = decode(message.data, message.message_id, DAYS)
-        future = publisher.publish(
-            settings.reply_topic, replies.reply(request), request_id=request.request_id
-        )
-
-        def acknowledge(_: "Future[str]") -> None:
-            message.ack()
-
-        future.add_done_callback(acknowledge)
-
-    wait(
-        subscriber.subscribe(
-            settings.subscription,
-            callback,
-            flow_control=high_level.types.FlowControl(max_messages=10_000, max_bytes=100 * MEBIBYTE),
-        )
-    )
-
-
-def wait(future: Any) -> None:
-    """Go on until the process is ended."""
-    print("ready", flush=True)
-    future.result()
-
-
-CLIENTS: Final[dict[str, Callable[[StreamingSettings], None]]] = {"naive": naive, "tuned": tuned}
-
-
-def publish_model(folder: Path) -> Forecast:
-    """A model of 200 series in the registry."""
-    storage.Client(project=PROJECT).create_bucket(BUCKET)
-    seed = np.random.default_rng(1)
-    pairs = [(market, product) for market in sorted(MARKETS) for product in PRODUCTS]
-    stores, families = zip(*pairs, strict=True)
-    sales = np.round(seed.gamma(2.0, 10.0, (len(pairs), DAYS)), 3)
-    first = datetime.date(2026, 1, 1)
-    forecast = Forecast(
-        version="bench",
-        dates=tuple(first + datetime.timedelta(days=day) for day in range(DAYS)),
-        store_nbr=stores,
-        family=families,
-        sales=sales,
-        lower=np.round(sales / 2, 3),
-        upper=np.round(sales * 2, 3),
-    )
-    history = History(
-        dates=(first - datetime.timedelta(days=1),),
-        sales=np.zeros((len(pairs), 1), dtype=np.float32),
-    )
-    score = Score(mase=1.0, wape=1.0, rmse=1.0)
-    backtest = Backtest(
-        horizon=DAYS,
-        origins=[first],
-        model={"total": score},
-        seasonal_naive={"total": score},
-        candidates={},
-        chosen={},
-        tuned="",
-        coverage=0.8,
-    )
-    artifact.save(
-        folder / "model",
-        forecast,
-        history,
-        {},
-        created_at=datetime.datetime.now(datetime.UTC),
-        code_version="bench",
-        data_fingerprint="bench",
-        first_date=first - datetime.timedelta(days=100),
-        interval=0.8,
-        backtest=backtest,
-    )
-    registry = ModelRegistry(BUCKET, PROJECT)
-    registry.upload(folder / "model")
-    registry.publish("bench")
-    return forecast
-
-
-class Lane:
-    """Topics and subscriptions of one run, and what the replies must be."""
+class Requests:
+    """Requests of one run: their topics and subscriptions, and the expected replies."""
 
     def __init__(self, forecast: Forecast) -> None:
         self._forecast = forecast
@@ -221,7 +88,7 @@ class Lane:
         self.create()
 
     def create(self) -> None:
-        """Create topics and subscriptions, of which a restarted emulator knows nothing."""
+        """Create topics and subscriptions; a restarted emulator has none."""
         for topic in (self._topic, self.settings.reply_topic, self.settings.dead_letter_topic):
             self._publisher.create_topic(name=topic)
         for subscription, topic in (
@@ -231,27 +98,25 @@ class Lane:
             self._subscriber.create_subscription(name=subscription, topic=topic, ack_deadline_seconds=60)
 
     def publish(self, number: int) -> None:
-        """Publish requests."""
-        choice = random.Random(number)  # noqa: S311 -- the same for all
+        """Publish requests for series chosen at random, the same in every run."""
+        choice = random.Random(number)  # noqa: S311 -- the same in every run
+        series = list(zip(self._forecast.store_nbr, self._forecast.family, strict=True))
         for begin in range(0, number, _BATCH):
             messages: list[pubsub_v1.PubsubMessage] = []
             for _ in range(begin, min(begin + _BATCH, number)):
+                store, family = choice.choice(series)
                 request = SaleRangeRequest(
-                    request_id=uuid.uuid4().hex,
-                    range=DAYS,
-                    store_nbr=choice.choice(MARKETS),
-                    family=choice.choice(PRODUCTS),
-                    mode="active",
+                    request_id=uuid.uuid4().hex, range=DAYS, store_nbr=store, family=family, mode="active"
                 )
-                self._expected[request.request_id] = str(request.store_nbr), str(request.family)
+                self._expected[request.request_id] = store, family
                 messages.append(pubsub_v1.PubsubMessage(data=msgspec.json.encode(request)))
             self._publisher.publish(topic=self._topic, messages=messages)
 
     def collect(self, process: subprocess.Popen[bytes]) -> tuple[list[bytes], list[str]]:
-        """Wait until every request has its reply; returns replies and ids as they came.
+        """Wait until every request has its reply; returns bodies and request ids in the order of arrival.
 
         Raises:
-            BenchError: they do not come.
+            BenchError: replies are missing after three minutes, or the client ended.
         """
         bodies: list[bytes] = []
         ids: list[str] = []
@@ -277,38 +142,35 @@ class Lane:
             missing.difference_update(ids[-len(received) :])
         return bodies, ids
 
-    def check(self, bodies: list[bytes], ids: list[str]) -> int:
-        """Compare every reply with the forecast; returns how many came more than once.
+    def check(self, bodies: list[bytes], ids: list[str]) -> None:
+        """Compare every reply with the forecast.
 
         Raises:
             BenchError: a reply is wrong.
         """
         right: dict[tuple[str, str], list[Any]] = {}
-        for market in MARKETS:
-            for product in PRODUCTS:
-                series = self._forecast.select(store_nbr=[market], family=[product])
-                right[market, product] = self._forecast.rows(DAYS, series.tolist())
+        for store, family in {*self._expected.values()}:
+            series = self._forecast.select(store_nbr=[store], family=[family])
+            right[store, family] = self._forecast.rows(DAYS, series.tolist())
         for body, request_id in zip(bodies, ids, strict=True):
             reply = msgspec.json.decode(body, type=SalePrediction)
             asked = self._expected[request_id]
             if reply.request_id != request_id or not reply.success or reply.prediction != right[asked]:
                 raise BenchError(f"the reply to {request_id} ({asked}) is wrong: {body[:200]!r}")
-        repeated = sum(count - 1 for count in collections.Counter(ids).values())
         self._expected.clear()
-        return repeated
 
 
 @contextlib.contextmanager
-def client(name: str, lane: Lane) -> Generator[subprocess.Popen[bytes]]:
-    """A client at work, until the block ends."""
-    module = ("services.streaming",) if name == OURS else ("scripts.bench.streaming", "--client", name)
+def client(name: str, requests: Requests) -> Generator[subprocess.Popen[bytes]]:
+    """Run a client until the block ends."""
+    module = ("services.streaming",) if name == OURS else ("scripts.bench.streaming_clients", name)
     log = Path(os.environ["SIMULATOR_HOME"]) / f"{name}.log"
     with (
         log.open("ab") as output,
         subprocess.Popen(
             (sys.executable, "-m", *module),
             cwd=ROOT,
-            env={**os.environ, **to_environment(lane.settings)},
+            env={**os.environ, **to_environment(requests.settings)},
             stdout=output,
             stderr=subprocess.STDOUT,
         ) as process,
@@ -321,9 +183,9 @@ def client(name: str, lane: Lane) -> Generator[subprocess.Popen[bytes]]:
 
 
 def restart_emulator() -> None:
-    """Begin with an empty one, on the same port: what was acknowledged stays on its heap for a while."""
+    """Replace it by an empty one on the same port: acknowledged messages stay on its heap for a while."""
     running = processes.find(f"{emulators.KIND}.pubsub")
-    if running is not None:  # killed, it is started again where it was; stopped, it would be forgotten
+    if running is not None:  # a killed emulator restarts on its port; a stopped one gets another
         process = psutil.Process(running.pid)
         process.kill()
         process.wait()
@@ -331,77 +193,73 @@ def restart_emulator() -> None:
 
 
 def cpu_seconds(process: subprocess.Popen[bytes]) -> float:
-    """CPU that a process has taken, user and system."""
+    """CPU time of a process, user and system."""
     times = psutil.Process(process.pid).cpu_times()
     return times.user + times.system
 
 
 def pss_mib(process: subprocess.Popen[bytes]) -> float:
-    """Memory of a process: its own, and its share of what it shares."""
+    """Memory of a process: its own, and its share of shared pages."""
     return psutil.Process(process.pid).memory_full_info().pss / MEBIBYTE
 
 
 def peak_mib(process: subprocess.Popen[bytes]) -> float:
-    """Most memory that was ever resident in a process."""
+    """Peak resident memory of a process."""
     status = Path(f"/proc/{process.pid}/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def measure(name: str, forecast: Forecast, messages: int) -> Run:
-    """One client answers messages that wait for it."""
+    """One client answers messages that are already published."""
     restart_emulator()
-    lane = Lane(forecast)
-    with client(name, lane) as process:
-        lane.publish(1)
-        lane.check(*lane.collect(process))
+    requests = Requests(forecast)
+    with client(name, requests) as process:
+        requests.publish(1)
+        requests.check(*requests.collect(process))
         process.send_signal(signal.SIGSTOP)
-        lane.publish(messages)
+        requests.publish(messages)
         before = cpu_seconds(process)
         begun = time.monotonic()
         process.send_signal(signal.SIGCONT)
-        replies = lane.collect(process)
+        replies = requests.collect(process)
         elapsed = time.monotonic() - begun
         time.sleep(_SETTLE_SECONDS)
         run = Run((cpu_seconds(process) - before) / messages * 1e6, messages / elapsed, peak_mib(process))
-    lane.check(*replies)
+    requests.check(*replies)
     return run
 
 
 def endurance(forecast: Forecast, messages: int, rounds: int) -> list[float]:
     """Memory (PSS) of our service after each of several rounds of messages, MiB.
 
-    The service lives on while the emulator is restarted between them.
+    The service keeps running while the emulator restarts between the rounds.
     """
-    lane = Lane(forecast)
+    requests = Requests(forecast)
     memory: list[float] = []
-    with client(OURS, lane) as process:
+    with client(OURS, requests) as process:
         for _ in range(rounds):
             restart_emulator()
-            lane.create()
-            lane.publish(messages)
-            lane.check(*lane.collect(process))
+            requests.create()
+            requests.publish(messages)
+            requests.check(*requests.collect(process))
             memory.append(pss_mib(process))
     return memory
 
 
 def bench(messages: int, rounds: int, endurance_rounds: int) -> None:
     """Measure, print, and write the result."""
-    forecast = publish_model(Path(os.environ["SIMULATOR_HOME"]))
-    names = (OURS, *PEERS)
+    forecast = model.publish()
+    names = (OURS, *CLIENTS)
     runs: dict[str, list[Run]] = {name: [] for name in names}
     for _ in range(rounds):
         for name in names:
             runs[name].append(measure(name, forecast, messages))
     memory = endurance(forecast, messages, endurance_rounds)
 
-    medians = {
-        name: Run(*(statistics.median(column) for column in zip(*map(_values, each), strict=True)))
-        for name, each in runs.items()
-    }
+    medians = {name: report.median(each) for name, each in runs.items()}
     ours = medians[OURS]
-    table = Table(title=f"{messages:,} active requests, {DAYS} days of one series, median of {rounds}")
-    for heading in ("", "CPU us/message", "ratio", "messages/s", "peak MiB"):
-        table.add_column(heading, justify="right" if heading else "left")
+    title = f"{messages:,} active requests, {DAYS} days of one series, median of {rounds}"
+    table = report.table(title, "CPU us/message", "ratio", "messages/s", "peak MiB")
     for name, run in medians.items():
         table.add_row(
             name,
@@ -412,36 +270,27 @@ def bench(messages: int, rounds: int, endurance_rounds: int) -> None:
         )
     console = Console()
     console.print(table)
-    table = Table("messages", "MiB (PSS)", title="ours, one process")
+    table = report.table("ours, one process", "MiB (PSS)")
     for number, each in enumerate(memory, start=1):
-        table.add_row(f"{number * messages:,}", f"{each:.0f}")
+        table.add_row(f"{number * messages:,} messages", f"{each:.0f}")
     console.print(table)
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    result = {
-        "unit": "client CPU microseconds per message",
-        "ours": asdict(ours),
-        "peers": {name: asdict(medians[name]) for name in PEERS},
-        "ratios": {name: medians[name].cpu_us / ours.cpu_us for name in PEERS},
-        "pss_mib": memory,
-    }
-    RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-
-
-def _values(run: Run) -> tuple[float, ...]:
-    return run.cpu_us, run.messages_per_second, run.peak_mib
+    report.write(
+        "streaming",
+        "client CPU microseconds per message",
+        ours=asdict(ours),
+        peers={name: asdict(medians[name]) for name in CLIENTS},
+        ratios={name: medians[name].cpu_us / ours.cpu_us for name in CLIENTS},
+        pss_mib=memory,
+    )
 
 
 def main() -> int:
-    """Returns 1 if a client did not answer rightly."""
+    """Measure, print and write the result; 1 if a reply is missing or wrong."""
     parser = argparse.ArgumentParser(description="The streaming service against other Pub/Sub clients.")
     parser.add_argument("--messages", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--endurance-rounds", type=int, default=10)
-    parser.add_argument("--client", choices=CLIENTS, help="be a client, configured by environment variables")
     options = parser.parse_args()
-    if options.client:
-        CLIENTS[options.client](from_environment(StreamingSettings, os.environ))
-        return 0
     with tempfile.TemporaryDirectory() as home:
         os.environ["SIMULATOR_HOME"] = home
         try:

@@ -1,14 +1,12 @@
-"""Synthesize one environment by the fast path of `infra/cdk` and by plain imports.
+"""Synthesis of one environment, with the lazy imports of `infra/cdk` and with plain imports.
 
 Both run the same program on the same packages, in turn. CPU seconds and memory are those of Python and of the
-Node process that it starts; bytecode is warm for both. What they synthesize must be the same, byte by byte.
+Node process that it starts; bytecode exists for both. Their outputs must be identical.
 """
 
 import argparse
 import hashlib
-import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -19,14 +17,13 @@ from typing import Final
 
 import psutil
 from rich.console import Console
-from rich.table import Table
 
-from scripts.paths import ROOT
+from scripts.bench import report
+from scripts.paths import BENCH, ROOT
 
-RESULT: Final = ROOT / "build" / "bench" / "synth.json"
 MEBIBYTE: Final = 2**20
 
-# Imported before `infra.cdk` is, the packages are not made lazy, and Node runs without the preload.
+# `infra.cdk` comes too late to make these packages lazy, and Node runs without the preload.
 PLAIN: Final = """\
 import runpy
 import cdktf
@@ -34,14 +31,14 @@ import cdktf_cdktf_provider_google
 import cdktf_cdktf_provider_kubernetes
 runpy.run_module("stacks", run_name="__main__")
 """
-OURS: Final = "fast path"
-PEER: Final = "plain import"
+OURS: Final = "lazy imports"
+PEER: Final = "plain imports"
 COMMANDS: Final = {OURS: ("-m", "stacks"), PEER: ("-c", PLAIN)}
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a synthesis took: CPU and elapsed seconds, most memory resident at once in MiB."""
+    """Cost of a synthesis: CPU and elapsed seconds, peak resident memory in MiB."""
 
     cpu_seconds: float
     elapsed_seconds: float
@@ -49,7 +46,7 @@ class Run:
 
 
 def synthesize(command: tuple[str, ...], environment: str, folder: Path) -> tuple[Run, str]:
-    """Run one synthesis; also returns a fingerprint of what it wrote.
+    """Run one synthesis; returns its cost and a hash of its output.
 
     Raises:
         subprocess.CalledProcessError: it failed.
@@ -59,7 +56,7 @@ def synthesize(command: tuple[str, ...], environment: str, folder: Path) -> tupl
         "CDKTF_OUTDIR": str(folder / "out"),
         "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "20",
         "PLATFORM_ENV": environment,
-        "PYTHONPYCACHEPREFIX": str(RESULT.parent / "pycache"),
+        "PYTHONPYCACHEPREFIX": str(BENCH / "pycache"),
         "SIMULATOR_HOME": str(folder / "home"),
         "TMPDIR": str(folder),  # jsii leaves files behind
     }
@@ -83,7 +80,7 @@ def synthesize(command: tuple[str, ...], environment: str, folder: Path) -> tupl
 
 
 def resident(pid: int) -> int:
-    """Memory resident in a process and those below it, bytes."""
+    """Resident memory of a process and its children, in bytes."""
     try:
         process = psutil.Process(pid)
         return sum(each.memory_info().rss for each in [process, *process.children(recursive=True)])
@@ -102,7 +99,7 @@ def fingerprint(folder: Path) -> str:
 
 
 def main() -> int:
-    """Returns 1 if the two do not synthesize the same."""
+    """Measure, print and write the result; 1 if the outputs differ."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--environment", default="prod")
     parser.add_argument("--rounds", type=int, default=3)
@@ -118,14 +115,13 @@ def main() -> int:
             if round_:
                 runs[name].append(run)
     if len(fingerprints) > 1:
-        print("the fast path and plain imports synthesize different stacks", file=sys.stderr)
+        print("lazy and plain imports synthesize different stacks", file=sys.stderr)
         return 1
 
-    medians = {name: median(each) for name, each in runs.items()}
+    medians = {name: report.median(each) for name, each in runs.items()}
     ours, peer = medians[OURS], medians[PEER]
-    table = Table(title=f"Synthesis of {options.environment}, median of {options.rounds}")
-    for heading in ("", "CPU s", "elapsed s", "peak MiB"):
-        table.add_column(heading, justify="right" if heading else "left")
+    title = f"Synthesis of {options.environment}, median of {options.rounds}"
+    table = report.table(title, "CPU s", "elapsed s", "peak MiB")
     for name, run in medians.items():
         table.add_row(name, f"{run.cpu_seconds:.2f}", f"{run.elapsed_seconds:.2f}", f"{run.peak_mib:.0f}")
     table.add_row(
@@ -135,24 +131,14 @@ def main() -> int:
         f"{peer.peak_mib / ours.peak_mib:.1f}",
     )
     Console().print(table)
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    result = {
-        "unit": "CPU seconds to synthesize one environment",
-        "ours": asdict(ours),
-        "peers": {PEER: asdict(peer)},
-        "ratios": {PEER: peer.cpu_seconds / ours.cpu_seconds},
-    }
-    RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    return 0
-
-
-def median(runs: list[Run]) -> Run:
-    """The median of each measure."""
-    return Run(
-        statistics.median(run.cpu_seconds for run in runs),
-        statistics.median(run.elapsed_seconds for run in runs),
-        statistics.median(run.peak_mib for run in runs),
+    report.write(
+        "synth",
+        "CPU seconds to synthesize one environment",
+        ours=asdict(ours),
+        peers={PEER: asdict(peer)},
+        ratios={PEER: peer.cpu_seconds / ours.cpu_seconds},
     )
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,227 @@
+"""The servers that the serving benchmark compares: ours, nginx with a constant, and other frameworks."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+from typing import Final
+
+import psutil
+
+from infra.simulator import emulators
+from scripts.paths import BENCH, ROOT, VENVS
+
+PEERS: Final = ROOT / "scripts" / "bench" / "peers"
+WORK: Final = BENCH / "serving"
+
+OURS: Final = "this service"
+UNOBSERVED: Final = "- without log and metrics"
+FLOOR: Final = "nginx, a constant"
+
+PINS: Final = {
+    "web": (
+        "fastapi==0.165.0", "flask==3.1.3", "gunicorn==27.0.1", "httptools==0.9.0", "scikit-learn==1.9.1",
+        "uvicorn==0.54.0", "uvloop==0.23.0",
+    ),
+    "mlserver": ("mlserver==1.7.1", "scikit-learn==1.9.1"),
+    "kserve": ("kserve==0.21.0", "scikit-learn==1.9.1"),
+}  # fmt: skip
+
+
+@dataclasses.dataclass
+class Server:
+    """A server under test.
+
+    Attributes:
+        name: as shown.
+        command: program and arguments.
+        port: on loopback.
+        path: of the request; `{days}` stands for the number of days.
+        body: of a POST, likewise; None for GET.
+        ready: path that answers 200 once the server is ready.
+        environment: additional variables.
+    """
+
+    name: str
+    command: list[str]
+    port: int
+    path: str
+    body: str | None = None
+    ready: str = "/readyz"
+    environment: dict[str, str] = dataclasses.field(default_factory=dict[str, str])
+    process: psutil.Popen | None = None
+    ready_seconds: float = 0.0
+    ready_cpu_seconds: float = 0.0
+
+    def start(self) -> None:
+        """Start it on core 0, wait until it is ready, and record how long that took.
+
+        Raises:
+            RuntimeError: it ended, or is not ready after two minutes.
+        """
+        log = WORK / f"{re.sub('[^a-z]+', '-', self.name.lower())}-{self.port}.log"
+        begun = time.monotonic()
+        with log.open("wb") as output:
+            self.process = psutil.Popen(
+                ["taskset", "--cpu-list", "0", *self.command],
+                cwd=ROOT,
+                env={**os.environ, **self.environment},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        url = f"http://127.0.0.1:{self.port}{self.ready}"
+        while True:
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(url, timeout=1).close()
+                break
+            if self.process.poll() is not None or time.monotonic() > begun + 120:
+                raise RuntimeError(f"{self.name} is not ready; look at {log}")
+            time.sleep(0.01)
+        self.ready_seconds = time.monotonic() - begun
+        self.ready_cpu_seconds = self.cpu_seconds()
+
+    def stop(self) -> None:
+        """Kill it and its child processes."""
+        for process in self._processes():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        if self.process is not None:
+            self.process.wait()
+
+    def cpu_seconds(self) -> float:
+        """CPU time of all its processes so far."""
+        return sum(sum(process.cpu_times()[:2]) for process in self._processes())
+
+    def pss_mib(self) -> float:
+        """Memory of all its processes, with a share of each shared page."""
+        return sum(process.memory_full_info().pss for process in self._processes()) / 2**20
+
+    def _processes(self) -> list[psutil.Process]:
+        if self.process is None or not self.process.is_running():
+            return []
+        return [self.process, *self.process.children(recursive=True)]
+
+
+def python_of(venv: str) -> str:
+    """The interpreter of a peer's virtual environment, which is made on first use."""
+    folder = VENVS / "peers-serving" / venv
+    done = folder / "pins.txt"
+    pins = "\n".join(PINS[venv])
+    if not done.exists() or done.read_text() != pins:
+        uv = VENVS / "tools" / "bin" / "uv"
+        subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, folder], check=True)
+        subprocess.run(
+            [uv, "pip", "install", "--quiet", "--python", folder / "bin" / "python", *PINS[venv]], check=True
+        )
+        done.write_text(pins)
+    return str(folder / "bin" / "python")
+
+
+def our_servers(environment: dict[str, str], series: str) -> list[Server]:
+    """Our service as it is, and without log and metrics; requests are for one series, as for the peers."""
+    python = str(VENVS / "prediction" / "bin" / "python")
+    servers: list[Server] = []
+    for name, module in ((OURS, "services.prediction"), (UNOBSERVED, "scripts.bench.peers.ours_unobserved")):
+        port = emulators.free_ports(("port",))["port"]
+        variables = {**environment, "PORT": str(port)}
+        servers.append(
+            Server(
+                name,
+                [python, "-m", module],
+                port,
+                f"/predict?range={{days}}&{series}",
+                environment=variables,
+            )
+        )
+    return servers
+
+
+def floor() -> Server:
+    """Nginx with a constant as long as our response for a week."""
+    port = emulators.free_ports(("port",))["port"]
+    configuration = WORK / "nginx.conf"
+    configuration.write_text(
+        f"""
+daemon off; master_process off; pid {WORK}/nginx.pid; error_log stderr;
+events {{ worker_connections 1024; }}
+http {{
+  access_log off; keepalive_requests 1000000000;
+  server {{
+    listen 127.0.0.1:{port};
+    location / {{ default_type application/json; return 200 '{"x" * 800}'; }}
+  }}
+}}
+"""
+    )
+    return Server(FLOOR, ["nginx", "-p", str(WORK), "-c", str(configuration)], port, "/", ready="/")
+
+
+def peers(*, model: bool) -> list[Server]:
+    """The other servers, with a model or with a constant response."""
+    common = {"PYTHONPATH": str(PEERS), "PYTHONWARNINGS": "ignore"} | ({"BENCH_MODEL": "1"} if model else {})
+    ports = emulators.free_ports(("flask", "fastapi", "mlserver", "grpc", "metrics", "kserve"))
+    web, mlserver, kserve = (python_of(venv) for venv in PINS)
+    folder = WORK / f"mlserver-{ports['mlserver']}"
+    folder.mkdir()
+    (folder / "settings.json").write_text(
+        json.dumps(
+            {
+                "debug": False,
+                "host": "127.0.0.1",
+                "http_port": ports["mlserver"],
+                "grpc_port": ports["grpc"],
+                "metrics_port": ports["metrics"],
+                "parallel_workers": 0,
+                "logging_settings": None,
+            }
+        )
+    )
+    (folder / "model-settings.json").write_text(
+        json.dumps({"name": "sales", "implementation": "mlserver_runtime.Sales"})
+    )
+    tensor = '{"inputs": [{"name": "range", "shape": [1], "datatype": "INT64", "data": [{days}]}]}'
+    gunicorn = ["-m", "gunicorn", "--worker-class", "gthread", "--threads", "4", "--keep-alive", "75"]
+    uvicorn = ["-m", "uvicorn", "--no-access-log", "--loop", "uvloop", "--http", "httptools"]
+    week = "/predict?range={days}"
+    return [
+        Server(
+            "Flask, gunicorn gthread",
+            [web, *gunicorn, "--bind", f"127.0.0.1:{ports['flask']}", "flask_app:app"],
+            ports["flask"],
+            week,
+            ready="/predict?range=1",
+            environment=common,
+        ),
+        Server(
+            "FastAPI, uvicorn",
+            [web, *uvicorn, "--port", str(ports["fastapi"]), "fastapi_app:app"],
+            ports["fastapi"],
+            week,
+            ready="/predict?range=1",
+            environment=common,
+        ),
+        Server(
+            "MLServer",
+            [mlserver, "-m", "mlserver.cli.main", "start", str(folder)],
+            ports["mlserver"],
+            "/v2/models/sales/infer",
+            body=tensor,
+            ready="/v2/models/sales/ready",
+            environment=common,
+        ),
+        Server(
+            "KServe",
+            [kserve, str(PEERS / "kserve_app.py"), "--http_port", str(ports["kserve"])],
+            ports["kserve"],
+            "/v1/models/sales:predict",
+            body='{"instances": [{"range": {days}}]}',
+            ready="/v2/health/ready",
+            environment=common,
+        ),
+    ]
