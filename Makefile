@@ -1,6 +1,6 @@
 # Thin: the work is in scripts/. `make help` lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help install install-airflow pipeline airflow backfill up down status verify backtest diff test test-quick test-simulated test-images lint checkov format lock composer-packages docs bench-serving bench-streaming bench-synth
+.PHONY: help install install-airflow pipeline airflow backfill up down status verify backtest diff test test-quick test-simulated test-images lint checkov format lock composer-packages docs bench-serving bench-streaming bench-synth bench-batch
 
 PYTHON := .venv/bin/python
 # A file at a time to each worker, in the order of tests/conftest.py.
@@ -25,10 +25,10 @@ down: install ## Destroy the local platform and stop all its processes
 status: install ## Emulators and services of the local platform
 	@$(SIMULATOR) status
 
-verify: install ## Send a forecast through every front door of an environment (ENV=dev; default local)
+verify: install ## Check the rollouts and forecasts of an environment (ENV=dev; default local)
 	@scripts/verify $(or $(ENV),local)
 
-backtest: install ## How well each forecaster does on past sales (DATA=path: your own sales file)
+backtest: install ## Backtest every forecaster on past sales (DATA=path: your own sales file)
 	@$(PYTHON) -m scripts.laptop.compare_forecasters $(if $(DATA),--data "$(DATA)")
 
 diff: install ## What a deployment would change (ENV=dev, STACKS="messaging services")
@@ -84,14 +84,14 @@ docs: install ## Write docs/iam.md and docs/environments.md, which are derived f
 	@$(PYTHON) -m scripts.deploy.iam
 	@$(PYTHON) -m scripts.deploy.environment_reference
 
-bench-serving: install ## CPU per request against Flask, FastAPI, MLServer and KServe
+bench-serving: install ## CPU per request, compared with Flask, FastAPI, MLServer and KServe
 	@$(PYTHON) -m scripts.bench.serving
 
-bench-streaming: install ## The streaming service against other clients of Pub/Sub
+bench-streaming: install ## CPU per message, compared with other clients of Pub/Sub
 	@$(PYTHON) -m scripts.bench.streaming
 
-bench-synth: install ## Synthesis against a plain import of the provider bindings
+bench-synth: install ## Synthesis, compared with a plain import of the provider bindings
 	@$(PYTHON) -m scripts.bench.synth
 
-bench-batch: install ## The scoring pipeline against Beam itself and a model call per element
+bench-batch: install ## CPU per scored element, compared with Beam itself and a model call per element
 	@$(PYTHON) -m scripts.bench.batch

@@ -1,7 +1,7 @@
-"""checkov over production's stacks: `make checkov`. Clean, or waived with a reason beside the resource.
+"""checkov over production's stacks: `make checkov`. A finding is fixed, or waived beside its resource.
 
-Production is scanned: the other environments are the same constructs with less protection, on purpose.
-Works offline. checkov's parser stumbles over blocks that are no resources, so it is given resources only.
+Only production is scanned: the other environments use the same constructs with less protection. checkov works
+offline, and gets the resources only, since it cannot parse other blocks.
 """
 
 import argparse
@@ -24,13 +24,13 @@ CHECKOV: Final = ROOT / "build" / "venvs" / "checkov" / "bin" / "checkov"
 
 
 class Finding(msgspec.Struct, frozen=True, order=True):
-    """A check that a resource fails, or a waiver that no check asks for.
+    """A check that a resource fails, or a waiver without a failed check.
 
     Attributes:
         stack: its id.
-        resource: name of the resource; checkov does not always tell the type.
+        resource: its name; checkov does not always report the type.
         check: id of the check.
-        problem: what the check wants, or what is wrong with the waiver.
+        problem: requirement of the check, or fault of the waiver.
     """
 
     stack: str
@@ -40,11 +40,11 @@ class Finding(msgspec.Struct, frozen=True, order=True):
 
 
 def scan(synthesis: Synthesis, folder: Path) -> list[Finding]:
-    """Findings that nobody waived, and waivers without a finding.
+    """Findings without a waiver, and waivers without a finding.
 
     Args:
         synthesis: the stacks.
-        folder: an empty one, to work in.
+        folder: an empty working folder.
 
     Raises:
         PlanningError: checkov did not run.
@@ -93,7 +93,7 @@ def _failed(folder: Path) -> Iterator[Finding]:
 
 
 def main() -> int:
-    """Returns 1 if there is something to mend."""
+    """Print the findings; 1 if there are any."""
     argparse.ArgumentParser(prog="make checkov", description=__doc__).parse_args()
     try:
         with tempfile.TemporaryDirectory(prefix="checkov-") as folder:
@@ -107,7 +107,7 @@ def main() -> int:
         return 0
     for each in found:
         print(f"{each.stack}: {each.resource}: {each.check}: {each.problem}")
-    print(f"checkov: {len(found)} findings; mend them, or waive them beside it (infra/cdk/waivers.py)")
+    print(f"checkov: {len(found)} findings; fix or waive them beside the resource (infra/cdk/waivers.py)")
     return 1
 
 

@@ -1,6 +1,6 @@
-"""How well each forecaster would have done on a sales file: `make backtest`. Nothing is saved.
+"""Backtest every forecaster on a sales file: `make backtest`. Nothing is saved.
 
-Training writes the same figures, and RMSE, into the version's manifest.
+Training writes the same figures, and RMSE, into the manifest of the version.
 """
 
 import argparse
@@ -18,12 +18,12 @@ from services.forecasting import training
 from services.forecasting.panel import Panel, UnusableSalesError
 from services.forecasting.sales_file import DataError
 
-_LEVELS = {"total": "total", "store_nbr": "market", "family": "product"}
+_LEVELS = {"total": "total", "store_nbr": "store", "family": "family"}
 _MEASURES = {"mase": "MASE", "wape": "WAPE"}
 
 
 def table(backtest: Backtest) -> Table:
-    """A row per forecaster, the served choice of them first and the yardstick last."""
+    """A row per forecaster: the chosen combination first, the seasonal naive last."""
     columns = [f"{measure}\n{level}" for measure in _MEASURES.values() for level in _LEVELS.values()]
     result = Table(
         "forecaster",

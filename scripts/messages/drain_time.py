@@ -1,18 +1,18 @@
-"""How long a backlog takes, and whether the objective for the oldest message holds meanwhile.
+"""Compute how long a backlog takes to drain, and whether the oldest message meets its objective meanwhile.
 
     scripts/drain_time --backlog 1000000 --rate 500 --replicas 5
     scripts/drain_time --backlog 0 --rate 500 --outage 600 --replicas 5
 
-A queue that is fed at rate r and served at capacity c changes by r - c a second (the fluid limit of a queue;
-Kleinrock, Queueing Systems I, 1975, section 2.7): a backlog of b messages is gone after
+Messages arrive at rate r and are served at capacity c: the backlog changes by r - c a second (the fluid limit
+of a queue; Kleinrock, Queueing Systems I, 1975, section 2.7). A backlog of b messages is drained after
 
     t = b / (c - r)    if c > r, else never,    c = replicas * cpu * utilization / cost
 
-where cost is the CPU time of a message. During an outage of o seconds nothing is served and b grows by r a
-second. Messages leave in the order they came: one that came s seconds after the start is served at
-o + (b + r s) / c, and has waited s less. With c > r that is most for the first: o + b / c.
+where cost is the CPU time per message. During an outage of o seconds nothing is served and b grows by r per
+second. Messages are served in order of arrival: one that arrives s seconds after the start is served at
+o + (b + r s) / c, so it waits s less than that. With c > r the first one waits longest: o + b / c.
 
-The cost is what `make bench-streaming` measured last, unless it is given.
+The default cost is the last result of `make bench-streaming`.
 """
 
 import argparse
@@ -20,26 +20,27 @@ import json
 import math
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from rich.console import Console
 from rich.table import Table
 
-_MEASURED: Final = Path(__file__).resolve().parents[2] / "build" / "bench" / "streaming.json"
+from scripts.paths import BENCH
+
+_MEASURED: Final = BENCH / "streaming.json"
 _COLUMNS: Final = 60
 _ROWS: Final = 12
 
 
 @dataclass(frozen=True)
 class Load:
-    """What is to be served, and by what.
+    """A backlog, its arrivals and the capacity that drains it.
 
     Attributes:
-        backlog: Messages that wait at the start.
-        rate: Messages that come in a second.
-        capacity: Messages that can be served in a second.
-        outage_seconds: At the start, without any service.
+        backlog: messages waiting at the start.
+        rate: messages arriving per second.
+        capacity: messages served per second.
+        outage_seconds: time at the start in which nothing is served.
     """
 
     backlog: float
@@ -49,24 +50,24 @@ class Load:
 
     @property
     def peak(self) -> float:
-        """Messages that wait when service begins."""
+        """Messages waiting when the outage ends."""
         return self.backlog + self.rate * self.outage_seconds
 
     @property
     def drain_seconds(self) -> float:
-        """From the start until nothing waits; infinite when more comes than can be served."""
+        """Seconds until the backlog is empty; infinite if more arrives than can be served."""
         if self.capacity > self.rate:
             return self.outage_seconds + self.peak / (self.capacity - self.rate)
         return math.inf if self.peak or self.rate > self.capacity else self.outage_seconds
 
     def waiting(self, seconds: float) -> float:
-        """Messages that wait, so long after the start."""
+        """Messages waiting some seconds after the start."""
         served = max(0.0, seconds - self.outage_seconds)
         return max(0.0, self.backlog + self.rate * seconds - self.capacity * served)
 
     @property
     def oldest_seconds(self) -> float:
-        """The longest that a message waits from the start on, until it is served."""
+        """The longest wait of a message from the start on."""
         if self.rate > self.capacity:
             return math.inf
         return self.outage_seconds + self.backlog / self.capacity
@@ -86,10 +87,10 @@ def chart(load: Load, until: float) -> str:
 
 
 def cost_us() -> float:
-    """CPU microseconds of a message, as measured last.
+    """CPU microseconds per message, as last measured.
 
     Raises:
-        FileNotFoundError: it was never measured here.
+        FileNotFoundError: there is no measurement.
     """
     return json.loads(_MEASURED.read_text(encoding="utf-8"))["ours"]["cpu_us"]
 
@@ -99,13 +100,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--backlog", type=float, default=0, help="messages that wait")
-    parser.add_argument("--rate", type=float, default=0, help="messages that come in a second")
-    parser.add_argument("--replicas", type=int, default=1, help="pods at work")
+    parser.add_argument("--backlog", type=float, default=0, help="messages waiting at the start")
+    parser.add_argument("--rate", type=float, default=0, help="messages arriving per second")
+    parser.add_argument("--replicas", type=int, default=1, help="number of pods")
     parser.add_argument("--cpu", type=float, default=1, help="CPUs of a pod; a process uses one at most")
-    parser.add_argument("--utilization", type=float, default=0.7, help="share of them that work takes")
-    parser.add_argument("--cost", type=float, help="CPU microseconds of a message; default: as measured")
-    parser.add_argument("--outage", type=float, default=0, help="seconds at the start without service")
+    parser.add_argument("--utilization", type=float, default=0.7, help="usable share of the CPUs")
+    parser.add_argument("--cost", type=float, help="CPU microseconds per message; default: as measured")
+    parser.add_argument(
+        "--outage", type=float, default=0, help="seconds at the start in which nothing is served"
+    )
     parser.add_argument("--objective", type=float, default=300, help="most seconds a message may wait")
     options = parser.parse_args()
     try:
@@ -119,9 +122,9 @@ def main() -> int:
     for name, value in (
         ("cost of a message", f"{cost:.0f} us"),
         ("capacity", f"{capacity:,.0f} messages/s"),
-        ("backlog when service begins", f"{load.peak:,.0f} messages"),
-        ("nothing waits after", f"{load.drain_seconds:,.0f} s"),
-        ("oldest message when served", f"{load.oldest_seconds:,.0f} s"),
+        ("backlog at the end of the outage", f"{load.peak:,.0f} messages"),
+        ("drained after", f"{load.drain_seconds:,.0f} s"),
+        ("longest wait of a message", f"{load.oldest_seconds:,.0f} s"),
         (f"objective of {options.objective:,.0f} s", "holds" if holds else "does NOT hold"),
     ):
         table.add_row(name, value)

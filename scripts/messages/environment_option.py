@@ -1,4 +1,4 @@
-"""Which environment a command works on: `--environment`, this machine's unless another is named."""
+"""The option `--environment`: the environment that a command works on, by default the local one."""
 
 import argparse
 import os
@@ -19,11 +19,11 @@ def add_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def load(name: str) -> Environment:
-    """The environment, with the clients of a simulated one pointed to its emulators.
+    """Load the environment; if it is simulated, Google's clients use its emulators.
 
     Raises:
         InvalidEnvironmentError: its file cannot be used.
-        EmulatorError: it is simulated and not up.
+        EmulatorError: it is simulated and does not run.
     """
     target = environment.load(name)
     if target.simulated:
@@ -32,6 +32,6 @@ def load(name: str) -> Environment:
 
 
 def fail(command: str, error: Exception) -> int:
-    """Say in one line why a command ends; returns its exit status."""
+    """Print why a command fails; returns its exit status."""
     print(f"{command}: {error}", file=sys.stderr)
     return 1

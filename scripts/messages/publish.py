@@ -5,7 +5,7 @@
     scripts/publish 7 --store-nbr France --count 100 --active
     scripts/publish --csv requests.csv         # range[, store_nbr, family, mode, request_id]
 
-Replies are taken through a subscription of their own, which is removed in the end; other readers miss none.
+Replies arrive on a temporary subscription, so that other subscribers still receive theirs.
 """
 
 import argparse
@@ -20,25 +20,23 @@ from typing import Final
 import msgspec
 from google import pubsub_v1
 from google.api_core import exceptions
-from google.protobuf import duration_pb2
 from rich.console import Console
 from rich.table import Table
 
-from scripts.messages import environment_option as target
+from scripts.messages import environment_option, temporary
 from services.contracts import names
 from services.contracts.messages import SalePrediction, SaleRangeRequest
 
 _PER_CALL: Final = 1000
-_EXPIRY_SECONDS: Final = 24 * 3600  # the shortest that Pub/Sub allows, should removing it fail
 _SHOWN: Final = 20
 
 
 class RequestError(Exception):
-    """A request that cannot be sent; the message names the line."""
+    """A request is invalid; the message names its line."""
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """A reply: when it came, what it says."""
+    """A reply, and the seconds until it arrived."""
 
     seconds: float
     status: str
@@ -48,10 +46,10 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 def from_csv(path: Path) -> Iterator[SaleRangeRequest]:
-    """The requests of a file, a line each; empty cells are left out.
+    """Requests from a file, one per line; empty cells are ignored.
 
     Raises:
-        RequestError: a line is no request.
+        RequestError: a line is not a valid request.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
@@ -68,7 +66,7 @@ def from_csv(path: Path) -> Iterator[SaleRangeRequest]:
 
 
 def publish(topic: str, requests: Sequence[SaleRangeRequest]) -> None:
-    """Publish requests; they are Pub/Sub's when this returns."""
+    """Publish requests and wait until Pub/Sub has confirmed them."""
     publisher = pubsub_v1.PublisherClient()
     for begin in range(0, len(requests), _PER_CALL):
         messages = [
@@ -81,7 +79,7 @@ def publish(topic: str, requests: Sequence[SaleRangeRequest]) -> None:
 def await_replies(
     subscriber: pubsub_v1.SubscriberClient, subscription: str, ids: set[str], seconds: float
 ) -> dict[str, Answer]:
-    """The replies to requests just published, by request id; those that come in time."""
+    """The replies that arrive within some seconds, by request id."""
     begun = time.monotonic()
     answers: dict[str, Answer] = {}
     while len(answers) < len(ids) and (left := begun + seconds - time.monotonic()) > 0:
@@ -120,25 +118,15 @@ def ask(project: str, requests: Sequence[SaleRangeRequest], seconds: float) -> d
         publish(topic, requests)
         return {}
     subscriber = pubsub_v1.SubscriberClient()
-    subscription = f"projects/{project}/subscriptions/publish-{uuid.uuid4().hex[:12]}"
-    subscriber.create_subscription(
-        request=pubsub_v1.Subscription(
-            name=subscription,
-            topic=f"projects/{project}/topics/{names.SALE_PREDICTIONS_TOPIC}",
-            expiration_policy=pubsub_v1.ExpirationPolicy(ttl=duration_pb2.Duration(seconds=_EXPIRY_SECONDS)),
-        )
-    )
-    try:
+    with temporary.subscription(subscriber, project, names.SALE_PREDICTIONS_TOPIC, "publish") as replies:
         publish(topic, requests)
-        return await_replies(subscriber, subscription, ids, seconds)
-    finally:
-        subscriber.delete_subscription(subscription=subscription)
+        return await_replies(subscriber, replies, ids, seconds)
 
 
 def show(requests: Sequence[SaleRangeRequest], answers: dict[str, Answer], seconds: float) -> None:
-    """Print what came back."""
+    """Print the replies."""
     console = Console()
-    table = Table("request", "days", "market", "product", "answer", "rows", "ms")
+    table = Table("request", "days", "store", "family", "answer", "rows", "ms")
     for request in requests[:_SHOWN]:
         asked = (str(request.range), request.store_nbr or "all", request.family or "all")
         answer = answers.get(request.request_id)
@@ -165,14 +153,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    target.add_argument(parser)
+    environment_option.add_argument(parser)
     parser.add_argument("range", type=int, nargs="*", help="days to forecast")
-    parser.add_argument("--store-nbr", help="only this market")
-    parser.add_argument("--family", help="only this product")
+    parser.add_argument("--store-nbr", help="only this store")
+    parser.add_argument("--family", help="only this family")
     parser.add_argument("--active", action="store_true", help="wait for replies")
-    parser.add_argument("--count", type=int, default=1, help="send each so often")
-    parser.add_argument("--csv", type=Path, help="requests, a line each")
-    parser.add_argument("--seconds", type=float, default=30, help="to wait for replies; default %(default)s")
+    parser.add_argument(
+        "--count", type=int, default=1, help="number of times to send each; default %(default)s"
+    )
+    parser.add_argument("--csv", type=Path, help="file of requests, one per line")
+    parser.add_argument(
+        "--seconds", type=float, default=30, help="how long to wait for replies; default %(default)s"
+    )
     options = parser.parse_args()
     if not options.range and not options.csv:
         parser.error("give a range or --csv")
@@ -189,9 +181,9 @@ def main() -> int:
             for days in options.range
             for _ in range(options.count)
         ]
-        answers = ask(target.load(options.environment).project_id, requests, options.seconds)
-    except (RequestError, *target.UNUSABLE) as error:
-        return target.fail("publish", error)
+        answers = ask(environment_option.load(options.environment).project_id, requests, options.seconds)
+    except (RequestError, *environment_option.UNUSABLE) as error:
+        return environment_option.fail("publish", error)
     show(requests, answers, options.seconds)
     return int(any(each.mode == "active" and each.request_id not in answers for each in requests))
 

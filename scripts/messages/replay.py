@@ -1,11 +1,11 @@
-"""Publish dead letters again, when what made them fail is mended.
+"""Publish dead letters again, once the cause of their failure is fixed.
 
-    scripts/replay --dry-run                # what is there, by reason
+    scripts/replay --dry-run                # count them by reason
     scripts/replay                          # all
-    scripts/replay --reason 'unknown store'  # those whose reason has this text
+    scripts/replay --reason 'unknown store'  # those whose reason contains this text
 
-Dead letters are published again by the thousand, and acknowledged once Pub/Sub has confirmed that: an
-interruption may send some twice, never lose one. What is not wanted is released again.
+A batch of up to a thousand is acknowledged after Pub/Sub has confirmed its publication: an interruption may
+send some twice, but loses none. Dead letters that are not selected stay.
 """
 
 import argparse
@@ -20,26 +20,26 @@ from google.api_core import exceptions
 from rich.console import Console
 from rich.table import Table
 
-from scripts.messages import environment_option as target
+from scripts.messages import environment_option
 from services.contracts import names
 from services.streaming.publishing import Outgoing, publish_batches
 
 _PER_CALL: Final = 1000
 _LEASE_SECONDS: Final = 600
 _PULL_SECONDS: Final = 5
-# What the platform and Pub/Sub itself wrote on a message when they gave it up.
+# Attributes that the platform and Pub/Sub add to a dead letter.
 _ADDED: Final = (names.REASON_ATTRIBUTE, names.DELIVERY_ATTEMPT_ATTRIBUTE)
 _ADDED_PREFIX: Final = "CloudPubSubDeadLetterSource"
-_UNKNOWN: Final = "(given up by Pub/Sub after too many attempts)"
+_UNKNOWN: Final = "(dead-lettered by Pub/Sub after too many attempts)"
 
 
 def reason_of(message: Any) -> str:
-    """Why a message was given up."""
+    """Why a message was dead-lettered."""
     return message.attributes.get(names.REASON_ATTRIBUTE) or _UNKNOWN
 
 
-def again(received: Any) -> Outgoing:
-    """The message as it was before it was given up."""
+def original(received: Any) -> Outgoing:
+    """The original message, without the attributes of a dead letter."""
     message = received.message
     attributes = {
         name: value
@@ -52,27 +52,27 @@ def again(received: Any) -> Outgoing:
 def replay(
     subscription: str, topic: str, wanted: Callable[[str], bool], *, dry_run: bool
 ) -> tuple[collections.Counter[str], collections.Counter[str]]:
-    """Move dead letters to the topic; returns how many were, and how many were not, by reason.
+    """Move dead letters to the topic; returns the numbers of moved and remaining ones, by reason.
 
-    Each is looked at once: everything is leased until the end, then what was not moved is released. What
-    comes after the start stays: it may be what was moved and could not be answered again.
+    Every dead letter is leased until the end, so that each is examined once; then the remaining ones are
+    released. Those published after the start remain: they may be moved messages that failed again.
     """
     begun = time.time()
     publisher = pubsub_v1.PublisherClient()
     subscriber = pubsub_v1.SubscriberClient()
     moved: collections.Counter[str] = collections.Counter()
     left: collections.Counter[str] = collections.Counter()
-    kept: dict[str, str] = {}  # reasons of what is leased, by ack_id
+    kept: dict[str, str] = {}  # reasons of leased messages, by ack_id
     try:
         while received := _pull(subscriber, subscription):
             reasons = {each.ack_id: reason_of(each.message) for each in received}
             kept |= reasons
             _set_deadline(subscriber, subscription, [*reasons], _LEASE_SECONDS)
-            # A call takes messages of one ordering key.
+            # One call publishes messages of one ordering key.
             letters: dict[str, list[Outgoing]] = {}
             for each in received:
                 if wanted(reasons[each.ack_id]) and each.message.publish_time.timestamp() <= begun:
-                    letters.setdefault(each.message.ordering_key, []).append(again(each))
+                    letters.setdefault(each.message.ordering_key, []).append(original(each))
                 else:
                     left[reasons[each.ack_id]] += 1
             for key, outgoing in letters.items():
@@ -114,24 +114,24 @@ def _set_deadline(
 
 
 def main() -> int:
-    """Returns 1 if the environment cannot be used."""
+    """Move, print the counts by reason; 1 if the environment cannot be used."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    target.add_argument(parser)
-    parser.add_argument("--reason", default="", help="only dead letters whose reason has this text")
-    parser.add_argument("--dry-run", action="store_true", help="only show what would be moved")
+    environment_option.add_argument(parser)
+    parser.add_argument("--reason", default="", help="only dead letters whose reason contains this text")
+    parser.add_argument("--dry-run", action="store_true", help="only count what would be moved")
     options = parser.parse_args()
     try:
-        project = target.load(options.environment).project_id
+        project = environment_option.load(options.environment).project_id
         moved, left = replay(
             f"projects/{project}/subscriptions/{names.DEAD_LETTER_TOPIC}",
             f"projects/{project}/topics/{names.SALE_RANGE_TOPIC}",
             lambda reason: options.reason in reason,
             dry_run=options.dry_run,
         )
-    except target.UNUSABLE as error:
-        return target.fail("replay", error)
+    except environment_option.UNUSABLE as error:
+        return environment_option.fail("replay", error)
     table = Table("reason", "would be moved" if options.dry_run else "moved", "left")
     for reason in sorted(moved | left):
         table.add_row(reason, str(moved[reason]), str(left[reason]))

@@ -1,18 +1,17 @@
-"""What the streaming service is doing, in the terminal, until Ctrl-C.
+"""Backlog, rate and age of the streaming service's messages, in the terminal, until Ctrl-C.
 
     scripts/watch                      # this machine
     scripts/watch --environment prod   # backlog and age from Cloud Monitoring
 
-On this machine the service's own metrics are read: the emulator does not tell how much waits. The backlog is
-then what this command saw being published since it started, through a subscription of its own that is removed
-in the end, less what the service has settled meanwhile; the age is that of the oldest message being answered.
+The emulator has no metrics. On this machine the backlog is the number of messages published since the command
+started, counted on a temporary subscription, minus those that the service has settled; the age is that of the
+oldest message in progress, from the service's own metrics.
 """
 
 import argparse
 import contextlib
 import sys
 import time
-import uuid
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -23,34 +22,32 @@ import httpx
 from google import pubsub_v1
 from google.api_core import exceptions
 from google.auth.exceptions import GoogleAuthError
-from google.protobuf import duration_pb2
 from prometheus_client.parser import text_string_to_metric_families
 from rich.live import Live
 from rich.table import Table
 
 from infra.environment import Environment
-from scripts.messages import environment_option as target
+from scripts.messages import environment_option, temporary
 from services.contracts import metrics, names
 
 MONITORING: Final = "https://monitoring.googleapis.com/v3/projects/{}/timeSeries"
 _SCOPE: Final = "https://www.googleapis.com/auth/monitoring.read"
 _WINDOW_SECONDS: Final = 600
-_EXPIRY_SECONDS: Final = 24 * 3600
 
 
 class WatchError(Exception):
-    """There is nothing to see; the message says why."""
+    """The measures cannot be read; the message says why."""
 
 
 @dataclass(frozen=True)
-class Sight:
-    """One look.
+class Snapshot:
+    """The measures at one moment.
 
     Attributes:
-        backlog: Messages that wait.
-        settled: Messages settled since some moment in the past.
-        dead: Dead letters that wait, or were seen.
-        oldest_seconds: Age of the oldest message.
+        backlog: messages that wait.
+        settled: messages settled since a fixed moment in the past.
+        dead: dead letters, waiting (cloud) or published since the start (local).
+        oldest_seconds: age of the oldest message.
     """
 
     backlog: float
@@ -63,7 +60,7 @@ def own_metrics(url: str) -> dict[str, float]:
     """The service's metrics, each summed over its labels, and `name/outcome` for messages.
 
     Raises:
-        WatchError: it does not answer.
+        WatchError: the service does not respond.
     """
     try:
         text = httpx.get(f"{url}{names.METRICS_PATH}", timeout=5).raise_for_status().text
@@ -82,15 +79,15 @@ def own_metrics(url: str) -> dict[str, float]:
 
 @contextlib.contextmanager
 def counted(project: str, *topics: str) -> Generator[Callable[[str], int]]:
-    """Count messages published on topics while the block runs; the value tells how many so far."""
+    """Count messages published on topics while the block runs; yields a function of the topic."""
     subscriber = pubsub_v1.SubscriberClient()
-    paths = {topic: f"projects/{project}/subscriptions/watch-{uuid.uuid4().hex[:12]}" for topic in topics}
+    paths: dict[str, str] = {}
     seen = dict.fromkeys(topics, 0)
 
     def count(topic: str) -> int:
         while True:
             try:
-                # At once, or not at all: what waits is looked at, nothing is waited for.
+                # Returns what is there, without waiting for more.
                 request: Any = {
                     "subscription": paths[topic],
                     "max_messages": 1000,
@@ -104,24 +101,16 @@ def counted(project: str, *topics: str) -> Generator[Callable[[str], int]]:
             subscriber.acknowledge(subscription=paths[topic], ack_ids=[each.ack_id for each in received])
             seen[topic] += len(received)
 
-    try:
-        for topic, path in paths.items():
-            expiry = pubsub_v1.ExpirationPolicy(ttl=duration_pb2.Duration(seconds=_EXPIRY_SECONDS))
-            subscriber.create_subscription(
-                request=pubsub_v1.Subscription(
-                    name=path, topic=f"projects/{project}/topics/{topic}", expiration_policy=expiry
-                )
-            )
+    with contextlib.ExitStack() as stack:
+        for topic in topics:
+            own = temporary.subscription(subscriber, project, topic, "watch")
+            paths[topic] = stack.enter_context(own)
         yield count
-    finally:
-        for path in paths.values():
-            with contextlib.suppress(exceptions.NotFound):
-                subscriber.delete_subscription(subscription=path)
 
 
 @contextlib.contextmanager
-def local(environment: Environment) -> Generator[Callable[[], Sight]]:
-    """Looks at the service on this machine."""
+def local(environment: Environment) -> Generator[Callable[[], Snapshot]]:
+    """Snapshots of the service on this machine."""
     url = f"http://127.0.0.1:{environment.streaming.port}"
     settled = (f"{metrics.MESSAGES}_total/acknowledged", f"{metrics.MESSAGES}_total/duplicate")
 
@@ -132,22 +121,22 @@ def local(environment: Environment) -> Generator[Callable[[], Sight]]:
     before, _ = total()
     with counted(environment.project_id, names.SALE_RANGE_TOPIC, names.DEAD_LETTER_TOPIC) as count:
 
-        def look() -> Sight:
+        def snapshot() -> Snapshot:
             done, oldest = total()
             waiting = max(0.0, count(names.SALE_RANGE_TOPIC) - (done - before))
-            return Sight(waiting, done, count(names.DEAD_LETTER_TOPIC), oldest)
+            return Snapshot(waiting, done, count(names.DEAD_LETTER_TOPIC), oldest)
 
-        yield look
+        yield snapshot
 
 
 @contextlib.contextmanager
-def cloud(environment: Environment) -> Generator[Callable[[], Sight]]:
-    """Looks at Cloud Monitoring, whose figures are a minute or two old."""
+def cloud(environment: Environment) -> Generator[Callable[[], Snapshot]]:
+    """Snapshots from Cloud Monitoring, which are a minute or two old."""
     credentials, _ = google.auth.default(scopes=[_SCOPE])
     session = google.auth.transport.requests.AuthorizedSession(credentials)
 
     def points(metric: str, subscription: str) -> list[tuple[str, float]]:
-        """When each point of the last minutes ends, as text in order of time, and its value."""
+        """End (ISO 8601) and value of every point of the last ten minutes."""
         now = time.time()
         moments = {"start": now - _WINDOW_SECONDS, "end": now}
         query = {
@@ -161,7 +150,7 @@ def cloud(environment: Environment) -> Generator[Callable[[], Sight]]:
         answer = session.get(MONITORING.format(environment.project_id), params=query, timeout=10)
         if not answer.ok:
             raise WatchError(f"Cloud Monitoring: {answer.status_code} {answer.text[:200]}")
-        # Several series differ by labels of the metric, such as how messages are delivered.
+        # There is one series per combination of labels, such as the type of delivery.
         return [
             (point["interval"]["endTime"], float(point["value"]["int64Value"]))
             for series in answer.json().get("timeSeries", [])
@@ -174,26 +163,26 @@ def cloud(environment: Environment) -> Generator[Callable[[], Sight]]:
     settled = 0.0
     counted_until: str | None = None
 
-    def look() -> Sight:
+    def snapshot() -> Snapshot:
         nonlocal settled, counted_until
         acknowledged = points("ack_message_count", names.PREDICT_RANGE_SUBSCRIPTION)
         if counted_until is not None:
             settled += sum(number for end, number in acknowledged if end > counted_until)
         counted_until = max((end for end, _ in acknowledged), default=counted_until or "")
-        return Sight(
+        return Snapshot(
             newest("num_undelivered_messages", names.PREDICT_RANGE_SUBSCRIPTION),
             settled,
             newest("num_undelivered_messages", names.DEAD_LETTER_TOPIC),
             newest("oldest_unacked_message_age", names.PREDICT_RANGE_SUBSCRIPTION),
         )
 
-    yield look
+    yield snapshot
 
 
-def show(sights: list[tuple[float, Sight]]) -> Table:
-    """The last look, and how fast it goes."""
-    when, now = sights[-1]
-    first, then = sights[0]
+def show(snapshots: list[tuple[float, Snapshot]]) -> Table:
+    """The last snapshot, and the rate since the first."""
+    when, now = snapshots[-1]
+    first, then = snapshots[0]
     rate = (now.settled - then.settled) / (when - first) if when > first else 0.0
     table = Table("", "now", title=time.strftime("%H:%M:%S"))
     table.add_row("backlog", f"{now.backlog:,.0f} messages")
@@ -204,32 +193,32 @@ def show(sights: list[tuple[float, Sight]]) -> Table:
 
 
 def main() -> int:
-    """Returns 1 if there is nothing to see."""
+    """Show snapshots until Ctrl-C; 1 if the measures cannot be read."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    target.add_argument(parser)
-    parser.add_argument("--looks", type=int, help="end after so many; default: at Ctrl-C")
+    environment_option.add_argument(parser)
+    parser.add_argument("--looks", type=int, help="number of updates; default: until Ctrl-C")
     options = parser.parse_args()
     try:
-        environment = target.load(options.environment)
+        environment = environment_option.load(options.environment)
         pause = 1.0 if environment.simulated else 60.0
         with (
-            (local if environment.simulated else cloud)(environment) as look,
+            (local if environment.simulated else cloud)(environment) as snapshot,
             Live(auto_refresh=False) as live,
         ):
-            sights = [(time.monotonic(), look())]
+            snapshots = [(time.monotonic(), snapshot())]
             while True:
-                live.update(show(sights), refresh=True)
-                if options.looks == len(sights):
+                live.update(show(snapshots), refresh=True)
+                if options.looks == len(snapshots):
                     return 0
                 time.sleep(pause)
-                sights.append((time.monotonic(), look()))
+                snapshots.append((time.monotonic(), snapshot()))
                 if options.looks is None:
-                    sights = sights[-10:]
+                    snapshots = snapshots[-10:]
     except KeyboardInterrupt:
         return 0
-    except (WatchError, GoogleAuthError, *target.UNUSABLE) as error:
-        return target.fail("watch", error)
+    except (WatchError, GoogleAuthError, *environment_option.UNUSABLE) as error:
+        return environment_option.fail("watch", error)
 
 
 if __name__ == "__main__":

@@ -159,7 +159,7 @@ def test_watch_reads_cloud_monitoring() -> None:
     ):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         with watch.cloud(environment.load("prod")) as look:
-            assert look() == watch.Sight(backlog=42, settled=0, dead=3, oldest_seconds=7)
+            assert look() == watch.Snapshot(backlog=42, settled=0, dead=3, oldest_seconds=7)
             assert look().settled == 0
             Monitoring.counts[0]["2026-01-01T00:02:00Z"] = 60
             Monitoring.counts[1]["2026-01-01T00:02:00Z"] = 5
