@@ -1,4 +1,4 @@
-"""What an environment's cluster says of the services: `scripts/verify` asks."""
+"""State of the services in an environment's cluster, for `scripts/verify`."""
 
 import os
 import time
@@ -16,7 +16,7 @@ from google.cloud.container_v1.types import Cluster
 from infra.environment import PLATFORM, Environment
 
 PATIENCE_SECONDS: Final = float(os.environ.get("VERIFY_SECONDS", "300"))
-"""How long a rollout, and the load balancer behind a new Gateway, are given."""
+"""Most seconds to wait for a rollout, and for the load balancer of a new Gateway."""
 
 _POLL_SECONDS: Final = 2.0
 
@@ -24,19 +24,19 @@ T = TypeVar("T")
 
 
 class RolloutError(Exception):
-    """The cluster is not as it was deployed; the message says what is, and what to look at."""
+    """The cluster differs from what was deployed; the message says how, and where to look."""
 
 
 def connect(target: Environment, clusters: ClusterManagerClient) -> kubernetes.client.ApiClient:
-    """A client of the environment's cluster, at its DNS endpoint, as whom gcloud speaks for.
+    """A client of the environment's cluster, at its DNS endpoint, with gcloud's credentials.
 
     Args:
-        target: whose cluster.
+        target: the environment.
         clusters: a client of Google Kubernetes Engine.
 
     Raises:
-        RolloutError: there is no such cluster, it does not run, or one may not see it.
-        GoogleAuthError: gcloud has nobody to speak for.
+        RolloutError: the cluster is absent, not running, or not visible to this account.
+        GoogleAuthError: gcloud is not logged in.
     """
     name = f"projects/{target.project_id}/locations/{target.region}/clusters/{PLATFORM}"
     try:
@@ -58,13 +58,13 @@ def connect(target: Environment, clusters: ClusterManagerClient) -> kubernetes.c
 
 
 def wait_rolled_out(cluster: kubernetes.client.ApiClient, name: str) -> str:
-    """Wait until all pods of a Deployment are of its newest kind, and available.
+    """Wait until all pods of a Deployment are updated and available.
 
     Returns:
-        How many there are.
+        The number of pods, as text.
 
     Raises:
-        RolloutError: they are not, in time.
+        RolloutError: they are not in time, or the rollout does not progress.
     """
     apps = kubernetes.client.AppsV1Api(cluster)
     look = f"`kubectl --namespace {PLATFORM} describe deployment {name}` and the logs of its pods"
@@ -89,7 +89,7 @@ def wait_address(cluster: kubernetes.client.ApiClient, name: str) -> str:
     """Wait until a Gateway has a load balancer. Returns its address.
 
     Raises:
-        RolloutError: it has none, in time.
+        RolloutError: it has none in time.
     """
     objects = kubernetes.client.CustomObjectsApi(cluster)
     look = f"`kubectl --namespace {PLATFORM} describe gateway {name}`"
@@ -109,7 +109,7 @@ def wait_address(cluster: kubernetes.client.ApiClient, name: str) -> str:
 
 
 def _wait(what: str, state: Callable[[], tuple[T | None, str]], look: str) -> T:
-    """Ask until there is a value."""
+    """Ask until there is a value or the time is up."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:

@@ -1,7 +1,7 @@
-"""Does an environment work? `scripts/verify dev` asks for forecasts through every front door.
+"""Check an environment: `scripts/verify dev` asks for forecasts over HTTP and Pub/Sub.
 
-In a cloud it first finds the cluster and waits for the rollouts and for the Gateway's address, as long as
-VERIFY_SECONDS (300) says. Exit status: 0 all is well, 1 a check failed.
+In a cloud it first finds the cluster and waits for the rollouts and the Gateway's address, for at most
+VERIFY_SECONDS (300). Exit status: 0 every check passed, 1 a check failed.
 """
 
 import argparse
@@ -40,16 +40,16 @@ _ACCESS = "or on this machine up (`make status`), and may you use it?"
 
 
 class CheckError(Exception):
-    """A front door did not answer as promised; the message says what came instead and where to look."""
+    """A check failed; the message says what came back and where to look."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """What one front door gave.
+    """The result of one check.
 
     Attributes:
-        name: the front door.
-        passed: whether it answered as promised.
+        name: what was checked.
+        passed: whether the answer was right.
         detail: what came back, or what is wrong and where to look.
     """
 
@@ -79,7 +79,7 @@ def check_http(target: Environment) -> str:
     """`GET /predict`: `DAYS` days for every series.
 
     Raises:
-        CheckError: it does not answer so.
+        CheckError: the response is missing or wrong.
     """
     response = _get(target, "prediction", f"{names.PREDICT_PATH}?range={DAYS}")
     if isinstance(response, str):
@@ -125,7 +125,7 @@ def _get(target: Environment, service: str, path: str) -> httpx.Response | str:
 
 
 def _look(target: Environment, service: str) -> str:
-    """Where the cause of a failed check can be seen."""
+    """Where to look for the cause of a failed check."""
     if target.simulated:
         return f"`make status` and the log of {service}"
     return f"`kubectl --namespace {PLATFORM} logs deployment/{service}`"
@@ -135,7 +135,7 @@ def check_active(target: Environment) -> str:
     """An active request on `sale-range` is answered once on `sale-predictions`.
 
     Raises:
-        CheckError: no reply came in time, or not the right one.
+        CheckError: no reply arrived in time, or a wrong one.
     """
     request = SaleRangeRequest(request_id=f"verify-{uuid.uuid4()}", range=DAYS, mode="active")
     started = time.monotonic()
@@ -160,7 +160,7 @@ def check_passive(target: Environment) -> str:
     """A passive request's rows are saved in BigQuery, `DAYS` days for every series.
 
     Raises:
-        CheckError: they are not there in time.
+        CheckError: the rows are not there in time.
     """
     request = SaleRangeRequest(request_id=f"verify-{uuid.uuid4()}", range=DAYS)
     table = f"{target.project_id}.{names.PREDICTIONS_DATASET}.{names.PREDICTIONS_TABLE}"
@@ -197,7 +197,7 @@ def _publish(target: Environment, request: SaleRangeRequest) -> None:
 
 
 def _replies(target: Environment, deadline: float) -> Iterator[tuple[dict[str, str], bytes]]:
-    """Attributes and body of the replies that come until the deadline, acknowledged."""
+    """Acknowledge replies until the deadline; yields attributes and body of each."""
     subscriber = pubsub_v1.SubscriberClient()
     path = subscriber.subscription_path(target.project_id, names.SALE_PREDICTIONS_SUBSCRIPTION)
     while time.monotonic() < deadline:
@@ -218,7 +218,7 @@ def _replies(target: Environment, deadline: float) -> Iterator[tuple[dict[str, s
 
 
 class _Checks:
-    """The checks of an environment, in the order in which they make sense."""
+    """The checks of an environment, each after those that it depends on."""
 
     def __init__(self, target: Environment):
         self._target = target
@@ -252,10 +252,10 @@ class _Checks:
 
 
 def run(target: Environment) -> list[Check]:
-    """Every check, whether or not one before it failed.
+    """Run every check, also after a failed one.
 
     Raises:
-        EmulatorError: the local platform is not up.
+        EmulatorError: the local platform does not run.
     """
     if target.simulated:
         os.environ.update(emulators.endpoints().environment)
@@ -272,7 +272,7 @@ def run(target: Environment) -> list[Check]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print a table of checks; 1 when one failed."""
+    """Print a table of checks; 1 if one failed."""
     parser = argparse.ArgumentParser(
         prog="verify", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

