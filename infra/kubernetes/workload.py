@@ -8,7 +8,7 @@ import msgspec
 from infra.cdk import Construct, kubernetes
 from infra.cdk.waivers import waive
 from infra.environment.services import WorkloadSettings
-from infra.google.cluster import SPOT_KEY, SPOT_VALUE
+from infra.google.node_pool import SPOT_KEY, SPOT_VALUE
 from infra.google.subscription import Subscription
 from infra.kubernetes.autoscaling import HorizontalAutoscaler, VerticalAutoscaler
 from infra.kubernetes.namespace import Namespace

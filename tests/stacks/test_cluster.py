@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from infra.google.cluster import SPOT_KEY, SPOT_VALUE
+from infra.google.node_pool import SPOT_KEY, SPOT_VALUE
 from tests.stacks.synthesized import Synthesis
 
 KEY = "projects/sales-forecast-prod/locations/europe-west1/keyRings/sales-forecast/cryptoKeys/sales-forecast"

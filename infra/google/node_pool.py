@@ -1,0 +1,140 @@
+"""Node pools of a GKE cluster: the platform's own, and those that GKE makes by itself."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from infra.cdk import Construct, TerraformResourceLifecycle, google
+from infra.environment.cluster import AutoProvisioning, NodePool
+from infra.google.identity import Account
+
+gke = google.container_cluster
+node_pool = google.container_node_pool
+
+SPOT_KEY: Final = "cloud.google.com/gke-spot"
+"""Label that GKE gives to spot nodes, and key of their taint (effect `NoSchedule`)."""
+
+SPOT_VALUE: Final = "true"
+
+OAUTH_SCOPES: Final = ["https://www.googleapis.com/auth/cloud-platform"]
+"""IAM decides what nodes may do; narrower scopes would limit it a second time."""
+
+_DISK_TYPE: Final = "pd-balanced"
+_IMAGE_TYPE: Final = "COS_CONTAINERD"
+
+
+def add_node_pool(
+    scope: Construct,
+    name: str,
+    *,
+    cluster: gke.ContainerCluster,
+    settings: NodePool,
+    zones: int,
+    labels: Mapping[str, str],
+    account: Account,
+) -> None:
+    """Add an autoscaled node pool to a cluster.
+
+    Args:
+        scope: where it belongs.
+        name: name of the pool and its id; the pool `spot` has spot machines.
+        cluster: the cluster.
+        settings: machine type, sizes and upgrades.
+        zones: number of zones the nodes run in.
+        labels: labels of the machines, which the bill shows.
+        account: service account of the nodes.
+    """
+    spot = name == "spot"
+    node_pool.ContainerNodePool(
+        scope,
+        name,
+        name=name,
+        cluster=cluster.id,
+        # Per zone. The autoscaler does not raise an empty pool to its minimum:
+        # https://github.com/hashicorp/terraform-provider-google/issues/8270
+        initial_node_count=-(-settings.min_nodes // zones),
+        # A later change of the limits must not replace the pool.
+        lifecycle=TerraformResourceLifecycle(ignore_changes=["initial_node_count"]),
+        autoscaling=node_pool.ContainerNodePoolAutoscaling(
+            total_min_node_count=settings.min_nodes,
+            total_max_node_count=settings.max_nodes,
+            # Balanced nodes survive the loss of a zone. Spot machines come from any zone that has some.
+            location_policy="ANY" if spot else "BALANCED",
+        ),
+        management=node_pool.ContainerNodePoolManagement(auto_repair=True, auto_upgrade=True),
+        upgrade_settings=_upgrade(settings),
+        node_config=node_pool.ContainerNodePoolNodeConfig(
+            machine_type=settings.machine_type,
+            disk_size_gb=settings.disk_gb,
+            disk_type=_DISK_TYPE,
+            image_type=_IMAGE_TYPE,
+            spot=spot,
+            # Only for pods that can lose their node at any time.
+            taint=[
+                node_pool.ContainerNodePoolNodeConfigTaint(
+                    key=SPOT_KEY, value=SPOT_VALUE, effect="NO_SCHEDULE"
+                )
+            ]
+            if spot
+            else None,
+            service_account=account.email,
+            oauth_scopes=OAUTH_SCOPES,
+            resource_labels=labels,
+            # A modified boot loader, kernel or driver does not start.
+            shielded_instance_config=node_pool.ContainerNodePoolNodeConfigShieldedInstanceConfig(
+                enable_secure_boot=True, enable_integrity_monitoring=True
+            ),
+            # Pods get their own identity, never that of the node.
+            workload_metadata_config=node_pool.ContainerNodePoolNodeConfigWorkloadMetadataConfig(
+                mode="GKE_METADATA"
+            ),
+            kubelet_config=node_pool.ContainerNodePoolNodeConfigKubeletConfig(
+                insecure_kubelet_readonly_port_enabled="FALSE"  # it would show without a login what runs
+            ),
+        ),
+    )
+
+
+def _upgrade(settings: NodePool) -> node_pool.ContainerNodePoolUpgradeSettings:
+    if settings.upgrade == "SURGE":
+        # A new node is added before an old one is removed, so capacity never drops.
+        return node_pool.ContainerNodePoolUpgradeSettings(strategy="SURGE", max_surge=1, max_unavailable=0)
+    return node_pool.ContainerNodePoolUpgradeSettings(
+        strategy="BLUE_GREEN",
+        blue_green_settings=node_pool.ContainerNodePoolUpgradeSettingsBlueGreenSettings(
+            standard_rollout_policy=node_pool.ContainerNodePoolUpgradeSettingsBlueGreenSettingsStandardRolloutPolicy(
+                batch_percentage=0.25, batch_soak_duration="300s"
+            ),
+            # The old nodes stay, empty, for an hour: time to roll back.
+            node_pool_soak_duration="3600s",
+        ),
+    )
+
+
+def resource_limits(limits: AutoProvisioning) -> list[gke.ContainerClusterClusterAutoscalingResourceLimits]:
+    """Most CPUs and memory of all nodes together."""
+    return [
+        gke.ContainerClusterClusterAutoscalingResourceLimits(resource_type=resource, maximum=maximum)
+        for resource, maximum in (("cpu", limits.max_cpus), ("memory", limits.max_memory_gb))
+    ]
+
+
+def provisioned_nodes(
+    account: Account, disk_gb: int
+) -> gke.ContainerClusterClusterAutoscalingAutoProvisioningDefaults:
+    """Nodes of the pools that GKE makes by itself; they are like those of the platform's own pools."""
+    return gke.ContainerClusterClusterAutoscalingAutoProvisioningDefaults(
+        service_account=account.email,
+        oauth_scopes=OAUTH_SCOPES,
+        disk_size=disk_gb,
+        disk_type=_DISK_TYPE,
+        image_type=_IMAGE_TYPE,
+        management=gke.ContainerClusterClusterAutoscalingAutoProvisioningDefaultsManagement(
+            auto_repair=True, auto_upgrade=True
+        ),
+        upgrade_settings=gke.ContainerClusterClusterAutoscalingAutoProvisioningDefaultsUpgradeSettings(
+            strategy="SURGE", max_surge=1, max_unavailable=0
+        ),
+        shielded_instance_config=gke.ContainerClusterClusterAutoscalingAutoProvisioningDefaultsShieldedInstanceConfig(
+            enable_secure_boot=True, enable_integrity_monitoring=True
+        ),
+    )
