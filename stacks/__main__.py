@@ -14,7 +14,7 @@ from pathlib import Path
 
 from infra import environment
 from infra.environment import InvalidEnvironmentError
-from infra.simulator import home, install
+from infra.simulator import install
 
 
 def main() -> int:
@@ -39,7 +39,7 @@ def main() -> int:
 
     app = App()
     for each in environments:
-        Platform(app, each, home.home()).build()
+        Platform(app, each).build()
     app.synth()
     if any(each.simulated for each in environments):
         install.link(Path(app.outdir))

@@ -1,6 +1,5 @@
 """The Kubernetes cluster, apart from what runs on it: the kubernetes provider needs one that exists."""
 
-from pathlib import Path
 from typing import Final
 
 from infra.cdk import App
@@ -22,14 +21,13 @@ class ClusterStack(PlatformStack):
         self,
         scope: App,
         environment: Environment,
-        simulator_home: Path,
         *,
         network: Network,
         images: ImageRepository,
         key: Key | None,
         ci: CiIdentity | None,
     ):
-        super().__init__(scope, "cluster", environment=environment, simulator_home=simulator_home)
+        super().__init__(scope, "cluster", environment=environment)
         settings = environment.cluster
         nodes = Account(
             self,

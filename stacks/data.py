@@ -1,6 +1,5 @@
 """Everything that is kept: sales, predictions, requests, models."""
 
-from pathlib import Path
 from typing import Final
 
 from infra.cdk import App
@@ -29,8 +28,8 @@ from services.contracts.tables import Prediction, Request, Sale, Score
 class DataStack(PlatformStack):
     """Datasets and tables, and buckets for models, data files and a pipeline's intermediate files."""
 
-    def __init__(self, scope: App, environment: Environment, simulator_home: Path):
-        super().__init__(scope, "data", environment=environment, simulator_home=simulator_home)
+    def __init__(self, scope: App, environment: Environment):
+        super().__init__(scope, "data", environment=environment)
         settings = environment.data
         sales = self._dataset(SALES_DATASET, "Sales: the input of the model")
         predictions = self._dataset(PREDICTIONS_DATASET, "Requests and the predictions made for them")

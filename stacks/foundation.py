@@ -1,7 +1,6 @@
 """What everything else stands on: switched-on APIs, the network, the key, and who CI is."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 from infra.cdk import App
@@ -30,8 +29,8 @@ _APIS: Final[dict[StackName, tuple[str, ...]]] = {
 class FoundationStack(PlatformStack):
     """APIs that the environment's stacks call, its network and, at choice, a key and the identities of CI."""
 
-    def __init__(self, scope: App, environment: Environment, simulator_home: Path):
-        super().__init__(scope, "foundation", environment=environment, simulator_home=simulator_home)
+    def __init__(self, scope: App, environment: Environment):
+        super().__init__(scope, "foundation", environment=environment)
         apis = Apis(self, "apis", names=_apis(environment))
         self.network: Final = Network(
             self,

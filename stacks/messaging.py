@@ -1,6 +1,5 @@
 """How requests for forecasts and their answers travel."""
 
-from pathlib import Path
 from typing import Final
 
 from infra.cdk import App
@@ -37,12 +36,11 @@ class MessagingStack(PlatformStack):
         self,
         scope: App,
         environment: Environment,
-        simulator_home: Path,
         *,
         requests: DatasetTable,
         ci: CiIdentity | None,
     ):
-        super().__init__(scope, "messaging", environment=environment, simulator_home=simulator_home)
+        super().__init__(scope, "messaging", environment=environment)
         limits = environment.messaging
 
         # No schema: a bare integer is a valid request.

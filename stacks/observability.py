@@ -1,7 +1,5 @@
 """What is watched, what is promised, and who is told when something needs a person."""
 
-from pathlib import Path
-
 from infra.cdk import App
 from infra.cdk.stack import PlatformStack
 from infra.environment import PLATFORM, Environment
@@ -27,12 +25,11 @@ class ObservabilityStack(PlatformStack):
         self,
         scope: App,
         environment: Environment,
-        simulator_home: Path,
         *,
         requests: Subscription,
         dead_letters: Subscription,
     ):
-        super().__init__(scope, "observability", environment=environment, simulator_home=simulator_home)
+        super().__init__(scope, "observability", environment=environment)
         self._on_call = OnCall(self, "on-call", settings=environment.alerting)
         objectives = self._objectives()
         self._watch_messages(requests, dead_letters)

@@ -40,7 +40,6 @@ class OrchestrationStack(PlatformStack):
         self,
         scope: App,
         environment: Environment,
-        simulator_home: Path,
         *,
         network: Network,
         cluster: Cluster,
@@ -53,7 +52,7 @@ class OrchestrationStack(PlatformStack):
         staged_rows: Dataset,
         ci: CiIdentity | None,
     ):
-        super().__init__(scope, "orchestration", environment=environment, simulator_home=simulator_home)
+        super().__init__(scope, "orchestration", environment=environment)
         settings = environment.composer
         airflow = Account(
             self,

@@ -1,7 +1,6 @@
 """All stacks of one environment, wired to each other."""
 
 from functools import cached_property
-from pathlib import Path
 
 from infra.cdk import App
 from infra.cdk.stack import PlatformStack
@@ -19,10 +18,9 @@ from stacks.services import ServicesStack
 class Platform:
     """The stacks of an environment. Each is made when first asked for, hence after those it builds on."""
 
-    def __init__(self, app: App, environment: Environment, simulator_home: Path):
+    def __init__(self, app: App, environment: Environment):
         self._app = app
         self._environment = environment
-        self._home = simulator_home
 
     def build(self) -> None:
         """Make the stacks that the environment lists, and tell cdktf in which order they are deployed."""
@@ -34,14 +32,12 @@ class Platform:
     @cached_property
     def foundation(self) -> FoundationStack:
         """APIs, the network, and who CI is."""
-        return FoundationStack(self._app, self._environment, self._home)
+        return FoundationStack(self._app, self._environment)
 
     @cached_property
     def registry(self) -> RegistryStack:
         """Container images."""
-        return RegistryStack(
-            self._app, self._environment, self._home, key=self.foundation.key, ci=self.foundation.ci
-        )
+        return RegistryStack(self._app, self._environment, key=self.foundation.key, ci=self.foundation.ci)
 
     @cached_property
     def cluster(self) -> ClusterStack:
@@ -49,7 +45,6 @@ class Platform:
         return ClusterStack(
             self._app,
             self._environment,
-            self._home,
             network=self.foundation.network,
             images=self.registry.images,
             key=self.foundation.key,
@@ -59,7 +54,7 @@ class Platform:
     @cached_property
     def data(self) -> DataStack:
         """Tables and buckets."""
-        return DataStack(self._app, self._environment, self._home)
+        return DataStack(self._app, self._environment)
 
     @cached_property
     def messaging(self) -> MessagingStack:
@@ -67,7 +62,6 @@ class Platform:
         return MessagingStack(
             self._app,
             self._environment,
-            self._home,
             requests=self.data.requests,
             ci=self.foundation.ci,
         )
@@ -78,7 +72,6 @@ class Platform:
         return OrchestrationStack(
             self._app,
             self._environment,
-            self._home,
             network=self.foundation.network,
             cluster=self.cluster.cluster,
             images=self.registry.images,
@@ -97,7 +90,6 @@ class Platform:
         return ServicesStack(
             self._app,
             self._environment,
-            self._home,
             cluster=self.cluster.cluster,
             network=self.foundation.network,
             models=self.data.models,
@@ -115,7 +107,6 @@ class Platform:
         return ObservabilityStack(
             self._app,
             self._environment,
-            self._home,
             requests=self.messaging.predict_range,
             dead_letters=self.messaging.dead_letters,
         )

@@ -1,6 +1,5 @@
 """Where container images are kept."""
 
-from pathlib import Path
 from typing import Final
 
 from infra.cdk import App
@@ -19,12 +18,11 @@ class RegistryStack(PlatformStack):
         self,
         scope: App,
         environment: Environment,
-        simulator_home: Path,
         *,
         key: Key | None,
         ci: CiIdentity | None,
     ):
-        super().__init__(scope, "registry", environment=environment, simulator_home=simulator_home)
+        super().__init__(scope, "registry", environment=environment)
         agent = ServiceAgent(
             self, "agent", project_number=environment.project_number, service="gcp-sa-artifactregistry"
         )

@@ -1,7 +1,6 @@
 """What runs on the cluster: prediction behind a load balancer, streaming on Pub/Sub, other HTTP services."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Final
 
 from infra.cdk import App
@@ -30,7 +29,6 @@ class ServicesStack(PlatformStack):
         self,
         scope: App,
         environment: Environment,
-        simulator_home: Path,
         *,
         cluster: Cluster,
         network: Network,
@@ -42,7 +40,7 @@ class ServicesStack(PlatformStack):
         reply_topics: Sequence[Topic],
         dead_letter: Topic,
     ):
-        super().__init__(scope, "services", environment=environment, simulator_home=simulator_home)
+        super().__init__(scope, "services", environment=environment)
         configure_kubernetes(self, host=cluster.dns_name, simulated=environment.simulated)
         self._namespace: Final = Namespace(self, "namespace", name=PLATFORM, environment=environment)
         DefaultDeny(self, "default-deny", namespace=self._namespace)

@@ -1,7 +1,5 @@
 """What every stack has: an id, a state backend, the google provider and labels."""
 
-from pathlib import Path
-
 from infra.cdk import App, GcsBackend, LocalBackend, TerraformStack
 from infra.cdk.providers import configure_google
 from infra.environment import Environment, StackName
@@ -14,16 +12,15 @@ class PlatformStack(TerraformStack):
         scope: the app.
         name: the layer.
         environment: where.
-        simulator_home: folder that holds the state of simulated environments.
     """
 
-    def __init__(self, scope: App, name: StackName, *, environment: Environment, simulator_home: Path):
+    def __init__(self, scope: App, name: StackName, *, environment: Environment):
         super().__init__(scope, f"{environment.name}-{name}")
         self.environment = environment
         self.labels = {"environment": environment.name, "stack": name, "managed_by": "terraform"}
         self.add_override("terraform.required_version", ">= 1.6")
         if environment.simulated:
-            LocalBackend(self, path=str(simulator_home / "terraform" / f"{environment.name}-{name}.tfstate"))
+            LocalBackend(self, path=str(environment.local_state(name)))
         else:
             GcsBackend(self, bucket=environment.state_bucket, prefix=name)
         configure_google(

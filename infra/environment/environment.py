@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from ipaddress import IPv4Network
+from pathlib import Path
 from typing import Final, Literal
 
 from pydantic import Field, ValidationInfo
@@ -35,6 +36,7 @@ from infra.environment.value_types import (
     refuse,
     unique,
 )
+from infra.paths import simulator_home
 
 Cloud = Literal["google", "simulated"]
 StackName = Literal[
@@ -114,6 +116,10 @@ class Environment(Section):
     def state_bucket(self) -> str:
         """The bucket of Terraform's states. It is older than all stacks: scripts/bootstrap.sh makes it."""
         return f"{self.project_id}-tfstate"
+
+    def local_state(self, stack: StackName) -> Path:
+        """File of a stack's Terraform state in a simulated cloud."""
+        return simulator_home() / "terraform" / f"{self.name}-{stack}.tfstate"
 
     @property
     def image_repository(self) -> str:

@@ -6,19 +6,20 @@ and logs of processes, and the data of the emulators.
 
 import contextlib
 import fcntl
-import os
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
 from typing import Final
 
-REPOSITORY: Final = Path(__file__).resolve().parents[2]
+from infra.paths import ROOT, simulator_home
+
+REPOSITORY: Final = ROOT
 VENVS: Final = REPOSITORY / "build" / "venvs"
 
 
 def home() -> Path:
     """The folder of this simulated cloud, created if it does not exist."""
-    folder = Path(os.environ.get("SIMULATOR_HOME") or REPOSITORY / ".local").resolve()
+    folder = simulator_home()
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

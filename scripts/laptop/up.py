@@ -69,7 +69,7 @@ def resource_counts(local: Environment) -> dict[str, int]:
     """How many resources Terraform manages, by stack."""
     counts: dict[str, int] = {}
     for stack in local.stacks:
-        state = json.loads((home.folder("terraform") / f"{local.name}-{stack}.tfstate").read_text())
+        state = json.loads(local.local_state(stack).read_text())
         counts[stack] = sum(
             len(each["instances"]) for each in state["resources"] if each["mode"] == "managed"
         )
