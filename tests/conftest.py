@@ -39,6 +39,8 @@ SIMULATOR = REPOSITORY / "build" / "venvs" / "simulator"
 
 # What `make test-quick` leaves out.
 PLATFORM_ROOMS = ("changes", "images", "integration", "newcomer", "simulated")
+# It mostly waits for leases to run out, beside whatever the other workers do.
+FIRST_FILE = "streaming/test_failures.py"
 # The files that take longest, from the longest on.
 LONGEST_FILES = (
     "newcomer/test_newcomer.py",
@@ -52,7 +54,7 @@ T = TypeVar("T")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the platform's tests, and run quick files first, then the others from the longest on.
+    """Mark the platform's tests; run the file that waits, quick files, then the others, the longest first.
 
     Workers take files in this order, so that none is left alone with a long file at the end.
     """
@@ -67,10 +69,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("platform") or item.get_closest_marker("slow"):
             late.add(place(item))
 
-    def order(item: pytest.Item) -> tuple[bool, int]:
+    def order(item: pytest.Item) -> tuple[bool, bool, int]:
         file = place(item)
         rank = LONGEST_FILES.index(file) if file in LONGEST_FILES else len(LONGEST_FILES)
-        return file in late, rank
+        return file != FIRST_FILE, file in late, rank
 
     items.sort(key=order)
 

@@ -82,7 +82,10 @@ def test_faults_stop_everything(tmp_path: Path) -> None:
     run = synthesize(tmp_path, PLATFORM_ENVIRONMENTS=str(files))
     assert run.returncode == 2
     assert [re.sub(r":\d+:", ":", line) for line in run.stderr.splitlines()] == [
-        f"{files}/one.tfvars: prediction.memory: missing; expected memory that a pod asks for and may use",
+        (
+            f"{files}/one.tfvars: prediction.memory: missing; "
+            "expected memory that a pod requests, which is its limit, too"
+        ),
         f"{files}/one.tfvars: prediction.memor: unknown key; did you mean memory?",
         f"{files}/two.tfvars: stacks.4: services needs the stack messaging, which is not listed",
         f"{files}/two.tfvars: stacks.5: observability needs the stack messaging, which is not listed",
