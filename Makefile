@@ -1,6 +1,6 @@
 # Thin: the work is in scripts/. `make help` lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help install install-airflow pipeline airflow backfill up down status verify backtest diff test test-quick test-simulated test-images lint checkov format lock composer-packages docs bench-serving bench-streaming bench-synth bench-batch
+.PHONY: help install install-airflow pipeline airflow backfill up down status verify backtest diff test test-quick test-simulated test-images lint checkov format lock composer-packages docs release-schemas bench-serving bench-streaming bench-synth bench-batch
 
 PYTHON := .venv/bin/python
 # A file at a time to each worker, in the order of tests/conftest.py.
@@ -79,6 +79,9 @@ airflow: install-airflow ## Airflow's pages on loopback, until Ctrl-C
 
 backfill: install-airflow ## Run the batch pipeline for every day of a range (FROM=2011-12-01 TO=2011-12-03)
 	@$(PYTHON) -m scripts.laptop.airflow backfill $(FROM) $(TO)
+
+release-schemas: install ## Record the tables' columns once a release is deployed: synthesis then refuses what would replace a table
+	@$(PYTHON) -m services.contracts.released
 
 docs: install ## Write docs/iam.md and docs/environments.md, which are derived from stacks and environment
 	@$(PYTHON) -m scripts.deploy.iam

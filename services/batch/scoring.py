@@ -26,6 +26,8 @@ from services.bigquery import RETRY, connect
 from services.contracts.decoding import InvalidMessageError, decode
 from services.contracts.messages import Days, Key, PredictionRow, SaleRangeRequest
 from services.contracts.names import REASON_ATTRIBUTE
+from services.contracts.schema import defaults
+from services.contracts.tables import Prediction, Score
 from services.forecasting.forecast import Forecast, UnknownSeriesError
 from services.forecasting.model_registry import ModelRegistry, UnknownVersionError
 
@@ -37,6 +39,8 @@ _BATCH_SIZE: Final = 1000
 # What BigQuery recommends (https://cloud.google.com/bigquery/quotas#streaming_inserts).
 _ROWS_PER_CALL: Final = 500
 _POINTER_SECONDS: Final = 10.0
+_SCORE_DEFAULTS: Final = defaults(Score)
+_PREDICTION_DEFAULTS: Final = defaults(Prediction)
 
 
 class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -172,10 +176,10 @@ class Batch:
 
     def head(self, element: bytes, question: Question) -> bytes:
         """The fields of `Score` that do not come from the model."""
-        head = b'{"run_date":"%s",' % self.run_date.isoformat().encode()
-        if question.request_id is None:
-            return head
-        return head + b'"request_id":' + msgspec.json.encode(question.request_id) + b","
+        fields = {"run_date": self.run_date, **_SCORE_DEFAULTS}
+        if question.request_id is not None:
+            fields["request_id"] = question.request_id
+        return msgspec.json.encode(fields)[:-1] + b","
 
     def dead(self, element: bytes, reason: str) -> bytes:
         """A line about a question that cannot be answered."""
@@ -203,7 +207,7 @@ class Stream:
 
     def head(self, element: PubsubMessage, request: SaleRangeRequest) -> bytes:
         """The fields of `Prediction` that come from the request."""
-        fields = {
+        fields = _PREDICTION_DEFAULTS | {
             "request_id": request.request_id,
             # A datetime of Google's, which msgspec does not know.
             "published_at": element.publish_time and element.publish_time.isoformat(),

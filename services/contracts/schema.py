@@ -20,6 +20,7 @@ _BIGQUERY: dict[type[inspect.Type], str] = {
     inspect.IntType: "INTEGER",
     inspect.FloatType: "FLOAT",
     inspect.BoolType: "BOOLEAN",
+    inspect.DecimalType: "NUMERIC",
     inspect.BytesType: "BYTES",
     inspect.DateType: "DATE",
     inspect.DateTimeType: "TIMESTAMP",
@@ -97,3 +98,9 @@ def bigquery_schema(struct: type[msgspec.Struct]) -> list[dict[str, str]]:
             }
         )
     return columns
+
+
+def defaults(struct: type[msgspec.Struct]) -> dict[str, Any]:
+    """Values of the columns that are declared with one: what a row has when no service gives another."""
+    fields = msgspec.structs.fields(struct)
+    return {field.name: field.default for field in fields if field.default not in (msgspec.NODEFAULT, None)}

@@ -6,26 +6,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import lightgbm
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from services.contracts.model import HISTORY_DAYS, HORIZON_DAYS, Backtest, Manifest
-from services.forecasting import (
-    artifact,
-    backtest,
-    baselines,
-    choice,
-    features,
-    forecast,
-    history,
-    intervals,
-    models,
-    panel,
-)
+from services.forecasting import artifact, backtest, choice, intervals
 from services.forecasting.baselines import SeasonalNaive
 from services.forecasting.choice import CANDIDATES
+from services.forecasting.code import code_version
 from services.forecasting.forecast import DECIMALS, Forecast
 from services.forecasting.history import History
 from services.forecasting.intervals import NOMINAL, Intervals
@@ -34,25 +23,12 @@ from services.forecasting.panel import Panel
 
 CHOICE_FILE = "choice.json"
 
-_CODE = (artifact, backtest, baselines, choice, features, forecast, history, intervals, models, panel)
-"""What decides, with the data, over every byte of a version; their sources hold the parameters."""
-
-
-def code_version() -> str:
-    """SHA-256 of the training code, of how far it looks, and of the versions of the libraries it uses."""
-    libraries = f"lightgbm {lightgbm.__version__}, numpy {np.__version__}"
-    digest = hashlib.sha256(f"{libraries}, {HISTORY_DAYS} and {HORIZON_DAYS} days".encode())
-    for path in (*(module.__file__ for module in _CODE), __file__):
-        digest.update(Path(str(path)).read_bytes())
-    return digest.hexdigest()
-
-
 Candidates = Mapping[str, Callable[[], Forecaster]]
 
 
 def version_of(sales: Panel, candidates: Candidates = CANDIDATES) -> str:
     """The version that training gives: last day of the data, and a hash of data, candidates and code."""
-    parts = f"{sales.fingerprint()} {code_version()} {' '.join(candidates)}"
+    parts = f"{sales.fingerprint()} {code_version(__name__)} {' '.join(candidates)}"
     digest = hashlib.sha256(parts.encode()).hexdigest()
     return f"{sales.last_date:%Y%m%d}-{digest[:10]}"
 
@@ -136,7 +112,7 @@ def train(sales: Panel, directory: Path, candidates: Candidates = CANDIDATES) ->
         trained.history,
         trained.files,
         created_at=datetime.datetime.now(datetime.UTC),
-        code_version=code_version(),
+        code_version=code_version(__name__),
         data_fingerprint=sales.fingerprint(),
         first_date=sales.first_date,
         interval=NOMINAL,

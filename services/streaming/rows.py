@@ -7,11 +7,13 @@ serialized once per model version, those that a request decides once per message
 
 import datetime
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any, Final
 
+import msgspec
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-from services.contracts.schema import bigquery_schema
+from services.contracts.schema import bigquery_schema, defaults
 from services.contracts.tables import Prediction
 from services.forecasting.forecast import Forecast
 
@@ -19,43 +21,66 @@ _Field = descriptor_pb2.FieldDescriptorProto
 # https://cloud.google.com/bigquery/docs/supported-data-types#supported-protocol-buffer-data-types
 _TYPES: Final = {
     "STRING": _Field.TYPE_STRING,
+    "INTEGER": _Field.TYPE_INT64,
     "FLOAT": _Field.TYPE_DOUBLE,
+    "NUMERIC": _Field.TYPE_STRING,
+    "BOOLEAN": _Field.TYPE_BOOL,
+    "BYTES": _Field.TYPE_BYTES,
     "DATE": _Field.TYPE_INT32,  # days since the epoch
     "TIMESTAMP": _Field.TYPE_INT64,  # microseconds since the epoch
 }
-_EPOCH: Final = datetime.date(1970, 1, 1)
+_LABELS: Final = {"REQUIRED": _Field.LABEL_REQUIRED, "NULLABLE": _Field.LABEL_OPTIONAL}
+_EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 
-def _describe() -> descriptor_pb2.DescriptorProto:
-    columns = bigquery_schema(Prediction)
-    return descriptor_pb2.DescriptorProto(
-        name="Prediction",
-        field=[
-            _Field(
-                name=column["name"],
-                number=number,
-                type=_TYPES[column["type"]],
-                label=_Field.LABEL_REQUIRED,
-            )
-            for number, column in enumerate(columns, start=1)
-        ],
-    )
+class RowEncoder:
+    """Serializes rows of a table.
+
+    Attributes:
+        descriptor: The row's message type, for the Storage Write API.
+    """
+
+    def __init__(self, row: type[msgspec.Struct]) -> None:
+        self.descriptor: Final = descriptor_pb2.DescriptorProto(
+            name=row.__name__,
+            field=[
+                _Field(
+                    name=column["name"],
+                    number=number,
+                    type=_TYPES[column["type"]],
+                    label=_LABELS[column["mode"]],
+                )
+                for number, column in enumerate(bigquery_schema(row), start=1)
+            ],
+        )
+        file = descriptor_pb2.FileDescriptorProto(
+            name="row.proto", syntax="proto2", message_type=[self.descriptor]
+        )
+        pool = descriptor_pool.DescriptorPool()
+        pool.Add(file)
+        self.message: Final[Any] = message_factory.GetMessageClass(pool.FindMessageTypeByName(row.__name__))
+
+    def encode(self, **values: Any) -> bytes:
+        """The columns given, as Python values; None is NULL. The rest may be appended later."""
+        known = {name: _encoded(value) for name, value in values.items() if value is not None}
+        return self.message(**known).SerializePartialToString()
 
 
-DESCRIPTOR: Final = _describe()
-"""The row's message type, as the Storage Write API wants it told."""
+def _encoded(value: Any) -> Any:
+    match value:
+        case datetime.datetime():
+            return (value - _EPOCH) // datetime.timedelta(microseconds=1)
+        case datetime.date():
+            return (value - _EPOCH.date()).days
+        case Decimal():
+            return f"{value:f}"
+        case _:
+            return value
 
 
-def _message_class() -> Any:
-    file = descriptor_pb2.FileDescriptorProto(
-        name="prediction.proto", syntax="proto2", message_type=[DESCRIPTOR]
-    )
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("Prediction"))
-
-
-_Row: Final = _message_class()
+_ENCODER: Final = RowEncoder(Prediction)
+DESCRIPTOR: Final = _ENCODER.descriptor
+"""The message type of a prediction."""
 
 
 class ForecastRows:
@@ -81,21 +106,13 @@ class ForecastRows:
     def _serialize(self, index: int) -> list[bytes]:
         forecast = self._forecast
         return [
-            _Row(
-                model_version=forecast.version,
-                date=(row.date - _EPOCH).days,
-                store_nbr=row.store_nbr,
-                family=row.family,
-                sales=row.sales,
-                lower=row.lower,
-                upper=row.upper,
-            ).SerializePartialToString()
+            _ENCODER.encode(
+                **defaults(Prediction), model_version=forecast.version, **msgspec.structs.asdict(row)
+            )
             for row in forecast.rows(forecast.horizon, [index])
         ]
 
 
 def request_fields(request_id: str, published_us: int, processed_us: int) -> bytes:
     """What a request adds to each of its rows; times in microseconds since the epoch."""
-    return _Row(
-        request_id=request_id, published_at=published_us, processed_at=processed_us
-    ).SerializePartialToString()
+    return _ENCODER.encode(request_id=request_id, published_at=published_us, processed_at=processed_us)

@@ -1,0 +1,83 @@
+"""The schemas of the last release, and what may change in a table that has rows.
+
+`make release-schemas` records the present schemas in `released_schemas.json`, once a release is deployed.
+Synthesis refuses a table whose columns BigQuery cannot change in place: Terraform would replace the table
+and lose its rows.
+"""
+
+import sys
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from services.contracts import tables
+from services.contracts.schema import bigquery_schema
+
+_FILE: Final = Path(__file__).with_name("released_schemas.json")
+
+Schemas = dict[str, dict[str, str]]
+"""Row type, then column, to its BigQuery type and mode, such as `STRING REQUIRED`."""
+
+
+class IncompatibleSchemaError(Exception):
+    """A row type has columns that a table of the last release cannot get in place."""
+
+
+def columns_of(row: type[msgspec.Struct]) -> dict[str, str]:
+    """Column to type and mode."""
+    return {column["name"]: f"{column['type']} {column['mode']}" for column in bigquery_schema(row)}
+
+
+def released_schemas() -> Schemas:
+    """The schemas of the last release."""
+    return msgspec.json.decode(_FILE.read_bytes(), type=Schemas)
+
+
+def check(table: str, row: type[msgspec.Struct], released: Schemas) -> None:
+    """Refuse what BigQuery cannot change in place (https://cloud.google.com/bigquery/docs/managing-table-schemas).
+
+    Args:
+        table: named in the error.
+        row: type of its rows; one that was never released may have any columns.
+        released: see `released_schemas`.
+
+    Raises:
+        IncompatibleSchemaError: names table, column and remedy.
+    """
+    before, after = released.get(row.__name__), columns_of(row)
+    if before is None:
+        return
+    for name in before.keys() | after.keys():
+        old, new = before.get(name), after.get(name)
+        if old is None and new is not None and new.endswith(" REQUIRED"):
+            fault = "is new and required; make it nullable: `| None = None`"
+        elif new is None:
+            fault = "is removed; keep it"
+        elif old is not None and new not in (old, old.replace(" REQUIRED", " NULLABLE")):
+            fault = f"was {old} and is {new}; keep its type and mode, or add a nullable one"
+        else:
+            continue
+        raise IncompatibleSchemaError(
+            f"table {table}: column {name} of {row.__name__} (services/contracts/tables.py) {fault}. The "
+            "last release has this table, and Terraform would replace it with all its rows"
+        )
+
+
+def main() -> int:
+    """Record the schemas of all row types; returns the exit status."""
+    rows = [each for each in vars(tables).values() if getattr(each, "__module__", "") == tables.__name__]
+    released = released_schemas()
+    try:
+        for row in rows:
+            check(row.__name__, row, released)
+    except IncompatibleSchemaError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 1
+    schemas = {row.__name__: columns_of(row) for row in rows}
+    _FILE.write_bytes(msgspec.json.format(msgspec.json.encode(schemas)) + b"\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
