@@ -4,12 +4,13 @@ import math
 
 import pytest
 
+from infra import environment
 from infra.google.node_pool import SPOT_KEY, SPOT_VALUE
 from tests.stacks.synthesized import Synthesis
 
 KEY = "projects/sales-forecast-prod/locations/europe-west1/keyRings/sales-forecast/cryptoKeys/sales-forecast"
 NODES = "sales-forecast-nodes@sales-forecast-prod.iam.gserviceaccount.com"
-ENVIRONMENTS = ["local", "dev", "staging", "prod"]
+ENVIRONMENTS = environment.names()
 
 
 def test_regional_in_the_zones_of_the_environment(synthesis: Synthesis) -> None:
@@ -180,8 +181,8 @@ def test_maintenance(synthesis: Synthesis) -> None:
 def test_what_is_seen_of_the_cluster(synthesis: Synthesis) -> None:
     workloads = ["SYSTEM_COMPONENTS", "DEPLOYMENT", "HPA", "POD"]
     control_plane = ["APISERVER", "SCHEDULER", "CONTROLLER_MANAGER"]
-    for environment, more in (("prod", control_plane), ("dev", [])):
-        synthesis.stack(f"{environment}-cluster").one(
+    for name, more in (("prod", control_plane), ("dev", [])):
+        synthesis.stack(f"{name}-cluster").one(
             "google_container_cluster",
             logging_config={"enable_components": ["SYSTEM_COMPONENTS", "WORKLOADS", *more]},
             monitoring_config={"enable_components": [*workloads, *more]},

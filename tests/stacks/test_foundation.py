@@ -5,6 +5,7 @@ from itertools import combinations
 
 import pytest
 
+from infra.environment import names
 from tests.stacks.synthesized import Synthesis
 
 
@@ -44,7 +45,7 @@ def test_network(synthesis: Synthesis) -> None:
     foundation.none("google_compute_firewall")
 
 
-@pytest.mark.parametrize("environment", ["local", "dev", "staging", "prod"])
+@pytest.mark.parametrize("environment", names())
 def test_ranges_are_apart(synthesis: Synthesis, environment: str) -> None:
     subnets = synthesis.stack(f"{environment}-foundation").all("google_compute_subnetwork").values()
     ranges = [ip_network(subnet["ip_cidr_range"]) for subnet in subnets]

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from infra import environment
 from services.contracts import metrics
 from tests.stacks.synthesized import ROOT, Stack, Synthesis
 
 POLICY = "google_monitoring_alert_policy"
-ENVIRONMENTS = ["local", "dev", "staging", "prod"]
+ENVIRONMENTS = environment.names()
 RUNBOOK = ROOT / "docs" / "runbook.md"
 DAGS = ROOT / "services" / "batch" / "dags"
 

@@ -13,7 +13,7 @@ from services.contracts.settings import PredictionSettings, StreamingSettings, f
 from tests.stacks.objects import KINDS, check_core, check_custom, manifests
 from tests.stacks.synthesized import Stack, Synthesis
 
-ENVIRONMENTS = ["local", "dev", "staging", "prod"]
+ENVIRONMENTS = environment.names()
 MODULES = {"prediction": "services.prediction", "streaming": "services.streaming"}
 
 
