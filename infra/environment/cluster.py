@@ -13,6 +13,7 @@ from infra.environment.value_types import (
     WEEK,
     ContradictionError,
     Cron,
+    Day,
     MachineType,
     Section,
     Weekday,
@@ -63,8 +64,8 @@ class ClusterMaintenanceExclusion(Section):
     """Days on which GKE leaves the cluster alone."""
 
     name: str = Field(min_length=1, max_length=63, description="what the days are, such as peak-season")
-    start: date = Field(description="first day, in UTC")
-    end: date = Field(description="first day after it, in UTC")
+    start: Day = Field(description="first day, in UTC")
+    end: Day = Field(description="first day after it, in UTC")
     scope: Literal["NO_UPGRADES", "NO_MINOR_UPGRADES", "NO_MINOR_OR_NODE_UPGRADES"] = Field(
         default="NO_UPGRADES", description="what must not happen"
     )

@@ -29,6 +29,7 @@ from infra.environment.tfvars import Key
 from infra.environment.value_types import (
     ContradictionError,
     Digest,
+    Network,
     ProjectId,
     Region,
     Section,
@@ -88,7 +89,7 @@ class Environment(Section):
     )
     registry: RegistrySettings = Field(default=RegistrySettings(), description="how long images stay")
     cluster: ClusterSettings = Field(description="the Kubernetes cluster")
-    network: IPv4Network = Field(description="block from which all ranges are cut, such as 10.0.0.0/16")
+    network: Network = Field(description="block from which all ranges are cut, such as 10.0.0.0/16")
     data: DataSettings = Field(DataSettings(), description="tables and buckets")
     composer: ComposerSettings = Field(ComposerSettings(), description="managed Airflow")
     batch: BatchSection = Field(BatchSection(), description="the batch pipeline")

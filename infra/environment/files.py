@@ -60,9 +60,9 @@ def load(name: str, *, directory: Path = DIRECTORY, cloud: Cloud | None = None) 
     if cloud is not None:
         document.values["cloud"] = cloud
     try:
-        # As JSON, because strict validation then takes lists and text where a tuple or network is meant.
-        values = document.values | {"name": name, "images": _images(directory / f"{name}.images.json")}
-        environment = Environment.model_validate_json(json.dumps(values))
+        environment = Environment.model_validate(
+            document.values | {"name": name, "images": _images(directory / f"{name}.images.json")}
+        )
     except ValidationError as error:
         faults = document.faults + [fault for each in error.errors() for fault in faults_of(document, each)]
         raise InvalidEnvironmentError(sorted(faults)) from None

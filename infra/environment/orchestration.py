@@ -1,6 +1,5 @@
 """Settings of the stack `orchestration`."""
 
-from ipaddress import IPv4Network
 from typing import Final, Literal
 
 from pydantic import Field, ValidationInfo
@@ -10,6 +9,7 @@ from infra.environment.value_types import (
     ContradictionError,
     Days,
     MachineType,
+    Network,
     PackageName,
     PackagePin,
     Section,
@@ -104,7 +104,7 @@ class ComposerSettings(Section):
     keep_history_days: int = Field(
         default=60, ge=30, le=730, description="days for which Airflow remembers runs and tasks"
     )
-    web_access: tuple[IPv4Network, ...] = Field(
+    web_access: tuple[Network, ...] = Field(
         default=(),
         description="addresses from which Airflow's pages are reached, by whom IAM lets in; all if none",
     )

@@ -124,11 +124,8 @@ def _value(document: Document, key: Key, expression: Any) -> Any:
             _assign(document, elements, (*key, name), element.expression, element)
         return elements
     if isinstance(inner, TupleRule):
-        items: list[Any] = []
-        for index, item in enumerate(inner.elements):
-            document.lines[(*key, index)] = _line(item)
-            items.append(_value(document, (*key, index), item))
-        return items
+        document.lines |= {(*key, index): _line(item) for index, item in enumerate(inner.elements)}
+        return tuple(_value(document, (*key, index), item) for index, item in enumerate(inner.elements))
     if _is_constant(inner):
         return inner.serialize(_PLAIN)
     document.refuse(key, f"expected a plain value, found the expression {expression.serialize(_PLAIN)}")

@@ -3,9 +3,10 @@
 import re
 from collections.abc import Iterable
 from datetime import date
-from typing import Annotated, Final, Literal, NamedTuple, get_args
+from ipaddress import IPv4Network
+from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from infra.environment.tfvars import Key
@@ -78,6 +79,23 @@ def matching(pattern: str, expected: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _day(value: Any) -> Any:
+    try:
+        return date.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        return value  # text is no date: pydantic refuses it
+
+
+def _network(value: Any) -> Any:
+    if isinstance(value, str):
+        return IPv4Network(value)
+    if isinstance(value, IPv4Network):
+        return value
+    raise PydanticCustomError("pattern", "expected {expected}", {"expected": "a block, such as 10.0.0.0/16"})
+
+
+Day = Annotated[date, BeforeValidator(_day)]
+Network = Annotated[IPv4Network, BeforeValidator(_network)]
 # https://cloud.google.com/resource-manager/docs/creating-managing-projects#before_you_begin
 ProjectId = Annotated[
     str,

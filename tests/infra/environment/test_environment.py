@@ -132,6 +132,7 @@ def test_the_committed_environments() -> None:
             'alerting = { email = "somebody" }',
             '12: alerting.email: expected a mail address, found "somebody"',
         ),
+        ("network = 3", "13: network: expected a block, such as 10.0.0.0/16, found 3"),
         ('network = "10.0.0.0"', "13: network: expected a block of at least /19, found 10.0.0.0/32"),
         ('network = "10.0.0.1/16"', "13: network: 10.0.0.1/16 has host bits set"),
         ('network = "8.0.0.0/16"', "13: network: expected a private block (RFC 1918), found 8.0.0.0/16"),
@@ -431,6 +432,10 @@ cluster = {
         (
             'maintenance = { exclusions = [{ name = "a", start = "soon", end = "2026-11-21" }] }',
             ('16: cluster.maintenance.exclusions.0.start: expected a date, such as 2026-11-27, found "soon"'),
+        ),
+        (
+            'maintenance = { exclusions = [{ name = "a", start = 3, end = "2026-11-21" }] }',
+            "16: cluster.maintenance.exclusions.0.start: expected a date, such as 2026-11-27, found 3",
         ),
         (
             'maintenance = { exclusions = [{ name = "a", start = "2026-01-01", end = "2026-02-01" }] }',
