@@ -3,7 +3,7 @@
 Variables that select, all optional:
 
 - `PLATFORM_ENV`: one environment instead of all.
-- `PLATFORM_CLOUD=simulated`: whatever the files say, to apply any environment on this machine.
+- `PLATFORM_CLOUD=simulated`: apply any environment on this machine, whatever its file says.
 - `PLATFORM_ENVIRONMENTS`: folder of the environment files instead of `infra/environments`.
 - `SIMULATOR_HOME`: folder of the simulated cloud instead of `.local`.
 """
@@ -34,7 +34,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
 
-    # After the files are known to be good: this starts the Node process of cdktf.
+    # Imported after the files are validated: this starts the Node process of cdktf.
     from infra.cdk import App
     from stacks.platform import Platform
 

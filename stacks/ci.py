@@ -1,8 +1,8 @@
 """What CI may do in a project, stack by stack.
 
-Terraform creates the resources, and what does not exist yet has no policy: these roles are the project's.
-Where something exists before CI uses it (the bucket of states, the key, an account that workloads get, the
-repository that images are pushed to) the grant is on it, and stands where it is made.
+Resources that Terraform has yet to create have no policy, so these roles are granted on the project. What
+exists before CI uses it (the bucket of states, the key, accounts of workloads, the image repository) is
+granted on the resource itself, where it is created.
 """
 
 import re
@@ -21,13 +21,14 @@ _PLAN_ROLE: Final = "ciPlan"
 
 @dataclass(frozen=True)
 class Rights:
-    """What CI takes for some resources.
+    """Rights that CI needs for some resources.
 
     Attributes:
-        plan: roles to see them.
-        plan_permissions: to see those of which every role that sees them shows their content as well.
-        apply: roles to create, change and delete them.
-        grants: roles on the project that are granted with them.
+        plan: roles that read them.
+        plan_permissions: permissions that read them, where every predefined role would read their content,
+        too.
+        apply: roles that create, change and delete them.
+        grants: project roles that the stack grants.
     """
 
     plan: Sequence[str] = ()
@@ -37,12 +38,12 @@ class Rights:
 
 
 _RIGHTS: Final[Mapping[StackName, Rights]] = {
-    # Who CI is and what it may do, this stack's other part, is not for CI to change: a person does.
+    # This stack also defines what CI may do. Only a person may change that.
     "foundation": Rights(
         plan=(
             "roles/compute.viewer",
             "roles/iam.roleViewer",
-            "roles/iam.securityReviewer",  # the policies of everything, which hold all grants
+            "roles/iam.securityReviewer",  # reads the policies of all resources, hence all grants
             "roles/iam.serviceAccountViewer",
             "roles/iam.workloadIdentityPoolViewer",
             "roles/serviceusage.serviceUsageViewer",
@@ -50,7 +51,7 @@ _RIGHTS: Final[Mapping[StackName, Rights]] = {
         apply=(
             "roles/compute.networkAdmin",
             "roles/iam.roleViewer",
-            "roles/iam.serviceAccountAdmin",  # every stack with workloads has accounts
+            "roles/iam.serviceAccountAdmin",  # every stack with workloads creates accounts
             "roles/iam.workloadIdentityPoolViewer",
             "roles/serviceusage.serviceUsageAdmin",
         ),
@@ -61,7 +62,7 @@ _RIGHTS: Final[Mapping[StackName, Rights]] = {
     ),
     "cluster": Rights(
         plan=("roles/container.viewer",),
-        apply=("roles/container.admin",),  # of what is in the cluster as well: the services
+        apply=("roles/container.admin",),  # includes the objects in the cluster
         grants=("roles/container.defaultNodeServiceAccount",),
     ),
     "data": Rights(
@@ -74,7 +75,7 @@ _RIGHTS: Final[Mapping[StackName, Rights]] = {
         apply=("roles/pubsub.admin",),
     ),
     "orchestration": Rights(
-        plan=("roles/secretmanager.viewer",),  # of their names
+        plan=("roles/secretmanager.viewer",),  # names only, not values
         plan_permissions=("composer.environments.get",),
         apply=("roles/composer.admin", "roles/secretmanager.admin"),
         grants=(
@@ -88,13 +89,16 @@ _RIGHTS: Final[Mapping[StackName, Rights]] = {
     "services": Rights(),
     "observability": Rights(
         plan=("roles/monitoring.viewer",),
-        apply=("roles/logging.configWriter", "roles/monitoring.editor"),  # the former for alerts on logs
+        apply=(
+            "roles/logging.configWriter",
+            "roles/monitoring.editor",
+        ),  # logging.configWriter for alerts on logs
     ),
 }
 
 
 def rights(environment: Environment) -> Iterator[Rights]:
-    """What CI takes in an environment, for what there is in it."""
+    """Rights that CI needs in an environment."""
     for stack in environment.stacks:
         yield _RIGHTS[stack]
     if "cluster" in environment.stacks:
@@ -124,14 +128,14 @@ def grant_rights(
     states: str,
     after: Sequence[TerraformResource],
 ) -> None:
-    """Grant the two identities what the stacks of an environment take.
+    """Grant the identities of CI the rights that the stacks of an environment need.
 
     Args:
-        scope: where the role belongs that is made for it.
+        scope: parent of the custom role.
         ci: the identities.
-        environment: with the stacks.
-        states: name of the bucket of Terraform's states, which is there before any stack.
-        after: what must exist first.
+        environment: the environment.
+        states: name of the bucket of Terraform states, which exists before any stack.
+        after: resources that must exist first.
     """
     taken = tuple(rights(environment))
     settings = google.project_iam_custom_role.ProjectIamCustomRole(
@@ -152,7 +156,7 @@ def grant_rights(
             waive(grant, {"CKV_GCP_42": _APPLIES})
         if role == "roles/iam.serviceAccountAdmin":
             waive(grant, {"CKV_GCP_49": _APPLIES})
-    # Without the condition, who may grant roles may grant himself any.
+    # Without the condition, CI could grant itself any role.
     # https://cloud.google.com/iam/docs/setting-limits-on-granting-roles
     grants = ", ".join(f"'{role}'" for role in sorted({role for each in taken for role in each.grants}))
     grant = ci.apply.grant_project_role(

@@ -1,4 +1,4 @@
-"""The Kubernetes cluster, apart from what runs on it: the kubernetes provider needs one that exists."""
+"""The Kubernetes cluster without its workloads: the kubernetes provider needs an existing cluster."""
 
 from typing import Final
 
@@ -15,7 +15,7 @@ from infra.google.network import Network
 
 
 class ClusterStack(PlatformStack):
-    """A cluster whose nodes pull images as an account that may do little else."""
+    """A cluster whose nodes run as an account that pulls images and writes logs and metrics."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class ClusterStack(PlatformStack):
             description="Nodes of the cluster",
         )
         grants = [
-            # To write logs and metrics, which belong to the project and not to a resource of their own.
+            # Logs and metrics belong to the project, so there is no smaller resource to grant this on.
             nodes.grant_project_role("roles/container.defaultNodeServiceAccount"),
             images.grant_read(nodes),
         ]

@@ -1,4 +1,4 @@
-"""Everything that is kept: sales, predictions, requests, models."""
+"""Stored data: sales, predictions, requests, models."""
 
 from typing import Final
 
@@ -26,7 +26,7 @@ from services.contracts.tables import Prediction, Request, Sale, Score
 
 
 class DataStack(PlatformStack):
-    """Datasets and tables, and buckets for models, data files and a pipeline's intermediate files."""
+    """Datasets, tables, and buckets for models, data files and intermediate files of pipelines."""
 
     def __init__(self, scope: App, environment: Environment):
         super().__init__(scope, "data", environment=environment)
@@ -39,7 +39,7 @@ class DataStack(PlatformStack):
             dataset=sales,
             table_id=SALES_TABLE,
             row=Sale,
-            # By month, because a partition per day of a decade would hold a few kilobytes each.
+            # By month: daily partitions of a decade would hold a few kilobytes each.
             partition_by="date",
             partition="MONTH",
             cluster_by=("store_nbr", "family"),
@@ -129,7 +129,7 @@ class DataStack(PlatformStack):
             name=bucket_name(self.environment.project_id, purpose),
             region=self.environment.region,
             protected=self.environment.deletion_protection,
-            # What is deleted by its age was never meant to be kept.
+            # Objects that are deleted by age need no recovery.
             soft_delete_days=0 if delete_after_days else self.environment.data.soft_delete_days,
             keep_versions=keep_versions,
             delete_after_days=delete_after_days,

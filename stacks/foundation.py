@@ -1,4 +1,4 @@
-"""What everything else stands on: switched-on APIs, the network, the key, and who CI is."""
+"""The foundation of all stacks: enabled APIs, the network, the encryption key, the identities of CI."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -27,7 +27,7 @@ _APIS: Final[dict[StackName, tuple[str, ...]]] = {
 
 
 class FoundationStack(PlatformStack):
-    """APIs that the environment's stacks call, its network and, at choice, a key and the identities of CI."""
+    """APIs of all stacks of the environment, the network and, optionally, a key and the identities of CI."""
 
     def __init__(self, scope: App, environment: Environment):
         super().__init__(scope, "foundation", environment=environment)
@@ -86,7 +86,7 @@ def _apis(environment: Environment) -> Iterator[str]:
     for stack in environment.stacks:
         yield from _APIS[stack]
     if environment.ci:
-        yield from ("iamcredentials", "sts")  # by which tokens are exchanged
+        yield from ("iamcredentials", "sts")  # they exchange tokens
     if environment.encryption:
         yield "cloudkms"
     if "registry" in environment.stacks and environment.registry.scan:

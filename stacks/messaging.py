@@ -1,4 +1,4 @@
-"""How requests for forecasts and their answers travel."""
+"""Pub/Sub: requests for forecasts, their replies and dead letters."""
 
 from typing import Final
 
@@ -22,14 +22,14 @@ from services.contracts.names import (
 
 
 class MessagingStack(PlatformStack):
-    """Topics and subscriptions, and what Pub/Sub itself must be allowed to forward messages.
+    """Topics, subscriptions, and the grants that Pub/Sub needs to forward messages.
 
-    No subscription has a filter: those look at attributes, of which a request needs none, and who wants some
-    of the replies alone has a topic of his own.
+    Subscriptions have no filters. Filters see attributes only, and requests need none. A client that wants
+    only its own replies uses a reply topic of its own.
 
     Attributes:
         reply_topics: topics besides `sale_predictions` that a request may name for its reply.
-        push: how requests are sent to the streaming service; None where it asks for them.
+        push: endpoint of the streaming service; None if it pulls requests.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class MessagingStack(PlatformStack):
         self.dead_letter.grant_publish(pubsub)
         self.predict_range.grant_subscribe(pubsub)
 
-        # A message of a topic without a subscription is lost.
+        # Messages of a topic without a subscription are lost.
         self.dead_letters: Final = self._subscription("dead-letters", DEAD_LETTER_TOPIC, self.dead_letter)
         self._subscription("replies", SALE_PREDICTIONS_SUBSCRIPTION, self.sale_predictions)
         for topic in self.reply_topics:
@@ -101,7 +101,7 @@ class MessagingStack(PlatformStack):
         )
 
     def _push(self, pubsub: PubsubServiceAgent, ci: CiIdentity | None) -> PushDelivery | None:
-        """How requests are pushed, as an account that may do nothing but be recognized."""
+        """The push endpoint, with an account that has no rights: its tokens only identify Pub/Sub."""
         if self.environment.streaming.delivery == "pull" or self.environment.gateway is None:
             return None
         account = Account(

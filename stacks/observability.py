@@ -1,13 +1,21 @@
-"""What is watched, what is promised, and who is told when something needs a person."""
+"""Service level objectives, alerts, the dashboard and the budget."""
 
 from infra.cdk import App
 from infra.cdk.stack import PlatformStack
 from infra.environment import PLATFORM, Environment
 from infra.google.budget import Budget
 from infra.google.subscription import Subscription
-from infra.monitoring.alerting import Alert, Condition, OnCall, Severity, above, holds, logged
+from infra.monitoring.alerting import (
+    Alert,
+    Condition,
+    OnCall,
+    Severity,
+    log_condition,
+    query_condition,
+    threshold_condition,
+)
 from infra.monitoring.dashboard import Chart, Dashboard, Section
-from infra.monitoring.objective import Fast, Faultless, MonitoredService, Objective
+from infra.monitoring.objective import AvailabilityIndicator, LatencyIndicator, MonitoredService, Objective
 from services.contracts import metrics
 from services.contracts.names import PREDICT_PATH
 
@@ -19,7 +27,7 @@ _DAY_SECONDS = 24 * 3600
 
 
 class ObservabilityStack(PlatformStack):
-    """Objectives for the services, alerts for the causes that they would show too late, and a dashboard."""
+    """Objectives for the services, alerts on causes that objectives show too late, and a dashboard."""
 
     def __init__(
         self,
@@ -32,12 +40,12 @@ class ObservabilityStack(PlatformStack):
         super().__init__(scope, "observability", environment=environment)
         self._on_call = OnCall(self, "on-call", settings=environment.alerting)
         objectives = self._objectives()
-        self._watch_messages(requests, dead_letters)
-        self._watch_pods()
+        self._message_alerts(requests, dead_letters)
+        self._pod_alerts()
         if environment.gateway:
-            self._watch_the_gateway()
+            self._gateway_alerts()
         if "orchestration" in environment.stacks:
-            self._watch_batch()
+            self._batch_alerts()
         if environment.budget:
             Budget(
                 self,
@@ -63,7 +71,7 @@ class ObservabilityStack(PlatformStack):
             MonitoredService(self, name, name=name, labels=self.labels)
             for name in ("prediction", "streaming")
         )
-        answers = f'metric.labels.route = "{PREDICT_PATH}"'  # probes and scrapes are nobody's requests
+        answers = f'metric.labels.route = "{PREDICT_PATH}"'  # without probes and scrapes
         faults = 'metric.labels.code = monitoring.regex.full_match("5..")'
         return [
             Objective(
@@ -73,7 +81,7 @@ class ObservabilityStack(PlatformStack):
                 title="answered without a fault of ours",
                 goal=promised.availability,
                 days=promised.days,
-                good=Faultless(metrics.REQUESTS, answers, faults),
+                good=AvailabilityIndicator(metrics.REQUESTS, answers, faults),
                 on_call=self._on_call,
             ),
             Objective(
@@ -83,7 +91,7 @@ class ObservabilityStack(PlatformStack):
                 title=f"answered within {promised.latency_seconds:g} s",
                 goal=promised.latency,
                 days=promised.days,
-                good=Fast(metrics.REQUEST_DURATION, answers, promised.latency_seconds),
+                good=LatencyIndicator(metrics.REQUEST_DURATION, answers, promised.latency_seconds),
                 on_call=self._on_call,
             ),
             Objective(
@@ -93,13 +101,13 @@ class ObservabilityStack(PlatformStack):
                 title=f"requests answered within {promised.freshness_seconds:g} s",
                 goal=promised.freshness,
                 days=promised.days,
-                good=Fast(metrics.MESSAGE_LATENCY, "", promised.freshness_seconds),
+                good=LatencyIndicator(metrics.MESSAGE_LATENCY, "", promised.freshness_seconds),
                 on_call=self._on_call,
             ),
         ]
 
     def _alert(self, runbook: str, severity: Severity, *, title: str, summary: str, when: Condition) -> None:
-        """An alert by the name of its section in the runbook."""
+        """An alert with one condition; its id is the name of its section in the runbook."""
         Alert(
             self,
             runbook,
@@ -111,14 +119,14 @@ class ObservabilityStack(PlatformStack):
             conditions=[when],
         )
 
-    def _watch_messages(self, requests: Subscription, dead_letters: Subscription) -> None:
+    def _message_alerts(self, requests: Subscription, dead_letters: Subscription) -> None:
         alerting = self.environment.alerting
         self._alert(
             "dead-letters",
             "WARNING",
             title="Requests in the dead letters",
             summary="Somebody sent requests that cannot be answered, or the service cannot answer good ones.",
-            when=above(
+            when=threshold_condition(
                 0,
                 metric=_WAITING,
                 resource="pubsub_subscription",
@@ -132,7 +140,7 @@ class ObservabilityStack(PlatformStack):
             "CRITICAL",
             title="Requests wait too long",
             summary="Requests are not answered, or one after the other fails.",
-            when=above(
+            when=threshold_condition(
                 alerting.oldest_message_seconds,
                 metric=_OLDEST,
                 resource="pubsub_subscription",
@@ -147,7 +155,7 @@ class ObservabilityStack(PlatformStack):
             "WARNING",
             title="More requests wait than are answered",
             summary="More requests come than the pods there may be can answer.",
-            when=above(
+            when=threshold_condition(
                 alerting.backlog_messages,
                 metric=_WAITING,
                 resource="pubsub_subscription",
@@ -158,20 +166,20 @@ class ObservabilityStack(PlatformStack):
             ),
         )
 
-    def _watch_pods(self) -> None:
+    def _pod_alerts(self) -> None:
         self._alert(
             "no-ready-pods",
             "CRITICAL",
             title="A service has no ready pod",
             summary="Nobody answers.",
-            when=holds(f"{_available_pods(self.environment)} < 1", lasting_minutes=5),
+            when=query_condition(f"{_available_pods(self.environment)} < 1", lasting_minutes=5),
         )
         self._alert(
             "restarts",
             "WARNING",
             title="A service restarts again and again",
             summary="Its containers crash, run out of memory or do not answer their liveness probe.",
-            when=above(
+            when=threshold_condition(
                 2,
                 metric="kubernetes.io/container/restart_count",
                 resource="k8s_container",
@@ -188,7 +196,7 @@ class ObservabilityStack(PlatformStack):
             title="Pods wait for nodes that may not be added",
             summary="A node pool has reached its largest size, or nodes of its kind cannot be had.",
             # https://cloud.google.com/kubernetes-engine/docs/how-to/cluster-autoscaler-visibility
-            when=logged(
+            when=log_condition(
                 'resource.type = "k8s_cluster" AND log_id("container.googleapis.com/'
                 f'cluster-autoscaler-visibility") AND resource.labels.cluster_name = "{PLATFORM}" AND '
                 "jsonPayload.noDecisionStatus.noScaleUp.unhandledPodGroups:*"
@@ -200,24 +208,26 @@ class ObservabilityStack(PlatformStack):
             "WARNING",
             title=f"The model served is older than {days} days",
             summary="Training has failed for a while, or its models were not good enough to be published.",
-            when=holds(f"max by (job) ({metrics.MODEL_AGE}) > {days * _DAY_SECONDS}", lasting_minutes=30),
+            when=query_condition(
+                f"max by (job) ({metrics.MODEL_AGE}) > {days * _DAY_SECONDS}", lasting_minutes=30
+            ),
         )
 
-    def _watch_the_gateway(self) -> None:
+    def _gateway_alerts(self) -> None:
         alerting = self.environment.alerting
         self._alert(
             "server-errors",
             "CRITICAL",
             title=f"More than {alerting.error_percent} % of requests fail",
             summary="The load balancer found nobody to answer, or the service answered with a fault.",
-            when=holds(f"{_failed_share()} > {alerting.error_percent / 100:g}", lasting_minutes=5),
+            when=query_condition(f"{_failed_share()} > {alerting.error_percent / 100:g}", lasting_minutes=5),
         )
         self._alert(
             "slow-answers",
             "WARNING",
             title=f"One request in 100 takes more than {alerting.latency_seconds:g} s",
             summary="The pods are overloaded, or wait for something.",
-            when=above(
+            when=threshold_condition(
                 alerting.latency_seconds * 1000,
                 metric=f"{_LOAD_BALANCER}/backend_latencies",  # milliseconds
                 resource="http_external_regional_lb_rule",
@@ -228,13 +238,13 @@ class ObservabilityStack(PlatformStack):
             ),
         )
 
-    def _watch_batch(self) -> None:
+    def _batch_alerts(self) -> None:
         self._alert(
             "failed-dag-runs",
             "WARNING",
             title="A DAG run failed",
             summary="Data was not loaded, or no model was trained.",
-            when=above(
+            when=threshold_condition(
                 0,
                 metric=_DAG_RUNS,
                 resource="cloud_composer_workflow",
@@ -250,8 +260,8 @@ class ObservabilityStack(PlatformStack):
             "WARNING",
             title="No DAG run has succeeded for a day",
             summary="Airflow's scheduler stands still, DAGs are paused, or each of their runs fails.",
-            # No run at all leaves no time series, which is no number but is zero here.
-            when=holds(
+            # Without any run there is no time series, which counts as zero here.
+            when=query_condition(
                 f'(sum(increase({_promql(_DAG_RUNS)}{{state="success"}}[24h])) or vector(0)) < 1',
                 lasting_minutes=60,
             ),
@@ -261,7 +271,7 @@ class ObservabilityStack(PlatformStack):
             "WARNING",
             title="Airflow cannot read a DAG file",
             summary="The DAGs of that file do not run, and nothing else tells so.",
-            when=above(
+            when=threshold_condition(
                 0,
                 metric="composer.googleapis.com/environment/dag_processing/parse_error_count",
                 resource="cloud_composer_environment",
@@ -274,7 +284,7 @@ class ObservabilityStack(PlatformStack):
             "WARNING",
             title="A Dataflow job failed",
             summary="Predictions were not scored in batch.",
-            when=above(
+            when=threshold_condition(
                 0,
                 metric="dataflow.googleapis.com/job/is_failed",
                 resource="dataflow_job",
@@ -377,7 +387,7 @@ def _of_subscription(subscription: Subscription) -> str:
 
 
 def _promql(metric: str) -> str:
-    """What PromQL calls a metric of Google's.
+    """Name of a Google Cloud metric in PromQL.
 
     See https://cloud.google.com/monitoring/promql/promql-mapping.
     """

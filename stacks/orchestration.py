@@ -1,4 +1,4 @@
-"""Managed Airflow, in a stack of its own: it takes half an hour to create and has failures of its own."""
+"""Managed Airflow. It has its own stack because it takes half an hour to create."""
 
 import json
 from pathlib import Path
@@ -28,13 +28,13 @@ from services.contracts.settings import DagSettings, to_environment
 _TEMPLATE: Final = "dataflow/score.json"
 
 _CONNECTIONS: Final = {"mail": "smtp_default", "pagerduty": "pagerduty_default"}
-"""The Airflow connection by which the DAGs reach people on a channel."""
+"""Airflow connection of each notification channel."""
 
 DAGS: Final = Path(__file__).resolve().parents[1] / "services" / "batch" / "dags"
 
 
 class OrchestrationStack(PlatformStack):
-    """An Airflow environment, and what its DAGs start: pods in a namespace of their own, jobs of Dataflow."""
+    """An Airflow environment, and what its DAGs start: pods in their own namespace, and Dataflow jobs."""
 
     def __init__(
         self,
@@ -61,13 +61,13 @@ class OrchestrationStack(PlatformStack):
             project=environment.project_id,
             description="Workers of the Airflow environment",
         )
-        # Steps are pods and jobs of Dataflow: Airflow itself may start them, and touches no data.
+        # Steps run as pods and Dataflow jobs. Airflow itself starts them and has no access to data.
         configure_kubernetes(self, host=cluster.dns_name, simulated=environment.simulated)
         namespace = Namespace(self, "namespace", name=f"{PLATFORM}-batch", environment=environment)
         DefaultDeny(self, "default-deny", namespace=namespace)
         steps = PodRunner(self, "batch", namespace=namespace, starter=airflow)
-        # The least that passes the cluster's DNS name (container.clusters.connect); it reads no Secrets, and
-        # what it may change in the cluster is up to the namespace's role.
+        # The smallest role that may connect by the cluster's DNS name (container.clusters.connect). It reads
+        # no Secrets; what Airflow may change in the cluster is defined by the role in the namespace.
         airflow.grant_project_role("roles/container.viewer")
         for bucket in (models, staging):
             bucket.grant_write(steps.identity)
@@ -92,13 +92,13 @@ class OrchestrationStack(PlatformStack):
         scores.grant_write(workers)
         staged_rows.grant_write(workers)
         for principal in (steps.identity, workers):
-            # Loads and queries are jobs, which belong to the project and not to a table.
+            # Loads and queries are jobs, which belong to the project.
             principal.grant_project_role("roles/bigquery.jobUser")
 
         bucket = self._bucket(
             "airflow",
             keep_versions=environment.data.keep_versions,
-            # Airflow writes a file for every try of every task, and removes none.
+            # Airflow writes a log file per attempt of each task and never deletes one.
             delete_after_days=settings.keep_history_days,
             delete_below="logs/",
         )

@@ -1,4 +1,4 @@
-"""All stacks of one environment, wired to each other."""
+"""All stacks of one environment, and how they are connected."""
 
 from functools import cached_property
 
@@ -16,14 +16,14 @@ from stacks.services import ServicesStack
 
 
 class Platform:
-    """The stacks of an environment. Each is made when first asked for, hence after those it builds on."""
+    """The stacks of an environment. Each is created on first use, so after the stacks it builds on."""
 
     def __init__(self, app: App, environment: Environment):
         self._app = app
         self._environment = environment
 
     def build(self) -> None:
-        """Make the stacks that the environment lists, and tell cdktf in which order they are deployed."""
+        """Create the stacks that the environment lists, and declare their order of deployment."""
         stacks: dict[str, PlatformStack] = {name: getattr(self, name) for name in self._environment.stacks}
         for name in self._environment.stacks:
             for upstream in UPSTREAM[name]:
@@ -31,7 +31,7 @@ class Platform:
 
     @cached_property
     def foundation(self) -> FoundationStack:
-        """APIs, the network, and who CI is."""
+        """APIs, the network and the identities of CI."""
         return FoundationStack(self._app, self._environment)
 
     @cached_property

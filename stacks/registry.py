@@ -1,4 +1,4 @@
-"""Where container images are kept."""
+"""The repository of container images."""
 
 from typing import Final
 
@@ -12,7 +12,7 @@ from infra.google.key import Key
 
 
 class RegistryStack(PlatformStack):
-    """One repository for the images of all services. CI pushes, and nobody else."""
+    """One repository for the images of all services. Only CI pushes."""
 
     def __init__(
         self,

@@ -1,11 +1,11 @@
 """Make cdktf and the provider bindings fast to import, with no change to what is synthesized.
 
-Three things make them slow. Importing any module of a bindings package runs the package's `__init__`, which
-imports all of its ~1,470 modules. The Node process behind them loads as many of its own. And the modules
-that are needed have tens of thousands of annotations, evaluated at import to check types when a class is
-used. Here the first two are made lazy, and types are left to the type checker and to Node, which checks them
-again. `make bench-synth` compares. All this needs to come before any other import of cdktf; after one,
-everything works as ever, slowly.
+Three things make imports slow. Importing any module of a bindings package runs the package's `__init__`,
+which imports all of its ~1,470 modules. The Node process behind them loads as many modules of its own. And
+the needed modules have tens of thousands of annotations, which are evaluated at import to check types at run
+time. This module makes the first two lazy and skips the third: the type checker and Node check types as well.
+`make bench-synth` compares. It must run before any other import of cdktf; afterwards imports work, but
+slowly.
 """
 
 import __future__
@@ -35,15 +35,15 @@ def fast_imports(*packages: str) -> Generator[None]:
     """
     for package in packages:
         _skip_init(package)
-    # For as long as the process lives: modules of resource types are imported when they are first named.
+    # Stays for the life of the process: modules of resource types are imported on first use.
     sys.meta_path.insert(0, _Finder(("cdktf", "constructs", *packages)))
-    # Node 20 still runs jsii; its end-of-life banner would cover the output of every command.
+    # jsii prints an end-of-life banner on Node 20 with every command.
     os.environ.setdefault("JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION", "20")
     own = os.environ.get("NODE_OPTIONS")
     path = str(_PRELOAD).replace("\\", "\\\\").replace('"', '\\"')
     os.environ["NODE_OPTIONS"] = f'{own or ""} --require="{path}"'.strip()
     collecting = gc.isenabled()
-    gc.disable()  # thousands of new classes with no garbage among them: the search takes an eighth longer
+    gc.disable()  # thousands of new classes and no garbage: collecting costs an eighth of the time
     try:
         yield
     finally:
@@ -56,7 +56,7 @@ def fast_imports(*packages: str) -> Generator[None]:
 
 
 def _skip_init(package: str) -> None:
-    """Make a package lazy: its `__init__` does not run, its modules are imported when first named."""
+    """Make a package lazy: its `__init__` does not run, its modules are imported on first use."""
     if package in sys.modules:
         return
     found = importlib.util.find_spec(package)
@@ -68,7 +68,7 @@ def _skip_init(package: str) -> None:
 
     def import_submodule(name: str) -> types.ModuleType:
         if name.startswith("__"):
-            raise AttributeError(name)  # which the import system asks for and does without
+            raise AttributeError(name)  # the import system probes for these and works without them
         return importlib.import_module(f"{package}.{name}")
 
     module.__dict__["__getattr__"] = import_submodule  # as a module's own `def __getattr__` (PEP 562)
@@ -76,7 +76,7 @@ def _skip_init(package: str) -> None:
 
 
 class _Loader(importlib.machinery.SourceFileLoader):
-    """Compiles modules as `python -O` does, with annotations as text; their bytecode has files of its own."""
+    """Compiles modules like `python -O`, with annotations as text, into bytecode files of its own."""
 
     def source_to_code(self, data: Any, path: Any, *, _optimize: int = -1) -> types.CodeType:
         postponed = __future__.annotations.compiler_flag
@@ -95,7 +95,7 @@ class _Loader(importlib.machinery.SourceFileLoader):
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Has the modules of some packages loaded by `_Loader`."""
+    """Loads the modules of some packages with `_Loader`."""
 
     def __init__(self, packages: Sequence[str]):
         self._packages = frozenset(packages)

@@ -1,4 +1,4 @@
-"""The providers of a stack: for which project or cluster, and where Terraform finds them."""
+"""Providers of a stack: their settings, and the simulated ones for this machine."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,7 @@ from infra.cdk import TerraformStack, google, kubernetes
 def configure_google(
     stack: TerraformStack, *, project: str, region: str, labels: Mapping[str, str], simulated: bool
 ) -> None:
-    """Give a stack the google provider. Every resource that can have labels gets these."""
+    """Give a stack the google provider, with default labels of all its resources."""
     google.provider.GoogleProvider(stack, "google", project=project, region=region, default_labels=labels)
     _simulate(stack, "google", simulated)
 
@@ -16,8 +16,7 @@ def configure_google(
 def configure_kubernetes(stack: TerraformStack, *, host: str, simulated: bool) -> None:
     """Give a stack the kubernetes provider, for the cluster with this DNS name.
 
-    Who runs Terraform logs in as himself, by Google's plugin: nothing of the cluster is asked at plan, and no
-    credential is written to a state.
+    Google's plugin signs in whoever runs Terraform, so no credential is written to a state.
     """
     kubernetes.provider.KubernetesProvider(
         stack,
@@ -28,7 +27,7 @@ def configure_kubernetes(stack: TerraformStack, *, host: str, simulated: bool) -
                 api_version="client.authentication.k8s.io/v1beta1", command="gke-gcloud-auth-plugin"
             )
         ],
-        # GKE's controllers write these to Services; removing them at every apply would detach the backends.
+        # GKE's controllers annotate Services; if an apply removed these, backends would be detached.
         ignore_annotations=[r"^cloud\.google\.com/neg"],
     )
     _simulate(stack, "kubernetes", simulated)

@@ -1,4 +1,4 @@
-"""What every stack has: an id, a state backend, the google provider and labels."""
+"""Base class of stacks: id, state backend, google provider and labels."""
 
 from infra.cdk import App, GcsBackend, LocalBackend, TerraformStack
 from infra.cdk.providers import configure_google
@@ -6,7 +6,7 @@ from infra.environment import Environment, StackName
 
 
 class PlatformStack(TerraformStack):
-    """A layer of the platform in one environment; its id is `<environment>-<name>`.
+    """A layer of the platform in one environment. Its id is `<environment>-<name>`.
 
     Args:
         scope: the app.

@@ -1,4 +1,4 @@
-"""Findings of checkov that are no fault here, declared with their reasons beside the resource."""
+"""Waivers of checkov findings, declared with their reasons beside the resource."""
 
 from collections.abc import Mapping
 
@@ -6,9 +6,9 @@ from infra.cdk import TerraformResource
 
 
 def waive(resource: TerraformResource, reasons: Mapping[str, str]) -> None:
-    """Declare why checks do not apply to a resource; `make checkov` refuses reasons that nothing asks for.
+    """Declare why checks do not apply to a resource. `make checkov` refuses waivers without a finding.
 
-    They are written below the key `//`, which Terraform ignores.
+    They are written under the key `//`, which Terraform ignores.
 
     Args:
         resource: the resource.

@@ -1,4 +1,4 @@
-"""The address plan: every range of the network, computed from one block so that none can overlap."""
+"""The address plan: all ranges of the network, computed from one block so that they cannot overlap."""
 
 from dataclasses import dataclass
 from ipaddress import IPv4Network
@@ -6,12 +6,12 @@ from itertools import islice
 from typing import Final, Self
 
 LONGEST_PREFIX: Final = 19
-"""Of the block: a load balancer's proxies need a /26, which is a 128th of it."""
+"""Longest prefix of the block: load balancer proxies need a /26, and get a 128th of the block."""
 
 PODS_PER_NODE: Final = 110
-"""Most pods of a node, GKE's default."""
+"""Most pods per node: GKE's default."""
 
-# A node takes a block of at least twice as many addresses as it may have pods, so that none is reused soon:
+# A node gets a block of at least twice as many addresses as pods, so that addresses are not reused soon:
 # https://cloud.google.com/kubernetes-engine/docs/concepts/alias-ips#node_cidr_ranges
 _NODE_PODS_PREFIX: Final = 32 - (2 * PODS_PER_NODE - 1).bit_length()
 
@@ -32,10 +32,10 @@ class AddressPlan:
 
     @classmethod
     def carve(cls, block: IPv4Network) -> Self:
-        """Cut a block up: half for pods, a sixteenth each for nodes and services, a 128th for proxies.
+        """Split a block: half for pods, a sixteenth each for nodes and services, a 128th for proxies.
 
         Raises:
-            ValueError: it is not private, or smaller than `LONGEST_PREFIX`.
+            ValueError: the block is not private, or smaller than `LONGEST_PREFIX`.
         """
         if not any(block.subnet_of(private) for private in _PRIVATE):
             raise ValueError(f"expected a private block (RFC 1918), found {block}")
@@ -47,5 +47,5 @@ class AddressPlan:
 
     @property
     def most_nodes(self) -> int:
-        """How many nodes find an address and room for their pods."""
+        """Most nodes that get an address and a block for their pods."""
         return min(self.nodes.num_addresses - _RESERVED, 2 ** (_NODE_PODS_PREFIX - self.pods.prefixlen))

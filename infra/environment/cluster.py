@@ -25,22 +25,22 @@ from infra.environment.value_types import (
 
 # https://cloud.google.com/kubernetes-engine/docs/how-to/maintenance-windows-and-exclusions
 _MAINTENANCE_HOURS: Final = 48
-"""Hours of maintenance that GKE insists on in any 32 days, in windows of four hours at least."""
+"""Hours of maintenance that GKE requires in any 32 days, in windows of at least four hours."""
 
 
 _FULL_DAYS: Final = 31
-"""Days that any 32 days have of which the window is whole, whenever in a day they begin."""
+"""Number of full window-days in any 32-day span."""
 
 
 class NodePool(Section):
-    """Nodes of one kind."""
+    """A node pool."""
 
     machine_type: MachineType = Field(description="machine type of a node")
     min_nodes: int = Field(ge=0, le=1000, description="fewest nodes, in all zones together")
     max_nodes: int = Field(ge=1, le=1000, description="most nodes, in all zones together")
     disk_gb: int = Field(default=50, ge=20, le=2000, description="boot disk of a node, in GB")
     upgrade: Literal["SURGE", "BLUE_GREEN"] = Field(
-        default="SURGE", description="replace node by node, or build a second set of nodes and then move"
+        default="SURGE", description="replace node by node, or create a second set of nodes and move the pods"
     )
 
     @validator("max_nodes")
@@ -49,25 +49,25 @@ class NodePool(Section):
         return at_least("min_nodes", most, info)
 
     def surge(self, zones: int) -> int:
-        """Nodes that an upgrade adds to `max_nodes` for a while."""
+        """Nodes that an upgrade temporarily adds to `max_nodes`."""
         return self.max_nodes if self.upgrade == "BLUE_GREEN" else zones
 
 
 class AutoProvisioning(Section):
-    """Node pools that GKE makes by itself for pods that fit no other; limits hold for the whole cluster."""
+    """Node pools that GKE creates for pods that fit no other pool; limits apply to the whole cluster."""
 
     max_cpus: int = Field(ge=2, le=10_000, description="most CPUs of all nodes together")
     max_memory_gb: int = Field(ge=4, le=100_000, description="most memory of all nodes together, in GB")
 
 
 class ClusterMaintenanceExclusion(Section):
-    """Days on which GKE leaves the cluster alone."""
+    """Days on which GKE does not upgrade the cluster."""
 
     name: str = Field(min_length=1, max_length=63, description="what the days are, such as peak-season")
     start: Day = Field(description="first day, in UTC")
     end: Day = Field(description="first day after it, in UTC")
     scope: Literal["NO_UPGRADES", "NO_MINOR_UPGRADES", "NO_MINOR_OR_NODE_UPGRADES"] = Field(
-        default="NO_UPGRADES", description="what must not happen"
+        default="NO_UPGRADES", description="upgrades to exclude"
     )
 
     @validator("end")
@@ -91,12 +91,14 @@ class ClusterMaintenanceExclusion(Section):
 
 
 class ClusterMaintenance(Section):
-    """When GKE may upgrade control plane and nodes by itself."""
+    """The weekly window in which GKE may upgrade control plane and nodes."""
 
     days: tuple[Weekday, ...] = Field(default=("SA", "SU"), min_length=1, description="days of the week")
     start_hour: int = Field(default=1, ge=0, le=23, description="hour at which it may begin, in UTC")
     hours: int = Field(default=6, ge=4, le=24, description="hours it may take")
-    exclusions: tuple[ClusterMaintenanceExclusion, ...] = Field(default=(), description="when it may not")
+    exclusions: tuple[ClusterMaintenanceExclusion, ...] = Field(
+        default=(), description="periods without upgrades"
+    )
 
     @validator("days")
     @classmethod
@@ -135,7 +137,7 @@ class ClusterMaintenance(Section):
 
 
 class BackupSettings(Section):
-    """Copies of what is in the cluster: its objects and the data of its volumes."""
+    """Backups of the objects in the cluster and of the data of its volumes."""
 
     schedule: Cron = Field(default="0 4 * * *", description="when, in UTC")
     retain_days: int = Field(default=30, ge=1, le=365, description="days that a backup is kept")
@@ -156,13 +158,13 @@ class ClusterSettings(Section):
     release_channel: Literal["RAPID", "REGULAR", "STABLE"] = Field(
         default="REGULAR", description="how soon new versions of Kubernetes come"
     )
-    general: NodePool = Field(description="nodes that run anything")
+    general: NodePool = Field(description="pool for all pods")
     spot: NodePool | None = Field(
         default=None,
-        description="nodes at a fraction of the price that may vanish: for streaming, which redelivers",
+        description="cheaper nodes that may vanish: for streaming, whose messages are redelivered",
     )
     auto_provisioning: AutoProvisioning | None = Field(
-        default=None, description="limits of node pools that GKE makes by itself; without it, it makes none"
+        default=None, description="limits of node pools that GKE creates itself; without it, GKE creates none"
     )
     autoscaling_profile: Literal["BALANCED", "OPTIMIZE_UTILIZATION"] = Field(
         default="BALANCED", description="whether spare nodes are kept for a while or removed soon"
@@ -210,10 +212,10 @@ class ClusterSettings(Section):
         return limits
 
     def most_nodes(self, zones: int) -> int:
-        """Nodes there may be at once, with those that upgrades add.
+        """Most nodes at any time, including those that upgrades add.
 
         Args:
-            zones: in how many zones the nodes run.
+            zones: number of zones of the nodes.
         """
         pools = self.pools.values()
         nodes = sum(pool.max_nodes for pool in pools)

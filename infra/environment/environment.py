@@ -1,4 +1,4 @@
-"""What an environment file says: one type, checked as a whole."""
+"""The typed environment: the content of an environment file, validated as a whole."""
 
 from collections.abc import Mapping
 from ipaddress import IPv4Network
@@ -45,7 +45,7 @@ StackName = Literal[
 ]
 
 PLATFORM: Final = "sales-forecast"
-"""Name of what there is one of per environment: the network, the cluster, the image repository ..."""
+"""Name of everything that exists once per environment: the network, the cluster, the image repository."""
 
 UPSTREAM: Final[Mapping[StackName, tuple[StackName, ...]]] = {
     "foundation": (),
@@ -55,7 +55,7 @@ UPSTREAM: Final[Mapping[StackName, tuple[StackName, ...]]] = {
     "messaging": ("foundation", "data"),
     "orchestration": ("foundation", "registry", "cluster", "data"),
     "services": ("registry", "cluster", "data", "messaging"),
-    # An objective cannot be about a metric that nobody has written yet.
+    # An objective cannot use a metric that does not exist yet.
     "observability": ("foundation", "messaging", "services"),
 }
 """The stacks each stack builds on, in an order in which all can be deployed."""
@@ -66,7 +66,7 @@ _NO_GATEWAY: Final = "traffic is counted at the Gateway: add gateway = { hostnam
 class Environment(Section):
     """One environment.
 
-    Its name is its file's. `images` are the digests of what was pushed for it, from `<name>.images.json`.
+    `name` is the stem of its file. `images` are digests of pushed images, from `<name>.images.json`.
     """
 
     name: str
@@ -80,16 +80,18 @@ class Environment(Section):
     zones: tuple[Zone, ...] = Field(min_length=1, description="zones of the region that nodes run in")
     stacks: tuple[StackName, ...] = Field(min_length=1, description="stacks that this environment has")
     deletion_protection: bool = Field(description="whether Terraform refuses to destroy data and clusters")
-    alerting: AlertingSettings = Field(description="who is told of what")
+    alerting: AlertingSettings = Field(description="who is alerted, and when")
     ci: CiSettings | None = Field(
         default=None, description="who may plan and apply from GitHub Actions; without it, nobody"
     )
     encryption: EncryptionSettings | None = Field(
         default=None, description="a key of the project's own, instead of Google's"
     )
-    registry: RegistrySettings = Field(default=RegistrySettings(), description="how long images stay")
+    registry: RegistrySettings = Field(
+        default=RegistrySettings(), description="retention and scanning of images"
+    )
     cluster: ClusterSettings = Field(description="the Kubernetes cluster")
-    network: Network = Field(description="block from which all ranges are cut, such as 10.0.0.0/16")
+    network: Network = Field(description="block that all ranges are cut from, such as 10.0.0.0/16")
     data: DataSettings = Field(DataSettings(), description="tables and buckets")
     composer: ComposerSettings = Field(ComposerSettings(), description="managed Airflow")
     batch: BatchSection = Field(BatchSection(), description="the batch pipeline")
@@ -100,8 +102,8 @@ class Environment(Section):
     streaming: StreamingWorkload = Field(description="the streaming service")
     services: dict[str, HttpWorkload] = Field({}, description="other services, by name")
     messaging: MessagingSettings = Field(MessagingSettings(), description="subscriptions")
-    slo: ObjectiveSettings = Field(ObjectiveSettings(), description="what the users are promised")
-    budget: BudgetSettings | None = Field(None, description="what it may cost in a month")
+    slo: ObjectiveSettings = Field(ObjectiveSettings(), description="service level objectives")
+    budget: BudgetSettings | None = Field(None, description="monthly budget")
 
     @property
     def simulated(self) -> bool:
@@ -115,7 +117,7 @@ class Environment(Section):
 
     @property
     def state_bucket(self) -> str:
-        """The bucket of Terraform's states. It is older than all stacks: scripts/bootstrap.sh makes it."""
+        """Bucket of Terraform states. scripts/bootstrap.sh creates it before any stack."""
         return f"{self.project_id}-tfstate"
 
     def local_state(self, stack: StackName) -> Path:

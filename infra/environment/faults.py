@@ -1,4 +1,4 @@
-"""What is wrong with environment files, in the words of the files instead of pydantic's."""
+"""Messages about faulty environment files: pydantic's errors in the terms of the file."""
 
 import difflib
 import json
@@ -33,14 +33,14 @@ _EXPECTED: Final[Mapping[str, str]] = {
     "less_than_equal": "a number of at most {le}",
     "pattern": "{expected}",
 }
-"""What a value should have been, by the type of pydantic's error."""
+"""Expected value by the type of pydantic's error."""
 
 
 class InvalidEnvironmentError(Exception):
-    """Environment files that cannot be used.
+    """Environment files are faulty.
 
     Attributes:
-        faults: everything wrong with them, in the order of the files.
+        faults: all faults, in the order of the files.
     """
 
     def __init__(self, faults: Iterable[Fault]):
@@ -49,11 +49,11 @@ class InvalidEnvironmentError(Exception):
 
 
 ELSEWHERE: Final = {"name", "images"}
-"""Fields of an environment that its file does not hold."""
+"""Fields of an environment that do not come from its file."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A hint to the known word closest to what was written; nothing if none is close."""
+    """A hint to the closest known word; empty if none is close."""
     close = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {close[0]}?" if close else ""
 
@@ -90,7 +90,7 @@ def _fields(key: Key) -> dict[str, FieldInfo]:
 
 
 def faults_of(document: Document, error: ErrorDetails) -> Iterator[Fault]:
-    """What pydantic found, in the words of the file."""
+    """Faults for an error of pydantic."""
     key = error["loc"]
     if any(key[: len(faulty)] == faulty for faulty in document.faulty):
         return
@@ -113,7 +113,7 @@ def faults_of(document: Document, error: ErrorDetails) -> Iterator[Fault]:
             for at, message in contradictions:
                 yield document.fault((*key, *at), message)
         case "too_short" if error["input"]:
-            return  # it has items, each of which is refused already
+            return  # its items are refused already
         case kind if kind in _EXPECTED:
             expected = _EXPECTED[kind].format(**error.get("ctx", {}))
             yield document.fault(key, f"expected {expected}, found {found}")

@@ -1,6 +1,6 @@
-"""The files of the environments: `infra/environments/<name>.tfvars`, and the digests of images beside them.
+"""Environment files: `infra/environments/<name>.tfvars`, and the digests of images beside them.
 
-A file that cannot be used is refused with every fault in it, each with file, line, key and what was expected.
+A faulty file is refused with all its faults, each with file, line, key and expected value.
 """
 
 import json
@@ -25,12 +25,12 @@ _IMAGES: Final = TypeAdapter(dict[ImageName, Digest])
 
 
 def directory() -> Path:
-    """Where commands find the files: the folder that PLATFORM_ENVIRONMENTS names, or `DIRECTORY`."""
+    """Folder of the files: PLATFORM_ENVIRONMENTS, or `DIRECTORY`."""
     return Path(os.environ.get("PLATFORM_ENVIRONMENTS") or DIRECTORY).resolve()
 
 
 def names(directory: Path = DIRECTORY) -> tuple[str, ...]:
-    """The environments that a directory has files for."""
+    """Names of the environments in a folder."""
     return tuple(sorted(file.stem for file in directory.glob("*.tfvars")))
 
 
@@ -38,12 +38,12 @@ def load(name: str, *, directory: Path = DIRECTORY, cloud: Cloud | None = None) 
     """Read one environment.
 
     Args:
-        name: the environment's, `<name>.tfvars` being its file.
-        directory: where the files are.
-        cloud: replaces what the file says, to apply any environment on this machine.
+        name: name of the environment; its file is `<name>.tfvars`.
+        directory: folder of the files.
+        cloud: replaces the value in the file: any environment can be applied on this machine.
 
     Raises:
-        InvalidEnvironmentError: there is no such file, or it has faults.
+        InvalidEnvironmentError: there is no such file, or it is faulty.
     """
     file = directory / f"{name}.tfvars"
     if not re.fullmatch("[a-z][a-z0-9]{0,11}", name):
@@ -56,7 +56,7 @@ def load(name: str, *, directory: Path = DIRECTORY, cloud: Cloud | None = None) 
         remedy = did_you_mean(name, known) or f"; there are {', '.join(known) or 'none'}"
         raise InvalidEnvironmentError([Fault(file, 1, "", f"{error.strerror}{remedy}")]) from None
     for key in ELSEWHERE & document.values.keys():
-        document.refuse((key,), "unknown key; it is not up to this file")
+        document.refuse((key,), "unknown key; it is not set in this file")
     if cloud is not None:
         document.values["cloud"] = cloud
     try:
@@ -95,13 +95,13 @@ def load_all(
 
 
 def record_image(name: str, image: str, digest: str, *, directory: Path = DIRECTORY) -> Path:
-    """Note the digest of a pushed image for an environment; the whole file is replaced, keys sorted.
+    """Record the digest of a pushed image; the file is replaced as a whole, with sorted keys.
 
     Returns:
         The file.
 
     Raises:
-        InvalidEnvironmentError: what is there already has faults.
+        InvalidEnvironmentError: the existing file is faulty.
     """
     file = directory / f"{name}.images.json"
     images = _images(file) | {image: digest}

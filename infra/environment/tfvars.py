@@ -40,13 +40,13 @@ class Fault:
 
 @dataclass
 class Document:
-    """What a file says.
+    """The content of a file.
 
     Attributes:
-        values: what is written; None where there is a value that cannot be used.
-        lines: the line of every key.
-        faults: what is wrong with the text.
-        faulty: the keys whose values cannot be used; the empty key if that is the whole file.
+        values: plain values; None for a value that cannot be used.
+        lines: line of every key.
+        faults: faults found while reading.
+        faulty: keys whose values cannot be used; the empty key stands for the whole file.
     """
 
     file: Path
@@ -56,13 +56,13 @@ class Document:
     faulty: set[Key] = field(default_factory=set[Key])
 
     def line(self, key: Key) -> int:
-        """The line of a key or, if the file does not have it, of the closest object around it."""
+        """Line of a key or, if the file lacks it, of the closest object around it."""
         while key and key not in self.lines:
             key = key[:-1]
         return self.lines.get(key, 1)
 
     def fault(self, key: Key, message: str) -> Fault:
-        """A fault of this file at that key."""
+        """A fault at a key."""
         name = ".".join(str(part) for part in key)
         return Fault(self.file, self.line(key), name, message)
 

@@ -1,4 +1,4 @@
-"""What an environment file's sections are made of: types of single values, and checks of several together."""
+"""Parts of the sections of an environment file: types of values, and checks that several sections use."""
 
 import re
 from collections.abc import Iterable
@@ -15,16 +15,16 @@ from infra.environment.tfvars import Key
 class Section(BaseModel):
     """An object of an environment file.
 
-    Every field has a description, which is what a file without it is told to add. A field with a default may
-    be left out, and checks see the default as if the file said so. A section whose fields all have defaults
-    may be left out by `default_factory`; one without which something is not made is `X | None`, and None.
+    Every field has a description, which the message about a missing field shows. A field with a default may
+    be left out; defaults are validated like values of the file. A section of an optional part of the platform
+    is `X | None`: without the section, that part does not exist.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
 
 
 class ContradictionError(ValueError):
-    """Values that do not fit each other: keys relative to the field or section validated, and messages."""
+    """Values that contradict each other: keys relative to the validated field or section, and messages."""
 
     def __init__(self, *faults: tuple[Key, str]):
         self.faults = faults
@@ -32,7 +32,7 @@ class ContradictionError(ValueError):
 
 
 def refuse(faults: Iterable[tuple[Key, str]]) -> None:
-    """Raise what was found, if anything was.
+    """Raise the faults, if there are any.
 
     Raises:
         ContradictionError: there is a fault.
@@ -43,10 +43,10 @@ def refuse(faults: Iterable[tuple[Key, str]]) -> None:
 
 
 def at_least(smaller: str, value: int, info: ValidationInfo) -> int:
-    """The value, checked against another field of its section, which is declared before it.
+    """Check a value against a field declared before it in the same section, and return it.
 
     Raises:
-        ContradictionError: it is less.
+        ContradictionError: the value is smaller.
     """
     least = info.data.get(smaller)
     if least is not None and value < least:
@@ -55,7 +55,7 @@ def at_least(smaller: str, value: int, info: ValidationInfo) -> int:
 
 
 def unique(values: tuple[str, ...]) -> None:
-    """Check that a list has everything once.
+    """Check that a list has no duplicates.
 
     Raises:
         ContradictionError: something is listed twice.
@@ -68,7 +68,7 @@ def unique(values: tuple[str, ...]) -> None:
 
 
 def matching(pattern: str, expected: str) -> AfterValidator:
-    """For text that matches a regular expression as a whole; `expected` says so in words."""
+    """Validator: the whole text matches a regular expression; `expected` describes it in words."""
     compiled = re.compile(pattern)
 
     def check(value: str) -> str:
@@ -109,7 +109,7 @@ Zone = Annotated[str, matching(r"[a-z]+-[a-z]+\d{1,2}-[a-z]", "a zone, such as e
 Email = Annotated[str, matching(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+", "a mail address")]
 Cpu = Annotated[str, matching(r"[1-9]\d*m?", 'CPUs as Kubernetes writes them: "2" or "500m"')]
 Memory = Annotated[str, matching(r"[1-9]\d*(Mi|Gi)", 'memory as Kubernetes writes it: "512Mi" or "2Gi"')]
-# Those whose names tell their size; one CPU is hardly enough for what GKE itself runs on a node.
+# Types whose names contain their size. One CPU is hardly enough for GKE's own pods.
 MachineType = Annotated[
     str,
     matching(
@@ -154,7 +154,7 @@ IamMember = Annotated[
 BillingAccount = Annotated[
     str, matching("([0-9A-F]{6}-){2}[0-9A-F]{6}", "a billing account: 012345-6789AB-CDEF01")
 ]
-# So long that the subjects of its tokens, which have the branch as well, keep to the 127 bytes of
+# Repository and branch are part of the subject of a token, which may have 127 bytes:
 # https://cloud.google.com/iam/docs/workload-identity-federation#mapping
 GitHubRepository = Annotated[
     str,
@@ -163,30 +163,30 @@ GitHubRepository = Annotated[
         "a GitHub repository: owner/name, up to 80 characters",
     ),
 ]
-# Within quotes of an expression, hence of no other characters.
+# It stands within quotes of an expression, so other characters are not allowed.
 GitBranch = Annotated[str, matching(r"[\w./-]{1,26}", "a branch of up to 26 letters, digits and _./-")]
 Cron = Annotated[
     str, matching(r"[\d*/,-]+( [\d*/,-]+){4}", 'a cron schedule of numbers, such as "0 4 * * *"')
 ]
 
 SMALLEST_CPUS: Final = 2
-"""CPUs of the smallest machine that may be a node."""
+"""CPUs of the smallest allowed node."""
 
-# Memory of each CPU where a family has least of it:
+# Least memory per CPU of all machine families:
 # https://cloud.google.com/compute/docs/general-purpose-machines
 _GB_PER_CPU: Final = {"highcpu": 0.9, "standard": 3.75, "highmem": 6.5}
 _SHARED_CORE_GB: Final = {"small": 2.0, "medium": 4.0}
 
 
 class MachineSize(NamedTuple):
-    """CPUs and, in GB and at least, memory."""
+    """CPUs, and a lower bound of the memory in GB."""
 
     cpus: int
     memory_gb: float
 
 
 def machine_size(machine_type: str) -> MachineSize:
-    """What a machine type has, by its name."""
+    """Size of a machine type, from its name."""
     _, kind, *cpus = machine_type.split("-")
     if not cpus:
         return MachineSize(SMALLEST_CPUS, _SHARED_CORE_GB[kind])
@@ -196,6 +196,6 @@ def machine_size(machine_type: str) -> MachineSize:
 Days = Annotated[int, Field(ge=1, le=3650)]
 Weekday = Literal["MO", "TU", "WE", "TH", "FR", "SA", "SU"]
 WEEK: Final[tuple[Weekday, ...]] = get_args(Weekday)
-"""The days of the week, as calendars (RFC 5545) and here, Monday first."""
+"""Days of the week as in RFC 5545, Monday first."""
 SOME_MONDAY: Final = date(2024, 1, 1)
-"""A Monday in the past, from which recurring windows are counted."""
+"""A Monday in the past: the start of recurring windows."""

@@ -1,4 +1,4 @@
-"""The Google APIs that a project has switched on."""
+"""Enabled APIs of a project."""
 
 from collections.abc import Iterable
 
@@ -6,10 +6,10 @@ from infra.cdk import Construct, google
 
 
 class Apis(Construct):
-    """Switched-on APIs. Destroying this leaves them on: switching one off deletes what was made with it.
+    """Enabled APIs. Destroying this leaves them enabled: disabling an API deletes what was made with it.
 
     Attributes:
-        resources: one per API, by its name without `.googleapis.com`.
+        resources: enabled APIs by name, without `.googleapis.com`.
     """
 
     def __init__(self, scope: Construct, id_: str, *, names: Iterable[str]):

@@ -17,14 +17,12 @@ class ImageRepository(Construct):
     """A Docker repository in one region.
 
     Args:
-        scope: where it belongs.
-        id_: its id there.
-        project: of the repository.
-        region: of the repository.
-        name: of the repository.
-        settings: how long images stay.
-        key: with which they are encrypted; Google's own without one.
-        may_use_key: the grants by which Artifact Registry itself may.
+        project: project of the repository.
+        region: region of the repository.
+        name: name of the repository.
+        settings: retention and scanning.
+        key: encrypts the images; Google's own key without one.
+        may_use_key: grants that let Artifact Registry use the key.
     """
 
     def __init__(
@@ -49,16 +47,16 @@ class ImageRepository(Construct):
             location=region,
             format="DOCKER",
             description="Images of the services",
-            # What a tag named once, it names for good. A tagged version can then only go with its repository.
+            # A tag always names the same image; tagged images can only be deleted with their repository.
             docker_config=registry.ArtifactRegistryRepositoryDockerConfig(immutable_tags=True),
             kms_key_name=key.path if key else None,
             vulnerability_scanning_config=registry.ArtifactRegistryRepositoryVulnerabilityScanningConfig(
-                # INHERITED: on, for the API of the scanner is
+                # INHERITED means on, since the scanner's API is enabled
                 enablement_config="INHERITED" if settings.scan else "DISABLED"
             ),
             cleanup_policy_dry_run=False,
             cleanup_policies=[
-                # To keep goes before to delete.
+                # KEEP policies take precedence over DELETE policies.
                 registry.ArtifactRegistryRepositoryCleanupPolicies(
                     id="keep-recent",
                     action="KEEP",
@@ -78,11 +76,11 @@ class ImageRepository(Construct):
         )
 
     def grant_read(self, principal: Principal) -> TerraformResource:
-        """Let somebody pull images. Returns the grant."""
+        """Let a principal pull images. Returns the grant."""
         return self._grant("read", "roles/artifactregistry.reader", principal)
 
     def grant_write(self, principal: Principal) -> TerraformResource:
-        """Let somebody push images, but not delete any. Returns the grant."""
+        """Let a principal push images, but not delete any. Returns the grant."""
         return self._grant("write", "roles/artifactregistry.writer", principal)
 
     def _grant(self, id_: str, role: str, principal: Principal) -> TerraformResource:

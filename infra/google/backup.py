@@ -10,16 +10,14 @@ gke_backup = google.gke_backup_backup_plan
 class BackupPlan(Construct):
     """Backs up all namespaces of a cluster on a schedule.
 
-    What the stacks make comes back with an apply; this is for what others put on the cluster.
+    An apply restores what the stacks make. Backups are for everything else on the cluster.
 
     Args:
-        scope: where it belongs.
-        id_: its id there.
-        name: of the plan.
-        region: where backups are kept.
-        cluster: whose.
-        settings: when, and for how long.
-        key: with which they are encrypted; Google's own without one.
+        name: name of the plan.
+        region: region of the backups.
+        cluster: the cluster.
+        settings: schedule and retention.
+        key: encrypts the backups; Google's own key without one.
     """
 
     def __init__(
@@ -47,7 +45,8 @@ class BackupPlan(Construct):
             backup_config=gke_backup.GkeBackupBackupPlanBackupConfig(
                 all_namespaces=True,
                 include_volume_data=True,
-                include_secrets=key is not None,  # Secrets leave the cluster under our own key only
+                include_secrets=key
+                is not None,  # Secrets leave the cluster only if encrypted with our own key
                 encryption_key=gke_backup.GkeBackupBackupPlanBackupConfigEncryptionKey(
                     gcp_kms_encryption_key=key.path
                 )

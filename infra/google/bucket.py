@@ -16,15 +16,13 @@ class Bucket(Construct):
     """A private bucket in one region.
 
     Args:
-        scope: where it belongs.
-        id_: its id there.
-        name: of the bucket; unique in the world.
-        region: where the objects are.
-        protected: refuse to destroy it while it has objects.
-        soft_delete_days: how long what was deleted for good, versions too, can be restored; 0, or 7 to 90.
-        keep_versions: replaced or deleted objects stay as noncurrent versions, so many of each.
+        name: name of the bucket; globally unique.
+        region: region of the objects.
+        protected: refuse to destroy a bucket that has objects.
+        soft_delete_days: days in which deleted objects and versions can be restored; 0, or 7 to 90.
+        keep_versions: noncurrent versions kept of each replaced or deleted object; no versioning if absent.
         delete_after_days: age at which objects are deleted; never if absent.
-        delete_below: prefix of the names of the objects that this is for; all if absent.
+        delete_below: prefix of the names of objects to delete by age; all objects if absent.
     """
 
     def __init__(
@@ -43,7 +41,7 @@ class Bucket(Construct):
         super().__init__(scope, id_)
         self.name: Final = name
         rules = [
-            # What a client that died has uploaded costs as much as an object, and no listing shows it.
+            # Parts of an unfinished upload cost as much as an object, and no listing shows them.
             _rule(
                 "AbortIncompleteMultipartUpload",
                 storage.StorageBucketLifecycleRuleCondition(age=7),
@@ -71,10 +69,10 @@ class Bucket(Construct):
             self,
             "Default",
             name=name,
-            location=region.upper(),  # as the API answers it
+            location=region.upper(),  # as the API returns it
             force_destroy=not protected,
-            uniform_bucket_level_access=True,  # IAM alone decides: no object has a list of its own
-            public_access_prevention="enforced",  # whatever a grant says
+            uniform_bucket_level_access=True,  # IAM alone decides: objects have no access lists
+            public_access_prevention="enforced",  # even if a grant allows it
             versioning=storage.StorageBucketVersioning(enabled=keep_versions is not None),
             soft_delete_policy=storage.StorageBucketSoftDeletePolicy(
                 retention_duration_seconds=soft_delete_days * 24 * 3600
@@ -91,12 +89,12 @@ class Bucket(Construct):
         """Put a file into the bucket; a changed file replaces the object.
 
         Args:
-            scope: where it belongs.
-            id_: its id there.
-            name: of the object.
-            file: its content.
+            scope: parent construct.
+            id_: its id within the parent.
+            name: name of the object.
+            file: file with its content.
         """
-        # A copy beside the stack, in a folder named by the content: a plan needs the source no more.
+        # cdktf copies the file into a folder named by its hash: a plan does not need the source.
         asset = TerraformAsset(scope, f"{id_}-file", path=str(file), type=AssetType.FILE)
         return storage_object.StorageBucketObject(
             scope,
@@ -116,11 +114,11 @@ class Bucket(Construct):
         )
 
     def grant_read(self, principal: Principal) -> storage_iam.StorageBucketIamMember:
-        """Let somebody read and list the objects. Returns the grant, for what must wait for it."""
+        """Let a principal read and list the objects. Returns the grant, for what must wait for it."""
         return self._grant(principal, "read", "roles/storage.objectViewer")
 
     def grant_write(self, principal: Principal) -> storage_iam.StorageBucketIamMember:
-        """Let somebody read, create, replace and delete objects. Returns the grant."""
+        """Let a principal read, create, replace and delete objects. Returns the grant."""
         return self._grant(principal, "write", "roles/storage.objectUser")
 
     def _grant(self, principal: Principal, verb: str, role: str) -> storage_iam.StorageBucketIamMember:

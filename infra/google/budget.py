@@ -1,4 +1,4 @@
-"""What an environment may cost."""
+"""Budget of an environment."""
 
 from typing import Final
 
@@ -12,17 +12,15 @@ _SPENT: Final = (0.5, 0.9, 1.0)
 
 
 class Budget(Construct):
-    """Mails when shares of a month's budget are spent, and when the month is going to exceed it.
+    """A mail when shares of the monthly budget are spent, and when the forecast for the month exceeds it.
 
-    It stops nothing. Whoever applies it needs the right to make budgets on the billing account.
+    It stops nothing. Applying it takes the right to create budgets on the billing account.
 
     Args:
-        scope: where it belongs.
-        id_: its id there.
-        name: of the environment.
-        project_number: whose costs count.
+        name: name of the environment.
+        project_number: number of the project whose costs count.
         settings: billing account and amount.
-        on_call: who is told.
+        on_call: notification channels.
     """
 
     def __init__(
@@ -43,7 +41,7 @@ class Budget(Construct):
             display_name=f"{name}, see {RUNBOOK}#budget",
             budget_filter=billing.BillingBudgetBudgetFilter(
                 projects=[f"projects/{project_number}"],
-                # What is to be paid, not what would be without credits.
+                # The amount to pay, after credits.
                 credit_types_treatment="INCLUDE_ALL_CREDITS",
                 calendar_period="MONTH",
             ),
@@ -56,7 +54,7 @@ class Budget(Construct):
             ],
             all_updates_rule=billing.BillingBudgetAllUpdatesRule(
                 monitoring_notification_channels=[on_call.mail.id],
-                # Not everybody who administrates the billing account of the whole organization.
+                # Administrators of the billing account are those of the whole organization.
                 disable_default_iam_recipients=True,
             ),
         )

@@ -1,4 +1,4 @@
-"""Who CI is: GitHub's tokens are exchanged for short-lived ones of two accounts, and no key exists.
+"""Identities of CI: GitHub's tokens are exchanged for short-lived tokens of two accounts; there is no key.
 
 https://cloud.google.com/iam/docs/workload-identity-federation-with-deployment-pipelines
 """
@@ -18,25 +18,24 @@ _ISSUER: Final = "https://token.actions.githubusercontent.com"
 class CiIdentity(Construct):
     """An account that plans and one that applies, for workflows of one repository.
 
-    Plans are made for pull requests and on the branch that is applied. Only a job of this branch that runs in
-    the GitHub environment with this environment's name applies, hence after the approval which that asks for.
-    Anybody else's token is refused before it comes to any account.
+    Pull requests and jobs on the deployed branch may plan. Only a job on this branch that runs in the GitHub
+    environment of the same name may apply, so after the approval that this environment requires. All other
+    tokens are refused before they reach an account.
 
-    A destroyed pool keeps its name for 30 days: `gcloud iam workload-identity-pools undelete` and import it.
+    The name of a destroyed pool stays taken for 30 days: `gcloud iam workload-identity-pools undelete` and
+    import it.
 
     Args:
-        scope: where it belongs.
-        id_: its id there.
-        name: with which the names of the accounts begin.
-        environment: the platform's, and GitHub's.
-        project: of everything.
+        name: prefix of the accounts' names.
+        environment: name of the environment, here and on GitHub.
+        project: project of everything.
         project_number: of that project.
         ci: the repository.
-        after: what must exist first.
+        after: resources that must exist first.
 
     Attributes:
-        plan: reads settings and state.
-        apply: changes what the stacks own.
+        plan: account that reads settings and state.
+        apply: account that changes what the stacks own.
     """
 
     def __init__(
@@ -62,7 +61,7 @@ class CiIdentity(Construct):
             depends_on=after,
         )
         on_branch = f"assertion.ref == 'refs/heads/{ci.branch}'"
-        # A claim that a token lacks may not be asked for its value.
+        # Reading a claim that the token lacks is an error.
         may_apply = f"has(assertion.environment) && assertion.environment == '{environment}' && {on_branch}"
         may_plan = f"assertion.event_name == 'pull_request' || {on_branch}"
         provider = google.iam_workload_identity_pool_provider.IamWorkloadIdentityPoolProvider(
@@ -78,7 +77,7 @@ class CiIdentity(Construct):
                 "google.subject": "assertion.sub",
                 "attribute.access": f"{may_apply} ? 'apply' : ({may_plan} ? 'plan' : 'none')",
             },
-            # All of GitHub has this issuer. A name alone could be somebody else's after a repository moved.
+            # The issuer is the same for all of GitHub. A repository's name could be taken over after a move.
             attribute_condition=" && ".join(
                 [
                     f"assertion.repository == '{ci.repository}'",

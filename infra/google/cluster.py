@@ -28,8 +28,6 @@ class Cluster(Construct):
     """A cluster with autoscaled node pools and, optionally, pools that GKE makes by itself.
 
     Args:
-        scope: where it belongs.
-        id_: its id there.
         name: name of the cluster.
         project: project of the cluster.
         region: region of the control plane.

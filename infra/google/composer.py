@@ -20,22 +20,22 @@ _IMAGE: Final = f"composer-3-airflow-{AIRFLOW_VERSION}-build.0"
 _CONNECTIONS_PREFIX: Final = "airflow-connections"
 
 _AIRFLOW_SETTINGS: Final = {
-    # Maintenance interrupts tasks, and a spot node may go: once more before somebody is told.
+    # Maintenance interrupts tasks and spot nodes vanish: retry before an alert.
     "core-default_task_retries": "2",
-    # A run that lasts longer than a day is not joined by the next one: both would train on the same table.
+    # Runs of a DAG do not overlap: two would train on the same table.
     "core-max_active_runs_per_dag": "1",
-    # Connections come from Secret Manager, those without a secret from Airflow's own database.
+    # Connections come from Secret Manager first, then from Airflow's own database.
     # https://cloud.google.com/composer/docs/composer-3/configure-secret-manager
     "secrets-backend": "airflow.providers.google.cloud.secrets.secret_manager.CloudSecretManagerBackend",
     "secrets-backend_kwargs": json.dumps(
-        # Neither variables nor settings do: asking for each would cost a call and a refusal in the log.
+        # Variables and settings do not: each lookup would cost a call and a refusal in the log.
         {"connections_prefix": _CONNECTIONS_PREFIX, "variables_prefix": None, "config_prefix": None}
     ),
 }
 
 
 def connection_secret(connection: str) -> str:
-    """Name of the secret whose value is an Airflow connection, as URI or JSON."""
+    """Name of the secret that holds an Airflow connection, as URI or JSON."""
     return f"{_CONNECTIONS_PREFIX}-{connection}"
 
 
@@ -43,15 +43,13 @@ class Composer(Construct):
     """An Airflow environment inside the network, with no public address.
 
     Args:
-        scope: where it belongs.
-        id_: its id there.
-        name: of the environment.
-        region: where it runs.
-        network: that its workers are in.
-        account: as whom its workers run.
-        bucket: holds DAG files, logs and plugins; a bucket that Composer makes itself has a random name.
-        snapshots: receives a snapshot of the environment every day.
-        settings: sizes, times, who reaches it.
+        name: name of the environment.
+        region: region of the environment.
+        network: network of its workers.
+        account: service account of its workers.
+        bucket: bucket of DAG files, logs and plugins; one made by Composer would have a random name.
+        snapshots: bucket of daily snapshots of the environment.
+        settings: sizes, schedules and who may reach it.
         variables: environment variables of all tasks.
         protected: refuse to destroy it.
         after: grants that its account needs from the start.
@@ -74,7 +72,7 @@ class Composer(Construct):
         after: Sequence[TerraformResource],
     ):
         super().__init__(scope, id_)
-        # Creating one takes up to 25 minutes, and it fails after that if the account may not work yet.
+        # Creation takes up to 25 minutes, and fails at the end if the account lacks this role.
         worker = account.grant_project_role("roles/composer.worker")
         waive(worker, {"CKV_GCP_49": "Google offers this role on projects only"})
         composer.ComposerEnvironment(
@@ -86,9 +84,9 @@ class Composer(Construct):
             config=composer.ComposerEnvironmentConfigA(
                 environment_size=f"ENVIRONMENT_SIZE_{settings.size.upper()}",
                 resilience_mode="HIGH_RESILIENCE" if settings.high_resilience else "STANDARD_RESILIENCE",
-                # Airflow reaches Google's APIs and the network, and the internet only through its NAT.
+                # Airflow reaches the internet only through the NAT of the network.
                 enable_private_environment=True,
-                # Without packages nothing has to come from PyPI, so builds need no internet either.
+                # Without extra packages, builds need nothing from PyPI.
                 enable_private_builds_only=not settings.packages,
                 node_config=composer.ComposerEnvironmentConfigNodeConfig(
                     network=network.path, subnetwork=network.subnet, service_account=account.email
@@ -98,7 +96,7 @@ class Composer(Construct):
                     airflow_config_overrides=_AIRFLOW_SETTINGS,
                     pypi_packages=dict(settings.packages) or None,
                     env_variables=dict(variables),
-                    # Plugins run in the web server, where a fault takes the pages down; there are none.
+                    # There are no plugins; a faulty one would take the web server down.
                     web_server_plugins_mode="DISABLED",
                 ),
                 workloads_config=_workloads(settings),
@@ -111,7 +109,7 @@ class Composer(Construct):
                         time_zone="UTC",
                     )
                 ),
-                # A database that only grows slows the scheduler down, and above 20 GB it cannot be copied.
+                # A growing database slows the scheduler down, and above 20 GB no snapshot can be made.
                 data_retention_config=composer.ComposerEnvironmentConfigDataRetentionConfig(
                     airflow_metadata_retention_config=[
                         composer.ComposerEnvironmentConfigDataRetentionConfigAirflowMetadataRetentionConfig(
@@ -130,9 +128,9 @@ class Composer(Construct):
                 if settings.web_access
                 else None,
             ),
-            # Terraform that gives up first leaves an environment which its state does not know.
+            # If Terraform gave up earlier, its state would not contain the environment.
             timeouts=composer.ComposerEnvironmentTimeouts(create="150m", update="150m", delete="60m"),
-            # Unlike clusters and tables, an environment has no protection of its own.
+            # Unlike clusters and tables, Composer has no deletion protection of its own.
             lifecycle=TerraformResourceLifecycle(prevent_destroy=protected),
             depends_on=[worker, *after],
         )
@@ -178,7 +176,7 @@ def _workloads(
 def _window(
     maintenance: AirflowMaintenance,
 ) -> composer.ComposerEnvironmentConfigMaintenanceWindow:
-    # Of the window's start and end only the times of day count.
+    # Only the times of day of start and end count.
     start = datetime.combine(SOME_MONDAY, time(maintenance.start_hour))
     end = start + timedelta(hours=maintenance.hours)
     return composer.ComposerEnvironmentConfigMaintenanceWindow(

@@ -19,9 +19,7 @@ class Dataset(Construct):
     """A dataset in one region.
 
     Args:
-        scope: where it belongs.
-        id_: its id there.
-        project: of the dataset.
+        project: project of the dataset.
         dataset_id: of the dataset; unique in the project.
         region: where the rows are.
         description: what it holds.
@@ -62,11 +60,11 @@ class Dataset(Construct):
         return f"{self.project}.{self.dataset_id}"
 
     def grant_read(self, principal: Principal) -> None:
-        """Let somebody read every table and view."""
+        """Let a principal read every table and view."""
         self._grant(principal, "read", "roles/bigquery.dataViewer")
 
     def grant_write(self, principal: Principal) -> None:
-        """Let somebody create tables, and read and change every one."""
+        """Let a principal create tables, and read and change every one."""
         self._grant(principal, "write", "roles/bigquery.dataEditor")
 
     def _grant(self, principal: Principal, verb: str, role: str) -> None:
@@ -84,8 +82,6 @@ class DatasetTable(Construct):
     """A table whose columns are those of a row type of the contracts.
 
     Args:
-        scope: where it belongs.
-        id_: its id there.
         dataset: that has the table.
         table_id: of the table; unique in the dataset.
         row: type of a row; its docstring describes the table.
@@ -136,11 +132,11 @@ class DatasetTable(Construct):
         waive(self.resource, {"CKV_GCP_80": _KEYS})
 
     def grant_read(self, principal: Principal) -> google.bigquery_table_iam_member.BigqueryTableIamMember:
-        """Let somebody read rows. Returns the grant."""
+        """Let a principal read rows. Returns the grant."""
         return self._grant(principal, "read", "roles/bigquery.dataViewer")
 
     def grant_write(self, principal: Principal) -> google.bigquery_table_iam_member.BigqueryTableIamMember:
-        """Let somebody read, add and change rows. Returns the grant, for what must wait for it."""
+        """Let a principal read, add and change rows. Returns the grant, for what must wait for it."""
         return self._grant(principal, "write", "roles/bigquery.dataEditor")
 
     def _grant(
@@ -163,8 +159,6 @@ class LatestView(Construct):
     Who may read the dataset may read it; the view is in its table's dataset, so no reader needs more.
 
     Args:
-        scope: where it belongs.
-        id_: its id there.
         table: whose rows it shows, all columns.
         view_id: of the view; unique in the dataset.
         description: what it shows.

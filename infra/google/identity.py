@@ -1,7 +1,7 @@
-"""Who may do something: accounts and workloads that constructs grant access to what they own.
+"""Principals: accounts and workloads that constructs grant access to what they own.
 
-A grant is a resource below its principal, hence in the principal's stack: the later one of the two, where
-both are known. What it is granted on has a deterministic name, so no stack refers to another one's state.
+A grant is a resource below its principal, and so in the principal's stack, which is the later one of the two.
+The resource it is granted on has a deterministic name, so no stack reads the state of another one.
 """
 
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ project_iam = google.project_iam_member
 
 
 class Principal(Construct):
-    """Somebody who may be granted something.
+    """An identity that can be granted roles.
 
     Attributes:
-        member: how IAM calls him.
+        member: its name in IAM policies.
     """
 
     def __init__(self, scope: Construct, id_: str, *, member: str):
@@ -27,13 +27,13 @@ class Principal(Construct):
         self._stack = TerraformStack.of(self)
 
     def depends_on(self, *granted: TerraformResource) -> Sequence[TerraformResource]:
-        """What a grant waits for: of the principal and what it is granted on, what this stack creates."""
+        """What a grant depends on: the principal and granted resources, if this stack creates them."""
         own = [resource for resource in granted if TerraformStack.of(resource) is self._stack]
         return [self._resource, *own] if self._resource else own
 
 
 class ProjectPrincipal(Principal):
-    """Somebody who belongs to a project."""
+    """A principal that can be granted roles on a project."""
 
     def __init__(self, scope: Construct, id_: str, *, member: str, project: str):
         super().__init__(scope, id_, member=member)
@@ -49,9 +49,9 @@ class ProjectPrincipal(Principal):
         """Grant a role on the project. Only for what cannot be granted on a resource.
 
         Args:
-            role: which.
-            condition: on what it depends whether the role may be used.
-            after: what must exist first.
+            role: name of the role.
+            condition: condition of the grant.
+            after: resources that must exist first.
 
         Returns:
             The grant.
@@ -68,18 +68,16 @@ class ProjectPrincipal(Principal):
 
 
 class Account(ProjectPrincipal):
-    """A service account of its own, as every workload outside the cluster has.
+    """A service account; every workload outside the cluster has its own.
 
     Args:
-        scope: where it belongs.
-        id_: its id there.
-        name: of the account.
-        project: of the account.
-        description: what it is for.
-        after: what must exist first.
+        name: name of the account.
+        project: project of the account.
+        description: purpose of the account.
+        after: resources that must exist first.
 
     Attributes:
-        email: its address.
+        email: address of the account.
     """
 
     def __init__(
@@ -106,7 +104,7 @@ class Account(ProjectPrincipal):
         )
 
     def grant_attach(self, principal: Principal) -> account_iam.ServiceAccountIamMember:
-        """Let somebody make resources that run as this account. Returns the grant."""
+        """Let a principal make resources that run as this account. Returns the grant."""
         return self._grant("attach", "roles/iam.serviceAccountUser", principal)
 
     def grant_federation(self, principal: Principal) -> account_iam.ServiceAccountIamMember:
@@ -114,7 +112,7 @@ class Account(ProjectPrincipal):
         return self._grant("federate", "roles/iam.workloadIdentityUser", principal)
 
     def grant_sign_in_as(self, principal: Principal) -> account_iam.ServiceAccountIamMember:
-        """Let somebody mint tokens that say they are this account. Returns the grant."""
+        """Let a principal mint tokens that say they are this account. Returns the grant."""
         return self._grant("sign-in-as", "roles/iam.serviceAccountTokenCreator", principal)
 
     def _grant(self, id_: str, role: str, principal: Principal) -> account_iam.ServiceAccountIamMember:
@@ -129,17 +127,15 @@ class Account(ProjectPrincipal):
 
 
 class ServiceAgent(Principal):
-    """The account by which a Google service itself does something in the project.
+    """The account as which a Google service acts in the project.
 
     https://cloud.google.com/iam/docs/service-agents
 
     Args:
-        scope: where it belongs.
-        id_: its id there.
-        project_number: of the project that it acts in.
+        project_number: number of the project.
         service: name of the service in such addresses, such as `gcp-sa-pubsub`.
-        exists_with: what it comes into being with, if that is made by Terraform: IAM refuses a member that
-            does not exist.
+        exists_with: resource whose creation makes Google create the account: IAM refuses members that do not
+            exist. None if the account exists from the start.
     """
 
     def __init__(
@@ -157,7 +153,7 @@ class ServiceAgent(Principal):
 
 
 class PubsubServiceAgent(ServiceAgent):
-    """The account by which Pub/Sub forwards messages: to dead letters, BigQuery tables and endpoints.
+    """The account as which Pub/Sub forwards messages to dead-letter topics, BigQuery tables and endpoints.
 
     Google makes it when the project first uses Pub/Sub: `exists_with` is a topic.
     """
@@ -173,7 +169,7 @@ class PubsubServiceAgent(ServiceAgent):
 
 
 class WorkloadIdentity(ProjectPrincipal):
-    """Pods that run as a Kubernetes service account; there is no Google account and no key.
+    """Pods that run as a Kubernetes service account. There is no Google account and no key.
 
     https://cloud.google.com/kubernetes-engine/docs/concepts/workload-identity#principal-id-examples
     """

@@ -1,4 +1,4 @@
-"""Which images clusters of the project admit: Binary Authorization."""
+"""Binary Authorization: the images that clusters of the project admit."""
 
 from infra.cdk import Construct, google
 
@@ -6,9 +6,9 @@ binary_authorization = google.binary_authorization_policy
 
 
 class ImagePolicy(Construct):
-    """Only images of one repository run, and what Google itself puts on a cluster.
+    """Admits images of one repository, and Google's own system images.
 
-    A project has one policy. Destroying this puts back the one that admits everything.
+    A project has one policy. Destroying this restores the default one, which admits everything.
     """
 
     def __init__(self, scope: Construct, id_: str, *, repository: str):
@@ -17,7 +17,7 @@ class ImagePolicy(Construct):
             self,
             "Default",
             description="Images of the platform's own repository",
-            global_policy_evaluation_mode="ENABLE",  # admits GKE's system images, whatever follows says
+            global_policy_evaluation_mode="ENABLE",  # admits GKE's system images in any case
             admission_whitelist_patterns=[
                 binary_authorization.BinaryAuthorizationPolicyAdmissionWhitelistPatterns(
                     name_pattern=f"{repository}/*"

@@ -1,4 +1,4 @@
-"""A key of Cloud KMS with which other services encrypt what they keep for us."""
+"""A Cloud KMS key with which Google's services encrypt the platform's data."""
 
 from typing import Final
 
@@ -11,18 +11,16 @@ _SECONDS_PER_DAY: Final = 24 * 3600
 class Key(Construct):
     """A key ring with one key, in one region.
 
-    Neither can ever be deleted in Google Cloud. Destroying this destroys the versions of the key, with all
-    that they encrypted, and the names stay taken: a new start needs `terraform import`.
+    Google Cloud never deletes either. Destroying this destroys the versions of the key, and so everything
+    they encrypted. The names stay taken: to use them again, `terraform import` both.
 
     Args:
-        scope: where it belongs.
-        id_: its id there.
-        name: of the ring and of the key.
-        project: of both.
-        region: of both; a regional service uses no key of another region.
-        rotation_days: after which a new version encrypts. Old ones go on decrypting.
+        name: name of the ring and of the key.
+        project: project of both.
+        region: region of both; a regional service can only use a key of its own region.
+        rotation_days: days after which a new version is used to encrypt; old versions still decrypt.
         protected: refuse to destroy it.
-        after: what must exist first.
+        after: resource that must exist first.
 
     Attributes:
         path: full resource name of the key.
@@ -58,7 +56,7 @@ class Key(Construct):
         )
 
     def grant_use(self, principal: Principal) -> TerraformResource:
-        """Let somebody encrypt and decrypt. Returns the grant."""
+        """Let a principal encrypt and decrypt. Returns the grant."""
         return google.kms_crypto_key_iam_member.KmsCryptoKeyIamMember(
             principal,
             f"use-{self._name}",
@@ -69,11 +67,11 @@ class Key(Construct):
         )
 
     def grant_read_settings(self, principal: Principal) -> None:
-        """Let somebody see ring and key and who may use them, but not use them."""
+        """Let a principal see ring, key and their policies, but not use the key."""
         self._grant_on_ring(principal, "roles/cloudkms.viewer")
 
     def grant_administer(self, principal: Principal) -> None:
-        """Let somebody change ring and key and who may use them, but not use them."""
+        """Let a principal change ring, key and their policies, but not use the key."""
         self._grant_on_ring(principal, "roles/cloudkms.admin")
 
     def _grant_on_ring(self, principal: Principal, role: str) -> None:

@@ -1,4 +1,4 @@
-"""The network: a VPC with subnets for nodes and load balancers, a way out for machines without address."""
+"""The network: a VPC, subnets for nodes and load balancers, and Cloud NAT for machines without an address."""
 
 from typing import Final
 
@@ -15,22 +15,20 @@ SERVICES_RANGE: Final = "services"
 class Network(Construct):
     """A network in one region.
 
-    It has no firewall rule of its own. A VPC denies all that comes in, and the rules for what must (kubelets,
-    health checks, proxies of load balancers) GKE makes itself and keeps in step with the cluster.
+    It has no firewall rule of its own. A VPC denies incoming traffic by default, and GKE maintains the rules
+    for what the cluster needs: kubelets, health checks, load balancer proxies.
 
     Args:
-        scope: where it belongs.
-        id_: its id there.
-        name: of the network and, with a suffix, of its parts.
-        project: of the network.
-        region: of its subnets.
-        addresses: of its ranges.
-        after: what must exist first.
+        name: name of the network and, with a suffix, of its parts.
+        project: project of the network.
+        region: region of its subnets.
+        addresses: its ranges.
+        after: resource that must exist first.
 
     Attributes:
         path: full resource name of the network.
         subnet: full resource name of the subnet for nodes.
-        addresses: of its ranges.
+        addresses: its ranges.
     """
 
     def __init__(
@@ -52,7 +50,7 @@ class Network(Construct):
             self,
             "Default",
             name=name,
-            auto_create_subnetworks=False,  # those would have ranges of Google's choice, in every region
+            auto_create_subnetworks=False,  # they would be in every region, with ranges that Google chooses
             depends_on=[after],
         )
         waive(network, {"CKV2_GCP_18": "what no rule allows is refused; GKE makes the rules it needs"})
@@ -71,8 +69,8 @@ class Network(Construct):
                     range_name=SERVICES_RANGE, ip_cidr_range=str(addresses.services)
                 ),
             ],
-            private_ip_google_access=True,  # Google's APIs without a way over the internet
-            # Enough to see who talks to whom, at a fifth of what the default costs, which goes by volume.
+            private_ip_google_access=True,  # reach Google's APIs without the internet
+            # Enough to see who talks to whom. Logs are billed by volume; this is a fifth of the default.
             log_config=subnetwork.ComputeSubnetworkLogConfig(
                 flow_sampling=0.1, aggregation_interval="INTERVAL_30_SEC", metadata="INCLUDE_ALL_METADATA"
             ),
@@ -98,12 +96,12 @@ class Network(Construct):
             region=region,
             nat_ip_allocate_option="AUTO_ONLY",
             source_subnetwork_ip_ranges_to_nat="ALL_SUBNETWORKS_ALL_IP_RANGES",
-            # A node gets more than its 64 ports when its pods need them, not a fixed share of all there are.
+            # A node gets more than 64 ports when its pods need them, instead of a fixed share.
             # https://cloud.google.com/nat/docs/ports-and-addresses#dynamic-port
             enable_dynamic_port_allocation=True,
-            enable_endpoint_independent_mapping=False,  # excludes the former
+            enable_endpoint_independent_mapping=False,  # cannot be combined with dynamic ports
             min_ports_per_vm=64,
             max_ports_per_vm=4096,
-            # Errors are connections that found no port; the others are in the flow logs.
+            # Errors are connections that got no port; flow logs contain the others.
             log_config=google.compute_router_nat.ComputeRouterNatLogConfig(enable=True, filter="ERRORS_ONLY"),
         )

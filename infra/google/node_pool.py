@@ -35,7 +35,7 @@ def add_node_pool(
     """Add an autoscaled node pool to a cluster.
 
     Args:
-        scope: where it belongs.
+        scope: parent construct.
         name: name of the pool and its id; the pool `spot` has spot machines.
         cluster: the cluster.
         settings: machine type, sizes and upgrades.

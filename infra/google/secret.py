@@ -1,4 +1,4 @@
-"""A secret of Secret Manager: its name and who may read it."""
+"""A secret in Secret Manager."""
 
 from typing import Final
 
@@ -9,13 +9,11 @@ secret_manager = google.secret_manager_secret
 
 
 class Secret(Construct):
-    """A secret in one region, without a value: a person adds that, so that no file and no state ever has it.
+    """A secret in one region, without a value. A person adds it, so no file and no state contains it.
 
     Args:
-        scope: where it belongs.
-        id_: its id there.
-        name: of the secret; unique in the project.
-        region: where its value is kept.
+        name: name of the secret; unique in the project.
+        region: region of its value.
         protected: refuse to destroy it.
     """
 
@@ -27,7 +25,7 @@ class Secret(Construct):
             "Default",
             secret_id=name,
             replication=secret_manager.SecretManagerSecretReplication(
-                # Left to Google, it would be kept wherever Google likes.
+                # Automatic replication would store it in regions that Google chooses.
                 user_managed=secret_manager.SecretManagerSecretReplicationUserManaged(
                     replicas=[
                         secret_manager.SecretManagerSecretReplicationUserManagedReplicas(location=region)
@@ -38,7 +36,7 @@ class Secret(Construct):
         )
 
     def grant_read(self, principal: Principal) -> None:
-        """Let somebody read the value."""
+        """Let a principal read the value."""
         google.secret_manager_secret_iam_member.SecretManagerSecretIamMember(
             principal,
             f"read-{self._name}",

@@ -11,17 +11,17 @@ from infra.google.topic import Topic
 
 pubsub = google.pubsub_subscription
 
-# By default a subscription that nobody reads for 31 days is deleted.
+# By default a subscription without readers is deleted after 31 days.
 _NEVER_EXPIRES: Final = pubsub.PubsubSubscriptionExpirationPolicy(ttl="")
 
 
 def _retention(limits: MessagingSettings) -> str:
-    """Time to mend a reader before messages are lost."""
+    """Time to repair a broken reader before messages are lost."""
     return f"{limits.retention_days * 24 * 3600}s"
 
 
 def _retry(limits: MessagingSettings) -> pubsub.PubsubSubscriptionRetryPolicy:
-    """A message that fails is tried again later and later, so that a broken reader is not flooded by it."""
+    """Failed messages are retried with growing delays, so that they do not flood a broken reader."""
     return pubsub.PubsubSubscriptionRetryPolicy(
         minimum_backoff=f"{limits.min_backoff_seconds}s", maximum_backoff=f"{limits.max_backoff_seconds}s"
     )
@@ -29,13 +29,13 @@ def _retry(limits: MessagingSettings) -> pubsub.PubsubSubscriptionRetryPolicy:
 
 @dataclass(frozen=True)
 class PushDelivery:
-    """Where and as whom Pub/Sub sends messages.
+    """The endpoint of a push subscription, and the account it signs in as.
 
     Attributes:
-        endpoint: HTTPS address that takes them; also the audience of the tokens.
-        account: whom the tokens are for.
-        after: grants that Pub/Sub asks for: its service agent may mint such tokens, and who makes the
-            subscription may name the account.
+        endpoint: HTTPS address that receives messages; also the audience of the tokens.
+        account: account of the tokens.
+        after: grants that Pub/Sub requires: its service agent may create such tokens, and the creator of the
+            subscription may use the account.
     """
 
     endpoint: str
@@ -44,18 +44,17 @@ class PushDelivery:
 
 
 class Subscription(Construct):
-    """A subscription of a service: it asks for messages, or is sent them.
+    """A pull or push subscription.
 
     Args:
-        scope: where it belongs.
-        id_: its id there.
-        project: of the subscription.
-        name: of the subscription; unique in the project.
-        topic: whose messages it has.
-        limits: times, attempts.
-        dead_letter_topic: where messages go that keep failing; they are retried until too old if absent.
-            Without grants to publish there and to subscribe here, the service agent just goes on delivering.
-        push: how messages are sent; they are asked for if absent.
+        project: project of the subscription.
+        name: name of the subscription; unique in the project.
+        topic: the topic.
+        limits: deadlines, retention, delivery attempts.
+        dead_letter_topic: receives messages after `max_delivery_attempts`; without it they are retried until
+            retention ends. Pub/Sub's service agent needs grants to publish there and to subscribe here, or it
+            delivers them forever.
+        push: push endpoint; a pull subscription if absent.
 
     Attributes:
         path: full resource name, `projects/<project>/subscriptions/<name>`.
@@ -93,7 +92,7 @@ class Subscription(Construct):
             else None,
             push_config=pubsub.PubsubSubscriptionPushConfig(
                 push_endpoint=push.endpoint,
-                # Anybody can send a POST; a token for this account and audience only Pub/Sub has.
+                # Anybody can send a POST, but only Pub/Sub has a token for this account and audience.
                 oidc_token=pubsub.PubsubSubscriptionPushConfigOidcToken(
                     service_account_email=push.account.email, audience=push.endpoint
                 ),
@@ -104,7 +103,7 @@ class Subscription(Construct):
         )
 
     def grant_subscribe(self, principal: Principal) -> None:
-        """Let somebody pull and acknowledge messages."""
+        """Let a principal pull and acknowledge messages."""
         google.pubsub_subscription_iam_member.PubsubSubscriptionIamMember(
             principal,
             f"subscribe-{self.name}",
@@ -116,20 +115,18 @@ class Subscription(Construct):
 
 
 class TableSubscription(Construct):
-    """A subscription by which Pub/Sub writes every message of a topic to a BigQuery table, with its metadata.
+    """A subscription that writes every message of a topic, with its metadata, to a BigQuery table.
 
     The table has the columns of
     https://cloud.google.com/pubsub/docs/bigquery#write_message_metadata and `data`.
 
     Args:
-        scope: where it belongs.
-        id_: its id there.
-        name: of the subscription; unique in the project.
-        topic: whose messages are written.
-        limits: times.
-        table: receives them.
-        may_write: the grant by which Pub/Sub's service agent may write there. Without it Pub/Sub refuses to
-            create the subscription.
+        name: name of the subscription; unique in the project.
+        topic: the topic.
+        limits: retention and retries.
+        table: the table.
+        may_write: grant that lets Pub/Sub's service agent write to the table; Pub/Sub refuses to create the
+            subscription without it.
     """
 
     def __init__(

@@ -16,17 +16,15 @@ pubsub = google.pubsub_topic
 class MessageSchema(Construct):
     """The Avro schema of a message type of the contracts.
 
-    A changed type commits a new revision, and Pub/Sub refuses one that breaks the older ones
-    (https://cloud.google.com/pubsub/docs/commit-schema-revision). Topics name no first or last revision, so
-    they take messages of all: senders change one after the other, not all at once. A schema has at most 20
+    A changed type commits a new revision; Pub/Sub refuses revisions that are incompatible with older ones
+    (https://cloud.google.com/pubsub/docs/commit-schema-revision). Topics set no first or last revision, so
+    they accept messages of every revision, and senders can be updated one by one. A schema has at most 20
     revisions.
 
     Args:
-        scope: where it belongs.
-        id_: its id there.
-        project: of the schema.
-        name: of the schema; unique in the project.
-        message: type of a message.
+        project: project of the schema.
+        name: name of the schema; unique in the project.
+        message: type of the messages.
 
     Attributes:
         path: full resource name, `projects/<project>/schemas/<name>`.
@@ -44,14 +42,12 @@ class Topic(Construct):
     """A topic whose messages stay in one region.
 
     Args:
-        scope: where it belongs.
-        id_: its id there.
-        project: of the topic.
-        name: of the topic; unique in the project.
-        region: where messages are stored.
-        schema: of a message; Pub/Sub refuses anything else. Any body is taken if absent.
-        replay_days: for how long a subscription can seek back to messages that it has acknowledged, or that
-            are older than itself; not at all if absent.
+        project: project of the topic.
+        name: name of the topic; unique in the project.
+        region: region that stores the messages.
+        schema: schema of the messages, which Pub/Sub enforces; any body is accepted if absent.
+        replay_days: days that a subscription can seek back, to acknowledged messages and to messages older
+            than itself; no replay if absent.
 
     Attributes:
         path: full resource name, `projects/<project>/topics/<name>`.
@@ -76,7 +72,7 @@ class Topic(Construct):
             "Default",
             name=name,
             message_retention_duration=f"{replay_days * 24 * 3600}s" if replay_days else None,
-            # By default a message is stored in the region nearest to who published it.
+            # By default a message is stored in the region nearest to its publisher.
             message_storage_policy=pubsub.PubsubTopicMessageStoragePolicy(
                 allowed_persistence_regions=[region]
             ),
@@ -88,7 +84,7 @@ class Topic(Construct):
         waive(self.resource, {"CKV_GCP_83": "messages are kept for days, under Google's keys"})
 
     def grant_publish(self, principal: Principal) -> None:
-        """Let somebody publish messages."""
+        """Let a principal publish messages."""
         google.pubsub_topic_iam_member.PubsubTopicIamMember(
             principal,
             f"publish-{self.name}",

@@ -21,12 +21,10 @@ class HorizontalAutoscaler(Construct):
     """Pods are added quickly, doubled every half minute if need be, and removed slowly, half a minute.
 
     Args:
-        scope: where it belongs.
-        id_: its id there.
-        namespace: of the Deployment.
+        namespace: namespace of the Deployment.
         deployment: whose pods are added and removed; its Service has the same name.
-        name: of the Deployment.
-        labels: of the autoscaler.
+        name: name of the Deployment.
+        labels: labels of the autoscaler.
         size: fewest and most pods, and what their number follows.
         subscription: whose backlog is followed, if it is to be.
     """
@@ -147,11 +145,9 @@ class VerticalAutoscaler(Construct):
     """Recommends CPU and memory requests from what pods use. It changes no pod.
 
     Args:
-        scope: where it belongs.
-        id_: its id there.
-        namespace: of the Deployment.
+        namespace: namespace of the Deployment.
         deployment: whose pods are watched.
-        name: of the Deployment and its container.
+        name: name of the Deployment and its container.
     """
 
     def __init__(

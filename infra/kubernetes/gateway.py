@@ -34,11 +34,10 @@ class Gateway(Construct):
     the host name is: https://cloud.google.com/kubernetes-engine/docs/how-to/secure-gateway
 
     Args:
-        scope: where it belongs.
-        id_: its id there and its name.
-        namespace: of it and the Services.
+        id_: its id and its name.
+        namespace: namespace of it and the Services.
         settings: host name, limits and who may call.
-        region: of the cluster.
+        region: region of the cluster.
     """
 
     def __init__(

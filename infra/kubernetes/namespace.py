@@ -14,13 +14,11 @@ class Namespace(Construct):
     """A namespace in which Kubernetes itself refuses pods with more rights than ours ask for.
 
     Args:
-        scope: where it belongs.
-        id_: its id there.
-        name: of the namespace.
+        name: name of the namespace.
         environment: of the cluster.
 
     Attributes:
-        labels: of it and of all objects in it.
+        labels: labels of it and of all objects in it.
     """
 
     def __init__(self, scope: Construct, id_: str, *, name: str, environment: Environment):
@@ -85,11 +83,11 @@ class Namespace(Construct):
         balancers, managed Prometheus and the vertical autoscaler are switched on with the cluster.
 
         Args:
-            scope: where it belongs.
-            id_: its id there.
+            scope: parent construct.
+            id_: its id within the parent.
             api: group and version.
             kind: of the object.
-            name: of the object.
+            name: name of the object.
             spec: of the object, in Kubernetes' own words.
             after: what it waits for, besides the namespace.
         """

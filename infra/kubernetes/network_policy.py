@@ -63,8 +63,7 @@ class AllowCallers(Construct):
     """Some addresses, and the collectors of metrics, may call the pods of a workload.
 
     Args:
-        scope: where it belongs.
-        id_: its id there and its name.
+        id_: its id and its name.
         workload: whose pods may be called.
         ranges: from where.
     """

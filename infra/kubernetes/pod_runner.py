@@ -21,8 +21,7 @@ class PodRunner(Construct):
     """A service account that pods run as, and a starter who may run pods in its namespace and nothing else.
 
     Args:
-        scope: where it belongs.
-        id_: its id there; the name of everything it has in the cluster.
+        id_: its id; the name of everything it has in the cluster.
         namespace: in which the pods run.
         starter: who starts them.
 

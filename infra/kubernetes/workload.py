@@ -38,8 +38,7 @@ class Workload(Construct):
     """Pods of one service, as many as their load needs, with an identity of their own.
 
     Args:
-        scope: where it belongs.
-        id_: its id there; the name of everything it has in the cluster, and of its folder of services/.
+        id_: its id; the name of everything it has in the cluster, and of its folder of services/.
         namespace: in which it runs.
         image: by digest.
         settings: of the service, passed as environment variables.

@@ -1,4 +1,4 @@
-"""Alerts: what they watch, whom they tell, and where it is written what to do."""
+"""Alert policies, their conditions and notification channels."""
 
 from collections.abc import Sequence
 from typing import Final, Literal
@@ -11,27 +11,26 @@ alert_policy = google.monitoring_alert_policy
 notification_channel = google.monitoring_notification_channel
 
 RUNBOOK: Final = "docs/runbook.md"
-"""What to do; has a section for every alert, and alerts name theirs."""
+"""The runbook. It has a section for each alert, which the alert links to."""
 
 Condition = alert_policy.MonitoringAlertPolicyConditions
 Severity = Literal["CRITICAL", "WARNING"]
 
 
 class OnCall(Construct):
-    """Who is told: by mail of everything, by PagerDuty of what cannot wait.
+    """Notification channels: mail for every alert, PagerDuty for critical ones.
 
-    PagerDuty's integration key is a secret. It is asked for as a variable of the stack, so that no file has
-    it, and Terraform shows it in no plan.
+    PagerDuty's integration key is a secret. It is a sensitive variable of the stack: no file contains it, and
+    no plan shows it.
 
     Args:
         scope: the stack.
-        id_: its id there.
-        settings: address, and whether there is PagerDuty.
+        settings: mail address, and whether PagerDuty is used.
     """
 
     def __init__(self, scope: PlatformStack, id_: str, *, settings: AlertingSettings):
         super().__init__(scope, id_)
-        labels = scope.labels  # default labels of the provider reach neither channels nor policies
+        labels = scope.labels  # the provider sets no default labels on channels and policies
         self.labels: Final = labels
         self.mail: Final = notification_channel.MonitoringNotificationChannel(
             self,
@@ -49,7 +48,7 @@ class OnCall(Construct):
                 type="string",
                 sensitive=True,
                 nullable=False,
-                # Nobody is paged from a laptop.
+                # A simulated environment pages nobody.
                 default="simulated" if scope.environment.simulated else None,
                 description="Integration key of the PagerDuty service: TF_VAR_pagerduty_service_key.",
             )
@@ -66,23 +65,21 @@ class OnCall(Construct):
             self._urgent.append(pager)
 
     def channels(self, severity: Severity) -> list[str]:
-        """Where alerts of a severity go."""
+        """Ids of the channels for alerts of a severity."""
         return [channel.id for channel in (self._urgent if severity == "CRITICAL" else [self.mail])]
 
 
 class Alert(Construct):
-    """Somebody is told when something is as it should not be.
+    """An alert policy that notifies the on-call channels.
 
     Args:
-        scope: where it belongs.
-        id_: its id there.
-        title: in a few words.
-        summary: what it means, in a sentence.
-        runbook: the section of the runbook, as a link has it.
-        on_call: who is told.
-        severity: CRITICAL if it cannot wait until morning.
-        conditions: when.
-        all_of: when all of them hold, not one.
+        title: a few words, the subject of the mail.
+        summary: one sentence: what the alert means.
+        runbook: anchor of its section in the runbook.
+        on_call: the channels.
+        severity: CRITICAL if somebody has to act at once, at night too.
+        conditions: when it fires.
+        all_of: fire when all conditions hold; otherwise one is enough.
     """
 
     def __init__(
@@ -99,7 +96,7 @@ class Alert(Construct):
         all_of: bool = False,
     ):
         super().__init__(scope, id_)
-        logged = any(condition.condition_matched_log is not None for condition in conditions)
+        on_logs = any(condition.condition_matched_log is not None for condition in conditions)
         alert_policy.MonitoringAlertPolicy(
             self,
             "Default",
@@ -111,13 +108,13 @@ class Alert(Construct):
                 content=f"{summary}\n\nWhat to do: {RUNBOOK}#{runbook}", mime_type="text/markdown"
             ),
             alert_strategy=alert_policy.MonitoringAlertPolicyAlertStrategy(
-                # An incident whose data ceased, as those of a deleted pod do, would stay open for a week.
+                # Without data (a pod was deleted) an incident would stay open for a week.
                 auto_close=f"{24 * 3600}s",
-                # Required of alerts about logs: each matching line would be a mail.
+                # Required for alerts on logs: otherwise each matching line would send a mail.
                 notification_rate_limit=alert_policy.MonitoringAlertPolicyAlertStrategyNotificationRateLimit(
                     period="3600s"
                 )
-                if logged
+                if on_logs
                 else None,
             ),
             notification_channels=on_call.channels(severity),
@@ -125,7 +122,7 @@ class Alert(Construct):
         )
 
 
-def above(
+def threshold_condition(
     threshold: float,
     *,
     metric: str,
@@ -137,18 +134,18 @@ def above(
     by: Sequence[str] = (),
     lasting_minutes: int = 0,
 ) -> Condition:
-    """A metric of Google's is above a threshold.
+    """A Google Cloud metric is above a threshold.
 
     Args:
-        threshold: that it must exceed.
-        metric: its type.
+        threshold: the value to exceed.
+        metric: metric type.
         resource: type of the monitored resource.
         where: further terms of the filter.
-        aligner: what is made of the points of a period: ALIGN_...
+        aligner: how the points of a period are combined: ALIGN_...
         minutes: length of a period.
-        reducer: what is made of several time series: REDUCE_...
-        by: labels by which time series are told apart by then.
-        lasting_minutes: for how long.
+        reducer: how several time series are combined: REDUCE_...
+        by: labels that stay apart when they are combined.
+        lasting_minutes: how long the condition must hold.
     """
     terms = [f'resource.type = "{resource}"', f'metric.type = "{metric}"', *([where] if where else [])]
     return alert_policy.MonitoringAlertPolicyConditions(
@@ -170,11 +167,11 @@ def above(
     )
 
 
-def holds(query: str, *, lasting_minutes: int = 0) -> Condition:
-    """A PromQL query has a result.
+def query_condition(query: str, *, lasting_minutes: int = 0) -> Condition:
+    """A PromQL query returns a result.
 
-    Metrics of the services and of Kubernetes exist only from their first sample on, which may be after the
-    alert was made: hence no check that they do.
+    Metrics of the services and of Kubernetes exist from their first sample on, which may come after the alert
+    is created, so Google does not validate their names.
     """
     return alert_policy.MonitoringAlertPolicyConditions(
         display_name=query[:100],
@@ -187,21 +184,21 @@ def holds(query: str, *, lasting_minutes: int = 0) -> Condition:
     )
 
 
-def logged(query: str) -> Condition:
-    """A line is logged that a filter of Cloud Logging matches."""
+def log_condition(query: str) -> Condition:
+    """A log line matches a Cloud Logging filter."""
     return alert_policy.MonitoringAlertPolicyConditions(
         display_name="a line is logged",
         condition_matched_log=alert_policy.MonitoringAlertPolicyConditionsConditionMatchedLog(filter=query),
     )
 
 
-def burns(objective: str, *, rate: float, minutes: int) -> Condition:
-    """The error budget of an objective burns faster than this, 1 being what it allows.
+def burn_rate_condition(objective: str, *, rate: float, minutes: int) -> Condition:
+    """The error budget of an objective burns faster than a rate; at rate 1 it lasts for the whole period.
 
     Args:
         objective: resource name of the objective.
-        rate: that it must exceed.
-        minutes: over which the rate is measured.
+        rate: the rate to exceed.
+        minutes: window in which the rate is measured.
     """
     return alert_policy.MonitoringAlertPolicyConditions(
         display_name=f"burn rate of {minutes} minutes > {rate:g}",

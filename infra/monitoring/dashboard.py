@@ -1,4 +1,4 @@
-"""Dashboards, composed of sections of charts."""
+"""Dashboards: sections of charts."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -18,9 +18,9 @@ class Chart:
     """Lines over time.
 
     Attributes:
-        title: of the chart.
-        unit: of its y axis.
-        queries: in PromQL.
+        title: title of the chart.
+        unit: label of the y axis.
+        queries: PromQL, one line each.
     """
 
     title: str
@@ -28,25 +28,25 @@ class Chart:
     queries: Sequence[str]
 
     def widget(self) -> dict[str, Any]:
-        """As Cloud Monitoring wants it."""
+        """The widget in the API's JSON."""
         sets = [{"plotType": "LINE", "timeSeriesQuery": {"prometheusQuery": query}} for query in self.queries]
         return {"title": self.title, "xyChart": {"dataSets": sets, "yAxis": {"label": self.unit}}}
 
 
 @dataclass(frozen=True)
 class SloChart:
-    """How an objective is met over time.
+    """Compliance or error budget of an objective over time.
 
     Attributes:
-        title: of the chart.
-        selector: what is asked of the objective: select_slo_...(...).
+        title: title of the chart.
+        selector: time series selector: select_slo_...(...).
     """
 
     title: str
     selector: str
 
     def widget(self) -> dict[str, Any]:
-        """As Cloud Monitoring wants it."""
+        """The widget in the API's JSON."""
         query = {
             "timeSeriesFilter": {
                 "filter": self.selector,
@@ -62,10 +62,10 @@ class SloChart:
 
 @dataclass(frozen=True)
 class Section:
-    """Charts that belong together, three in a row.
+    """A group of charts, three per row.
 
     Attributes:
-        title: above them.
+        title: header of the group.
         charts: left to right.
     """
 
@@ -74,13 +74,11 @@ class Section:
 
 
 class Dashboard(Construct):
-    """Sections of charts below each other.
+    """A dashboard with its sections from top to bottom.
 
     Args:
-        scope: where it belongs.
-        id_: its id there.
-        title: of the dashboard.
-        sections: top to bottom.
+        title: title of the dashboard.
+        sections: groups of charts.
     """
 
     def __init__(self, scope: Construct, id_: str, *, title: str, sections: Sequence[Section]):

@@ -1,11 +1,11 @@
-"""Objectives for services: what share of requests is to be good, and what is told when too few are."""
+"""Service level objectives, their indicators, and alerts on the burn rate of their error budgets."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from infra.cdk import Construct, google
-from infra.monitoring.alerting import Alert, OnCall, Severity, burns
+from infra.monitoring.alerting import Alert, OnCall, Severity, burn_rate_condition
 from infra.monitoring.dashboard import SloChart
 
 slo = google.monitoring_slo
@@ -21,10 +21,10 @@ class _Burn:
     severity: Severity
 
 
-# Shares of the error budget, and the time in which they burn, of the table "Recommended parameters" of
+# Shares of the error budget and their windows, from the table "Recommended parameters" of
 # https://sre.google/workbook/alerting-on-slos/#6-multiwindow-multi-burn-rate-alerts. Its third row is 10 % in
-# three days with six hours; alert policies look back no further than a day, hence a day with two hours.
-# The short window ends an alert soon after the burning.
+# three days and six hours; alert policies look back one day at most, so it is one day and two hours here.
+# The short window closes an alert soon after the error rate is normal again.
 _BURNS: Final = (
     _Burn(share=0.02, long_minutes=60, short_minutes=5, severity="CRITICAL"),
     _Burn(share=0.05, long_minutes=6 * 60, short_minutes=30, severity="CRITICAL"),
@@ -33,13 +33,13 @@ _BURNS: Final = (
 
 
 @dataclass(frozen=True)
-class Faultless:
-    """Requests are good that are not among the bad ones.
+class AvailabilityIndicator:
+    """Availability: a request is good unless it is counted as bad.
 
     Attributes:
-        metric: a counter of the services.
-        where: terms of the filter for all requests.
-        bad: terms of the filter for the bad ones among them.
+        metric: name of a counter of the services.
+        where: filter terms of all requests.
+        bad: further filter terms of bad requests.
     """
 
     metric: str
@@ -47,7 +47,7 @@ class Faultless:
     bad: str
 
     def indicator(self) -> slo.MonitoringSloRequestBasedSli:
-        """As Cloud Monitoring wants it."""
+        """The indicator in Cloud Monitoring's terms."""
         total = _prometheus(f"{self.metric}_total/counter", self.where)
         return slo.MonitoringSloRequestBasedSli(
             good_total_ratio=slo.MonitoringSloRequestBasedSliGoodTotalRatio(
@@ -57,13 +57,13 @@ class Faultless:
 
 
 @dataclass(frozen=True)
-class Fast:
-    """Requests are good that take no longer than this.
+class LatencyIndicator:
+    """Latency: a request is good if it takes at most `seconds`.
 
     Attributes:
-        metric: a histogram of the services, in seconds.
-        where: terms of the filter for all requests.
-        seconds: a bound of the histogram.
+        metric: name of a histogram of the services, in seconds.
+        where: filter terms of all requests.
+        seconds: the limit, a bucket bound of the histogram.
     """
 
     metric: str
@@ -71,7 +71,7 @@ class Fast:
     seconds: float
 
     def indicator(self) -> slo.MonitoringSloRequestBasedSli:
-        """As Cloud Monitoring wants it."""
+        """The indicator in Cloud Monitoring's terms."""
         return slo.MonitoringSloRequestBasedSli(
             distribution_cut=slo.MonitoringSloRequestBasedSliDistributionCut(
                 distribution_filter=_prometheus(f"{self.metric}/histogram", self.where),
@@ -81,13 +81,11 @@ class Fast:
 
 
 class MonitoredService(Construct):
-    """Somebody's requests are answered; objectives are for one.
+    """A service in Cloud Monitoring, which objectives belong to.
 
     Args:
-        scope: where it belongs.
-        id_: its id there.
-        name: of the service, which is its id in Cloud Monitoring.
-        labels: of it and its objectives.
+        name: name of the service, which is its id in Cloud Monitoring.
+        labels: labels of the service and its objectives.
     """
 
     def __init__(self, scope: Construct, id_: str, *, name: str, labels: Mapping[str, str]):
@@ -99,23 +97,22 @@ class MonitoredService(Construct):
 
 
 class Objective(Construct):
-    """A share of the requests is good, over a rolling period; its alerts tell when too few are.
+    """A share of requests that has to be good over a rolling period, and alerts on its error budget.
 
-    An alert fires when a share of the error budget burns at a rate at which it lasts no longer, be it much at
-    once or little for long.
+    An alert fires when a share of the budget (`_BURNS`) is spent within its window: much of it in an hour, or
+    little of it for a day.
 
     Args:
-        scope: where it belongs.
-        id_: its id there and, within the service, in Cloud Monitoring.
-        service: whose requests.
-        title: what is promised.
-        goal: the share.
-        days: length of the period.
-        good: which requests are.
-        on_call: who is told.
+        id_: its id and, within the service, in Cloud Monitoring.
+        service: the service.
+        title: the objective in words.
+        goal: share of good requests, up to 0.999.
+        days: length of the rolling period.
+        good: indicator that tells good requests from bad ones.
+        on_call: notification channels.
 
     Attributes:
-        charts: for a dashboard.
+        charts: charts for a dashboard.
     """
 
     def __init__(
@@ -127,7 +124,7 @@ class Objective(Construct):
         title: str,
         goal: float,
         days: int,
-        good: Faultless | Fast,
+        good: AvailabilityIndicator | LatencyIndicator,
         on_call: OnCall,
     ):
         super().__init__(scope, id_)
@@ -156,7 +153,7 @@ class Objective(Construct):
                 on_call=on_call,
                 severity=burn.severity,
                 conditions=[
-                    burns(objective.name, rate=rate, minutes=minutes)
+                    burn_rate_condition(objective.name, rate=rate, minutes=minutes)
                     for minutes in (burn.long_minutes, burn.short_minutes)
                 ],
                 all_of=True,
@@ -171,6 +168,6 @@ class Objective(Construct):
 
 
 def _prometheus(metric: str, where: str) -> str:
-    """The filter for a metric that managed Prometheus scrapes."""
+    """Filter of a metric that managed Prometheus scrapes."""
     kind = f'metric.type = "prometheus.googleapis.com/{metric}"'
     return " AND ".join([kind, 'resource.type = "prometheus_target"', *([where] if where else [])])

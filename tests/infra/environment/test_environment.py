@@ -229,7 +229,7 @@ def test_the_committed_environments() -> None:
         ),
         ('region = "europe-west1"\nregion = "europe-west2"', "5: region: given twice; first on line 4"),
         ("port = 8780\n  port = 8790", "23: prediction.port: given twice; first on line 22"),
-        ('cloud = "simulated"\nname = "x"', "2: name: unknown key; it is not up to this file"),
+        ('cloud = "simulated"\nname = "x"', "2: name: unknown key; it is not set in this file"),
         ('cloud = "simulated"\nprojectid = "x"', "2: projectid: unknown key; did you mean project_id?"),
         (
             "max_nodes = 3\n  maxnodes = 3",
