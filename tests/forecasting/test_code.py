@@ -40,5 +40,9 @@ def test_an_edit_of_an_imported_module_is_another_version(copy: Path) -> None:
 
 def test_another_version_of_a_library_is_another_version(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = code.code_version(MODULE)
-    monkeypatch.setattr(code.metadata, "version", lambda _: "0.0")
+
+    def version(_: str) -> str:
+        return "0.0"
+
+    monkeypatch.setattr(code.metadata, "version", version)
     assert code.code_version(MODULE) != before

@@ -1,6 +1,7 @@
 """Every type that a column may have, in rows for the Storage Write API."""
 
 import datetime
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -42,18 +43,22 @@ FULL = VALUES | {f"maybe_{name}": value for name, value in VALUES.items()}
 SPARSE = VALUES | {f"maybe_{name}": None for name in VALUES}
 
 
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
 @pytest.mark.parametrize("values", [FULL, SPARSE], ids=["full", "nulls"])
 def test_a_serialized_row_holds_every_type(values: dict[str, Any]) -> None:
     encoder = RowEncoder(Everything)
     row = encoder.message.FromString(encoder.encode(**values))
     epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-    decode = {
+    decode: dict[str, Callable[[Any], Any]] = {
         "amount": Decimal,
         "day": lambda days: epoch.date() + datetime.timedelta(days=days),
         "moment": lambda us: epoch + datetime.timedelta(microseconds=us),
     }
     found = {
-        name: decode.get(name.removeprefix("maybe_"), lambda value: value)(getattr(row, name))
+        name: decode.get(name.removeprefix("maybe_"), _as_it_is)(getattr(row, name))
         if row.HasField(name)
         else None
         for name in values
