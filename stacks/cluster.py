@@ -32,8 +32,8 @@ class ClusterStack(PlatformStack):
         nodes = Account(
             self,
             "nodes",
+            environment=environment,
             name=f"{PLATFORM}-nodes",
-            project=environment.project_id,
             description="Nodes of the cluster",
         )
         grants = [
@@ -48,25 +48,18 @@ class ClusterStack(PlatformStack):
             if settings.backup:
                 agents["gke-backup"] = "gcp-sa-gkebackup"
             grants += [
-                key.grant_use(
-                    ServiceAgent(self, id_, project_number=environment.project_number, service=service)
-                )
+                key.grant_use(ServiceAgent(self, id_, environment=environment, service=service))
                 for id_, service in agents.items()
             ]
         self.cluster: Final = Cluster(
             self,
             "cluster",
-            name=PLATFORM,
-            project=environment.project_id,
-            region=environment.region,
-            zones=environment.zones,
+            environment=environment,
             network=network,
-            settings=settings,
             labels=self.labels,
             node_account=nodes,
             key=key,
             after=grants,
-            protected=environment.deletion_protection,
         )
         if settings.binary_authorization:
             ImagePolicy(self, "image-policy", repository=environment.image_repository)

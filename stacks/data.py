@@ -20,7 +20,6 @@ from services.contracts.names import (
     STAGING_BUCKET,
     STAGING_DATASET,
     TRANSIENT_SCORES_TABLE,
-    bucket_name,
 )
 from services.contracts.tables import Prediction, Request, Sale, Score
 
@@ -80,9 +79,8 @@ class DataStack(PlatformStack):
         self.staged_rows: Final = Dataset(
             self,
             "staged-rows",
-            project=environment.project_id,
+            environment=environment,
             dataset_id=STAGING_DATASET,
-            region=environment.region,
             description="Rows on their way into another table",
             protected=False,
             keep_hours=24,
@@ -113,9 +111,8 @@ class DataStack(PlatformStack):
         return Dataset(
             self,
             dataset_id,
-            project=self.environment.project_id,
+            environment=self.environment,
             dataset_id=dataset_id,
-            region=self.environment.region,
             description=description,
             protected=self.environment.deletion_protection,
         )
@@ -126,9 +123,8 @@ class DataStack(PlatformStack):
         return Bucket(
             self,
             purpose,
-            name=bucket_name(self.environment.project_id, purpose),
-            region=self.environment.region,
-            protected=self.environment.deletion_protection,
+            environment=self.environment,
+            purpose=purpose,
             # Objects that are deleted by age need no recovery.
             soft_delete_days=0 if delete_after_days else self.environment.data.soft_delete_days,
             keep_versions=keep_versions,

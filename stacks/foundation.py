@@ -5,7 +5,7 @@ from typing import Final
 
 from infra.cdk import App
 from infra.cdk.stack import PlatformStack
-from infra.environment import PLATFORM, Environment, StackName
+from infra.environment import Environment, StackName
 from infra.google.apis import Apis
 from infra.google.ci_identity import CiIdentity
 from infra.google.key import Key
@@ -35,21 +35,15 @@ class FoundationStack(PlatformStack):
         self.network: Final = Network(
             self,
             "network",
-            name=PLATFORM,
-            project=environment.project_id,
-            region=environment.region,
-            addresses=environment.addresses,
+            environment=environment,
             after=apis.resources["compute"],
         )
         self.key: Final = (
             Key(
                 self,
                 "key",
-                name=PLATFORM,
-                project=environment.project_id,
-                region=environment.region,
+                environment=environment,
                 rotation_days=environment.encryption.rotation_days,
-                protected=environment.deletion_protection,
                 after=apis.resources["cloudkms"],
             )
             if environment.encryption
@@ -59,10 +53,7 @@ class FoundationStack(PlatformStack):
             CiIdentity(
                 self,
                 "ci",
-                name=PLATFORM,
-                environment=environment.name,
-                project=environment.project_id,
-                project_number=environment.project_number,
+                environment=environment,
                 ci=environment.ci,
                 after=[apis.resources[api] for api in _IAM_APIS],
             )

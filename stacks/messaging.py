@@ -7,7 +7,7 @@ from infra.cdk.stack import PlatformStack
 from infra.environment import PLATFORM, Environment
 from infra.google.ci_identity import CiIdentity
 from infra.google.dataset import DatasetTable
-from infra.google.identity import Account, Principal, PubsubServiceAgent
+from infra.google.identity import Account, Principal, ServiceAgent
 from infra.google.subscription import PushDelivery, Subscription, TableSubscription
 from infra.google.topic import MessageSchema, Topic
 from services.contracts.messages import SalePrediction
@@ -41,42 +41,48 @@ class MessagingStack(PlatformStack):
         ci: CiIdentity | None,
     ):
         super().__init__(scope, "messaging", environment=environment)
-        limits = environment.messaging
 
         # No schema: a bare integer is a valid request.
-        self.sale_range: Final = self._topic(
-            "sale-range-topic", SALE_RANGE_TOPIC, replay_days=limits.replay_days
+        self.sale_range: Final = Topic(
+            self,
+            "sale-range-topic",
+            environment=environment,
+            name=SALE_RANGE_TOPIC,
+            replay_days=environment.messaging.replay_days,
         )
-        self.dead_letter: Final = self._topic("dead-letter-topic", DEAD_LETTER_TOPIC)
+        self.dead_letter: Final = Topic(
+            self, "dead-letter-topic", environment=environment, name=DEAD_LETTER_TOPIC
+        )
         reply = MessageSchema(
             self,
             "reply-schema",
-            project=environment.project_id,
+            environment=environment,
             name=SALE_PREDICTIONS_TOPIC,
             message=SalePrediction,
         )
-        self.sale_predictions: Final = self._topic(
-            "sale-predictions-topic", SALE_PREDICTIONS_TOPIC, schema=reply
+        self.sale_predictions: Final = Topic(
+            self, "sale-predictions-topic", environment=environment, name=SALE_PREDICTIONS_TOPIC, schema=reply
         )
         self.reply_topics: Final = tuple(
-            self._topic(f"reply-topic-{name}", name, schema=reply)
+            Topic(self, f"reply-topic-{name}", environment=environment, name=name, schema=reply)
             for name in environment.streaming.reply_topics
         )
 
-        pubsub = PubsubServiceAgent(
+        # Google creates the agent when the project first uses Pub/Sub.
+        pubsub = ServiceAgent(
             self,
             "pubsub",
-            project_number=environment.project_number,
+            environment=environment,
+            service="gcp-sa-pubsub",
             exists_with=self.sale_range.resource,
         )
         self.push: Final = self._push(pubsub, ci)
         self.predict_range: Final = Subscription(
             self,
             "predict-range",
-            project=environment.project_id,
+            environment=environment,
             name=PREDICT_RANGE_SUBSCRIPTION,
             topic=self.sale_range,
-            limits=limits,
             dead_letter_topic=self.dead_letter,
             push=self.push,
         )
@@ -84,31 +90,39 @@ class MessagingStack(PlatformStack):
         self.predict_range.grant_subscribe(pubsub)
 
         # Messages of a topic without a subscription are lost.
-        self.dead_letters: Final = self._subscription("dead-letters", DEAD_LETTER_TOPIC, self.dead_letter)
-        self._subscription("replies", SALE_PREDICTIONS_SUBSCRIPTION, self.sale_predictions)
+        self.dead_letters: Final = Subscription(
+            self, "dead-letters", environment=environment, name=DEAD_LETTER_TOPIC, topic=self.dead_letter
+        )
+        Subscription(
+            self,
+            "replies",
+            environment=environment,
+            name=SALE_PREDICTIONS_SUBSCRIPTION,
+            topic=self.sale_predictions,
+        )
         for topic in self.reply_topics:
-            self._subscription(f"replies-{topic.name}", topic.name, topic)
+            Subscription(self, f"replies-{topic.name}", environment=environment, name=topic.name, topic=topic)
 
         may_write = requests.grant_write(pubsub)
         TableSubscription(
             self,
             "requests",
+            environment=environment,
             name=f"{SALE_RANGE_TOPIC}-requests",
             topic=self.sale_range,
-            limits=limits,
             table=requests,
             may_write=may_write,
         )
 
-    def _push(self, pubsub: PubsubServiceAgent, ci: CiIdentity | None) -> PushDelivery | None:
+    def _push(self, pubsub: ServiceAgent, ci: CiIdentity | None) -> PushDelivery | None:
         """The push endpoint, with an account that has no rights: its tokens only identify Pub/Sub."""
         if self.environment.streaming.delivery == "pull" or self.environment.gateway is None:
             return None
         account = Account(
             self,
             "push",
+            environment=self.environment,
             name=f"{PLATFORM}-push",
-            project=self.environment.project_id,
             description="Pub/Sub, when it pushes requests to the streaming service",
         )
         after = [account.grant_sign_in_as(pubsub)]
@@ -118,27 +132,4 @@ class MessagingStack(PlatformStack):
             endpoint=f"https://{self.environment.gateway.hostname}{PUSH_PATH}",
             account=account,
             after=tuple(after),
-        )
-
-    def _topic(
-        self, id_: str, name: str, *, schema: MessageSchema | None = None, replay_days: int | None = None
-    ) -> Topic:
-        return Topic(
-            self,
-            id_,
-            project=self.environment.project_id,
-            name=name,
-            region=self.environment.region,
-            schema=schema,
-            replay_days=replay_days,
-        )
-
-    def _subscription(self, id_: str, name: str, topic: Topic) -> Subscription:
-        return Subscription(
-            self,
-            id_,
-            project=self.environment.project_id,
-            name=name,
-            topic=topic,
-            limits=self.environment.messaging,
         )

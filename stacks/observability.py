@@ -50,8 +50,7 @@ class ObservabilityStack(PlatformStack):
             Budget(
                 self,
                 "budget",
-                name=environment.name,
-                project_number=environment.project_number,
+                environment=environment,
                 settings=environment.budget,
                 on_call=self._on_call,
             )

@@ -22,7 +22,6 @@ from infra.google.secret import Secret
 from infra.kubernetes.namespace import Namespace
 from infra.kubernetes.network_policy import DefaultDeny
 from infra.kubernetes.pod_runner import PodRunner
-from services.contracts.names import bucket_name
 from services.contracts.settings import DagSettings, to_environment
 
 _TEMPLATE: Final = "dataflow/score.json"
@@ -57,8 +56,8 @@ class OrchestrationStack(PlatformStack):
         airflow = Account(
             self,
             "airflow",
+            environment=environment,
             name=f"{PLATFORM}-airflow",
-            project=environment.project_id,
             description="Workers of the Airflow environment",
         )
         # Steps run as pods and Dataflow jobs. Airflow itself starts them and has no access to data.
@@ -77,8 +76,8 @@ class OrchestrationStack(PlatformStack):
         workers = Account(
             self,
             "dataflow",
+            environment=environment,
             name=f"{PLATFORM}-dataflow",
-            project=environment.project_id,
             description="Workers of Dataflow",
         )
         workers.grant_attach(airflow)
@@ -95,14 +94,25 @@ class OrchestrationStack(PlatformStack):
             # Loads and queries are jobs, which belong to the project.
             principal.grant_project_role("roles/bigquery.jobUser")
 
-        bucket = self._bucket(
-            "airflow",
+        bucket = Bucket(
+            self,
+            "airflow-bucket",
+            environment=environment,
+            purpose="airflow",
+            soft_delete_days=environment.data.soft_delete_days,
             keep_versions=environment.data.keep_versions,
             # Airflow writes a log file per attempt of each task and never deletes one.
             delete_after_days=settings.keep_history_days,
             delete_below="logs/",
         )
-        snapshots = self._bucket("airflow-snapshots", delete_after_days=settings.keep_snapshots_days)
+        snapshots = Bucket(
+            self,
+            "airflow-snapshots-bucket",
+            environment=environment,
+            purpose="airflow-snapshots",
+            soft_delete_days=environment.data.soft_delete_days,
+            delete_after_days=settings.keep_snapshots_days,
+        )
         after: list[TerraformResource] = [bucket.grant_write(airflow), snapshots.grant_write(airflow)]
         if ci:
             after.append(airflow.grant_attach(Principal(self, "ci-apply", member=ci.apply.member)))
@@ -120,9 +130,8 @@ class OrchestrationStack(PlatformStack):
             secret = Secret(
                 self,
                 f"{channel}-connection",
+                environment=environment,
                 name=connection_secret(_CONNECTIONS[channel]),
-                region=environment.region,
-                protected=environment.deletion_protection,
             )
             secret.grant_read(airflow)
         variables = DagSettings(
@@ -152,38 +161,15 @@ class OrchestrationStack(PlatformStack):
         Composer(
             self,
             "composer",
-            name=PLATFORM,
-            region=environment.region,
+            environment=environment,
             network=network,
             account=airflow,
             bucket=bucket,
             snapshots=snapshots,
-            settings=settings,
             variables=to_environment(variables),
-            protected=environment.deletion_protection,
             after=after,
         )
         for file in sorted(DAGS.rglob("*")):
             if file.is_file() and file.suffix != ".pyc":
                 name = f"dags/{file.relative_to(DAGS).as_posix()}"
                 bucket.upload(self, name.replace("/", "-"), name=name, file=file)
-
-    def _bucket(
-        self,
-        purpose: str,
-        *,
-        delete_after_days: int,
-        keep_versions: int | None = None,
-        delete_below: str | None = None,
-    ) -> Bucket:
-        return Bucket(
-            self,
-            f"{purpose}-bucket",
-            name=bucket_name(self.environment.project_id, purpose),
-            region=self.environment.region,
-            protected=self.environment.deletion_protection,
-            soft_delete_days=self.environment.data.soft_delete_days,
-            keep_versions=keep_versions,
-            delete_after_days=delete_after_days,
-            delete_below=delete_below,
-        )

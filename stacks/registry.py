@@ -4,7 +4,7 @@ from typing import Final
 
 from infra.cdk import App
 from infra.cdk.stack import PlatformStack
-from infra.environment import PLATFORM, Environment
+from infra.environment import Environment
 from infra.google.artifact_registry import ImageRepository
 from infra.google.ci_identity import CiIdentity
 from infra.google.identity import Principal, ServiceAgent
@@ -23,16 +23,11 @@ class RegistryStack(PlatformStack):
         ci: CiIdentity | None,
     ):
         super().__init__(scope, "registry", environment=environment)
-        agent = ServiceAgent(
-            self, "agent", project_number=environment.project_number, service="gcp-sa-artifactregistry"
-        )
+        agent = ServiceAgent(self, "agent", environment=environment, service="gcp-sa-artifactregistry")
         self.images: Final = ImageRepository(
             self,
             "images",
-            project=environment.project_id,
-            region=environment.region,
-            name=PLATFORM,
-            settings=environment.registry,
+            environment=environment,
             key=key,
             may_use_key=[key.grant_use(agent)] if key else [],
         )

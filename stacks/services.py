@@ -1,4 +1,4 @@
-"""What runs on the cluster: prediction behind a load balancer, streaming on Pub/Sub, other HTTP services."""
+"""Workloads on the cluster: prediction behind a load balancer, streaming on Pub/Sub, other HTTP services."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -23,7 +23,7 @@ from services.contracts.settings import HttpSettings, PredictionSettings, Stream
 
 
 class ServicesStack(PlatformStack):
-    """The services, each with its own identity that may do what the service does and nothing else."""
+    """The services. Each has its own identity with only the rights it needs."""
 
     def __init__(
         self,
@@ -153,7 +153,7 @@ class ServicesStack(PlatformStack):
         internal: Mapping[str, Workload],
         network: Network,
     ) -> None:
-        """The Gateway, if the environment has one, and who may call which pods."""
+        """Create the Gateway, if the environment has one, and the network policies for callers."""
         callers: list[str] = []
         if settings := self.environment.gateway:
             gateway = Gateway(

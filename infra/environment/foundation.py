@@ -6,7 +6,7 @@ from infra.environment.value_types import GitBranch, GitHubRepository, Section
 
 
 class CiSettings(Section):
-    """Who may plan and apply from GitHub Actions."""
+    """The repository whose GitHub Actions workflows may plan and apply."""
 
     repository: GitHubRepository = Field(description="repository whose workflows may, as owner/name")
     repository_id: int = Field(
@@ -18,7 +18,7 @@ class CiSettings(Section):
 
 
 class EncryptionSettings(Section):
-    """A key of the project's own, instead of Google's, for images, cluster secrets and backups."""
+    """A customer-managed key for images, cluster secrets and backups."""
 
     rotation_days: int = Field(
         default=90, ge=1, le=365, description="days after which a new version encrypts"

@@ -27,8 +27,9 @@ class MessagingSettings(Section):
         le=600,
         description="seconds after which an unacknowledged message is delivered again",
     )
-    # What cannot be answered the service sends there itself, at once. The rest is for what outlasts an outage
-    # under push delivery (20 with these back-offs are more than two hours), and what ends the service.
+    # The service itself sends invalid requests to the dead letters, at once. Attempts are for outages under
+    # push delivery (20 attempts with these back-offs take more than two hours), and for requests that crash
+    # it.
     max_delivery_attempts: int = Field(
         default=20, ge=5, le=100, description="deliveries after which a request goes to the dead letters"
     )

@@ -8,7 +8,7 @@ from services.contracts.metrics import MESSAGE_LATENCY_BUCKETS, REQUEST_DURATION
 
 
 class AlertingSettings(Section):
-    """Who is told when something needs a person, and when."""
+    """Notification channels and thresholds of alerts."""
 
     email: Email = Field(description="address that alerts are mailed to")
     pagerduty: bool = Field(
@@ -35,7 +35,7 @@ class AlertingSettings(Section):
 
 
 class ObjectiveSettings(Section):
-    """What the users are promised; shares are of the requests of a rolling period."""
+    """Service level objectives: shares of the requests in a rolling period."""
 
     days: int = Field(
         default=28, ge=1, le=30, description="length of the period; weeks have the same weekdays"
@@ -60,7 +60,7 @@ class ObjectiveSettings(Section):
 
 
 class BudgetSettings(Section):
-    """What the environment may cost in a month."""
+    """Monthly budget of the environment."""
 
     billing_account: BillingAccount = Field(
         description="billing account of the project: 012345-6789AB-CDEF01"

@@ -23,7 +23,7 @@ AIRFLOW_VERSION: Final = "3.3.1"
 
 
 class AirflowProcess(Section):
-    """What one process of Airflow gets; prices and limits go by these."""
+    """Resources of one Airflow process; prices and limits depend on them."""
 
     cpu: float = Field(default=0.5, ge=0.5, le=32, description="CPUs")
     memory_gb: float = Field(default=2, ge=0.5, le=128, description="memory, in GB")
@@ -31,13 +31,13 @@ class AirflowProcess(Section):
 
 
 class AirflowProcesses(AirflowProcess):
-    """The same of several processes."""
+    """Resources and number of processes."""
 
     count: int = Field(default=1, ge=1, le=3, description="how many there are")
 
 
 class AirflowTriggerers(Section):
-    """Triggerers, which wait for things on behalf of tasks that gave up their worker."""
+    """Triggerers, which wait for events on behalf of deferred tasks."""
 
     cpu: float = Field(default=0.5, ge=0.5, le=1, description="CPUs")
     memory_gb: float = Field(default=1, ge=0.5, le=6.5, description="memory, in GB")
@@ -45,7 +45,7 @@ class AirflowTriggerers(Section):
 
 
 class AirflowWorkers(AirflowProcess):
-    """Workers, as many as tasks need."""
+    """Autoscaled workers."""
 
     min_count: int = Field(default=1, ge=1, le=100, description="fewest workers")
     max_count: int = Field(default=3, ge=1, le=100, description="most workers")
@@ -57,7 +57,7 @@ class AirflowWorkers(AirflowProcess):
 
 
 class AirflowMaintenance(Section):
-    """When Google may upgrade what Airflow runs on; tasks may be interrupted, and start once more."""
+    """The window in which Google may upgrade the environment. Interrupted tasks are retried."""
 
     days: tuple[Weekday, ...] = Field(
         default=("FR", "SA", "SU"), min_length=1, description="days of the week"

@@ -6,12 +6,12 @@ from infra.environment.value_types import Section
 
 
 class RegistrySettings(Section):
-    """How long images stay."""
+    """Retention and scanning of images."""
 
     keep_versions: int = Field(
-        default=20, ge=1, le=1000, description="versions of each image that stay in any case, to roll back to"
+        default=20, ge=1, le=1000, description="versions of each image to keep in any case, for rollbacks"
     )
     untagged_days: int = Field(
-        default=14, ge=1, le=365, description="days after which others without a tag go"
+        default=14, ge=1, le=365, description="days after which other untagged images are deleted"
     )
     scan: bool = Field(default=True, description="scan images for vulnerabilities, which is billed for each")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from infra.cdk import Construct, TerraformResource, google
-from infra.environment.registry import RegistrySettings
+from infra.environment import PLATFORM, Environment
 from infra.google.identity import Principal
 from infra.google.key import Key
 
@@ -17,10 +17,6 @@ class ImageRepository(Construct):
     """A Docker repository in one region.
 
     Args:
-        project: project of the repository.
-        region: region of the repository.
-        name: name of the repository.
-        settings: retention and scanning.
         key: encrypts the images; Google's own key without one.
         may_use_key: grants that let Artifact Registry use the key.
     """
@@ -30,21 +26,18 @@ class ImageRepository(Construct):
         scope: Construct,
         id_: str,
         *,
-        project: str,
-        region: str,
-        name: str,
-        settings: RegistrySettings,
+        environment: Environment,
         key: Key | None,
         may_use_key: Sequence[TerraformResource],
     ):
         super().__init__(scope, id_)
-        self._name = name
-        self._region = region
+        settings = environment.registry
+        self._region = environment.region
         self._resource = registry.ArtifactRegistryRepository(
             self,
             "Default",
-            repository_id=name,
-            location=region,
+            repository_id=PLATFORM,
+            location=environment.region,
             format="DOCKER",
             description="Images of the services",
             # A tag always names the same image; tagged images can only be deleted with their repository.
@@ -86,8 +79,8 @@ class ImageRepository(Construct):
     def _grant(self, id_: str, role: str, principal: Principal) -> TerraformResource:
         return google.artifact_registry_repository_iam_member.ArtifactRegistryRepositoryIamMember(
             principal,
-            f"{id_}-{self._name}",
-            repository=self._name,
+            f"{id_}-{PLATFORM}",
+            repository=PLATFORM,
             location=self._region,
             role=role,
             member=principal.member,

@@ -1,6 +1,7 @@
 """Backups of a cluster: Backup for GKE."""
 
 from infra.cdk import Construct, google
+from infra.environment import PLATFORM, Environment
 from infra.environment.cluster import BackupSettings
 from infra.google.key import Key
 
@@ -13,8 +14,6 @@ class BackupPlan(Construct):
     An apply restores what the stacks make. Backups are for everything else on the cluster.
 
     Args:
-        name: name of the plan.
-        region: region of the backups.
         cluster: the cluster.
         settings: schedule and retention.
         key: encrypts the backups; Google's own key without one.
@@ -25,8 +24,7 @@ class BackupPlan(Construct):
         scope: Construct,
         id_: str,
         *,
-        name: str,
-        region: str,
+        environment: Environment,
         cluster: google.container_cluster.ContainerCluster,
         settings: BackupSettings,
         key: Key | None,
@@ -35,8 +33,8 @@ class BackupPlan(Construct):
         gke_backup.GkeBackupBackupPlan(
             self,
             "Default",
-            name=name,
-            location=region,
+            name=PLATFORM,
+            location=environment.region,
             cluster=cluster.id,
             backup_schedule=gke_backup.GkeBackupBackupPlanBackupSchedule(cron_schedule=settings.schedule),
             retention_policy=gke_backup.GkeBackupBackupPlanRetentionPolicy(

@@ -5,7 +5,9 @@ from typing import Final
 
 from infra.cdk import AssetType, Construct, TerraformAsset, google
 from infra.cdk.waivers import waive
+from infra.environment import Environment
 from infra.google.identity import Principal
+from services.contracts.names import bucket_name
 
 storage = google.storage_bucket
 storage_object = google.storage_bucket_object
@@ -16,9 +18,7 @@ class Bucket(Construct):
     """A private bucket in one region.
 
     Args:
-        name: name of the bucket; globally unique.
-        region: region of the objects.
-        protected: refuse to destroy a bucket that has objects.
+        purpose: what it holds; its name is that of the project and this.
         soft_delete_days: days in which deleted objects and versions can be restored; 0, or 7 to 90.
         keep_versions: noncurrent versions kept of each replaced or deleted object; no versioning if absent.
         delete_after_days: age at which objects are deleted; never if absent.
@@ -30,16 +30,15 @@ class Bucket(Construct):
         scope: Construct,
         id_: str,
         *,
-        name: str,
-        region: str,
-        protected: bool,
+        environment: Environment,
+        purpose: str,
         soft_delete_days: int,
         keep_versions: int | None = None,
         delete_after_days: int | None = None,
         delete_below: str | None = None,
     ):
         super().__init__(scope, id_)
-        self.name: Final = name
+        self.name: Final = bucket_name(environment.project_id, purpose)
         rules = [
             # Parts of an unfinished upload cost as much as an object, and no listing shows them.
             _rule(
@@ -68,9 +67,9 @@ class Bucket(Construct):
         self.resource: Final = storage.StorageBucket(
             self,
             "Default",
-            name=name,
-            location=region.upper(),  # as the API returns it
-            force_destroy=not protected,
+            name=self.name,
+            location=environment.region.upper(),  # as the API returns it
+            force_destroy=not environment.deletion_protection,
             uniform_bucket_level_access=True,  # IAM alone decides: objects have no access lists
             public_access_prevention="enforced",  # even if a grant allows it
             versioning=storage.StorageBucketVersioning(enabled=keep_versions is not None),

@@ -3,6 +3,7 @@
 from typing import Final
 
 from infra.cdk import Construct, google
+from infra.environment import Environment
 from infra.environment.observability import BudgetSettings
 from infra.monitoring.alerting import RUNBOOK, OnCall
 
@@ -17,8 +18,6 @@ class Budget(Construct):
     It stops nothing. Applying it takes the right to create budgets on the billing account.
 
     Args:
-        name: name of the environment.
-        project_number: number of the project whose costs count.
         settings: billing account and amount.
         on_call: notification channels.
     """
@@ -28,8 +27,7 @@ class Budget(Construct):
         scope: Construct,
         id_: str,
         *,
-        name: str,
-        project_number: int,
+        environment: Environment,
         settings: BudgetSettings,
         on_call: OnCall,
     ):
@@ -38,9 +36,9 @@ class Budget(Construct):
             self,
             "Default",
             billing_account=settings.billing_account,
-            display_name=f"{name}, see {RUNBOOK}#budget",
+            display_name=f"{environment.name}, see {RUNBOOK}#budget",
             budget_filter=billing.BillingBudgetBudgetFilter(
-                projects=[f"projects/{project_number}"],
+                projects=[f"projects/{environment.project_number}"],
                 # The amount to pay, after credits.
                 credit_types_treatment="INCLUDE_ALL_CREDITS",
                 calendar_period="MONTH",

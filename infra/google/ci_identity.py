@@ -8,6 +8,7 @@ from typing import Final
 
 from infra.cdk import Construct, TerraformResource, google
 from infra.cdk.waivers import waive
+from infra.environment import PLATFORM, Environment
 from infra.environment.foundation import CiSettings
 from infra.google.identity import Account, Principal
 
@@ -26,10 +27,7 @@ class CiIdentity(Construct):
     import it.
 
     Args:
-        name: prefix of the accounts' names.
-        environment: name of the environment, here and on GitHub.
-        project: project of everything.
-        project_number: of that project.
+        environment: the environment; GitHub's has the same name.
         ci: the repository.
         after: resources that must exist first.
 
@@ -43,15 +41,14 @@ class CiIdentity(Construct):
         scope: Construct,
         id_: str,
         *,
-        name: str,
-        environment: str,
-        project: str,
-        project_number: int,
+        environment: Environment,
         ci: CiSettings,
         after: Sequence[TerraformResource],
     ):
         super().__init__(scope, id_)
-        self._pool_path = f"projects/{project_number}/locations/global/workloadIdentityPools/{_POOL}"
+        self._pool_path = (
+            f"projects/{environment.project_number}/locations/global/workloadIdentityPools/{_POOL}"
+        )
         pool = google.iam_workload_identity_pool.IamWorkloadIdentityPool(
             self,
             "Default",
@@ -62,7 +59,9 @@ class CiIdentity(Construct):
         )
         on_branch = f"assertion.ref == 'refs/heads/{ci.branch}'"
         # Reading a claim that the token lacks is an error.
-        may_apply = f"has(assertion.environment) && assertion.environment == '{environment}' && {on_branch}"
+        may_apply = (
+            f"has(assertion.environment) && assertion.environment == '{environment.name}' && {on_branch}"
+        )
         may_plan = f"assertion.event_name == 'pull_request' || {on_branch}"
         provider = google.iam_workload_identity_pool_provider.IamWorkloadIdentityPoolProvider(
             self,
@@ -90,16 +89,16 @@ class CiIdentity(Construct):
         self.plan: Final = Account(
             self,
             "plan",
-            name=f"{name}-ci-plan",
-            project=project,
+            environment=environment,
+            name=f"{PLATFORM}-ci-plan",
             description="CI that plans: reads settings and state",
             after=after,
         )
         self.apply: Final = Account(
             self,
             "apply",
-            name=f"{name}-ci-apply",
-            project=project,
+            environment=environment,
+            name=f"{PLATFORM}-ci-apply",
             description="CI that applies, after approval",
             after=after,
         )

@@ -6,6 +6,7 @@ from typing import Final
 
 from infra.cdk import Construct, TerraformResource, TerraformResourceLifecycle, google
 from infra.cdk.waivers import waive
+from infra.environment import PLATFORM, Environment
 from infra.environment.addresses import PODS_PER_NODE
 from infra.environment.cluster import ClusterMaintenance, ClusterMaintenanceExclusion, ClusterSettings
 from infra.environment.value_types import SOME_MONDAY, WEEK
@@ -28,17 +29,11 @@ class Cluster(Construct):
     """A cluster with autoscaled node pools and, optionally, pools that GKE makes by itself.
 
     Args:
-        name: name of the cluster.
-        project: project of the cluster.
-        region: region of the control plane.
-        zones: zones of the nodes.
         network: network of nodes, pods and services.
-        settings: sizes, limits, maintenance and what else differs between environments.
         labels: labels of the machines, which the bill shows.
         node_account: service account of the nodes.
         key: encrypts Secrets and backups; Google's own key without one.
         after: grants without which the cluster cannot be made, or its nodes do not start.
-        protected: refuse to destroy it.
     """
 
     def __init__(
@@ -46,27 +41,23 @@ class Cluster(Construct):
         scope: Construct,
         id_: str,
         *,
-        name: str,
-        project: str,
-        region: str,
-        zones: Sequence[str],
+        environment: Environment,
         network: Network,
-        settings: ClusterSettings,
         labels: Mapping[str, str],
         node_account: Account,
         key: Key | None,
         after: Sequence[TerraformResource],
-        protected: bool,
     ):
         super().__init__(scope, id_)
-        self.name: Final = name
+        settings = environment.cluster
+        self.name: Final = PLATFORM
         self._resource = gke.ContainerCluster(
             self,
             "Default",
-            name=name,
-            location=region,
-            node_locations=list(zones),
-            deletion_protection=protected,
+            name=PLATFORM,
+            location=environment.region,
+            node_locations=list(environment.zones),
+            deletion_protection=environment.deletion_protection,
             release_channel=gke.ContainerClusterReleaseChannel(channel=settings.release_channel),
             cost_management_config=gke.ContainerClusterCostManagementConfig(
                 enabled=True  # the bill names namespaces and workloads
@@ -80,8 +71,8 @@ class Cluster(Construct):
         )
         _remove_default_pool(self._resource, node_account)
         _connect(self._resource, network)
-        _restrict_access(self._resource, project, binary_authorization=settings.binary_authorization, key=key)
-        _scale(self._resource, settings, zones, node_account)
+        _restrict_access(self._resource, environment, key)
+        _scale(self._resource, settings, environment.zones, node_account)
         _observe(self._resource, control_plane=settings.control_plane_telemetry)
         _maintain(self._resource, settings.maintenance)
         waive(
@@ -100,7 +91,7 @@ class Cluster(Construct):
                 pool_name,
                 cluster=self._resource,
                 settings=pool,
-                zones=len(zones),
+                zones=len(environment.zones),
                 labels=labels,
                 account=node_account,
             )
@@ -108,8 +99,7 @@ class Cluster(Construct):
             BackupPlan(
                 self,
                 "backup",
-                name=name,
-                region=region,
+                environment=environment,
                 cluster=self._resource,
                 settings=settings.backup,
                 key=key,
@@ -163,18 +153,16 @@ def _connect(cluster: gke.ContainerCluster, network: Network) -> None:
     cluster.put_gateway_api_config(channel="CHANNEL_STANDARD")
 
 
-def _restrict_access(
-    cluster: gke.ContainerCluster, project: str, *, binary_authorization: bool, key: Key | None
-) -> None:
+def _restrict_access(cluster: gke.ContainerCluster, environment: Environment, key: Key | None) -> None:
     """Configure identities of pods, what anonymous callers may do, admission of images and encryption."""
-    cluster.put_workload_identity_config(workload_pool=f"{project}.svc.id.goog")
+    cluster.put_workload_identity_config(workload_pool=f"{environment.project_id}.svc.id.goog")
     # Anonymous callers reach the health checks only, and no role binding can change that.
     cluster.put_anonymous_authentication_config(mode="LIMITED")
     cluster.put_rbac_binding_config(
         enable_insecure_binding_system_authenticated=False,
         enable_insecure_binding_system_unauthenticated=False,
     )
-    if binary_authorization:
+    if environment.cluster.binary_authorization:
         cluster.put_binary_authorization(evaluation_mode="PROJECT_SINGLETON_POLICY_ENFORCE")
     if key:
         cluster.put_database_encryption(state="ENCRYPTED", key_name=key.path)

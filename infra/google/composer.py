@@ -7,6 +7,7 @@ from typing import Final
 
 from infra.cdk import Construct, TerraformResource, TerraformResourceLifecycle, google
 from infra.cdk.waivers import waive
+from infra.environment import PLATFORM, Environment
 from infra.environment.orchestration import AIRFLOW_VERSION, AirflowMaintenance, ComposerSettings
 from infra.environment.value_types import SOME_MONDAY
 from infra.google.bucket import Bucket
@@ -43,15 +44,11 @@ class Composer(Construct):
     """An Airflow environment inside the network, with no public address.
 
     Args:
-        name: name of the environment.
-        region: region of the environment.
         network: network of its workers.
         account: service account of its workers.
         bucket: bucket of DAG files, logs and plugins; one made by Composer would have a random name.
         snapshots: bucket of daily snapshots of the environment.
-        settings: sizes, schedules and who may reach it.
         variables: environment variables of all tasks.
-        protected: refuse to destroy it.
         after: grants that its account needs from the start.
     """
 
@@ -60,26 +57,24 @@ class Composer(Construct):
         scope: Construct,
         id_: str,
         *,
-        name: str,
-        region: str,
+        environment: Environment,
         network: Network,
         account: Account,
         bucket: Bucket,
         snapshots: Bucket,
-        settings: ComposerSettings,
         variables: Mapping[str, str],
-        protected: bool,
         after: Sequence[TerraformResource],
     ):
         super().__init__(scope, id_)
+        settings = environment.composer
         # Creation takes up to 25 minutes, and fails at the end if the account lacks this role.
         worker = account.grant_project_role("roles/composer.worker")
         waive(worker, {"CKV_GCP_49": "Google offers this role on projects only"})
         composer.ComposerEnvironment(
             self,
             "Default",
-            name=name,
-            region=region,
+            name=PLATFORM,
+            region=environment.region,
             storage_config=composer.ComposerEnvironmentStorageConfig(bucket=bucket.name),
             config=composer.ComposerEnvironmentConfigA(
                 environment_size=f"ENVIRONMENT_SIZE_{settings.size.upper()}",
@@ -104,7 +99,7 @@ class Composer(Construct):
                 recovery_config=composer.ComposerEnvironmentConfigRecoveryConfig(
                     scheduled_snapshots_config=composer.ComposerEnvironmentConfigRecoveryConfigScheduledSnapshotsConfig(
                         enabled=True,
-                        snapshot_location=f"gs://{snapshots.name}/{name}",
+                        snapshot_location=f"gs://{snapshots.name}/{PLATFORM}",
                         snapshot_creation_schedule=f"0 {settings.snapshot_hour} * * *",
                         time_zone="UTC",
                     )
@@ -131,7 +126,7 @@ class Composer(Construct):
             # If Terraform gave up earlier, its state would not contain the environment.
             timeouts=composer.ComposerEnvironmentTimeouts(create="150m", update="150m", delete="60m"),
             # Unlike clusters and tables, Composer has no deletion protection of its own.
-            lifecycle=TerraformResourceLifecycle(prevent_destroy=protected),
+            lifecycle=TerraformResourceLifecycle(prevent_destroy=environment.deletion_protection),
             depends_on=[worker, *after],
         )
 

@@ -8,6 +8,7 @@ import msgspec
 
 from infra.cdk import Construct, google
 from infra.cdk.waivers import waive
+from infra.environment import Environment
 from infra.google.identity import Principal
 from services.contracts.released import check, released_schemas
 from services.contracts.schema import bigquery_schema
@@ -19,9 +20,7 @@ class Dataset(Construct):
     """A dataset in one region.
 
     Args:
-        project: project of the dataset.
         dataset_id: of the dataset; unique in the project.
-        region: where the rows are.
         description: what it holds.
         protected: refuse to destroy it and its tables.
         keep_hours: after which a table goes; never if absent.
@@ -32,22 +31,21 @@ class Dataset(Construct):
         scope: Construct,
         id_: str,
         *,
-        project: str,
+        environment: Environment,
         dataset_id: str,
-        region: str,
         description: str,
         protected: bool,
         keep_hours: int | None = None,
     ):
         super().__init__(scope, id_)
-        self.project: Final = project
+        self.project: Final = environment.project_id
         self.dataset_id: Final = dataset_id
         self.protected: Final = protected
         self.resource: Final = google.bigquery_dataset.BigqueryDataset(
             self,
             "Default",
             dataset_id=dataset_id,
-            location=region,
+            location=environment.region,
             description=description,
             delete_contents_on_destroy=not protected,
             default_table_expiration_ms=keep_hours and keep_hours * 3600 * 1000,

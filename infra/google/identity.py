@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from infra.cdk import Construct, TerraformResource, TerraformStack, google
+from infra.environment import Environment
 
 account_iam = google.service_account_iam_member
 project_iam = google.project_iam_member
@@ -72,7 +73,6 @@ class Account(ProjectPrincipal):
 
     Args:
         name: name of the account.
-        project: project of the account.
         description: purpose of the account.
         after: resources that must exist first.
 
@@ -85,11 +85,12 @@ class Account(ProjectPrincipal):
         scope: Construct,
         id_: str,
         *,
+        environment: Environment,
         name: str,
-        project: str,
         description: str,
         after: Sequence[TerraformResource] = (),
     ):
+        project = environment.project_id
         email = f"{name}@{project}.iam.gserviceaccount.com"
         super().__init__(scope, id_, member=f"serviceAccount:{email}", project=project)
         self.email: Final = email
@@ -132,7 +133,6 @@ class ServiceAgent(Principal):
     https://cloud.google.com/iam/docs/service-agents
 
     Args:
-        project_number: number of the project.
         service: name of the service in such addresses, such as `gcp-sa-pubsub`.
         exists_with: resource whose creation makes Google create the account: IAM refuses members that do not
             exist. None if the account exists from the start.
@@ -143,29 +143,13 @@ class ServiceAgent(Principal):
         scope: Construct,
         id_: str,
         *,
-        project_number: int,
+        environment: Environment,
         service: str,
         exists_with: TerraformResource | None = None,
     ):
-        account = f"service-{project_number}@{service}.iam.gserviceaccount.com"
+        account = f"service-{environment.project_number}@{service}.iam.gserviceaccount.com"
         super().__init__(scope, id_, member=f"serviceAccount:{account}")
         self._resource = exists_with
-
-
-class PubsubServiceAgent(ServiceAgent):
-    """The account as which Pub/Sub forwards messages to dead-letter topics, BigQuery tables and endpoints.
-
-    Google makes it when the project first uses Pub/Sub: `exists_with` is a topic.
-    """
-
-    def __init__(self, scope: Construct, id_: str, *, project_number: int, exists_with: TerraformResource):
-        super().__init__(
-            scope,
-            id_,
-            project_number=project_number,
-            service="gcp-sa-pubsub",
-            exists_with=exists_with,
-        )
 
 
 class WorkloadIdentity(ProjectPrincipal):
@@ -174,9 +158,8 @@ class WorkloadIdentity(ProjectPrincipal):
     https://cloud.google.com/kubernetes-engine/docs/concepts/workload-identity#principal-id-examples
     """
 
-    def __init__(
-        self, scope: Construct, id_: str, *, project: str, project_number: int, namespace: str, name: str
-    ):
+    def __init__(self, scope: Construct, id_: str, *, environment: Environment, namespace: str, name: str):
+        project, project_number = environment.project_id, environment.project_number
         pool = f"projects/{project_number}/locations/global/workloadIdentityPools/{project}.svc.id.goog"
         member = f"principal://iam.googleapis.com/{pool}/subject/ns/{namespace}/sa/{name}"
         super().__init__(scope, id_, member=member, project=project)

@@ -1,4 +1,4 @@
-"""Container images, always by digest: a tag may move, and a moved tag rolls nothing out."""
+"""Container images by digest: a tag may move, and a moved tag does not roll anything out."""
 
 import hashlib
 from pathlib import Path

@@ -3,23 +3,20 @@
 from typing import Final
 
 from infra.cdk import Construct, TerraformResource, TerraformResourceLifecycle, google
+from infra.environment import PLATFORM, Environment
 from infra.google.identity import Principal
 
 _SECONDS_PER_DAY: Final = 24 * 3600
 
 
 class Key(Construct):
-    """A key ring with one key, in one region.
+    """A key ring with one key, in the region of the services that use it.
 
     Google Cloud never deletes either. Destroying this destroys the versions of the key, and so everything
     they encrypted. The names stay taken: to use them again, `terraform import` both.
 
     Args:
-        name: name of the ring and of the key.
-        project: project of both.
-        region: region of both; a regional service can only use a key of its own region.
         rotation_days: days after which a new version is used to encrypt; old versions still decrypt.
-        protected: refuse to destroy it.
         after: resource that must exist first.
 
     Attributes:
@@ -31,25 +28,23 @@ class Key(Construct):
         scope: Construct,
         id_: str,
         *,
-        name: str,
-        project: str,
-        region: str,
+        environment: Environment,
         rotation_days: int,
-        protected: bool,
         after: TerraformResource,
     ):
         super().__init__(scope, id_)
-        self._name = name
-        self._ring_path: Final = f"projects/{project}/locations/{region}/keyRings/{name}"
-        self.path: Final = f"{self._ring_path}/cryptoKeys/{name}"
-        lifecycle = TerraformResourceLifecycle(prevent_destroy=protected)
+        self._ring_path: Final = (
+            f"projects/{environment.project_id}/locations/{environment.region}/keyRings/{PLATFORM}"
+        )
+        self.path: Final = f"{self._ring_path}/cryptoKeys/{PLATFORM}"
+        lifecycle = TerraformResourceLifecycle(prevent_destroy=environment.deletion_protection)
         self._ring = google.kms_key_ring.KmsKeyRing(
-            self, "ring", name=name, location=region, lifecycle=lifecycle, depends_on=[after]
+            self, "ring", name=PLATFORM, location=environment.region, lifecycle=lifecycle, depends_on=[after]
         )
         self._key = google.kms_crypto_key.KmsCryptoKey(
             self,
             "Default",
-            name=name,
+            name=PLATFORM,
             key_ring=self._ring.id,
             rotation_period=f"{rotation_days * _SECONDS_PER_DAY}s",
             lifecycle=lifecycle,
@@ -59,7 +54,7 @@ class Key(Construct):
         """Let a principal encrypt and decrypt. Returns the grant."""
         return google.kms_crypto_key_iam_member.KmsCryptoKeyIamMember(
             principal,
-            f"use-{self._name}",
+            f"use-{PLATFORM}",
             crypto_key_id=self.path,
             role="roles/cloudkms.cryptoKeyEncrypterDecrypter",
             member=principal.member,
@@ -77,7 +72,7 @@ class Key(Construct):
     def _grant_on_ring(self, principal: Principal, role: str) -> None:
         google.kms_key_ring_iam_member.KmsKeyRingIamMember(
             principal,
-            f"{role.removeprefix('roles/')}-{self._name}",
+            f"{role.removeprefix('roles/')}-{PLATFORM}",
             key_ring_id=self._ring_path,
             role=role,
             member=principal.member,

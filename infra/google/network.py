@@ -4,7 +4,7 @@ from typing import Final
 
 from infra.cdk import Construct, TerraformResource, google
 from infra.cdk.waivers import waive
-from infra.environment.addresses import AddressPlan
+from infra.environment import PLATFORM, Environment
 
 subnetwork = google.compute_subnetwork
 
@@ -19,10 +19,6 @@ class Network(Construct):
     for what the cluster needs: kubelets, health checks, load balancer proxies.
 
     Args:
-        name: name of the network and, with a suffix, of its parts.
-        project: project of the network.
-        region: region of its subnets.
-        addresses: its ranges.
         after: resource that must exist first.
 
     Attributes:
@@ -36,20 +32,21 @@ class Network(Construct):
         scope: Construct,
         id_: str,
         *,
-        name: str,
-        project: str,
-        region: str,
-        addresses: AddressPlan,
+        environment: Environment,
         after: TerraformResource,
     ):
         super().__init__(scope, id_)
+        region = environment.region
+        addresses = environment.addresses
         self.addresses: Final = addresses
-        self.path: Final = f"projects/{project}/global/networks/{name}"
-        self.subnet: Final = f"projects/{project}/regions/{region}/subnetworks/{name}-nodes"
+        self.path: Final = f"projects/{environment.project_id}/global/networks/{PLATFORM}"
+        self.subnet: Final = (
+            f"projects/{environment.project_id}/regions/{region}/subnetworks/{PLATFORM}-nodes"
+        )
         network = google.compute_network.ComputeNetwork(
             self,
             "Default",
-            name=name,
+            name=PLATFORM,
             auto_create_subnetworks=False,  # they would be in every region, with ranges that Google chooses
             depends_on=[after],
         )
@@ -57,7 +54,7 @@ class Network(Construct):
         subnetwork.ComputeSubnetwork(
             self,
             "nodes",
-            name=f"{name}-nodes",
+            name=f"{PLATFORM}-nodes",
             network=network.id,
             region=region,
             ip_cidr_range=str(addresses.nodes),
@@ -78,7 +75,7 @@ class Network(Construct):
         subnetwork.ComputeSubnetwork(
             self,
             "proxy-only",
-            name=f"{name}-proxy-only",
+            name=f"{PLATFORM}-proxy-only",
             network=network.id,
             region=region,
             ip_cidr_range=str(addresses.proxy_only),
@@ -86,12 +83,12 @@ class Network(Construct):
             role="ACTIVE",
         )
         router = google.compute_router.ComputeRouter(
-            self, "router", name=f"{name}-router", network=network.id, region=region
+            self, "router", name=f"{PLATFORM}-router", network=network.id, region=region
         )
         google.compute_router_nat.ComputeRouterNat(
             self,
             "nat",
-            name=f"{name}-nat",
+            name=f"{PLATFORM}-nat",
             router=router.name,
             region=region,
             nat_ip_allocate_option="AUTO_ONLY",

@@ -3,6 +3,7 @@
 from typing import Final
 
 from infra.cdk import Construct, google
+from infra.environment import Environment
 from infra.google.identity import Principal
 
 secret_manager = google.secret_manager_secret
@@ -13,11 +14,9 @@ class Secret(Construct):
 
     Args:
         name: name of the secret; unique in the project.
-        region: region of its value.
-        protected: refuse to destroy it.
     """
 
-    def __init__(self, scope: Construct, id_: str, *, name: str, region: str, protected: bool):
+    def __init__(self, scope: Construct, id_: str, *, environment: Environment, name: str):
         super().__init__(scope, id_)
         self._name: Final = name
         self._resource = secret_manager.SecretManagerSecret(
@@ -28,11 +27,13 @@ class Secret(Construct):
                 # Automatic replication would store it in regions that Google chooses.
                 user_managed=secret_manager.SecretManagerSecretReplicationUserManaged(
                     replicas=[
-                        secret_manager.SecretManagerSecretReplicationUserManagedReplicas(location=region)
+                        secret_manager.SecretManagerSecretReplicationUserManagedReplicas(
+                            location=environment.region
+                        )
                     ]
                 )
             ),
-            deletion_protection=protected,
+            deletion_protection=environment.deletion_protection,
         )
 
     def grant_read(self, principal: Principal) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from infra.cdk import Construct, TerraformResource, google
+from infra.environment import Environment
 from infra.environment.messaging import MessagingSettings
 from infra.google.dataset import DatasetTable
 from infra.google.identity import Account, Principal
@@ -47,10 +48,8 @@ class Subscription(Construct):
     """A pull or push subscription.
 
     Args:
-        project: project of the subscription.
         name: name of the subscription; unique in the project.
         topic: the topic.
-        limits: deadlines, retention, delivery attempts.
         dead_letter_topic: receives messages after `max_delivery_attempts`; without it they are retried until
             retention ends. Pub/Sub's service agent needs grants to publish there and to subscribe here, or it
             delivers them forever.
@@ -65,16 +64,16 @@ class Subscription(Construct):
         scope: Construct,
         id_: str,
         *,
-        project: str,
+        environment: Environment,
         name: str,
         topic: Topic,
-        limits: MessagingSettings,
         dead_letter_topic: Topic | None = None,
         push: PushDelivery | None = None,
     ):
         super().__init__(scope, id_)
+        limits = environment.messaging
         self.name: Final = name
-        self.path: Final = f"projects/{project}/subscriptions/{name}"
+        self.path: Final = f"projects/{environment.project_id}/subscriptions/{name}"
         after = [each.resource for each in (topic, dead_letter_topic) if each]
         self._resource = pubsub.PubsubSubscription(
             self,
@@ -123,7 +122,6 @@ class TableSubscription(Construct):
     Args:
         name: name of the subscription; unique in the project.
         topic: the topic.
-        limits: retention and retries.
         table: the table.
         may_write: grant that lets Pub/Sub's service agent write to the table; Pub/Sub refuses to create the
             subscription without it.
@@ -134,13 +132,14 @@ class TableSubscription(Construct):
         scope: Construct,
         id_: str,
         *,
+        environment: Environment,
         name: str,
         topic: Topic,
-        limits: MessagingSettings,
         table: DatasetTable,
         may_write: TerraformResource,
     ):
         super().__init__(scope, id_)
+        limits = environment.messaging
         pubsub.PubsubSubscription(
             self,
             "Default",

@@ -7,6 +7,7 @@ import msgspec
 
 from infra.cdk import Construct, google
 from infra.cdk.waivers import waive
+from infra.environment import Environment
 from infra.google.identity import Principal
 from services.contracts.schema import avro_schema
 
@@ -22,7 +23,6 @@ class MessageSchema(Construct):
     revisions.
 
     Args:
-        project: project of the schema.
         name: name of the schema; unique in the project.
         message: type of the messages.
 
@@ -30,9 +30,17 @@ class MessageSchema(Construct):
         path: full resource name, `projects/<project>/schemas/<name>`.
     """
 
-    def __init__(self, scope: Construct, id_: str, *, project: str, name: str, message: type[msgspec.Struct]):
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        environment: Environment,
+        name: str,
+        message: type[msgspec.Struct],
+    ):
         super().__init__(scope, id_)
-        self.path: Final = f"projects/{project}/schemas/{name}"
+        self.path: Final = f"projects/{environment.project_id}/schemas/{name}"
         self.resource: Final = google.pubsub_schema.PubsubSchema(
             self, "Default", name=name, type="AVRO", definition=json.dumps(avro_schema(message))
         )
@@ -42,9 +50,7 @@ class Topic(Construct):
     """A topic whose messages stay in one region.
 
     Args:
-        project: project of the topic.
         name: name of the topic; unique in the project.
-        region: region that stores the messages.
         schema: schema of the messages, which Pub/Sub enforces; any body is accepted if absent.
         replay_days: days that a subscription can seek back, to acknowledged messages and to messages older
             than itself; no replay if absent.
@@ -58,15 +64,14 @@ class Topic(Construct):
         scope: Construct,
         id_: str,
         *,
-        project: str,
+        environment: Environment,
         name: str,
-        region: str,
         schema: MessageSchema | None = None,
         replay_days: int | None = None,
     ):
         super().__init__(scope, id_)
         self.name: Final = name
-        self.path: Final = f"projects/{project}/topics/{name}"
+        self.path: Final = f"projects/{environment.project_id}/topics/{name}"
         self.resource: Final = pubsub.PubsubTopic(
             self,
             "Default",
@@ -74,7 +79,7 @@ class Topic(Construct):
             message_retention_duration=f"{replay_days * 24 * 3600}s" if replay_days else None,
             # By default a message is stored in the region nearest to its publisher.
             message_storage_policy=pubsub.PubsubTopicMessageStoragePolicy(
-                allowed_persistence_regions=[region]
+                allowed_persistence_regions=[environment.region]
             ),
             schema_settings=pubsub.PubsubTopicSchemaSettings(schema=schema.path, encoding="JSON")
             if schema

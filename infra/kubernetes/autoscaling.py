@@ -1,4 +1,4 @@
-"""How many pods a service has, and how large they are: what follows the load."""
+"""Autoscaling of a service: number of pods, and recommended CPU and memory."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -11,22 +11,22 @@ from infra.kubernetes.namespace import Namespace
 hpa = kubernetes.horizontal_pod_autoscaler_v2
 
 _CAPACITY_PERCENT: Final = 70
-"""Share of `requests_per_second` at which pods are added: the rest serves until they are ready."""
+"""Share of `requests_per_second` at which pods are added. The rest is reserve until they are ready."""
 
 _COOLDOWN_SECONDS: Final = 300
 """Time for which the load must be low before pods are removed. A shorter time makes the number oscillate."""
 
 
 class HorizontalAutoscaler(Construct):
-    """Pods are added quickly, doubled every half minute if need be, and removed slowly, half a minute.
+    """Adds pods quickly (up to twice as many every 30 s) and removes them slowly (half of them a minute).
 
     Args:
         namespace: namespace of the Deployment.
-        deployment: whose pods are added and removed; its Service has the same name.
+        deployment: the Deployment; its Service has the same name.
         name: name of the Deployment.
         labels: labels of the autoscaler.
-        size: fewest and most pods, and what their number follows.
-        subscription: whose backlog is followed, if it is to be.
+        size: least and most pods, and the metric their number follows.
+        subscription: subscription whose backlog is followed, if any.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class HorizontalAutoscaler(Construct):
                                 hpa.HorizontalPodAutoscalerV2SpecBehaviorScaleUpPolicy(
                                     type="Percent", value=100, period_seconds=30
                                 ),
-                                # Of two pods 100 % are two; a jump in load may need more at once.
+                                # 100 % of two pods are two; a jump in load may need more at once.
                                 hpa.HorizontalPodAutoscalerV2SpecBehaviorScaleUpPolicy(
                                     type="Pods", value=4, period_seconds=30
                                 ),
@@ -121,7 +121,7 @@ def _metric(
         case "backlog":
             if subscription is None:
                 raise ValueError(f"{name} follows a backlog, but no subscription is given")
-            # Served by an adapter in the cluster, of which there can be one only:
+            # It needs a metrics adapter in the cluster, of which there can be only one:
             # https://cloud.google.com/kubernetes-engine/docs/tutorials/autoscaling-metrics#pubsub
             return hpa.HorizontalPodAutoscalerV2SpecMetric(
                 type="External",
@@ -146,7 +146,7 @@ class VerticalAutoscaler(Construct):
 
     Args:
         namespace: namespace of the Deployment.
-        deployment: whose pods are watched.
+        deployment: the Deployment.
         name: name of the Deployment and its container.
     """
 
@@ -174,7 +174,7 @@ class VerticalAutoscaler(Construct):
                         {
                             "containerName": name,
                             "controlledResources": ["cpu", "memory"],
-                            # Memory's limit is its request; it must stay so.
+                            # Memory limit and request must stay equal.
                             "controlledValues": "RequestsAndLimits",
                         }
                     ]

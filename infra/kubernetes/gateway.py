@@ -1,4 +1,4 @@
-"""The way in from the internet: a regional external load balancer, described by the Gateway API."""
+"""The entry point from the internet: a regional external load balancer, configured by the Gateway API."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -12,21 +12,21 @@ from services.contracts.names import METRICS_PATH, READINESS_PATH
 armor = google.compute_region_security_policy
 
 HEALTH_CHECK_RANGES: Final = ("35.191.0.0/16", "130.211.0.0/22")
-"""From where Google's load balancers probe: https://cloud.google.com/load-balancing/docs/health-check-concepts"""
+"""Source ranges of health checks: https://cloud.google.com/load-balancing/docs/health-check-concepts"""
 
 _GATEWAY_API: Final = "gateway.networking.k8s.io/v1"
 _GKE_API: Final = "networking.gke.io/v1"
 
 _LAST_RULE: Final = 2_147_483_647
-"""Priority of the rule that every security policy has for what no other rule matches."""
+"""Priority of the default rule, which every security policy has."""
 
 _CHECK_SECONDS: Final = 5
 _FAILED_CHECKS: Final = 2
-"""Before a pod gets no more requests, in ten seconds: less than any drain."""
+"""Failed checks before a pod gets no more requests: after ten seconds, which is less than a drain."""
 
 
 class Gateway(Construct):
-    """A load balancer with a name, an address and a certificate of its own; plain HTTP is redirected.
+    """A load balancer with its own host name, address and certificate. Plain HTTP is redirected.
 
     Its class is the regional one: its proxies stand in the region of the data, in the network's proxy-only
     subnet, so that network policies can name them. Regional load balancers take no certificate maps, but
@@ -50,7 +50,7 @@ class Gateway(Construct):
         self._region = region
         self._google_name = f"{namespace.name}-{id_}"
         self._protection: armor.ComputeRegionSecurityPolicy | None = None
-        # A changed address would have to be told to the world; STANDARD is the tier of regional Gateways.
+        # A reserved address survives changes of the Gateway; regional Gateways need the STANDARD tier.
         address = google.compute_address.ComputeAddress(
             self, "address", name=self._google_name, region=region, network_tier="STANDARD"
         )
@@ -128,7 +128,7 @@ class Gateway(Construct):
             name=self._google_name,
             location=self._region,
             domain=hostname,
-            # An authorization of this project's alone: another one may have one for the same name.
+            # Other projects may authorize the same host name.
             type="PER_PROJECT_RECORD",
         )
         proof = authorization.dns_resource_record.get(0)
@@ -182,7 +182,7 @@ class Gateway(Construct):
             "tls",
             name=self._google_name,
             region=self._region,
-            min_tls_version="TLS_1_2",  # the default still lets TLS 1.0 in
+            min_tls_version="TLS_1_2",  # the default allows TLS 1.0
             profile="MODERN",
         )
         self._namespace.custom_object(
@@ -218,7 +218,7 @@ class Gateway(Construct):
         )
 
     def _backend(self, workload: Workload, *, public: bool) -> None:
-        """How the load balancer treats the pods of a workload."""
+        """Policies of the load balancer for a workload: health check, limits, protection."""
         scope = Construct(self, workload.name)
         target = {"group": "", "kind": "Service", "name": workload.name}
         self._namespace.custom_object(
@@ -229,7 +229,7 @@ class Gateway(Construct):
             name=workload.name,
             spec={
                 "targetRef": target,
-                # Without a policy the load balancer asks for `/`, which says nothing about readiness.
+                # Without a policy the load balancer checks `/`, which does not show readiness.
                 "default": {
                     "checkIntervalSec": _CHECK_SECONDS,
                     "timeoutSec": 2,
@@ -237,7 +237,7 @@ class Gateway(Construct):
                     "unhealthyThreshold": _FAILED_CHECKS,
                     "config": {
                         "type": "HTTP",
-                        # The API server refuses a check that leaves the port open.
+                        # The API server refuses a check without a port.
                         "httpHealthCheck": {
                             "portSpecification": "USE_FIXED_PORT",
                             "port": workload.port,
@@ -256,7 +256,7 @@ class Gateway(Construct):
         }
         after: list[TerraformResource] = [workload.service]
         if public:
-            if self._protection is None:  # one for all of them, as are the grants
+            if self._protection is None:  # one policy and one set of grants for all backends
                 self._protection = self._protect(scope)
                 self._admit(scope)
             after.append(self._protection)
@@ -274,7 +274,7 @@ class Gateway(Construct):
         )
 
     def _protect(self, scope: Construct) -> armor.ComputeRegionSecurityPolicy:
-        """Cloud Armor: nobody outside reads the metrics, and nobody gets more than his share."""
+        """Cloud Armor: metrics are not public, and each client has a rate limit."""
         anybody = armor.ComputeRegionSecurityPolicyRulesMatch(
             versioned_expr="SRC_IPS_V1",
             config=armor.ComputeRegionSecurityPolicyRulesMatchConfig(src_ip_ranges=["*"]),
@@ -317,8 +317,8 @@ class Gateway(Construct):
         )
 
     def _admit(self, scope: Construct) -> None:
-        # A backend has a policy of its own, but no name before GKE makes one up for it. So the grant is on
-        # all that Identity-Aware Proxy guards in the project, and the condition narrows it to this host name.
+        # GKE generates the names of backends, so a grant on one backend cannot be written here. The grant is
+        # on everything behind Identity-Aware Proxy in the project; its condition limits it to this host name.
         # https://cloud.google.com/iam/docs/conditions-attribute-reference#host-path
         here = google.iap_web_iam_member.IapWebIamMemberCondition(
             title=f"{self._google_name} alone", expression=f"request.host == '{self._settings.hostname}'"

@@ -11,14 +11,14 @@ service_account_v1 = kubernetes.service_account_v1
 
 
 class Namespace(Construct):
-    """A namespace in which Kubernetes itself refuses pods with more rights than ours ask for.
+    """A namespace with the `restricted` Pod Security Standard.
 
     Args:
         name: name of the namespace.
-        environment: of the cluster.
+        environment: the environment.
 
     Attributes:
-        labels: labels of it and of all objects in it.
+        labels: labels of the namespace and all its objects.
     """
 
     def __init__(self, scope: Construct, id_: str, *, name: str, environment: Environment):
@@ -45,7 +45,7 @@ class Namespace(Construct):
     def service_account(
         self, scope: Construct, *, name: str, labels: Mapping[str, str]
     ) -> tuple[service_account_v1.ServiceAccountV1, WorkloadIdentity]:
-        """A service account, and who pods are that run as it. They get no token for the Kubernetes API."""
+        """A service account, and the identity of its pods. They get no token for the Kubernetes API."""
         account = service_account_v1.ServiceAccountV1(
             scope,
             "account",
@@ -58,8 +58,7 @@ class Namespace(Construct):
         identity = WorkloadIdentity(
             scope,
             "identity",
-            project=self._environment.project_id,
-            project_number=self._environment.project_number,
+            environment=self._environment,
             namespace=self.name,
             name=name,
         )
@@ -78,18 +77,18 @@ class Namespace(Construct):
     ) -> kubernetes.manifest.Manifest:
         """An object of a kind that has no Terraform resource of its own.
 
-        Terraform asks the cluster for the kind's schema while it plans. That works because the cluster is
-        another stack, and because GKE brings these kinds along: the Gateway API, the policies of its load
-        balancers, managed Prometheus and the vertical autoscaler are switched on with the cluster.
+        Terraform reads the schema of the kind from the cluster while it plans. This works because the cluster
+        is another stack, and because GKE installs these kinds: the Gateway API, policies of load balancers,
+        managed Prometheus and the vertical autoscaler are enabled with the cluster.
 
         Args:
             scope: parent construct.
             id_: its id within the parent.
-            api: group and version.
-            kind: of the object.
+            api: API group and version.
+            kind: kind of the object.
             name: name of the object.
-            spec: of the object, in Kubernetes' own words.
-            after: what it waits for, besides the namespace.
+            spec: spec of the object, as in a manifest.
+            after: resources that must exist first, besides the namespace.
         """
         return kubernetes.manifest.Manifest(
             scope,

@@ -1,4 +1,4 @@
-"""Who may talk to the pods of a namespace, and to whom they may talk. Everything else is dropped."""
+"""Network policies: the traffic that pods of a namespace may send and receive."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -12,12 +12,12 @@ networking = kubernetes.network_policy_v1
 # https://cloud.google.com/kubernetes-engine/docs/how-to/network-policy#network-policy-and-workload-identity
 _METADATA_SERVER: Final = "169.254.169.254/32"
 _NODE_LOCAL_DNS: Final = "169.254.20.10/32"
-# Where managed Prometheus scrapes from.
+# Namespace of the collectors of managed Prometheus.
 _COLLECTORS: Final = "gmp-system"
 
 
 class DefaultDeny(Construct):
-    """Pods of a namespace may resolve names, prove who they are and call APIs over HTTPS. Nobody may call."""
+    """Pods may use DNS, the metadata server and HTTPS. They receive no traffic."""
 
     def __init__(self, scope: Construct, id_: str, *, namespace: Namespace):
         super().__init__(scope, id_)
@@ -60,12 +60,12 @@ class DefaultDeny(Construct):
 
 
 class AllowCallers(Construct):
-    """Some addresses, and the collectors of metrics, may call the pods of a workload.
+    """Lets some address ranges, and the collectors of metrics, call the pods of a workload.
 
     Args:
         id_: its id and its name.
-        workload: whose pods may be called.
-        ranges: from where.
+        workload: the workload.
+        ranges: source ranges.
     """
 
     def __init__(

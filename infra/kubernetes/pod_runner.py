@@ -1,4 +1,4 @@
-"""Pods that somebody outside the cluster starts, and what he may do for that."""
+"""Pods that are started from outside the cluster, and the rights to start them."""
 
 from typing import Final
 
@@ -9,7 +9,7 @@ from infra.kubernetes.namespace import Namespace
 role_binding_v1 = kubernetes.role_binding_v1
 role_v1 = kubernetes.role_v1
 
-# What Airflow's operator does: make a pod, follow its log, read its result in its status, remove it.
+# Airflow's operator creates a pod, follows its log, reads its status and deletes it.
 _RULES: Final = (
     ("", ("pods",), ("create", "get", "list", "watch", "patch", "delete")),
     ("", ("pods/log",), ("get",)),
@@ -18,15 +18,15 @@ _RULES: Final = (
 
 
 class PodRunner(Construct):
-    """A service account that pods run as, and a starter who may run pods in its namespace and nothing else.
+    """A service account of pods, and an account outside the cluster that may only run pods in the namespace.
 
     Args:
         id_: its id; the name of everything it has in the cluster.
-        namespace: in which the pods run.
-        starter: who starts them.
+        namespace: namespace of the pods.
+        starter: account that starts pods.
 
     Attributes:
-        identity: who the pods are.
+        identity: identity of the pods.
     """
 
     def __init__(self, scope: Construct, id_: str, *, namespace: Namespace, starter: Account):

@@ -20,32 +20,32 @@ service_v1 = kubernetes.service_v1
 pdb = kubernetes.pod_disruption_budget_v1
 
 SERVICE_PORT: Final = 80
-"""Of every Service. What a container listens on is another port, for only root may listen on this one."""
+"""Port of every Service. Containers listen on another port, since only root may use this one."""
 
 _PORT_NAME: Final = "http"
 
 _USER: Final = 65532
-"""The unprivileged user that containers run as: `nonroot` of the images' convention."""
+"""The unprivileged user of containers: `nonroot` by the convention of distroless images."""
 
 _STOPPING_SECONDS: Final = 25
 """Time for a service to finish its requests after its drain."""
 
 _STARTING_SECONDS: Final = 120
-"""For a container to answer at all, on a node that pulls its image and starts others too."""
+"""Time for a container to answer, on a node that pulls its image and starts other containers."""
 
 
 class Workload(Construct):
-    """Pods of one service, as many as their load needs, with an identity of their own.
+    """Autoscaled pods of one service, with their own identity.
 
     Args:
         id_: its id; the name of everything it has in the cluster, and of its folder of services/.
-        namespace: in which it runs.
-        image: by digest.
+        namespace: namespace of the pods.
+        image: image by digest.
         settings: of the service, passed as environment variables.
         size: port, replicas, CPU, memory, and what they follow.
-        drain_seconds: how long the service goes on answering after SIGTERM; 0 if nobody calls it.
-        spot: prefer nodes that may vanish; only for what loses nothing by it.
-        subscription: that it reads.
+        drain_seconds: time for which the service still answers after SIGTERM; 0 if it has no callers.
+        spot: prefer spot nodes; only for services that lose no work when a node vanishes.
+        subscription: subscription that it reads, if any.
     """
 
     def __init__(
@@ -75,10 +75,10 @@ class Workload(Construct):
             self,
             "Default",
             metadata=apps.DeploymentV1Metadata(name=id_, namespace=namespace.name, labels=self._labels),
-            # Replicas are left out: they are the autoscaler's.
+            # Without replicas: the autoscaler sets them.
             spec=apps.DeploymentV1Spec(
                 selector=apps.DeploymentV1SpecSelector(match_labels=self.selector),
-                # A new pod is ready before an old one goes: two pods at the limit are not left with one.
+                # A new pod is ready before an old one is removed: capacity never drops.
                 strategy=apps.DeploymentV1SpecStrategy(
                     type="RollingUpdate",
                     rolling_update=apps.DeploymentV1SpecStrategyRollingUpdate(
@@ -111,7 +111,7 @@ class Workload(Construct):
             metadata=pdb.PodDisruptionBudgetV1Metadata(
                 name=id_, namespace=namespace.name, labels=self._labels
             ),
-            # Not "at least one stays": that would keep a node with the only pod from ever being drained.
+            # Not min_available=1: a node with the only pod could never be drained.
             spec=pdb.PodDisruptionBudgetV1Spec(
                 max_unavailable="1",
                 selector=pdb.PodDisruptionBudgetV1SpecSelector(match_labels=self.selector),
@@ -133,7 +133,7 @@ class Workload(Construct):
 
     @cached_property
     def service(self) -> service_v1.ServiceV1:
-        """One name and address of the pods inside the cluster; made when first asked for."""
+        """The Service in front of the pods; created on first use."""
         return service_v1.ServiceV1(
             self,
             "service",
@@ -163,7 +163,7 @@ class Workload(Construct):
             service_account_name=self.name,
             # Workload Identity asks the metadata server; nothing in the pod calls the Kubernetes API.
             automount_service_account_token=False,
-            enable_service_links=False,  # a variable per Service of the namespace could shadow a setting
+            enable_service_links=False,  # variables of Services could shadow settings
             # On SIGTERM the service answers 503 to readiness probes, drains and then stops by itself.
             termination_grace_period_seconds=self._drain_seconds + _STOPPING_SECONDS,
             security_context=apps.DeploymentV1SpecTemplateSpecSecurityContext(
@@ -179,13 +179,13 @@ class Workload(Construct):
                 apps.DeploymentV1SpecTemplateSpecTopologySpreadConstraint(
                     max_skew=1,
                     topology_key=topology,
-                    when_unsatisfiable="ScheduleAnyway",  # running in one zone beats not running
+                    when_unsatisfiable="ScheduleAnyway",  # pods in one zone are better than none
                     label_selector=[
                         apps.DeploymentV1SpecTemplateSpecTopologySpreadConstraintLabelSelector(
                             match_labels=self.selector
                         )
                     ],
-                    # Those of one rollout: the pods that it replaces are about to go.
+                    # Count the pods of one rollout only: those that it replaces are about to stop.
                     match_label_keys=["pod-template-hash"],
                 )
                 for topology in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
@@ -219,7 +219,7 @@ class Workload(Construct):
                 for name, value in to_environment(settings).items()
             ],
             port=[apps.DeploymentV1SpecTemplateSpecContainerPort(name=_PORT_NAME, container_port=size.port)],
-            # Until it answers, liveness is not asked: a slow start is no reason to start over.
+            # Liveness probes begin when the startup probe succeeds: a slow start is no reason to restart.
             startup_probe=apps.DeploymentV1SpecTemplateSpecContainerStartupProbe(
                 http_get=apps.DeploymentV1SpecTemplateSpecContainerStartupProbeHttpGet(
                     path=LIVENESS_PATH, port=_PORT_NAME
@@ -264,7 +264,7 @@ class Workload(Construct):
 
 
 def _prefer_spot_nodes() -> apps.DeploymentV1SpecTemplateSpecAffinity:
-    """Rather on nodes that may vanish than elsewhere, but elsewhere if none is up."""
+    """Prefer spot nodes; use other nodes if there are none."""
     return apps.DeploymentV1SpecTemplateSpecAffinity(
         node_affinity=apps.DeploymentV1SpecTemplateSpecAffinityNodeAffinity(
             preferred_during_scheduling_ignored_during_execution=[

@@ -19,8 +19,9 @@ def changed(checkout: Checkout) -> None:
     checkout.edit(
         STACK,
         "\n        may_write = ",
-        '        stock = self._topic("stock-topic", STOCK_TOPIC)\n'
-        '        self._subscription("stock", STOCK_TOPIC, stock)\n\n        may_write = ',
+        '        stock = Topic(self, "stock-topic", environment=environment, name=STOCK_TOPIC)\n'
+        '        Subscription(self, "stock", environment=environment, name=STOCK_TOPIC, topic=stock)\n'
+        "\n        may_write = ",
     )
 
 
