@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from google.cloud import storage
 
-from services.contracts.model import Backtest, Manifest, Score
+from services.contracts.model import Backtest, Manifest, Accuracy
 from services.forecasting import artifact
 from services.forecasting.forecast import Forecast
 from services.forecasting.history import History
@@ -290,7 +290,7 @@ class Models:
 
     def upload(self, version: str) -> Manifest:
         """Save and upload a version, without publishing it."""
-        score = Score(mase=0.9, wape=0.3, rmse=4.0)
+        score = Accuracy(mase=0.9, wape=0.3, rmse=4.0)
         artifact.save(
             self.folder / version,
             self.forecast(version),

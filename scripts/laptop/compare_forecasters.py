@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from services.batch import ingest
-from services.contracts.model import Backtest, Score
+from services.contracts.model import Backtest, Accuracy
 from services.forecasting import training
 from services.forecasting.panel import Panel, UnusableSalesError
 from services.forecasting.sales_file import DataError
@@ -37,7 +37,7 @@ def table(backtest: Backtest) -> Table:
         show_edge=False,
     )
 
-    def add(name: str, served: int, scores: Mapping[str, Score]) -> None:
+    def add(name: str, served: int, scores: Mapping[str, Accuracy]) -> None:
         values = [getattr(scores[level], measure) for measure in _MEASURES for level in _LEVELS]
         result.add_row(name, str(served), *(f"{value:.3f}" for value in values))
 

@@ -1,7 +1,7 @@
 """Compare a trained version with the one that is published, and decide what becomes of it and of its day.
 
 A model's error is its mean absolute scaled error over that of the seasonal naive in the same windows, on
-average over the levels (total, market, product): windows of other days are then no easier or harder. With a
+average over the levels (total, store, family): windows of other days are then no easier or harder. With a
 margin m
 
 - on the same sales, a version must have an error lower by m of it: a challenger has to prove itself;

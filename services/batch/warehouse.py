@@ -64,7 +64,7 @@ class SalesTable:
         return frame
 
     def latest(self, before: datetime.date) -> dict[tuple[str, str], datetime.date]:
-        """The last day of each series (market, product) until the day before."""
+        """The last day of each series (store, family) until the day before."""
         rows = self._rows(_LATEST, before)
         return {(row["store_nbr"], row["family"]): row["last_date"] for row in rows}
 

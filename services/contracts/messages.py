@@ -20,8 +20,8 @@ class SaleRangeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
     request_id: Annotated[Key, Meta(description="Chosen by the sender; returned with the answer.")]
     range: Days
-    store_nbr: Annotated[Key, Meta(description="Only this market; all when absent.")] | None = None
-    family: Annotated[Key, Meta(description="Only this product; all when absent.")] | None = None
+    store_nbr: Annotated[Key, Meta(description="Only this store; all when absent.")] | None = None
+    family: Annotated[Key, Meta(description="Only this family; all when absent.")] | None = None
     mode: Annotated[
         Literal["passive", "active"],
         Meta(description="passive: rows are saved in BigQuery. active: one reply on `sale-predictions`."),
@@ -49,8 +49,8 @@ class PredictionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     """What `/predict` is asked: the JSON body of a POST, or the parameters of a GET's query."""
 
     range: Days
-    store_nbr: Annotated[Key | Keys | None, Meta(description="Only these markets; all when absent.")] = None
-    family: Annotated[Key | Keys | None, Meta(description="Only these products; all when absent.")] = None
+    store_nbr: Annotated[Key | Keys | None, Meta(description="Only these stores; all when absent.")] = None
+    family: Annotated[Key | Keys | None, Meta(description="Only these families; all when absent.")] = None
     format: Format | None = None
     layout: Layout = "rows"
 
@@ -62,8 +62,8 @@ class HistoryRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, om
         int,
         Meta(ge=1, le=HISTORY_DAYS, description="Number of last days; of fewer, all are answered."),
     ] = HISTORY_DAYS
-    store_nbr: Annotated[Keys | None, Meta(description="Only these markets; all when absent.")] = None
-    family: Annotated[Keys | None, Meta(description="Only these products; all when absent.")] = None
+    store_nbr: Annotated[Keys | None, Meta(description="Only these stores; all when absent.")] = None
+    family: Annotated[Keys | None, Meta(description="Only these families; all when absent.")] = None
     format: Format | None = None
     layout: Layout = "rows"
 
@@ -72,8 +72,8 @@ class PredictionRow(msgspec.Struct, frozen=True):
     """One forecast value: a day of a series, with its prediction interval, in units sold per day."""
 
     date: Annotated[datetime.date, Meta(description="Day forecast, ISO 8601.")]
-    store_nbr: Annotated[str, Meta(description="Market.")]
-    family: Annotated[str, Meta(description="Product.")]
+    store_nbr: Annotated[str, Meta(description="Store.")]
+    family: Annotated[str, Meta(description="Family of products.")]
     sales: Annotated[float, Meta(ge=0, description="Expected units sold.")]
     lower: Annotated[float, Meta(ge=0, description="Lower end of the prediction interval.")]
     upper: Annotated[float, Meta(ge=0, description="Upper end of the prediction interval.")]
@@ -116,8 +116,8 @@ class HistoryRow(msgspec.Struct, frozen=True):
     """What a series sold on a day."""
 
     date: Annotated[datetime.date, Meta(description="Day of sale, ISO 8601.")]
-    store_nbr: Annotated[str, Meta(description="Market.")]
-    family: Annotated[str, Meta(description="Product.")]
+    store_nbr: Annotated[str, Meta(description="Store.")]
+    family: Annotated[str, Meta(description="Family of products.")]
     sales: Annotated[float, Meta(ge=0, description="Units sold.")]
 
 

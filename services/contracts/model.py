@@ -42,7 +42,7 @@ class Decision(msgspec.Struct, frozen=True):
     decided_at: Annotated[datetime.datetime, Meta(tz=True)]
 
 
-class Score(msgspec.Struct, frozen=True):
+class Accuracy(msgspec.Struct, frozen=True):
     """Backtest errors of one level of aggregation, averaged over origins and series."""
 
     mase: Annotated[float, Meta(description="Mean absolute scaled error, season 7 (Hyndman & Koehler 2006).")]
@@ -53,15 +53,15 @@ class Score(msgspec.Struct, frozen=True):
 class Backtest(msgspec.Struct, frozen=True):
     """A rolling-origin backtest: the model, as it would have been served, and others on the same windows.
 
-    Levels are `total`, `store_nbr` (markets) and `family` (products): sums of the series' own forecasts.
+    Levels are `total`, `store_nbr` and `family`: sums of the series' own forecasts.
     """
 
     horizon: int
     origins: list[datetime.date]
-    model: Annotated[dict[str, Score], Meta(description="Level to score.")]
-    seasonal_naive: dict[str, Score]
+    model: Annotated[dict[str, Accuracy], Meta(description="Level to score.")]
+    seasonal_naive: dict[str, Accuracy]
     candidates: Annotated[
-        dict[str, dict[str, Score]], Meta(description="Each forecaster on its own: name to level to score.")
+        dict[str, dict[str, Accuracy]], Meta(description="Each forecaster on its own: name to level to score.")
     ]
     chosen: Annotated[dict[str, int], Meta(description="Forecaster to the number of series it serves.")]
     tuned: Annotated[str, Meta(description="On which data the model's parameters were chosen.")]

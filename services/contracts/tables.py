@@ -8,11 +8,11 @@ from msgspec import Meta
 
 
 class Sale(msgspec.Struct, frozen=True):
-    """A day's sales of one product in one market: the input of the model."""
+    """A day's sales of one family in one store: the input of the model."""
 
     date: Annotated[datetime.date, Meta(description="Day of sale.")]
-    store_nbr: Annotated[str, Meta(min_length=1, description="Market.")]
-    family: Annotated[str, Meta(min_length=1, description="Product.")]
+    store_nbr: Annotated[str, Meta(min_length=1, description="Store.")]
+    family: Annotated[str, Meta(min_length=1, description="Family of products.")]
     sales: Annotated[float, Meta(ge=0, description="Units sold.")]
     onpromotion: (
         Annotated[int, Meta(ge=0, description="Items of the family on promotion that day.")] | None
@@ -25,8 +25,8 @@ class Prediction(msgspec.Struct, frozen=True):
     request_id: Annotated[str, Meta(description="The request that asked for it.")]
     model_version: Annotated[str, Meta(description="Model that made it.")]
     date: Annotated[datetime.date, Meta(description="Day forecast.")]
-    store_nbr: Annotated[str, Meta(description="Market.")]
-    family: Annotated[str, Meta(description="Product.")]
+    store_nbr: Annotated[str, Meta(description="Store.")]
+    family: Annotated[str, Meta(description="Family of products.")]
     sales: Annotated[float, Meta(description="Expected units sold.")]
     lower: Annotated[float, Meta(description="Lower end of the prediction interval.")]
     upper: Annotated[float, Meta(description="Upper end of the prediction interval.")]
@@ -40,8 +40,8 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     run_date: Annotated[datetime.date, Meta(description="Day of the run, the first day not known to it.")]
     model_version: Annotated[str, Meta(description="Model that made it.")]
     date: Annotated[datetime.date, Meta(description="Day forecast.")]
-    store_nbr: Annotated[str, Meta(description="Market.")]
-    family: Annotated[str, Meta(description="Product.")]
+    store_nbr: Annotated[str, Meta(description="Store.")]
+    family: Annotated[str, Meta(description="Family of products.")]
     sales: Annotated[float, Meta(description="Expected units sold.")]
     lower: Annotated[float, Meta(description="Lower end of the prediction interval.")]
     upper: Annotated[float, Meta(description="Upper end of the prediction interval.")]

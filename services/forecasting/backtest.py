@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from services.contracts.model import Score
+from services.contracts.model import Accuracy
 from services.forecasting.models import Forecaster
 from services.forecasting.panel import SEASON, Panel, UnusableSalesError
 
@@ -71,7 +71,7 @@ def run(forecaster: Callable[[], Forecaster], panel: Panel) -> list[Window]:
         return list(threads.map(forecast, origins(panel)))
 
 
-def scores(windows: Sequence[Window], panel: Panel) -> dict[str, Score]:
+def scores(windows: Sequence[Window], panel: Panel) -> dict[str, Accuracy]:
     """Errors of the windows at each level of aggregation, averaged over series and origins.
 
     MASE is the mean absolute error over that of the seasonal naive forecast within the days known at the
@@ -95,7 +95,7 @@ def _groups(panel: Panel, level: str) -> NDArray[np.intp]:
             return np.unique(np.array(panel.family), return_inverse=True)[1]
 
 
-def _score(windows: Sequence[Window], panel: Panel, groups: NDArray[np.intp]) -> Score:
+def _score(windows: Sequence[Window], panel: Panel, groups: NDArray[np.intp]) -> Accuracy:
     actual = _sum(panel.sales, groups)
     scaled: list[NDArray[np.float64]] = []
     errors: list[NDArray[np.float64]] = []
@@ -118,7 +118,7 @@ def _score(windows: Sequence[Window], panel: Panel, groups: NDArray[np.intp]) ->
         raise UnusableSalesError(
             "nothing was sold in the backtest's windows, or never a different number before"
         )
-    return Score(
+    return Accuracy(
         mase=float(mase.mean()),
         wape=float(np.abs(error).sum() / sold.sum()),
         rmse=float(np.sqrt((error**2).mean())),

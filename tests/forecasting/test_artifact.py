@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from services.contracts.model import Backtest, Manifest, Score
+from services.contracts.model import Backtest, Manifest, Accuracy
 from services.forecasting import artifact
 from services.forecasting.artifact import CorruptModelError
 from services.forecasting.history import History
@@ -23,7 +23,7 @@ HISTORY = History(
     tuple(FORECAST.dates[0] - datetime.timedelta(days=day) for day in (3, 2, 1)),
     np.array([[1, 2, 3], [np.nan, np.nan, 0], [4, 5, 6.5]], dtype=np.float32),
 )
-SCORES = {"total": Score(mase=0.5, wape=0.25, rmse=3.0)}
+SCORES = {"total": Accuracy(mase=0.5, wape=0.25, rmse=3.0)}
 
 
 def save(folder: Path) -> Manifest:
