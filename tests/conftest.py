@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from google.cloud import storage
 
-from services.contracts.model import Backtest, Manifest, Accuracy
+from services.contracts.model import Accuracy, Backtest, Manifest
 from services.forecasting import artifact
 from services.forecasting.forecast import Forecast
 from services.forecasting.history import History

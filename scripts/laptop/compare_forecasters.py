@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from services.batch import ingest
-from services.contracts.model import Backtest, Accuracy
+from services.contracts.model import Accuracy, Backtest
 from services.forecasting import training
 from services.forecasting.panel import Panel, UnusableSalesError
 from services.forecasting.sales_file import DataError

@@ -61,7 +61,7 @@ class Backtest(msgspec.Struct, frozen=True):
     model: Annotated[dict[str, Accuracy], Meta(description="Level to score.")]
     seasonal_naive: dict[str, Accuracy]
     candidates: Annotated[
-        dict[str, dict[str, Accuracy]], Meta(description="Each forecaster on its own: name to level to score.")
+        dict[str, dict[str, Accuracy]], Meta(description="Each forecaster on its own, by name and level.")
     ]
     chosen: Annotated[dict[str, int], Meta(description="Forecaster to the number of series it serves.")]
     tuned: Annotated[str, Meta(description="On which data the model's parameters were chosen.")]

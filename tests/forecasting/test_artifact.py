@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from services.contracts.model import Backtest, Manifest, Accuracy
+from services.contracts.model import Accuracy, Backtest, Manifest
 from services.forecasting import artifact
 from services.forecasting.artifact import CorruptModelError
 from services.forecasting.history import History
