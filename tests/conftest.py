@@ -237,7 +237,7 @@ def pubsub_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proces
 class Models:
     """A model registry in a bucket of its own, or in one that exists, with small models.
 
-    They are of two markets and three products.
+    They are of two stores and three families.
     """
 
     SERIES = (("1", "BREAD"), ("1", "MILK"), ("2", "BREAD"), ("2", "TEA & CO"))

@@ -1,6 +1,6 @@
 """Classical forecasting methods, each fitted to every series on its own.
 
-They see the days on which a series' market was open: closed days are neither learned from nor counted as
+They see the days on which a series' store was open: closed days are neither learned from nor counted as
 intermittent demand, and are forecast as 0. All series are smoothed at once, a day per step.
 """
 
@@ -114,7 +114,7 @@ class Croston(_Local):
 
 
 def _open(panel: Panel, horizon: int) -> NDArray[np.bool_]:
-    """Days of the panel that a series has, and days ahead, on which its market is open."""
+    """Days of the panel that a series has, and days ahead, on which its store is open."""
     open_ = ~panel.closed(0, panel.days + horizon)
     open_[:, : panel.days] &= ~np.isnan(panel.sales)
     return open_

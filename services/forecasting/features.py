@@ -20,17 +20,17 @@ NAMES = (
     "day_of_month",
     "day_of_year",
     "days_to_christmas",
-    "market",
-    "product",
+    "store",
+    "family",
     "level",
     *(f"mean_{days}" for days in _WINDOWS),
     *(f"share_sold_{days}" for days in (28, 112)),
     "deviation_112",
     "days_since_sale",
     *(f"same_weekday_{weeks}" for weeks in _WEEKS),
-    "market_trend",
+    "store_trend",
     "year_ago",
-    "market_year_ago",
+    "store_year_ago",
 )
 PROMOTION_NAMES = (
     *(f"promotion_{days}" for days in _PROMOTION_WINDOWS),
@@ -43,11 +43,11 @@ class Features:
     """Features of a panel, computed for any (series, origin, day) by differences of running sums.
 
     An origin is the number of days known: day `origin - 1` is the last one seen. Means are over days on
-    which the market was not expected to be closed. Promotions of days to come are not known; what a series'
+    which the store was not expected to be closed. Promotions of days to come are not known; what a series'
     promotions were like until the origin, a week and a year ago stands for them.
 
     Attributes:
-        closed: on which days the market of a series is expected to be closed, shape (series, panel's days
+        closed: on which days the store of a series is expected to be closed, shape (series, panel's days
             and horizon).
     """
 
@@ -66,13 +66,13 @@ class Features:
         day = np.arange(panel.days)
         self._last_sale = np.maximum.accumulate(np.where(sales > 0, day, -YEAR), axis=1)
 
-        _, self._market = np.unique(np.array(panel.store_nbr), return_inverse=True)
-        _, self._product = np.unique(np.array(panel.family), return_inverse=True)
-        shape = (self._market.max() + 1, panel.days)
-        of_market, market_trading = np.zeros(shape), np.zeros(shape, dtype=bool)
-        np.add.at(of_market, self._market, np.where(trading, sales, 0.0))
-        np.logical_or.at(market_trading, self._market, trading)
-        self._market_sales = _Means(of_market, market_trading)
+        _, self._store = np.unique(np.array(panel.store_nbr), return_inverse=True)
+        _, self._family = np.unique(np.array(panel.family), return_inverse=True)
+        shape = (self._store.max() + 1, panel.days)
+        of_store, store_trading = np.zeros(shape), np.zeros(shape, dtype=bool)
+        np.add.at(of_store, self._store, np.where(trading, sales, 0.0))
+        np.logical_or.at(store_trading, self._store, trading)
+        self._store_sales = _Means(of_store, store_trading)
 
         if panel.onpromotion is not None:
             promotion = np.nan_to_num(panel.onpromotion)
@@ -132,13 +132,13 @@ class Features:
         squares = self._squares.between(series, origin - 112, origin)
         # The last day before the origin with the weekday of `day`.
         same = day - SEASON * (1 + (day - origin) // SEASON)
-        market = self._market[series]
+        store = self._store[series]
         year_ago = day - YEAR
         columns = [
             day - origin,
             *self._calendar[day].T,
-            market,
-            self._product[series],
+            store,
+            self._family[series],
             np.log(level),
             *(values / level for values in means.values()),
             *(self._sold.between(series, origin - days, origin) for days in (28, 112)),
@@ -149,8 +149,8 @@ class Features:
                 for weeks in _WEEKS
             ),
             _ratio(
-                self._market_sales.between(market, origin - 14, origin),
-                self._market_sales.between(market, origin - 112, origin),
+                self._store_sales.between(store, origin - 14, origin),
+                self._store_sales.between(store, origin - 112, origin),
             ),
             # How much more was sold around the day a year ago than before the origin a year ago.
             *(
@@ -158,7 +158,7 @@ class Features:
                     sales.between(who, year_ago - around, np.minimum(year_ago + around + 1, origin)),
                     sales.between(who, origin - YEAR - 56, origin - YEAR),
                 )
-                for sales, who, around in ((self._sales, series, 10), (self._market_sales, market, 7))
+                for sales, who, around in ((self._sales, series, 10), (self._store_sales, store, 7))
             ),
         ]
         if self._promoted:

@@ -16,7 +16,7 @@ DECIMALS = 3
 
 
 class UnknownSeriesError(LookupError):
-    """A market or product the model does not know.
+    """A store or family the model does not know.
 
     Attributes:
         field: `store_nbr` or `family`.
@@ -38,8 +38,8 @@ class Forecast:
     Attributes:
         version: model version that made it.
         dates: the days of the horizon, consecutive; the first follows the last training day.
-        store_nbr: market of each series; series are sorted by (store_nbr, family) and unique.
-        family: product of each series.
+        store_nbr: store of each series; series are sorted by (store_nbr, family) and unique.
+        family: family of each series.
         sales: expected units sold per day, shape (series, horizon), >= 0, rounded to 3 decimals.
         lower: lower end of the prediction interval, same shape, 0 <= lower <= sales.
         upper: upper end of the prediction interval, same shape, >= sales.
@@ -88,10 +88,10 @@ class Forecast:
         }
 
     def select(self, *, store_nbr: Sequence[str] = (), family: Sequence[str] = ()) -> NDArray[np.intp]:
-        """Indices of the series of these markets and products, ascending; an empty filter means all.
+        """Indices of the series of these stores and families, ascending; an empty filter means all.
 
         Raises:
-            UnknownSeriesError: a value is unknown, or a product is sold in none of the markets asked for.
+            UnknownSeriesError: a value is unknown, or a family is sold in none of the stores asked for.
         """
         stores = self._matching("store_nbr", store_nbr)
         chosen = stores & self._matching("family", family)

@@ -43,7 +43,7 @@ _WEIGHT_POWER = 0.25
 # A day that sold more than so many times what the series sells on a day with sales is a bulk order, and
 # learned from as if it had sold that much: nobody foresees the next one, and single ones, up to a thousand
 # times the usual, would lift the forecast of all days. On the windows before those reported it took
-# the MASE of products from 0.680 to 0.654, and left that of the total where it was.
+# the MASE of families from 0.680 to 0.654, and left that of the total where it was.
 _BULK = 5
 # Origins drawn for each training day.
 _ORIGINS_PER_DAY = 2
@@ -81,7 +81,7 @@ class GradientBoosting:
     on its own errors.
 
     The target is a day's sales relative to the series' level at the origin, so that series of all sizes
-    share what they have in common, such as the weeks before Christmas. Days on which the market is closed
+    share what they have in common, such as the weeks before Christmas. Days on which the store is closed
     are not learned from, and forecast as 0.
     """
 

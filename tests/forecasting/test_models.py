@@ -202,7 +202,7 @@ def test_the_model_beats_the_seasonal_naive(trained: Model) -> None:
 
 
 def test_promotions_are_used() -> None:
-    """A market that always promotes on Wednesdays, and sells what it promotes."""
+    """A store that always promotes on Wednesdays, and sells what it promotes."""
     panel = Panel.from_frame(make_sales())
     weekday = np.arange(panel.days) % 7
     random = np.random.default_rng(3)

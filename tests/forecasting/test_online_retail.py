@@ -167,7 +167,7 @@ def test_closed_days_of_the_business(retail: Sales) -> None:
     assert len(saturdays) == 9
 
 
-def test_products_are_chosen_without_looking_ahead(wheel: Path, retail: Sales, tmp_path: Path) -> None:
+def test_families_are_chosen_without_looking_ahead(wheel: Path, retail: Sales, tmp_path: Path) -> None:
     """Without a single sale of the backtest's windows, the choice is the same."""
     with zipfile.ZipFile(wheel) as archive:
         raw = pl.read_csv(lzma.decompress(archive.read(online_retail.MEMBER)), infer_schema=False)

@@ -1,4 +1,4 @@
-"""Sales as matrices, their fingerprint, and the days on which a market is closed."""
+"""Sales as matrices, their fingerprint, and the days on which a store is closed."""
 
 import datetime
 
@@ -85,7 +85,7 @@ def test_until_knows_nothing_later(panel: Panel) -> None:
 
 
 def daily(closed: set[datetime.date], years: int = 3, closed_weekday: dict[str, int] | None = None) -> Panel:
-    """Two markets that sell a unit each day but for these days and weekdays, from 1 January 2018."""
+    """Two stores that sell a unit each day but for these days and weekdays, from 1 January 2018."""
     first = datetime.date(2018, 1, 1)
     days = [first + datetime.timedelta(days=day) for day in range(365 * years)]
     rows = [
@@ -97,12 +97,12 @@ def daily(closed: set[datetime.date], years: int = 3, closed_weekday: dict[str, 
 
 
 def closed_dates(panel: Panel, series: int, days: int = 365) -> set[datetime.date]:
-    """Days after the panel's end on which the market of a series is expected to be closed."""
+    """Days after the panel's end on which the store of a series is expected to be closed."""
     closed = panel.closed(panel.days, panel.days + days)[series]
     return {panel.date(panel.days + day) for day in np.flatnonzero(closed).tolist()}
 
 
-def test_a_market_s_closed_weekday() -> None:
+def test_a_store_s_closed_weekday() -> None:
     panel = daily(set(), closed_weekday={"B": 6})
     assert closed_dates(panel, 0) == set()
     assert {day.weekday() for day in closed_dates(panel, 1)} == {6}
