@@ -3,8 +3,8 @@
 .PHONY: help install install-airflow pipeline airflow backfill up down status verify backtest diff test test-quick test-simulated test-images lint checkov format lock composer-packages docs release-schemas bench-serving bench-streaming bench-synth bench-batch
 
 PYTHON := .venv/bin/python
-# A file at a time to each worker, in the order of tests/conftest.py.
-PYTEST := $(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# A file at a time to each worker; tests/conftest.py has their number and order.
+PYTEST := $(PYTHON) -m pytest -n auto --dist loadfile --no-loadscope-reorder
 SIMULATOR := build/venvs/simulator/bin/python -m infra.simulator
 
 help: ## This list

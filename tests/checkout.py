@@ -27,7 +27,7 @@ def link_installed(folder: Path) -> None:
     for name in (".venv", "node_modules"):
         (folder / name).symlink_to(ROOT / name)
     for installed in [*(ROOT / "build").iterdir(), *(ROOT / "build" / "venvs").iterdir()]:
-        if installed.name != "venvs":
+        if installed.is_dir() and installed.name != "venvs":
             target = folder / installed.relative_to(ROOT)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.symlink_to(installed)

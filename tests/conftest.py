@@ -39,42 +39,41 @@ SIMULATOR = REPOSITORY / "build" / "venvs" / "simulator"
 
 # What `make test-quick` leaves out.
 PLATFORM_ROOMS = ("changes", "images", "integration", "newcomer", "simulated")
-# It mostly waits for leases to run out, beside whatever the other workers do.
-FIRST_FILE = "streaming/test_failures.py"
 # The files that take longest, from the longest on.
 LONGEST_FILES = (
-    "newcomer/test_newcomer.py",
     "batch/test_dags.py",
-    "simulated/test_environments.py",
+    "newcomer/test_newcomer.py",
+    "streaming/test_failures.py",
+    "simulated/test_dev.py",
+    "simulated/test_prod.py",
+    "simulated/test_staging.py",
     "docs/test_commands.py",
 )
 
 T = TypeVar("T")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One worker more than cores, because some tests mostly wait; four at most, because of memory."""
+    return min((os.cpu_count() or 1) + 1, 4)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the platform's tests; run the file that waits, quick files, then the others, the longest first.
+    """Mark the platform's tests, and run the longest files first.
 
-    Workers take files in this order, so that none is left alone with a long file at the end.
+    Workers take files in this order, so none is left alone with a long file at the end.
     """
 
     def place(item: pytest.Item) -> str:
         return item.path.relative_to(REPOSITORY / "tests").as_posix()
 
-    late: set[str] = set()
     for item in items:
         if place(item).startswith(PLATFORM_ROOMS):
             item.add_marker("platform")
-        if item.get_closest_marker("platform") or item.get_closest_marker("slow"):
-            late.add(place(item))
-
-    def order(item: pytest.Item) -> tuple[bool, bool, int]:
-        file = place(item)
-        rank = LONGEST_FILES.index(file) if file in LONGEST_FILES else len(LONGEST_FILES)
-        return file != FIRST_FILE, file in late, rank
-
-    items.sort(key=order)
+    ranks = {file: rank for rank, file in enumerate(LONGEST_FILES)}
+    items.sort(key=lambda item: ranks.get(place(item), len(ranks)))
 
 
 def free_port() -> int:

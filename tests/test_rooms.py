@@ -1,10 +1,12 @@
-"""Who may know whom: the imports of every module, read from its source."""
+"""Who may know whom: the imports of every module, read from its source; and the order of tests."""
 
 import ast
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.conftest import LONGEST_FILES
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -70,3 +72,8 @@ def test_one_module_imports_the_bindings() -> None:
     )
     knowing = [file for file in modules("infra", "stacks", "services") if knows(file, *bindings)]
     assert knowing == [ROOT / "infra" / "cdk" / "__init__.py"]
+
+
+def test_the_files_that_tests_start_with_exist() -> None:
+    assert len(set(LONGEST_FILES)) == len(LONGEST_FILES)
+    assert [file for file in LONGEST_FILES if not (ROOT / "tests" / file).exists()] == []

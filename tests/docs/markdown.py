@@ -10,6 +10,9 @@ from tests.conftest import REPOSITORY
 
 DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 
+# What tests/newcomer runs on a platform that is up.
+ON_A_PLATFORM = ("curl", "scripts/publish", "scripts/watch", "scripts/replay", "scripts/drain_time")
+
 
 @dataclasses.dataclass(frozen=True)
 class Command:

@@ -1,10 +1,10 @@
-"""Every command of the documents' shell blocks is run or, if it needs a cloud or a platform, checked by kind.
+"""Words of the commands in the documents' shell blocks, most of which need a cloud or take long.
 
-`tests/newcomer` runs what needs a platform that is up.
+`tests/newcomer` runs those that need a platform, `tests/batch` what those of the pipeline do, `tests/images`
+those of images.
 """
 
 import argparse
-import datetime
 import fnmatch
 import importlib
 import json
@@ -13,34 +13,27 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 from unittest import mock
 
-import httpx
-import msgspec
 import pytest
 
 from infra import environment
 from infra.environment import PLATFORM
 from infra.google.composer import connection_secret
-from infra.simulator.emulators import Endpoints
-from services.contracts import names
-from services.contracts.schema import bigquery_schema
 from services.contracts.settings import BatchSettings, from_environment
-from services.contracts.tables import Prediction
-from tests.conftest import REPOSITORY, Models, Process, Service, service
-from tests.docs.markdown import Command, commands
+from tests.conftest import REPOSITORY
+from tests.docs.markdown import ON_A_PLATFORM, Command, commands
 
-LOCAL = environment.load("local")
 BATCH = REPOSITORY / "build" / "venvs" / "batch" / "bin" / "python"
 CDKTF = REPOSITORY / "node_modules" / ".bin" / "cdktf"
 
 COMMANDS = list(commands())
 OF_MAKE = [each for each in COMMANDS if each.starts("make")]
 OF_SOURCE = [each for each in COMMANDS if each.starts("source")]
-OF_CURL = [each for each in COMMANDS if each.starts("curl")]
+OF_PLATFORM = [each for each in COMMANDS if each.words[0] in ON_A_PLATFORM]
 OF_CDKTF = [each for each in COMMANDS if each.starts("npx", "cdktf")]
 OF_SCRIPTS = [each for each in COMMANDS if each.words[0].startswith("scripts/")]
 OF_BATCH = [each for each in COMMANDS if each.starts(str(BATCH.relative_to(REPOSITORY)), "-m")]
@@ -49,7 +42,7 @@ OF_CLOUD = [each for each in COMMANDS if each.words[0] in ("gcloud", "kubectl")]
 
 
 def test_every_command_is_tried() -> None:
-    kinds = [OF_MAKE, OF_SOURCE, OF_CURL, OF_CDKTF, OF_SCRIPTS, OF_BATCH, OF_CLOUD]
+    kinds = [OF_MAKE, OF_SOURCE, OF_PLATFORM, OF_CDKTF, OF_SCRIPTS, OF_BATCH, OF_CLOUD]
     assert [each for each in COMMANDS if not any(each in kind for kind in kinds)] == []
     assert all(kinds)
     assert OF_BEAM
@@ -77,97 +70,9 @@ def test_make_knows_what_to_do(command: Command) -> None:
         assert "given" in done.stdout, f"make does not use {variable}"
 
 
-class Stores(Models):
-    """A model of the store that the commands ask for, and of another."""
-
-    SERIES = (("France", "POSTAGE"), ("Spain", "POSTAGE"))
-
-
-@pytest.fixture(scope="module")
-def prediction(storage_emulator: Process, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    folder = tmp_path_factory.mktemp("prediction")
-    models = Stores(storage_emulator.url, folder / "models")
-    models.publish("v1")
-    prediction = service("services.prediction", models.environment, folder / "log")
-    prediction.start()
-    yield prediction.wait_ready()
-    prediction.kill()
-
-
-@pytest.fixture(scope="module")
-def pubsub(pubsub_emulator: Process) -> Process:
-    """The Pub/Sub emulator with the topic of requests."""
-    path = f"v1/projects/{LOCAL.project_id}/topics/{names.SALE_RANGE_TOPIC}"
-    httpx.put(f"{pubsub_emulator.url}/{path}", json={}).raise_for_status()
-    return pubsub_emulator
-
-
-@pytest.fixture(scope="module")
-def bigquery(bigquery_emulator: Process) -> Process:
-    """The BigQuery emulator with one row of predictions."""
-    datasets = f"{bigquery_emulator.url}/bigquery/v2/projects/{LOCAL.project_id}/datasets"
-    table = f"{datasets}/{names.PREDICTIONS_DATASET}/tables"
-    day, time = datetime.date(2011, 12, 9), datetime.datetime(2011, 12, 8, tzinfo=datetime.UTC)
-    row = Prediction("one", "v1", day, "France", "POSTAGE", 2.0, 1.0, 3.0, time, time)
-    for address, body in (
-        (datasets, {"datasetReference": {"datasetId": names.PREDICTIONS_DATASET}}),
-        (
-            table,
-            {
-                "tableReference": {"tableId": names.PREDICTIONS_TABLE},
-                "schema": {"fields": bigquery_schema(Prediction)},
-            },
-        ),
-        (f"{table}/{names.PREDICTIONS_TABLE}/insertAll", {"rows": [{"json": msgspec.to_builtins(row)}]}),
-    ):
-        httpx.post(address, json=body).raise_for_status()
-    return bigquery_emulator
-
-
-@pytest.fixture(scope="module")
-def platform(
-    pubsub: Process, bigquery: Process, storage_emulator: Process, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """A folder whose `.local/env` names the emulators, as `make up` leaves it."""
-    endpoints = Endpoints(
-        *(f"127.0.0.1:{each.port}" for each in (pubsub, bigquery, bigquery, storage_emulator))
-    )
-    file = tmp_path_factory.mktemp("platform") / ".local" / "env"
-    file.parent.mkdir()
-    file.write_text("".join(f"export {name}={value}\n" for name, value in endpoints.environment.items()))
-    return file.parents[1]
-
-
 @pytest.mark.parametrize("command", OF_SOURCE, ids=str)
 def test_source_names_the_file_of_addresses(command: Command) -> None:
     assert command.words == ["source", ".local/env"]
-
-
-@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not on PATH")
-@pytest.mark.parametrize("command", OF_CURL, ids=str)
-def test_curl_is_answered(command: Command, prediction: Service, platform: Path, tmp_path: Path) -> None:
-    address = f"127.0.0.1:{LOCAL.prediction.port}"
-    text = command.text.replace(address, f"127.0.0.1:{prediction.port}")
-    assert text != command.text or "_EMULATOR_HOST" in text
-    text = text.replace("curl", "curl --fail --silent --show-error", 1)
-    done = subprocess.run(
-        ["bash", "-ec", f"source {platform}/.local/env; {text}"],
-        cwd=tmp_path,
-        env={"PATH": os.environ["PATH"]},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    files = list(tmp_path.iterdir())
-    if files:  # -O
-        (file,) = files
-        assert len(file.read_text().splitlines()) == 1 + 28
-    else:
-        answer = json.loads(done.stdout)
-        assert answer
-        if "query" in text.split("-d ", 1)[-1]:
-            assert len(answer["rows"]) == 1
 
 
 class Accepted(BaseException):

@@ -1,4 +1,7 @@
-"""A newcomer's first hour, in a clean copy of this checkout: the README's commands as they stand."""
+"""A newcomer's first hour, in a clean copy of this checkout: the README's commands as they stand.
+
+The copy shares the packages that are installed here; `.ci/run` installs them into a clean checkout.
+"""
 
 import csv
 import datetime
@@ -16,7 +19,9 @@ import httpx
 import psutil
 import pytest
 
-from tests.checkout import copy_checkout
+from tests.checkout import copy_checkout, link_installed
+from tests.conftest import wait_for
+from tests.docs.markdown import ON_A_PLATFORM, Command, commands
 
 pytestmark = pytest.mark.slow
 
@@ -27,6 +32,7 @@ class Checkout:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         copy_checkout(folder)
+        link_installed(folder)
         with socket.socket() as first, socket.socket() as second:
             first.bind(("127.0.0.1", 0))
             second.bind(("127.0.0.1", 0))
@@ -120,6 +126,30 @@ def serials(checkout: Checkout) -> dict[str, int]:
     """How often Terraform has written the state of each stack."""
     states = (checkout.folder / ".local" / "terraform").glob("*.tfstate")
     return {state.stem: json.loads(state.read_text())["serial"] for state in states}
+
+
+def test_the_documents_commands_work_on_it(checkout: Checkout) -> None:
+    def answer(command: Command) -> str:
+        text = command.text.replace("127.0.0.1:8780", f"127.0.0.1:{checkout.port}")
+        text = re.sub("^curl", "curl --fail --silent --show-error", text)
+        text = re.sub("^scripts/watch$", "scripts/watch --looks 2", text)
+        done = checkout.run("bash", "-ec", f"source .local/env; {text}")
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    tried = [command for command in commands() if command.words[0] in ON_A_PLATFORM]
+    assert {command.words[0] for command in tried} == {*ON_A_PLATFORM}
+    for command in tried:
+        if "SELECT" in command.text:  # what a passive request has written is there soon
+            wait_for("rows", lambda command=command: len(json.loads(answer(command)).get("rows", ())) == 5)
+        elif "-OJ" in command.words:
+            answer(command)
+            [file] = checkout.folder.glob("*.csv")
+            assert len(file.read_text().splitlines()) % 28 == 1
+            file.unlink()
+        else:
+            printed = answer(command)
+            assert json.loads(printed) if command.starts("curl") else printed
 
 
 def test_diff_shows_no_changes(checkout: Checkout) -> None:
