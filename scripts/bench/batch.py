@@ -67,7 +67,7 @@ sales = np.random.default_rng(1).gamma(2.0, 10.0, (len(stores), 60)).round(3)
 days = tuple(datetime.date(2024, 1, 1) + datetime.timedelta(days=day) for day in range(60))
 forecast = Forecast("bench", days, stores, ("BREAD",) * len(stores), sales, sales / 2, sales * 2)
 scoring.ModelSource.current = lambda self: "bench"
-scoring.ModelSource.load = lambda self, version: scoring.Table(forecast, self.first, self.days)
+scoring.ModelSource.load = lambda self, version: scoring.ScoreLines(forecast, self.first, self.days)
 sys.exit(score.main([
     f"--input={source}", f"--output={target}", "--model_bucket=none", "--model_project=none",
     "--run_date=2024-01-01", "--horizon=1", "--runner=DirectRunner", "--no_auth",

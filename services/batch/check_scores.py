@@ -5,11 +5,9 @@ import datetime
 import sys
 from typing import Any
 
-from google.cloud import bigquery
-
 from services.batch import command
 from services.batch.errors import BatchError
-from services.bigquery import RETRY, connect
+from services.bigquery import connect, query
 from services.contracts.settings import BatchSettings
 from services.forecasting.model_registry import ModelRegistry
 
@@ -47,14 +45,9 @@ def check_scores(
         UnknownVersionError: the registry has no such version.
     """
     series = ModelRegistry(settings.model_bucket, project=settings.project).manifest(version).series
-    parameters = [
-        bigquery.ScalarQueryParameter("run_date", "DATE", run_date),
-        bigquery.ScalarQueryParameter("version", "STRING", version),
-    ]
     with connect(settings.project) as client:
-        query = _QUERY.format(table=settings.scores_table)
-        job = bigquery.QueryJobConfig(query_parameters=parameters)
-        [row] = client.query(query, job_config=job, retry=RETRY).result(retry=RETRY)
+        statement = _QUERY.format(table=settings.scores_table)
+        [row] = query(client, statement, run_date=run_date, version=version)
     expected = {
         "row_count": series * horizon,
         "series": series,

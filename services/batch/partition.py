@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from google.cloud import bigquery
 
 from services.batch.errors import BatchError
-from services.bigquery import RETRY, connect
+from services.bigquery import RETRY, connect, query
 from services.contracts.schema import bigquery_schema
 from services.contracts.tables import Score
 
@@ -41,11 +41,11 @@ class Partition:
         Doing it again gives the same table.
 
         Args:
-            files: `gs://` objects with a JSON row a line.
-            rows: how many there should be.
+            files: `gs://` objects with a row of JSON on each line.
+            rows: how many rows they should have.
 
         Raises:
-            BatchError: the files hold other rows, or none.
+            BatchError: the files have another number of rows, rows of another day, or none.
             google.api_core.exceptions.GoogleAPIError: BigQuery refused a row, or cannot be reached.
         """
         if not rows:
@@ -64,19 +64,12 @@ class Partition:
                 ),
                 retry=RETRY,
             ).result(retry=RETRY)
-            day = bigquery.QueryJobConfig(
-                query_parameters=[bigquery.ScalarQueryParameter("day", "DATE", self.day)]
-            )
-            [row] = client.query(_COUNT.format(table=staged), job_config=day, retry=RETRY).result(retry=RETRY)
+            [row] = query(client, _COUNT.format(table=staged), day=self.day)
             if (row["found"], row["of_day"]) != (rows, rows):
                 raise BatchError(
                     f"{staged} has {row['found']} rows, {row['of_day']} of them of {self.day}, and should "
                     f"have {rows}; {self.table} keeps what it has"
                 )
-            statement = _REPLACE.format(
-                table=self.table,
-                staged=staged,
-                columns=", ".join(column["name"] for column in columns),
-            )
-            client.query(statement, job_config=day, retry=RETRY).result(retry=RETRY)
+            names = ", ".join(column["name"] for column in columns)
+            query(client, _REPLACE.format(table=self.table, staged=staged, columns=names), day=self.day)
             client.delete_table(staged, not_found_ok=True, retry=RETRY)

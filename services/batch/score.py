@@ -24,21 +24,11 @@ from apache_beam.pvalue import AsList
 from apache_beam.runners.dataflow.dataflow_runner import DataflowPipelineResult
 
 from services.batch import command
+from services.batch.beam_io import InsertRows, QueryRows, ReplaceDay, WriteLines
 from services.batch.errors import BatchError
 from services.batch.partition import Partition
-from services.batch.scoring import (
-    DEAD,
-    NAMESPACE,
-    ROWS,
-    Batch,
-    ModelSource,
-    Query,
-    Replace,
-    Save,
-    Stream,
-    WriteLines,
-    answer,
-)
+from services.batch.questions import BatchQuestions, StreamRequests
+from services.batch.scoring import DEAD, NAMESPACE, ROWS, ModelSource, answer
 
 # What Beam's DirectRunner comes to in the end; by that name, it would download Prism and try that first.
 _BATCH_HERE = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
@@ -104,10 +94,10 @@ def _batch(pipeline: beam.Pipeline, options: ScoreOptions) -> None:
         questions = (
             pipeline
             | "query" >> beam.Create([(options.model_project, options.query)])
-            | "read rows" >> beam.ParDo(Query())
+            | "read rows" >> beam.ParDo(QueryRows())
             | "spread" >> beam.Reshuffle()
         )
-    answers = answer(questions, source, Batch(run_date, options.horizon))
+    answers = answer(questions, source, BatchQuestions(run_date, options.horizon))
     folder = options.output.rstrip("/")
     if "://" not in folder:
         Path(folder).mkdir(parents=True, exist_ok=True)
@@ -119,7 +109,7 @@ def _batch(pipeline: beam.Pipeline, options: ScoreOptions) -> None:
             pipeline
             | "once" >> beam.Create([None])
             | "replace the day"
-            >> beam.ParDo(Replace(partition), files=AsList(files), counts=AsList(answers[ROWS]))
+            >> beam.ParDo(ReplaceDay(partition), files=AsList(files), counts=AsList(answers[ROWS]))
         )
 
 
@@ -131,8 +121,8 @@ def _stream(pipeline: beam.Pipeline, options: ScoreOptions) -> None:
     questions = pipeline | "read messages" >> ReadFromPubSub(
         subscription=options.subscription, with_attributes=True
     )
-    answers = answer(questions, source, Stream(horizon))
-    _ = answers.blocks | "save" >> beam.ParDo(Save(options.predictions_table))
+    answers = answer(questions, source, StreamRequests(horizon))
+    _ = answers.blocks | "save" >> beam.ParDo(InsertRows(options.predictions_table))
     _ = answers[DEAD] | "dead letters" >> WriteToPubSub(options.dead_letter_topic, with_attributes=True)
 
 

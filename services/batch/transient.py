@@ -7,7 +7,8 @@ from typing import Any
 
 from services.batch import command, snapshot
 from services.batch.partition import Partition
-from services.batch.scoring import Batch, Question, Table
+from services.batch.questions import BatchQuestions, Question
+from services.batch.scoring import ScoreLines
 from services.batch.warehouse import SalesTable
 from services.contracts.settings import BatchSettings
 from services.forecasting import training
@@ -40,9 +41,9 @@ def transient(
     """
     sales = SalesTable(settings.sales_table).read(before=run_date)
     trained = training.fit(sales, command.candidates(model))
-    table = Table(trained.forecast, run_date, horizon)
-    head = Batch(run_date, horizon).head(b"", Question())
-    lines = table.lines(head, range(len(trained.forecast.family)), horizon)
+    scores = ScoreLines(trained.forecast, run_date, horizon)
+    head = BatchQuestions(run_date, horizon).head(b"", Question())
+    lines = scores.lines(head, range(len(trained.forecast.family)), horizon)
     if not dry_run:
         name = f"runs/{run_date}/transient.json"
         file = snapshot.upload(settings.project, settings.staging_bucket, name, b"\n".join(lines))
