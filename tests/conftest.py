@@ -290,15 +290,15 @@ class Models:
     def upload(self, version: str) -> Manifest:
         """Save and upload a version, without publishing it."""
         score = Accuracy(mase=0.9, wape=0.3, rmse=4.0)
-        artifact.save(
-            self.folder / version,
-            self.forecast(version),
-            self.history(version),
-            {"model.txt": version.encode()},
+        manifest = Manifest(
+            version=version,
             created_at=datetime.datetime.now(datetime.UTC),
             code_version="test",
             data_fingerprint="test",
             first_date=self.FIRST - datetime.timedelta(days=100),
+            last_date=self.FIRST - datetime.timedelta(days=1),
+            series=len(self.SERIES),
+            horizon=self.HORIZON,
             interval=0.8,
             backtest=Backtest(
                 horizon=self.HORIZON,
@@ -310,7 +310,10 @@ class Models:
                 tuned="nothing",
                 coverage=0.8,
             ),
+            files={},
         )
+        files = {"model.txt": version.encode()}
+        artifact.save(self.folder / version, manifest, self.forecast(version), self.history(version), files)
         return self.registry.upload(self.folder / version)
 
     def publish(self, version: str) -> Forecast:

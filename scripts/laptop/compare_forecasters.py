@@ -16,7 +16,7 @@ from services.batch import ingest
 from services.contracts.model import Accuracy, Backtest
 from services.forecasting import training
 from services.forecasting.panel import Panel, UnusableSalesError
-from services.forecasting.sales_file import DataError
+from services.forecasting.sales_faults import DataError
 
 _LEVELS = {"total": "total", "store_nbr": "store", "family": "family"}
 _MEASURES = {"mase": "MASE", "wape": "WAPE"}

@@ -19,7 +19,7 @@ from services.forecasting.artifact import CorruptModelError
 from services.forecasting.choice import CANDIDATES
 from services.forecasting.model_registry import PointerMovedError, UnknownVersionError, VersionExistsError
 from services.forecasting.panel import UnusableSalesError
-from services.forecasting.sales_file import DataError
+from services.forecasting.sales_faults import DataError
 from services.forecasting.training import Candidates
 
 RESULT_FILE: Final = "RESULT_FILE"

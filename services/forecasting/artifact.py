@@ -1,7 +1,7 @@
 """A trained version on disk: forecast, history, fitted model, and a manifest with the SHA-256 of each.
 
-Files hold no time stamps and no pickles: the same training gives the same bytes, and reading one runs
-no code. The manifest is written last.
+Files contain no time stamps and no pickles, so the same training gives the same bytes and reading a file
+runs no code. The manifest is written last.
 """
 
 import datetime
@@ -18,18 +18,18 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from services.contracts.model import MANIFEST_FILE, Backtest, Manifest
+from services.contracts.model import MANIFEST_FILE, Manifest
 from services.forecasting.forecast import Forecast
 from services.forecasting.history import History
 
 FORECAST_FILE = "forecast.npz"
 HISTORY_FILE = "history.npz"
 SERVED_FILES = (FORECAST_FILE, HISTORY_FILE)
-"""What services load; the rest of a version is for people and for training."""
+"""Files that services load; the others are for people."""
 
 
 class CorruptModelError(Exception):
-    """A version's file, or the pointer, is not what it should be."""
+    """A file of a version, or the pointer, is damaged or missing."""
 
     def __init__(self, name: str, reason: str):
         super().__init__(f"{name}: {reason}")
@@ -37,13 +37,7 @@ class CorruptModelError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A version as services serve it.
-
-    Attributes:
-        manifest: what it is and how well it did.
-        forecast: what it expects.
-        history: what was sold before, the same series in the same order.
-    """
+    """A version as services serve it; forecast and history have the same series in the same order."""
 
     manifest: Manifest
     forecast: Forecast
@@ -52,30 +46,19 @@ class Model:
 
 def save(
     directory: Path,
+    manifest: Manifest,
     forecast: Forecast,
     history: History,
     model_files: Mapping[str, bytes],
-    *,
-    created_at: datetime.datetime,
-    code_version: str,
-    data_fingerprint: str,
-    first_date: datetime.date,
-    interval: float,
-    backtest: Backtest,
 ) -> Manifest:
-    """Write a version into `directory`, which is created if absent.
+    """Write a version into `directory`, which is created if absent; returns the manifest with its files.
 
     Args:
         directory: where to.
+        manifest: all but `files`.
         forecast: what services serve.
-        history: what was sold until the day before it.
+        history: sales of the days before the forecast.
         model_files: the fitted model, name to content.
-        created_at: when it was trained, with a time zone.
-        code_version: of the training code.
-        data_fingerprint: of the training rows.
-        first_date: first training day.
-        interval: nominal coverage of lower..upper.
-        backtest: scores.
     """
     contents = {
         FORECAST_FILE: _encode(
@@ -89,18 +72,8 @@ def save(
         HISTORY_FILE: _encode(dates=np.array(history.dates, dtype="datetime64[D]"), sales=history.sales),
         **model_files,
     }
-    manifest = Manifest(
-        version=forecast.version,
-        created_at=created_at,
-        code_version=code_version,
-        data_fingerprint=data_fingerprint,
-        first_date=first_date,
-        last_date=history.dates[-1],
-        series=len(forecast.family),
-        horizon=forecast.horizon,
-        interval=interval,
-        backtest=backtest,
-        files={name: _sha256(content) for name, content in contents.items()},
+    manifest = msgspec.structs.replace(
+        manifest, files={name: _sha256(content) for name, content in contents.items()}
     )
     directory.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
@@ -110,7 +83,7 @@ def save(
 
 
 def read(directory: Path) -> tuple[Manifest, dict[str, bytes]]:
-    """A saved version: its manifest, and every file's content by name, checked against it.
+    """The manifest of a saved version, and the content of each file, checked against the manifest.
 
     Raises:
         CorruptModelError: a file is missing or differs.
@@ -127,7 +100,7 @@ def read(directory: Path) -> tuple[Manifest, dict[str, bytes]]:
 
 
 def load_manifest(content: bytes) -> Manifest:
-    """The manifest in `manifest.json`.
+    """Decode `manifest.json`.
 
     Raises:
         CorruptModelError: it is not a manifest.
@@ -139,14 +112,10 @@ def load_manifest(content: bytes) -> Manifest:
 
 
 def load_model(manifest: Manifest, files: Mapping[str, bytes]) -> Model:
-    """The version as services serve it.
-
-    Args:
-        manifest: of the version.
-        files: name to verified content, SERVED_FILES among them.
+    """Decode the SERVED_FILES of a version, whose SHA-256 is verified already.
 
     Raises:
-        CorruptModelError: a file does not hold what its name says.
+        CorruptModelError: a file is not of its type, or does not fit the other.
     """
     with _corrupt(f"{manifest.version}/{FORECAST_FILE}"):
         arrays = _decode(files[FORECAST_FILE])
@@ -171,7 +140,7 @@ def load_model(manifest: Manifest, files: Mapping[str, bytes]) -> Model:
 
 @contextmanager
 def _corrupt(name: str) -> Generator[None]:
-    """What goes wrong while a file is decoded is a fault of the file."""
+    """Turn errors of decoding a file into CorruptModelError."""
     try:
         yield
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
@@ -179,10 +148,10 @@ def _corrupt(name: str) -> Generator[None]:
 
 
 def verify(manifest: Manifest, name: str, content: bytes) -> None:
-    """Check a file's content against the manifest.
+    """Check a file's SHA-256.
 
     Raises:
-        CorruptModelError: its SHA-256 is another, or the manifest does not have it.
+        CorruptModelError: the manifest has another one, or none.
     """
     expected, actual = manifest.files.get(name), _sha256(content)
     if expected != actual:

@@ -93,7 +93,7 @@ class ModelFollower(Generic[Served]):
                 return
 
     def _poll(self) -> None:
-        changed = self._registry.pointer_if_changed(self._generation)
+        changed = self._registry.pointer(unless=self._generation)
         if changed is None:
             self.error = None if self.current else "no model is published yet"
             return

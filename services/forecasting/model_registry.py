@@ -1,7 +1,6 @@
-"""The model registry: a bucket with `sales/<version>/` folders and one pointer, `sales/current.json`.
+"""The model registry: a bucket with a folder for each version, and a pointer to the version to serve.
 
-The pointer alone decides what is served; rolling back is moving it. STORAGE_EMULATOR_HOST, where set,
-says which server is meant (the storage client reads it).
+The storage client reads STORAGE_EMULATOR_HOST.
 """
 
 import datetime
@@ -25,9 +24,9 @@ from services.forecasting import artifact
 from services.forecasting.artifact import SERVED_FILES, CorruptModelError, Model
 
 _TIMEOUT = 10
-# The client's own limit, 120 s, would keep a person or a poll waiting for a server that is gone.
+# The client's default, 120 s, is too long for a command and for the follower.
 _RETRY = DEFAULT_RETRY.with_timeout(30.0)
-# For the pointer: the repeat of a write that did arrive would look like somebody else's.
+# For the pointer: repeating a write that has arrived fails as if another writer had moved it.
 _NO_RETRY = DEFAULT_RETRY.with_predicate(lambda _: False)
 
 
@@ -36,28 +35,28 @@ class UnknownVersionError(LookupError):
 
 
 class VersionExistsError(Exception):
-    """The registry has this version already, with other content; versions are never overwritten."""
+    """The registry has this version with other content; versions are never overwritten."""
 
 
 class PointerMovedError(Exception):
-    """Somebody else moved the pointer in between; nothing was published."""
+    """Another writer moved the pointer; nothing was published."""
 
 
 class ModelRegistry:
     """Versions and pointer in a bucket.
 
-    Every method raises `google.api_core.exceptions.GoogleAPIError`, or a `requests` exception, when the
-    bucket is absent or the server cannot be reached.
+    Methods raise `google.api_core.exceptions.GoogleAPIError`, or an exception of `requests`, when the bucket
+    is absent or the server cannot be reached.
     """
 
     def __init__(self, bucket_name: str, project: str | None = None):
-        """Address the registry in `bucket_name`; `project` defaults to that of the credentials."""
+        """`project` defaults to that of the credentials."""
         self._bucket = storage.Client(project=project).bucket(bucket_name)
 
     def upload(self, directory: Path) -> Manifest:
         """Upload the version saved in `directory`, its manifest last.
 
-        Uploading the same content again is fine and completes an upload that was cut short.
+        Uploading the same content again completes an interrupted upload.
 
         Raises:
             CorruptModelError: a file in `directory` differs from its manifest.
@@ -101,7 +100,7 @@ class ModelRegistry:
         return manifest
 
     def load(self, version: str) -> Model:
-        """A version, as services serve it.
+        """Load a version for serving.
 
         Raises:
             UnknownVersionError: the version is absent or incomplete.
@@ -110,33 +109,21 @@ class ModelRegistry:
         manifest = self.manifest(version)
         return artifact.load_model(manifest, {name: self._file(manifest, name) for name in SERVED_FILES})
 
-    def pointer(self) -> tuple[Pointer, int] | None:
-        """The pointer and its generation, or None when nothing was ever published.
-
-        Raises:
-            CorruptModelError: the object is not a pointer.
-        """
-        return self.pointer_if_changed(None)
-
-    def pointer_if_changed(self, generation: int | None) -> tuple[Pointer, int] | None:
-        """The pointer and its generation, or None when its generation is still the given one.
-
-        None, too, when there is no pointer: whoever has a model keeps it.
+    def pointer(self, *, unless: int | None = None) -> tuple[Pointer, int] | None:
+        """The pointer and its generation, or None where there is none or its generation is still `unless`.
 
         Raises:
             CorruptModelError: the object is not a pointer.
         """
         blob = self._bucket.blob(POINTER_OBJECT)
         try:
-            content = blob.download_as_bytes(
-                if_generation_not_match=generation, timeout=_TIMEOUT, retry=_RETRY
-            )
+            content = blob.download_as_bytes(if_generation_not_match=unless, timeout=_TIMEOUT, retry=_RETRY)
         except (exceptions.NotFound, exceptions.NotModified):
             return None
         # The download's own headers carry the generation of what was downloaded.
         if blob.generation is None:
             raise CorruptModelError(POINTER_OBJECT, "the server did not say its generation")
-        if int(blob.generation) == generation:  # a server that ignores the condition
+        if int(blob.generation) == unless:  # a server that ignores the condition
             return None
         try:
             return msgspec.json.decode(content, type=Pointer), int(blob.generation)
@@ -144,16 +131,16 @@ class ModelRegistry:
             raise CorruptModelError(POINTER_OBJECT, str(error)) from None
 
     def publish(self, version: str, *, generation: int | None = None) -> Pointer:
-        """Move the pointer to a version, all of whose objects are read and checked first.
+        """Check all objects of a version, then move the pointer to it.
 
         Args:
-            version: what to serve.
-            generation: of the pointer this one replaces, 0 for none; the present one if not given.
+            version: the version to serve.
+            generation: expected generation of the pointer, 0 for none; by default the present one.
 
         Raises:
             UnknownVersionError: the version is absent or incomplete.
             CorruptModelError: an object of the version is not what its manifest says.
-            PointerMovedError: the pointer is of another generation by now.
+            PointerMovedError: the pointer has another generation.
         """
         manifest = self.manifest(version)
         for name in manifest.files:
@@ -181,7 +168,7 @@ class ModelRegistry:
         return pointer
 
     def decision(self, version: str) -> Decision | None:
-        """What was decided about a version, or None when nothing was yet.
+        """The decision about a version, if there is one.
 
         Raises:
             CorruptModelError: the object is not a decision.
@@ -195,13 +182,13 @@ class ModelRegistry:
             raise CorruptModelError(name, str(error)) from None
 
     def decide(self, version: str, decision: Decision) -> None:
-        """Keep a decision about a version in the place of an earlier one."""
+        """Write the decision about a version, over an earlier one."""
         self._bucket.blob(_object(version, DECISION_FILE)).upload_from_string(
             msgspec.json.encode(decision), content_type="application/json", timeout=_TIMEOUT, retry=_RETRY
         )
 
     def _file(self, manifest: Manifest, name: str) -> bytes:
-        """A file of a version, checked against its manifest."""
+        """Download a file of a version and verify it."""
         try:
             content = self._download(self._bucket.blob(_object(manifest.version, name)))
         except exceptions.NotFound:

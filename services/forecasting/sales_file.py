@@ -6,53 +6,19 @@ come in any order. Every series has a row for each day from its first to the fil
 that no series has: on those everything was closed, and they become zeros, which the notes say.
 """
 
-import csv
 import difflib
-import gzip
-import io
-import lzma
-import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
+from services.forecasting.sales_faults import SHOWN, DataError, Fault
+from services.forecasting.table_file import read_csv, read_parquet
+
 REQUIRED = ("date", "store_nbr", "family", "sales")
 OPTIONAL = ("onpromotion",)
 KEY = ("store_nbr", "family")
-SHOWN = 5
-"""Rows named of each kind of fault."""
 _KEY_LENGTH = 128  # that of services.contracts.messages.Key: a longer one could not be asked for
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One kind of fault: in which column, how often, and the first of them with their rows."""
-
-    column: str
-    problem: str
-    total: int
-    examples: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        lines = [f"{self.column}: {self.problem}"]
-        if self.examples:
-            lines[0] += f" ({self.total})"
-            lines += [f"  {example}" for example in self.examples]
-        if self.examples and self.total > len(self.examples):
-            lines.append(f"  and {self.total - len(self.examples)} more")
-        return "\n".join(lines)
-
-
-class DataError(Exception):
-    """A file cannot be used; nothing of it was loaded."""
-
-    def __init__(self, name: str, faults: list[Fault]):
-        self.faults = tuple(faults)
-        total = sum(fault.total for fault in faults)
-        report = "\n".join(f"  {line}" for fault in faults for line in str(fault).splitlines())
-        super().__init__(f"{name}: {total} fault{'s' * (total > 1)}, nothing was loaded\n{report}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +45,7 @@ def read(path: Path) -> Sales:
         DataError: with all faults of the file.
         OSError: the file cannot be read.
     """
-    raw = _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path)
+    raw = read_parquet(path) if path.suffix.lower() == ".parquet" else read_csv(path)
     known = [name for name in (*REQUIRED, *OPTIONAL) if name in raw.columns]
     faults = [_missing_column(name, raw.columns) for name in REQUIRED if name not in known]
     if not faults and raw.is_empty():
@@ -105,82 +71,12 @@ def read(path: Path) -> Sales:
     return Sales(frame, tuple(notes))
 
 
-# --- the file itself -----------------------------------------------------------
-
-
-def _unreadable(path: Path, problem: str) -> DataError:
-    return DataError(path.name, [Fault("file", problem, 1)])
-
-
-def _read_parquet(path: Path) -> pl.DataFrame:
-    try:
-        return pl.read_parquet(path.read_bytes())
-    except pl.exceptions.PolarsError as error:
-        raise _unreadable(path, f"is not Parquet, as its name says: {error}") from None
-
-
-def _read_csv(path: Path) -> pl.DataFrame:
-    """The columns of a CSV file as text; empty values are null."""
-    text = _text(path)
-    header = next(csv.reader(io.StringIO(text[: text.find("\n") + 1] or text)), [])
-    if not header:
-        raise _unreadable(path, "is empty")
-    repeated = sorted({name for name in header if header.count(name) > 1})
-    if repeated:
-        raise _unreadable(path, f"has more than one column {', '.join(map(repr, repeated))}")
-    try:
-        return pl.read_csv(text.encode(), infer_schema=False)
-    except pl.exceptions.PolarsError as error:
-        ragged = list(_ragged_rows(text, len(header)))
-        if not ragged:
-            raise _unreadable(path, f"is not CSV: {str(error).splitlines()[0]}") from None
-        fault = Fault("file", f"rows have more values than the header's {len(header)}", len(ragged))
-        raise DataError(
-            path.name, [Fault(fault.column, fault.problem, fault.total, tuple(ragged[:SHOWN]))]
-        ) from None
-
-
-def _ragged_rows(text: str, width: int) -> Iterator[str]:
-    reader = csv.reader(io.StringIO(text))
-    for values in reader:
-        if len(values) > width:
-            yield f"row {reader.line_num}: {len(values)} values"
-
-
-def _text(path: Path) -> str:
-    content = path.read_bytes()
-    try:
-        match "".join(path.suffixes[-2:]).lower(), path.suffix.lower():
-            case _, ".csv":
-                pass
-            case ".csv.gz", _:
-                content = gzip.decompress(content)
-            case ".csv.xz", _:
-                content = lzma.decompress(content)
-            case _:
-                raise _unreadable(
-                    path, "has none of the names that say its format: .csv, .csv.gz, .csv.xz, .parquet"
-                )
-    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
-        raise _unreadable(path, f"is not {path.suffix[1:]}, as its name says: {error}") from None
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        row = content.count(b"\n", 0, error.start) + 1
-        raise _unreadable(
-            path, f"is not UTF-8 text: byte {content[error.start : error.start + 1]!r} in row {row}"
-        ) from None
-
-
 def _missing_column(name: str, columns: list[str]) -> Fault:
     close = difflib.get_close_matches(name, columns, n=1) or [
         column for column in columns if column.strip().lower() == name
     ]
     hint = f"; did you mean {close[0]!r} to be it?" if close else ""
     return Fault(name, f"column is missing; the file has {', '.join(map(repr, columns))}{hint}", 1)
-
-
-# --- the values -----------------------------------------------------------
 
 
 _TYPES = {

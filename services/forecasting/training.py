@@ -106,18 +106,20 @@ def train(sales: Panel, directory: Path, candidates: Candidates = CANDIDATES) ->
         UnusableSalesError: the data is too short, or holds nothing to learn from.
     """
     trained = fit(sales, candidates)
-    return artifact.save(
-        directory,
-        trained.forecast,
-        trained.history,
-        trained.files,
+    manifest = Manifest(
+        version=trained.forecast.version,
         created_at=datetime.datetime.now(datetime.UTC),
         code_version=code_version(__name__),
         data_fingerprint=sales.fingerprint(),
         first_date=sales.first_date,
+        last_date=sales.last_date,
+        series=len(sales.family),
+        horizon=HORIZON_DAYS,
         interval=NOMINAL,
         backtest=trained.backtest,
+        files={},
     )
+    return artifact.save(directory, manifest, trained.forecast, trained.history, trained.files)
 
 
 def _choice(sales: Panel, names: list[str], chosen: NDArray[np.intp]) -> bytes:

@@ -105,13 +105,13 @@ def test_publish_moves_the_pointer_there_and_back(models: Models) -> None:
 
 
 def test_the_pointer_is_read_again_only_when_it_moved(models: Models) -> None:
-    assert models.registry.pointer_if_changed(None) is None
+    assert models.registry.pointer() is None
     models.publish("v1")
-    first = models.registry.pointer_if_changed(None)
+    first = models.registry.pointer()
     assert first is not None
-    assert models.registry.pointer_if_changed(first[1]) is None
+    assert models.registry.pointer(unless=first[1]) is None
     models.publish("v2")
-    second = models.registry.pointer_if_changed(first[1])
+    second = models.registry.pointer(unless=first[1])
     assert second is not None
     assert (first[0].version, second[0].version) == ("v1", "v2")
     assert second == models.registry.pointer()

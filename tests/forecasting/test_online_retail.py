@@ -11,7 +11,8 @@ import pytest
 from services.forecasting import backtest, online_retail, sales_file
 from services.forecasting.online_retail import SELECTION_END, clean
 from services.forecasting.panel import Panel
-from services.forecasting.sales_file import DataError, Sales
+from services.forecasting.sales_faults import DataError
+from services.forecasting.sales_file import Sales
 from tests.conftest import REPOSITORY
 
 COLUMNS = (

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.forecasting import sales_file
-from services.forecasting.sales_file import DataError
+from services.forecasting.sales_faults import DataError
 
 HEADER = "date,store_nbr,family,sales\n"
 KEYS = st.text(st.characters(codec="utf-8", exclude_categories=("C",)), min_size=1, max_size=8).filter(
