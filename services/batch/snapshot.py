@@ -1,5 +1,6 @@
 """The sales a run works on: a Parquet file in the staging bucket, which does not change under it."""
 
+import hashlib
 import io
 
 import polars as pl
@@ -12,11 +13,18 @@ from services.forecasting.panel import Panel
 _RETRY = DEFAULT_RETRY.with_timeout(60.0)
 
 
-def write(project: str, bucket: str, name: str, frame: pl.DataFrame) -> str:
-    """Upload sales; returns their `gs://` address."""
-    content = io.BytesIO()
-    frame.write_parquet(content)
-    return upload(project, bucket, name, content.getvalue())
+def write(project: str, bucket: str, folder: str, frame: pl.DataFrame) -> str:
+    """Upload sales to a file named by its content, which a rerun with late rows leaves as it is.
+
+    Returns:
+        The file's `gs://` address.
+    """
+    parquet = io.BytesIO()
+    frame.write_parquet(parquet)
+    content = parquet.getvalue()
+    return upload(
+        project, bucket, f"{folder}/sales-{hashlib.sha256(content).hexdigest()[:12]}.parquet", content
+    )
 
 
 def upload(project: str, bucket: str, name: str, content: bytes) -> str:

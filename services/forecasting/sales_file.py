@@ -1,4 +1,4 @@
-"""Files of daily sales: `date, store_nbr, family, sales[, onpromotion]`, checked and never silently fixed.
+"""Files of daily sales: the columns of `services.contracts.tables.Sale`, checked and never silently fixed.
 
 CSV (plain, .gz, .xz) or Parquet. `date` is ISO 8601; `store_nbr` and `family` are text
 keys; `sales` are units sold, >= 0; `onpromotion` counts items on promotion, a whole number >= 0. Rows may
@@ -12,12 +12,10 @@ from pathlib import Path
 
 import polars as pl
 
+from services.forecasting.sales_columns import COLUMNS, KEY, REQUIRED, WHOLE, expected, typed, with_values
 from services.forecasting.sales_faults import SHOWN, DataError, Fault
 from services.forecasting.table_file import read_csv, read_parquet
 
-REQUIRED = ("date", "store_nbr", "family", "sales")
-OPTIONAL = ("onpromotion",)
-KEY = ("store_nbr", "family")
 _KEY_LENGTH = 128  # that of services.contracts.messages.Key: a longer one could not be asked for
 
 
@@ -26,8 +24,8 @@ class Sales:
     """Checked daily sales.
 
     Attributes:
-        frame: columns date (Date), store_nbr, family (String), sales (Float64) and, if the source has it,
-            onpromotion (Int64); one row per series and day, without gaps, sorted by series and date.
+        frame: the required columns of `Sale` and those of the others that the source has; one row per series
+            and day, without gaps, sorted by series and date.
         notes: what was ignored or filled in, one sentence each.
     """
 
@@ -46,7 +44,7 @@ def read(path: Path) -> Sales:
         OSError: the file cannot be read.
     """
     raw = read_parquet(path) if path.suffix.lower() == ".parquet" else read_csv(path)
-    known = [name for name in (*REQUIRED, *OPTIONAL) if name in raw.columns]
+    known = [name for name in COLUMNS if name in raw.columns]
     faults = [_missing_column(name, raw.columns) for name in REQUIRED if name not in known]
     if not faults and raw.is_empty():
         faults = [Fault("file", "has a header but no rows", 1)]
@@ -55,7 +53,7 @@ def read(path: Path) -> Sales:
     notes = [f"column {name!r} is ignored" for name in raw.columns if name not in known]
 
     raw = raw.select(known).with_row_index("row", offset=2)
-    frame = raw.select("row", *(_typed(name, raw.schema[name]) for name in known))
+    frame = raw.select("row", *(typed(name, raw.schema[name]) for name in known))
     faults += _value_faults(raw, frame)
     if not faults:
         faults += _duplicate_faults(frame)
@@ -79,46 +77,7 @@ def _missing_column(name: str, columns: list[str]) -> Fault:
     return Fault(name, f"column is missing; the file has {', '.join(map(repr, columns))}{hint}", 1)
 
 
-_TYPES = {
-    "date": pl.Date,
-    "store_nbr": pl.String,
-    "family": pl.String,
-    "sales": pl.Float64,
-    "onpromotion": pl.Int64,
-}
-
-
-def _typed(name: str, kind: pl.DataType) -> pl.Expr:
-    """The column as its type in `Sales.frame`, null where a value does not fit."""
-    column = pl.col(name)
-    match name:
-        case "date" if kind == pl.Date:
-            return column
-        case "date" if isinstance(kind, pl.Datetime):  # how pandas writes dates
-            return pl.when(column == column.dt.truncate("1d")).then(column.dt.date())
-        case "date" if kind == pl.String:
-            iso = column.str.contains(r"^\d{4}-\d{2}-\d{2}$")
-            return pl.when(iso).then(column.str.to_date("%Y-%m-%d", strict=False))
-        case "store_nbr" | "family" if kind == pl.String or kind.is_integer():
-            return column.cast(pl.String)
-        case "sales" if kind == pl.String or kind.is_numeric():
-            number = column.cast(pl.Float64, strict=False)
-            return pl.when(number.is_finite()).then(number)
-        case "onpromotion" if kind == pl.String or kind.is_numeric():
-            number = column.cast(pl.Float64, strict=False)
-            return pl.when(number == number.floor()).then(number).cast(pl.Int64, strict=False)
-        case _:
-            return pl.lit(None, _TYPES[name]).alias(name)
-
-
 _EMPTY = "empty"
-_EXPECTED = {
-    "date": "not an ISO 8601 date, YYYY-MM-DD",
-    "store_nbr": "not text or a whole number",
-    "family": "not text or a whole number",
-    "sales": "not a number",
-    "onpromotion": "not a whole number",
-}
 
 
 def _value_faults(raw: pl.DataFrame, frame: pl.DataFrame) -> list[Fault]:
@@ -128,12 +87,13 @@ def _value_faults(raw: pl.DataFrame, frame: pl.DataFrame) -> list[Fault]:
         empty = raw[name].is_null()
         if raw.schema[name] == pl.String:
             empty |= raw[name].str.strip_chars() == ""
-        faults.append(_fault(raw, name, _EMPTY, empty))
-        faults.append(_fault(raw, name, _EXPECTED[name], frame[name].is_null() & ~empty))
+        if name in WHOLE:
+            faults.append(_fault(raw, name, _EMPTY, empty))
+        faults.append(_fault(raw, name, expected(name), frame[name].is_null() & ~empty))
         if name in KEY:
             too_long = (frame[name].str.len_chars() > _KEY_LENGTH).fill_null(value=False)
             faults.append(_fault(raw, name, f"longer than {_KEY_LENGTH} characters", too_long))
-        elif name != "date":
+        elif name in ("sales", "onpromotion"):
             faults.append(_fault(raw, name, "negative", (frame[name] < 0).fill_null(value=False)))
     return [fault for fault in faults if fault]
 
@@ -209,6 +169,5 @@ def _without_gaps(frame: pl.DataFrame) -> tuple[pl.DataFrame, list[object], list
         .filter(pl.col("date") > pl.col("first"))
         .select(*KEY, "date", pl.lit(0.0).alias("sales"), pl.lit(0, pl.Int64).alias("onpromotion"))
     )
-    columns = [name for name in (*REQUIRED, *OPTIONAL) if name in frame.columns]
-    whole = pl.concat([frame.select(columns), zeros.select(columns)]).sort(*KEY, "date")
+    whole = pl.concat([frame, zeros], how="diagonal").select(with_values(frame)).sort(*KEY, "date")
     return whole, closed.to_list(), []
