@@ -23,8 +23,7 @@ from google.cloud import storage
 
 from services.contracts.model import Accuracy, Backtest, Manifest
 from services.forecasting import artifact
-from services.forecasting.forecast import Forecast
-from services.forecasting.history import History
+from services.forecasting.forecast import Forecast, History
 from services.forecasting.model_registry import ModelRegistry
 
 # A busy machine takes longer over an example; that is no fault of what is tried.

@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.contracts.model import MANIFEST_FILE, Manifest
-from services.forecasting.forecast import Forecast
-from services.forecasting.history import History
+from services.forecasting.forecast import Forecast, History
 
 FORECAST_FILE = "forecast.npz"
 HISTORY_FILE = "history.npz"

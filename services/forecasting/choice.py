@@ -1,4 +1,4 @@
-"""Which forecaster serves a series: the one that would have done best in the windows that are over."""
+"""Choice of a forecaster for each series: the one with the least error in windows that are over."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -16,25 +16,25 @@ CANDIDATES: dict[str, Callable[[], Forecaster]] = {
     "exponential_smoothing": ExponentialSmoothing,
     "croston": Croston,
 }
-"""The first serves a series unless another did better. All of them forecast a mean: among forecasters of
-other things the least absolute error would choose the one that forecasts nothing for who seldom sells."""
+"""The first serves a series unless another did better. All forecast a mean: a forecaster of medians would win
+by the absolute error where a series seldom sells, with a forecast of 0."""
 
-# By how much another's error must be less than the first one's. A few windows of one series are little
-# evidence: on the default data, choosing without a margin was worse than not choosing.
+# By how much another's error must be less than the first one's: a few windows of one series are little
+# evidence. On the default data, choosing without a margin was worse than not choosing.
 _MARGIN = 0.05
 
 
 def choose(windows: Mapping[str, Sequence[Window]], panel: Panel, known: int) -> NDArray[np.intp]:
-    """The candidate for each series, from windows that are over.
+    """Choose a candidate for each series.
 
     Args:
-        windows: of each candidate, by name, from the same origins; the first candidate is the incumbent.
+        windows: of each candidate, by name, from the same origins.
         panel: with the actual sales.
-        known: number of days known; windows that reach beyond are not looked at.
+        known: number of days known; windows that reach beyond are ignored.
 
     Returns:
-        Positions in `windows`, shape (series,): the candidate with the least sum of absolute errors, if that
-        is less than the incumbent's by _MARGIN; the incumbent as long as no window is over.
+        Positions in `windows`, shape (series,): the candidate with the least sum of absolute errors if it is
+        less than the first one's by _MARGIN, otherwise the first.
     """
     errors = np.array([_errors(own, panel, known) for own in windows.values()])
     errors[0] *= 1 - _MARGIN
@@ -42,7 +42,7 @@ def choose(windows: Mapping[str, Sequence[Window]], panel: Panel, known: int) ->
 
 
 def served(windows: Mapping[str, Sequence[Window]], panel: Panel) -> list[Window]:
-    """The windows as they would have been served: at each origin, each series by its candidate then."""
+    """The windows as served: at each origin, each series by the candidate chosen with what was known then."""
     return [
         Window(
             same_origin[0].origin,

@@ -38,7 +38,7 @@ def imports(module: str) -> tuple[set[Path], set[str]]:
         file = next(
             (each for each in (folder.with_suffix(".py"), folder / "__init__.py") if each.exists()), None
         )
-        # Not a file: a name imported from a module, which is in the list itself.
+        # No file: a name in a module, which is in the list itself.
         if file is None or file in sources:
             continue
         sources.add(file)

@@ -1,4 +1,4 @@
-"""A forecast's rows as JSON, encoded once per model version."""
+"""The rows of a forecast in JSON, encoded once for each model version."""
 
 import itertools
 from collections.abc import Iterable
@@ -9,11 +9,7 @@ from services.forecasting.forecast import Forecast
 
 
 class EncodedForecast:
-    """The rows of every series in JSON, so that an answer is slices joined.
-
-    Args:
-        forecast: The forecast.
-        max_range: Most days the service forecasts; the horizon may be shorter.
+    """The rows of every series in JSON; an answer is slices of them.
 
     Attributes:
         forecast: The forecast.

@@ -1,4 +1,4 @@
-"""Follows the registry's pointer: the version it names is served, and a new one needs no restart."""
+"""Follows the registry's pointer and loads the version that it names, without a restart."""
 
 import dataclasses
 import datetime
@@ -26,36 +26,32 @@ Served = TypeVar("Served")
 
 @dataclasses.dataclass(frozen=True)
 class ServedModel(Generic[Served]):
-    """A loaded version and what the service prepared from it."""
+    """A loaded version and what the service prepared of it."""
 
     manifest: Manifest
     prepared: Served
 
 
 class ModelFollower(Generic[Served]):
-    """Polls the pointer in a thread and swaps to the version it names.
+    """Polls the pointer in a thread and switches to the version that it names.
 
-    A version is loaded, verified and prepared beside the one being served, then takes its place in
-    one assignment: a reader that keeps `current` for the length of a request never sees a mixture.
-    On any failure the old version stays, `error` says why, and the next poll tries again.
-    Rolling back is moving the pointer.
+    A new version replaces the present one in a single assignment, after it is loaded, verified and prepared:
+    a request that keeps `current` sees one version only. On a failure the present version stays, `error`
+    says why, and the next poll tries again.
 
     Args:
-        registry: Where versions and the pointer are.
-        prepare: Called in the thread, with each version loaded; makes what the service answers from.
-        poll_seconds: Time between two looks at the pointer.
+        registry: Versions and pointer.
+        prepare: Makes what the service answers from; called in the thread with each loaded version.
+        poll_seconds: Time between two polls.
 
     Attributes:
-        current: What is served, once a version is loaded.
-        previous: The version the pointer named before, if it did and the registry has it.
-        error: Why the version the pointer names is not served, if so.
+        current: The version served, if one is loaded.
+        previous: The version that the pointer named before, if the registry has it.
+        error: Why the version that the pointer names is not served, if so.
     """
 
     def __init__(
-        self,
-        registry: ModelRegistry,
-        prepare: Callable[[Model], Served],
-        poll_seconds: float,
+        self, registry: ModelRegistry, prepare: Callable[[Model], Served], poll_seconds: float
     ) -> None:
         self.current: ServedModel[Served] | None = None
         self.previous: Manifest | None = None
@@ -70,21 +66,21 @@ class ModelFollower(Generic[Served]):
             _RELOADS.labels(outcome)
 
     def start(self) -> None:
-        """Load what the pointer names, and follow it from now on."""
+        """Start polling."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Look no more. A load under way is left to end by itself."""
+        """Stop polling; a load that has begun goes on in its thread."""
         self._stopping.set()
 
     def _follow(self) -> None:
         while True:
             try:
                 self._poll()
-            # Whatever is wrong with a new version, or on the way to it, the old one serves on.
+            # Whatever is wrong with a new version or the registry, the present version stays.
             except Exception as error:
                 _RELOADS.labels("failed").inc()
-                # A fault that lasts is logged once, not at every poll.
+                # A lasting error is logged once, not at every poll.
                 message = f"{type(error).__name__}: {error}"
                 if message != self.error:
                     _log.exception("model not loaded")
@@ -111,9 +107,9 @@ class ModelFollower(Generic[Served]):
         _log.info("serving model %s", manifest.version)
 
     def _manifest(self, version: str | None) -> Manifest | None:
-        """That of a version which is told of, not served: its absence is no fault of the one served."""
+        """The manifest of the previous version; None if it cannot be read, as it is shown only."""
         try:
             return self._registry.manifest(version) if version else None
         except (UnknownVersionError, CorruptModelError) as error:
-            _log.warning("of the version before: %s", error)
+            _log.warning("previous version: %s", error)
             return None

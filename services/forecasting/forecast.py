@@ -1,4 +1,4 @@
-"""A finished forecast: a table of series by days, as services serve it."""
+"""A finished forecast, as services serve it, and the sales before it: tables of series by days."""
 
 import datetime
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from services.contracts.messages import PredictionRow
 
 DECIMALS = 3
-"""Places to which units per day are rounded, so that every door answers with the same digits."""
+"""Decimals of units per day; rounded in training, so that all services answer with the same digits."""
 
 
 class UnknownSeriesError(LookupError):
@@ -20,8 +20,8 @@ class UnknownSeriesError(LookupError):
 
     Attributes:
         field: `store_nbr` or `family`.
-        value: what was asked for.
-        allowed: every value that would have matched, sorted.
+        value: the unknown value.
+        allowed: the known values, sorted.
     """
 
     def __init__(self, field: str, value: str, allowed: Sequence[str]):
@@ -57,12 +57,10 @@ class Forecast:
     upper: NDArray[np.float64]
 
     def __post_init__(self) -> None:
+        _check_dates(self.dates)
         keys = list(zip(self.store_nbr, self.family, strict=True))
         if not keys or any(left >= right for left, right in pairwise(keys)):
             raise ValueError("series must be unique, sorted by (store_nbr, family), and at least one")
-        day = datetime.timedelta(days=1)
-        if not self.dates or any(left + day != right for left, right in pairwise(self.dates)):
-            raise ValueError("dates must be consecutive, and at least one")
         shape = (len(keys), len(self.dates))
         for name, values in (("sales", self.sales), ("lower", self.lower), ("upper", self.upper)):
             if values.shape != shape or values.dtype != np.float64 or not np.isfinite(values).all():
@@ -72,7 +70,7 @@ class Forecast:
 
     @property
     def horizon(self) -> int:
-        """Days the forecast reaches."""
+        """Number of days."""
         return len(self.dates)
 
     @cached_property
@@ -126,3 +124,33 @@ class Forecast:
                 strict=True,
             )
         ]
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """Sales of every series on the last days of the training data.
+
+    Attributes:
+        dates: consecutive days, at most `HISTORY_DAYS`; the last is the last training day.
+        sales: units sold, float32 of shape (series, days), series as in the version's `Forecast`; NaN before
+            a series begins.
+
+    Raises:
+        ValueError: the parts do not satisfy the above.
+    """
+
+    dates: tuple[datetime.date, ...]
+    sales: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        _check_dates(self.dates)
+        if self.sales.ndim != 2 or self.sales.shape[1] != len(self.dates) or self.sales.dtype != np.float32:
+            raise ValueError(f"sales must be float32 of {len(self.dates)} days")
+        if not ((self.sales >= 0) & np.isfinite(self.sales) | np.isnan(self.sales)).all():
+            raise ValueError("sales must be >= 0 and finite, or NaN")
+
+
+def _check_dates(dates: Sequence[datetime.date]) -> None:
+    day = datetime.timedelta(days=1)
+    if not dates or any(left + day != right for left, right in pairwise(dates)):
+        raise ValueError("dates must be consecutive, and at least one")

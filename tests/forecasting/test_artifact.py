@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from services.contracts.model import Accuracy, Backtest, Manifest
 from services.forecasting import artifact
 from services.forecasting.artifact import CorruptModelError
-from services.forecasting.history import History
+from services.forecasting.forecast import History
 from tests.conftest import REPOSITORY
 from tests.forecasting.test_forecast import FORECAST
 
