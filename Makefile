@@ -59,7 +59,7 @@ lint: install-airflow ## ruff, strict type checks, workflows, Dockerfiles, shell
 
 checkov: ## What checkov finds in production's stacks
 	@python3 scripts/laptop/install.py --checkov
-	@$(PYTHON) -m scripts.deploy.checkov_scan
+	@$(PYTHON) -m scripts.deployment.checkov_scan
 
 format: install ## Format the code
 	@.venv/bin/ruff check --fix .
@@ -69,7 +69,7 @@ lock: ## Resolve the packages of services and the dependency groups of pyproject
 	@scripts/lock.sh
 
 composer-packages: install ## Resolve the PyPI packages of Composer before it fails on them
-	@$(PYTHON) -m scripts.deploy.composer_packages
+	@$(PYTHON) -m scripts.deployment.composer_packages
 
 pipeline: install-airflow ## Run the batch pipeline for the day after the newest sales (DATE=, CONF='{"dry_run": true}')
 	@$(PYTHON) -m scripts.laptop.airflow pipeline $(if $(DATE),--date $(DATE)) $(if $(CONF),--conf '$(CONF)')
@@ -84,8 +84,8 @@ release-schemas: install ## Record the tables' columns once a release is deploye
 	@$(PYTHON) -m services.contracts.released
 
 docs: install ## Write docs/iam.md and docs/environments.md, which are derived from stacks and environment
-	@$(PYTHON) -m scripts.deploy.iam
-	@$(PYTHON) -m scripts.deploy.environment_reference
+	@$(PYTHON) -m scripts.deployment.iam
+	@$(PYTHON) -m scripts.deployment.environment_reference
 
 bench-serving: install ## CPU per request, compared with Flask, FastAPI, MLServer and KServe
 	@$(PYTHON) -m scripts.bench.serving

@@ -15,7 +15,7 @@ from rich.table import Table
 from infra import environment
 from infra.environment import Environment
 from infra.simulator import emulators, home
-from scripts.deploy import verify
+from scripts.deployment import verify
 from scripts.laptop import cdktf, step_runner
 from scripts.laptop.step_runner import Step, StepError
 from scripts.paths import ROOT, SIMULATOR

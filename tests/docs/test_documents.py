@@ -11,7 +11,7 @@ import pytest
 
 from infra.environment import Environment, tfvars
 from infra.environment.value_types import Section
-from scripts.deploy import environment_reference
+from scripts.deployment import environment_reference
 from tests.conftest import REPOSITORY
 from tests.docs.markdown import DOCUMENTS, anchors, blocks, prose, spans
 from tests.test_rooms import knows, modules

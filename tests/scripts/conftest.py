@@ -21,7 +21,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud.container_v1 import ClusterManagerClient
 from google.cloud.container_v1.services.cluster_manager.transports import ClusterManagerRestTransport
 
-from scripts.deploy import rollout
+from scripts.deployment import rollout
 
 _NAMESPACE = "namespaces/sales-forecast"
 CLUSTER = "/v1/projects/sales-forecast-staging/locations/europe-west1/clusters/sales-forecast"

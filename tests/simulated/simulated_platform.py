@@ -19,8 +19,8 @@ import pytest
 
 from infra import environment
 from infra.simulator import emulators, processes
-from scripts.deploy import terraform_plans
-from scripts.deploy.terraform_plans import Synthesis
+from scripts.deployment import terraform_plans
+from scripts.deployment.terraform_plans import Synthesis
 from services.contracts.names import MODELS_BUCKET, bucket_name
 from tests.conftest import REPOSITORY, SIMULATOR, Models, free_port
 

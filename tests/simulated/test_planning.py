@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from scripts.deploy import diff_report, terraform_plans
-from scripts.deploy.stack_diff import EnvironmentDiff, StackDiff, compare
-from scripts.deploy.terraform_plans import PlanningError, Synthesis
+from scripts.deployment import diff_report, terraform_plans
+from scripts.deployment.stack_diff import EnvironmentDiff, StackDiff, compare
+from scripts.deployment.terraform_plans import PlanningError, Synthesis
 from tests.simulated.conftest import Stack
 
 SECRET = {"google_secret_manager_secret_version": {"key": {"secret": "projects/p-1/secrets/key"}}}

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from infra import environment
-from scripts.deploy import iam
-from scripts.deploy.iam_graph import Graph, Permission, UnknownEdgeError
-from scripts.deploy.iam_needs import ACCESS, needs
+from scripts.deployment import iam
+from scripts.deployment.iam_graph import Graph, Permission, UnknownEdgeError
+from scripts.deployment.iam_needs import ACCESS, needs
 from tests.stacks.iam_closure import faults, grants
 from tests.stacks.synthesized import Synthesis
 

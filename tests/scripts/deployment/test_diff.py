@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from scripts.deploy import diff_report
-from scripts.deploy.diff_report import COMMENT_LIMIT
-from scripts.deploy.plan_changes import Action, Change, Difference
-from scripts.deploy.stack_diff import EnvironmentDiff, StackDiff
+from scripts.deployment import diff_report
+from scripts.deployment.diff_report import COMMENT_LIMIT
+from scripts.deployment.plan_changes import Action, Change, Difference
+from scripts.deployment.stack_diff import EnvironmentDiff, StackDiff
 from scripts.paths import ROOT
 
 

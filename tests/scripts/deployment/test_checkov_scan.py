@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from scripts.deploy import checkov_scan as scan
-from scripts.deploy.terraform_plans import Synthesis
+from scripts.deployment import checkov_scan as scan
+from scripts.deployment.terraform_plans import Synthesis
 
 
 @pytest.fixture

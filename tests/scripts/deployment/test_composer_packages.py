@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from infra import environment
-from scripts.deploy import composer_packages
-from scripts.deploy.composer_packages import ConflictError, UnreachableError, resolve
+from scripts.deployment import composer_packages
+from scripts.deployment.composer_packages import ConflictError, UnreachableError, resolve
 
 
 def resolved(packages: dict[str, str]) -> int:

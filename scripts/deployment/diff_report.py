@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from scripts.deploy.plan_changes import DESTRUCTIVE, UNKNOWN, Action, Change, Difference
-from scripts.deploy.stack_diff import EnvironmentDiff, StackDiff
+from scripts.deployment.plan_changes import DESTRUCTIVE, UNKNOWN, Action, Change, Difference
+from scripts.deployment.stack_diff import EnvironmentDiff, StackDiff
 
 COMMENT_LIMIT: Final = 65_536
 """Most characters in a comment on GitHub."""

@@ -12,8 +12,8 @@ from google.cloud import bigquery, pubsub_v1
 
 from infra import environment
 from infra.environment import Environment
-from scripts.deploy import verify
-from scripts.deploy.verify import Check
+from scripts.deployment import verify
+from scripts.deployment.verify import Check
 from services.bigquery import connect
 from services.contracts import names
 from services.contracts.schema import bigquery_schema

@@ -4,8 +4,8 @@ import kubernetes.client
 import pytest
 
 from infra import environment
-from scripts.deploy import rollout
-from scripts.deploy.rollout import RolloutError
+from scripts.deployment import rollout
+from scripts.deployment.rollout import RolloutError
 from tests.scripts.conftest import DEPLOYMENTS, GATEWAY, PROGRAMMED, Cluster, deployment
 
 STAGING = environment.load("staging")

@@ -28,8 +28,8 @@ from rich.table import Column, Table
 from infra import environment
 from infra.environment import PLATFORM, Environment
 from infra.simulator import emulators
-from scripts.deploy import rollout
-from scripts.deploy.rollout import RolloutError
+from scripts.deployment import rollout
+from scripts.deployment.rollout import RolloutError
 from services.bigquery import connect
 from services.contracts import names
 from services.contracts.messages import PredictionResponse, SalePrediction, SaleRangeRequest

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from scripts.deploy import bootstrap
-from scripts.deploy.bootstrap import APIS
+from scripts.deployment import bootstrap
+from scripts.deployment.bootstrap import APIS
 from scripts.paths import ROOT
 
 BUCKET = "sales-forecast-dev-tfstate"

@@ -6,8 +6,8 @@ from typing import Literal
 
 import msgspec
 
-from scripts.deploy.plan_changes import DESTRUCTIVE, Action, Change, changed_outputs, changes, drift
-from scripts.deploy.terraform_plans import StackPlan, Synthesis, plan
+from scripts.deployment.plan_changes import DESTRUCTIVE, Action, Change, changed_outputs, changes, drift
+from scripts.deployment.terraform_plans import StackPlan, Synthesis, plan
 
 Outcome = Literal["unchanged", "changed", "blocked", "failed"]
 

@@ -16,8 +16,8 @@ from typing import Any, Final
 
 import msgspec
 
-from scripts.deploy import terraform_plans
-from scripts.deploy.terraform_plans import PlanningError, Synthesis
+from scripts.deployment import terraform_plans
+from scripts.deployment.terraform_plans import PlanningError, Synthesis
 from scripts.paths import ROOT
 
 CHECKOV: Final = ROOT / "build" / "venvs" / "checkov" / "bin" / "checkov"

@@ -18,9 +18,9 @@ from typing import NoReturn
 import msgspec
 from rich.console import Console
 
-from scripts.deploy import diff_report, terraform_plans
-from scripts.deploy.stack_diff import EnvironmentDiff, StackDiff, compare
-from scripts.deploy.terraform_plans import PlanningError
+from scripts.deployment import diff_report, terraform_plans
+from scripts.deployment.stack_diff import EnvironmentDiff, StackDiff, compare
+from scripts.deployment.terraform_plans import PlanningError
 from scripts.laptop.install import TERRAFORM, tool_fault
 
 

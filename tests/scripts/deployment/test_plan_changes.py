@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from scripts.deploy.plan_changes import SENSITIVE, UNKNOWN, Change, changed_outputs, changes, drift
+from scripts.deployment.plan_changes import SENSITIVE, UNKNOWN, Change, changed_outputs, changes, drift
 
 
 def plan(actions: list[str], before: Any, after: Any, **more: Any) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from infra import environment
-from scripts.deploy import terraform_plans
-from scripts.deploy.iam_graph import Graph
-from scripts.deploy.iam_needs import needs
+from scripts.deployment import terraform_plans
+from scripts.deployment.iam_graph import Graph
+from scripts.deployment.iam_needs import needs
 from scripts.paths import ROOT
 
 DOCUMENT: Final = ROOT / "docs" / "iam.md"
