@@ -84,7 +84,7 @@ release-schemas: install ## Record the tables' columns once a release is deploye
 	@$(PYTHON) -m services.contracts.released
 
 docs: install ## Write docs/iam.md and docs/environments.md, which are derived from stacks and environment
-	@$(PYTHON) -m scripts.deployment.iam
+	@$(PYTHON) -m tests.stacks.iam_document
 	@$(PYTHON) -m scripts.deployment.environment_reference
 
 bench-serving: install ## CPU per request, compared with Flask, FastAPI, MLServer and KServe

@@ -19,8 +19,7 @@ import msgspec
 from rich.console import Console
 
 from scripts.deployment import diff_report, terraform_plans
-from scripts.deployment.stack_diff import EnvironmentDiff, StackDiff, compare
-from scripts.deployment.terraform_plans import PlanningError
+from scripts.deployment.terraform_plans import PlanningError, StackPlan
 from scripts.laptop.install import TERRAFORM, tool_fault
 
 
@@ -48,22 +47,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory(prefix="diff-") as folder:
             synthesis = terraform_plans.synthesize(options.environment, Path(folder) / "out")
             stacks = synthesis.select(options.stacks)
-            with console.status("synthesized; planning") as status:
-                found: list[StackDiff] = []
-                for each in compare(synthesis, stacks):
+            with console.status("synthesized; planning") as progress:
+                found: list[StackPlan] = []
+                for each in terraform_plans.plan(synthesis, stacks):
                     found.append(each)
-                    status.update(f"planned {len(found)} of {len(stacks)} stacks")
+                    progress.update(f"planned {len(found)} of {len(stacks)} stacks")
     except PlanningError as error:
         print(f"diff: {error}", file=sys.stderr)
         return 1
-    result = EnvironmentDiff(options.environment, tuple(found))
-    diff_report.show(result, console)
+    outcomes = {each.outcome for each in found}
+    status = 1 if "failed" in outcomes else 0 if outcomes == {"unchanged"} else 2
+    diff_report.show(found, console)
     if options.markdown:
-        options.markdown.write_text(diff_report.markdown(result), encoding="utf-8")
+        options.markdown.write_text(diff_report.markdown(options.environment, found), encoding="utf-8")
     if options.json:
-        content = {"status": result.status, **msgspec.to_builtins(result)}
+        content = {"environment": options.environment, "status": status, "stacks": msgspec.to_builtins(found)}
         options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    return result.status
+    return status
 
 
 if __name__ == "__main__":

@@ -1,37 +1,24 @@
 """Show the diff of an environment: as text in the terminal, as Markdown in a pull request."""
 
 import re
-from collections.abc import Iterator
-from typing import Final, Literal
+from collections.abc import Iterator, Sequence
+from typing import Final
 
-import msgspec
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
-from scripts.deployment.plan_changes import DESTRUCTIVE, UNKNOWN, Action, Change, Difference
-from scripts.deployment.stack_diff import EnvironmentDiff, StackDiff
+from scripts.deployment.terraform_plans import StackPlan
 
 COMMENT_LIMIT: Final = 65_536
 """Most characters in a comment on GitHub."""
 
-_Look = Literal["plain", "create", "update", "destroy", "note"]
-_LOOKS: Final[dict[Action, _Look]] = {
-    "create": "create",
-    "update": "update",
-    "replace": "destroy",
-    "destroy": "destroy",
-}
-_STYLES: Final[dict[_Look, str]] = {
-    "plain": "",
-    "create": "green",
-    "update": "yellow",
-    "destroy": "bold white on red",
-    "note": "magenta",
-}
-# GitHub colours a line of a diff by its first character.
-_SIGNS: Final[dict[_Look, str]] = {"plain": " ", "create": "+", "update": "!", "destroy": "-", "note": "#"}
-_LONGEST_VALUE: Final = 200
+_STYLES: Final = {"+": "green", "~": "yellow", "-": "red", "#": "bold"}
+"""Colour of a line of a plan, by its first character."""
+
+_SIGNS: Final = {"~": "!"}
+"""GitHub colours a line of a diff by its first character, likewise; it has another one for updates."""
+
+_LONGEST_LINE: Final = 300
 _REMARK_BYTES: Final = 100
 """Reserved for the remark that lines were cut off."""
 
@@ -39,45 +26,45 @@ _MOST_NAMED: Final = 50
 """Most destroyed resources named at the top of a comment, which is never cut off."""
 
 
-def show(result: EnvironmentDiff, console: Console) -> None:
+def show(stacks: Sequence[StackPlan], console: Console) -> None:
     """Print a table of the stacks, then what changes in each."""
     table = Table("stack", "what would change")
-    for stack in result.stacks:
-        table.add_row(stack.stack, Text(stack.summary, _STYLES[_look(stack)]))
+    for stack in stacks:
+        table.add_row(stack.stack, stack.summary, style="red" if _is_alarming(stack) else "")
     console.print(table)
-    for stack in result.stacks:
-        # The values of new resources are in the Markdown and the JSON only.
-        lines = list(_lines(stack, with_created=False))
+    for stack in stacks:
+        lines = list(_lines(stack))
         if lines:
             console.print(f"\n[bold]{stack.stack}[/]", highlight=False)
-        for line in lines:
+        for sign, line in lines:
             console.print(
-                f"  {line.text}", style=_STYLES[line.look], markup=False, highlight=False, soft_wrap=True
+                f"  {line}", style=_STYLES.get(sign, ""), markup=False, highlight=False, soft_wrap=True
             )
 
 
-def markdown(result: EnvironmentDiff) -> str:
+def markdown(environment: str, stacks: Sequence[StackPlan]) -> str:
     """A comment for a pull request: at most `COMMENT_LIMIT` characters, each stack folded.
 
     Its first line names the environment, by which a later run finds and replaces the comment.
     """
-    destroyed = [(stack.stack, change) for stack in result.stacks for change in stack.destructive]
-    head = [f"<!-- diff of {result.environment} -->", f"### Diff of `{result.environment}`", ""]
+    destroyed = [(stack.stack, change) for stack in stacks for change in stack.destructive]
+    head = [f"<!-- diff of {environment} -->", f"### Diff of `{environment}`", ""]
     if destroyed:
         head += ["> [!CAUTION]", "> This destroys:"]
-        head += [f"> - {stack}: `{_title(change)}`" for stack, change in destroyed[:_MOST_NAMED]]
+        head += [
+            f"> - {stack}: {change.action} `{change.address}`" for stack, change in destroyed[:_MOST_NAMED]
+        ]
         head += [f"> - and {len(destroyed) - _MOST_NAMED} more"] if len(destroyed) > _MOST_NAMED else []
         head += [""]
     head += ["| stack | what would change |", "|---|---|"]
-    for stack in result.stacks:
-        strong = "**" if _look(stack) == "destroy" else ""
+    for stack in stacks:
+        strong = "**" if _is_alarming(stack) else ""
         head.append(f"| {stack.stack} | {strong}{stack.summary}{strong} |")
     text = "\n".join(head) + "\n"
     details = {
-        stack.stack: [f"{_SIGNS[line.look]} {line.text}" for line in _lines(stack, with_created=True)]
-        for stack in result.stacks
+        stack.stack: [f"{_SIGNS.get(sign, sign)} {line}" for sign, line in _lines(stack)] for stack in stacks
     }
-    described = [stack for stack in result.stacks if details[stack.stack]]
+    described = [stack for stack in stacks if details[stack.stack]]
     # Counts bytes, of which there are at least as many as characters. Short stacks leave room for long ones.
     left = COMMENT_LIMIT - len(text.encode())
     folded: dict[str, str] = {}
@@ -87,7 +74,7 @@ def markdown(result: EnvironmentDiff) -> str:
     return text + "".join(folded[stack.stack] for stack in described)
 
 
-def _folded(stack: StackDiff, lines: list[str], limit: int) -> str:
+def _folded(stack: StackPlan, lines: list[str], limit: int) -> str:
     """A folded section with the lines of a stack, cut off to this many bytes."""
     runs: list[str] = re.findall("`+", "\n".join(lines))
     fence = "`" * max([3, *(len(run) + 1 for run in runs)])
@@ -102,54 +89,17 @@ def _folded(stack: StackDiff, lines: list[str], limit: int) -> str:
     return head + "".join(f"{each}\n" for each in lines) + tail
 
 
-class _Line(msgspec.Struct, frozen=True):
-    text: str
-    look: _Look = "plain"
+def _is_alarming(stack: StackPlan) -> bool:
+    return bool(stack.destructive) or stack.outcome == "failed"
 
 
-def _look(stack: StackDiff) -> _Look:
-    return "destroy" if stack.destructive or stack.outcome == "failed" else "plain"
-
-
-def _lines(stack: StackDiff, *, with_created: bool) -> Iterator[_Line]:
-    """The lines below the summary of a stack.
-
-    Args:
-        stack: the stack.
-        with_created: whether to include the values of new resources.
-    """
-    for text in stack.message.splitlines():
-        yield _Line(text)
+def _lines(stack: StackPlan) -> Iterator[tuple[str, str]]:
+    """The lines below the summary of a stack, each with its sign: one of `_STYLES`, or a space."""
     for upstream in stack.stale:
-        yield _Line(
-            f"planned with outputs of {upstream} that change: run the diff again once it is deployed", "note"
-        )
+        yield "#", f"planned with outputs of {upstream} that change: run the diff again once it is deployed"
     for change in stack.drift:
-        yield _Line(f"changed outside of Terraform: {_title(change)}", "note")
-        yield from (_Line(f"    {_describe(difference)}") for difference in change.differences)
-    for change in stack.changes:
-        yield _Line(_title(change), _LOOKS.get(change.action, "plain"))
-        if change.action != "create":
-            yield from (_Line(f"    {_describe(difference)}") for difference in change.differences)
-        elif with_created:
-            known = (difference for difference in change.differences if difference.after != UNKNOWN)
-            yield from (_Line(f"    {_describe(difference)}") for difference in known)
-    for output in stack.outputs:
-        yield _Line(f"output {output}")
-
-
-def _title(change: Change) -> str:
-    kind = change.action.upper() if change.action in DESTRUCTIVE else change.action
-    reason = f" ({change.reason})" if change.reason else ""
-    moved = f", was {change.moved_from}" if change.moved_from else ""
-    return f"{kind} {change.address}{reason}{moved}"
-
-
-def _describe(difference: Difference) -> str:
-    forces = "  # forces replacement" if difference.forces_replacement else ""
-    before, after = _short(difference.before), _short(difference.after)
-    return f"{difference.path}: {after if before == 'null' else f'{before} -> {after}'}{forces}"
-
-
-def _short(value: str) -> str:
-    return value if len(value) <= _LONGEST_VALUE else f"{value[:_LONGEST_VALUE]}..."
+        yield "#", f"changed outside of Terraform: {change.address}: {', '.join(change.fields)}"
+    for line in stack.text.splitlines():
+        sign = line.lstrip()[:1] if stack.outcome == "changed" else ""
+        cut = line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}..."
+        yield sign if sign in _STYLES else " ", cut

@@ -7,12 +7,13 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from graphlib import TopologicalSorter
 from pathlib import Path
 from threading import Lock
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -31,24 +32,64 @@ class PlanningError(Exception):
     """An environment cannot be planned; the message says why."""
 
 
+class Change(msgspec.Struct, frozen=True):
+    """What happens to one resource.
+
+    Attributes:
+        address: in Terraform.
+        action: `create`, `update`, `replace`, `destroy`, `read`, `forget`, or `move` of its address alone.
+        fields: names of the arguments whose values change.
+    """
+
+    address: str
+    action: str
+    fields: tuple[str, ...]
+
+
 class StackPlan(msgspec.Struct, frozen=True):
-    """The plan of one stack, or what blocks it, or an error.
+    """What a deployment would do to one stack.
 
     Attributes:
         stack: its id.
-        plan: JSON of `terraform show -json`. Sensitive values are in clear; `plan_changes` masks them.
-        changed: whether applying the plan would change anything, outputs included.
+        outcome: whether there is a plan, and whether it changes anything.
+        changes: of resources.
+        outputs: names of outputs that change.
+        drift: resources that changed outside of Terraform since the last apply.
+        stale: upstream stacks whose own plan changes outputs that this plan was made with.
         blocked_by: what must exist before there can be a plan: outputs of stacks, values of variables.
-        blocked_because: Terraform's messages about that.
-        error: why planning failed; empty if it did not.
+        text: the plan as Terraform shows it, with secrets masked; why it is blocked; or what failed.
     """
 
     stack: str
-    plan: dict[str, Any] | None = None
-    changed: bool = False
+    outcome: Literal["unchanged", "changed", "blocked", "failed"]
+    changes: tuple[Change, ...] = ()
+    outputs: tuple[str, ...] = ()
+    drift: tuple[Change, ...] = ()
+    stale: tuple[str, ...] = ()
     blocked_by: tuple[str, ...] = ()
-    blocked_because: str = ""
-    error: str = ""
+    text: str = ""
+
+    @property
+    def destructive(self) -> tuple[Change, ...]:
+        """Changes that applying the previous configuration again does not undo."""
+        return tuple(change for change in self.changes if change.action in ("replace", "destroy"))
+
+    @property
+    def summary(self) -> str:
+        """The outcome in one line."""
+        match self.outcome:
+            case "blocked":
+                return f"blocked by {', '.join(self.blocked_by)}"
+            case "failed":
+                return "FAILED"
+            case "unchanged":
+                return "no changes"
+            case "changed":
+                counts = Counter(change.action for change in self.changes)
+                parts = [f"{count} to {action}" for action, count in counts.items()]
+                if self.outputs:
+                    parts.append(f"outputs: {len(self.outputs)}")
+                return ", ".join(parts)
 
 
 class Synthesis(msgspec.Struct, frozen=True):
@@ -116,12 +157,17 @@ def synthesize(environment: str, folder: Path) -> Synthesis:
 def plan(synthesis: Synthesis, stacks: Iterable[str]) -> Iterator[StackPlan]:
     """Plan stacks, two at a time; yields each plan when it is ready, in the order given."""
     initializing = Lock()  # two processes may not use Terraform's provider cache at once
+    changing: dict[str, tuple[str, ...]] = {}
     with tempfile.TemporaryDirectory(prefix="plans-") as plans, ThreadPoolExecutor(_WORKERS) as pool:
 
         def one(stack: str) -> StackPlan:
             return _plan(_Terraform(synthesis, stack), Path(plans) / stack, initializing)
 
-        yield from pool.map(one, stacks)
+        for planned in pool.map(one, stacks):
+            changing[planned.stack] = planned.outputs
+            reads = synthesis.reads(planned.stack)
+            stale = sorted(each for each in reads if reads[each].intersection(changing.get(each, ())))
+            yield msgspec.structs.replace(planned, stale=tuple(stale))
 
 
 class _Terraform:
@@ -160,19 +206,54 @@ class _Terraform:
 def _plan(terraform: _Terraform, file: Path, initializing: Lock) -> StackPlan:
     stack = terraform.stack
     if missing := _missing_variables(terraform.configuration):
-        return StackPlan(stack, blocked_by=tuple(missing), blocked_because="\n".join(missing.values()))
+        return StackPlan(stack, "blocked", blocked_by=tuple(missing), text="\n".join(missing.values()))
     with initializing:
         done = terraform.run("init", "-input=false", "-no-color")
     if done.returncode != 0:
-        return StackPlan(stack, error=f"terraform init: {done.stderr.strip()}")
+        return StackPlan(stack, "failed", text=f"terraform init: {done.stderr.strip()}")
     # No lock: CI's plan identity may not write one, and a plan changes nothing.
     done = terraform.run("plan", "-json", "-input=false", "-lock=false", "-detailed-exitcode", f"-out={file}")
     if done.returncode not in (0, 2):
         return _refused(stack, done)
-    shown = terraform.run("show", "-json", str(file))
-    if shown.returncode != 0:
-        return StackPlan(stack, error=f"terraform show: {shown.stderr.strip()}")
-    return StackPlan(stack, plan=json.loads(shown.stdout), changed=done.returncode == 2)
+    shown = [terraform.run("show", option, str(file)) for option in ("-json", "-no-color")]
+    if failed := [each.stderr.strip() for each in shown if each.returncode != 0]:
+        return StackPlan(stack, "failed", text=f"terraform show: {failed[0]}")
+    if done.returncode == 0:
+        text = ""
+    else:
+        text = shown[1].stdout.rpartition("perform the following actions:\n")[2].strip("\n")
+    content = json.loads(shown[0].stdout)
+    outputs: Mapping[str, Any] = content.get("output_changes", {})
+    return StackPlan(
+        stack,
+        "changed" if done.returncode == 2 else "unchanged",
+        changes=_changes(content.get("resource_changes", ())),
+        outputs=tuple(sorted(name for name, each in outputs.items() if each["actions"] != ["no-op"])),
+        drift=_changes(content.get("resource_drift", ())),
+        text=text,
+    )
+
+
+def _changes(resources: Iterable[Mapping[str, Any]]) -> tuple[Change, ...]:
+    """The changes in a part of a plan, sorted by address.
+
+    The format: https://developer.hashicorp.com/terraform/internals/json-format#plan-representation
+    """
+    found: list[Change] = []
+    for resource in resources:
+        change = resource["change"]
+        actions: list[str] = change["actions"]
+        action = "replace" if len(actions) == 2 else {"delete": "destroy"}.get(actions[0], actions[0])
+        if action == "no-op":
+            if not resource.get("previous_address"):
+                continue
+            action = "move"
+        before, after = change["before"] or {}, change["after"] or {}
+        names = {*before, *after, *(change.get("after_unknown") or {})} if after else ()
+        fields = (name for name in sorted(names) if before.get(name) != after.get(name, ...))
+        deposed = f" (deposed {resource['deposed']})" if "deposed" in resource else ""
+        found.append(Change(f"{resource['address']}{deposed}", action, tuple(fields)))
+    return tuple(sorted(found, key=lambda change: change.address))
 
 
 def _missing_variables(configuration: Mapping[str, Any]) -> dict[str, str]:
@@ -193,10 +274,9 @@ def _refused(stack: str, done: subprocess.CompletedProcess[str]) -> StackPlan:
     texts = [_diagnostic(diagnostic) for diagnostic in errors]
     upstream = [_upstream(diagnostic) for diagnostic in errors]
     if upstream and all(upstream):
-        return StackPlan(
-            stack, blocked_by=tuple(sorted(filter(None, set(upstream)))), blocked_because="\n".join(texts)
-        )
-    return StackPlan(stack, error=f"terraform plan: {chr(10).join(texts) or done.stderr.strip()}")
+        blocked_by = tuple(sorted(filter(None, set(upstream))))
+        return StackPlan(stack, "blocked", blocked_by=blocked_by, text="\n".join(texts))
+    return StackPlan(stack, "failed", text=f"terraform plan: {chr(10).join(texts) or done.stderr.strip()}")
 
 
 def _upstream(diagnostic: Mapping[str, Any]) -> str | None:

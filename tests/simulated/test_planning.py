@@ -1,6 +1,7 @@
 """Stacks planned by real Terraform: what changes, what is secret, what blocks what."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,7 @@ from typing import Any
 import pytest
 
 from scripts.deployment import diff_report, terraform_plans
-from scripts.deployment.stack_diff import EnvironmentDiff, StackDiff, compare
-from scripts.deployment.terraform_plans import PlanningError, Synthesis
+from scripts.deployment.terraform_plans import PlanningError, StackPlan, Synthesis
 from tests.simulated.conftest import Stack
 
 SECRET = {"google_secret_manager_secret_version": {"key": {"secret": "projects/p-1/secrets/key"}}}
@@ -22,9 +22,9 @@ def cloud(simulator: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-def diffs(stack: Stack, *stacks: str) -> list[StackDiff]:
+def diffs(stack: Stack, *stacks: str) -> list[StackPlan]:
     names = stacks or (stack.name,)
-    return list(compare(Synthesis("x", stack.outdir, names), names))
+    return list(terraform_plans.plan(Synthesis("x", stack.outdir, names), names))
 
 
 def account(display_name: str, account_id: str = "runner") -> dict[str, Any]:
@@ -37,22 +37,21 @@ def test_nothing_then_update_then_replacement_then_destruction(stack: Stack) -> 
     assert new.outcome == "changed"
     assert new.summary == "1 to create"
     stack.apply()
-    assert diffs(stack) == [StackDiff("stack", "unchanged")]
+    assert diffs(stack) == [StackPlan("stack", "unchanged")]
 
     stack.write(account("after"))
     [updated] = diffs(stack)
     [change] = updated.changes
-    assert change.action == "update"
-    assert [(each.path, each.before, each.after) for each in change.differences] == [
-        ("display_name", '"before"', '"after"')
-    ]
+    assert (change.action, change.fields) == ("update", ("display_name",))
+    assert re.search(r'~ display_name += "before" -> "after"', updated.text)
 
     stack.write(account("before", account_id="walker"))
     [replaced] = diffs(stack)
     [change] = replaced.destructive
-    assert (change.action, change.reason) == ("replace", "replace because cannot update")
-    assert [each.path for each in change.differences if each.forces_replacement] == ["account_id"]
-    assert {each.path: each.after for each in change.differences}["email"] == "(known after apply)"
+    assert change.action == "replace"
+    assert {"account_id", "email"} <= {*change.fields}
+    assert re.search(r'~ account_id += "runner" -> "walker" # forces replacement', replaced.text)
+    assert re.search(r"~ email .*-> \(known after apply\)", replaced.text)
 
     stack.write({"google_service_account": {"other": {"account_id": "other"}}})
     [gone] = diffs(stack)
@@ -78,8 +77,8 @@ def test_secrets_are_not_shown(stack: Stack, tmp_path: Path) -> None:
         "google_secret_manager_secret_version.key",
         "kubernetes_secret_v1.key",
     }
-    assert all(any(each.sensitive for each in change.differences) for change in changed.changes)
-    shown += repr(changed) + diff_report.markdown(EnvironmentDiff("x", (changed,)))
+    assert changed.text.count("(sensitive value)") == 2
+    shown += repr(changed) + diff_report.markdown("x", [changed])
     assert "hunter2" not in shown
     assert "correct horse" not in shown
 
@@ -110,12 +109,12 @@ def test_blocked_until_upstream_has_what_is_read(make_stack: Callable[[str], Sta
     [above, below] = diffs(stack, upstream.name, stack.name)
     assert above.outcome == "changed"
     assert (below.outcome, below.blocked_by) == ("blocked", ("x-upstream",))
-    assert "Unable to find remote state" in below.message
+    assert "Unable to find remote state" in below.text
 
     upstream.apply()  # without the output
     [below] = diffs(stack)
     assert (below.outcome, below.blocked_by) == ("blocked", ("x-upstream",))
-    assert "Unsupported attribute" in below.message
+    assert "Unsupported attribute" in below.text
 
     with_output(upstream, "one")
     upstream.apply()
@@ -135,7 +134,7 @@ def test_blocked_by_a_variable_without_a_value(stack: Stack, monkeypatch: pytest
     content["variable"] = {"title": {"type": "string", "description": "`make title` makes one."}}
     file.write_text(json.dumps(content))
     [blocked] = diffs(stack)
-    assert (blocked.blocked_by, blocked.message) == (("variable title",), "`make title` makes one.")
+    assert (blocked.blocked_by, blocked.text) == (("variable title",), "`make title` makes one.")
     monkeypatch.setenv("TF_VAR_title", "one")
     assert [each.outcome for each in diffs(stack)] == ["changed"]
 
@@ -149,7 +148,7 @@ def test_an_image_that_is_not_pushed(stack: Stack, tmp_path: Path) -> None:
     assert failed.outcome == "failed"
     for service in ("prediction", "streaming"):
         remedy = f"dev has no image of {service} yet: run scripts/push_image.sh {service} dev."
-        assert remedy in failed.message
+        assert remedy in failed.text
 
 
 def test_a_failure_is_reported_and_stops_no_other_stack(make_stack: Callable[[str], Stack]) -> None:
@@ -162,9 +161,9 @@ def test_a_failure_is_reported_and_stops_no_other_stack(make_stack: Callable[[st
     (lost.folder / "cdk.tf.json").write_text(json.dumps(content))
     one, two, three = diffs(sound, broken.name, lost.name, sound.name)
     assert one.outcome == "failed"
-    assert "terraform plan: Missing required argument" in one.message
+    assert "terraform plan: Missing required argument" in one.text
     assert two.outcome == "failed"
-    assert "terraform init" in two.message
+    assert "terraform init" in two.text
     assert three.outcome == "changed"
 
 

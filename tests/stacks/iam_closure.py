@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Final
 
-from scripts.deployment.iam_graph import BACKENDS, Graph, Permission, UnknownEdgeError
+from tests.stacks.iam_graph import BACKENDS, Graph, Permission, UnknownEdgeError
 
 _GRANTS: Final[Mapping[str, tuple[str, str]]] = {
     "google_artifact_registry_repository_iam_member": ("repository", "{repository}"),

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from infra import environment
-from scripts.deployment import iam
-from scripts.deployment.iam_graph import Graph, Permission, UnknownEdgeError
-from scripts.deployment.iam_needs import ACCESS, needs
+from tests.stacks import iam_document
 from tests.stacks.iam_closure import faults, grants
+from tests.stacks.iam_graph import Graph, Permission, UnknownEdgeError
+from tests.stacks.iam_needs import ACCESS, needs
 from tests.stacks.synthesized import Synthesis
 
 
@@ -119,4 +119,4 @@ def test_every_declared_access_is_used(prod: Graph, variants: Synthesis) -> None
 
 
 def test_the_document_is_current(prod: Graph) -> None:
-    assert iam.DOCUMENT.read_text(encoding="utf-8") == iam.document(prod), "run `make docs`"
+    assert iam_document.DOCUMENT.read_text(encoding="utf-8") == iam_document.document(prod), "run `make docs`"

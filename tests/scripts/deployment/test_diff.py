@@ -12,51 +12,45 @@ from rich.console import Console
 
 from scripts.deployment import diff_report
 from scripts.deployment.diff_report import COMMENT_LIMIT
-from scripts.deployment.plan_changes import Action, Change, Difference
-from scripts.deployment.stack_diff import EnvironmentDiff, StackDiff
+from scripts.deployment.terraform_plans import Change, StackPlan
 from scripts.paths import ROOT
 
 
-def change(address: str, action: Action, *values: tuple[str, str, str], reason: str = "") -> Change:
-    differences = tuple(Difference(path, before, after, False, False) for path, before, after in values)
-    return Change(address, action, reason, None, differences)
+def change(address: str, action: str, *fields: str) -> Change:
+    return Change(address, action, fields)
 
 
-UNCHANGED = StackDiff("dev-foundation", "unchanged")
-CREATED = StackDiff("dev-data", "changed", (change("google_a.new", "create", ("name", "null", '"x"')),))
-DESTROYED = StackDiff(
+UNCHANGED = StackPlan("dev-foundation", "unchanged")
+CREATED = StackPlan(
+    "dev-data",
+    "changed",
+    (change("google_a.new", "create"),),
+    text="""\
+  # google_a.new will be created
+  + resource "google_a" "new" {
+      + name = "x"
+    }""",
+)
+DESTROYED = StackPlan(
     "dev-messaging",
     "changed",
-    (
-        change("google_a.gone", "destroy", reason="delete because no resource config"),
-        change("google_a.other", "replace", ("zone", '"a"', '"b"')),
-        change("google_a.y", "update", ("size", "1", "2")),
-    ),
+    (change("google_a.gone", "destroy"), change("google_a.other", "replace"), change("google_a.y", "update")),
+    text="""\
+  # google_a.other must be replaced
+-/+ resource "google_a" "other" {
+      ~ zone = "a" -> "b" # forces replacement
+    }""",
 )
-BLOCKED = StackDiff("dev-services", "blocked", blocked_by=("dev-cluster",), message="No stored state")
-FAILED = StackDiff("dev-cluster", "failed", message="terraform init: no credentials")
-DRIFTED = StackDiff("dev-registry", "unchanged", drift=(change("google_a.d", "update", ("size", "1", "3")),))
+BLOCKED = StackPlan("dev-services", "blocked", blocked_by=("dev-cluster",), text="- No stored state")
+FAILED = StackPlan("dev-cluster", "failed", text="terraform init: no credentials")
+DRIFTED = StackPlan("dev-registry", "unchanged", drift=(change("google_a.d", "update", "size"),))
 
 
-def shown(*stacks: StackDiff) -> str:
+def shown(*stacks: StackPlan) -> str:
     console = Console(file=io.StringIO(), width=100)
-    diff_report.show(EnvironmentDiff("dev", stacks), console)
+    diff_report.show(stacks, console)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("stacks", "status"),
-    [
-        ((UNCHANGED,), 0),
-        ((UNCHANGED, DRIFTED), 0),
-        ((UNCHANGED, CREATED), 2),
-        ((BLOCKED,), 2),
-        ((CREATED, FAILED), 1),
-    ],
-)
-def test_status(stacks: tuple[StackDiff, ...], status: int) -> None:
-    assert EnvironmentDiff("dev", stacks).status == status
 
 
 def test_text() -> None:
@@ -70,29 +64,24 @@ def test_text() -> None:
     ):
         assert re.search(line.replace(" +", "[ │]+"), text), f"{line}:\n{text}"
     for line in (
-        "  create google_a.new",
-        "  DESTROY google_a.gone (delete because no resource config)",
-        "  REPLACE google_a.other",
-        '      zone: "a" -> "b"',
-        "  update google_a.y",
-        "      size: 1 -> 2",
-        "  No stored state",
+        '  -/+ resource "google_a" "other" {',
+        '        ~ zone = "a" -> "b" # forces replacement',
+        "  - No stored state",
         "  terraform init: no credentials",
-        "  changed outside of Terraform: update google_a.d",
-        "      size: 1 -> 3",
+        "  changed outside of Terraform: google_a.d: size",
     ):
         assert line in text.splitlines()
     assert "\ndev-foundation\n" not in text
 
 
 def test_comment() -> None:
-    text = diff_report.markdown(EnvironmentDiff("dev", (UNCHANGED, CREATED, DESTROYED, BLOCKED)))
+    text = diff_report.markdown("dev", [UNCHANGED, CREATED, DESTROYED, BLOCKED])
     lines = text.splitlines()
     assert lines[0] == "<!-- diff of dev -->"
     caution = lines.index("> [!CAUTION]")
     assert lines[caution + 2 : caution + 4] == [
-        "> - dev-messaging: `DESTROY google_a.gone (delete because no resource config)`",
-        "> - dev-messaging: `REPLACE google_a.other`",
+        "> - dev-messaging: destroy `google_a.gone`",
+        "> - dev-messaging: replace `google_a.other`",
     ]
     assert "| dev-foundation | no changes |" in lines
     assert "| dev-messaging | **1 to destroy, 1 to replace, 1 to update** |" in lines
@@ -103,42 +92,44 @@ def test_comment() -> None:
         "dev-services",
     ]
     for line in (
-        "+ create google_a.new",
-        '      name: "x"',
-        "- REPLACE google_a.other",
-        "! update google_a.y",
+        "#   # google_a.new will be created",
+        '+       + name = "x"',
+        '- -/+ resource "google_a" "other" {',
+        '!       ~ zone = "a" -> "b" # forces replacement',
+        "  - No stored state",
     ):
         assert line in lines
     assert text.count("```diff") == text.count("```\n\n</details>") == 3
-    assert "CAUTION" not in diff_report.markdown(EnvironmentDiff("dev", (CREATED, BLOCKED)))
+    assert "CAUTION" not in diff_report.markdown("dev", [CREATED, BLOCKED])
 
 
 def test_a_value_cannot_end_the_block_it_is_in() -> None:
-    stack = StackDiff("dev-data", "changed", (change("google_a.x", "update", ("a", '"````"', '"```"')),))
-    assert "\n`````diff\n" in diff_report.markdown(EnvironmentDiff("dev", (stack,)))
+    stack = StackPlan("dev-data", "changed", text='      ~ a = "````" -> "```"')
+    assert "\n`````diff\n" in diff_report.markdown("dev", [stack])
 
 
-def test_a_long_value_is_cut() -> None:
-    stack = StackDiff("dev-data", "changed", (change("google_a.x", "update", ("a", "1", "9" * 5000)),))
-    assert max(map(len, shown(stack).splitlines())) < 300
+def test_a_long_line_is_cut() -> None:
+    stack = StackPlan("dev-data", "changed", text=f"      ~ a = {'9' * 5000}")
+    assert max(map(len, shown(stack).splitlines())) < 310
 
 
 @pytest.mark.parametrize("sizes", [(5000,), (3, 5000, 3), (2000, 2000, 2000, 2000, 2000, 2000, 2000, 2000)])
 def test_a_comment_fits(sizes: tuple[int, ...]) -> None:
-    stacks = tuple(
-        StackDiff(
+    stacks = [
+        StackPlan(
             f"dev-{number}",
             "changed",
             tuple(change(f"google_a.ünïcode-{each}", "destroy") for each in range(size)),
+            text="\n".join(f"  - google_a.ünïcode-{each}" for each in range(size)),
         )
         for number, size in enumerate(sizes)
-    )
-    text = diff_report.markdown(EnvironmentDiff("dev", stacks))
+    ]
+    text = diff_report.markdown("dev", stacks)
     assert 0.9 * COMMENT_LIMIT < len(text.encode()) <= COMMENT_LIMIT
     assert text.count("```diff\n") == text.count("```\n\n</details>\n") == len(sizes)
     for number, size in enumerate(sizes):
         part = text.split(f"<summary>dev-{number}:")[1].split("</details>")[0]
-        listed = part.count("- DESTROY")
+        listed = part.count("\n-   - ")
         left = re.search(r"# and (\d+) more lines", part)
         assert listed + (int(left[1]) if left else 0) == size
     assert f"and {sum(sizes) - 50} more" in text

@@ -12,9 +12,9 @@ from typing import Final
 
 from infra import environment
 from scripts.deployment import terraform_plans
-from scripts.deployment.iam_graph import Graph
-from scripts.deployment.iam_needs import needs
 from scripts.paths import ROOT
+from tests.stacks.iam_graph import Graph
+from tests.stacks.iam_needs import needs
 
 DOCUMENT: Final = ROOT / "docs" / "iam.md"
 
@@ -68,7 +68,6 @@ def main() -> int:
         synthesis = terraform_plans.synthesize(DOCUMENTED, Path(folder) / "out")
         graph = Graph.read(environment.load(DOCUMENTED), synthesis.folder)
     DOCUMENT.write_text(document(graph), encoding="utf-8")
-    print(DOCUMENT.relative_to(ROOT))
     return 0
 
 

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from scripts.deployment.iam_graph import BACKENDS, Graph, Permission, UnknownEdgeError
+from tests.stacks.iam_graph import BACKENDS, Graph, Permission, UnknownEdgeError
 
 _READ_IMAGES: Final = "roles/artifactregistry.reader"
 _READ_OBJECTS: Final = "roles/storage.objectViewer"
