@@ -11,6 +11,7 @@ import pytest
 from scripts.deployment import diff_report, terraform_plans
 from scripts.deployment.terraform_plans import PlanningError, StackPlan, Synthesis
 from tests.simulated.conftest import Stack
+from tests.stacks.synthesized import committed
 
 SECRET = {"google_secret_manager_secret_version": {"key": {"secret": "projects/p-1/secrets/key"}}}
 
@@ -139,8 +140,8 @@ def test_blocked_by_a_variable_without_a_value(stack: Stack, monkeypatch: pytest
     assert [each.outcome for each in diffs(stack)] == ["changed"]
 
 
-def test_an_image_that_is_not_pushed(stack: Stack, tmp_path: Path) -> None:
-    services = terraform_plans.synthesize("dev", tmp_path / "out").configuration("dev-services")
+def test_an_image_that_is_not_pushed(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> None:
+    services = committed(tmp_path_factory).stack("dev-services").content
     stack.write(account("one"))
     file = stack.folder / "cdk.tf.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "variable": services["variable"]}))

@@ -1,20 +1,17 @@
-"""Two syntheses for all tests of the session."""
+"""Two syntheses for all tests of a run."""
 
 import re
 
 import pytest
 
 from infra import environment
-from tests.stacks.synthesized import Synthesis, synthesize
+from tests.stacks.synthesized import Synthesis, committed, synthesize_once
 
 
 @pytest.fixture(scope="session")
 def synthesis(tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
     """Every stack of every committed environment."""
-    folder = tmp_path_factory.mktemp("synthesis")
-    run = synthesize(folder)
-    assert run.returncode == 0, run.stderr
-    return Synthesis(folder / "out")
+    return committed(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
@@ -38,12 +35,10 @@ def variants(tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
     paged, count = re.subn(r"(alerting *= \{) (.*?) \}", r"\1 \2, pagerduty = true }", prod)
     assert count == 1
     paged += 'budget = { billing_account = "012345-6789AB-CDEF01", amount = 2000 }\n'
-    folder = tmp_path_factory.mktemp("variants")
-    for name, text in {"pushed": pushed, "queued": queued, "paged": paged}.items():
-        (folder / f"{name}.tfvars").write_text(text)
-    run = synthesize(folder, PLATFORM_ENVIRONMENTS=str(folder))
-    assert run.returncode == 0, run.stderr
-    return Synthesis(folder / "out")
+    files = {"pushed": pushed, "queued": queued, "paged": paged}
+    return synthesize_once(
+        tmp_path_factory, "variants", {f"{name}.tfvars": text for name, text in files.items()}
+    )
 
 
 def _within(text: str, section: str, lines: str) -> str:

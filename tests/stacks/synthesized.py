@@ -1,13 +1,17 @@
 """What was synthesized, and assertions on it that read as a specification."""
 
+import fcntl
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 Json = Any
@@ -110,3 +114,25 @@ class Synthesis:
 def _without_comments(value: dict[str, Any]) -> dict[str, Any]:
     """cdktf explains itself below the key `//`."""
     return {key: each for key, each in value.items() if key != "//"}
+
+
+def synthesize_once(
+    folders: pytest.TempPathFactory, name: str, files: Mapping[str, str] | None = None
+) -> Synthesis:
+    """Synthesize the committed environments, or those of `files`, for all workers of a run of pytest."""
+    own = folders.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / name
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "out" / "manifest.json").exists():
+            for file, text in (files or {}).items():
+                (folder / file).write_text(text)
+            run = synthesize(folder, **({"PLATFORM_ENVIRONMENTS": str(folder)} if files else {}))
+            assert run.returncode == 0, run.stderr
+    return Synthesis(folder / "out")
+
+
+def committed(folders: pytest.TempPathFactory) -> Synthesis:
+    """Every stack of every committed environment."""
+    return synthesize_once(folders, "synthesis")

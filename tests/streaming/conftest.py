@@ -22,7 +22,7 @@ from services.contracts.names import LATEST_PREDICTIONS_VIEW
 from services.contracts.schema import avro_schema, bigquery_schema
 from services.contracts.tables import Prediction
 from tests.conftest import Models, Process, Service, service, wait_for
-from tests.stacks.synthesized import Synthesis, synthesize
+from tests.stacks.synthesized import committed
 
 PROJECT = "test-project"
 LEASE_SECONDS = 10
@@ -214,10 +214,7 @@ def running(surroundings: Surroundings) -> Surroundings:
 @pytest.fixture(scope="session")
 def latest_predictions(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The query of the deployed view of latest predictions, with `{table}` for the name of the table."""
-    folder = tmp_path_factory.mktemp("synthesis")
-    run = synthesize(folder, PLATFORM_ENV="local")
-    assert run.returncode == 0, run.stderr
-    stack = Synthesis(folder / "out").stack("local-data")
+    stack = committed(tmp_path_factory).stack("local-data")
     view = stack.one("google_bigquery_table", table_id=LATEST_PREDICTIONS_VIEW)["view"]
     query, found = re.subn("`[^`]+[.]predictions[.]predictions`", "`{table}`", view["query"])
     assert found == 1
