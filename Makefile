@@ -1,6 +1,6 @@
 # Thin: the work is in scripts/. `make help` lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help install install-airflow pipeline airflow backfill up down status verify backtest diff test test-quick test-simulated test-images lint checkov format lock composer-packages docs release-schemas bench-serving bench-streaming bench-synth bench-batch
+.PHONY: help install install-airflow pipeline airflow backfill up down status verify backtest diff test test-quick test-simulated test-images lint checkov format lock composer-packages docs site release-schemas bench-serving bench-streaming bench-synth bench-batch
 
 PYTHON := .venv/bin/python
 # A file at a time to each worker; tests/conftest.py has their number and order.
@@ -79,6 +79,9 @@ airflow: install-airflow ## Airflow's pages on loopback, until Ctrl-C
 
 backfill: install-airflow ## Run the batch pipeline for every day of a range (FROM=2011-12-01 TO=2011-12-03)
 	@$(PYTHON) -m scripts.laptop.airflow backfill $(FROM) $(TO)
+
+site: install ## Build docs/ as a site in build/site, and check its links
+	@NO_MKDOCS_2_WARNING=1 build/venvs/tools/bin/uv run --quiet --isolated --no-project --with-requirements requirements/site.lock mkdocs build
 
 release-schemas: install ## Record the tables' columns once a release is deployed: synthesis then refuses what would replace a table
 	@$(PYTHON) -m services.contracts.released

@@ -28,5 +28,6 @@ group airflow
 group checkov
 group operators --no-deps
 group simulator
+group site
 group tools
 group data --no-deps
