@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, help="sales file; the default data set when absent")
     options = parser.parse_args(arguments)
     try:
-        sales = ingest.read(options.data, ingest.DEFAULT_DATA)
+        sales = ingest.read(options.data)
         backtest = training.fit(Panel.from_frame(sales.frame)).backtest
     except (DataError, OSError, UnusableSalesError) as error:
         print(f"make backtest: {error}", file=sys.stderr)

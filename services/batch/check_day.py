@@ -1,6 +1,5 @@
 """Check that the sales of the day before the run are complete: every series known until then has that day."""
 
-import argparse
 import datetime
 import sys
 from typing import Any
@@ -11,14 +10,6 @@ from services.batch.warehouse import SalesTable
 from services.contracts.settings import BatchSettings
 
 _NAMED = 5
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Parse the arguments and run; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="check_day", description=__doc__)
-    command.add_run_date(parser)
-    options = parser.parse_args(arguments)
-    return command.run("check_day", lambda settings: check_day(settings, options.run_date))
 
 
 def check_day(settings: BatchSettings, run_date: datetime.date) -> dict[str, Any]:
@@ -43,6 +34,8 @@ def check_day(settings: BatchSettings, run_date: datetime.date) -> dict[str, Any
         )
     return {"day": day, "rows": len(latest)}
 
+
+main = command.EntryPoint(check_day, __doc__, command.RUN_DATE)
 
 if __name__ == "__main__":
     sys.exit(main())

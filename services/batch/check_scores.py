@@ -1,6 +1,5 @@
 """Check a day's scores: as many rows as series and days, the right days, values in range."""
 
-import argparse
 import datetime
 import sys
 from typing import Any
@@ -20,19 +19,6 @@ SELECT COUNT(*) AS row_count,
        SUM(sales) AS sales
 FROM `{table}` WHERE run_date = @run_date
 """
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Parse the arguments and run; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="check_scores", description=__doc__)
-    command.add_run_date(parser)
-    parser.add_argument("--horizon", type=int, required=True, help="days that were forecast")
-    parser.add_argument("--version", required=True, help="the version they were forecast with")
-    options = parser.parse_args(arguments)
-    return command.run(
-        "check_scores",
-        lambda settings: check_scores(settings, options.run_date, options.horizon, options.version),
-    )
 
 
 def check_scores(
@@ -67,6 +53,14 @@ def check_scores(
         )
     return {"rows": row["row_count"], "series": series, "sales": round(row["sales"], 3)}
 
+
+main = command.EntryPoint(
+    check_scores,
+    __doc__,
+    command.RUN_DATE,
+    ("--horizon", {"type": int, "required": True, "help": "days that were forecast"}),
+    ("--version", {"required": True, "help": "the version they were forecast with"}),
+)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -50,26 +50,31 @@ _EXPECTED = (
 )
 
 
-def add_run_date(parser: argparse.ArgumentParser) -> None:
-    """Let a command be told the day of its run: it knows the sales of all days before."""
-    parser.add_argument(
-        "--run-date",
-        type=datetime.date.fromisoformat,
-        required=True,
-        help="ISO 8601; sales of all days before it are known",
-    )
+Option = tuple[str, dict[str, Any]]
+"""An option of a command line, and the keyword arguments that argparse takes for it."""
 
-
-def add_model(parser: argparse.ArgumentParser) -> None:
-    """Let a command be told what kind of model to train."""
-    parser.add_argument(
-        "--model", choices=[BEST, *CANDIDATES], default=BEST, help=f"{BEST}: each series gets what suits it"
-    )
-
-
-def add_dry_run(parser: argparse.ArgumentParser, meaning: str) -> None:
-    """Let a command be told to leave no trace, in the words of a DAG's parameter."""
-    parser.add_argument("--dry-run", choices=["false", "true"], default="false", help=f"true: {meaning}")
+RUN_DATE: Final[Option] = (
+    "--run-date",
+    {
+        "type": datetime.date.fromisoformat,
+        "required": True,
+        "help": "ISO 8601; sales of all days before it are known",
+    },
+)
+MODEL: Final[Option] = (
+    "--model",
+    {"choices": [BEST, *CANDIDATES], "default": BEST, "help": f"{BEST}: each series gets what suits it"},
+)
+DRY_RUN: Final[Option] = (
+    "--dry-run",
+    {
+        "type": {"true": True, "false": False}.get,  # in the words of a DAG's parameter
+        "choices": [True, False],
+        "default": False,
+        "metavar": "true|false",
+        "help": "keep nothing",
+    },
+)
 
 
 def candidates(model: str) -> Candidates:
@@ -77,9 +82,29 @@ def candidates(model: str) -> Candidates:
     return CANDIDATES if model == BEST else {model: CANDIDATES[model]}
 
 
-def run(name: str, command: Callable[[BatchSettings], dict[str, Any]]) -> int:
-    """Run a command with the settings of the environment; returns the exit status."""
-    return attempt(name, lambda: command(from_environment(BatchSettings, os.environ)))
+class EntryPoint:
+    """The `main` of a command, which is called with the settings of the environment and its options.
+
+    Args:
+        command: takes the settings, then a keyword argument per option.
+        description: for `--help`.
+        options: of the command line.
+    """
+
+    def __init__(
+        self, command: Callable[..., dict[str, Any]], description: str | None, *options: Option
+    ) -> None:
+        self._command = command
+        self._parser = argparse.ArgumentParser(prog=command.__name__, description=description)
+        for flag, settings in options:
+            self._parser.add_argument(flag, **settings)
+
+    def __call__(self, arguments: list[str] | None = None) -> int:
+        """Run the command; returns the exit status."""
+        given = vars(self._parser.parse_args(arguments))
+        return attempt(
+            self._parser.prog, lambda: self._command(from_environment(BatchSettings, os.environ), **given)
+        )
 
 
 def attempt(name: str, command: Callable[[], dict[str, Any]]) -> int:

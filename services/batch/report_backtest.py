@@ -1,28 +1,18 @@
 """Report how well a version forecasts: its backtest, and how the published one did on the days since then."""
 
-import argparse
 import sys
 from typing import Any
 
 import numpy as np
 
-from services.batch import command, snapshot
+from services.batch import command, staging
 from services.contracts.settings import BatchSettings
 from services.forecasting.artifact import Model
 from services.forecasting.model_registry import ModelRegistry
 from services.forecasting.panel import Panel
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Parse the arguments and run; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="backtest", description=__doc__)
-    parser.add_argument("--version", required=True, help="whose backtest")
-    parser.add_argument("--snapshot", required=True, help="what `extract` wrote: the sales to compare with")
-    options = parser.parse_args(arguments)
-    return command.run("backtest", lambda settings: backtest(settings, options.version, options.snapshot))
-
-
-def backtest(settings: BatchSettings, version: str, address: str) -> dict[str, Any]:
+def backtest(settings: BatchSettings, version: str, snapshot: str) -> dict[str, Any]:
     """Gather the scores; returns them.
 
     Raises:
@@ -33,7 +23,7 @@ def backtest(settings: BatchSettings, version: str, address: str) -> dict[str, A
     registry = ModelRegistry(settings.model_bucket, project=settings.project)
     report = registry.manifest(version).backtest
     pointer = registry.pointer()
-    sales = snapshot.read(settings.project, address)
+    sales = staging.read_sales(settings.project, snapshot)
     return {
         "version": version,
         "origins": len(report.origins),
@@ -64,6 +54,13 @@ def realised(model: Model, sales: Panel) -> dict[str, Any]:
         "coverage": float(inside[~np.isnan(actual)].mean()),
     }
 
+
+main = command.EntryPoint(
+    backtest,
+    __doc__,
+    ("--version", {"required": True, "help": "whose backtest"}),
+    ("--snapshot", {"required": True, "help": "what `extract` wrote: the sales to compare with"}),
+)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -3,36 +3,29 @@
 The version follows from data and code: when the registry has it already, there is nothing to do.
 """
 
-import argparse
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from services.batch import command, snapshot
+from services.batch import command, staging
 from services.batch.warehouse import SalesTable
 from services.contracts.settings import BatchSettings
 from services.forecasting import training
 from services.forecasting.model_registry import ModelRegistry, UnknownVersionError
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Parse the arguments and run; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="train", description=__doc__)
-    parser.add_argument("--snapshot", help="what `extract` wrote; all sales in BigQuery when not given")
-    command.add_model(parser)
-    options = parser.parse_args(arguments)
-    return command.run("train", lambda settings: train(settings, options.snapshot, options.model))
-
-
-def train(settings: BatchSettings, address: str | None, model: str = command.BEST) -> dict[str, Any]:
+def train(settings: BatchSettings, snapshot: str | None, model: str = command.BEST) -> dict[str, Any]:
     """Train if need be; returns the version and its scores.
 
     Raises:
         UnusableSalesError: the sales are none, incomplete or too short.
     """
     registry = ModelRegistry(settings.model_bucket, project=settings.project)
-    sales = snapshot.read(settings.project, address) if address else SalesTable(settings.sales_table).read()
+    if snapshot:
+        sales = staging.read_sales(settings.project, snapshot)
+    else:
+        sales = SalesTable(settings.sales_table).read()
     candidates = command.candidates(model)
     try:
         manifest, trained = registry.manifest(training.version_of(sales, candidates)), False
@@ -48,6 +41,13 @@ def train(settings: BatchSettings, address: str | None, model: str = command.BES
         "backtest": manifest.backtest,
     }
 
+
+main = command.EntryPoint(
+    train,
+    __doc__,
+    ("--snapshot", {"help": "what `extract` wrote; all sales in BigQuery when not given"}),
+    command.MODEL,
+)
 
 if __name__ == "__main__":
     sys.exit(main())

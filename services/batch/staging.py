@@ -13,7 +13,7 @@ from services.forecasting.panel import Panel
 _RETRY = DEFAULT_RETRY.with_timeout(60.0)
 
 
-def write(project: str, bucket: str, folder: str, frame: pl.DataFrame) -> str:
+def write_sales(project: str, bucket: str, folder: str, frame: pl.DataFrame) -> str:
     """Upload sales to a file named by its content, which a rerun with late rows leaves as it is.
 
     Returns:
@@ -34,8 +34,8 @@ def upload(project: str, bucket: str, name: str, content: bytes) -> str:
     return f"gs://{bucket}/{name}"
 
 
-def read(project: str, address: str) -> Panel:
-    """Sales that `write` uploaded.
+def read_sales(project: str, address: str) -> Panel:
+    """Sales that `write_sales` uploaded.
 
     Raises:
         BatchError: there is no such object.
