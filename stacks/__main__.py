@@ -26,9 +26,7 @@ def main() -> int:
         return 2
     try:
         environments = environment.load_all(
-            [name] if name else (),
-            directory=environment.directory(),
-            cloud=cloud,
+            [name] if name else (), directory=environment.directory(), cloud=cloud
         )
     except InvalidEnvironmentError as error:
         print(error, file=sys.stderr)

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from infra.cdk import Construct, TerraformResource, google
+from infra.cdk import TerraformResource, google
+from infra.cdk.stack import PlatformStack
 from infra.cdk.waivers import waive
 from infra.environment import Environment, StackName
 from infra.google.ci_identity import CiIdentity
@@ -57,8 +58,7 @@ _RIGHTS: Final[Mapping[StackName, Rights]] = {
         ),
     ),
     "registry": Rights(
-        plan_permissions=("artifactregistry.repositories.get",),
-        apply=("roles/artifactregistry.admin",),
+        plan_permissions=("artifactregistry.repositories.get",), apply=("roles/artifactregistry.admin",)
     ),
     "cluster": Rights(
         plan=("roles/container.viewer",),
@@ -70,10 +70,7 @@ _RIGHTS: Final[Mapping[StackName, Rights]] = {
         plan_permissions=("storage.buckets.get",),
         apply=("roles/bigquery.dataOwner", "roles/storage.admin"),
     ),
-    "messaging": Rights(
-        plan=("roles/pubsub.viewer",),
-        apply=("roles/pubsub.admin",),
-    ),
+    "messaging": Rights(plan=("roles/pubsub.viewer",), apply=("roles/pubsub.admin",)),
     "orchestration": Rights(
         plan=("roles/secretmanager.viewer",),  # names only, not values
         plan_permissions=("composer.environments.get",),
@@ -114,29 +111,19 @@ def rights(environment: Environment) -> Iterator[Rights]:
             plan=["roles/certificatemanager.viewer"],
             apply=["roles/certificatemanager.owner", "roles/compute.securityAdmin"],
         )
-        if environment.gateway.dns_zone:
-            yield Rights(plan=["roles/dns.reader"], apply=["roles/dns.admin"])
         if environment.gateway.iap_members:
             yield Rights(apply=["roles/iap.admin"])
 
 
-def grant_rights(
-    scope: Construct,
-    ci: CiIdentity,
-    *,
-    environment: Environment,
-    states: str,
-    after: Sequence[TerraformResource],
-) -> None:
+def grant_rights(scope: PlatformStack, ci: CiIdentity, *, after: Sequence[TerraformResource]) -> None:
     """Grant the identities of CI the rights that the stacks of an environment need.
 
     Args:
-        scope: parent of the custom role.
+        scope: the stack.
         ci: the identities.
-        environment: the environment.
-        states: name of the bucket of Terraform states, which exists before any stack.
         after: resources that must exist first.
     """
+    environment = scope.environment
     taken = tuple(rights(environment))
     settings = google.project_iam_custom_role.ProjectIamCustomRole(
         scope,
@@ -167,14 +154,11 @@ def grant_rights(
         ),
     )
     waive(grant, {"CKV_GCP_42": _APPLIES})
-    for account, role in (
-        (ci.plan, "roles/storage.objectViewer"),
-        (ci.apply, "roles/storage.objectUser"),
-    ):
+    for account, role in ((ci.plan, "roles/storage.objectViewer"), (ci.apply, "roles/storage.objectUser")):
         google.storage_bucket_iam_member.StorageBucketIamMember(
             account,
             "states",
-            bucket=states,
+            bucket=environment.state_bucket,
             role=role,
             member=account.member,
             depends_on=account.depends_on(),

@@ -4,42 +4,26 @@ from typing import Final
 
 from infra.cdk import App
 from infra.cdk.stack import PlatformStack
-from infra.environment import PLATFORM, Environment
-from infra.google.artifact_registry import ImageRepository
-from infra.google.ci_identity import CiIdentity
+from infra.environment import PLATFORM
 from infra.google.cluster import Cluster
 from infra.google.identity import Account, Principal, ServiceAgent
 from infra.google.image_policy import ImagePolicy
-from infra.google.key import Key
-from infra.google.network import Network
+from stacks.foundation import FoundationStack
+from stacks.registry import RegistryStack
 
 
 class ClusterStack(PlatformStack):
     """A cluster whose nodes run as an account that pulls images and writes logs and metrics."""
 
-    def __init__(
-        self,
-        scope: App,
-        environment: Environment,
-        *,
-        network: Network,
-        images: ImageRepository,
-        key: Key | None,
-        ci: CiIdentity | None,
-    ):
-        super().__init__(scope, "cluster", environment=environment)
+    def __init__(self, scope: App, foundation: FoundationStack, registry: RegistryStack):
+        super().__init__(scope, "cluster", environment=foundation.environment)
+        environment, key, ci = foundation.environment, foundation.key, foundation.ci
         settings = environment.cluster
-        nodes = Account(
-            self,
-            "nodes",
-            environment=environment,
-            name=f"{PLATFORM}-nodes",
-            description="Nodes of the cluster",
-        )
+        nodes = Account(self, "nodes", name=f"{PLATFORM}-nodes", description="Nodes of the cluster")
         grants = [
             # Logs and metrics belong to the project, so there is no smaller resource to grant this on.
             nodes.grant_project_role("roles/container.defaultNodeServiceAccount"),
-            images.grant_read(nodes),
+            registry.images.grant_read(nodes),
         ]
         if ci:
             grants.append(nodes.grant_attach(Principal(self, "ci", member=ci.apply.member)))
@@ -48,14 +32,12 @@ class ClusterStack(PlatformStack):
             if settings.backup:
                 agents["gke-backup"] = "gcp-sa-gkebackup"
             grants += [
-                key.grant_use(ServiceAgent(self, id_, environment=environment, service=service))
-                for id_, service in agents.items()
+                key.grant_use(ServiceAgent(self, id_, service=service)) for id_, service in agents.items()
             ]
         self.cluster: Final = Cluster(
             self,
             "cluster",
-            environment=environment,
-            network=network,
+            network=foundation.network,
             labels=self.labels,
             node_account=nodes,
             key=key,

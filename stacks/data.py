@@ -79,7 +79,6 @@ class DataStack(PlatformStack):
         self.staged_rows: Final = Dataset(
             self,
             "staged-rows",
-            environment=environment,
             dataset_id=STAGING_DATASET,
             description="Rows on their way into another table",
             protected=False,
@@ -111,7 +110,6 @@ class DataStack(PlatformStack):
         return Dataset(
             self,
             dataset_id,
-            environment=self.environment,
             dataset_id=dataset_id,
             description=description,
             protected=self.environment.deletion_protection,
@@ -123,7 +121,6 @@ class DataStack(PlatformStack):
         return Bucket(
             self,
             purpose,
-            environment=self.environment,
             purpose=purpose,
             # Objects that are deleted by age need no recovery.
             soft_delete_days=0 if delete_after_days else self.environment.data.soft_delete_days,

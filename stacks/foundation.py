@@ -32,42 +32,14 @@ class FoundationStack(PlatformStack):
     def __init__(self, scope: App, environment: Environment):
         super().__init__(scope, "foundation", environment=environment)
         apis = Apis(self, "apis", names=_apis(environment))
-        self.network: Final = Network(
-            self,
-            "network",
-            environment=environment,
-            after=apis.resources["compute"],
-        )
+        iam = [apis.resources[api] for api in _IAM_APIS]
+        self.network: Final = Network(self, "network", after=apis.resources["compute"])
         self.key: Final = (
-            Key(
-                self,
-                "key",
-                environment=environment,
-                rotation_days=environment.encryption.rotation_days,
-                after=apis.resources["cloudkms"],
-            )
-            if environment.encryption
-            else None
+            Key(self, "key", after=apis.resources["cloudkms"]) if environment.encryption else None
         )
-        self.ci: Final = (
-            CiIdentity(
-                self,
-                "ci",
-                environment=environment,
-                ci=environment.ci,
-                after=[apis.resources[api] for api in _IAM_APIS],
-            )
-            if environment.ci
-            else None
-        )
+        self.ci: Final = CiIdentity(self, "ci", ci=environment.ci, after=iam) if environment.ci else None
         if self.ci:
-            grant_rights(
-                self,
-                self.ci,
-                environment=environment,
-                states=environment.state_bucket,
-                after=[apis.resources[api] for api in _IAM_APIS],
-            )
+            grant_rights(self, self.ci, after=iam)
             if self.key:
                 self.key.grant_read_settings(self.ci.plan)
                 self.key.grant_administer(self.ci.apply)
@@ -88,8 +60,6 @@ def _apis(environment: Environment) -> Iterator[str]:
         yield "gkebackup"
     if "services" in environment.stacks and environment.gateway:
         yield "certificatemanager"
-        if environment.gateway.dns_zone:
-            yield "dns"
         if environment.gateway.iap_members:
             yield "iap"
     if "observability" in environment.stacks and environment.budget:

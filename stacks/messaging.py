@@ -4,11 +4,10 @@ from typing import Final
 
 from infra.cdk import App
 from infra.cdk.stack import PlatformStack
-from infra.environment import PLATFORM, Environment
+from infra.environment import PLATFORM
 from infra.google.ci_identity import CiIdentity
-from infra.google.dataset import DatasetTable
 from infra.google.identity import Account, Principal, ServiceAgent
-from infra.google.subscription import PushDelivery, Subscription, TableSubscription
+from infra.google.subscription import PushDelivery, Subscription, TableDelivery
 from infra.google.topic import MessageSchema, Topic
 from services.contracts.messages import SalePrediction
 from services.contracts.names import (
@@ -19,6 +18,8 @@ from services.contracts.names import (
     SALE_PREDICTIONS_TOPIC,
     SALE_RANGE_TOPIC,
 )
+from stacks.data import DataStack
+from stacks.foundation import FoundationStack
 
 
 class MessagingStack(PlatformStack):
@@ -32,86 +33,53 @@ class MessagingStack(PlatformStack):
         push: endpoint of the streaming service; None if it pulls requests.
     """
 
-    def __init__(
-        self,
-        scope: App,
-        environment: Environment,
-        *,
-        requests: DatasetTable,
-        ci: CiIdentity | None,
-    ):
+    def __init__(self, scope: App, foundation: FoundationStack, data: DataStack):
+        environment = foundation.environment
         super().__init__(scope, "messaging", environment=environment)
 
         # No schema: a bare integer is a valid request.
         self.sale_range: Final = Topic(
-            self,
-            "sale-range-topic",
-            environment=environment,
-            name=SALE_RANGE_TOPIC,
-            replay_days=environment.messaging.replay_days,
+            self, "sale-range-topic", name=SALE_RANGE_TOPIC, replay_days=environment.messaging.replay_days
         )
-        self.dead_letter: Final = Topic(
-            self, "dead-letter-topic", environment=environment, name=DEAD_LETTER_TOPIC
-        )
-        reply = MessageSchema(
-            self,
-            "reply-schema",
-            environment=environment,
-            name=SALE_PREDICTIONS_TOPIC,
-            message=SalePrediction,
-        )
+        self.dead_letter: Final = Topic(self, "dead-letter-topic", name=DEAD_LETTER_TOPIC)
+        reply = MessageSchema(self, "reply-schema", name=SALE_PREDICTIONS_TOPIC, message=SalePrediction)
         self.sale_predictions: Final = Topic(
-            self, "sale-predictions-topic", environment=environment, name=SALE_PREDICTIONS_TOPIC, schema=reply
+            self, "sale-predictions-topic", name=SALE_PREDICTIONS_TOPIC, schema=reply
         )
         self.reply_topics: Final = tuple(
-            Topic(self, f"reply-topic-{name}", environment=environment, name=name, schema=reply)
+            Topic(self, f"reply-topic-{name}", name=name, schema=reply)
             for name in environment.streaming.reply_topics
         )
 
         # Google creates the agent when the project first uses Pub/Sub.
-        pubsub = ServiceAgent(
-            self,
-            "pubsub",
-            environment=environment,
-            service="gcp-sa-pubsub",
-            exists_with=self.sale_range.resource,
-        )
-        self.push: Final = self._push(pubsub, ci)
+        pubsub = ServiceAgent(self, "pubsub", service="gcp-sa-pubsub", exists_with=self.sale_range.resource)
+        self.push: Final = self._push(pubsub, foundation.ci)
         self.predict_range: Final = Subscription(
             self,
             "predict-range",
-            environment=environment,
             name=PREDICT_RANGE_SUBSCRIPTION,
             topic=self.sale_range,
             dead_letter_topic=self.dead_letter,
-            push=self.push,
+            delivery=self.push,
         )
         self.dead_letter.grant_publish(pubsub)
         self.predict_range.grant_subscribe(pubsub)
 
         # Messages of a topic without a subscription are lost.
         self.dead_letters: Final = Subscription(
-            self, "dead-letters", environment=environment, name=DEAD_LETTER_TOPIC, topic=self.dead_letter
+            self, "dead-letters", name=DEAD_LETTER_TOPIC, topic=self.dead_letter
         )
+        Subscription(self, "replies", name=SALE_PREDICTIONS_SUBSCRIPTION, topic=self.sale_predictions)
+        for topic in self.reply_topics:
+            Subscription(self, f"replies-{topic.name}", name=topic.name, topic=topic)
+
+        may_write = data.requests.grant_write(pubsub)
         Subscription(
             self,
-            "replies",
-            environment=environment,
-            name=SALE_PREDICTIONS_SUBSCRIPTION,
-            topic=self.sale_predictions,
-        )
-        for topic in self.reply_topics:
-            Subscription(self, f"replies-{topic.name}", environment=environment, name=topic.name, topic=topic)
-
-        may_write = requests.grant_write(pubsub)
-        TableSubscription(
-            self,
             "requests",
-            environment=environment,
             name=f"{SALE_RANGE_TOPIC}-requests",
             topic=self.sale_range,
-            table=requests,
-            may_write=may_write,
+            delivery=TableDelivery(table=data.requests, after=(may_write,)),
         )
 
     def _push(self, pubsub: ServiceAgent, ci: CiIdentity | None) -> PushDelivery | None:
@@ -121,7 +89,6 @@ class MessagingStack(PlatformStack):
         account = Account(
             self,
             "push",
-            environment=self.environment,
             name=f"{PLATFORM}-push",
             description="Pub/Sub, when it pushes requests to the streaming service",
         )

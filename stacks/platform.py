@@ -37,19 +37,12 @@ class Platform:
     @cached_property
     def registry(self) -> RegistryStack:
         """Container images."""
-        return RegistryStack(self._app, self._environment, key=self.foundation.key, ci=self.foundation.ci)
+        return RegistryStack(self._app, self.foundation)
 
     @cached_property
     def cluster(self) -> ClusterStack:
         """Kubernetes."""
-        return ClusterStack(
-            self._app,
-            self._environment,
-            network=self.foundation.network,
-            images=self.registry.images,
-            key=self.foundation.key,
-            ci=self.foundation.ci,
-        )
+        return ClusterStack(self._app, self.foundation, self.registry)
 
     @cached_property
     def data(self) -> DataStack:
@@ -59,54 +52,19 @@ class Platform:
     @cached_property
     def messaging(self) -> MessagingStack:
         """Topics and subscriptions."""
-        return MessagingStack(
-            self._app,
-            self._environment,
-            requests=self.data.requests,
-            ci=self.foundation.ci,
-        )
+        return MessagingStack(self._app, self.foundation, self.data)
 
     @cached_property
     def orchestration(self) -> OrchestrationStack:
         """Airflow."""
-        return OrchestrationStack(
-            self._app,
-            self._environment,
-            network=self.foundation.network,
-            cluster=self.cluster.cluster,
-            images=self.registry.images,
-            models=self.data.models,
-            staging=self.data.staging,
-            sales=self.data.sales,
-            ci=self.foundation.ci,
-            scores=self.data.scores,
-            transient_scores=self.data.transient_scores,
-            staged_rows=self.data.staged_rows,
-        )
+        return OrchestrationStack(self._app, self.foundation, self.registry, self.cluster, self.data)
 
     @cached_property
     def services(self) -> ServicesStack:
         """Prediction and streaming."""
-        return ServicesStack(
-            self._app,
-            self._environment,
-            cluster=self.cluster.cluster,
-            network=self.foundation.network,
-            models=self.data.models,
-            predictions=self.data.predictions,
-            predict_range=self.messaging.predict_range,
-            push=self.messaging.push,
-            sale_predictions=self.messaging.sale_predictions,
-            reply_topics=self.messaging.reply_topics,
-            dead_letter=self.messaging.dead_letter,
-        )
+        return ServicesStack(self._app, self.foundation, self.cluster, self.data, self.messaging)
 
     @cached_property
     def observability(self) -> ObservabilityStack:
         """Objectives, alerts and a dashboard."""
-        return ObservabilityStack(
-            self._app,
-            self._environment,
-            requests=self.messaging.predict_range,
-            dead_letters=self.messaging.dead_letters,
-        )
+        return ObservabilityStack(self._app, self.messaging)

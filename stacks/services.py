@@ -1,25 +1,25 @@
 """Workloads on the cluster: prediction behind a load balancer, streaming on Pub/Sub, other HTTP services."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 from infra.cdk import App
 from infra.cdk.providers import configure_kubernetes
 from infra.cdk.stack import PlatformStack
-from infra.environment import PLATFORM, Environment
-from infra.google.bucket import Bucket
-from infra.google.cluster import Cluster
-from infra.google.dataset import DatasetTable
+from infra.environment import PLATFORM
 from infra.google.images import image
 from infra.google.network import Network
-from infra.google.subscription import PushDelivery, Subscription
-from infra.google.topic import Topic
 from infra.kubernetes.gateway import HEALTH_CHECK_RANGES, Gateway
 from infra.kubernetes.namespace import Namespace
 from infra.kubernetes.network_policy import AllowCallers, DefaultDeny
 from infra.kubernetes.workload import Workload
+from services.contracts.model import HORIZON_DAYS
 from services.contracts.names import PUSH_PATH
 from services.contracts.settings import HttpSettings, PredictionSettings, StreamingSettings
+from stacks.cluster import ClusterStack
+from stacks.data import DataStack
+from stacks.foundation import FoundationStack
+from stacks.messaging import MessagingStack
 
 
 class ServicesStack(PlatformStack):
@@ -28,48 +28,39 @@ class ServicesStack(PlatformStack):
     def __init__(
         self,
         scope: App,
-        environment: Environment,
-        *,
-        cluster: Cluster,
-        network: Network,
-        models: Bucket,
-        predictions: DatasetTable,
-        predict_range: Subscription,
-        push: PushDelivery | None,
-        sale_predictions: Topic,
-        reply_topics: Sequence[Topic],
-        dead_letter: Topic,
+        foundation: FoundationStack,
+        cluster: ClusterStack,
+        data: DataStack,
+        messaging: MessagingStack,
     ):
+        environment = foundation.environment
         super().__init__(scope, "services", environment=environment)
-        configure_kubernetes(self, host=cluster.dns_name, simulated=environment.simulated)
-        self._namespace: Final = Namespace(self, "namespace", name=PLATFORM, environment=environment)
+        configure_kubernetes(self, host=cluster.cluster.dns_name, simulated=environment.simulated)
+        self._namespace: Final = Namespace(self, "namespace", name=PLATFORM)
         DefaultDeny(self, "default-deny", namespace=self._namespace)
         # A simulated pod is a process of this machine, which only this machine may call.
         self._host: Final = "127.0.0.1" if environment.simulated else "0.0.0.0"  # noqa: S104
         # Cloud Logging links log lines to the traces of this project.
         self._trace_project: Final = None if environment.simulated else environment.project_id
 
-        prediction = self._prediction(models)
-        models.grant_read(prediction.identity)
-        streaming = self._streaming(
-            models, predictions, predict_range, push, sale_predictions, reply_topics, dead_letter
-        )
-        models.grant_read(streaming.identity)
-        if push is None:
-            predict_range.grant_subscribe(streaming.identity)
-        predictions.grant_write(streaming.identity)
-        for topic in (sale_predictions, *reply_topics, dead_letter):
+        prediction = self._prediction(data)
+        data.models.grant_read(prediction.identity)
+        streaming = self._streaming(data, messaging)
+        data.models.grant_read(streaming.identity)
+        if messaging.push is None:
+            messaging.predict_range.grant_subscribe(streaming.identity)
+        data.predictions.grant_write(streaming.identity)
+        for topic in (messaging.sale_predictions, *messaging.reply_topics, messaging.dead_letter):
             topic.grant_publish(streaming.identity)
         # What one of them needs is granted here, in environments that have it:
-        # `if "NAME" in others: models.grant_read(others["NAME"].identity)`
+        # `if "NAME" in others: data.models.grant_read(others["NAME"].identity)`
         others = {name: self._http(name) for name in environment.services}
 
         routes = {environment.services[name].route: workload for name, workload in others.items()}
-        self._admit_callers(
-            {"/": prediction, **routes}, streaming, {PUSH_PATH: streaming} if push else {}, network
-        )
+        internal = {PUSH_PATH: streaming} if messaging.push else {}
+        self._admit_callers({"/": prediction, **routes}, streaming, internal, foundation.network)
 
-    def _prediction(self, models: Bucket) -> Workload:
+    def _prediction(self, data: DataStack) -> Workload:
         size = self.environment.prediction
         image_ = image(self, self.environment, service="prediction")
         return Workload(
@@ -78,10 +69,10 @@ class ServicesStack(PlatformStack):
             namespace=self._namespace,
             image=image_,
             settings=PredictionSettings(
-                model_bucket=models.name,
+                model_bucket=data.models.name,
                 host=self._host,
                 port=size.port,
-                max_range=size.max_range,
+                max_range=HORIZON_DAYS,
                 drain_seconds=size.drain_seconds,
                 image=image_,
                 trace_project=self._trace_project,
@@ -90,17 +81,9 @@ class ServicesStack(PlatformStack):
             drain_seconds=size.drain_seconds,
         )
 
-    def _streaming(
-        self,
-        models: Bucket,
-        predictions: DatasetTable,
-        requests: Subscription,
-        push: PushDelivery | None,
-        replies: Topic,
-        reply_topics: Sequence[Topic],
-        dead_letter: Topic,
-    ) -> Workload:
+    def _streaming(self, data: DataStack, messaging: MessagingStack) -> Workload:
         size = self.environment.streaming
+        push = messaging.push
         # A pull worker needs no drain time: no load balancer sends it requests.
         drain_seconds = size.drain_seconds if push else 0
         return Workload(
@@ -109,18 +92,18 @@ class ServicesStack(PlatformStack):
             namespace=self._namespace,
             image=image(self, self.environment, service="streaming"),
             settings=StreamingSettings(
-                model_bucket=models.name,
-                subscription=requests.path,
-                reply_topic=replies.path,
-                reply_topics=tuple(topic.path for topic in reply_topics),
+                model_bucket=data.models.name,
+                subscription=messaging.predict_range.path,
+                reply_topic=messaging.sale_predictions.path,
+                reply_topics=tuple(topic.path for topic in messaging.reply_topics),
                 delivery=size.delivery,
                 push_audience=push.endpoint if push else None,
                 push_account=push.account.email if push else None,
-                dead_letter_topic=dead_letter.path,
-                predictions_table=predictions.name,
+                dead_letter_topic=messaging.dead_letter.path,
+                predictions_table=data.predictions.name,
                 host=self._host,
                 port=size.port,
-                max_range=size.max_range,
+                max_range=HORIZON_DAYS,
                 drain_seconds=drain_seconds,
                 trace_project=self._trace_project,
             ),
@@ -128,7 +111,7 @@ class ServicesStack(PlatformStack):
             drain_seconds=drain_seconds,
             # Pub/Sub redelivers what a vanished pod has not acknowledged.
             spot=self.environment.cluster.spot is not None,
-            subscription=requests,
+            subscription=messaging.predict_range,
         )
 
     def _http(self, name: str) -> Workload:
@@ -157,11 +140,7 @@ class ServicesStack(PlatformStack):
         callers: list[str] = []
         if settings := self.environment.gateway:
             gateway = Gateway(
-                self,
-                "gateway",
-                namespace=self._namespace,
-                settings=settings,
-                region=self.environment.region,
+                self, "gateway", namespace=self._namespace, settings=settings, region=self.environment.region
             )
             gateway.route(public=public, internal=internal)
             callers = [str(network.addresses.proxy_only), *HEALTH_CHECK_RANGES]

@@ -1,6 +1,8 @@
 """Base class of stacks: id, state backend, google provider and labels."""
 
-from infra.cdk import App, GcsBackend, LocalBackend, TerraformStack
+from typing import cast
+
+from infra.cdk import App, Construct, GcsBackend, LocalBackend, TerraformStack
 from infra.cdk.providers import configure_google
 from infra.environment import Environment, StackName
 
@@ -30,3 +32,8 @@ class PlatformStack(TerraformStack):
             labels=self.labels,
             simulated=environment.simulated,
         )
+
+
+def environment_of(construct: Construct) -> Environment:
+    """The environment of the stack that a construct belongs to."""
+    return cast("PlatformStack", TerraformStack.of(construct)).environment

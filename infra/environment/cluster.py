@@ -12,7 +12,6 @@ from infra.environment.value_types import (
     SOME_MONDAY,
     WEEK,
     ContradictionError,
-    Cron,
     Day,
     MachineType,
     Section,
@@ -38,7 +37,6 @@ class NodePool(Section):
     machine_type: MachineType = Field(description="machine type of a node")
     min_nodes: int = Field(ge=0, le=1000, description="fewest nodes, in all zones together")
     max_nodes: int = Field(ge=1, le=1000, description="most nodes, in all zones together")
-    disk_gb: int = Field(default=50, ge=20, le=2000, description="boot disk of a node, in GB")
     upgrade: Literal["SURGE", "BLUE_GREEN"] = Field(
         default="SURGE", description="replace node by node, or create a second set of nodes and move the pods"
     )
@@ -66,9 +64,6 @@ class ClusterMaintenanceExclusion(Section):
     name: str = Field(min_length=1, max_length=63, description="what the days are, such as peak-season")
     start: Day = Field(description="first day, in UTC")
     end: Day = Field(description="first day after it, in UTC")
-    scope: Literal["NO_UPGRADES", "NO_MINOR_UPGRADES", "NO_MINOR_OR_NODE_UPGRADES"] = Field(
-        default="NO_UPGRADES", description="upgrades to exclude"
-    )
 
     @validator("end")
     @classmethod
@@ -76,18 +71,10 @@ class ClusterMaintenanceExclusion(Section):
         start = info.data.get("start")
         if start is not None and end <= start:
             raise ContradictionError(((), f"expected a day after start, which is {start}, found {end}"))
-        return end
-
-    @validator("scope")
-    @classmethod
-    def _not_too_long(cls, scope: str, info: ValidationInfo) -> str:
         # https://cloud.google.com/kubernetes-engine/docs/concepts/maintenance-windows-and-exclusions#limitations-maint-exclusions
-        most = 30 if scope == "NO_UPGRADES" else 180
-        if "start" in info.data and "end" in info.data:
-            days = (info.data["end"] - info.data["start"]).days
-            if days > most:
-                raise ContradictionError(((), f"{scope} may last {most} days, not {days}"))
-        return scope
+        if start is not None and (days := (end - start).days) > 30:
+            raise ContradictionError(((), f"GKE excludes at most 30 days, not {days}"))
+        return end
 
 
 class ClusterMaintenance(Section):
@@ -114,22 +101,21 @@ class ClusterMaintenance(Section):
         days, start_hour, hours = (info.data.get(name) for name in ("days", "start_hour", "hours"))
         if days is None or start_hour is None or hours is None:
             return exclusions
-        blocked = [each for each in exclusions if each.scope == "NO_UPGRADES"]
 
         def open_on(day: date) -> bool:
             last = day + timedelta(days=(start_hour + hours - 1) // 24)
             return WEEK[day.weekday()] in days and all(
-                last < each.start or day >= each.end for each in blocked
+                last < each.start or day >= each.end for each in exclusions
             )
 
-        first = min((each.start for each in blocked), default=SOME_MONDAY) - timedelta(days=_FULL_DAYS)
-        last = max((each.end for each in blocked), default=SOME_MONDAY)
+        first = min((each.start for each in exclusions), default=SOME_MONDAY) - timedelta(days=_FULL_DAYS)
+        last = max((each.end for each in exclusions), default=SOME_MONDAY)
         least, since = min(
             (hours * sum(open_on(day + timedelta(days=offset)) for offset in range(_FULL_DAYS)), day)
             for day in (first + timedelta(days=offset) for offset in range((last - first).days + 1))
         )
         if least < _MAINTENANCE_HOURS:
-            found = f"{least} in those from {since}" if blocked else f"{least}"
+            found = f"{least} in those from {since}" if exclusions else f"{least}"
             message = f"GKE wants {_MAINTENANCE_HOURS} hours of maintenance in any 32 days; there are {found}"
             remedy = "Give more days or hours, or shorter exclusions"
             raise ContradictionError(((), f"{message}. {remedy}"))
@@ -139,7 +125,6 @@ class ClusterMaintenance(Section):
 class BackupSettings(Section):
     """Backups of the objects in the cluster and of the data of its volumes."""
 
-    schedule: Cron = Field(default="0 4 * * *", description="when, in UTC")
     retain_days: int = Field(default=30, ge=1, le=365, description="days that a backup is kept")
     lock_days: int = Field(default=0, ge=0, le=90, description="days during which nobody can delete a backup")
 

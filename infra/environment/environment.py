@@ -11,17 +11,17 @@ from pydantic import field_validator as validator
 from infra.environment.addresses import AddressPlan
 from infra.environment.cluster import ClusterSettings
 from infra.environment.data import DataSettings
-from infra.environment.foundation import CiSettings, EncryptionSettings
+from infra.environment.foundation import CiSettings
 from infra.environment.messaging import MessagingSettings
-from infra.environment.observability import AlertingSettings, BudgetSettings, ObjectiveSettings
+from infra.environment.observability import AlertingSettings, BudgetSettings
 from infra.environment.orchestration import BatchSection, ComposerSettings
 from infra.environment.registry import RegistrySettings
 from infra.environment.services import (
     SERVICES,
+    CalledWorkload,
     GatewaySettings,
     HttpWorkload,
     ImageName,
-    PredictionWorkload,
     StreamingWorkload,
     WorkloadSettings,
 )
@@ -84,8 +84,8 @@ class Environment(Section):
     ci: CiSettings | None = Field(
         default=None, description="who may plan and apply from GitHub Actions; without it, nobody"
     )
-    encryption: EncryptionSettings | None = Field(
-        default=None, description="a key of the project's own, instead of Google's"
+    encryption: bool = Field(
+        False, description="encrypt images, cluster Secrets and backups with a key of the project's own"
     )
     registry: RegistrySettings = Field(
         default=RegistrySettings(), description="retention and scanning of images"
@@ -98,11 +98,10 @@ class Environment(Section):
     gateway: GatewaySettings | None = Field(
         None, description="the way in from the internet; without it nobody outside the cluster gets in"
     )
-    prediction: PredictionWorkload = Field(description="the prediction service")
+    prediction: CalledWorkload = Field(description="the prediction service")
     streaming: StreamingWorkload = Field(description="the streaming service")
     services: dict[str, HttpWorkload] = Field({}, description="other services, by name")
     messaging: MessagingSettings = Field(MessagingSettings(), description="subscriptions")
-    slo: ObjectiveSettings = Field(ObjectiveSettings(), description="service level objectives")
     budget: BudgetSettings | None = Field(None, description="monthly budget")
 
     @property
@@ -172,7 +171,7 @@ class Environment(Section):
 
     @validator("prediction")
     @classmethod
-    def _counted(cls, prediction: PredictionWorkload, info: ValidationInfo) -> PredictionWorkload:
+    def _counted(cls, prediction: CalledWorkload, info: ValidationInfo) -> CalledWorkload:
         if prediction.autoscaling.by == "traffic" and info.data.get("gateway") is None:
             raise ContradictionError((("autoscaling", "by"), _NO_GATEWAY))
         return prediction

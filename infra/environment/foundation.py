@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from infra.environment.value_types import GitBranch, GitHubRepository, Section
+from infra.environment.value_types import GitHubRepository, Section
 
 
 class CiSettings(Section):
@@ -13,13 +13,4 @@ class CiSettings(Section):
         ge=1,
         description="number of that repository, which nobody can take over with its name: `id` of "
         "https://api.github.com/repos/OWNER/NAME",
-    )
-    branch: GitBranch = Field(default="main", description="branch that is applied")
-
-
-class EncryptionSettings(Section):
-    """A customer-managed key for images, cluster secrets and backups."""
-
-    rotation_days: int = Field(
-        default=90, ge=1, le=365, description="days after which a new version encrypts"
     )

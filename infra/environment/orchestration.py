@@ -13,9 +13,7 @@ from infra.environment.value_types import (
     PackageName,
     PackagePin,
     Section,
-    Weekday,
     at_least,
-    unique,
 )
 
 AIRFLOW_VERSION: Final = "3.3.1"
@@ -27,7 +25,6 @@ class AirflowProcess(Section):
 
     cpu: float = Field(default=0.5, ge=0.5, le=32, description="CPUs")
     memory_gb: float = Field(default=2, ge=0.5, le=128, description="memory, in GB")
-    storage_gb: float = Field(default=1, ge=0, le=100, description="disk, in GB")
 
 
 class AirflowProcesses(AirflowProcess):
@@ -39,14 +36,13 @@ class AirflowProcesses(AirflowProcess):
 class AirflowTriggerers(Section):
     """Triggerers, which wait for events on behalf of deferred tasks."""
 
-    cpu: float = Field(default=0.5, ge=0.5, le=1, description="CPUs")
-    memory_gb: float = Field(default=1, ge=0.5, le=6.5, description="memory, in GB")
     count: int = Field(default=1, ge=0, le=10, description="how many there are; 0 if no task is deferrable")
 
 
 class AirflowWorkers(AirflowProcess):
     """Autoscaled workers."""
 
+    storage_gb: float = Field(default=1, ge=0, le=100, description="disk, in GB")
     min_count: int = Field(default=1, ge=1, le=100, description="fewest workers")
     max_count: int = Field(default=3, ge=1, le=100, description="most workers")
 
@@ -54,32 +50,6 @@ class AirflowWorkers(AirflowProcess):
     @classmethod
     def _ordered(cls, most: int, info: ValidationInfo) -> int:
         return at_least("min_count", most, info)
-
-
-class AirflowMaintenance(Section):
-    """The window in which Google may upgrade the environment. Interrupted tasks are retried."""
-
-    days: tuple[Weekday, ...] = Field(
-        default=("FR", "SA", "SU"), min_length=1, description="days of the week"
-    )
-    start_hour: int = Field(default=0, ge=0, le=23, description="hour at which it may begin, in UTC")
-    hours: int = Field(default=4, ge=4, le=24, description="hours it may take")
-
-    @validator("hours")
-    @classmethod
-    def _enough(cls, hours: int, info: ValidationInfo) -> int:
-        # https://cloud.google.com/composer/docs/composer-3/specify-maintenance-windows
-        days = info.data.get("days", ())
-        if days and hours * len(days) < 12:
-            message = f"Composer wants 12 hours a week; {len(days)} x {hours} are {hours * len(days)}"
-            raise ContradictionError(((), f"{message}. Give more days or hours"))
-        return hours
-
-    @validator("days")
-    @classmethod
-    def _once(cls, days: tuple[str, ...]) -> tuple[str, ...]:
-        unique(days)
-        return days
 
 
 class ComposerSettings(Section):
@@ -94,12 +64,6 @@ class ComposerSettings(Section):
     triggerer: AirflowTriggerers = Field(default=AirflowTriggerers(), description="triggerers")
     web_server: AirflowProcess = Field(default=AirflowProcess(), description="Airflow's pages")
     worker: AirflowWorkers = Field(default=AirflowWorkers(), description="workers")
-    maintenance: AirflowMaintenance = Field(
-        default=AirflowMaintenance(), description="when Google may upgrade it"
-    )
-    snapshot_hour: int = Field(
-        default=5, ge=0, le=23, description="hour, in UTC, at which a snapshot is taken every day"
-    )
     keep_snapshots_days: Days = Field(default=14, description="days for which snapshots are kept")
     keep_history_days: int = Field(
         default=60, ge=30, le=730, description="days for which Airflow remembers runs and tasks"

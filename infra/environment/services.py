@@ -7,7 +7,6 @@ from pydantic import Field, ValidationInfo
 from pydantic import field_validator as validator
 
 from infra.environment.value_types import (
-    CloudDnsZone,
     ContradictionError,
     Cpu,
     Hostname,
@@ -22,7 +21,6 @@ from infra.environment.value_types import (
     refuse,
     unique,
 )
-from services.contracts.model import HORIZON_DAYS
 from services.contracts.names import DEAD_LETTER_TOPIC, SALE_PREDICTIONS_TOPIC, SALE_RANGE_TOPIC
 
 _FOLDER: Final = Path(__file__).resolve().parents[2] / "services"
@@ -36,31 +34,19 @@ SERVICES: Final = tuple(name for name in IMAGES if (_FOLDER / name / "__main__.p
 ImageName = Annotated[str, matching("|".join(IMAGES), f"one of {', '.join(IMAGES)}")]
 
 HttpPath = Annotated[str, matching(r"(/[A-Za-z0-9._~-]+)+", "a path, such as /echo")]
-MaxRange = Annotated[
-    int,
-    Field(ge=1, le=HORIZON_DAYS, description="most days a request may ask for, of the model's horizon"),
-]
 
 
 class Autoscaling(Section):
     """The metric that the number of a service's pods follows."""
 
     by: Literal["cpu", "traffic", "backlog"] = Field(
-        default="cpu",
-        description="CPU use, traffic through the Gateway, or backlog of the subscription",
-    )
-    cpu_percent: int = Field(
-        default=80,
-        ge=10,
-        le=100,
-        description="CPU use, in percent of the CPU that a pod requests, above which pods are added",
+        default="cpu", description="CPU use, traffic through the Gateway, or backlog of the subscription"
     )
     requests_per_second: int = Field(
         default=200,
         ge=1,
         description="requests per second of one pod; the Gateway sends more only if all pods have as many",
     )
-    messages_per_pod: int = Field(default=1000, ge=1, description="waiting messages for each pod")
 
 
 class WorkloadSettings(Section):
@@ -78,9 +64,6 @@ class WorkloadSettings(Section):
         description="seconds that a stopping pod still answers, until load balancers have noticed",
     )
     autoscaling: Autoscaling = Field(Autoscaling(), description="the metric that the number of pods follows")
-    right_sizing: bool = Field(
-        True, description="recommend CPU and memory from what pods use: `kubectl describe vpa`"
-    )
 
     @validator("max_replicas")
     @classmethod
@@ -107,16 +90,9 @@ class HttpWorkload(CalledWorkload):
     )
 
 
-class PredictionWorkload(CalledWorkload):
-    """The prediction service."""
-
-    max_range: MaxRange = HORIZON_DAYS
-
-
 class StreamingWorkload(WorkloadSettings):
     """The streaming service."""
 
-    max_range: MaxRange = HORIZON_DAYS
     delivery: Literal["pull", "push"] = Field(
         "pull", description="whether it pulls messages, or Pub/Sub pushes them through the Gateway"
     )
@@ -141,13 +117,6 @@ class GatewaySettings(Section):
     """The entry point from the internet."""
 
     hostname: Hostname = Field(description="host name that clients use, such as forecast.example.com")
-    dns_zone: CloudDnsZone | None = Field(
-        None, description="Cloud DNS zone of the project for its records; without a zone, they are outputs"
-    )
-    timeout_seconds: int = Field(30, ge=1, le=3600, description="longest duration of a request")
-    requests_per_minute: int = Field(
-        6000, ge=1, le=1_000_000, description="requests of one client address above which more are refused"
-    )
     iap_members: tuple[IamMember, ...] = Field(
         (), description="who may call the services, by Identity-Aware Proxy; without members, everybody"
     )

@@ -135,7 +135,6 @@ TopicName = Annotated[
 Digest = Annotated[str, matching("sha256:[0-9a-f]{64}", "a digest: sha256: and 64 hexadecimal digits")]
 Port = Annotated[int, Field(ge=1024, le=65535)]  # below 1024 only root may listen, which no container is
 Replicas = Annotated[int, Field(ge=1, le=100)]
-Share = Annotated[float, Field(gt=0, le=0.999)]  # the most that Cloud Monitoring takes as a goal
 Hostname = Annotated[
     str,
     matching(
@@ -143,7 +142,6 @@ Hostname = Annotated[
         "a full host name in lower case, such as forecast.example.com",
     ),
 ]
-CloudDnsZone = Annotated[str, matching("[a-z]([a-z0-9-]{0,61}[a-z0-9])?", "the name of a Cloud DNS zone")]
 IamMember = Annotated[
     str,
     matching(
@@ -162,11 +160,6 @@ GitHubRepository = Annotated[
         r"(?=.{1,80}$)[A-Za-z0-9][A-Za-z0-9-]*/[\w.-]+",
         "a GitHub repository: owner/name, up to 80 characters",
     ),
-]
-# It stands within quotes of an expression, so other characters are not allowed.
-GitBranch = Annotated[str, matching(r"[\w./-]{1,26}", "a branch of up to 26 letters, digits and _./-")]
-Cron = Annotated[
-    str, matching(r"[\d*/,-]+( [\d*/,-]+){4}", 'a cron schedule of numbers, such as "0 4 * * *"')
 ]
 
 SMALLEST_CPUS: Final = 2

@@ -24,9 +24,7 @@ ci = {
   repository_id = 100000001
 }
 
-encryption = {
-  rotation_days = 90
-}
+encryption = true
 
 registry = {
   keep_versions = 20

@@ -1,16 +1,14 @@
 """A repository of container images."""
 
 from collections.abc import Sequence
-from typing import Final
 
 from infra.cdk import Construct, TerraformResource, google
-from infra.environment import PLATFORM, Environment
+from infra.cdk.stack import environment_of
+from infra.environment import PLATFORM
 from infra.google.identity import Principal
 from infra.google.key import Key
 
 registry = google.artifact_registry_repository
-
-_SECONDS_PER_DAY: Final = 24 * 3600
 
 
 class ImageRepository(Construct):
@@ -22,15 +20,10 @@ class ImageRepository(Construct):
     """
 
     def __init__(
-        self,
-        scope: Construct,
-        id_: str,
-        *,
-        environment: Environment,
-        key: Key | None,
-        may_use_key: Sequence[TerraformResource],
+        self, scope: Construct, id_: str, *, key: Key | None, may_use_key: Sequence[TerraformResource]
     ):
         super().__init__(scope, id_)
+        environment = environment_of(self)
         settings = environment.registry
         self._region = environment.region
         self._resource = registry.ArtifactRegistryRepository(
@@ -61,7 +54,8 @@ class ImageRepository(Construct):
                     id="delete-untagged",
                     action="DELETE",
                     condition=registry.ArtifactRegistryRepositoryCleanupPoliciesCondition(
-                        tag_state="UNTAGGED", older_than=f"{settings.untagged_days * _SECONDS_PER_DAY}s"
+                        tag_state="UNTAGGED",
+                        older_than=f"{settings.untagged_days * 24 * 3600}s",
                     ),
                 ),
             ],

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Final
 
 from infra.cdk import AssetType, Construct, TerraformAsset, google
+from infra.cdk.stack import environment_of
 from infra.cdk.waivers import waive
-from infra.environment import Environment
 from infra.google.identity import Principal
 from services.contracts.names import bucket_name
 
@@ -30,7 +30,6 @@ class Bucket(Construct):
         scope: Construct,
         id_: str,
         *,
-        environment: Environment,
         purpose: str,
         soft_delete_days: int,
         keep_versions: int | None = None,
@@ -38,13 +37,11 @@ class Bucket(Construct):
         delete_below: str | None = None,
     ):
         super().__init__(scope, id_)
+        environment = environment_of(self)
         self.name: Final = bucket_name(environment.project_id, purpose)
         rules = [
             # Parts of an unfinished upload cost as much as an object, and no listing shows them.
-            _rule(
-                "AbortIncompleteMultipartUpload",
-                storage.StorageBucketLifecycleRuleCondition(age=7),
-            )
+            _rule("AbortIncompleteMultipartUpload", storage.StorageBucketLifecycleRuleCondition(age=7))
         ]
         if keep_versions is not None:
             rules.append(
@@ -96,12 +93,7 @@ class Bucket(Construct):
         # cdktf copies the file into a folder named by its hash: a plan does not need the source.
         asset = TerraformAsset(scope, f"{id_}-file", path=str(file), type=AssetType.FILE)
         return storage_object.StorageBucketObject(
-            scope,
-            id_,
-            bucket=self.name,
-            name=name,
-            source=asset.path,
-            depends_on=[self.resource],
+            scope, id_, bucket=self.name, name=name, source=asset.path, depends_on=[self.resource]
         )
 
     def write(

@@ -3,7 +3,7 @@
 from typing import Final
 
 from infra.cdk import Construct, google
-from infra.environment import Environment
+from infra.cdk.stack import environment_of
 from infra.environment.observability import BudgetSettings
 from infra.monitoring.alerting import RUNBOOK, OnCall
 
@@ -22,23 +22,15 @@ class Budget(Construct):
         on_call: notification channels.
     """
 
-    def __init__(
-        self,
-        scope: Construct,
-        id_: str,
-        *,
-        environment: Environment,
-        settings: BudgetSettings,
-        on_call: OnCall,
-    ):
+    def __init__(self, scope: Construct, id_: str, *, settings: BudgetSettings, on_call: OnCall):
         super().__init__(scope, id_)
         billing.BillingBudget(
             self,
             "Default",
             billing_account=settings.billing_account,
-            display_name=f"{environment.name}, see {RUNBOOK}#budget",
+            display_name=f"{environment_of(self).name}, see {RUNBOOK}#budget",
             budget_filter=billing.BillingBudgetBudgetFilter(
-                projects=[f"projects/{environment.project_number}"],
+                projects=[f"projects/{environment_of(self).project_number}"],
                 # The amount to pay, after credits.
                 credit_types_treatment="INCLUDE_ALL_CREDITS",
                 calendar_period="MONTH",

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from typing import Final
 
 from infra.cdk import Construct, TerraformResource, google
+from infra.cdk.stack import environment_of
 from infra.cdk.waivers import waive
-from infra.environment import PLATFORM, Environment
+from infra.environment import PLATFORM
 from infra.environment.foundation import CiSettings
 from infra.google.identity import Account, Principal
 
 _POOL: Final = "github"
+_BRANCH: Final = "main"
 _ISSUER: Final = "https://token.actions.githubusercontent.com"
 
 
@@ -27,7 +29,6 @@ class CiIdentity(Construct):
     import it.
 
     Args:
-        environment: the environment; GitHub's has the same name.
         ci: the repository.
         after: resources that must exist first.
 
@@ -36,16 +37,9 @@ class CiIdentity(Construct):
         apply: account that changes what the stacks own.
     """
 
-    def __init__(
-        self,
-        scope: Construct,
-        id_: str,
-        *,
-        environment: Environment,
-        ci: CiSettings,
-        after: Sequence[TerraformResource],
-    ):
+    def __init__(self, scope: Construct, id_: str, *, ci: CiSettings, after: Sequence[TerraformResource]):
         super().__init__(scope, id_)
+        environment = environment_of(self)
         self._pool_path = (
             f"projects/{environment.project_number}/locations/global/workloadIdentityPools/{_POOL}"
         )
@@ -57,7 +51,7 @@ class CiIdentity(Construct):
             description=f"Workflows of {ci.repository}",
             depends_on=after,
         )
-        on_branch = f"assertion.ref == 'refs/heads/{ci.branch}'"
+        on_branch = f"assertion.ref == 'refs/heads/{_BRANCH}'"
         # Reading a claim that the token lacks is an error.
         may_apply = (
             f"has(assertion.environment) && assertion.environment == '{environment.name}' && {on_branch}"
@@ -89,7 +83,6 @@ class CiIdentity(Construct):
         self.plan: Final = Account(
             self,
             "plan",
-            environment=environment,
             name=f"{PLATFORM}-ci-plan",
             description="CI that plans: reads settings and state",
             after=after,
@@ -97,7 +90,6 @@ class CiIdentity(Construct):
         self.apply: Final = Account(
             self,
             "apply",
-            environment=environment,
             name=f"{PLATFORM}-ci-apply",
             description="CI that applies, after approval",
             after=after,

@@ -5,6 +5,7 @@ from datetime import date, timedelta
 from typing import Final
 
 from infra.cdk import Construct, TerraformResource, TerraformResourceLifecycle, google
+from infra.cdk.stack import environment_of
 from infra.cdk.waivers import waive
 from infra.environment import PLATFORM, Environment
 from infra.environment.addresses import PODS_PER_NODE
@@ -41,7 +42,6 @@ class Cluster(Construct):
         scope: Construct,
         id_: str,
         *,
-        environment: Environment,
         network: Network,
         labels: Mapping[str, str],
         node_account: Account,
@@ -49,6 +49,7 @@ class Cluster(Construct):
         after: Sequence[TerraformResource],
     ):
         super().__init__(scope, id_)
+        environment = environment_of(self)
         settings = environment.cluster
         self.name: Final = PLATFORM
         self._resource = gke.ContainerCluster(
@@ -96,14 +97,7 @@ class Cluster(Construct):
                 account=node_account,
             )
         if settings.backup:
-            BackupPlan(
-                self,
-                "backup",
-                environment=environment,
-                cluster=self._resource,
-                settings=settings.backup,
-                key=key,
-            )
+            BackupPlan(self, "backup", cluster=self._resource, settings=settings.backup, key=key)
 
     @property
     def dns_name(self) -> str:
@@ -184,7 +178,7 @@ def _scale(
             autoscaling_profile=settings.autoscaling_profile,
             auto_provisioning_locations=list(zones),
             resource_limits=resource_limits(settings.auto_provisioning),
-            auto_provisioning_defaults=provisioned_nodes(account, settings.general.disk_gb),
+            auto_provisioning_defaults=provisioned_nodes(account),
         )
         cluster.put_node_pool_auto_config(
             node_kubelet_config=gke.ContainerClusterNodePoolAutoConfigNodeKubeletConfig(
@@ -233,7 +227,7 @@ def _exclusion(
         start_time=_instant(exclusion.start),
         end_time=_instant(exclusion.end),
         exclusion_options=gke.ContainerClusterMaintenancePolicyMaintenanceExclusionExclusionOptions(
-            scope=exclusion.scope
+            scope="NO_UPGRADES"
         ),
     )
 

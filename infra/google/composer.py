@@ -2,14 +2,13 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime, time, timedelta
 from typing import Final
 
 from infra.cdk import Construct, TerraformResource, TerraformResourceLifecycle, google
+from infra.cdk.stack import environment_of
 from infra.cdk.waivers import waive
-from infra.environment import PLATFORM, Environment
-from infra.environment.orchestration import AIRFLOW_VERSION, AirflowMaintenance, ComposerSettings
-from infra.environment.value_types import SOME_MONDAY
+from infra.environment import PLATFORM
+from infra.environment.orchestration import AIRFLOW_VERSION, ComposerSettings
 from infra.google.bucket import Bucket
 from infra.google.identity import Account
 from infra.google.network import Network
@@ -17,6 +16,16 @@ from infra.google.network import Network
 composer = google.composer_environment
 
 _IMAGE: Final = f"composer-3-airflow-{AIRFLOW_VERSION}-build.0"
+
+_STORAGE_GB: Final = 1
+"""Disk of a process that keeps nothing."""
+
+# Only the times of day count. Composer wants 12 hours a week; interrupted tasks are retried.
+_MAINTENANCE: Final = composer.ComposerEnvironmentConfigMaintenanceWindow(
+    start_time="2024-01-01T00:00:00Z",
+    end_time="2024-01-01T04:00:00Z",
+    recurrence="FREQ=WEEKLY;BYDAY=FR,SA,SU",
+)
 
 _CONNECTIONS_PREFIX: Final = "airflow-connections"
 
@@ -57,7 +66,6 @@ class Composer(Construct):
         scope: Construct,
         id_: str,
         *,
-        environment: Environment,
         network: Network,
         account: Account,
         bucket: Bucket,
@@ -66,6 +74,7 @@ class Composer(Construct):
         after: Sequence[TerraformResource],
     ):
         super().__init__(scope, id_)
+        environment = environment_of(self)
         settings = environment.composer
         # Creation takes up to 25 minutes, and fails at the end if the account lacks this role.
         worker = account.grant_project_role("roles/composer.worker")
@@ -95,12 +104,12 @@ class Composer(Construct):
                     web_server_plugins_mode="DISABLED",
                 ),
                 workloads_config=_workloads(settings),
-                maintenance_window=_window(settings.maintenance),
+                maintenance_window=_MAINTENANCE,
                 recovery_config=composer.ComposerEnvironmentConfigRecoveryConfig(
                     scheduled_snapshots_config=composer.ComposerEnvironmentConfigRecoveryConfigScheduledSnapshotsConfig(
                         enabled=True,
                         snapshot_location=f"gs://{snapshots.name}/{PLATFORM}",
-                        snapshot_creation_schedule=f"0 {settings.snapshot_hour} * * *",
+                        snapshot_creation_schedule="0 5 * * *",
                         time_zone="UTC",
                     )
                 ),
@@ -131,9 +140,7 @@ class Composer(Construct):
         )
 
 
-def _workloads(
-    settings: ComposerSettings,
-) -> composer.ComposerEnvironmentConfigWorkloadsConfig:
+def _workloads(settings: ComposerSettings) -> composer.ComposerEnvironmentConfigWorkloadsConfig:
     scheduler, reader, web, worker = (
         settings.scheduler,
         settings.dag_processor,
@@ -142,21 +149,16 @@ def _workloads(
     )
     return composer.ComposerEnvironmentConfigWorkloadsConfig(
         scheduler=composer.ComposerEnvironmentConfigWorkloadsConfigScheduler(
-            cpu=scheduler.cpu,
-            memory_gb=scheduler.memory_gb,
-            storage_gb=scheduler.storage_gb,
-            count=scheduler.count,
+            cpu=scheduler.cpu, memory_gb=scheduler.memory_gb, storage_gb=_STORAGE_GB, count=scheduler.count
         ),
         dag_processor=composer.ComposerEnvironmentConfigWorkloadsConfigDagProcessor(
-            cpu=reader.cpu, memory_gb=reader.memory_gb, storage_gb=reader.storage_gb, count=reader.count
+            cpu=reader.cpu, memory_gb=reader.memory_gb, storage_gb=_STORAGE_GB, count=reader.count
         ),
         triggerer=composer.ComposerEnvironmentConfigWorkloadsConfigTriggerer(
-            cpu=settings.triggerer.cpu,
-            memory_gb=settings.triggerer.memory_gb,
-            count=settings.triggerer.count,
+            cpu=0.5, memory_gb=1, count=settings.triggerer.count
         ),
         web_server=composer.ComposerEnvironmentConfigWorkloadsConfigWebServer(
-            cpu=web.cpu, memory_gb=web.memory_gb, storage_gb=web.storage_gb
+            cpu=web.cpu, memory_gb=web.memory_gb, storage_gb=_STORAGE_GB
         ),
         worker=composer.ComposerEnvironmentConfigWorkloadsConfigWorker(
             cpu=worker.cpu,
@@ -165,17 +167,4 @@ def _workloads(
             min_count=worker.min_count,
             max_count=worker.max_count,
         ),
-    )
-
-
-def _window(
-    maintenance: AirflowMaintenance,
-) -> composer.ComposerEnvironmentConfigMaintenanceWindow:
-    # Only the times of day of start and end count.
-    start = datetime.combine(SOME_MONDAY, time(maintenance.start_hour))
-    end = start + timedelta(hours=maintenance.hours)
-    return composer.ComposerEnvironmentConfigMaintenanceWindow(
-        start_time=f"{start:%Y-%m-%dT%H:%M:%SZ}",
-        end_time=f"{end:%Y-%m-%dT%H:%M:%SZ}",
-        recurrence=f"FREQ=WEEKLY;BYDAY={','.join(maintenance.days)}",
     )

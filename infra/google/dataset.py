@@ -7,8 +7,8 @@ from typing import Final, Literal
 import msgspec
 
 from infra.cdk import Construct, google
+from infra.cdk.stack import environment_of
 from infra.cdk.waivers import waive
-from infra.environment import Environment
 from infra.google.identity import Principal
 from services.contracts.released import check, released_schemas
 from services.contracts.schema import bigquery_schema
@@ -31,13 +31,13 @@ class Dataset(Construct):
         scope: Construct,
         id_: str,
         *,
-        environment: Environment,
         dataset_id: str,
         description: str,
         protected: bool,
         keep_hours: int | None = None,
     ):
         super().__init__(scope, id_)
+        environment = environment_of(self)
         self.project: Final = environment.project_id
         self.dataset_id: Final = dataset_id
         self.protected: Final = protected

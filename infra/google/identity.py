@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from infra.cdk import Construct, TerraformResource, TerraformStack, google
-from infra.environment import Environment
+from infra.cdk.stack import environment_of
 
 account_iam = google.service_account_iam_member
 project_iam = google.project_iam_member
@@ -85,23 +85,17 @@ class Account(ProjectPrincipal):
         scope: Construct,
         id_: str,
         *,
-        environment: Environment,
         name: str,
         description: str,
         after: Sequence[TerraformResource] = (),
     ):
-        project = environment.project_id
+        project = environment_of(scope).project_id
         email = f"{name}@{project}.iam.gserviceaccount.com"
         super().__init__(scope, id_, member=f"serviceAccount:{email}", project=project)
         self.email: Final = email
         self._name = name
         self._resource = google.service_account.ServiceAccount(
-            self,
-            "Default",
-            account_id=name,
-            display_name=name,
-            description=description,
-            depends_on=[*after],
+            self, "Default", account_id=name, display_name=name, description=description, depends_on=[*after]
         )
 
     def grant_attach(self, principal: Principal) -> account_iam.ServiceAccountIamMember:
@@ -139,15 +133,9 @@ class ServiceAgent(Principal):
     """
 
     def __init__(
-        self,
-        scope: Construct,
-        id_: str,
-        *,
-        environment: Environment,
-        service: str,
-        exists_with: TerraformResource | None = None,
+        self, scope: Construct, id_: str, *, service: str, exists_with: TerraformResource | None = None
     ):
-        account = f"service-{environment.project_number}@{service}.iam.gserviceaccount.com"
+        account = f"service-{environment_of(scope).project_number}@{service}.iam.gserviceaccount.com"
         super().__init__(scope, id_, member=f"serviceAccount:{account}")
         self._resource = exists_with
 
@@ -158,7 +146,8 @@ class WorkloadIdentity(ProjectPrincipal):
     https://cloud.google.com/kubernetes-engine/docs/concepts/workload-identity#principal-id-examples
     """
 
-    def __init__(self, scope: Construct, id_: str, *, environment: Environment, namespace: str, name: str):
+    def __init__(self, scope: Construct, id_: str, *, namespace: str, name: str):
+        environment = environment_of(scope)
         project, project_number = environment.project_id, environment.project_number
         pool = f"projects/{project_number}/locations/global/workloadIdentityPools/{project}.svc.id.goog"
         member = f"principal://iam.googleapis.com/{pool}/subject/ns/{namespace}/sa/{name}"

@@ -3,10 +3,12 @@
 from typing import Final
 
 from infra.cdk import Construct, TerraformResource, TerraformResourceLifecycle, google
-from infra.environment import PLATFORM, Environment
+from infra.cdk.stack import environment_of
+from infra.environment import PLATFORM
 from infra.google.identity import Principal
 
-_SECONDS_PER_DAY: Final = 24 * 3600
+_ROTATION: Final = f"{90 * 24 * 3600}s"
+"""Time after which a new version encrypts; old versions still decrypt."""
 
 
 class Key(Construct):
@@ -16,23 +18,15 @@ class Key(Construct):
     they encrypted. The names stay taken: to use them again, `terraform import` both.
 
     Args:
-        rotation_days: days after which a new version is used to encrypt; old versions still decrypt.
         after: resource that must exist first.
 
     Attributes:
         path: full resource name of the key.
     """
 
-    def __init__(
-        self,
-        scope: Construct,
-        id_: str,
-        *,
-        environment: Environment,
-        rotation_days: int,
-        after: TerraformResource,
-    ):
+    def __init__(self, scope: Construct, id_: str, *, after: TerraformResource):
         super().__init__(scope, id_)
+        environment = environment_of(self)
         self._ring_path: Final = (
             f"projects/{environment.project_id}/locations/{environment.region}/keyRings/{PLATFORM}"
         )
@@ -46,7 +40,7 @@ class Key(Construct):
             "Default",
             name=PLATFORM,
             key_ring=self._ring.id,
-            rotation_period=f"{rotation_days * _SECONDS_PER_DAY}s",
+            rotation_period=_ROTATION,
             lifecycle=lifecycle,
         )
 

@@ -3,8 +3,9 @@
 from typing import Final
 
 from infra.cdk import Construct, TerraformResource, google
+from infra.cdk.stack import environment_of
 from infra.cdk.waivers import waive
-from infra.environment import PLATFORM, Environment
+from infra.environment import PLATFORM
 
 subnetwork = google.compute_subnetwork
 
@@ -27,15 +28,9 @@ class Network(Construct):
         addresses: its ranges.
     """
 
-    def __init__(
-        self,
-        scope: Construct,
-        id_: str,
-        *,
-        environment: Environment,
-        after: TerraformResource,
-    ):
+    def __init__(self, scope: Construct, id_: str, *, after: TerraformResource):
         super().__init__(scope, id_)
+        environment = environment_of(self)
         region = environment.region
         addresses = environment.addresses
         self.addresses: Final = addresses

@@ -19,6 +19,7 @@ OAUTH_SCOPES: Final = ["https://www.googleapis.com/auth/cloud-platform"]
 """IAM decides what nodes may do; narrower scopes would limit it a second time."""
 
 _DISK_TYPE: Final = "pd-balanced"
+_DISK_GB: Final = 50
 _IMAGE_TYPE: Final = "COS_CONTAINERD"
 
 
@@ -64,7 +65,7 @@ def add_node_pool(
         upgrade_settings=_upgrade(settings),
         node_config=node_pool.ContainerNodePoolNodeConfig(
             machine_type=settings.machine_type,
-            disk_size_gb=settings.disk_gb,
+            disk_size_gb=_DISK_GB,
             disk_type=_DISK_TYPE,
             image_type=_IMAGE_TYPE,
             spot=spot,
@@ -118,14 +119,12 @@ def resource_limits(limits: AutoProvisioning) -> list[gke.ContainerClusterCluste
     ]
 
 
-def provisioned_nodes(
-    account: Account, disk_gb: int
-) -> gke.ContainerClusterClusterAutoscalingAutoProvisioningDefaults:
+def provisioned_nodes(account: Account) -> gke.ContainerClusterClusterAutoscalingAutoProvisioningDefaults:
     """Nodes of the pools that GKE makes by itself; they are like those of the platform's own pools."""
     return gke.ContainerClusterClusterAutoscalingAutoProvisioningDefaults(
         service_account=account.email,
         oauth_scopes=OAUTH_SCOPES,
-        disk_size=disk_gb,
+        disk_size=_DISK_GB,
         disk_type=_DISK_TYPE,
         image_type=_IMAGE_TYPE,
         management=gke.ContainerClusterClusterAutoscalingAutoProvisioningDefaultsManagement(

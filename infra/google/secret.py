@@ -3,7 +3,7 @@
 from typing import Final
 
 from infra.cdk import Construct, google
-from infra.environment import Environment
+from infra.cdk.stack import environment_of
 from infra.google.identity import Principal
 
 secret_manager = google.secret_manager_secret
@@ -16,8 +16,9 @@ class Secret(Construct):
         name: name of the secret; unique in the project.
     """
 
-    def __init__(self, scope: Construct, id_: str, *, environment: Environment, name: str):
+    def __init__(self, scope: Construct, id_: str, *, name: str):
         super().__init__(scope, id_)
+        environment = environment_of(self)
         self._name: Final = name
         self._resource = secret_manager.SecretManagerSecret(
             self,

@@ -6,8 +6,8 @@ from typing import Final
 import msgspec
 
 from infra.cdk import Construct, google
+from infra.cdk.stack import environment_of
 from infra.cdk.waivers import waive
-from infra.environment import Environment
 from infra.google.identity import Principal
 from services.contracts.schema import avro_schema
 
@@ -30,17 +30,9 @@ class MessageSchema(Construct):
         path: full resource name, `projects/<project>/schemas/<name>`.
     """
 
-    def __init__(
-        self,
-        scope: Construct,
-        id_: str,
-        *,
-        environment: Environment,
-        name: str,
-        message: type[msgspec.Struct],
-    ):
+    def __init__(self, scope: Construct, id_: str, *, name: str, message: type[msgspec.Struct]):
         super().__init__(scope, id_)
-        self.path: Final = f"projects/{environment.project_id}/schemas/{name}"
+        self.path: Final = f"projects/{environment_of(self).project_id}/schemas/{name}"
         self.resource: Final = google.pubsub_schema.PubsubSchema(
             self, "Default", name=name, type="AVRO", definition=json.dumps(avro_schema(message))
         )
@@ -64,13 +56,13 @@ class Topic(Construct):
         scope: Construct,
         id_: str,
         *,
-        environment: Environment,
         name: str,
         schema: MessageSchema | None = None,
         replay_days: int | None = None,
     ):
         super().__init__(scope, id_)
         self.name: Final = name
+        environment = environment_of(self)
         self.path: Final = f"projects/{environment.project_id}/topics/{name}"
         self.resource: Final = pubsub.PubsubTopic(
             self,

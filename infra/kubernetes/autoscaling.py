@@ -13,6 +13,11 @@ hpa = kubernetes.horizontal_pod_autoscaler_v2
 _CAPACITY_PERCENT: Final = 70
 """Share of `requests_per_second` at which pods are added. The rest is reserve until they are ready."""
 
+_CPU_PERCENT: Final = 80
+"""Share of the CPU that a pod requests above which pods are added."""
+
+_MESSAGES_PER_POD: Final = 1000
+
 _COOLDOWN_SECONDS: Final = 300
 """Time for which the load must be low before pods are removed. A shorter time makes the number oscillate."""
 
@@ -97,7 +102,7 @@ def _metric(
                 resource=hpa.HorizontalPodAutoscalerV2SpecMetricResource(
                     name="cpu",
                     target=hpa.HorizontalPodAutoscalerV2SpecMetricResourceTarget(
-                        type="Utilization", average_utilization=autoscaling.cpu_percent
+                        type="Utilization", average_utilization=_CPU_PERCENT
                     ),
                 ),
             )
@@ -135,7 +140,7 @@ def _metric(
                         ],
                     ),
                     target=hpa.HorizontalPodAutoscalerV2SpecMetricExternalTarget(
-                        type="AverageValue", average_value=str(autoscaling.messages_per_pod)
+                        type="AverageValue", average_value=str(_MESSAGES_PER_POD)
                     ),
                 ),
             )

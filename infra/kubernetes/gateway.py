@@ -20,6 +20,9 @@ _GKE_API: Final = "networking.gke.io/v1"
 _LAST_RULE: Final = 2_147_483_647
 """Priority of the default rule, which every security policy has."""
 
+_REQUESTS_PER_MINUTE: Final = 6000
+"""Requests of one client address; more are refused."""
+
 _CHECK_SECONDS: Final = 5
 _FAILED_CHECKS: Final = 2
 """Failed checks before a pod gets no more requests: after ten seconds, which is less than a drain."""
@@ -132,40 +135,19 @@ class Gateway(Construct):
             type="PER_PROJECT_RECORD",
         )
         proof = authorization.dns_resource_record.get(0)
-        if self._settings.dns_zone:
-            zone = self._settings.dns_zone
-            google.dns_record_set.DnsRecordSet(
-                self,
-                "proof-record",
-                managed_zone=zone,
-                name=proof.name,
-                type=proof.type,
-                ttl=300,
-                rrdatas=[proof.data],
-            )
-            google.dns_record_set.DnsRecordSet(
-                self,
-                "address-record",
-                managed_zone=zone,
-                name=f"{hostname}.",
-                type="A",
-                ttl=300,
-                rrdatas=[address.address],
-            )
-        else:
-            stack = TerraformStack.of(self)
-            TerraformOutput(
-                stack,
-                "address_record",
-                value=f"{hostname}. A {address.address}",
-                description="Record by which clients find the Gateway, for the owner of the domain to make.",
-            )
-            TerraformOutput(
-                stack,
-                "certificate_record",
-                value=f"{proof.name} {proof.type} {proof.data}",
-                description="Record without which Google issues no certificate, for the owner to make.",
-            )
+        stack = TerraformStack.of(self)
+        TerraformOutput(
+            stack,
+            "address_record",
+            value=f"{hostname}. A {address.address}",
+            description="Record by which clients find the Gateway, for the owner of the domain to make.",
+        )
+        TerraformOutput(
+            stack,
+            "certificate_record",
+            value=f"{proof.name} {proof.type} {proof.data}",
+            description="Record without which Google issues no certificate, for the owner to make.",
+        )
         return google.certificate_manager_certificate.CertificateManagerCertificate(
             self,
             "certificate",
@@ -192,11 +174,7 @@ class Gateway(Construct):
             kind="GCPGatewayPolicy",
             name=self._name,
             spec={
-                "targetRef": {
-                    "group": _GATEWAY_API.partition("/")[0],
-                    "kind": "Gateway",
-                    "name": self._name,
-                },
+                "targetRef": {"group": _GATEWAY_API.partition("/")[0], "kind": "Gateway", "name": self._name},
                 "default": {"sslPolicy": self._google_name},
             },
             after=[policy],
@@ -249,7 +227,7 @@ class Gateway(Construct):
             after=[workload.service],
         )
         default: dict[str, Any] = {
-            "timeoutSec": self._settings.timeout_seconds,
+            "timeoutSec": 30,
             "connectionDraining": {"drainingTimeoutSec": workload.size.drain_seconds},
             "maxRatePerEndpoint": workload.size.autoscaling.requests_per_second,
             "logging": {"enabled": True, "sampleRate": 100_000},  # of a million
@@ -303,7 +281,7 @@ class Gateway(Construct):
                     match=anybody,
                     rate_limit_options=armor.ComputeRegionSecurityPolicyRulesRateLimitOptions(
                         rate_limit_threshold=armor.ComputeRegionSecurityPolicyRulesRateLimitOptionsRateLimitThreshold(
-                            count=self._settings.requests_per_minute, interval_sec=60
+                            count=_REQUESTS_PER_MINUTE, interval_sec=60
                         ),
                         enforce_on_key="IP",
                         conform_action="allow",

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from infra.cdk import Construct, TerraformResource, kubernetes
-from infra.environment import PLATFORM, Environment
+from infra.cdk.stack import environment_of
+from infra.environment import PLATFORM
 from infra.google.identity import WorkloadIdentity
 
 service_account_v1 = kubernetes.service_account_v1
@@ -15,21 +16,19 @@ class Namespace(Construct):
 
     Args:
         name: name of the namespace.
-        environment: the environment.
 
     Attributes:
         labels: labels of the namespace and all its objects.
     """
 
-    def __init__(self, scope: Construct, id_: str, *, name: str, environment: Environment):
+    def __init__(self, scope: Construct, id_: str, *, name: str):
         super().__init__(scope, id_)
         self.name: Final = name
         self.labels: Final = {
             "app.kubernetes.io/part-of": PLATFORM,
             "app.kubernetes.io/managed-by": "terraform",
-            "environment": environment.name,
+            "environment": environment_of(self).name,
         }
-        self._environment = environment
         # https://kubernetes.io/docs/concepts/security/pod-security-admission/
         security = {
             f"pod-security.kubernetes.io/{what}": "restricted" for what in ("enforce", "audit", "warn")
@@ -55,13 +54,7 @@ class Namespace(Construct):
             automount_service_account_token=False,
             depends_on=[self.resource],
         )
-        identity = WorkloadIdentity(
-            scope,
-            "identity",
-            environment=self._environment,
-            namespace=self.name,
-            name=name,
-        )
+        identity = WorkloadIdentity(scope, "identity", namespace=self.name, name=name)
         return account, identity
 
     def custom_object(

@@ -68,14 +68,7 @@ class AllowCallers(Construct):
         ranges: source ranges.
     """
 
-    def __init__(
-        self,
-        scope: Construct,
-        id_: str,
-        *,
-        workload: Workload,
-        ranges: Sequence[str] = (),
-    ):
+    def __init__(self, scope: Construct, id_: str, *, workload: Workload, ranges: Sequence[str] = ()):
         super().__init__(scope, id_)
         callers = [
             networking.NetworkPolicyV1SpecIngressFrom(

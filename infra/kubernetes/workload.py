@@ -103,8 +103,7 @@ class Workload(Construct):
             size=size,
             subscription=subscription,
         )
-        if size.right_sizing:
-            VerticalAutoscaler(self, "right-sizing", namespace=namespace, deployment=deployment, name=id_)
+        VerticalAutoscaler(self, "right-sizing", namespace=namespace, deployment=deployment, name=id_)
         pdb.PodDisruptionBudgetV1(
             self,
             "disruption-budget",
@@ -153,11 +152,7 @@ class Workload(Construct):
         )
 
     def _pod(
-        self,
-        image: str,
-        settings: msgspec.Struct,
-        size: WorkloadSettings,
-        spot: bool,
+        self, image: str, settings: msgspec.Struct, size: WorkloadSettings, spot: bool
     ) -> apps.DeploymentV1SpecTemplateSpec:
         return apps.DeploymentV1SpecTemplateSpec(
             service_account_name=self.name,
@@ -201,8 +196,7 @@ class Workload(Construct):
             container=[self._container(image, settings, size)],
             volume=[
                 apps.DeploymentV1SpecTemplateSpecVolume(
-                    name="tmp",
-                    empty_dir=apps.DeploymentV1SpecTemplateSpecVolumeEmptyDir(size_limit="64Mi"),
+                    name="tmp", empty_dir=apps.DeploymentV1SpecTemplateSpecVolumeEmptyDir(size_limit="64Mi")
                 )
             ],
         )

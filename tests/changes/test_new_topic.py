@@ -19,8 +19,8 @@ def changed(checkout: Checkout) -> None:
     checkout.edit(
         STACK,
         "\n        may_write = ",
-        '        stock = Topic(self, "stock-topic", environment=environment, name=STOCK_TOPIC)\n'
-        '        Subscription(self, "stock", environment=environment, name=STOCK_TOPIC, topic=stock)\n'
+        '        stock = Topic(self, "stock-topic", name=STOCK_TOPIC)\n'
+        '        Subscription(self, "stock", name=STOCK_TOPIC, topic=stock)\n'
         "\n        may_write = ",
     )
 

@@ -142,8 +142,8 @@ def test_the_reference_has_every_key() -> None:
         '| `cloud` | `"google"`, `"simulated"` | required |',
         "| `max_nodes` | integer, 1 to 1000 | required |",
         '| `days` | list of: `"MO"`, `"TU"`',
-        "| `encryption` | section | none |",
-        "| `error_percent` | integer, 1 to 100 | `5` |",
+        "| `encryption` | true or false | `false` |",
+        "| `retention_days` | integer, 1 to 31 | `7` |",
         "## `cluster.maintenance.exclusions[]`",
         "## `cluster.general`, `cluster.spot`",
     ):

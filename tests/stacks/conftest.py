@@ -18,20 +18,17 @@ def synthesis(tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
 def variants(tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
     """Production with what no committed environment asks for, each within its folder's parent as a file.
 
-    - `pushed`: push delivery, two more topics for replies, IAP, records in a DNS zone.
-    - `queued`: no Gateway; streaming follows its backlog; no right-sizing of prediction.
+    - `pushed`: push delivery, two more topics for replies, IAP.
+    - `queued`: no Gateway; streaming follows its backlog.
     - `paged`: PagerDuty, a budget.
     """
     prod = (environment.DIRECTORY / "prod.tfvars").read_text()
     by_traffic = 'autoscaling  = { by = "traffic", requests_per_second = 50 }'
     replies = 'reply_topics = ["shop-replies", "depot"]'
     pushed = _within(prod, "streaming", f'delivery = "push"\n  {by_traffic}\n  {replies}')
-    pushed = _within(pushed, "gateway", 'dns_zone = "example"\n  iap_members = ["group:sales@example.com"]')
-    pushed = _within(pushed, "messaging", "max_delivery_attempts = 9")
+    pushed = _within(pushed, "gateway", 'iap_members = ["group:sales@example.com"]')
     queued = re.sub(r"(?ms)^gateway = \{.*?^\}\n", "", prod).replace('"traffic"', '"cpu"')
-    by_backlog = 'autoscaling  = { by = "backlog", messages_per_pod = 500 }'
-    queued = _within(queued, "streaming", by_backlog)
-    queued = _within(queued, "prediction", "right_sizing = false")
+    queued = _within(queued, "streaming", 'autoscaling = { by = "backlog" }')
     paged, count = re.subn(r"(alerting *= \{) (.*?) \}", r"\1 \2, pagerduty = true }", prod)
     assert count == 1
     paged += 'budget = { billing_account = "012345-6789AB-CDEF01", amount = 2000 }\n'

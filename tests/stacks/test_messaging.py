@@ -86,7 +86,7 @@ def test_requests_are_pushed_with_a_token_that_only_pubsub_can_mint(variants: Sy
     assert subscription["name"] == "predict-range"
     assert subscription["push_config"]["oidc_token"] == {"service_account_email": email, "audience": endpoint}
     assert {may_sign_in, may_name_it} <= set(subscription["depends_on"])
-    assert subscription["dead_letter_policy"]["max_delivery_attempts"] == 9
+    assert subscription["dead_letter_policy"]["max_delivery_attempts"] == 20
 
 
 def test_the_streaming_service_knows_who_pushes_and_where_it_may_reply(variants: Synthesis) -> None:

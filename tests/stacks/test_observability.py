@@ -148,10 +148,11 @@ def test_requests_are_good_that_the_services_count_as_such(prod: Stack) -> None:
         "total_service_filter": total,
         "bad_service_filter": f'{total} AND metric.labels.code = monitoring.regex.full_match("5..")',
     }
-    for name, metric, seconds in (
-        ("latency", metrics.REQUEST_DURATION, 0.1),
-        ("freshness", metrics.MESSAGE_LATENCY, 30),
+    for name, metric, bounds, seconds in (
+        ("latency", metrics.REQUEST_DURATION, metrics.REQUEST_DURATION_BUCKETS, 0.1),
+        ("freshness", metrics.MESSAGE_LATENCY, metrics.MESSAGE_LATENCY_BUCKETS, 30),
     ):
+        assert seconds in bounds
         cut = slo[name]["distribution_cut"]
         assert cut["range"] == {"min": 0, "max": seconds}
         assert f'"prometheus.googleapis.com/{metric}/histogram"' in cut["distribution_filter"]

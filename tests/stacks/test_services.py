@@ -303,19 +303,16 @@ def test_the_number_of_pods_follows_the_backlog(queued: Stack) -> None:
                 "name": "pubsub.googleapis.com|subscription|num_undelivered_messages",
                 "selector": [{"match_labels": {"resource.labels.subscription_id": "predict-range"}}],
             },
-            "target": {"type": "AverageValue", "average_value": "500"},
+            "target": {"type": "AverageValue", "average_value": "1000"},
         },
     }
 
 
-def test_resource_requests_are_recommended(prod: Stack, queued: Stack) -> None:
+def test_resource_requests_are_recommended(prod: Stack) -> None:
     for workload in MODULES:
         recommender = custom(prod, "VerticalPodAutoscaler", workload)
         assert recommender["targetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": workload}
         assert recommender["updatePolicy"] == {"updateMode": "Off"}
-    queued.none(
-        "kubernetes_manifest", manifest={"kind": "VerticalPodAutoscaler", "metadata": {"name": "prediction"}}
-    )
 
 
 def custom(services: Stack, kind: str, name: str) -> dict[str, Any]:
@@ -398,12 +395,8 @@ def test_the_certificate_is_renewed_by_google_and_old_tls_refused(prod: Stack) -
     }
 
 
-def test_dns_records_are_made_in_our_zone_and_told_otherwise(prod: Stack, pushed: Stack) -> None:
-    prod.none("google_dns_record_set")
+def test_the_owner_of_the_domain_is_told_the_dns_records(prod: Stack) -> None:
     assert set(prod.content["output"]) == {"address_record", "certificate_record"}
-    assert "output" not in pushed.content
-    pushed.one("google_dns_record_set", managed_zone="example", type="A", name="forecast.example.com.")
-    assert len(pushed.all("google_dns_record_set")) == 2
 
 
 def test_the_load_balancer_sends_requests_to_pods_that_are_ready(prod: Stack) -> None:
