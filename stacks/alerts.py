@@ -1,0 +1,262 @@
+"""Alerts on causes that objectives show too late, or not at all."""
+
+from typing import Final
+
+from infra.cdk.stack import PlatformStack
+from infra.environment import PLATFORM, Environment
+from infra.google.subscription import Subscription
+from infra.monitoring.alerting import (
+    Alert,
+    Condition,
+    OnCall,
+    Severity,
+    log_condition,
+    query_condition,
+    threshold_condition,
+)
+from services.contracts import metrics
+
+WAITING: Final = "pubsub.googleapis.com/subscription/num_undelivered_messages"
+OLDEST: Final = "pubsub.googleapis.com/subscription/oldest_unacked_message_age"
+LOAD_BALANCER: Final = "loadbalancing.googleapis.com/https/external/regional"
+DAG_RUNS: Final = "composer.googleapis.com/workflow/run_count"
+
+_OLDEST_SECONDS: Final = 600
+_BACKLOG: Final = 10_000
+_FAILED_PERCENT: Final = 5
+_LATENCY_SECONDS: Final = 1
+_MODEL_AGE_DAYS: Final = 14
+
+
+class Alerts:
+    """The alerts of an environment.
+
+    Args:
+        stack: the stack that has them.
+        on_call: notification channels.
+        requests: subscription of the requests.
+        dead_letters: subscription of the dead letters.
+    """
+
+    def __init__(
+        self, stack: PlatformStack, on_call: OnCall, *, requests: Subscription, dead_letters: Subscription
+    ):
+        self._stack = stack
+        self._on_call = on_call
+        self._message_alerts(requests, dead_letters)
+        self._pod_alerts()
+        if stack.environment.gateway:
+            self._gateway_alerts()
+        if "orchestration" in stack.environment.stacks:
+            self._batch_alerts()
+
+    def _alert(self, runbook: str, severity: Severity, *, title: str, summary: str, when: Condition) -> None:
+        """An alert with one condition; its id is the name of its section in the runbook."""
+        Alert(
+            self._stack,
+            runbook,
+            title=title,
+            summary=summary,
+            runbook=runbook,
+            on_call=self._on_call,
+            severity=severity,
+            conditions=[when],
+        )
+
+    def _message_alerts(self, requests: Subscription, dead_letters: Subscription) -> None:
+        self._alert(
+            "dead-letters",
+            "WARNING",
+            title="Requests in the dead letters",
+            summary="Somebody sent requests that cannot be answered, or the service cannot answer good ones.",
+            when=threshold_condition(
+                0,
+                metric=WAITING,
+                resource="pubsub_subscription",
+                where=_of_subscription(dead_letters),
+                aligner="ALIGN_MAX",
+                minutes=1,
+            ),
+        )
+        self._alert(
+            "oldest-message",
+            "CRITICAL",
+            title="Requests wait too long",
+            summary="Requests are not answered, or one after the other fails.",
+            when=threshold_condition(
+                _OLDEST_SECONDS,
+                metric=OLDEST,
+                resource="pubsub_subscription",
+                where=_of_subscription(requests),
+                aligner="ALIGN_MAX",
+                minutes=1,
+                lasting_minutes=5,
+            ),
+        )
+        self._alert(
+            "backlog",
+            "WARNING",
+            title="More requests wait than are answered",
+            summary="More requests come than the pods there may be can answer.",
+            when=threshold_condition(
+                _BACKLOG,
+                metric=WAITING,
+                resource="pubsub_subscription",
+                where=_of_subscription(requests),
+                aligner="ALIGN_MIN",
+                minutes=5,
+                lasting_minutes=10,
+            ),
+        )
+
+    def _pod_alerts(self) -> None:
+        self._alert(
+            "no-ready-pods",
+            "CRITICAL",
+            title="A service has no ready pod",
+            summary="Nobody answers.",
+            when=query_condition(f"{available_pods(self._stack.environment)} < 1", lasting_minutes=5),
+        )
+        self._alert(
+            "restarts",
+            "WARNING",
+            title="A service restarts again and again",
+            summary="Its containers crash, run out of memory or do not answer their liveness probe.",
+            when=threshold_condition(
+                2,
+                metric="kubernetes.io/container/restart_count",
+                resource="k8s_container",
+                where=f'resource.labels.namespace_name = "{PLATFORM}"',
+                aligner="ALIGN_DELTA",
+                minutes=15,
+                reducer="REDUCE_SUM",
+                by=["resource.label.container_name"],
+            ),
+        )
+        self._alert(
+            "nodes-at-the-limit",
+            "WARNING",
+            title="Pods wait for nodes that may not be added",
+            summary="A node pool has reached its largest size, or nodes of its kind cannot be had.",
+            # https://cloud.google.com/kubernetes-engine/docs/how-to/cluster-autoscaler-visibility
+            when=log_condition(
+                'resource.type = "k8s_cluster" AND log_id("container.googleapis.com/'
+                f'cluster-autoscaler-visibility") AND resource.labels.cluster_name = "{PLATFORM}" AND '
+                "jsonPayload.noDecisionStatus.noScaleUp.unhandledPodGroups:*"
+            ),
+        )
+        self._alert(
+            "stale-model",
+            "WARNING",
+            title=f"The model served is older than {_MODEL_AGE_DAYS} days",
+            summary="Training has failed for a while, or its models were not good enough to be published.",
+            when=query_condition(
+                f"max by (job) ({metrics.MODEL_AGE}) > {_MODEL_AGE_DAYS * 24 * 3600}", lasting_minutes=30
+            ),
+        )
+
+    def _gateway_alerts(self) -> None:
+        self._alert(
+            "server-errors",
+            "CRITICAL",
+            title=f"More than {_FAILED_PERCENT} % of requests fail",
+            summary="The load balancer found nobody to answer, or the service answered with a fault.",
+            when=query_condition(f"{failed_share()} > {_FAILED_PERCENT / 100:g}", lasting_minutes=5),
+        )
+        self._alert(
+            "slow-answers",
+            "WARNING",
+            title=f"One request in 100 takes more than {_LATENCY_SECONDS} s",
+            summary="The pods are overloaded, or wait for something.",
+            when=threshold_condition(
+                _LATENCY_SECONDS * 1000,
+                metric=f"{LOAD_BALANCER}/backend_latencies",  # milliseconds
+                resource="http_external_regional_lb_rule",
+                aligner="ALIGN_DELTA",
+                minutes=5,
+                reducer="REDUCE_PERCENTILE_99",
+                lasting_minutes=10,
+            ),
+        )
+
+    def _batch_alerts(self) -> None:
+        self._alert(
+            "failed-dag-runs",
+            "WARNING",
+            title="A DAG run failed",
+            summary="Data was not loaded, or no model was trained.",
+            when=threshold_condition(
+                0,
+                metric=DAG_RUNS,
+                resource="cloud_composer_workflow",
+                where='metric.labels.state = "failed"',
+                aligner="ALIGN_SUM",
+                minutes=5,
+                reducer="REDUCE_SUM",
+                by=["resource.label.workflow_name"],
+            ),
+        )
+        self._alert(
+            "missing-dag-runs",
+            "WARNING",
+            title="No DAG run has succeeded for a day",
+            summary="Airflow's scheduler stands still, DAGs are paused, or each of their runs fails.",
+            # Without any run there is no time series, which counts as zero here.
+            when=query_condition(
+                f'(sum(increase({promql(DAG_RUNS)}{{state="success"}}[24h])) or vector(0)) < 1',
+                lasting_minutes=60,
+            ),
+        )
+        self._alert(
+            "dag-parse-errors",
+            "WARNING",
+            title="Airflow cannot read a DAG file",
+            summary="The DAGs of that file do not run, and nothing else tells so.",
+            when=threshold_condition(
+                0,
+                metric="composer.googleapis.com/environment/dag_processing/parse_error_count",
+                resource="cloud_composer_environment",
+                aligner="ALIGN_SUM",
+                minutes=10,
+            ),
+        )
+        self._alert(
+            "failed-dataflow-jobs",
+            "WARNING",
+            title="A Dataflow job failed",
+            summary="Predictions were not scored in batch.",
+            when=threshold_condition(
+                0,
+                metric="dataflow.googleapis.com/job/is_failed",
+                resource="dataflow_job",
+                aligner="ALIGN_MAX",
+                minutes=1,
+                reducer="REDUCE_MAX",
+                by=["resource.label.job_name"],
+            ),
+        )
+
+
+def available_pods(environment: Environment) -> str:
+    """PromQL: ready pods of each service."""
+    services = f'{{deployment=~"{"|".join(environment.workloads)}"}}'
+    return f"sum by (deployment) (kube_deployment_status_replicas_available{services})"
+
+
+def failed_share() -> str:
+    """PromQL: share of the requests at the Gateway that fail."""
+    requests = promql(f"{LOAD_BALANCER}/request_count")
+    return f'sum(rate({requests}{{response_code_class="500"}}[5m])) / sum(rate({requests}[5m]))'
+
+
+def _of_subscription(subscription: Subscription) -> str:
+    return f'resource.labels.subscription_id = "{subscription.name}"'
+
+
+def promql(metric: str) -> str:
+    """Name of a Google Cloud metric in PromQL.
+
+    See https://cloud.google.com/monitoring/promql/promql-mapping.
+    """
+    domain, _, path = metric.partition("/")
+    return f"{domain.replace('.', '_')}:{path.replace('/', '_')}"
