@@ -11,13 +11,8 @@ from msgspec import Meta
 
 from services.contracts.model import HORIZON_DAYS
 
-Port = Annotated[int, Meta(ge=1, le=65535)]
-Host = Annotated[str, Meta(min_length=1, description="Address to listen on.")]
 Seconds = Annotated[float, Meta(gt=0)]
 TableName = Annotated[str, Meta(pattern=r"^[^.]+\.[^.]+\.[^.]+$")]
-TraceProject = Annotated[
-    str | None, Meta(description="Google Cloud project of the traces that logs name; none on a laptop.")
-]
 Topic = Annotated[str, Meta(pattern="^projects/[^/,]+/topics/[^/,]+$")]
 
 
@@ -25,46 +20,48 @@ class SettingsError(Exception):
     """An environment variable is missing or has a value that does not fit."""
 
 
-class PredictionSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The prediction service."""
+class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What every HTTP server is told."""
+
+    # A pod's address is not known before it runs.
+    host: Annotated[str, Meta(min_length=1, description="Address to listen on.")] = "0.0.0.0"  # noqa: S104
+    port: Annotated[int, Meta(ge=1, le=65535)] = 8080
+    drain_seconds: Annotated[
+        float, Meta(ge=0, description="From SIGTERM (not ready) until it closes; load balancers notice.")
+    ] = 5
+
+
+class HttpSettings(ServerSettings, frozen=True, kw_only=True):
+    """An HTTP service without settings of its own."""
+
+    route: Annotated[str, Meta(pattern="^/", description="Path that it answers.")]
+
+
+class ForecastSettings(ServerSettings, frozen=True, kw_only=True):
+    """What both services that answer with forecasts are told."""
 
     model_bucket: Annotated[
         str, Meta(min_length=1, description="Bucket of the model registry, without gs://.")
     ]
-    host: Host = "0.0.0.0"  # noqa: S104 -- a pod's address is not known before it runs
-    port: Annotated[Port, Meta(description="Port for HTTP.")] = 8080
     max_range: Annotated[int, Meta(ge=1, description="Most days a request may ask for.")] = HORIZON_DAYS
     model_poll_seconds: Annotated[Seconds, Meta(description="Between looks at the model pointer.")] = 10
-    drain_seconds: Annotated[
-        Annotated[float, Meta(ge=0)],
-        Meta(
-            description="Between SIGTERM (not ready) and closing: longer than load balancers take to notice."
-        ),
-    ] = 5
+    trace_project: Annotated[
+        str | None, Meta(description="Google Cloud project of the traces that logs name; none on a laptop.")
+    ] = None
+
+
+class PredictionSettings(ForecastSettings, frozen=True, kw_only=True):
+    """The prediction service."""
+
     image: Annotated[str, Meta(description="What runs, told as build information.")] = "none"
-    trace_project: TraceProject = None
 
 
-class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """An HTTP service without settings of its own."""
-
-    route: Annotated[str, Meta(pattern="^/", description="Path that it answers.")]
-    host: Host = "0.0.0.0"  # noqa: S104 -- a pod's address is not known before it runs
-    port: Port = 8080
-    drain_seconds: Annotated[
-        float, Meta(ge=0, description="Between SIGTERM (not ready) and closing the listener.")
-    ] = 5
-
-
-class StreamingSettings(msgspec.Struct, frozen=True, kw_only=True):
+class StreamingSettings(ForecastSettings, frozen=True, kw_only=True):
     """The streaming service.
 
     Topics and subscriptions are full resource names, the table is `project.dataset.table`.
     """
 
-    model_bucket: Annotated[
-        str, Meta(min_length=1, description="Bucket of the model registry, without gs://.")
-    ]
     subscription: Annotated[str, Meta(pattern="^projects/[^/]+/subscriptions/[^/]+$")]
     reply_topic: Annotated[Topic, Meta(description="Where replies go that name no other topic.")]
     dead_letter_topic: Topic
@@ -82,16 +79,7 @@ class StreamingSettings(msgspec.Struct, frozen=True, kw_only=True):
     push_account: Annotated[
         str | None, Meta(description="Mail address of the service account those tokens are for.")
     ] = None
-    host: Host = "0.0.0.0"  # noqa: S104 -- a pod's address is not known before it runs
-    port: Annotated[Port, Meta(description="Port for health, metrics and pushed messages.")] = 8080
-    max_range: Annotated[int, Meta(ge=1, description="Most days a request may ask for.")] = HORIZON_DAYS
-    model_poll_seconds: Annotated[Seconds, Meta(description="Between looks at the model pointer.")] = 10
-    drain_seconds: Annotated[
-        Annotated[float, Meta(ge=0)],
-        Meta(description="Where messages are pushed: between SIGTERM (not ready) and closing."),
-    ] = 5
     max_messages: Annotated[int, Meta(ge=1, le=1000, description="Messages asked for in one pull.")] = 1000
-    trace_project: TraceProject = None
 
     def __post_init__(self) -> None:
         if self.delivery == "push" and not (self.push_audience and self.push_account):
