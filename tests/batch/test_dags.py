@@ -388,7 +388,7 @@ _CLOUD = """
 import ast, json, sys, zipfile
 from types import SimpleNamespace as Some
 sys.path.insert(0, {dags!r})
-import forecast_steps
+import forecast_google
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 def parameters(name, wheels, function="__init__"):
@@ -406,8 +406,8 @@ def parameters(name, wheels, function="__init__"):
     return found
 
 wheels = {wheels!r}
-pod = forecast_steps.pod_arguments("train", ["--snapshot=x"], "2", "4Gi")
-job = forecast_steps.dataflow_arguments(["--run_date=2024-07-01", "--query=SELECT 1 = 1"])
+pod = forecast_google.pod_arguments("train", ["--snapshot=x"], "2", "4Gi")
+job = forecast_google.dataflow_arguments(["--run_date=2024-07-01", "--query=SELECT 1 = 1"])
 def pod_that(terminated):
     ends = {{"other": None, "base": terminated}}
     return Some(status=Some(container_statuses=[
@@ -415,13 +415,13 @@ def pod_that(terminated):
     ]))
 
 done = pod_that(Some(exit_code=0, message='{{"rows": 3}}'))
-assert forecast_steps.pod_result(done) == {{"rows": 3}}
+assert forecast_google.pod_result(done) == {{"rows": 3}}
 for status, final in ((1, True), (75, False), (137, False), (None, False)):
     failed = pod_that(status and Some(exit_code=status, message="train: too few days"))
-    assert forecast_steps.pod_result(failed) is None
-    error = forecast_steps.pod_error(failed, AirflowException("why"))
+    assert forecast_google.pod_result(failed) is None
+    error = forecast_google.pod_error(failed, AirflowException("why"))
     assert (isinstance(error, AirflowFailException), str(error)) == (final, "why")
-assert forecast_steps.pod_result(Some(status=Some(container_statuses=None))) is None
+assert forecast_google.pod_result(Some(status=Some(container_statuses=None))) is None
 known = parameters("GKEStartPodOperator", wheels) | parameters("KubernetesPodOperator", wheels)
 print(json.dumps({{
     "cleanup": sorted(parameters("KubernetesPodOperator", wheels, "cleanup")),
@@ -513,7 +513,7 @@ def test_the_dags_are_read_without_errors_and_fast(tmp_path: Path) -> None:
 
 
 def test_steps_are_told_the_settings_of_the_batch_commands() -> None:
-    text = (program.DAGS / "forecast_steps.py").read_text()
+    text = "".join(file.read_text() for file in program.DAGS.glob("forecast_*.py"))
     for name in BatchSettings.__struct_fields__:
         assert f'"{name.upper()}",' in text
     read = set(re.findall(r'os\.environ\["([A-Z_]+)"\]', text))
