@@ -46,7 +46,13 @@ LONGEST_FILES = (
     "simulated/test_dev.py",
     "simulated/test_prod.py",
     "simulated/test_staging.py",
-    "docs/test_commands.py",
+    "integration/test_bigquery.py",
+    "changes/test_new_service.py",
+    "integration/test_pubsub.py",
+    "simulated/test_provider_lifecycle.py",
+    "integration/test_kubelet.py",
+    "changes/test_new_column.py",
+    "streaming/test_streaming.py",
 )
 
 T = TypeVar("T")

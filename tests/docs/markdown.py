@@ -8,7 +8,11 @@ from pathlib import Path
 
 from tests.conftest import REPOSITORY
 
-DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+OF_SITE = sorted((REPOSITORY / "docs").glob("*.md"))
+DOCUMENTS = [
+    *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", ".github/SECURITY.md")),
+    *OF_SITE,
+]
 
 # What tests/newcomer runs on a platform that is up.
 ON_A_PLATFORM = ("curl", "scripts/publish", "scripts/watch", "scripts/replay", "scripts/drain_time")
