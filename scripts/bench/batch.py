@@ -9,20 +9,17 @@ milliseconds. The cost of the same pipeline on one element is subtracted.
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import psutil
-from rich.console import Console
-
-from scripts.bench import report
-from scripts.paths import ROOT, VENVS
+from scripts.bench import harness
+from scripts.bench.harness import Usage
+from scripts.paths import VENVS
 
 PYTHON: Final = VENVS / "batch" / "bin" / "python"
-MEBIBYTE: Final = 2**20
 OURS: Final = "services.batch.score"
 IDENTITY: Final = "Beam, identity"
 EACH: Final = "Beam, a model call per element"
@@ -75,20 +72,13 @@ sys.exit(score.main([
 """
 
 
-def measure(program: str, *arguments: str) -> tuple[float, float]:
-    """Run a program; returns CPU seconds and peak resident memory in MiB.
+@dataclass(frozen=True)
+class Cost:
+    """CPU microseconds per element; peak resident memory in MiB, likewise with four times the elements."""
 
-    Raises:
-        RuntimeError: it failed; carries the end of what it printed.
-    """
-    command = [PYTHON, "-c", program, *arguments]
-    with tempfile.TemporaryFile() as out:
-        process = psutil.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
-        _, status, usage = os.wait4(process.pid, 0)
-        if status != 0:
-            out.seek(0)
-            raise RuntimeError(out.read().decode()[-2000:])
-    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / MEBIBYTE
+    cpu_us: float
+    peak_mib: float
+    peak_mib_of_4_times: float
 
 
 def write_requests(file: Path, count: int) -> None:
@@ -98,13 +88,12 @@ def write_requests(file: Path, count: int) -> None:
             out.write(json.dumps({"store_nbr": f"{number % 1000:03d}", "family": "BREAD"}) + "\n")
 
 
-def run(name: str, folder: Path, count: int) -> tuple[float, float]:
-    """One run on `count` requests; see `measure`."""
+def run(name: str, folder: Path, count: int) -> Usage:
+    """One run on `count` requests."""
     source, target = folder / f"{count}.json", str(folder / f"out-{name}-{count}")
     write_requests(source, count)
-    if name == OURS:
-        return measure(_OURS, str(source), target)
-    return measure(_PEERS, "identity" if name == IDENTITY else "each", str(source), target)
+    program, *kind = {OURS: (_OURS,), IDENTITY: (_PEERS, "identity"), EACH: (_PEERS, "each")}[name]
+    return harness.measure((str(PYTHON), "-c", program, *kind, str(source), target), dict(os.environ))
 
 
 def main() -> int:
@@ -113,31 +102,15 @@ def main() -> int:
     parser.add_argument("--elements", type=int, default=100_000)
     parser.add_argument("--calls", type=int, default=500, help="elements for the model called on each")
     options = parser.parse_args()
-    costs: dict[str, float] = {}
-    peaks: dict[str, list[float]] = {}
+    results: dict[str, Cost] = {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         for name, count in ((IDENTITY, options.elements), (OURS, options.elements), (EACH, options.calls)):
-            start, _ = run(name, folder, 1)
-            cpu, peak = run(name, folder, count)
-            costs[name] = (cpu - start) / (count - 1) * 1e6
-            peaks[name] = [peak]
-        for name in (IDENTITY, OURS):
-            peaks[name].append(run(name, folder, 4 * options.elements)[1])
-    headings = ("CPU us per element", "ratio", "peak MiB", f"peak MiB, {4 * options.elements:,}")
-    table = report.table(f"Scoring, {options.elements:,} elements", *headings)
-    for name, cost in costs.items():
-        peak = [f"{each:,.0f}" for each in peaks[name]] + [""]
-        table.add_row(name, f"{cost:,.1f}", f"{cost / costs[OURS]:.2f}", *peak[:2])
-    Console().print(table)
-    own = costs.pop(OURS)
-    report.write(
-        "batch",
-        "CPU microseconds per element",
-        ours={"cpu_us": own, "peak_mib": peaks[OURS]},
-        peers=costs,
-        ratios={name: cost / own for name, cost in costs.items()},
-    )
+            start, whole = run(name, folder, 1), run(name, folder, count)
+            longer = whole if name == EACH else run(name, folder, 4 * options.elements)
+            cpu = (whole.cpu_seconds - start.cpu_seconds) / (count - 1) * 1e6
+            results[name] = Cost(cpu, whole.peak_mib, longer.peak_mib)
+    harness.publish("batch", f"Scoring, {options.elements:,} elements", results, ours=OURS)
     return 0
 
 

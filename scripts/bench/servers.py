@@ -6,7 +6,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 import time
 import urllib.request
 from typing import Final
@@ -14,6 +13,7 @@ from typing import Final
 import psutil
 
 from infra.simulator import emulators
+from scripts.bench import harness
 from scripts.paths import BENCH, ROOT, VENVS
 
 PEERS: Final = ROOT / "scripts" / "bench" / "peers"
@@ -108,21 +108,6 @@ class Server:
         return [self.process, *self.process.children(recursive=True)]
 
 
-def python_of(venv: str) -> str:
-    """The interpreter of a peer's virtual environment, which is made on first use."""
-    folder = VENVS / "peers-serving" / venv
-    done = folder / "pins.txt"
-    pins = "\n".join(PINS[venv])
-    if not done.exists() or done.read_text() != pins:
-        uv = VENVS / "tools" / "bin" / "uv"
-        subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, folder], check=True)
-        subprocess.run(
-            [uv, "pip", "install", "--quiet", "--python", folder / "bin" / "python", *PINS[venv]], check=True
-        )
-        done.write_text(pins)
-    return str(folder / "bin" / "python")
-
-
 def our_servers(environment: dict[str, str], series: str) -> list[Server]:
     """Our service as it is, and without log and metrics; requests are for one series, as for the peers."""
     python = str(VENVS / "prediction" / "bin" / "python")
@@ -166,7 +151,7 @@ def peers(*, model: bool) -> list[Server]:
     """The other servers, with a model or with a constant response."""
     common = {"PYTHONPATH": str(PEERS), "PYTHONWARNINGS": "ignore"} | ({"BENCH_MODEL": "1"} if model else {})
     ports = emulators.free_ports(("flask", "fastapi", "mlserver", "grpc", "metrics", "kserve"))
-    web, mlserver, kserve = (python_of(venv) for venv in PINS)
+    web, mlserver, kserve = (harness.peer_python(*each) for each in PINS.items())
     folder = WORK / f"mlserver-{ports['mlserver']}"
     folder.mkdir()
     (folder / "settings.json").write_text(

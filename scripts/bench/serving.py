@@ -12,25 +12,20 @@ the cost of a forecast of N days when a request calls the model N times, compare
 import argparse
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
-import time
 import urllib.parse
-from collections.abc import Generator
+from collections.abc import Mapping
 from typing import Final
-from unittest import mock
 
-from rich.console import Console
-
-from infra.simulator import emulators
-from scripts.bench import model, report
+from scripts.bench import harness, model
 from scripts.bench.servers import OURS, WORK, Server, floor, our_servers, peers
-from scripts.paths import VENVS
+from scripts.own_emulators import own_emulators
 
 CONNECTIONS: Final = (1, 16, 64)
 DAYS: Final = (1, 30)
@@ -46,6 +41,45 @@ class Cell:
     rps: float
     p50_ms: float
     p99_ms: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """Cost of serving alone; rate and latencies are those of 64 connections, memory is PSS."""
+
+    cpu_us_at_64: float
+    cpu_us_at_16: float
+    cpu_us_at_1: float
+    rps: float
+    p50_ms: float
+    p99_ms: float
+    pss_mib: float
+    ready_seconds: float
+    ready_cpu_seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Forecasts:
+    """CPU microseconds for a forecast of N days."""
+
+    cpu_us_30_days: float
+    cpu_us_1_day: float
+
+
+def result(server: Server, cells: Mapping[tuple[str, int], Cell]) -> Result:
+    """What was measured of a server."""
+    one, few, many = (cells[server.name, connections] for connections in CONNECTIONS)
+    return Result(
+        many.cpu_us,
+        few.cpu_us,
+        one.cpu_us,
+        many.rps,
+        many.p50_ms,
+        many.p99_ms,
+        server.pss_mib(),
+        server.ready_seconds,
+        server.ready_cpu_seconds,
+    )
 
 
 def measure(server: Server, connections: int, days: int, seconds: int) -> Cell:
@@ -89,36 +123,6 @@ def percentile(output: str, name: str) -> float:
     return float(found[1]) * {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}[found[2]]
 
 
-@contextlib.contextmanager
-def registry() -> Generator[tuple[dict[str, str], str]]:
-    """A published model in a storage emulator.
-
-    Yields:
-        Environment variables of a service that serves it, and a query for its first series.
-    """
-    program = next((VENVS / "simulator").glob("lib/*/site-packages/*/vendor/*/bin/*"))
-    port = emulators.free_ports(("port",))["port"]
-    url = f"http://127.0.0.1:{port}"
-    command = [str(program), "-scheme", "http", "-host", "127.0.0.1", "-port", str(port)]
-    command += ["-backend", "memory", "-external-url", url, "-public-host", f"127.0.0.1:{port}"]
-    with (WORK / "bucket.log").open("wb") as log:
-        emulator = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        while True:
-            with contextlib.suppress(OSError):
-                socket.create_connection(("127.0.0.1", port)).close()
-                break
-            time.sleep(0.05)
-        with mock.patch.dict(os.environ, {"STORAGE_EMULATOR_HOST": url}):
-            forecast = model.publish()
-        series = {"store_nbr": forecast.store_nbr[0], "family": forecast.family[0]}
-        environment = {"STORAGE_EMULATOR_HOST": url, "MODEL_BUCKET": model.BUCKET, "HOST": "127.0.0.1"}
-        yield environment, urllib.parse.urlencode(series)
-    finally:
-        emulator.kill()
-        emulator.wait()
-
-
 def main() -> int:
     """Measure, print and write the result; 1 if the machine lacks a program or a core."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -136,7 +140,10 @@ def main() -> int:
     WORK.mkdir(parents=True)
 
     with contextlib.ExitStack() as stack:
-        environment, series = stack.enter_context(registry())
+        stack.enter_context(own_emulators())
+        forecast = model.publish()
+        series = urllib.parse.urlencode({"store_nbr": forecast.store_nbr[0], "family": forecast.family[0]})
+        environment = {"MODEL_BUCKET": model.BUCKET, "HOST": "127.0.0.1"}
 
         def up(servers: list[Server]) -> list[Server]:
             for server in servers:
@@ -145,101 +152,39 @@ def main() -> int:
             return servers
 
         mine = up(our_servers(environment, series))
-        serving = up([floor()])[:1] + mine + up(peers(model=False))
+        serving = [*up([floor()]), *mine, *up(peers(model=False))]
         modelled = [mine[0], *up(peers(model=True))]
-        cells: dict[tuple[str, int], list[Cell]] = {}
-        costs: dict[tuple[str, int], list[Cell]] = {}
-        for round_ in range(options.rounds):
-            for connections in CONNECTIONS:
-                for server in serving:
-                    if not round_:
-                        measure(server, connections, 7, 1)  # warms up
-                    cell = measure(server, connections, 7, options.seconds)
-                    cells.setdefault((server.name, connections), []).append(cell)
-            for days in DAYS:
-                for server in modelled:
-                    costs.setdefault((server.name, days), []).append(
-                        measure(server, MODEL_CONNECTIONS, days, options.seconds + 1)
-                    )
-        memory = {server.name: server.pss_mib() for server in serving}
-    medians = {key: report.median(each) for key, each in cells.items()}
-    median_costs = {key: report.median(each) for key, each in costs.items()}
-    print_serving(serving, medians, memory)
-    print_models(median_costs)
-    write(serving, medians, median_costs, memory)
-    return 0
-
-
-def print_serving(
-    servers: list[Server], cells: dict[tuple[str, int], Cell], memory: dict[str, float]
-) -> None:
-    """Print the cost of serving alone."""
-    cpu = (f"CPU us at {each}" for each in CONNECTIONS)
-    rest = ("ratio at 64", "requests/s", "p50 ms", "p99 ms", "PSS MiB", "ready in s", "CPU s")
-    table = report.table("Serving alone: a week of one series", *cpu, *rest)
-    for server in servers:
-        most = cells[server.name, CONNECTIONS[-1]]
-        table.add_row(
-            server.name,
-            *(f"{cells[server.name, each].cpu_us:.1f}" for each in CONNECTIONS),
-            f"{most.cpu_us / cells[OURS, CONNECTIONS[-1]].cpu_us:.2f}",
-            f"{most.rps:,.0f}",
-            f"{most.p50_ms:.2f}",
-            f"{most.p99_ms:.2f}",
-            f"{memory[server.name]:.1f}",
-            f"{server.ready_seconds:.2f}",
-            f"{server.ready_cpu_seconds:.2f}",
-        )
-    Console(width=140).print(table)
-
-
-def print_models(costs: dict[tuple[str, int], Cell]) -> None:
-    """Print the cost of a forecast."""
-    title = f"With a model, {MODEL_CONNECTIONS} connections: CPU us per request"
-    table = report.table(title, *(f"N = {days}" for days in DAYS), "ratio")
-    for name in dict.fromkeys(name for name, _ in costs):
-        last = costs[name, DAYS[-1]].cpu_us
-        ratio = last / costs[OURS, DAYS[-1]].cpu_us
-        table.add_row(name, *(f"{costs[name, days].cpu_us:,.1f}" for days in DAYS), f"{ratio:,.0f}")
-    Console(width=140).print(table)
-
-
-def write(
-    servers: list[Server],
-    cells: dict[tuple[str, int], Cell],
-    costs: dict[tuple[str, int], Cell],
-    memory: dict[str, float],
-) -> None:
-    """Write the result as JSON."""
-    most = CONNECTIONS[-1]
-    results = {
-        server.name: {
-            **{f"connections_{each}": dataclasses.asdict(cells[server.name, each]) for each in CONNECTIONS},
-            **{
-                f"model_days_{days}_cpu_us": costs[server.name, days].cpu_us
-                for days in DAYS
-                if (server.name, days) in costs
+        cells = harness.interleave(
+            {
+                (server.name, connections): functools.partial(
+                    measure, server, connections, 7, options.seconds
+                )
+                for connections in CONNECTIONS
+                for server in serving
             },
-            "pss_mib": memory[server.name],
-            "ready_seconds": server.ready_seconds,
-            "ready_cpu_seconds": server.ready_cpu_seconds,
-        }
-        for server in servers
+            options.rounds,
+            warm_up=True,
+        )
+        costs = harness.interleave(
+            {
+                (server.name, days): functools.partial(
+                    measure, server, MODEL_CONNECTIONS, days, options.seconds + 1
+                )
+                for days in DAYS
+                for server in modelled
+            },
+            options.rounds,
+            warm_up=False,
+        )
+        results = {server.name: result(server, cells) for server in serving}
+    forecasts = {
+        server.name: Forecasts(costs[server.name, 30].cpu_us, costs[server.name, 1].cpu_us)
+        for server in modelled
     }
-    mine = cells[OURS, most].cpu_us
-    longest = DAYS[-1]
-    modelled = {
-        f"{name}, model, {days} days": cost.cpu_us / costs[OURS, days].cpu_us
-        for (name, days), cost in costs.items()
-        if days == longest and name != OURS
-    }
-    report.write(
-        "serving",
-        f"CPU microseconds per request, serving alone, {most} connections",
-        ours=results.pop(OURS),
-        peers=results,
-        ratios={name: cells[name, most].cpu_us / mine for name in results} | modelled,
-    )
+    harness.publish("serving", "Serving alone: a week of one series", results, ours=OURS)
+    title = f"With a model, {MODEL_CONNECTIONS} connections"
+    harness.publish("serving-models", title, forecasts, ours=OURS)
+    return 0
 
 
 if __name__ == "__main__":

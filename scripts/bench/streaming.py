@@ -14,16 +14,16 @@ with the forecast.
 
 import argparse
 import contextlib
+import functools
 import os
 import random
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import uuid
 from collections.abc import Generator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,13 +31,14 @@ import msgspec
 import psutil
 from google import pubsub_v1
 from google.api_core import exceptions
-from rich.console import Console
 
-from infra.simulator import __main__ as simulator
 from infra.simulator import emulators, processes
-from scripts.bench import model, report
+from scripts.bench import harness, model
+from scripts.bench.harness import MEBIBYTE
 from scripts.bench.model import BUCKET, PROJECT
 from scripts.bench.streaming_clients import CLIENTS, DAYS
+from scripts.command import CommandError, command
+from scripts.own_emulators import own_emulators
 from scripts.paths import ROOT
 from services.contracts.messages import SalePrediction, SaleRangeRequest
 from services.contracts.names import REQUEST_ID_ATTRIBUTE
@@ -45,7 +46,6 @@ from services.contracts.settings import StreamingSettings, to_environment
 from services.forecasting.forecast import Forecast
 
 OURS: Final = "ours"
-MEBIBYTE: Final = 2**20
 _BATCH: Final = 1000
 _PATIENCE_SECONDS: Final = 180
 _SETTLE_SECONDS: Final = 0.5  # after the last reply, for acknowledgements
@@ -58,10 +58,6 @@ class Run:
     cpu_us: float
     messages_per_second: float
     peak_mib: float
-
-
-class BenchError(Exception):
-    """A client did not reply, or its reply is wrong."""
 
 
 class Requests:
@@ -116,7 +112,7 @@ class Requests:
         """Wait until every request has its reply; returns bodies and request ids in the order of arrival.
 
         Raises:
-            BenchError: replies are missing after three minutes, or the client ended.
+            CommandError: replies are missing after three minutes, or the client ended.
         """
         bodies: list[bytes] = []
         ids: list[str] = []
@@ -124,7 +120,7 @@ class Requests:
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while missing:
             if time.monotonic() > deadline or process.poll() is not None:
-                raise BenchError(f"{len(missing)} of {len(self._expected)} requests have no reply")
+                raise CommandError(f"{len(missing)} of {len(self._expected)} requests have no reply")
             try:
                 pulled = self._subscriber.pull(
                     subscription=self._replies, max_messages=_BATCH, retry=None, timeout=5
@@ -146,7 +142,7 @@ class Requests:
         """Compare every reply with the forecast.
 
         Raises:
-            BenchError: a reply is wrong.
+            CommandError: a reply is wrong.
         """
         right: dict[tuple[str, str], list[Any]] = {}
         for store, family in {*self._expected.values()}:
@@ -156,7 +152,7 @@ class Requests:
             reply = msgspec.json.decode(body, type=SalePrediction)
             asked = self._expected[request_id]
             if reply.request_id != request_id or not reply.success or reply.prediction != right[asked]:
-                raise BenchError(f"the reply to {request_id} ({asked}) is wrong: {body[:200]!r}")
+                raise CommandError(f"the reply to {request_id} ({asked}) is wrong: {body[:200]!r}")
         self._expected.clear()
 
 
@@ -249,41 +245,15 @@ def endurance(forecast: Forecast, messages: int, rounds: int) -> list[float]:
 def bench(messages: int, rounds: int, endurance_rounds: int) -> None:
     """Measure, print, and write the result."""
     forecast = model.publish()
-    names = (OURS, *CLIENTS)
-    runs: dict[str, list[Run]] = {name: [] for name in names}
-    for _ in range(rounds):
-        for name in names:
-            runs[name].append(measure(name, forecast, messages))
+    measures = {name: functools.partial(measure, name, forecast, messages) for name in (OURS, *CLIENTS)}
+    medians = harness.interleave(measures, rounds, warm_up=False)
     memory = endurance(forecast, messages, endurance_rounds)
-
-    medians = {name: report.median(each) for name, each in runs.items()}
-    ours = medians[OURS]
     title = f"{messages:,} active requests, {DAYS} days of one series, median of {rounds}"
-    table = report.table(title, "CPU us/message", "ratio", "messages/s", "peak MiB")
-    for name, run in medians.items():
-        table.add_row(
-            name,
-            f"{run.cpu_us:.0f}",
-            f"{run.cpu_us / ours.cpu_us:.1f}",
-            f"{run.messages_per_second:.0f}",
-            f"{run.peak_mib:.0f}",
-        )
-    console = Console()
-    console.print(table)
-    table = report.table("ours, one process", "MiB (PSS)")
-    for number, each in enumerate(memory, start=1):
-        table.add_row(f"{number * messages:,} messages", f"{each:.0f}")
-    console.print(table)
-    report.write(
-        "streaming",
-        "client CPU microseconds per message",
-        ours=asdict(ours),
-        peers={name: asdict(medians[name]) for name in CLIENTS},
-        ratios={name: medians[name].cpu_us / ours.cpu_us for name in CLIENTS},
-        pss_mib=memory,
-    )
+    harness.publish("streaming", title, medians, ours=OURS, pss_mib=memory)
+    print(f"ours, PSS after every {messages:,} messages: {', '.join(f'{each:.0f}' for each in memory)} MiB")
 
 
+@command("bench-streaming")
 def main() -> int:
     """Measure, print and write the result; 1 if a reply is missing or wrong."""
     parser = argparse.ArgumentParser(description="The streaming service against other Pub/Sub clients.")
@@ -291,17 +261,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--endurance-rounds", type=int, default=10)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as home:
-        os.environ["SIMULATOR_HOME"] = home
-        try:
-            emulators.ensure()
-            os.environ.update(emulators.endpoints().environment)
-            bench(options.messages, options.rounds, options.endurance_rounds)
-        except (BenchError, emulators.EmulatorError) as error:
-            print(f"bench-streaming: {error}", file=sys.stderr)
-            return 1
-        finally:
-            simulator.down()
+    with own_emulators():
+        bench(options.messages, options.rounds, options.endurance_rounds)
     return 0
 
 

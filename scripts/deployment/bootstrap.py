@@ -6,7 +6,6 @@ creates Artifact Registry's service agent, which must exist before the key is gr
 repairs what differs; nothing is ever deleted. Exit status: 0 done, 1 failed, 2 wrong arguments.
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -19,7 +18,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from infra import environment
-from infra.environment import Environment, InvalidEnvironmentError
+from infra.environment import Environment
+from scripts.command import CommandError, command, command_parser
 
 # Terraform's google provider uses the first two to enable APIs, and the third for grants.
 APIS: Final = (
@@ -41,10 +41,6 @@ _LIFECYCLE: Final = {
 }
 
 
-class BootstrapError(Exception):
-    """A step failed; the message says why and what to do."""
-
-
 class Bootstrap:
     """The steps for one environment.
 
@@ -62,7 +58,7 @@ class Bootstrap:
         """Take each step; yields its subject and what was done.
 
         Raises:
-            BootstrapError: a step failed; the steps before it are done.
+            CommandError: a step failed; the steps before it are done.
         """
         yield "project", self._check_project()
         yield "APIs", self._enable_apis()
@@ -73,7 +69,7 @@ class Bootstrap:
     def _check_project(self) -> str:
         project = _ask("projects", "describe", self._target.project_id)
         if int(project["projectNumber"]) != self._target.project_number:
-            raise BootstrapError(
+            raise CommandError(
                 f"project {self._target.project_id} has the number {project['projectNumber']}, not "
                 f"{self._target.project_number}: correct project_number of {self._target.name}.tfvars"
             )
@@ -104,7 +100,7 @@ class Bootstrap:
             create = (*buckets, "create", url, self._project, f"--location={region}")
             done.append(self._change("created", f"in {region}", *create))
         elif found[0]["location"].lower() != self._target.region:
-            raise BootstrapError(f"{url} is in {found[0]['location']}, not in {self._target.region}")
+            raise CommandError(f"{url} is in {found[0]['location']}, not in {self._target.region}")
         current = found[0] if found else {}
         wanted = {
             "uniform access": (current.get("uniform_bucket_level_access"), "--uniform-bucket-level-access"),
@@ -150,36 +146,30 @@ def _gcloud(*arguments: str) -> str:
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        raise BootstrapError("gcloud is not on PATH: https://cloud.google.com/sdk/docs/install") from None
+        raise CommandError("gcloud is not on PATH: https://cloud.google.com/sdk/docs/install") from None
     if done.returncode != 0:
-        raise BootstrapError(f"`{' '.join(command)}`:\n    {done.stderr.strip()}")
+        raise CommandError(f"`{' '.join(command)}`:\n    {done.stderr.strip()}")
     return done.stdout
 
 
+@command("bootstrap")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the arguments and run; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="bootstrap.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__, "bootstrap.sh")
     parser.add_argument("environment", metavar="ENVIRONMENT", help="dev, staging ...")
     parser.add_argument("--dry-run", action="store_true", help="report the changes without making them")
     given = parser.parse_args(arguments)
-    directory = environment.directory()
     table = Table("what", "state", title=f"{given.environment}: before the first deployment")
-    failed = ""
+    target = environment.load(given.environment, directory=environment.directory())
+    if target.simulated:
+        raise CommandError(f"{target.name} is simulated and needs no bootstrap: run `make up`")
     try:
-        target = environment.load(given.environment, directory=directory)
-        if target.simulated:
-            raise BootstrapError(f"{target.name} is simulated and needs no bootstrap: run `make up`")
         for what, state in Bootstrap(target, dry_run=given.dry_run).steps():
             table.add_row(what, escape(state))
-    except (InvalidEnvironmentError, BootstrapError) as error:
-        failed = str(error)
-    if table.row_count:
-        Console().print(table)
-    if failed:
-        print(f"bootstrap: {failed}", file=sys.stderr)
-    return 1 if failed else 0
+    finally:
+        if table.row_count:
+            Console().print(table)
+    return 0
 
 
 if __name__ == "__main__":

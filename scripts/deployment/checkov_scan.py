@@ -4,7 +4,6 @@ Only production is scanned: the other environments use the same constructs with 
 offline, and gets the resources only, since it cannot parse other blocks.
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -16,8 +15,9 @@ from typing import Any, Final
 
 import msgspec
 
+from scripts.command import CommandError, command
 from scripts.deployment import terraform_plans
-from scripts.deployment.terraform_plans import PlanningError, Synthesis
+from scripts.deployment.terraform_plans import Synthesis
 from scripts.paths import ROOT
 
 CHECKOV: Final = ROOT / "build" / "venvs" / "checkov" / "bin" / "checkov"
@@ -47,7 +47,7 @@ def scan(synthesis: Synthesis, folder: Path) -> list[Finding]:
         folder: an empty working folder.
 
     Raises:
-        PlanningError: checkov did not run.
+        CommandError: checkov did not run.
     """
     waived: dict[tuple[str, str, str], str] = {}
     for stack in synthesis.stacks:
@@ -84,25 +84,21 @@ def _failed(folder: Path) -> Iterator[Finding]:
         report = json.loads(done.stdout)
         summary, checks = report["summary"], report["results"]["failed_checks"]
     except (ValueError, TypeError, KeyError):
-        raise PlanningError(f"checkov: {done.stderr.strip() or done.stdout.strip()}") from None
+        raise CommandError(f"checkov: {done.stderr.strip() or done.stdout.strip()}") from None
     if summary["parsing_errors"] or not (summary["passed"] or summary["failed"]):
-        raise PlanningError(f"checkov could not read the stacks: {summary}")
+        raise CommandError(f"checkov could not read the stacks: {summary}")
     for each in checks:
         stack = Path(each["file_path"]).name.removesuffix(".tf.json")
         yield Finding(stack, each["resource"].rpartition(".")[2], each["check_id"], each["check_name"])
 
 
+@command("checkov")
 def main() -> int:
     """Print the findings; 1 if there are any."""
-    argparse.ArgumentParser(prog="make checkov", description=__doc__).parse_args()
-    try:
-        with tempfile.TemporaryDirectory(prefix="checkov-") as folder:
-            stacks = Path(folder) / "stacks"
-            stacks.mkdir()
-            found = scan(terraform_plans.synthesize("prod", Path(folder) / "out"), stacks)
-    except PlanningError as error:
-        print(f"checkov: {error}", file=sys.stderr)
-        return 1
+    with tempfile.TemporaryDirectory(prefix="checkov-") as folder:
+        stacks = Path(folder) / "stacks"
+        stacks.mkdir()
+        found = scan(terraform_plans.synthesize("prod", Path(folder) / "out"), stacks)
     if not found:
         return 0
     for each in found:

@@ -18,8 +18,9 @@ from typing import NoReturn
 import msgspec
 from rich.console import Console
 
+from scripts.command import CommandError, command
 from scripts.deployment import diff_report, terraform_plans
-from scripts.deployment.terraform_plans import PlanningError, StackPlan
+from scripts.deployment.terraform_plans import StackPlan
 from scripts.laptop.install import TERRAFORM, tool_fault
 
 
@@ -30,6 +31,7 @@ class _Parser(argparse.ArgumentParser):
         self.exit(1, f"{self.prog}: {message}\n")
 
 
+@command("diff")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the diff and write the files asked for; returns the exit status."""
     parser = _Parser(
@@ -41,20 +43,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the whole diff as JSON")
     options = parser.parse_args(arguments)
     console = Console()
-    try:
-        if fault := tool_fault(TERRAFORM):
-            raise PlanningError(fault)
-        with tempfile.TemporaryDirectory(prefix="diff-") as folder:
-            synthesis = terraform_plans.synthesize(options.environment, Path(folder) / "out")
-            stacks = synthesis.select(options.stacks)
-            with console.status("synthesized; planning") as progress:
-                found: list[StackPlan] = []
-                for each in terraform_plans.plan(synthesis, stacks):
-                    found.append(each)
-                    progress.update(f"planned {len(found)} of {len(stacks)} stacks")
-    except PlanningError as error:
-        print(f"diff: {error}", file=sys.stderr)
-        return 1
+    if fault := tool_fault(TERRAFORM):
+        raise CommandError(fault)
+    with tempfile.TemporaryDirectory(prefix="diff-") as folder:
+        synthesis = terraform_plans.synthesize(options.environment, Path(folder) / "out")
+        stacks = synthesis.select(options.stacks)
+        with console.status("synthesized; planning") as progress:
+            found: list[StackPlan] = []
+            for each in terraform_plans.plan(synthesis, stacks):
+                found.append(each)
+                progress.update(f"planned {len(found)} of {len(stacks)} stacks")
     outcomes = {each.outcome for each in found}
     status = 1 if "failed" in outcomes else 0 if outcomes == {"unchanged"} else 2
     diff_report.show(found, console)

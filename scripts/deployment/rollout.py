@@ -14,6 +14,7 @@ from google.cloud.container_v1 import ClusterManagerClient
 from google.cloud.container_v1.types import Cluster
 
 from infra.environment import PLATFORM, Environment
+from scripts.command import CommandError
 
 PATIENCE_SECONDS: Final = float(os.environ.get("VERIFY_SECONDS", "300"))
 """Most seconds to wait for a rollout, and for the load balancer of a new Gateway."""
@@ -21,10 +22,6 @@ PATIENCE_SECONDS: Final = float(os.environ.get("VERIFY_SECONDS", "300"))
 _POLL_SECONDS: Final = 2.0
 
 T = TypeVar("T")
-
-
-class RolloutError(Exception):
-    """The cluster differs from what was deployed; the message says how, and where to look."""
 
 
 def connect(target: Environment, clusters: ClusterManagerClient) -> kubernetes.client.ApiClient:
@@ -35,16 +32,16 @@ def connect(target: Environment, clusters: ClusterManagerClient) -> kubernetes.c
         clusters: a client of Google Kubernetes Engine.
 
     Raises:
-        RolloutError: the cluster is absent, not running, or not visible to this account.
+        CommandError: the cluster is absent, not running, or not visible to this account.
         GoogleAuthError: gcloud is not logged in.
     """
     name = f"projects/{target.project_id}/locations/{target.region}/clusters/{PLATFORM}"
     try:
         cluster = clusters.get_cluster(name=name)
     except GoogleAPICallError as error:
-        raise RolloutError(f"{name}: {error}; is {target.name}-cluster deployed, may you see it?") from None
+        raise CommandError(f"{name}: {error}; is {target.name}-cluster deployed, may you see it?") from None
     if cluster.status != Cluster.Status.RUNNING:
-        raise RolloutError(f"{name} is {cluster.status.name}, not RUNNING: {cluster.status_message}")
+        raise CommandError(f"{name} is {cluster.status.name}, not RUNNING: {cluster.status_message}")
     credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
     credentials.refresh(google.auth.transport.requests.Request())
     address = cluster.control_plane_endpoints_config.dns_endpoint_config.endpoint
@@ -64,7 +61,7 @@ def wait_rolled_out(cluster: kubernetes.client.ApiClient, name: str) -> str:
         The number of pods, as text.
 
     Raises:
-        RolloutError: they are not in time, or the rollout does not progress.
+        CommandError: they are not in time, or the rollout does not progress.
     """
     apps = kubernetes.client.AppsV1Api(cluster)
     look = f"`kubectl --namespace {PLATFORM} describe deployment {name}` and the logs of its pods"
@@ -76,7 +73,7 @@ def wait_rolled_out(cluster: kubernetes.client.ApiClient, name: str) -> str:
             (each for each in status.conditions or () if each.reason == "ProgressDeadlineExceeded"), None
         )
         if stuck is not None:
-            raise RolloutError(f"the rollout of {name} does not progress: {stuck.message}; look at {look}")
+            raise CommandError(f"the rollout of {name} does not progress: {stuck.message}; look at {look}")
         pods = [status.replicas or 0, status.updated_replicas or 0, status.available_replicas or 0]
         if (status.observed_generation or 0) >= deployment.metadata.generation and pods == [wanted] * 3:
             return f"{wanted} available", ""
@@ -89,7 +86,7 @@ def wait_address(cluster: kubernetes.client.ApiClient, name: str) -> str:
     """Wait until a Gateway has a load balancer. Returns its address.
 
     Raises:
-        RolloutError: it has none in time.
+        CommandError: it has none in time.
     """
     objects = kubernetes.client.CustomObjectsApi(cluster)
     look = f"`kubectl --namespace {PLATFORM} describe gateway {name}`"
@@ -115,11 +112,11 @@ def _wait(what: str, state: Callable[[], tuple[T | None, str]], look: str) -> T:
         try:
             value, missing = state()
         except kubernetes.client.ApiException as error:
-            raise RolloutError(f"{what}: {error.status} {error.reason}; look at {look}") from None
+            raise CommandError(f"{what}: {error.status} {error.reason}; look at {look}") from None
         except urllib3.exceptions.HTTPError as error:
-            raise RolloutError(f"{what}: the cluster does not answer: {error}") from None
+            raise CommandError(f"{what}: the cluster does not answer: {error}") from None
         if value is not None:
             return value
         if time.monotonic() > deadline:
-            raise RolloutError(f"{what}: after {PATIENCE_SECONDS:.0f} s {missing}; look at {look}")
+            raise CommandError(f"{what}: after {PATIENCE_SECONDS:.0f} s {missing}; look at {look}")
         time.sleep(_POLL_SECONDS)

@@ -17,6 +17,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from scripts.command import CommandError
 from scripts.paths import ROOT
 
 _WORKERS: Final = 2
@@ -26,10 +27,6 @@ _PLUGINS: Final = ROOT / "build" / "terraform-plugins"
 _REMOTE_STATE: Final = re.compile(
     r"data\.terraform_remote_state\.cross-stack-reference-input-([\w-]+)(?:\.outputs\.([\w-]+))?"
 )
-
-
-class PlanningError(Exception):
-    """An environment cannot be planned; the message says why."""
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -109,7 +106,7 @@ class Synthesis(msgspec.Struct, frozen=True):
         """Ids of the stacks named, `messaging` or `dev-messaging`, in the order of deployment; default: all.
 
         Raises:
-            PlanningError: the environment has no such stack.
+            CommandError: the environment has no such stack.
         """
         prefix = f"{self.environment}-"
         wanted = {name if name.startswith(prefix) else f"{prefix}{name}" for name in names}
@@ -117,7 +114,7 @@ class Synthesis(msgspec.Struct, frozen=True):
             short = [stack.removeprefix(prefix) for stack in self.stacks]
             close = difflib.get_close_matches(unknown[0].removeprefix(prefix), short, n=1)
             hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(short)}"
-            raise PlanningError(f"{self.environment} has no stack {unknown[0].removeprefix(prefix)}; {hint}")
+            raise CommandError(f"{self.environment} has no stack {unknown[0].removeprefix(prefix)}; {hint}")
         return tuple(stack for stack in self.stacks if not wanted or stack in wanted)
 
     def configuration(self, stack: str) -> dict[str, Any]:
@@ -136,7 +133,7 @@ def synthesize(environment: str, folder: Path) -> Synthesis:
     """Run the app for one environment.
 
     Raises:
-        PlanningError: the app refuses the environment; carries its message.
+        CommandError: the app refuses the environment; carries its message.
     """
     variables = {"PLATFORM_ENV": environment, "CDKTF_OUTDIR": str(folder), "TMPDIR": str(folder.parent)}
     done = subprocess.run(
@@ -148,7 +145,7 @@ def synthesize(environment: str, folder: Path) -> Synthesis:
         check=False,
     )
     if done.returncode != 0:
-        raise PlanningError(done.stderr.strip())
+        raise CommandError(done.stderr.strip())
     manifest = json.loads((folder / "manifest.json").read_bytes())["stacks"]
     order = TopologicalSorter({stack: each["dependencies"] for stack, each in sorted(manifest.items())})
     return Synthesis(environment, folder, tuple(order.static_order()))

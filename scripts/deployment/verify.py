@@ -4,11 +4,9 @@ In a cloud it first finds the cluster and waits for the rollouts and the Gateway
 VERIFY_SECONDS (300). Exit status: 0 every check passed, 1 a check failed.
 """
 
-import argparse
 import concurrent.futures
 import dataclasses
 import functools
-import os
 import sys
 import time
 import uuid
@@ -21,15 +19,15 @@ from google.api_core import exceptions
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import bigquery, pubsub_v1
 from google.cloud.container_v1 import ClusterManagerClient
+from google.pubsub_v1 import SubscriberClient
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from infra import environment
 from infra.environment import PLATFORM, Environment
-from infra.simulator import emulators
+from scripts.command import CommandError, command, command_environment, command_parser, login_remedy
 from scripts.deployment import rollout
-from scripts.deployment.rollout import RolloutError
+from scripts.messages.subscriptions import take
 from services.bigquery import connect
 from services.contracts import names
 from services.contracts.messages import PredictionResponse, SalePrediction, SaleRangeRequest
@@ -37,10 +35,6 @@ from services.contracts.messages import PredictionResponse, SalePrediction, Sale
 DAYS = 7
 _PATIENCE_SECONDS = 30.0
 _ACCESS = "or on this machine up (`make status`), and may you use it?"
-
-
-class CheckError(Exception):
-    """A check failed; the message says what came back and where to look."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +63,7 @@ def check_service(target: Environment, service: str) -> str:
     """`GET` of the route of a service without settings of its own.
 
     Raises:
-        CheckError: it is not answered.
+        CommandError: it is not answered.
     """
     answer = _get(target, service, target.services[service].route)
     return answer if isinstance(answer, str) else f"{answer.status_code} from {answer.url}"
@@ -79,7 +73,7 @@ def check_http(target: Environment) -> str:
     """`GET /predict`: `DAYS` days for every series.
 
     Raises:
-        CheckError: the response is missing or wrong.
+        CommandError: the response is missing or wrong.
     """
     response = _get(target, "prediction", f"{names.PREDICT_PATH}?range={DAYS}")
     if isinstance(response, str):
@@ -88,12 +82,12 @@ def check_http(target: Environment) -> str:
     try:
         answer = msgspec.json.decode(response.content, type=PredictionResponse)
     except msgspec.DecodeError as error:
-        raise CheckError(
+        raise CommandError(
             f"GET {url}: no forecast, {error}: {response.text[:200]}; look at {_look(target, 'prediction')}"
         ) from None
     series = {(row.store_nbr, row.family) for row in answer.prediction}
     if not series or len(answer.prediction) != DAYS * len(series):
-        raise CheckError(
+        raise CommandError(
             f"GET {url}: {len(answer.prediction)} rows for {len(series)} series; look at "
             f"{_look(target, 'prediction')}"
         )
@@ -104,7 +98,7 @@ def _get(target: Environment, service: str, path: str) -> httpx.Response | str:
     """The successful response of a service; text if it cannot be asked from here.
 
     Raises:
-        CheckError: there is no response, or it is an error.
+        CommandError: there is no response, or it is an error.
     """
     base = url_of(target, service)
     if base is None:
@@ -115,12 +109,12 @@ def _get(target: Environment, service: str, path: str) -> httpx.Response | str:
     try:
         response = httpx.get(url, timeout=_PATIENCE_SECONDS)
     except httpx.HTTPError as error:
-        raise CheckError(f"GET {url}: {error}; look at {_look(target, service)}") from None
+        raise CommandError(f"GET {url}: {error}; look at {_look(target, service)}") from None
     if target.gateway and target.gateway.iap_members and response.status_code in (302, 401, 403):
         return f"{response.status_code}: Identity-Aware Proxy admits the members that the environment names"
     if not response.is_success:
         found = f"{response.status_code} {response.text[:200]}"
-        raise CheckError(f"GET {url}: {found}; look at {_look(target, service)}")
+        raise CommandError(f"GET {url}: {found}; look at {_look(target, service)}")
     return response
 
 
@@ -135,7 +129,7 @@ def check_active(target: Environment) -> str:
     """An active request on `sale-range` is answered once on `sale-predictions`.
 
     Raises:
-        CheckError: no reply arrived in time, or a wrong one.
+        CommandError: no reply arrived in time, or a wrong one.
     """
     request = SaleRangeRequest(request_id=f"verify-{uuid.uuid4()}", range=DAYS, mode="active")
     started = time.monotonic()
@@ -145,12 +139,12 @@ def check_active(target: Environment) -> str:
             continue
         reply = msgspec.json.decode(data, type=SalePrediction)
         if not reply.success or reply.request_id != request.request_id or not reply.prediction:
-            raise CheckError(
+            raise CommandError(
                 f"the reply is not that of the request: {data[:200]!r}; look at {_look(target, 'streaming')}"
             )
         taken = (time.monotonic() - started) * 1000
         return f"reply with {len(reply.prediction)} rows after {taken:.0f} ms"
-    raise CheckError(
+    raise CommandError(
         f"no reply on {names.SALE_PREDICTIONS_TOPIC} within {_PATIENCE_SECONDS:.0f} s; look at "
         f"{_look(target, 'streaming')} and the topic {names.DEAD_LETTER_TOPIC}"
     )
@@ -160,7 +154,7 @@ def check_passive(target: Environment) -> str:
     """A passive request's rows are saved in BigQuery, `DAYS` days for every series.
 
     Raises:
-        CheckError: the rows are not there in time.
+        CommandError: the rows are not there in time.
     """
     request = SaleRangeRequest(request_id=f"verify-{uuid.uuid4()}", range=DAYS)
     table = f"{target.project_id}.{names.PREDICTIONS_DATASET}.{names.PREDICTIONS_TABLE}"
@@ -177,11 +171,11 @@ def check_passive(target: Environment) -> str:
             try:
                 [row] = client.query(query, job_config=job).result()
             except exceptions.GoogleAPICallError as error:
-                raise CheckError(f"{table}: {error.message}; is data deployed, {_ACCESS}") from None
+                raise CommandError(f"{table}: {error.message}; is data deployed, {_ACCESS}") from None
             if row["days"] == DAYS:
                 return f"{row['row_count']} rows in {table}"
             time.sleep(0.2)
-    raise CheckError(
+    raise CommandError(
         f"the rows of {request.request_id} are not in {table} after {_PATIENCE_SECONDS:.0f} s; "
         f"look at {_look(target, 'streaming')}"
     )
@@ -193,28 +187,23 @@ def _publish(target: Environment, request: SaleRangeRequest) -> None:
     try:
         publisher.publish(topic, msgspec.json.encode(request)).result(timeout=_PATIENCE_SECONDS)
     except (exceptions.GoogleAPICallError, concurrent.futures.TimeoutError) as error:
-        raise CheckError(f"cannot publish on {topic}: {error!r}; is messaging deployed, {_ACCESS}") from None
+        raise CommandError(
+            f"cannot publish on {topic}: {error!r}; is messaging deployed, {_ACCESS}"
+        ) from None
 
 
 def _replies(target: Environment, deadline: float) -> Iterator[tuple[dict[str, str], bytes]]:
     """Acknowledge replies until the deadline; yields attributes and body of each."""
-    subscriber = pubsub_v1.SubscriberClient()
+    subscriber = SubscriberClient()
     path = subscriber.subscription_path(target.project_id, names.SALE_PREDICTIONS_SUBSCRIPTION)
     while time.monotonic() < deadline:
         try:
-            pulled = subscriber.pull(subscription=path, max_messages=10, timeout=5)
-        except exceptions.DeadlineExceeded:
-            continue
+            messages = take(subscriber, path)
         except exceptions.GoogleAPICallError as error:
-            raise CheckError(
-                f"cannot pull from {path}: {error.message}; is messaging deployed, {_ACCESS}"
-            ) from None
-        if pulled.received_messages:
-            subscriber.acknowledge(
-                subscription=path, ack_ids=[received.ack_id for received in pulled.received_messages]
-            )
-        for received in pulled.received_messages:
-            yield dict(received.message.attributes), received.message.data
+            reason = f"{error.message}; is messaging deployed, {_ACCESS}"
+            raise CommandError(f"cannot pull from {path}: {reason}") from None
+        for message in messages:
+            yield dict(message.attributes), message.data
 
 
 class _Checks:
@@ -252,38 +241,25 @@ class _Checks:
 
 
 def run(target: Environment) -> list[Check]:
-    """Run every check, also after a failed one.
-
-    Raises:
-        EmulatorError: the local platform does not run.
-    """
-    if target.simulated:
-        os.environ.update(emulators.endpoints().environment)
+    """Run every check, also after a failed one."""
     checks: list[Check] = []
     for name, check in _Checks(target).all():
         try:
             checks.append(Check(name, True, check()))
-        except (CheckError, RolloutError) as error:
+        except CommandError as error:
             checks.append(Check(name, False, str(error)))
         except GoogleAuthError as error:
-            remedy = "`gcloud auth application-default login`"
-            checks.append(Check(name, False, f"not logged in: {error}; {remedy}"))
+            checks.append(Check(name, False, login_remedy(error)))
     return checks
 
 
+@command("verify")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a table of checks; 1 if one failed."""
-    parser = argparse.ArgumentParser(
-        prog="verify", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__, "verify")
     parser.add_argument("environment", metavar="ENVIRONMENT", help="local, dev ...")
     name = parser.parse_args(arguments).environment
-    directory = environment.directory()
-    try:
-        checks = run(environment.load(name, directory=directory))
-    except (emulators.EmulatorError, environment.InvalidEnvironmentError) as error:
-        print(f"verify: {error}", file=sys.stderr)
-        return 1
+    checks = run(command_environment(name))
     table = Table("", "check", Column("what came back", overflow="fold"))
     for check in checks:
         table.add_row("[green]✓[/]" if check.passed else "[red]✗[/]", check.name, escape(check.detail))

@@ -13,6 +13,8 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from scripts.command import CommandError
+
 DOCKERFILE: Final = Path("services", "Dockerfile")
 
 PLATFORM: Final = "linux/amd64"
@@ -22,7 +24,7 @@ USER: Final = 65532
 """User of every container; the Dockerfile names it, too."""
 
 
-class EngineError(Exception):
+class EngineError(CommandError):
     """A tool is missing or failed; the message says which and what it printed."""
 
 
@@ -130,14 +132,6 @@ class Engine(abc.ABC):
         """
         run(self.name, "push", reference)
 
-    def save(self, reference: str, archive: Path) -> None:
-        """Write a local image to a file, in the format of `docker save`.
-
-        Raises:
-            EngineError: it failed.
-        """
-        run(self.name, "save", f"--output={archive}", reference)
-
     def size(self, reference: str) -> int:
         """Bytes of a local image, uncompressed."""
         return int(run(self.name, "image", "inspect", "--format={{.Size}}", reference).stdout)
@@ -191,9 +185,6 @@ class _Podman(Engine):
 
 class _Buildah(_Podman):
     """Has podman's storage and options of `build`, but cannot run a container read-only: runc does."""
-
-    def save(self, reference: str, archive: Path) -> None:
-        run("buildah", "push", reference, f"docker-archive:{archive}")
 
     def size(self, reference: str) -> int:
         inspected = json.loads(run("buildah", "inspect", "--type=image", reference).stdout)

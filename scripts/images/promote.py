@@ -5,19 +5,14 @@ target's infra/environments/<environment>.images.json. Exit status: 0 done, 1 fa
 down), 2 wrong arguments.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from infra import environment
-from infra.environment import IMAGES, Environment, InvalidEnvironmentError
+from infra.environment import IMAGES, Environment
+from scripts.command import CommandError, command, command_parser
 from scripts.images import image_registry
-from scripts.images.container_engine import EngineError
-
-
-class PromoteError(Exception):
-    """The image cannot be promoted; the message says why and what to do."""
 
 
 def promote(service: str, source: Environment, target: Environment, directory: Path) -> str:
@@ -33,14 +28,14 @@ def promote(service: str, source: Environment, target: Environment, directory: P
         What was done.
 
     Raises:
-        PromoteError, EngineError: it cannot be promoted; nothing was written down.
+        CommandError: it cannot be promoted; nothing was written down.
     """
     for each in (source, target):
         if each.simulated:
-            raise PromoteError(f"{each.name} is simulated: it runs the sources and has no images")
+            raise CommandError(f"{each.name} is simulated: it runs the sources and has no images")
     digest = source.images.get(service)
     if digest is None:
-        raise PromoteError(
+        raise CommandError(
             f"{source.name} has no image of {service}: run scripts/push_image.sh {service} {source.name}"
         )
     origin = f"{source.image_repository}/{service}@{digest}"
@@ -52,27 +47,22 @@ def promote(service: str, source: Environment, target: Environment, directory: P
         image_registry.copy(origin, copied)
         done = "copied"
     if (arrived := image_registry.digest(copied)) != digest:
-        raise PromoteError(f"{copied} is {arrived}, not {digest}: the copy is not the image")
+        raise CommandError(f"{copied} is {arrived}, not {digest}: the copy is not the image")
     file = environment.record_image(target.name, service, digest, directory=directory)
     return f"{service}@{digest} {done}; written to {file}: commit it, then deploy {target.name}-services"
 
 
+@command("promote")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the arguments and run; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="promote.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__, "promote.sh")
     parser.add_argument("service", metavar="SERVICE", choices=IMAGES, help="%(choices)s")
     parser.add_argument("source", metavar="FROM", help="environment that has the image")
     parser.add_argument("target", metavar="TO", help="environment that is to have it")
     given = parser.parse_args(arguments)
     directory = environment.directory()
-    try:
-        source, target = environment.load_all((given.source, given.target), directory=directory)
-        print(promote(given.service, source, target, directory))
-    except (InvalidEnvironmentError, PromoteError, EngineError) as error:
-        print(f"promote: {error}", file=sys.stderr)
-        return 1
+    source, target = environment.load_all((given.source, given.target), directory=directory)
+    print(promote(given.service, source, target, directory))
     return 0
 
 

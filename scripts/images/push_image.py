@@ -9,13 +9,10 @@ BASE_IMAGE, BEAM_IMAGE and LAUNCHER_IMAGE replace those of services/Dockerfile, 
 0 done, 1 failed (nothing was written down), 2 wrong arguments.
 """
 
-import argparse
 import os
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,21 +23,16 @@ from rich.console import Console
 from rich.table import Table
 
 from infra import environment
-from infra.environment import IMAGES, Environment, InvalidEnvironmentError
+from infra.environment import IMAGES, Environment
 from infra.environment.services import SERVICES
 from infra.google.images import source_digest, source_paths
+from scripts.command import CommandError, command, command_parser
 from scripts.images import container_engine, image_registry, smoke_run
-from scripts.images.container_engine import Engine, EngineError
-from scripts.images.smoke_run import SmokeError
+from scripts.images.container_engine import Engine
 from scripts.paths import ROOT
 
 _BASES: Final = ("BUILD_IMAGE", "BASE_IMAGE", "BEAM_IMAGE", "LAUNCHER_IMAGE")
 _LINTER: Final = Path(sys.executable).with_name("hadolint")
-_SCANNER: Final = "trivy"
-
-
-class PushError(Exception):
-    """The image cannot be pushed; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -64,17 +56,17 @@ def source(service: str, *, allow_dirty: bool) -> Source:
     """The state of a service's sources.
 
     Raises:
-        PushError: they differ from the last commit, and that was not allowed; or nothing is committed.
+        CommandError: they differ from the last commit, and that was not allowed; or nothing is committed.
     """
     # `glob`, because git's plain `*` matches `/`, too.
     paths = [f":(glob){path}" for path in (*source_paths(service), ".dockerignore")]
     dirty = _git("status", "--porcelain", "--", *paths).splitlines()
     if dirty and not allow_dirty:
         listed = "\n    ".join(dirty[:10])
-        raise PushError(f"sources are not committed; commit them, or pass --allow-dirty:\n    {listed}")
+        raise CommandError(f"sources are not committed; commit them, or pass --allow-dirty:\n    {listed}")
     revision, _, created = _git("log", "-1", "--format=%H %cI", "--", *paths).partition(" ")
     if not revision:
-        raise PushError(f"no commit has the sources of {service}: run this in a clone of the repository")
+        raise CommandError(f"no commit has the sources of {service}: run this in a clone of the repository")
     remotes = _git("remote").split()
     url = _git("remote", "get-url", remotes[0]) if remotes else ""
     tag = revision
@@ -86,7 +78,7 @@ def source(service: str, *, allow_dirty: bool) -> Source:
 def _git(*arguments: str) -> str:
     done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise PushError(f"git {arguments[0]}: {done.stderr.strip()}")
+        raise CommandError(f"git {arguments[0]}: {done.stderr.strip()}")
     return done.stdout.strip()
 
 
@@ -118,30 +110,6 @@ def build(engine: Engine, service: str, origin: Source, reference: str) -> None:
     )
 
 
-def scan(engine: Engine, service: str, reference: str) -> str:
-    """Write the SBOM to build/images, and look in it for critical vulnerabilities that have a fix.
-
-    Returns:
-        What was done.
-
-    Raises:
-        EngineError: there is a vulnerability.
-    """
-    if shutil.which(_SCANNER) is None:
-        return f"not done: {_SCANNER} is not installed (Artifact Registry scans what is pushed)"
-    bill = ROOT / "build" / "images" / f"{service}.cdx.json"
-    bill.parent.mkdir(parents=True, exist_ok=True)
-    # The scanner cannot read the storage of every engine.
-    with tempfile.TemporaryDirectory(prefix="image-") as folder:
-        archive = Path(folder, "image.tar")
-        engine.save(reference, archive)
-        container_engine.run(
-            _SCANNER, "image", f"--input={archive}", "--format=cyclonedx", f"--output={bill}"
-        )
-    container_engine.run(_SCANNER, "sbom", "--severity=CRITICAL", "--ignore-unfixed", "--exit-code=1", bill)
-    return f"nothing critical; SBOM: {bill.relative_to(ROOT)}"
-
-
 def push(target: Environment, service: str, directory: Path, *, allow_dirty: bool, dry_run: bool) -> Table:
     """Build, test and push an image, unless the registry has it, and record its digest.
 
@@ -156,7 +124,7 @@ def push(target: Environment, service: str, directory: Path, *, allow_dirty: boo
         What was done.
 
     Raises:
-        PushError, EngineError, SmokeError: a step failed; nothing was written down.
+        CommandError: a step failed; nothing was written down.
     """
     started = time.monotonic()
     origin = source(service, allow_dirty=allow_dirty)
@@ -171,7 +139,6 @@ def push(target: Environment, service: str, directory: Path, *, allow_dirty: boo
         report.add_row("engine", engine.name)
         build(engine, service, origin, reference)
         report.add_row("size", f"{engine.size(reference) / 1e6:.0f} MB, uncompressed")
-        report.add_row("scan", scan(engine, service, reference))
         with smoke_run.surroundings():
             report.add_row("smoke run", smoke_run.check(engine, reference, service))
         if dry_run:
@@ -182,7 +149,7 @@ def push(target: Environment, service: str, directory: Path, *, allow_dirty: boo
         engine.push(reference)
         digest = image_registry.digest(reference)
         if digest is None:
-            raise PushError(f"{reference} was pushed, but its registry does not have it")
+            raise CommandError(f"{reference} was pushed, but its registry does not have it")
         now = image_registry.layers(reference)
         report.add_row(
             "push", f"done; {len(now & before)} of {len(now)} layers as in the image pinned before"
@@ -197,27 +164,23 @@ def push(target: Environment, service: str, directory: Path, *, allow_dirty: boo
     return report
 
 
+@command("push_image")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the arguments and run; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="push_image.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__, "push_image.sh")
     parser.add_argument("service", metavar="SERVICE", choices=IMAGES, help="%(choices)s")
     parser.add_argument("environment", metavar="ENVIRONMENT", help="that it is pushed for: dev, staging ...")
     parser.add_argument("--allow-dirty", action="store_true", help="take sources that are not committed")
     parser.add_argument("--dry-run", action="store_true", help="build and test; do not push or record")
     given = parser.parse_args(arguments)
     directory = environment.directory()
-    try:
-        target = environment.load(given.environment, directory=directory)
-        if target.simulated:
-            raise PushError(f"{target.name} is simulated: it runs the sources, there is nothing to push")
-        os.chdir(ROOT)
-        report = push(target, given.service, directory, allow_dirty=given.allow_dirty, dry_run=given.dry_run)
-    except (InvalidEnvironmentError, PushError, EngineError, SmokeError) as error:
-        print(f"push_image: {error}", file=sys.stderr)
-        return 1
-    Console().print(report)
+    target = environment.load(given.environment, directory=directory)
+    if target.simulated:
+        raise CommandError(f"{target.name} is simulated: it runs the sources, there is nothing to push")
+    os.chdir(ROOT)
+    Console().print(
+        push(target, given.service, directory, allow_dirty=given.allow_dirty, dry_run=given.dry_run)
+    )
     return 0
 
 

@@ -2,9 +2,7 @@
 
 import contextlib
 import datetime
-import os
 import socket
-import subprocess
 import tempfile
 import time
 import uuid
@@ -16,11 +14,14 @@ import httpx
 import msgspec
 import numpy as np
 from google.cloud import pubsub_v1, storage
+from google.pubsub_v1 import SubscriberClient
 
 from infra.environment.services import SERVICES
 from infra.simulator import emulators
+from scripts.command import CommandError
 from scripts.images.container_engine import Container, Engine
-from scripts.paths import ROOT, SIMULATOR
+from scripts.messages.subscriptions import take
+from scripts.own_emulators import own_emulators
 from services.contracts.messages import PredictionResponse, SalePrediction, SaleRangeRequest
 from services.contracts.names import PREDICT_PATH, READINESS_PATH
 from services.contracts.settings import HttpSettings, PredictionSettings, StreamingSettings, to_environment
@@ -40,29 +41,16 @@ _ANSWER_SECONDS: Final = 30.0
 _BATCH_COMMAND: Final = ("python", "-m", "services.batch.train", "--help")
 
 
-class SmokeError(Exception):
+class SmokeError(CommandError):
     """The image does not work; the message says what it did instead, with the end of its log."""
 
 
 @contextlib.contextmanager
 def surroundings() -> Generator[None]:
     """Emulators of its own, and in them a model that was trained on made-up sales."""
-    before = dict(os.environ)
-    with tempfile.TemporaryDirectory(prefix="smoke-") as home:
-        os.environ["SIMULATOR_HOME"] = home
-        try:
-            started = subprocess.run(
-                [*SIMULATOR, "up"], cwd=ROOT, capture_output=True, text=True, check=False
-            )
-            if started.returncode != 0:
-                raise SmokeError(f"the emulators do not start: {started.stderr.strip()}")
-            os.environ.update(emulators.endpoints().environment)
-            _publish_model()
-            yield
-        finally:
-            subprocess.run([*SIMULATOR, "down"], cwd=ROOT, capture_output=True, check=False)
-            os.environ.clear()
-            os.environ.update(before)
+    with own_emulators():
+        _publish_model()
+        yield
 
 
 def check(engine: Engine, reference: str, service: str) -> str:
@@ -187,21 +175,17 @@ def _predict(port: int) -> str:
 
 
 def _reply(settings: StreamingSettings) -> str:
-    publisher, subscriber = pubsub_v1.PublisherClient(), pubsub_v1.SubscriberClient()
+    publisher, subscriber = pubsub_v1.PublisherClient(), SubscriberClient()
     request = SaleRangeRequest(request_id=str(uuid.uuid4()), range=DAYS, mode="active")
     topic = settings.subscription.replace("/subscriptions/", "/topics/")
     publisher.publish(topic, msgspec.json.encode(request)).result(timeout=_ANSWER_SECONDS)
     deadline = time.monotonic() + _ANSWER_SECONDS
     while time.monotonic() < deadline:
-        pulled = subscriber.pull(
-            subscription=_subscription(settings.reply_topic), max_messages=1, return_immediately=True
-        )
-        for received in pulled.received_messages:
-            reply = msgspec.json.decode(received.message.data, type=SalePrediction)
+        for message in take(subscriber, _subscription(settings.reply_topic)):
+            reply = msgspec.json.decode(message.data, type=SalePrediction)
             if reply.success and reply.request_id == request.request_id:
                 return "replies to an active request"
-            raise SmokeError(f"its reply does not fit the request: {received.message.data[:200]!r}")
-        time.sleep(0.05)
+            raise SmokeError(f"its reply does not fit the request: {message.data[:200]!r}")
     raise SmokeError(f"no reply to an active request within {_ANSWER_SECONDS:.0f} s")
 
 

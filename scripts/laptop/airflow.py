@@ -23,8 +23,8 @@ import httpx
 from rich.console import Console
 from rich.table import Column, Table
 
-from infra import environment
-from infra.simulator import emulators, home
+from infra.simulator import home
+from scripts.command import CommandError, command, command_environment
 from scripts.laptop import up
 from scripts.paths import ROOT
 from services.batch.warehouse import SalesTable
@@ -54,10 +54,6 @@ _NOTES = {
     "reject": "{result}",
     "check_scores": "{series} series, {sales:,.0f} units expected",
 }
-
-
-class AirflowError(Exception):
-    """Airflow did not do what was asked; the message says what and where to look."""
 
 
 def settings(batch: BatchSettings) -> DagSettings:
@@ -119,7 +115,7 @@ class Airflow:
         """Run a command of Airflow to its end.
 
         Raises:
-            AirflowError: it failed; carries the end of what it printed.
+            CommandError: it failed; carries the end of what it printed.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{log or arguments[0]}.log"
@@ -135,7 +131,7 @@ class Airflow:
             )
         if done.returncode != 0:
             tail = "\n    ".join(path.read_text(errors="replace").splitlines()[-15:])
-            raise AirflowError(f"`airflow {' '.join(arguments)}` failed:\n    {tail}\n  log: {path}")
+            raise CommandError(f"`airflow {' '.join(arguments)}` failed:\n    {tail}\n  log: {path}")
 
     def prepare(self) -> None:
         """Make the database, or bring it up to date."""
@@ -148,7 +144,7 @@ class Airflow:
         arguments = ["dags", "test", dag, run_date.isoformat()]
         try:
             self.run(*arguments, *(["--conf", json.dumps(conf)] if conf else []), log=f"run-{run_date}")
-        except AirflowError:
+        except CommandError:
             if not self._query(query, dag, run_date.isoformat()):
                 raise  # otherwise the states of the tasks tell, and what to do
         return self._query(query, dag, run_date.isoformat())[0][0]
@@ -182,7 +178,7 @@ class Airflow:
         """Its processes, until the block ends. Yields the address of its pages.
 
         Raises:
-            AirflowError: it does not become healthy; says where the logs are.
+            CommandError: it does not become healthy; says where the logs are.
         """
         processes: list[subprocess.Popen[bytes]] = []
         url = f"http://127.0.0.1:{self.port}"
@@ -225,7 +221,7 @@ class Airflow:
                 if all(health[part]["status"] == "healthy" for part in parts):
                     return
             time.sleep(0.5)
-        raise AirflowError(f"Airflow is not healthy: {health}; its logs: {self.folder}/*.log")
+        raise CommandError(f"Airflow is not healthy: {health}; its logs: {self.folder}/*.log")
 
     def plan(self, first: datetime.date, last: datetime.date, conf: Mapping[str, Any] | None = None) -> int:
         """Ask for a run of every day, again where there was one. Returns the id of this backfill.
@@ -233,11 +229,11 @@ class Airflow:
         Not while it is `running`: SQLite does not let two processes write at once.
 
         Raises:
-            AirflowError: somebody paused the DAG, or days cannot be run.
+            CommandError: somebody paused the DAG, or days cannot be run.
         """
         self.run("dags", "reserialize")
         if self._query("SELECT 1 FROM dag WHERE dag_id = ? AND is_paused", DAG):
-            raise AirflowError(f"{DAG} is paused; let it run on its page (make airflow)")
+            raise CommandError(f"{DAG} is paused; let it run on its page (make airflow)")
         # A day's run is at some hour of it.
         days = ["--from-date", first.isoformat(), "--to-date", f"{last}T23:59:59"]
         again = ["--reprocess-behavior", "completed", "--max-active-runs", "1"]
@@ -279,6 +275,7 @@ def failed(airflow: Airflow, run_id: str) -> bool:
     return any(task["state"] not in ("success", "skipped") for task in airflow.tasks(run_id).values())
 
 
+@command("airflow")
 def main() -> int:
     """Parse the arguments and run; returns the exit status."""
     parser = argparse.ArgumentParser(prog="make", description=__doc__)
@@ -292,31 +289,23 @@ def main() -> int:
     commands.add_parser("serve", help="Airflow's pages, until Ctrl-C")
     options = parser.parse_args()
     console = Console()
-    try:
-        batch = up.batch_settings(environment.load("local"))
-        addresses = emulators.endpoints().environment
-        airflow = Airflow(home.folder("airflow"), {**addresses, **to_environment(settings(batch))})
-        airflow.prepare()
-        if options.command == "pipeline":
-            os.environ.update(addresses)
-            day = options.date
-            if day is None:
-                day = SalesTable(batch.sales_table).newest() + datetime.timedelta(days=1)
-            runs = [airflow.try_run(day, options.conf)]
-        elif options.command == "backfill":
-            backfill = airflow.plan(options.first, options.last)
-            with airflow.running() as url:
-                console.print(f"Airflow: {url}")
-                runs = airflow.finish(backfill)
-        else:
-            with airflow.running() as url:
-                console.print(f"Airflow: {url} (Ctrl-C ends it)")
-                with contextlib.suppress(KeyboardInterrupt):
-                    signal.pause()
-            return 0
-    except (AirflowError, emulators.EmulatorError, environment.InvalidEnvironmentError) as error:
-        print(f"airflow: {error}", file=sys.stderr)
-        return 1
+    batch = up.batch_settings(command_environment("local"))
+    airflow = Airflow(home.folder("airflow"), to_environment(settings(batch)))
+    airflow.prepare()
+    if options.command == "pipeline":
+        day = options.date or SalesTable(batch.sales_table).newest() + datetime.timedelta(days=1)
+        runs = [airflow.try_run(day, options.conf)]
+    elif options.command == "backfill":
+        backfill = airflow.plan(options.first, options.last)
+        with airflow.running() as url:
+            console.print(f"Airflow: {url}")
+            runs = airflow.finish(backfill)
+    else:
+        with airflow.running() as url:
+            console.print(f"Airflow: {url} (Ctrl-C ends it)")
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.pause()
+        return 0
     for run_id in runs:
         console.print(report(airflow, run_id))
     return 1 if any(failed(airflow, run_id) for run_id in runs) else 0

@@ -12,6 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Column, Table
 
+from scripts.command import CommandError, command
 from services.batch import ingest
 from services.contracts.model import Accuracy, Backtest
 from services.forecasting import training
@@ -48,6 +49,7 @@ def table(backtest: Backtest) -> Table:
     return result
 
 
+@command("make backtest")
 def main(arguments: list[str] | None = None) -> int:
     """Backtest and print; 1 if the file cannot be used."""
     parser = argparse.ArgumentParser(prog="make backtest", description=__doc__)
@@ -57,8 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
         sales = ingest.read(options.data)
         backtest = training.fit(Panel.from_frame(sales.frame)).backtest
     except (DataError, OSError, UnusableSalesError) as error:
-        print(f"make backtest: {error}", file=sys.stderr)
-        return 1
+        raise CommandError(str(error)) from None
     console = Console()
     console.print(table(backtest))
     console.print(f"{backtest.coverage:.1%} of actual sales were inside intervals made of earlier windows.")

@@ -6,11 +6,13 @@ import sys
 from rich.console import Console
 
 from infra.simulator import home
+from scripts.command import CommandError, command
 from scripts.laptop import cdktf, step_runner
-from scripts.laptop.step_runner import Step, StepError
+from scripts.laptop.step_runner import Step
 from scripts.paths import ROOT, SIMULATOR
 
 
+@command("make down")
 def main() -> int:
     """Destroy the stacks, then stop the remaining processes; 1 if Terraform could not destroy everything."""
     destroy = Step(
@@ -23,7 +25,7 @@ def main() -> int:
         logs = home.folder("logs") / "down"
         try:
             step_runner.run([destroy], console=Console(), logs=logs, environment=cdktf.VARIABLES)
-        except StepError as error:
+        except CommandError as error:
             print(f"make down: {error}", file=sys.stderr)
             status = 1
     return subprocess.run((*SIMULATOR, "down"), cwd=ROOT, check=False).returncode or status

@@ -11,13 +11,10 @@ from typing import Final
 from rich.console import Console
 from rich.markup import escape
 
+from scripts.command import CommandError
 from scripts.paths import ROOT
 
 _CAUSE_LINES: Final = 20
-
-
-class StepError(Exception):
-    """A step failed; the message names the step, the cause, the log and the remedy."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +38,7 @@ def run(
     """Run the steps in order, from the project's root. Returns seconds by step name.
 
     Raises:
-        StepError: a step failed or was interrupted; later steps did not run.
+        CommandError: a step failed or was interrupted; later steps did not run.
     """
     logs.mkdir(parents=True, exist_ok=True)
     taken: dict[str, float] = {}
@@ -62,11 +59,11 @@ def run(
             except KeyboardInterrupt:
                 # The command receives Ctrl-C too: Terraform ends what it has started and writes its state.
                 process.wait()
-                raise StepError(f"{step.name}: interrupted\n  what to do: {step.remedy}") from None
+                raise CommandError(f"{step.name}: interrupted\n  what to do: {step.remedy}") from None
         taken[step.name] = time.monotonic() - started
         if status != 0:
             cause = "\n".join(f"    {line}" for line in _cause(log))
-            raise StepError(
+            raise CommandError(
                 f"{step.name}: `{' '.join(step.command)}` exited with {status}\n{cause}\n"
                 f"  log: {log}\n  what to do: {step.remedy}"
             )

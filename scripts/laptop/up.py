@@ -15,9 +15,10 @@ from rich.table import Table
 from infra import environment
 from infra.environment import Environment
 from infra.simulator import emulators, home
+from scripts.command import CommandError
 from scripts.deployment import verify
 from scripts.laptop import cdktf, step_runner
-from scripts.laptop.step_runner import Step, StepError
+from scripts.laptop.step_runner import Step
 from scripts.paths import ROOT, SIMULATOR
 from services.contracts import names
 from services.contracts.model import Manifest
@@ -132,7 +133,7 @@ def main() -> int:
     try:
         local = environment.load("local")
         if arguments.data and not arguments.data.is_file():
-            raise StepError(f"no such file: {arguments.data}")
+            raise CommandError(f"no such file: {arguments.data}")
         taken |= step_runner.run([start], console=console, logs=logs, environment=cdktf.VARIABLES)
         variables = (
             cdktf.VARIABLES | emulators.endpoints().environment | to_environment(batch_settings(local))
@@ -141,7 +142,7 @@ def main() -> int:
         taken |= step_runner.run(
             platform_steps(local, data), console=console, logs=logs, environment=variables
         )
-    except (StepError, environment.InvalidEnvironmentError, emulators.EmulatorError) as error:
+    except (CommandError, environment.InvalidEnvironmentError, emulators.EmulatorError) as error:
         print(f"make up: {error}", file=sys.stderr)
         return 1
     os.environ.update(variables)

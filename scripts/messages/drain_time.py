@@ -15,7 +15,6 @@ o + (b + r s) / c, so it waits s less than that. With c > r the first one waits 
 The default cost is the last result of `make bench-streaming`.
 """
 
-import argparse
 import json
 import math
 import sys
@@ -25,11 +24,10 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
+from scripts.command import command_parser
 from scripts.paths import BENCH
 
 _MEASURED: Final = BENCH / "streaming.json"
-_COLUMNS: Final = 60
-_ROWS: Final = 12
 
 
 @dataclass(frozen=True)
@@ -60,30 +58,12 @@ class Load:
             return self.outage_seconds + self.peak / (self.capacity - self.rate)
         return math.inf if self.peak or self.rate > self.capacity else self.outage_seconds
 
-    def waiting(self, seconds: float) -> float:
-        """Messages waiting some seconds after the start."""
-        served = max(0.0, seconds - self.outage_seconds)
-        return max(0.0, self.backlog + self.rate * seconds - self.capacity * served)
-
     @property
     def oldest_seconds(self) -> float:
         """The longest wait of a message from the start on."""
         if self.rate > self.capacity:
             return math.inf
         return self.outage_seconds + self.backlog / self.capacity
-
-
-def chart(load: Load, until: float) -> str:
-    """The backlog over time, as text."""
-    points = [load.waiting(until * column / (_COLUMNS - 1)) for column in range(_COLUMNS)]
-    highest = max(*points, 1.0)
-    lines: list[str] = []
-    for row in range(_ROWS, 0, -1):
-        bar = "".join("█" if point / highest * _ROWS >= row - 0.5 else " " for point in points)
-        lines.append(f"{highest * row / _ROWS:>12,.0f} │{bar}")
-    lines.append(f"{0:>12} └{'─' * _COLUMNS}")
-    lines.append(f"{'':>14}0{f'{until:,.0f} s':>{_COLUMNS - 1}}")
-    return "\n".join(lines)
 
 
 def cost_us() -> float:
@@ -97,9 +77,7 @@ def cost_us() -> float:
 
 def main() -> int:
     """Returns 1 if the objective does not hold."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("--backlog", type=float, default=0, help="messages waiting at the start")
     parser.add_argument("--rate", type=float, default=0, help="messages arriving per second")
     parser.add_argument("--replicas", type=int, default=1, help="number of pods")
@@ -128,11 +106,7 @@ def main() -> int:
         (f"objective of {options.objective:,.0f} s", "holds" if holds else "does NOT hold"),
     ):
         table.add_row(name, value)
-    console = Console()
-    console.print(table)
-    until = load.drain_seconds if math.isfinite(load.drain_seconds) else load.outage_seconds + 3600
-    console.print("messages waiting over time", highlight=False)
-    console.print(chart(load, max(until, 1.0)), highlight=False)
+    Console().print(table)
     return int(not holds)
 
 

@@ -8,7 +8,6 @@
 Replies arrive on a temporary subscription, so that other subscribers still receive theirs.
 """
 
-import argparse
 import csv
 import sys
 import time
@@ -19,20 +18,16 @@ from typing import Final
 
 import msgspec
 from google import pubsub_v1
-from google.api_core import exceptions
 from rich.console import Console
 from rich.table import Table
 
-from scripts.messages import environment_option, temporary
+from scripts.command import CommandError, command, command_environment, message_parser
+from scripts.messages.subscriptions import take, temporary
 from services.contracts import names
 from services.contracts.messages import SalePrediction, SaleRangeRequest
 
 _PER_CALL: Final = 1000
 _SHOWN: Final = 20
-
-
-class RequestError(Exception):
-    """A request is invalid; the message names its line."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -49,7 +44,7 @@ def from_csv(path: Path) -> Iterator[SaleRangeRequest]:
     """Requests from a file, one per line; empty cells are ignored.
 
     Raises:
-        RequestError: a line is not a valid request.
+        CommandError: a line is not a valid request.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
@@ -60,9 +55,9 @@ def from_csv(path: Path) -> Iterator[SaleRangeRequest]:
                         {"request_id": uuid.uuid4().hex, **values}, SaleRangeRequest, strict=False
                     )
                 except (msgspec.ValidationError, TypeError) as error:
-                    raise RequestError(f"{path}: {line}: {error}") from None
+                    raise CommandError(f"{path}: {line}: {error}") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise RequestError(f"{path}: {error}") from None
+        raise CommandError(f"{path}: {error}") from None
 
 
 def publish(topic: str, requests: Sequence[SaleRangeRequest]) -> None:
@@ -83,29 +78,18 @@ def await_replies(
     begun = time.monotonic()
     answers: dict[str, Answer] = {}
     while len(answers) < len(ids) and (left := begun + seconds - time.monotonic()) > 0:
-        try:
-            pulled = subscriber.pull(
-                subscription=subscription, max_messages=_PER_CALL, retry=None, timeout=min(left, 5)
-            )
-        except exceptions.DeadlineExceeded:
-            continue
+        messages = take(subscriber, subscription, min(left, 5))
         taken = time.monotonic() - begun
-        if not pulled.received_messages:
-            continue
-        subscriber.acknowledge(
-            subscription=subscription, ack_ids=[each.ack_id for each in pulled.received_messages]
-        )
-        for each in pulled.received_messages:
-            attributes = each.message.attributes
-            request_id = attributes.get(names.REQUEST_ID_ATTRIBUTE, "")
+        for message in messages:
+            request_id = message.attributes.get(names.REQUEST_ID_ATTRIBUTE, "")
             if request_id in ids and request_id not in answers:
-                reply = msgspec.json.decode(each.message.data, type=SalePrediction)
+                reply = msgspec.json.decode(message.data, type=SalePrediction)
                 answers[request_id] = Answer(
                     taken,
-                    attributes.get(names.STATUS_ATTRIBUTE, ""),
+                    message.attributes.get(names.STATUS_ATTRIBUTE, ""),
                     reply.model.version,
                     len(reply.prediction),
-                    attributes.get(names.REASON_ATTRIBUTE, ""),
+                    message.attributes.get(names.REASON_ATTRIBUTE, ""),
                 )
     return answers
 
@@ -118,7 +102,7 @@ def ask(project: str, requests: Sequence[SaleRangeRequest], seconds: float) -> d
         publish(topic, requests)
         return {}
     subscriber = pubsub_v1.SubscriberClient()
-    with temporary.subscription(subscriber, project, names.SALE_PREDICTIONS_TOPIC, "publish") as replies:
+    with temporary(subscriber, project, names.SALE_PREDICTIONS_TOPIC, "publish") as replies:
         publish(topic, requests)
         return await_replies(subscriber, replies, ids, seconds)
 
@@ -148,12 +132,10 @@ def show(requests: Sequence[SaleRangeRequest], answers: dict[str, Answer], secon
         )
 
 
+@command("publish")
 def main() -> int:
     """Returns 1 if a request cannot be sent, or an active one has no reply."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    environment_option.add_argument(parser)
+    parser = message_parser(__doc__)
     parser.add_argument("range", type=int, nargs="*", help="days to forecast")
     parser.add_argument("--store-nbr", help="only this store")
     parser.add_argument("--family", help="only this family")
@@ -168,22 +150,19 @@ def main() -> int:
     options = parser.parse_args()
     if not options.range and not options.csv:
         parser.error("give a range or --csv")
-    try:
-        requests = list(from_csv(options.csv)) if options.csv else []
-        requests += [
-            SaleRangeRequest(
-                request_id=uuid.uuid4().hex,
-                range=days,
-                store_nbr=options.store_nbr,
-                family=options.family,
-                mode="active" if options.active else "passive",
-            )
-            for days in options.range
-            for _ in range(options.count)
-        ]
-        answers = ask(environment_option.load(options.environment).project_id, requests, options.seconds)
-    except (RequestError, *environment_option.UNUSABLE) as error:
-        return environment_option.fail("publish", error)
+    requests = list(from_csv(options.csv)) if options.csv else []
+    requests += [
+        SaleRangeRequest(
+            request_id=uuid.uuid4().hex,
+            range=days,
+            store_nbr=options.store_nbr,
+            family=options.family,
+            mode="active" if options.active else "passive",
+        )
+        for days in options.range
+        for _ in range(options.count)
+    ]
+    answers = ask(command_environment(options.environment).project_id, requests, options.seconds)
     show(requests, answers, options.seconds)
     return int(any(each.mode == "active" and each.request_id not in answers for each in requests))
 

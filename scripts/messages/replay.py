@@ -8,7 +8,6 @@ A batch of up to a thousand is acknowledged after Pub/Sub has confirmed its publ
 send some twice, but loses none. Dead letters that are not selected stay.
 """
 
-import argparse
 import collections
 import sys
 import time
@@ -20,7 +19,7 @@ from google.api_core import exceptions
 from rich.console import Console
 from rich.table import Table
 
-from scripts.messages import environment_option
+from scripts.command import command, command_environment, message_parser
 from services.contracts import names
 from services.streaming.publishing import Outgoing, publish_batches
 
@@ -113,25 +112,20 @@ def _set_deadline(
     subscriber.modify_ack_deadline(subscription=subscription, ack_ids=ack_ids, ack_deadline_seconds=seconds)
 
 
+@command("replay")
 def main() -> int:
     """Move, print the counts by reason; 1 if the environment cannot be used."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    environment_option.add_argument(parser)
+    parser = message_parser(__doc__)
     parser.add_argument("--reason", default="", help="only dead letters whose reason contains this text")
     parser.add_argument("--dry-run", action="store_true", help="only count what would be moved")
     options = parser.parse_args()
-    try:
-        project = environment_option.load(options.environment).project_id
-        moved, left = replay(
-            f"projects/{project}/subscriptions/{names.DEAD_LETTER_TOPIC}",
-            f"projects/{project}/topics/{names.SALE_RANGE_TOPIC}",
-            lambda reason: options.reason in reason,
-            dry_run=options.dry_run,
-        )
-    except environment_option.UNUSABLE as error:
-        return environment_option.fail("replay", error)
+    project = command_environment(options.environment).project_id
+    moved, left = replay(
+        f"projects/{project}/subscriptions/{names.DEAD_LETTER_TOPIC}",
+        f"projects/{project}/topics/{names.SALE_RANGE_TOPIC}",
+        lambda reason: options.reason in reason,
+        dry_run=options.dry_run,
+    )
     table = Table("reason", "would be moved" if options.dry_run else "moved", "left")
     for reason in sorted(moved | left):
         table.add_row(reason, str(moved[reason]), str(left[reason]))

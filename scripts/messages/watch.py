@@ -8,7 +8,6 @@ started, counted on a temporary subscription, minus those that the service has s
 oldest message in progress, from the service's own metrics.
 """
 
-import argparse
 import contextlib
 import sys
 import time
@@ -21,22 +20,18 @@ import google.auth.transport.requests
 import httpx
 from google import pubsub_v1
 from google.api_core import exceptions
-from google.auth.exceptions import GoogleAuthError
 from prometheus_client.parser import text_string_to_metric_families
 from rich.live import Live
 from rich.table import Table
 
 from infra.environment import Environment
-from scripts.messages import environment_option, temporary
+from scripts.command import CommandError, command, command_environment, message_parser
+from scripts.messages.subscriptions import temporary
 from services.contracts import metrics, names
 
 MONITORING: Final = "https://monitoring.googleapis.com/v3/projects/{}/timeSeries"
 _SCOPE: Final = "https://www.googleapis.com/auth/monitoring.read"
 _WINDOW_SECONDS: Final = 600
-
-
-class WatchError(Exception):
-    """The measures cannot be read; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +55,12 @@ def own_metrics(url: str) -> dict[str, float]:
     """The service's metrics, each summed over its labels, and `name/outcome` for messages.
 
     Raises:
-        WatchError: the service does not respond.
+        CommandError: the service does not respond.
     """
     try:
         text = httpx.get(f"{url}{names.METRICS_PATH}", timeout=5).raise_for_status().text
     except httpx.HTTPError as error:
-        raise WatchError(f"{url}: {error}; look at `make status`") from None
+        raise CommandError(f"{url}: {error}; look at `make status`") from None
     totals: dict[str, float] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -103,7 +98,7 @@ def counted(project: str, *topics: str) -> Generator[Callable[[str], int]]:
 
     with contextlib.ExitStack() as stack:
         for topic in topics:
-            own = temporary.subscription(subscriber, project, topic, "watch")
+            own = temporary(subscriber, project, topic, "watch")
             paths[topic] = stack.enter_context(own)
         yield count
 
@@ -149,7 +144,7 @@ def cloud(environment: Environment) -> Generator[Callable[[], Snapshot]]:
         }
         answer = session.get(MONITORING.format(environment.project_id), params=query, timeout=10)
         if not answer.ok:
-            raise WatchError(f"Cloud Monitoring: {answer.status_code} {answer.text[:200]}")
+            raise CommandError(f"Cloud Monitoring: {answer.status_code} {answer.text[:200]}")
         # There is one series per combination of labels, such as the type of delivery.
         return [
             (point["interval"]["endTime"], float(point["value"]["int64Value"]))
@@ -192,15 +187,14 @@ def show(snapshots: list[tuple[float, Snapshot]]) -> Table:
     return table
 
 
+@command("watch")
 def main() -> int:
     """Show snapshots until Ctrl-C; 1 if the measures cannot be read."""
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    environment_option.add_argument(parser)
+    parser = message_parser(__doc__)
     parser.add_argument("--looks", type=int, help="number of updates; default: until Ctrl-C")
     options = parser.parse_args()
     try:
-        environment = environment_option.load(options.environment)
+        environment = command_environment(options.environment)
         pause = 1.0 if environment.simulated else 60.0
         with (
             (local if environment.simulated else cloud)(environment) as snapshot,
@@ -217,8 +211,6 @@ def main() -> int:
                     snapshots = snapshots[-10:]
     except KeyboardInterrupt:
         return 0
-    except (WatchError, GoogleAuthError, *environment_option.UNUSABLE) as error:
-        return environment_option.fail("watch", error)
 
 
 if __name__ == "__main__":

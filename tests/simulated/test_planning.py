@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from scripts.command import CommandError
 from scripts.deployment import diff_report, terraform_plans
-from scripts.deployment.terraform_plans import PlanningError, StackPlan, Synthesis
+from scripts.deployment.terraform_plans import StackPlan, Synthesis
 from tests.simulated.conftest import Stack
 from tests.stacks.synthesized import committed
 
@@ -173,8 +174,8 @@ def test_stacks_by_name(tmp_path: Path) -> None:
     assert synthesis.select([]) == synthesis.stacks
     assert synthesis.select(["messaging", "dev-data"]) == ("dev-data", "dev-messaging")
     with pytest.raises(
-        terraform_plans.PlanningError, match=r"dev has no stack mesaging; did you mean messaging\?"
+        terraform_plans.CommandError, match=r"dev has no stack mesaging; did you mean messaging\?"
     ):
         synthesis.select(["mesaging"])
-    with pytest.raises(PlanningError, match="there are foundation, data, messaging"):
+    with pytest.raises(CommandError, match="there are foundation, data, messaging"):
         synthesis.select(["xyz"])

@@ -167,7 +167,7 @@ def test_watch_reads_cloud_monitoring() -> None:
             assert look().settled == 65
         with (
             watch.cloud(environment.load("prod").model_copy(update={"project_id": "other"})) as look,
-            pytest.raises(watch.WatchError, match="400"),
+            pytest.raises(watch.CommandError, match="400"),
         ):
             look()
         server.shutdown()
@@ -181,7 +181,7 @@ def test_requests_from_a_file(tmp_path: Path) -> None:
         SaleRangeRequest("b", 14, "France"),
     ]
     file.write_text("range\nseven\n")
-    with pytest.raises(publish.RequestError, match="range"):
+    with pytest.raises(publish.CommandError, match="range"):
         list(publish.from_csv(file))
 
 
@@ -192,6 +192,5 @@ def test_drain_time_equals_that_of_a_simulated_queue() -> None:
         waiting += 0.01 * (20 - (50 if clock >= 30 else 0))
         clock += 0.01
     assert load.drain_seconds == pytest.approx(clock, abs=0.1)
-    assert load.waiting(load.drain_seconds) == pytest.approx(0, abs=1e-6)
     assert load.oldest_seconds == 30 + 1000 / 50
     assert math.isinf(Load(backlog=0, rate=60, capacity=50, outage_seconds=0).drain_seconds)

@@ -4,8 +4,8 @@ import kubernetes.client
 import pytest
 
 from infra import environment
+from scripts.command import CommandError
 from scripts.deployment import rollout
-from scripts.deployment.rollout import RolloutError
 from tests.scripts.conftest import DEPLOYMENTS, GATEWAY, PROGRAMMED, Cluster, deployment
 
 STAGING = environment.load("staging")
@@ -30,18 +30,18 @@ def test_waits_until_every_pod_is_new_and_available(
 
 def test_rollout_that_is_stuck(cluster: Cluster, client: kubernetes.client.ApiClient) -> None:
     cluster.answers[DEPLOYMENT] = [deployment(updated=1, available=2, reason="ProgressDeadlineExceeded")]
-    with pytest.raises(RolloutError, match=r"does not progress: ImagePullBackOff; look at `kubectl"):
+    with pytest.raises(CommandError, match=r"does not progress: ImagePullBackOff; look at `kubectl"):
         rollout.wait_rolled_out(client, "prediction")
 
 
 def test_rollout_that_takes_too_long(cluster: Cluster, client: kubernetes.client.ApiClient) -> None:
     cluster.answers[DEPLOYMENT] = [deployment(updated=1, available=2)]
-    with pytest.raises(RolloutError, match="1 of 2 pods updated, 2 available"):
+    with pytest.raises(CommandError, match="1 of 2 pods updated, 2 available"):
         rollout.wait_rolled_out(client, "prediction")
 
 
 def test_service_that_was_never_deployed(client: kubernetes.client.ApiClient) -> None:
-    with pytest.raises(RolloutError, match="deployment prediction: 404"):
+    with pytest.raises(CommandError, match="deployment prediction: 404"):
         rollout.wait_rolled_out(client, "prediction")
 
 
@@ -53,16 +53,16 @@ def test_waits_for_the_address_of_the_gateway(cluster: Cluster, client: kubernet
 def test_gateway_without_an_address(cluster: Cluster, client: kubernetes.client.ApiClient) -> None:
     waiting = {"type": "Programmed", "status": "False", "message": "certificate is pending"}
     cluster.answers[GATEWAY] = [{"status": {"conditions": [waiting]}}]
-    with pytest.raises(RolloutError, match="not programmed: certificate is pending"):
+    with pytest.raises(CommandError, match="not programmed: certificate is pending"):
         rollout.wait_address(client, "gateway")
 
 
 def test_cluster_that_does_not_run(cluster: Cluster) -> None:
     cluster.runs("PROVISIONING")
-    with pytest.raises(RolloutError, match="is PROVISIONING, not RUNNING"):
+    with pytest.raises(CommandError, match="is PROVISIONING, not RUNNING"):
         rollout.connect(STAGING, cluster.manager)
 
 
 def test_cluster_that_is_not_there(cluster: Cluster) -> None:
-    with pytest.raises(RolloutError, match=r"clusters/sales-forecast: 404.*is staging-cluster deployed"):
+    with pytest.raises(CommandError, match=r"clusters/sales-forecast: 404.*is staging-cluster deployed"):
         rollout.connect(STAGING, cluster.manager)

@@ -177,7 +177,7 @@ def test_the_gateway_answers_something_else(
     cluster: Cluster, staging: Environment, answer: dict[str, Any], found: str
 ) -> None:
     cluster.answers["/predict"] = [answer]
-    with pytest.raises(verify.CheckError, match=f"{found}.*look at `kubectl"):
+    with pytest.raises(verify.CommandError, match=f"{found}.*look at `kubectl"):
         verify.check_http(staging)
 
 
@@ -186,4 +186,6 @@ def test_not_logged_in(cluster: Cluster, staging: Environment, monkeypatch: pyte
         verify, "ClusterManagerClient", mock.Mock(side_effect=DefaultCredentialsError("none found"))
     )
     failed = failures(verify.run(staging))
-    assert failed["cluster"] == "not logged in: none found; `gcloud auth application-default login`"
+    assert failed["cluster"] == (
+        "not logged in to Google Cloud: run `gcloud auth application-default login` (none found)"
+    )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.images import container_engine, image_registry, push_image
+from scripts.images import container_engine, image_registry
 from scripts.images.container_engine import EngineError
 from tests.scripts.conftest import Tools
 
@@ -161,40 +161,3 @@ def test_not_logged_in(tools: Tools) -> None:
     tools.add("gcloud", {"auth print-access-token": (1, "You do not currently have an active account")})
     with pytest.raises(EngineError, match=r"not logged in[\s\S]*an active account"):
         image_registry.log_in(["europe-west1-docker.pkg.dev"])
-
-
-@pytest.mark.parametrize("engine", ["docker", "podman", "buildah"])
-def test_scanner_reads_an_archive(
-    tools: Tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str
-) -> None:
-    monkeypatch.setattr(push_image, "ROOT", tmp_path)
-    tools.add(engine)
-    tools.add("trivy")
-    done = push_image.scan(container_engine.engine(), "prediction", IMAGE)
-    assert done == "nothing critical; SBOM: build/images/prediction.cdx.json"
-    saved, listed, scanned = tools.calls()[-3:]
-    archive = saved[-1].partition(":")[2] if engine == "buildah" else saved[2].partition("=")[2]
-    assert saved == (
-        ["buildah", "push", IMAGE, f"docker-archive:{archive}"]
-        if engine == "buildah"
-        else [engine, "save", f"--output={archive}", IMAGE]
-    )
-    bill = tmp_path / "build" / "images" / "prediction.cdx.json"
-    assert listed == ["trivy", "image", f"--input={archive}", "--format=cyclonedx", f"--output={bill}"]
-    assert scanned == [
-        *("trivy", "sbom", "--severity=CRITICAL", "--ignore-unfixed", "--exit-code=1", str(bill)),
-    ]
-
-
-def test_a_vulnerability_is_an_error(tools: Tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(push_image, "ROOT", tmp_path)
-    tools.add("podman")
-    tools.add("trivy", {"sbom": (1, "CVE-2026-0001 CRITICAL")})
-    with pytest.raises(EngineError, match="CVE-2026-0001"):
-        push_image.scan(container_engine.engine(), "prediction", IMAGE)
-
-
-def test_without_a_scanner(tools: Tools) -> None:
-    tools.add("podman")
-    done = push_image.scan(container_engine.engine(), "prediction", IMAGE)
-    assert done == "not done: trivy is not installed (Artifact Registry scans what is pushed)"

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from scripts.command import CommandError
 from scripts.laptop import step_runner
-from scripts.laptop.step_runner import Step, StepError
+from scripts.laptop.step_runner import Step
 from scripts.paths import ROOT
 
 
@@ -36,7 +37,7 @@ def test_steps_run_in_order_with_the_environment_and_a_log_each(tmp_path: Path) 
 
 def test_a_failed_step_names_step_cause_log_and_remedy(tmp_path: Path) -> None:
     never = tmp_path / "never"
-    with pytest.raises(StepError) as caught:
+    with pytest.raises(CommandError) as caught:
         run(tmp_path, shell("breaks", "echo the cause; exit 3"), shell("after", f"touch {never}"))
     message = str(caught.value)
     assert "breaks" in message
@@ -53,7 +54,7 @@ def test_a_step_gets_no_input(tmp_path: Path) -> None:
 
 def test_terraforms_error_is_shown_rather_than_the_end_of_the_log(tmp_path: Path) -> None:
     noise = "seq 1 40"
-    with pytest.raises(StepError) as caught:
+    with pytest.raises(CommandError) as caught:
         run(tmp_path, shell("deploy", f"{noise}; echo 'Error: port 8780 is taken'; {noise}; exit 1"))
     assert "port 8780 is taken" in str(caught.value)
     assert "\n    40\n" not in str(caught.value)
@@ -67,7 +68,7 @@ command = ("sh", "-c", "trap 'sleep 0.5; echo saved; exit 1' INT; echo begun; wh
 step = step_runner.Step("deploy", command, "run it again")
 try:
     step_runner.run([step], console=Console(), logs=pathlib.Path(sys.argv[1]), environment={})
-except step_runner.StepError as error:
+except step_runner.CommandError as error:
     sys.exit(str(error))
 """
 

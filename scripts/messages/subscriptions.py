@@ -1,4 +1,4 @@
-"""A subscription that a command reads for itself, so that no other subscriber misses a message."""
+"""Reading messages in commands."""
 
 import contextlib
 import uuid
@@ -13,10 +13,13 @@ _EXPIRY_SECONDS: Final = 24 * 3600  # Pub/Sub's minimum, in case the deletion fa
 
 
 @contextlib.contextmanager
-def subscription(
+def temporary(
     subscriber: pubsub_v1.SubscriberClient, project: str, topic: str, prefix: str
 ) -> Generator[str]:
-    """Create a subscription to a topic and delete it when the block ends; yields its path."""
+    """Create a subscription to a topic and delete it when the block ends; yields its path.
+
+    It is the command's own: no other subscriber misses a message.
+    """
     path = f"projects/{project}/subscriptions/{prefix}-{uuid.uuid4().hex[:12]}"
     expiry = pubsub_v1.ExpirationPolicy(ttl=duration_pb2.Duration(seconds=_EXPIRY_SECONDS))
     subscriber.create_subscription(
@@ -29,3 +32,18 @@ def subscription(
     finally:
         with contextlib.suppress(exceptions.NotFound):
             subscriber.delete_subscription(subscription=path)
+
+
+def take(
+    subscriber: pubsub_v1.SubscriberClient, subscription: str, seconds: float = 5
+) -> list[pubsub_v1.PubsubMessage]:
+    """Messages that arrive within some seconds, acknowledged; none if there are none."""
+    try:
+        pulled = subscriber.pull(subscription=subscription, max_messages=1000, retry=None, timeout=seconds)
+    except exceptions.DeadlineExceeded:
+        return []
+    if pulled.received_messages:
+        subscriber.acknowledge(
+            subscription=subscription, ack_ids=[each.ack_id for each in pulled.received_messages]
+        )
+    return [each.message for each in pulled.received_messages]

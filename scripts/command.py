@@ -1,0 +1,74 @@
+"""What commands share: their parser, the environment they work on, and one line for what stops them."""
+
+import argparse
+import functools
+import os
+import sys
+from collections.abc import Callable
+from typing import ParamSpec
+
+from google.api_core.exceptions import GoogleAPIError
+from google.auth.exceptions import GoogleAuthError
+
+from infra import environment
+from infra.environment import Environment, InvalidEnvironmentError
+from infra.simulator import emulators
+
+_Arguments = ParamSpec("_Arguments")
+
+
+class CommandError(Exception):
+    """Stops a command; the message says why, and what to do."""
+
+
+def command(name: str) -> Callable[[Callable[_Arguments, int]], Callable[_Arguments, int]]:
+    """Make a command of a `main`: what stops it is printed below the command's name, and the status is 1."""
+
+    def decorate(main: Callable[_Arguments, int]) -> Callable[_Arguments, int]:
+        @functools.wraps(main)
+        def run(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> int:
+            try:
+                return main(*args, **kwargs)
+            except GoogleAuthError as error:
+                print(f"{name}: {login_remedy(error)}", file=sys.stderr)
+            except (CommandError, InvalidEnvironmentError, emulators.EmulatorError, GoogleAPIError) as error:
+                print(f"{name}: {error}", file=sys.stderr)
+            return 1
+
+        return run
+
+    return decorate
+
+
+def login_remedy(error: GoogleAuthError) -> str:
+    """One line for credentials that are absent or have expired."""
+    reason = str(error).partition("\n")[0]
+    return f"not logged in to Google Cloud: run `gcloud auth application-default login` ({reason})"
+
+
+def command_parser(description: str | None, prog: str | None = None) -> argparse.ArgumentParser:
+    """A parser whose help shows a docstring as it is written."""
+    return argparse.ArgumentParser(
+        prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
+def message_parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser with `--environment`, for the commands that send and receive messages."""
+    result = command_parser(description)
+    result.add_argument("--environment", default="local", help="default: %(default)s, on this machine")
+    return result
+
+
+def command_environment(name: str) -> Environment:
+    """Load an environment; if it is simulated, Google's clients use its emulators.
+
+    Raises:
+        InvalidEnvironmentError: its file cannot be used.
+        EmulatorError: it is simulated and does not run.
+    """
+    cloud = "simulated" if os.environ.get("PLATFORM_CLOUD") == "simulated" else None
+    target = environment.load(name, directory=environment.directory(), cloud=cloud)
+    if target.simulated:
+        os.environ.update(emulators.endpoints().environment)
+    return target
