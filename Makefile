@@ -55,6 +55,8 @@ lint: install-airflow ## ruff, strict type checks, workflows, Dockerfiles, shell
 	@.venv/bin/actionlint
 	@.venv/bin/zizmor --offline --no-progress --quiet .
 	@.venv/bin/hadolint services/Dockerfile
+	@.venv/bin/check-jsonschema --quiet --builtin-schema vendor.gitlab-ci .gitlab-ci.yml
+	@.venv/bin/check-jsonschema --quiet --builtin-schema vendor.renovate renovate.json
 	@.venv/bin/shellcheck .ci/run scripts/*.sh
 
 checkov: ## What checkov finds in production's stacks

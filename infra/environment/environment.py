@@ -82,7 +82,7 @@ class Environment(Section):
     deletion_protection: bool = Field(description="whether Terraform refuses to destroy data and clusters")
     alerting: AlertingSettings = Field(description="who is alerted, and when")
     ci: CiSettings | None = Field(
-        default=None, description="who may plan and apply from GitHub Actions; without it, nobody"
+        default=None, description="who may plan and apply from CI; without it, nobody"
     )
     encryption: bool = Field(
         False, description="encrypt images, cluster Secrets and backups with a key of the project's own"

@@ -154,11 +154,11 @@ BillingAccount = Annotated[
 ]
 # Repository and branch are part of the subject of a token, which may have 127 bytes:
 # https://cloud.google.com/iam/docs/workload-identity-federation#mapping
-GitHubRepository = Annotated[
+CiRepository = Annotated[
     str,
     matching(
-        r"(?=.{1,80}$)[A-Za-z0-9][A-Za-z0-9-]*/[\w.-]+",
-        "a GitHub repository: owner/name, up to 80 characters",
+        r"(?=.{1,80}$)[A-Za-z0-9][A-Za-z0-9-]*(/[\w.-]+)+",
+        "a repository of the issuer: owner/name, up to 80 characters",
     ),
 ]
 

@@ -1,8 +1,9 @@
-"""Identities of CI: GitHub's tokens are exchanged for short-lived tokens of two accounts; there is no key.
+"""Identities of CI: GitHub's or GitLab's tokens are exchanged for those of two accounts; there is no key.
 
 https://cloud.google.com/iam/docs/workload-identity-federation-with-deployment-pipelines
 """
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Final
 
@@ -13,17 +14,52 @@ from infra.environment import PLATFORM
 from infra.environment.foundation import CiSettings
 from infra.google.identity import Account, Principal
 
-_POOL: Final = "github"
 _BRANCH: Final = "main"
-_ISSUER: Final = "https://token.actions.githubusercontent.com"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Issuer:
+    """Who signs tokens, and the names of the claims in them."""
+
+    name: str
+    uri: str
+    repository: str
+    repository_id: str
+    ref: str
+    event: str
+    pull_request: str
+
+
+_ISSUERS: Final = {
+    # https://docs.github.com/en/actions/reference/security/oidc#oidc-token-claims
+    "github": _Issuer(
+        name="GitHub Actions",
+        uri="https://token.actions.githubusercontent.com",
+        repository="repository",
+        repository_id="repository_id",
+        ref="ref",
+        event="event_name",
+        pull_request="pull_request",
+    ),
+    # https://docs.gitlab.com/ci/secrets/id_token_authentication/#token-payload
+    "gitlab": _Issuer(
+        name="GitLab CI",
+        uri="https://gitlab.com",
+        repository="project_path",
+        repository_id="project_id",
+        ref="ref_path",
+        event="pipeline_source",
+        pull_request="merge_request_event",
+    ),
+}
 
 
 class CiIdentity(Construct):
-    """An account that plans and one that applies, for workflows of one repository.
+    """An account that plans and one that applies, for jobs of one repository.
 
-    Pull requests and jobs on the deployed branch may plan. Only a job on this branch that runs in the GitHub
-    environment of the same name may apply, so after the approval that this environment requires. All other
-    tokens are refused before they reach an account.
+    Pull requests and jobs on the deployed branch may plan. Only a job on this branch that runs in GitHub's or
+    GitLab's environment of the same name may apply, so after the approval that this environment requires. All
+    other tokens are refused before they reach an account.
 
     The name of a destroyed pool stays taken for 30 days: `gcloud iam workload-identity-pools undelete` and
     import it.
@@ -40,41 +76,42 @@ class CiIdentity(Construct):
     def __init__(self, scope: Construct, id_: str, *, ci: CiSettings, after: Sequence[TerraformResource]):
         super().__init__(scope, id_)
         environment = environment_of(self)
+        issuer = _ISSUERS[ci.issuer]
         self._pool_path = (
-            f"projects/{environment.project_number}/locations/global/workloadIdentityPools/{_POOL}"
+            f"projects/{environment.project_number}/locations/global/workloadIdentityPools/{ci.issuer}"
         )
         pool = google.iam_workload_identity_pool.IamWorkloadIdentityPool(
             self,
             "Default",
-            workload_identity_pool_id=_POOL,
-            display_name="GitHub Actions",
+            workload_identity_pool_id=ci.issuer,
+            display_name=issuer.name,
             description=f"Workflows of {ci.repository}",
             depends_on=after,
         )
-        on_branch = f"assertion.ref == 'refs/heads/{_BRANCH}'"
+        on_branch = f"assertion.{issuer.ref} == 'refs/heads/{_BRANCH}'"
         # Reading a claim that the token lacks is an error.
         may_apply = (
             f"has(assertion.environment) && assertion.environment == '{environment.name}' && {on_branch}"
         )
-        may_plan = f"assertion.event_name == 'pull_request' || {on_branch}"
+        may_plan = f"assertion.{issuer.event} == '{issuer.pull_request}' || {on_branch}"
         provider = google.iam_workload_identity_pool_provider.IamWorkloadIdentityPoolProvider(
             self,
             "provider",
             workload_identity_pool_id=pool.workload_identity_pool_id,
-            workload_identity_pool_provider_id=_POOL,
-            display_name="GitHub Actions",
+            workload_identity_pool_provider_id=ci.issuer,
+            display_name=issuer.name,
             oidc=google.iam_workload_identity_pool_provider.IamWorkloadIdentityPoolProviderOidc(
-                issuer_uri=_ISSUER
+                issuer_uri=issuer.uri
             ),
             attribute_mapping={
                 "google.subject": "assertion.sub",
                 "attribute.access": f"{may_apply} ? 'apply' : ({may_plan} ? 'plan' : 'none')",
             },
-            # The issuer is the same for all of GitHub. A repository's name could be taken over after a move.
+            # The issuer serves all repositories. A repository's name could be taken over after a move.
             attribute_condition=" && ".join(
                 [
-                    f"assertion.repository == '{ci.repository}'",
-                    f"assertion.repository_id == '{ci.repository_id}'",
+                    f"assertion.{issuer.repository} == '{ci.repository}'",
+                    f"assertion.{issuer.repository_id} == '{ci.repository_id}'",
                     "attribute.access != 'none'",
                 ]
             ),

@@ -1,4 +1,4 @@
-"""What a team's repository has: owners, checks before a commit."""
+"""What a team's repository has: owners, checks before a commit, GitLab's CI beside GitHub's."""
 
 import re
 
@@ -22,3 +22,28 @@ def test_owners_own_something() -> None:
     lines = (REPOSITORY / ".github" / "CODEOWNERS").read_text().splitlines()
     patterns = [line.split()[0] for line in lines if not line.startswith("#")]
     assert [each for each in patterns if not list(REPOSITORY.glob(each.strip("/")))] == []
+
+
+def test_gitlab_runs_what_github_runs() -> None:
+    gitlab = yaml.safe_load((REPOSITORY / ".gitlab-ci.yml").read_text())
+
+    def of_github(name: str) -> list[str]:
+        workflow = yaml.safe_load((REPOSITORY / ".github" / "workflows" / f"{name}.yml").read_text())
+        steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+        lines = [line for step in steps for line in step.get("run", "").splitlines()]
+        return [line.replace("$ENVIRONMENT", "$PLATFORM_ENV") for line in lines]
+
+    assert gitlab["tests"]["script"] == [line for line in of_github("tests") if line.startswith("make ")]
+    assert {*gitlab[".diff"]["script"]} <= {*of_github("diff")}
+    assert gitlab[".deploy"]["script"] == of_github("deploy-environment")
+    jobs = {name: job for name, job in gitlab.items() if "extends" in job and name[0] != "."}
+    for name, job in jobs.items():
+        verb, environment = name.split()
+        account = {"diff": "PLAN", "deploy": "APPLY"}[verb]
+        assert job["extends"] == f".{verb}"
+        assert {*job.get("needs", [])} <= jobs.keys()
+        assert job["variables"] == {
+            "PLATFORM_ENV": environment,
+            "PROVIDER": f"${environment.upper()}_WORKLOAD_IDENTITY_PROVIDER",
+            "ACCOUNT": f"${environment.upper()}_{account}_ACCOUNT",
+        }

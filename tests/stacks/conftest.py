@@ -19,7 +19,7 @@ def variants(tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
     """Production with what no committed environment asks for, each within its folder's parent as a file.
 
     - `pushed`: push delivery, two more topics for replies, IAP.
-    - `queued`: no Gateway; streaming follows its backlog.
+    - `queued`: no Gateway; streaming follows its backlog; CI is GitLab's.
     - `paged`: PagerDuty, a budget.
     """
     prod = (environment.DIRECTORY / "prod.tfvars").read_text()
@@ -29,6 +29,7 @@ def variants(tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
     pushed = _within(pushed, "gateway", 'iap_members = ["group:sales@example.com"]')
     queued = re.sub(r"(?ms)^gateway = \{.*?^\}\n", "", prod).replace('"traffic"', '"cpu"')
     queued = _within(queued, "streaming", 'autoscaling = { by = "backlog" }')
+    queued = _within(queued, "ci", 'issuer = "gitlab"')
     paged, count = re.subn(r"(alerting *= \{) (.*?) \}", r"\1 \2, pagerduty = true }", prod)
     assert count == 1
     paged += 'budget = { billing_account = "012345-6789AB-CDEF01", amount = 2000 }\n'

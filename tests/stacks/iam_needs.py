@@ -259,7 +259,8 @@ def _keys(graph: Graph) -> Iterator[_Need]:
 
 def _ci(graph: Graph) -> Iterator[_Need]:
     """CI plans and applies all stacks, and has no other permission."""
-    if graph.environment.ci is None:
+    ci = graph.environment.ci
+    if ci is None:
         return
     project = graph.environment.project_id
     accounts = {
@@ -268,7 +269,7 @@ def _ci(graph: Graph) -> Iterator[_Need]:
     }
     plan, apply = (f"serviceAccount:{account}" for account in accounts.values())
     for access, account in accounts.items():
-        workflows = f"principalSet://iam.googleapis.com/{graph.pool('github')}/attribute.access/{access}"
+        workflows = f"principalSet://iam.googleapis.com/{graph.pool(ci.issuer)}/attribute.access/{access}"
         role = "roles/iam.workloadIdentityUser"
         yield Permission(workflows, role, "account", account), f"are workflows that may {access}"
     states = f"{project}-tfstate"

@@ -1,9 +1,9 @@
-"""Who CI is: which of GitHub's tokens become which account, by evaluating the provider's own expressions."""
+"""Who CI is: which tokens become which account, by evaluating the provider's own expressions."""
 
 import cel
 import pytest
 
-from tests.stacks.synthesized import Synthesis
+from tests.stacks.synthesized import Stack, Synthesis
 
 BRANCH = "refs/heads/main"
 PULL_REQUEST = "refs/pull/7/merge"
@@ -16,10 +16,22 @@ TOKEN = {
 }
 
 
+# https://docs.gitlab.com/ci/secrets/id_token_authentication/#token-payload
+OF_GITLAB = {
+    "project_path": "your-organization/sales-forecast-platform",
+    "project_id": "100000001",
+    "ref_path": BRANCH,
+    "pipeline_source": "push",
+}
+
+
 def access(synthesis: Synthesis, **claims: str) -> str | None:
     """What prod gives to a token with these claims: plan, apply, or None where it is refused."""
-    provider = synthesis.stack("prod-foundation").one("google_iam_workload_identity_pool_provider")
-    assertion = TOKEN | claims
+    return exchange(synthesis.stack("prod-foundation"), TOKEN | claims)
+
+
+def exchange(foundation: Stack, assertion: dict[str, str]) -> str | None:
+    provider = foundation.one("google_iam_workload_identity_pool_provider")
     mapped = cel.evaluate(provider["attribute_mapping"]["attribute.access"], {"assertion": assertion})
     context = {"assertion": assertion, "attribute": {"access": mapped}}
     return mapped if cel.evaluate(provider["attribute_condition"], context) else None
@@ -60,6 +72,36 @@ def test_a_pull_request_does_not_apply_whatever_environment_it_names(synthesis: 
 )
 def test_anybody_else_is_refused(synthesis: Synthesis, claims: dict[str, str]) -> None:
     assert access(synthesis, **claims) is None
+
+
+@pytest.mark.parametrize(
+    ("claims", "granted"),
+    [
+        ({"environment": "queued"}, "apply"),
+        ({"environment": "prod"}, "plan"),
+        ({}, "plan"),
+        ({"ref_path": "refs/merge-requests/7/head", "pipeline_source": "merge_request_event"}, "plan"),
+        (
+            {
+                "ref_path": "refs/merge-requests/7/head",
+                "pipeline_source": "merge_request_event",
+                "environment": "queued",
+            },
+            "plan",
+        ),
+        ({"ref_path": "refs/heads/feature", "environment": "queued"}, None),
+        ({"ref_path": "refs/tags/main", "environment": "queued"}, None),
+        ({"project_path": "somebody/fork", "project_id": "5", "environment": "queued"}, None),
+        ({"project_id": "5", "environment": "queued"}, None),
+    ],
+)
+def test_gitlab_has_the_same_rules(variants: Synthesis, claims: dict[str, str], granted: str | None) -> None:
+    foundation = variants.stack("queued-foundation")
+    assert exchange(foundation, OF_GITLAB | claims) == granted
+    provider = foundation.one("google_iam_workload_identity_pool_provider")
+    assert provider["oidc"] == {"issuer_uri": "https://gitlab.com"}
+    member = foundation.all("google_service_account_iam_member").values()
+    assert all("/workloadIdentityPools/gitlab/" in each["member"] for each in member)
 
 
 def test_each_access_is_one_account(synthesis: Synthesis) -> None:

@@ -429,7 +429,7 @@ def test_a_cluster_that_cannot_be(tmp_path: Path, lines: str, fault: str) -> Non
         (
             'ci = { repository = "somebody", repository_id = 1 }',
             (
-                "35: ci.repository: expected a GitHub repository: owner/name, up to 80 characters, "
+                "35: ci.repository: expected a repository of the issuer: owner/name, up to 80 characters, "
                 'found "somebody"'
             ),
         ),
@@ -437,7 +437,8 @@ def test_a_cluster_that_cannot_be(tmp_path: Path, lines: str, fault: str) -> Non
             'ci = { repository = "somebody/something" }',
             (
                 "35: ci.repository_id: missing; expected number of that repository, which nobody can take "
-                "over with its name: `id` of https://api.github.com/repos/OWNER/NAME"
+                "over with its name: `id` of https://api.github.com/repos/OWNER/NAME, "
+                "or the project ID that GitLab shows"
             ),
         ),
         ("encryption = 1", "35: encryption: expected true or false, found 1"),
