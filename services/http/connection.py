@@ -67,6 +67,7 @@ class Connection(asyncio.Protocol):
         self._writable = True
         # Requests that came while the client did not read: each with its start and whether to keep alive.
         self._pipeline: collections.deque[tuple[Request, float, bool]] = collections.deque()
+        self._error: HttpError | None = None  # what is wrong with the request after those
 
         # Asynchronous handler
         self._task: asyncio.Task[Response] | None = None
@@ -103,12 +104,13 @@ class Connection(asyncio.Protocol):
         try:
             parser.feed(data)
         except HttpError as error:
-            self._reject(error)
+            self._on_error(error)
         except PipeliningError:
-            self._eof = True
-            parser.receiving = False
-            if not self._closing:
-                self._transport.pause_reading()
+            self._end_reading()
+        self._set_deadline()
+
+    def _set_deadline(self) -> None:
+        parser = self._parser
         if self._closing:
             return
         if parser.receiving:
@@ -162,8 +164,36 @@ class Connection(asyncio.Protocol):
 
     def _on_head(self) -> None:
         handler = self._server.async_handler
-        if (handler is None or not self._start_task(handler)) and self._parser.limit_body(MAX_BODY_BYTES):
+        if handler is not None and self._start_task(handler):
+            return
+        parser = self._parser
+        parser.limit_body(MAX_BODY_BYTES)
+        if not parser.expects_continue or self._closing or not self._writable:
+            return
+        refusal = self._application.refusal(parser.request)
+        if refusal is None:
             self._transport.write(_CONTINUE)
+        else:
+            self._respond_early(parser.request, refusal)
+
+    def _on_error(self, error: HttpError) -> None:
+        """Refuse what came, after the responses to the requests before it."""
+        if self._closing:
+            return
+        if self._task is not None and not self._parser.receiving:
+            self._end_reading()
+        elif self._pipeline:
+            self._error = error
+            self._transport.pause_reading()
+        else:
+            self._reject(error)
+
+    def _end_reading(self) -> None:
+        """Answer what is complete, then close the connection."""
+        self._eof = True
+        self._parser.receiving = False
+        if not self._closing:
+            self._transport.pause_reading()
 
     def _on_request(self) -> None:
         parser = self._parser
@@ -195,7 +225,8 @@ class Connection(asyncio.Protocol):
 
     async def _receive(self, max_bytes: int) -> bytes:
         """Receive the body for the task."""
-        if self._parser.limit_body(max_bytes):
+        self._parser.limit_body(max_bytes)
+        if self._parser.expects_continue:
             self._transport.write(_CONTINUE)
         if self._parser.receiving:
             self._body = asyncio.get_running_loop().create_future()
@@ -219,10 +250,14 @@ class Connection(asyncio.Protocol):
         """Read the next request when all responses are written."""
         if self._closing or not self._writable:
             return
-        self.deadline = time.perf_counter() + KEEP_ALIVE_SECONDS
-        if self._eof:
+        if self._error is not None:
+            self._reject(self._error)
+        elif self._eof:
             self._close()
         else:
+            if not self._parser.receiving:
+                self._parser.started = time.perf_counter()
+            self._set_deadline()
             self._transport.resume_reading()
 
     # Responses

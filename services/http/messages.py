@@ -10,7 +10,7 @@ from services.http import trace_context
 
 
 class Request(msgspec.Struct, gc=False):
-    """A request. Header names are in lower case; the last of repeated headers counts."""
+    """A request. Header names are in lower case; the values of repeated headers are joined by commas."""
 
     client: str
     method: bytes = b""
@@ -56,6 +56,10 @@ class Application(Protocol):
 
     def answer(self, request: Request) -> Response:
         """The response to a request; raises nothing."""
+        ...
+
+    def refusal(self, request: Request) -> Response | None:
+        """The response to a request whose body need not be received: none handles it, for example."""
         ...
 
     def observe(self, request: Request, response: Response, seconds: float) -> None:

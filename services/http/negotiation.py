@@ -4,6 +4,10 @@ Clients repeat their headers, so parsed values are cached.
 """
 
 import functools
+import re
+from typing import Final
+
+_QUALITY: Final = re.compile(rb"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 
 
 @functools.lru_cache(maxsize=256)
@@ -15,10 +19,18 @@ def accepts_gzip(accept_encoding: bytes | None) -> bool:
 
 @functools.lru_cache(maxsize=256)
 def prefers_csv(accept: bytes | None) -> bool:
-    """Whether the client prefers CSV to JSON."""
+    """Whether the client prefers CSV to JSON: by quality, then by naming it more precisely."""
     qualities = _qualities(accept or b"")
-    json = max(qualities.get(name, 0.0) for name in (b"application/json", b"application/*"))
-    return qualities.get(b"text/csv", 0.0) > json
+
+    def preference(media_type: bytes) -> tuple[float, int]:
+        ranges = (media_type, media_type.partition(b"/")[0] + b"/*", b"*/*")
+        return next(
+            ((qualities[name], -vagueness) for vagueness, name in enumerate(ranges) if name in qualities),
+            (0.0, -len(ranges)),
+        )
+
+    csv = preference(b"text/csv")
+    return csv[0] > 0 and csv > preference(b"application/json")
 
 
 def matches(if_none_match: bytes, etag: str) -> bool:
@@ -33,8 +45,5 @@ def _qualities(header: bytes) -> dict[bytes, float]:
     for part in header.lower().split(b","):
         name, *parameters = [each.strip() for each in part.split(b";")]
         quality = next((each[2:] for each in parameters if each.startswith(b"q=")), b"1")
-        try:
-            qualities[name] = float(quality)
-        except ValueError:
-            qualities[name] = 0.0
+        qualities[name] = float(quality) if _QUALITY.fullmatch(quality) else 0.0
     return qualities

@@ -1,6 +1,8 @@
 """Parsing of requests within limits. httptools (llhttp of Node.js) does it, in its strict mode."""
 
+import functools
 import http
+import re
 import time
 from collections.abc import Callable
 from typing import Final
@@ -14,6 +16,9 @@ from services.http.problems import HttpError
 MAX_HEAD_BYTES: Final = 32 * 1024
 MAX_BODY_BYTES: Final = 64 * 1024
 """Limit of a body, unless the handler sets another one."""
+_VERSIONS: Final = ("1.0", "1.1")
+_HOST: Final = re.compile(rb"(?:[\w.~!$&'()*+,;=%-]*|\[[\da-fA-F:.]+\])(?::\d{0,5})?", re.ASCII)
+"""RFC 9110, 7.2: a name or an address, and a port. A request without an authority has an empty one."""
 
 
 class PipeliningError(Exception):
@@ -53,6 +58,7 @@ class RequestParser:
         self.max_body_bytes = MAX_BODY_BYTES
         self._in_head = False
         self._head_bytes = 0
+        self._silent_bytes = 0  # received since the last callback: the parser buffers an incomplete header
         self._body: list[bytes] = []
 
     def feed(self, data: bytes) -> None:
@@ -64,23 +70,26 @@ class RequestParser:
         """
         if not self.receiving:
             self.started = time.perf_counter()
-        body_bytes = self.body_bytes
+        self._silent_bytes += len(data)
+        rest = None
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            return  # A server may ignore an upgrade: this one has answered in HTTP/1.1, and closes.
+        except httptools.HttpParserUpgrade as upgrade:
+            rest = data[upgrade.args[0] :]
         except httptools.HttpParserCallbackError as error:
             raise error.__context__ or error from None
         except httptools.HttpParserError as error:
-            raise HttpError(http.HTTPStatus.BAD_REQUEST, f"this is not HTTP/1.1: {error}") from None
-        # The parser buffers an incomplete header or trailer of any length, without a callback.
-        if self.receiving and (self._in_head or self.body_bytes == body_bytes):
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
+            if self.keep_alive or self.receiving:
+                raise HttpError(http.HTTPStatus.BAD_REQUEST, f"this is not HTTP/1.1: {error}") from None
+            # What follows the last request of a connection is no request.
+        if self.receiving:
+            if rest is not None:
+                self._ignore_upgrade(rest)
+            elif self._head_bytes + self._silent_bytes > MAX_HEAD_BYTES:
                 raise _head_too_large()
 
-    def limit_body(self, max_bytes: int) -> bool:
-        """Set the limit of the body of `request`. Returns whether the client waits for 100 Continue.
+    def limit_body(self, max_bytes: int) -> None:
+        """Set the limit of the body of `request`.
 
         Raises:
             HttpError: the body is already known to be too large.
@@ -90,7 +99,31 @@ class RequestParser:
         if announced > max_bytes or self.body_bytes > max_bytes:
             raise _body_too_large(max_bytes)
         self.max_body_bytes = max_bytes
-        return b"expect" in headers and self.receiving and headers[b"expect"].lower() == b"100-continue"
+
+    @property
+    def expects_continue(self) -> bool:
+        """Whether the client waits for 100 Continue before it sends the body."""
+        request, headers = self.request, self.request.headers
+        return (
+            headers.get(b"expect", b"").lower() == b"100-continue"
+            and request.http_version == "1.1"
+            and self.receiving
+            and self.body_bytes == 0
+            and (b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0")
+        )
+
+    def _ignore_upgrade(self, rest: bytes) -> None:
+        """Parse the request once more as the connection's last: httptools skips the body before an upgrade.
+
+        Args:
+            rest: What was received after the head.
+        """
+        request = self.request
+        self._parser = httptools.HttpRequestParser(self)
+        head = [b"%b %b HTTP/%b" % (request.method, request.target, request.http_version.encode())]
+        headers = request.headers | {b"connection": b"close"}
+        head += [b"%b: %b" % each for each in headers.items()]
+        self.feed(b"\r\n".join([*head, b"", rest]))
 
     # Callbacks of httptools
 
@@ -102,38 +135,45 @@ class RequestParser:
         self.receiving = True
         self.body_bytes = 0
         self._in_head = True
-        self._head_bytes = 0
+        self._head_bytes = self._silent_bytes = 0
 
     def on_url(self, url: bytes) -> None:
         """A part or all of the target."""
         self.request.target += url
+        self._head_bytes += len(url)
+        self._silent_bytes = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header, or a trailer after the body."""
         self._head_bytes += len(name) + len(value)
+        self._silent_bytes = 0
         # A trailer must not be taken for a header (RFC 9110, 6.5.1).
         if self._in_head:
-            self.request.headers[name.lower()] = value
+            name, headers = name.lower(), self.request.headers
+            headers[name] = b"%b, %b" % (headers[name], value) if name in headers else value
 
     def on_headers_complete(self) -> None:
         """The head of the request is complete."""
         request, parser = self.request, self._parser
-        if self._head_bytes + len(request.target) > MAX_HEAD_BYTES:
-            raise _head_too_large()
-        self._in_head = False
         request.method = parser.get_method()
         request.http_version = parser.get_http_version()
+        upgrade = parser.should_upgrade()
+        if upgrade and request.method != b"CONNECT":
+            return
+        if self._head_bytes > MAX_HEAD_BYTES:
+            raise _head_too_large()
+        self._in_head = False
+        _check_head(request)
         request.path, _, request.query = request.target.partition(b"?")
         if not request.path.startswith(b"/") and request.path != b"*":
             _parse_absolute_target(request)
         request.trace = trace_context.begin(request.headers.get(b"traceparent"))
-        self.keep_alive = (
-            parser.should_keep_alive() and not parser.should_upgrade() and request.http_version == "1.1"
-        )
+        self.keep_alive = parser.should_keep_alive() and not upgrade and request.http_version == "1.1"
         self._on_head()
 
     def on_body(self, part: bytes) -> None:
         """A part or all of the body."""
+        self._silent_bytes = 0
         self._body.append(part)
         self.body_bytes += len(part)
         if self.body_bytes > self.max_body_bytes:
@@ -141,11 +181,37 @@ class RequestParser:
 
     def on_message_complete(self) -> None:
         """The request is complete."""
+        if self._in_head:
+            return  # It asks for an upgrade: `feed` goes on.
         if self._body:
             self.request.body = b"".join(self._body)
             self._body.clear()
         self.receiving = False
         self._on_request()
+
+
+def _check_head(request: Request) -> None:
+    """Refuse what llhttp accepts.
+
+    Raises:
+        HttpError: the version, the host or the encoding of the body is not accepted.
+    """
+    if request.http_version not in _VERSIONS:
+        raise HttpError(http.HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "allowed here: HTTP/1.1 and HTTP/1.0")
+    host = request.headers.get(b"host")
+    if host is None:
+        if request.http_version == "1.1":
+            raise HttpError(http.HTTPStatus.BAD_REQUEST, "HTTP/1.1 requires the header Host")
+    elif not _is_host(host):
+        raise HttpError(http.HTTPStatus.BAD_REQUEST, "the header Host must be one name or address")
+    if request.headers.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
+        raise HttpError(http.HTTPStatus.NOT_IMPLEMENTED, "the only transfer encoding here is chunked")
+
+
+@functools.lru_cache(maxsize=256)
+def _is_host(value: bytes) -> bool:
+    """Whether a Host header is valid. Two of them are not: joined, they have a space."""
+    return _HOST.fullmatch(value) is not None
 
 
 def _head_too_large() -> HttpError:

@@ -53,18 +53,33 @@ class Router:
     def answer(self, request: Request) -> Response:
         """The response of the handler, or a problem document."""
         try:
-            route = self.routes.get(request.path)
-            if route is None:
-                paths = [each.path for each in self.routes.values()]
-                raise HttpError(http.HTTPStatus.NOT_FOUND, "no such path", allowed=paths)
-            handler = route.methods.get(request.method)
-            if handler is None:
-                allow = b", ".join(route.methods).decode()
-                raise HttpError(
-                    http.HTTPStatus.METHOD_NOT_ALLOWED, f"allowed here: {allow}", headers=[("allow", allow)]
-                )
-            if request.http_version == "1.1" and b"host" not in request.headers:
-                raise HttpError(http.HTTPStatus.BAD_REQUEST, "HTTP/1.1 requires the header Host")
-            return handler(request)
+            return self._handler(request)(request)
         except Exception as error:
             return from_exception(request, error)
+
+    def refusal(self, request: Request) -> Response | None:
+        """The problem document of a request that has no handler; None if it has one."""
+        try:
+            self._handler(request)
+        except HttpError as error:
+            return error.response()
+        return None
+
+    def _handler(self, request: Request) -> Handler:
+        route = self.routes.get(request.path)
+        if route is None:
+            paths = [each.path for each in self.routes.values()]
+            raise HttpError(http.HTTPStatus.NOT_FOUND, "no such path", allowed=paths)
+        handler = route.methods.get(request.method)
+        if handler is None:
+            allow = b", ".join(route.methods).decode()
+            raise HttpError(
+                http.HTTPStatus.METHOD_NOT_ALLOWED, f"allowed here: {allow}", headers=[("allow", allow)]
+            )
+        if request.headers.get(b"content-encoding", b"identity").lower() != b"identity":
+            raise HttpError(
+                http.HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+                "the body must not be compressed",
+                headers=[("accept-encoding", "identity")],
+            )
+        return handler

@@ -44,7 +44,6 @@ class Application:
         self.draining = False
         self._follower = follower
         document = openapi.document(settings.max_range)
-        self._openapi = msgspec.json.encode(document)
         self._router = Router(
             [
                 get("/", pages.load("index.html").answer),
@@ -54,11 +53,12 @@ class Application:
                 get(PREDICT_PATH, self._predict, post=self._predict_posted),
                 get("/history", self._history),
                 get("/models", self._models),
-                get("/openapi.json", self._describe),
+                get("/openapi.json", pages.Page(msgspec.json.encode(document), ".json").answer),
                 *health.routes(self._readiness),
             ]
         )
         self.answer = self._router.answer
+        self.refusal = self._router.refusal
         self.metrics = Metrics([*(route.path for route in self._router.routes.values()), _UNKNOWN])
         build = Info("prediction_build", "Image and Python version of the service.")
         build.info({"image": settings.image, "python": platform.python_version()})
@@ -145,9 +145,6 @@ class Application:
             model=model.manifest.version if model else None,
             fault="stopping" if self.draining else self._follower.error,
         )
-
-    def _describe(self, _: Request) -> Response:
-        return Response(http.HTTPStatus.OK, [JSON, ("cache-control", "no-cache")], self._openapi)
 
 
 def _described(manifest: Manifest) -> ModelDescription:

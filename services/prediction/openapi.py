@@ -27,6 +27,7 @@ _PROBLEMS = {
     "408": "The request did not arrive in time.",
     "413": "The body is too large.",
     "414": "The query is too long.",
+    "415": "The body is compressed.",
     "431": "The headers are too large.",
     "503": "No model is loaded yet, or there are too many connections.",
 }
@@ -119,7 +120,7 @@ def _table_paths(prediction: dict[str, Any], history: dict[str, Any], max_range:
             "post": _operation(
                 "The same, with the request in a JSON body.",
                 {"200": predicted},
-                problems=("413", "503"),
+                problems=("413", "415", "503"),
                 requestBody={
                     "required": True,
                     "content": {"application/json": {"schema": _schema("PredictionRequest")}},

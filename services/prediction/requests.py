@@ -22,6 +22,7 @@ _CHOICES: Final[dict[str, list[str]]] = {
 }
 # msgspec ends its messages with the field at fault: "... - at `$.store_nbr[...]`", "... field `x`".
 _FIELD: Final = re.compile(r"`(?:\$\.)?(\w+)[^`]*`$")
+_UNKNOWN_FIELD: Final = "Object contains unknown field `"
 # No more digits than any range has: int() reads digits of other alphabets, and is slow on long numbers.
 _DAYS: Final = re.compile(r"[0-9]{1,9}")
 # Up to _ALL_VALUES known values are all listed; of more, those most similar to the unknown one.
@@ -98,6 +99,12 @@ def _range_out_of_limits(max_range: int) -> HttpError:
 
 def _invalid(message: str, kind: type[msgspec.Struct], max_range: int) -> HttpError:
     """The error of msgspec in the words of the API."""
+    names = kind.__struct_fields__
+    if message.startswith(_UNKNOWN_FIELD):
+        name = message.removeprefix(_UNKNOWN_FIELD)[:-1]
+        single = name.partition("[")[0]
+        hint = f"; repeat `{single}`" if name != single and single in names else ""
+        return _bad_request(f"unknown parameter `{name}`{hint}", name, [*names])
     match = _FIELD.search(message)
     parameter = match[1] if match else None
     if parameter == "range":
@@ -105,12 +112,8 @@ def _invalid(message: str, kind: type[msgspec.Struct], max_range: int) -> HttpEr
     if parameter in _CHOICES:
         choices = _CHOICES[parameter]
         return _bad_request(f"'{parameter}' must be {' or '.join(choices)}", parameter, choices)
-    names = kind.__struct_fields__
     if parameter in names:
         return _bad_request(
             f"'{parameter}' must be a text of 1 to 128 characters, or several texts", parameter
         )
-    if "unknown field" in message:
-        name = message.removeprefix("Object contains unknown field ")
-        return _bad_request(f"unknown parameter {name}", parameter, [*names])
     return _bad_request(f'{message}; expected an object like {{"range": 7}}')

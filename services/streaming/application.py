@@ -25,7 +25,9 @@ class Application:
         self.draining = False
         self._follower = follower
         self._fault = fault
-        self.answer = Router(health.routes(self._readiness)).answer
+        router = Router(health.routes(self._readiness))
+        self.answer = router.answer
+        self.refusal = router.refusal
 
     def observe(self, request: Request, response: Response, seconds: float) -> None:
         """Nothing to do: metrics and logs are about messages."""

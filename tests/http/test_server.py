@@ -33,6 +33,9 @@ class Echo:
             return Response(200, [], LARGE)
         return Response(200, [], b"%b %b %b" % (request.method, request.path, request.query or request.body))
 
+    def refusal(self, request: Request) -> Response | None:
+        return Response(404, []) if request.path == b"/unknown" else None
+
     def observe(self, request: Request, response: Response, seconds: float) -> None:
         assert 0 <= seconds < 60
         self.observed.append((request.path, response.status))

@@ -1,6 +1,7 @@
 """`/predict` over HTTP: responses, errors, caching."""
 
 import asyncio
+import gzip
 import json
 import re
 import socket
@@ -94,6 +95,12 @@ def test_post_accepts_one_name_as_text(predicting: Service) -> None:
             "days",
             ["range", "store_nbr", "family", "format", "layout"],
             "unknown parameter `days`",
+        ),
+        (
+            "range=7&store_nbr[]=1",
+            "store_nbr[]",
+            ["range", "store_nbr", "family", "format", "layout"],
+            "unknown parameter `store_nbr[]`; repeat `store_nbr`",
         ),
         ("range=7&store_nbr=9", "store_nbr", ["1", "2"], "store_nbr '9'"),
         ("range=7&store_nbr=1&store_nbr=9", "store_nbr", ["1", "2"], "store_nbr '9'"),
@@ -196,14 +203,32 @@ def test_error_of_an_unknown_path_lists_the_known_ones(predicting: Service, path
     assert "/predict" in problem.allowed
 
 
-def test_head_has_the_headers_of_get_and_no_body(predicting: Service) -> None:
-    got = predicting.get("/predict?range=3")
-    head = httpx.head(predicting.url + "/predict?range=3")
+@pytest.mark.parametrize(
+    "path", ["/predict?range=3", "/openapi.json", "/", "/models", "/predict", "/unknown"]
+)
+def test_head_has_the_headers_of_get_and_no_body(predicting: Service, path: str) -> None:
+    got = predicting.get(path)
+    head = httpx.head(predicting.url + path)
 
-    assert head.status_code == 200
+    assert head.status_code == got.status_code
     assert head.content == b""
-    for name in ("content-type", "content-length", "etag", "cache-control"):
+    differing = {"date", "traceparent", *({"content-length"} if path == "/models" else ())}
+    for name in got.headers.keys() - differing:
         assert head.headers[name] == got.headers[name]
+
+
+def test_a_compressed_body_is_refused(predicting: Service) -> None:
+    body = gzip.compress(b'{"range": 7}')
+    answer = httpx.post(predicting.url + "/predict", content=body, headers={"content-encoding": "gzip"})
+
+    assert "compressed" in parse_problem(answer, 415).detail
+    assert answer.headers["accept-encoding"] == "identity"
+
+
+def test_the_openapi_document_is_not_sent_again(predicting: Service) -> None:
+    tag = predicting.get("/openapi.json").headers["etag"]
+
+    assert predicting.get("/openapi.json", headers={"if-none-match": tag}).status_code == 304
 
 
 def test_entity_tag_is_strong_and_saves_the_body(predicting: Service) -> None:

@@ -126,6 +126,12 @@ def test_post_accepts_format_and_layout(predicting: Service) -> None:
         ("text/csv;q=nonsense", "application/json"),
         ("text/html, */*;q=0.8", "application/json"),
         ("*/*", "application/json"),
+        ("application/json;q=0.5, */*;q=0.8", "text/csv; charset=utf-8"),
+        ("text/csv;q=0.5, */*;q=0.1", "text/csv; charset=utf-8"),
+        ("text/csv;q=0, */*", "application/json"),
+        ("text/csv, */*", "text/csv; charset=utf-8"),
+        ("text/*;q=0.9, application/*;q=0.1", "text/csv; charset=utf-8"),
+        ("text/csv;q=7, */*;q=0.1", "application/json"),
     ],
 )
 def test_accept_header_is_a_default_of_the_format(predicting: Service, accept: str, media_type: str) -> None:

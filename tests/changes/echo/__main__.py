@@ -22,11 +22,9 @@ class Application:
 
     def __init__(self, route: str) -> None:
         self.draining = False
-        self._router = Router([get(route, self._echo), *health.routes(self._readiness)])
-
-    def answer(self, request: Request) -> Response:
-        """The response to a request."""
-        return self._router.answer(request)
+        router = Router([get(route, self._echo), *health.routes(self._readiness)])
+        self.answer = router.answer
+        self.refusal = router.refusal
 
     def observe(self, request: Request, response: Response, seconds: float) -> None:
         """Count nothing, log nothing."""
