@@ -1,7 +1,8 @@
 """Reading requests off the topic `sale-range`."""
 
+import contextlib
 import re
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -45,9 +46,28 @@ def decode(data: bytes, message_id: str, max_range: int) -> SaleRangeRequest:
         else:
             request = msgspec.json.decode(text, type=SaleRangeRequest)
     except msgspec.ValidationError as error:
-        raise InvalidMessageError(f"not a request: {error}") from None
+        raise InvalidMessageError(f"not a request: {error}", _sender(text, message_id)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidMessageError(f"neither a whole number nor JSON: {error}") from None
     if not 1 <= request.range <= max_range:
         raise InvalidMessageError(f"range must be a whole number of days from 1 to {max_range}", request)
+    return request
+
+
+def _sender(text: bytes, message_id: str) -> SaleRangeRequest | None:
+    """What an invalid request says of its sender, who may wait for a reply; None if it is no object.
+
+    Fields of a wrong type are as if they were absent.
+    """
+    try:
+        fields = msgspec.json.decode(text, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    request = SaleRangeRequest(request_id=message_id, range=1)
+    for name in ("request_id", "mode", "reply_to"):
+        if name in fields:
+            with contextlib.suppress(msgspec.ValidationError):
+                one = {"request_id": message_id, "range": 1, name: fields[name]}
+                value = getattr(msgspec.convert(one, SaleRangeRequest), name)
+                request = msgspec.structs.replace(request, **{name: value})
     return request

@@ -35,7 +35,7 @@ async def run(settings: StreamingSettings) -> int:
     table = PredictionsTable(settings.predictions_table)
     processor = Processor(settings, publisher, table)
     worker = Worker(settings, subscriber, processor, follower)
-    application = Application(follower, lambda: worker.fault)
+    application = Application(follower, lambda: worker.fault or processor.fault)
     push = PushHandler(settings, processor, follower) if settings.delivery == "push" else None
     server = Server(application, push)
     stop = await runtime.listen(server, settings.host, settings.port)

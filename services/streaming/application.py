@@ -15,7 +15,7 @@ class Application:
 
     Args:
         follower: Follower of the model.
-        fault: Why messages cannot be pulled, if so.
+        fault: Why messages are not answered, if so.
 
     Attributes:
         draining: Set when the process is about to stop: it is not ready and closes connections.
@@ -33,7 +33,7 @@ class Application:
         """Nothing to do: metrics and logs are about messages."""
 
     def _readiness(self) -> Readiness:
-        """Ready with a model loaded and, if the service pulls, a subscription that responds."""
+        """Ready with a model loaded, a subscription that responds, if it is pulled, and answers."""
         model = self._follower.current
         stopping = "stopping" if self.draining else None
         fault = self._fault()

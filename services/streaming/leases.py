@@ -1,6 +1,7 @@
 """Leases of pulled messages: extend, acknowledge, release."""
 
 import asyncio
+import time
 from typing import Final
 
 from google import pubsub_v1
@@ -9,9 +10,11 @@ from services.streaming import metrics
 from services.streaming.metrics import attempted
 from services.streaming.pubsub import CALL_SECONDS, RETRY
 
-_EXTEND_EVERY_SECONDS: Final = 4
-"""A message seen twice at this interval is extended: in time even for the shortest deadline, 10 s."""
+_CHECK_SECONDS: Final = 4
+"""A message seen at two checks is extended: in time even for the shortest deadline, 10 s."""
 _LEASE_SECONDS: Final = 30
+_RENEW_SECONDS: Final = 20
+"""From an extension to the next: two checks before the lease ends, for a call that fails."""
 _CALL_IDS: Final = 1000
 """Of one call, which may have 512 kB: https://cloud.google.com/pubsub/quotas#resource_limits"""
 
@@ -34,15 +37,17 @@ class Leases:
 
     async def extend_forever(self) -> None:
         """Extend the deadlines of messages again and again."""
-        before: set[str] = set()
+        due_at: dict[str, float] = {}
         while True:
-            await asyncio.sleep(_EXTEND_EVERY_SECONDS)
-            due = [*(before & self.ack_ids)]
-            before = set(self.ack_ids)
+            await asyncio.sleep(_CHECK_SECONDS)
+            now = time.monotonic()
+            due_at = {each: due_at.get(each, now) for each in self.ack_ids}
+            due = [each for each, time_due in due_at.items() if time_due < now]
             for begin in range(0, len(due), _CALL_IDS):
                 ack_ids = due[begin : begin + _CALL_IDS]
                 if await attempted("extend", self._set_deadline(ack_ids, _LEASE_SECONDS)):
                     metrics.EXTENSIONS.inc(len(ack_ids))
+                    due_at.update(dict.fromkeys(ack_ids, now + _RENEW_SECONDS))
 
     async def release(self, ack_ids: list[str]) -> None:
         """Have messages delivered again."""

@@ -4,6 +4,8 @@ https://cloud.google.com/pubsub/docs/authenticate-push-subscriptions
 """
 
 import asyncio
+import logging
+import math
 import time
 import urllib.request
 from typing import Any, Final
@@ -11,12 +13,17 @@ from typing import Any, Final
 import jwt
 import msgspec
 
+_log = logging.getLogger(__name__)
+
 GOOGLE: Final = "https://accounts.google.com"
 
 _SKEW_SECONDS: Final = 10
-_KEYS_SECONDS: Final = 3600
-# An unknown key id may be a new key; invented ones must not cause a fetch each.
-_MIN_FETCH_INTERVAL_SECONDS: Final = 10
+_REFRESH_SECONDS: Final = 3600.0
+_EXPIRE_SECONDS: Final = 24 * 3600.0
+"""How long keys are used while the issuer does not respond. Google announces new ones days before."""
+# An unknown key id may be a new key; invented ones must not cause a fetch each. After failures, longer.
+_MIN_FETCH_INTERVAL_SECONDS: Final = 10.0
+_MAX_FETCH_INTERVAL_SECONDS: Final = 60.0
 _FETCH_SECONDS: Final = 5
 _DOCUMENT_BYTES: Final = 1_000_000
 # Pub/Sub sends the same token for up to an hour.
@@ -45,8 +52,12 @@ class Verifier:
         self._audience = audience
         self._account = account
         self._keys: dict[str, Any] = {}
-        self._fetched = float("-inf")
-        self._fetching = asyncio.Lock()
+        self._expire = math.inf  # when the keys are used no more, on `time.monotonic`
+        self._refresh_at = -math.inf  # when the keys are fetched again
+        self._fetch_at = -math.inf  # when a token with an unknown key may have them fetched
+        self._failures = 0
+        self._fault = ""  # of the last fetch
+        self._fetching: asyncio.Task[None] | None = None
         self._verified: dict[str, float] = {}  # verified tokens and their expiry
 
     async def verify(self, token: str) -> None:
@@ -78,17 +89,38 @@ class Verifier:
         self._verified[token] = float(claims["exp"])
 
     async def _key(self, key_id: str) -> Any:
-        async with self._fetching:
-            age = time.monotonic() - self._fetched
-            if age > _KEYS_SECONDS or (key_id not in self._keys and age > _MIN_FETCH_INTERVAL_SECONDS):
-                try:
-                    self._keys = await asyncio.to_thread(self._fetch)
-                except (OSError, ValueError, msgspec.MsgspecError, jwt.PyJWTError, LookupError) as error:
-                    raise IssuerError(f"no keys from {self._issuer}: {error}") from error
-                self._fetched = time.monotonic()
-        if key_id not in self._keys:
-            raise InvalidTokenError(f"{self._issuer} has no key {key_id!r}")
-        return self._keys[key_id]
+        """The key of an id. Known keys are refreshed in the background."""
+        now = time.monotonic()
+        if now > self._expire:
+            self._keys = {}
+        known = key_id in self._keys
+        if self._fetching is None and now > (self._refresh_at if known else self._fetch_at):
+            self._fetching = asyncio.create_task(self._refresh())
+        if not known and self._fetching is not None:
+            await asyncio.shield(self._fetching)
+        if key_id in self._keys:
+            return self._keys[key_id]
+        if self._fault:
+            raise IssuerError(self._fault)
+        raise InvalidTokenError(f"{self._issuer} has no key {key_id!r}")
+
+    async def _refresh(self) -> None:
+        """Fetch the keys. If that fails, those at hand stay."""
+        try:
+            self._keys = await asyncio.to_thread(self._fetch)
+        except (OSError, ValueError, msgspec.MsgspecError, jwt.PyJWTError, LookupError) as error:
+            self._fault = f"no keys from {self._issuer}: {error}"
+            _log.warning("%s", self._fault)
+            wait = min(_MAX_FETCH_INTERVAL_SECONDS, _MIN_FETCH_INTERVAL_SECONDS * 2**self._failures)
+            self._failures += 1
+            self._refresh_at = self._fetch_at = time.monotonic() + wait
+        else:
+            self._fault, self._failures = "", 0
+            now = time.monotonic()
+            self._fetch_at, self._refresh_at = now + _MIN_FETCH_INTERVAL_SECONDS, now + _REFRESH_SECONDS
+            self._expire = now + _EXPIRE_SECONDS
+        finally:
+            self._fetching = None
 
     def _fetch(self) -> dict[str, Any]:
         discovery = _get(f"{self._issuer}/.well-known/openid-configuration")

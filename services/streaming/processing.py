@@ -31,8 +31,12 @@ from services.streaming.table import APPEND_BYTES, ROW_OVERHEAD_BYTES, Predictio
 _log = logging.getLogger(__name__)
 
 _REMEMBERED_REQUESTS: Final = 20_000
-"""Answered requests whose repetitions are not answered again: publishers retry within seconds, and this
-many need a few megabytes."""
+"""Answered requests whose repetitions are not answered again; this many need a few megabytes."""
+_REMEMBERED_SECONDS: Final = 600.0
+"""Publishers retry for as long: https://cloud.google.com/pubsub/docs/retry-requests. Who asks again later
+wants an answer."""
+_STALLED_SECONDS: Final = 120.0
+"""Without any answer although messages wait: longer than all attempts of an append take."""
 
 # Client libraries propagate OpenTelemetry's context under the first name; the second is W3C's own.
 _TRACE_ATTRIBUTES: Final = ("googclient_traceparent", "traceparent")
@@ -45,7 +49,7 @@ class _Work:
     Attributes:
         replies: Replies by topic and ordering key.
         passive: Messages whose rows are to be saved, and their requests.
-        dead_letters: Dead letters of invalid messages.
+        dead_letters: Dead letters of invalid messages by ordering key.
         first: `ack_id` of the first message with a request.
         repeated: `ack_id`s of messages that repeat a request, each with that of the first.
     """
@@ -54,7 +58,9 @@ class _Work:
         default_factory=lambda: collections.defaultdict(list)
     )
     passive: list[tuple[Any, SaleRangeRequest]] = dataclasses.field(default_factory=list)
-    dead_letters: list[Outgoing] = dataclasses.field(default_factory=list)
+    dead_letters: dict[str, list[Outgoing]] = dataclasses.field(
+        default_factory=lambda: collections.defaultdict(list)
+    )
     first: dict[SaleRangeRequest, str] = dataclasses.field(default_factory=dict)
     repeated: list[tuple[str, str]] = dataclasses.field(default_factory=list)
 
@@ -63,7 +69,7 @@ class Processor:
     """Answers batches of messages.
 
     An answer is durable when its rows are in BigQuery, or its reply or dead letter is published. A request
-    that was answered recently is not answered again, whichever message repeats it.
+    that this model version answered recently is not answered again, whichever message repeats it.
 
     Args:
         settings: Settings of the service.
@@ -85,9 +91,19 @@ class Processor:
         topics = (settings.reply_topic, *settings.reply_topics)
         self._reply_topics = {name: topic for topic in topics for name in (topic, topic.rpartition("/")[2])}
         self._trace_prefix = trace_context.log_prefix(settings.trace_project)
-        self._answered: dict[SaleRangeRequest, None] = {}
+        # When a model version answered a request, oldest first.
+        self._answered: dict[tuple[str, SaleRangeRequest], float] = {}
         self._in_progress: set[MessageBatch] = set()
+        self._last_answer = time.monotonic()
         metrics.OLDEST.set_function(self._oldest_age)
+
+    @property
+    def fault(self) -> str | None:
+        """Says that messages wait and none is answered, if so: something that is asked has gone silent."""
+        silence = time.monotonic() - self._last_answer
+        if not self._in_progress or silence < _STALLED_SECONDS:
+            return None
+        return f"messages wait, and none was answered in the last {silence:.0f} s"
 
     def _oldest_age(self) -> float:
         return max((time.time() - batch.oldest for batch in list(self._in_progress)), default=0.0)
@@ -95,10 +111,13 @@ class Processor:
     async def process(self, batch: MessageBatch, replies: ModelReplies) -> None:
         """Try to answer the pending messages and update `batch`. Failures are reported, not raised."""
         if batch not in self._in_progress:
+            if not self._in_progress:
+                self._last_answer = time.monotonic()
             self._in_progress.add(batch)
             metrics.RECEIVED.inc(len(batch.messages))
             metrics.BATCH.observe(len(batch.messages))
         work = self._prepare(batch, replies)
+        durable = len(batch.durable)
         published: set[str] = set()
         try:
             await asyncio.gather(
@@ -110,11 +129,19 @@ class Processor:
             )
         finally:
             # An invalid message is durable as a dead letter, not when its refusal is published.
-            batch.durable |= published.difference(letter.ack_id for letter in work.dead_letters)
-            self._remember(request for request, ack_id in work.first.items() if ack_id in batch.durable)
+            refused = [letter.ack_id for letters in work.dead_letters.values() for letter in letters]
+            batch.durable |= published.difference(refused)
+            self._remember(
+                (replies.version, request)
+                for request, ack_id in work.first.items()
+                if ack_id in batch.durable
+            )
         # After the refusals: a dead letter ends a message, and the sender must have its reply by then.
-        dead_letters = self._publish(self._dead_letter_topic, "", work.dead_letters, batch.durable, batch)
-        await attempted("dead-letter", dead_letters)
+        for key, letters in work.dead_letters.items():
+            dead_letters = self._publish(self._dead_letter_topic, key, letters, batch.durable, batch)
+            await attempted("dead-letter", dead_letters)
+        if len(batch.durable) > durable:
+            self._last_answer = time.monotonic()
         for repeated, first in work.repeated:
             if first in batch.durable:
                 batch.durable.add(repeated)
@@ -131,13 +158,14 @@ class Processor:
 
     def _prepare(self, batch: MessageBatch, replies: ModelReplies) -> _Work:
         work = _Work()
+        self._forget()
         for ack_id in batch.pending:
             received = batch.messages[ack_id]
             try:
                 message = received.message
                 request = decode(message.data, message.message_id, replies.max_range)
                 batch.kinds[ack_id] = request.mode
-                if request in self._answered:
+                if (replies.version, request) in self._answered:
                     batch.durable.add(ack_id)
                     batch.duplicates.add(ack_id)
                 elif (first := work.first.setdefault(request, ack_id)) != ack_id:
@@ -156,7 +184,7 @@ class Processor:
     def _refuse(self, received: Any, error: InvalidMessageError, replies: ModelReplies, work: _Work) -> None:
         """Add the dead letter of an invalid message, and a reply if its sender awaits one."""
         reason, request, message = _shortened(str(error)), error.request, received.message
-        work.dead_letters.append(_dead_letter(received, reason))
+        work.dead_letters[message.ordering_key].append(_dead_letter(received, reason))
         fields = {"message_id": message.message_id, "reason": reason}
         for traceparent in _trace(message.attributes).values():
             if trace_id := trace_context.trace_id(traceparent):
@@ -167,10 +195,17 @@ class Processor:
             topic = self._reply_topics.get(request.reply_to or "", self._reply_topic)
             work.replies[topic, refusal.ordering_key].append(refusal)
 
-    def _remember(self, requests: Iterable[SaleRangeRequest]) -> None:
-        self._answered.update(dict.fromkeys(requests))
-        for _ in range(len(self._answered) - _REMEMBERED_REQUESTS):
-            del self._answered[next(iter(self._answered))]
+    def _remember(self, answered: Iterable[tuple[str, SaleRangeRequest]]) -> None:
+        self._answered.update(dict.fromkeys(answered, time.monotonic()))
+
+    def _forget(self) -> None:
+        """Forget the oldest answers: those of long ago, and those that are too many."""
+        expired = time.monotonic() - _REMEMBERED_SECONDS
+        while self._answered:
+            oldest = next(iter(self._answered))
+            if len(self._answered) <= _REMEMBERED_REQUESTS and self._answered[oldest] > expired:
+                return
+            del self._answered[oldest]
 
     def _topic(self, request: SaleRangeRequest) -> str:
         """The topic for the reply to a request."""
@@ -229,7 +264,7 @@ def _dead_letter(received: Any, reason: str) -> Outgoing:
     attributes = {**received.message.attributes, REASON_ATTRIBUTE: reason}
     if received.delivery_attempt:
         attributes[DELIVERY_ATTEMPT_ATTRIBUTE] = str(received.delivery_attempt)
-    return Outgoing(received.ack_id, received.message.data, attributes, "")
+    return Outgoing(received.ack_id, received.message.data, attributes, received.message.ordering_key)
 
 
 def _trace(attributes: Mapping[str, str]) -> dict[str, str]:

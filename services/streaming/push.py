@@ -160,7 +160,8 @@ def _received(body: bytes) -> Any:
             ordering_key=message.ordering_key,
         )
         pushed.publish_time.FromDatetime(message.publish_time)
-    except (msgspec.MsgspecError, ValueError, OverflowError) as error:  # ValueError: text, time
+    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
+        # ValueError: text, time. RecursionError: a field that is not read is nested too deeply.
         raise HttpError(http.HTTPStatus.BAD_REQUEST, f"this is not a push of Pub/Sub: {error}") from None
     # A random ack_id: a push is acknowledged by its response, and this only identifies it in a batch.
     return pubsub_v1.ReceivedMessage.pb()(

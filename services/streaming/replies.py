@@ -26,9 +26,13 @@ class ModelReplies:
     Args:
         model: The version.
         max_range: Limit of the number of days; the version's horizon may be shorter.
+
+    Attributes:
+        version: Name of the version.
     """
 
     def __init__(self, model: Model, max_range: int) -> None:
+        self.version = model.manifest.version
         self._encoded = EncodedForecast(model.forecast, max_range)
         self._rows = ForecastRows(model.forecast)
         # One entry per store, family and pair of them.
@@ -39,7 +43,7 @@ class ModelReplies:
         after_id = len(self._start) + len(b'""')
 
         def rest(*, success: bool) -> bytes:
-            reference = ModelReference(model.manifest.version)
+            reference = ModelReference(self.version)
             reply = SalePrediction(request_id="", success=success, model=reference, prediction=[])
             return msgspec.json.encode(reply)[after_id:]
 

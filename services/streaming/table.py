@@ -43,7 +43,19 @@ _AMBIGUOUS: Final = (
     exceptions.Aborted,
     exceptions.Cancelled,
     exceptions.InternalServerError,
+    exceptions.Unknown,
     TimeoutError,
+)
+# The stream is of no more use: BigQuery has deleted or finalized it, or expects another offset.
+_STREAM_LOST: Final = (exceptions.NotFound, exceptions.FailedPrecondition, exceptions.OutOfRange)
+
+# A connection that swallows what is sent breaks within 40 s. The Pub/Sub clients ping as often; this one does
+# not by itself. A subchannel of its own: otherwise a new channel would use the old one's connection.
+_CHANNEL_OPTIONS: Final = (
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),
+    ("grpc.use_local_subchannel_pool", 1),
 )
 
 
@@ -61,10 +73,15 @@ class _WaitingAppend(NamedTuple):
 def _client() -> BigQueryWriteAsyncClient:
     """A client of BigQuery, or of the emulator at BIGQUERY_STORAGE_EMULATOR_HOST."""
     emulator = os.environ.get("BIGQUERY_STORAGE_EMULATOR_HOST")
-    if emulator is None:
-        return BigQueryWriteAsyncClient()
-    channel = grpc.aio.insecure_channel(emulator, options=emulator_options())
-    transport = BigQueryWriteGrpcAsyncIOTransport(credentials=AnonymousCredentials(), channel=channel)
+
+    def channel(host: str, *, options: Any, **more: Any) -> grpc.aio.Channel:
+        options = [*options, *_CHANNEL_OPTIONS]
+        if emulator is not None:
+            return grpc.aio.insecure_channel(emulator, options=[*options, *emulator_options()])
+        return BigQueryWriteGrpcAsyncIOTransport.create_channel(host, options=options, **more)
+
+    credentials = None if emulator is None else AnonymousCredentials()
+    transport = BigQueryWriteGrpcAsyncIOTransport(credentials=credentials, channel=channel)
     return BigQueryWriteAsyncClient(transport=transport)
 
 
@@ -142,10 +159,8 @@ class PredictionsTable:
 
     async def close(self) -> None:
         """Close the connection; no append may be waiting."""
-        if self._connection is not None:
-            self._connection.close()
-        if self._client is not None:
-            await self._client.transport.close()
+        self._disconnect()
+        await self._drop_client()
 
     async def _write(self) -> None:
         """Write waiting appends, request by request."""
@@ -174,17 +189,21 @@ class PredictionsTable:
                 return
             except _AMBIGUOUS as error:
                 if last:
-                    # Whether these rows arrived is unknown: the next ones start a new stream.
+                    # Whether these rows arrived is unknown: the next ones start a new stream. The channel
+                    # may be what fails, so they start one of these, too.
                     self._drop_stream()
+                    await self._drop_client()
                     raise
                 _log.warning("append: %s: %s; retrying", type(error).__name__, error)
                 self._disconnect()
-            except exceptions.NotFound:
-                self._drop_stream()  # BigQuery deletes streams that are unused for days
+            except _STREAM_LOST:
+                self._drop_stream()
                 if last:
                     raise
             except Exception:
-                self._drop_stream()
+                # Nothing was written, for want of quota or permission, say, or because a row is refused. The
+                # stream stays valid at this offset: a new one for each failure would use up their quota.
+                self._disconnect()
                 raise
             await asyncio.sleep(_INITIAL_BACKOFF_SECONDS * 2**attempt)
 
@@ -206,6 +225,11 @@ class PredictionsTable:
                 raise AppendError(f"{self._parent}: {response.row_errors[0].message}")
             raise exceptions.from_grpc_status(_status(response.error.code), response.error.message)
         self._offset += len(rows)
+
+    async def _drop_client(self) -> None:
+        if self._client is not None:
+            await self._client.transport.close()
+            self._client = None
 
     def _drop_stream(self) -> None:
         self._disconnect()

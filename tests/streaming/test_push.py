@@ -86,6 +86,7 @@ def test_every_body_is_acknowledged_or_refused(surroundings: Surroundings, token
 
         @given(st.binary() | st.text().map(str.encode) | pushes.map(lambda push: json.dumps(push).encode()))
         @example(b"[" * 100_000)
+        @example(b'{"more":' + b"[" * 100_000)
         @example(json.dumps(pushed(messageId="\ud800")).encode())
         @example(json.dumps(pushed(deliveryAttempt=2**40)).encode())
         @example(json.dumps(pushed(deliveryAttempt=-1)).encode())

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import msgspec
+from google import pubsub_v1
 
 from services.contracts.messages import PredictionRow, SalePrediction
 from tests.conftest import Process, service, wait_for
@@ -112,6 +113,38 @@ def test_invalid_messages_are_dead_lettered_and_do_not_block_others(
     acknowledged(running, len(bodies))
     assert running.service.stop() == 0
     assert running.unacknowledged() == []
+
+
+def test_who_waits_for_a_reply_is_told_of_every_refusal(surroundings: Surroundings) -> None:
+    """Whatever field has a wrong type, the sender gets a reply; a dead letter keeps its ordering key."""
+    surroundings.subscriber.delete_subscription(subscription=surroundings.dead_letters)
+    surroundings.subscriber.create_subscription(
+        request={
+            "name": surroundings.dead_letters,
+            "topic": surroundings.dead_letter_topic,
+            "enable_message_ordering": True,
+        }
+    )
+    wrong = {"store_nbr": 1, "family": ["MILK"], "range": "7", "colour": "red", "reply_to": 5}
+    bodies = [
+        request(**{"request_id": f"x-{name}", "range": 1, "mode": "active", name: value})
+        for name, value in wrong.items()
+    ]
+    surroundings.models.publish("v1")
+    surroundings.service.start()
+
+    surroundings.publisher.publish(
+        topic=surroundings.topic,
+        messages=[pubsub_v1.PubsubMessage(data=body, ordering_key="k") for body in bodies],
+    )
+    surroundings.publish(request(request_id=5, range=1, mode="active"))
+
+    replies = surroundings.receive(surroundings.replies, len(bodies) + 1)
+    letters = surroundings.receive(surroundings.dead_letters, len(bodies) + 1)
+    ids = {reply.attributes["request_id"] for reply in replies}
+    assert ids > {f"x-{name}" for name in wrong}
+    assert {reply.attributes["status"] for reply in replies} == {"refused"}
+    assert [letter.data for letter in letters if letter.ordering_key == "k"] == bodies
 
 
 def test_log_of_an_invalid_message_names_its_trace(surroundings: Surroundings) -> None:

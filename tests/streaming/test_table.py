@@ -1,0 +1,160 @@
+"""Appends to the table of predictions when BigQuery is silent or refuses."""
+
+import asyncio
+import contextlib
+import datetime
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc.aio
+import pytest
+from google.api_core import exceptions
+from google.cloud.bigquery_storage_v1 import types
+from google.rpc import code_pb2
+
+from services.streaming import table as module
+from services.streaming.rows import ForecastRows, request_fields
+from services.streaming.table import AppendError, PredictionsTable
+from tests.conftest import Models
+from tests.streaming.conftest import Surroundings, grpc_address
+
+
+class Relay:
+    """Passes bytes on to BigQuery. While `silent`, it takes them from open connections and answers nothing."""
+
+    def __init__(self, target: str) -> None:
+        self._host, _, port = target.rpartition(":")
+        self._port = int(port)
+        self._connections: list[dict[str, bool]] = []
+
+    def silence(self) -> None:
+        """Swallow what comes over the connections that are open now."""
+        for connection in self._connections:
+            connection["silent"] = True
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, state: Any) -> None:
+        with contextlib.suppress(OSError):
+            while data := await source.read(65536):
+                if not state["silent"]:
+                    sink.write(data)
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        state = {"silent": False}
+        self._connections.append(state)
+        from_target, to_target = await asyncio.open_connection(self._host, self._port)
+        await asyncio.gather(self._pump(reader, to_target, state), self._pump(from_target, writer, state))
+
+    async def listen(self) -> str:
+        """Start; returns the address."""
+        server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
+        return f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+def rows(models: Models, request_id: str) -> list[bytes]:
+    """The rows that answer a request for a day of every series."""
+    forecast = models.forecast("v1")
+    now = int(datetime.datetime.now(datetime.UTC).timestamp() * 1e6)
+    fields = request_fields(request_id, now, now)
+    return [row + fields for row in ForecastRows(forecast).of(1, range(len(forecast.family)))]
+
+
+@pytest.mark.parametrize("broken_by", ["keepalive", "a new channel"])
+def test_a_silent_connection_is_replaced(
+    surroundings: Surroundings, monkeypatch: pytest.MonkeyPatch, broken_by: str
+) -> None:
+    """It has swallowed rows and pings; whoever connects anew is answered."""
+    if broken_by == "keepalive":
+        keepalive = tuple((name, min(value, 1000)) for name, value in module._CHANNEL_OPTIONS)
+        monkeypatch.setattr(module, "_CHANNEL_OPTIONS", keepalive)
+    else:
+        monkeypatch.setattr(module, "_APPEND_SECONDS", 2.0)
+
+    async def append() -> None:
+        relay = Relay(grpc_address(surroundings.bigquery_server))
+        monkeypatch.setenv("BIGQUERY_STORAGE_EMULATOR_HOST", await relay.listen())
+        table = PredictionsTable(surroundings.table)
+        await table.append(rows(surroundings.models, "before"))
+        relay.silence()
+        for _ in range(2):  # by a new channel, the second attempt of the worker succeeds
+            with contextlib.suppress(exceptions.GoogleAPIError, TimeoutError):
+                await table.append(rows(surroundings.models, "after"))
+                break
+        else:
+            pytest.fail("nothing is saved any more")
+        await table.close()
+
+    asyncio.run(append())
+    saved = [row["request_id"] for row in surroundings.rows()]
+    assert sorted({*saved}) == ["after", "before"]
+
+
+class BigQuery:
+    """BigQuery's side of the Storage Write API, which writes nothing down; answers appends with `code`."""
+
+    def __init__(self) -> None:
+        self.streams = 0
+        self.offsets: list[int] = []
+        self.code = 0
+        self.row_error = ""
+
+    async def _create(self, request: bytes, _: Any) -> bytes:
+        self.streams += 1
+        parent = types.CreateWriteStreamRequest.deserialize(request).parent
+        return types.WriteStream.serialize(types.WriteStream(name=f"{parent}/streams/{self.streams}"))
+
+    async def _append(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+        async for each in requests:
+            request = types.AppendRowsRequest.pb(types.AppendRowsRequest.deserialize(each))
+            self.offsets.append(request.offset.value)
+            response = types.AppendRowsResponse.pb()()
+            if self.row_error:
+                response.error.code = code_pb2.INVALID_ARGUMENT
+                response.row_errors.add(index=0, message=self.row_error)
+            elif self.code:
+                await context.abort(module._status(self.code), "out of quota")
+            else:
+                response.append_result.offset.value = request.offset.value
+            yield types.AppendRowsResponse.serialize(types.AppendRowsResponse.wrap(response))
+
+    @contextlib.asynccontextmanager
+    async def listening(self) -> AsyncIterator[str]:
+        """Serve; yields the address."""
+        server = grpc.aio.server()
+        handlers = {
+            "CreateWriteStream": grpc.unary_unary_rpc_method_handler(self._create),
+            "AppendRows": grpc.stream_stream_rpc_method_handler(self._append),
+        }
+        name = "google.cloud.bigquery.storage.v1.BigQueryWrite"
+        server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(name, handlers)])
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        yield f"127.0.0.1:{port}"
+        await server.stop(None)
+
+
+@pytest.mark.parametrize("refusal", [code_pb2.RESOURCE_EXHAUSTED, code_pb2.PERMISSION_DENIED, "row error"])
+def test_refused_rows_leave_stream_and_offset(
+    models: Models, monkeypatch: pytest.MonkeyPatch, refusal: int | str
+) -> None:
+    """A stream for each refused append would use up the quota of streams."""
+
+    bigquery = BigQuery()
+
+    async def append() -> None:
+        async with bigquery.listening() as address:
+            monkeypatch.setenv("BIGQUERY_STORAGE_EMULATOR_HOST", address)
+            table = PredictionsTable("p.d.t")
+            some = rows(models, "r")
+            await table.append(some)
+            bigquery.row_error, bigquery.code = (refusal, 0) if isinstance(refusal, str) else ("", refusal)
+            for _ in range(5):
+                with pytest.raises((AppendError, exceptions.ResourceExhausted, exceptions.PermissionDenied)):
+                    await table.append(some)
+            bigquery.row_error, bigquery.code = "", 0
+            await table.append(some)
+            await table.close()
+
+    asyncio.run(append())
+    number = len(rows(models, "r"))
+    assert bigquery.streams == 1
+    assert bigquery.offsets == [0, *[number] * 6]
