@@ -1,5 +1,6 @@
 """A finished forecast, as services serve it, and the sales before it: tables of series by days."""
 
+import bisect
 import datetime
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,20 +16,35 @@ DECIMALS = 3
 """Decimals of units per day; rounded in training, so that all services answer with the same digits."""
 
 
+_ALL_VALUES = 50
+"""Up to so many known values are all named in an error; a model may have thousands."""
+_NEIGHBOURS = 10
+
+
 class UnknownSeriesError(LookupError):
     """A store or family the model does not know.
 
     Attributes:
         field: `store_nbr` or `family`.
         value: the unknown value.
-        allowed: the known values, sorted.
+        allowed: the known values, sorted; of many, those next to the unknown one.
     """
 
-    def __init__(self, field: str, value: str, allowed: Sequence[str]):
+    def __init__(self, field: str, value: str, known: Sequence[str]):
         self.field = field
         self.value = value
-        self.allowed = tuple(allowed)
-        super().__init__(f"unknown {field} {value!r}; known: {', '.join(self.allowed)}")
+        self.allowed = tuple(known) if len(known) <= _ALL_VALUES else _neighbours(value, known)
+        more = len(known) - len(self.allowed)
+        text = ", ".join(self.allowed) + (f" and {more} more" if more else "")
+        super().__init__(f"unknown {field} {value!r}; known: {text}")
+
+
+def _neighbours(value: str, known: Sequence[str]) -> tuple[str, ...]:
+    """The values around the place that an unknown one would have in alphabetical order."""
+    ordered = sorted(known, key=str.casefold)
+    place = bisect.bisect_left(ordered, value.casefold(), key=str.casefold)
+    begin = max(0, min(place - _NEIGHBOURS // 2, len(ordered) - _NEIGHBOURS))
+    return tuple(ordered[begin : begin + _NEIGHBOURS])
 
 
 @dataclass(frozen=True, eq=False)

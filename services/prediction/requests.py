@@ -1,6 +1,5 @@
 """Parsing of requests for forecasts and past sales."""
 
-import difflib
 import http
 import re
 import urllib.parse
@@ -25,9 +24,6 @@ _FIELD: Final = re.compile(r"`(?:\$\.)?(\w+)[^`]*`$")
 _UNKNOWN_FIELD: Final = "Object contains unknown field `"
 # No more digits than any range has: int() reads digits of other alphabets, and is slow on long numbers.
 _DAYS: Final = re.compile(r"[0-9]{1,9}")
-# Up to _ALL_VALUES known values are all listed; of more, those most similar to the unknown one.
-_ALL_VALUES: Final = 50
-_CLOSEST_VALUES: Final = 10
 
 
 def from_query(query: bytes, kind: type[AnyRequest], max_range: int) -> AnyRequest:
@@ -63,10 +59,8 @@ def from_body(body: bytes, max_range: int) -> PredictionRequest:
 
 def no_series(error: UnknownSeriesError) -> HttpError:
     """The error of filters that match no series of the model."""
-    allowed = list(error.allowed)
-    if len(allowed) > _ALL_VALUES:
-        allowed = difflib.get_close_matches(error.value, allowed, _CLOSEST_VALUES, cutoff=0)
-    return _bad_request(f"no requested series has {error.field} {error.value!r}", error.field, allowed)
+    detail = f"no requested series has {error.field} {error.value!r}"
+    return _bad_request(detail, error.field, [*error.allowed])
 
 
 def _bad_request(

@@ -51,7 +51,7 @@ _STREAM_LOST: Final = (exceptions.NotFound, exceptions.FailedPrecondition, excep
 
 # A connection that swallows what is sent breaks within 40 s. The Pub/Sub clients ping as often; this one does
 # not by itself. A subchannel of its own: otherwise a new channel would use the old one's connection.
-_CHANNEL_OPTIONS: Final = (
+CHANNEL_OPTIONS: Final = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.ping_timeout_ms", 10_000),
@@ -75,7 +75,7 @@ def _client() -> BigQueryWriteAsyncClient:
     emulator = os.environ.get("BIGQUERY_STORAGE_EMULATOR_HOST")
 
     def channel(host: str, *, options: Any, **more: Any) -> grpc.aio.Channel:
-        options = [*options, *_CHANNEL_OPTIONS]
+        options = [*options, *CHANNEL_OPTIONS]
         if emulator is not None:
             return grpc.aio.insecure_channel(emulator, options=[*options, *emulator_options()])
         return BigQueryWriteGrpcAsyncIOTransport.create_channel(host, options=options, **more)
@@ -223,7 +223,7 @@ class PredictionsTable:
         if response.HasField("error") and response.error.code != code_pb2.ALREADY_EXISTS:
             if response.row_errors:
                 raise AppendError(f"{self._parent}: {response.row_errors[0].message}")
-            raise exceptions.from_grpc_status(_status(response.error.code), response.error.message)
+            raise exceptions.from_grpc_status(grpc_status(response.error.code), response.error.message)
         self._offset += len(rows)
 
     async def _drop_client(self) -> None:
@@ -241,7 +241,8 @@ class PredictionsTable:
             self._connection = None
 
 
-def _status(code: int) -> grpc.StatusCode:
+def grpc_status(code: int) -> grpc.StatusCode:
+    """The status of a number of google.rpc.Code."""
     return next(status for status in grpc.StatusCode if status.value[0] == code)
 
 

@@ -50,6 +50,19 @@ def test_unknown_values_say_what_is_known(
     assert (caught.value.field, caught.value.value, caught.value.allowed) == (field, value, allowed)
 
 
+@pytest.mark.parametrize("value", ["p077x", "A", "zebra", "P050"])
+def test_of_thousands_of_known_values_the_next_ones_are_named(value: str) -> None:
+    """A log line, a dead letter and an answer over HTTP stay short."""
+    known = [f"P{number:03}" for number in range(1000) if number != 50]
+    error = UnknownSeriesError("family", value, known)
+    assert len(error.allowed) == 10
+    assert {*error.allowed} < {*known}
+    if value == "p077x":
+        assert "P077" in error.allowed
+    assert str(error).endswith("and 989 more")
+    assert len(str(error)) < 200
+
+
 @given(days=st.integers(1, 4), chosen=st.lists(st.integers(0, 2), unique=True))
 def test_rows_are_the_table_by_series_then_date(days: int, chosen: list[int]) -> None:
     rows = FORECAST.rows(days, chosen)

@@ -15,11 +15,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from services.contracts.messages import PredictionResponse, Problem
-from services.forecasting.forecast import UnknownSeriesError
 from services.http import trace_context
 from services.http.messages import Request, Response
 from services.prediction.access_log import AccessLog
-from services.prediction.requests import no_series
 from tests.conftest import Models, Service, wait_for
 
 LIMITS = {"minimum": 1, "maximum": 28}
@@ -151,14 +149,6 @@ def test_error_of_an_invalid_body_says_what_is_allowed(
 
     assert problem.parameter == parameter
     assert detail in problem.detail
-
-
-def test_of_many_known_values_the_closest_are_listed() -> None:
-    error = no_series(UnknownSeriesError("family", "P77X", [f"P{number:03}" for number in range(100)]))
-
-    assert error.allowed is not None
-    assert len(error.allowed) == 10
-    assert "P077" in error.allowed
 
 
 def test_too_large_a_body_is_refused_with_and_without_content_length(predicting: Service) -> None:

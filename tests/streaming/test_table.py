@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import datetime
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import grpc.aio
@@ -20,7 +20,7 @@ from tests.streaming.conftest import Surroundings, grpc_address
 
 
 class Relay:
-    """Passes bytes on to BigQuery. While `silent`, it takes them from open connections and answers nothing."""
+    """Passes bytes on to BigQuery, but for those of silent connections."""
 
     def __init__(self, target: str) -> None:
         self._host, _, port = target.rpartition(":")
@@ -64,8 +64,8 @@ def test_a_silent_connection_is_replaced(
 ) -> None:
     """It has swallowed rows and pings; whoever connects anew is answered."""
     if broken_by == "keepalive":
-        keepalive = tuple((name, min(value, 1000)) for name, value in module._CHANNEL_OPTIONS)
-        monkeypatch.setattr(module, "_CHANNEL_OPTIONS", keepalive)
+        keepalive = tuple((name, min(value, 1000)) for name, value in module.CHANNEL_OPTIONS)
+        monkeypatch.setattr(module, "CHANNEL_OPTIONS", keepalive)
     else:
         monkeypatch.setattr(module, "_APPEND_SECONDS", 2.0)
 
@@ -111,13 +111,13 @@ class BigQuery:
                 response.error.code = code_pb2.INVALID_ARGUMENT
                 response.row_errors.add(index=0, message=self.row_error)
             elif self.code:
-                await context.abort(module._status(self.code), "out of quota")
+                await context.abort(module.grpc_status(self.code), "out of quota")
             else:
                 response.append_result.offset.value = request.offset.value
             yield types.AppendRowsResponse.serialize(types.AppendRowsResponse.wrap(response))
 
     @contextlib.asynccontextmanager
-    async def listening(self) -> AsyncIterator[str]:
+    async def listening(self) -> AsyncGenerator[str]:
         """Serve; yields the address."""
         server = grpc.aio.server()
         handlers = {
