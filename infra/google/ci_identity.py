@@ -89,11 +89,12 @@ class CiIdentity(Construct):
             depends_on=after,
         )
         on_branch = f"assertion.{issuer.ref} == 'refs/heads/{_BRANCH}'"
+        # GitLab's merge request from the branch `main` of a fork has the ref of this branch.
+        is_pull_request = f"assertion.{issuer.event} == '{issuer.pull_request}'"
         # Reading a claim that the token lacks is an error.
-        may_apply = (
-            f"has(assertion.environment) && assertion.environment == '{environment.name}' && {on_branch}"
-        )
-        may_plan = f"assertion.{issuer.event} == '{issuer.pull_request}' || {on_branch}"
+        in_environment = f"has(assertion.environment) && assertion.environment == '{environment.name}'"
+        may_apply = f"{in_environment} && {on_branch} && !({is_pull_request})"
+        may_plan = f"{is_pull_request} || {on_branch}"
         provider = google.iam_workload_identity_pool_provider.IamWorkloadIdentityPoolProvider(
             self,
             "provider",

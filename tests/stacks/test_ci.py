@@ -25,6 +25,9 @@ OF_GITLAB = {
 }
 
 
+MERGE_REQUEST = {"pipeline_source": "merge_request_event"}
+
+
 def access(synthesis: Synthesis, **claims: str) -> str | None:
     """What prod gives to a token with these claims: plan, apply, or None where it is refused."""
     return exchange(synthesis.stack("prod-foundation"), TOKEN | claims)
@@ -80,15 +83,9 @@ def test_anybody_else_is_refused(synthesis: Synthesis, claims: dict[str, str]) -
         ({"environment": "queued"}, "apply"),
         ({"environment": "prod"}, "plan"),
         ({}, "plan"),
-        ({"ref_path": "refs/merge-requests/7/head", "pipeline_source": "merge_request_event"}, "plan"),
-        (
-            {
-                "ref_path": "refs/merge-requests/7/head",
-                "pipeline_source": "merge_request_event",
-                "environment": "queued",
-            },
-            "plan",
-        ),
+        ({"ref_path": "refs/heads/feature"} | MERGE_REQUEST, "plan"),
+        ({"ref_path": "refs/heads/feature", "environment": "queued"} | MERGE_REQUEST, "plan"),
+        ({"environment": "queued"} | MERGE_REQUEST, "plan"),  # from the branch `main` of a fork
         ({"ref_path": "refs/heads/feature", "environment": "queued"}, None),
         ({"ref_path": "refs/tags/main", "environment": "queued"}, None),
         ({"project_path": "somebody/fork", "project_id": "5", "environment": "queued"}, None),
