@@ -4,7 +4,7 @@ Synthesizes once and plans every stack, or those named, in the order of deployme
 A stack that reads outputs which do not exist yet is blocked; that is not a failure.
 
 Exit status: 0 nothing would change, 2 something would change or is blocked, 1 an error (the other stacks are
-planned all the same).
+planned all the same), 3 data, a cluster, an address or a key would be destroyed without `--allow-destroy`.
 """
 
 import argparse
@@ -41,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("stacks", nargs="*", metavar="stack", help="such as messaging; default: all")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write a comment for a pull request")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the whole diff as JSON")
+    parser.add_argument(
+        "--allow-destroy", action="append", default=[], metavar="ADDRESS", help="accept this loss; repeatable"
+    )
     options = parser.parse_args(arguments)
     console = Console()
     if fault := tool_fault(TERRAFORM):
@@ -56,6 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     outcomes = {each.outcome for each in found}
     status = 1 if "failed" in outcomes else 0 if outcomes == {"unchanged"} else 2
     diff_report.show(found, console)
+    changes = [change for each in found for change in each.changes]
+    lost = [each.address for each in changes if each.loses and each.address not in options.allow_destroy]
+    if lost and status == 2:
+        status = 3
+        print(*(f"diff: --allow-destroy {address}?" for address in lost), sep="\n", file=sys.stderr)
     if options.markdown:
         options.markdown.write_text(diff_report.markdown(options.environment, found), encoding="utf-8")
     if options.json:

@@ -28,6 +28,18 @@ _REMOTE_STATE: Final = re.compile(
     r"data\.terraform_remote_state\.cross-stack-reference-input-([\w-]+)(?:\.outputs\.([\w-]+))?"
 )
 
+_IRREPLACEABLE: Final = frozenset(
+    f"google_{kind}"
+    for kind in (
+        *("artifact_registry_repository", "bigquery_dataset", "bigquery_table", "storage_bucket"),
+        *("pubsub_subscription", "pubsub_topic", "gke_backup_backup_plan"),
+        *("composer_environment", "container_cluster"),
+        "compute_address",
+        *("kms_crypto_key", "kms_key_ring", "secret_manager_secret"),
+    )
+)
+"""Types of data, clusters, addresses and keys, which are lost for good when they are destroyed."""
+
 
 class Change(msgspec.Struct, frozen=True):
     """What happens to one resource.
@@ -36,11 +48,13 @@ class Change(msgspec.Struct, frozen=True):
         address: in Terraform.
         action: `create`, `update`, `replace`, `destroy`, `read`, `forget`, or `move` of its address alone.
         fields: names of the arguments whose values change.
+        loses: whether it destroys data, a cluster, an address or a key.
     """
 
     address: str
     action: str
     fields: tuple[str, ...]
+    loses: bool = False
 
 
 class StackPlan(msgspec.Struct, frozen=True):
@@ -248,8 +262,9 @@ def _changes(resources: Iterable[Mapping[str, Any]]) -> tuple[Change, ...]:
         before, after = change["before"] or {}, change["after"] or {}
         names = {*before, *after, *(change.get("after_unknown") or {})} if after else ()
         fields = (name for name in sorted(names) if before.get(name) != after.get(name, ...))
+        loses = action in ("replace", "destroy") and resource["type"] in _IRREPLACEABLE
         deposed = f" (deposed {resource['deposed']})" if "deposed" in resource else ""
-        found.append(Change(f"{resource['address']}{deposed}", action, tuple(fields)))
+        found.append(Change(f"{resource['address']}{deposed}", action, tuple(fields), loses))
     return tuple(sorted(found, key=lambda change: change.address))
 
 

@@ -1,4 +1,4 @@
-"""dev in a simulated cloud: it recovers from faults, and `scripts/diff` reports changes and drift."""
+"""dev in a simulated cloud: it recovers from faults, and `scripts/diff` reports changes, drift and losses."""
 
 import os
 from collections.abc import Iterator
@@ -66,6 +66,18 @@ def test_a_change_by_hand_is_drift(platform: Platform) -> None:
     [drift], [change] = stacks["data"]["drift"], stacks["data"]["changes"]
     assert drift["address"] == change["address"] == "google_bigquery_dataset.sales"
     assert drift["fields"] == ["description"]
+
+
+def test_a_diff_that_loses_data_is_refused(platform: Platform) -> None:
+    platform.edit("europe-west1", "europe-west4")  # nothing moves to another region
+    status, stacks = platform.diff("data")
+    assert status == 3
+    lost = [change["address"] for change in stacks["data"]["changes"] if change["loses"]]
+    kinds = {address.partition(".")[0] for address in lost}
+    assert kinds == {"google_bigquery_dataset", "google_storage_bucket"}
+    allowed = [f"--allow-destroy={address}" for address in lost]
+    assert platform.diff("data", *allowed[1:])[0] == 3
+    assert platform.diff("data", *allowed)[0] == 2
 
 
 def test_nothing_is_left_after_destruction(platform: Platform) -> None:
