@@ -30,8 +30,9 @@ _log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 """A message has at most 10 MB, which are 13.4 MB in base64, and attributes."""
-_MAX_BYTES: Final = 64 * 1024 * 1024
-"""Of all bodies in memory. Beyond that a status of 429 makes Pub/Sub push more slowly."""
+_MAX_BYTES: Final = 32 * 1024 * 1024
+"""Of all bodies in memory. Each is there about six times at the worst: as received, decoded, as a message, as
+a dead letter and its request. Beyond that a status of 429 makes Pub/Sub push more slowly."""
 _BATCH_MESSAGES: Final = 1000
 
 

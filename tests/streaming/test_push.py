@@ -1,10 +1,13 @@
 """Bodies of pushes: each is acknowledged or refused, and none is a server error."""
 
 import base64
+import collections
 import datetime
 import json
+import re
 import sys
 from collections.abc import Iterator
+from concurrent import futures
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +70,9 @@ def token(tmp_path: Path) -> Iterator[dict[str, str]]:
     issuer.kill()
 
 
-def test_every_body_is_acknowledged_or_refused(surroundings: Surroundings, token: dict[str, str]) -> None:
+@pytest.fixture
+def pushed_to(surroundings: Surroundings, token: dict[str, str]) -> Surroundings:
+    """The surroundings with the service waiting for pushes."""
     surroundings.service.environment = {
         **surroundings.service.environment,
         "DELIVERY": "push",
@@ -78,11 +83,39 @@ def test_every_body_is_acknowledged_or_refused(surroundings: Surroundings, token
     surroundings.models.publish("v1")
     surroundings.service.start()
     surroundings.service.wait_ready()
+    return surroundings
 
+
+def test_large_messages_at_once_stay_within_the_memory_limit(
+    pushed_to: Surroundings, token: dict[str, str]
+) -> None:
+    """What exceeds the limit in flight is pushed again, more slowly; the pod may have 512 MiB."""
+    body = json.dumps(pushed(data=base64.b64encode(b"x" * 5_000_000).decode())).encode()
+    process = pushed_to.service.process
+    assert process
+
+    def push(_: int) -> int:
+        try:
+            return client.post(f"{pushed_to.service.url}/push", content=body).status_code
+        except httpx.WriteError:  # refused before the body was sent
+            return 429
+
+    headers = {"authorization": token["authorization"]}
+    with httpx.Client(headers=headers, timeout=120) as client, futures.ThreadPoolExecutor(64) as pool:
+        statuses = collections.Counter(pool.map(push, range(128)))
+
+    assert statuses[204] >= 1, statuses
+    assert statuses.keys() <= {204, 429}
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    (peak,) = re.findall(r"VmHWM:\s+([0-9]+) kB", status)
+    assert int(peak) < 400 * 1024
+
+
+def test_every_body_is_acknowledged_or_refused(pushed_to: Surroundings, token: dict[str, str]) -> None:
     with httpx.Client(headers={"authorization": token["authorization"]}, timeout=60) as client:
 
         def push(body: bytes) -> int:
-            return client.post(f"{surroundings.service.url}/push", content=body).status_code
+            return client.post(f"{pushed_to.service.url}/push", content=body).status_code
 
         @given(st.binary() | st.text().map(str.encode) | pushes.map(lambda push: json.dumps(push).encode()))
         @example(b"[" * 100_000)
@@ -100,4 +133,4 @@ def test_every_body_is_acknowledged_or_refused(surroundings: Surroundings, token
 
         push_anything()
         assert push(json.dumps(pushed()).encode()) == 204
-    surroundings.wait_rows(7 * 4)
+    pushed_to.wait_rows(7 * 4)
