@@ -8,28 +8,26 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
 from rich import box
 from rich.console import Console
 from rich.table import Column, Table
 
 from scripts.command import CommandError, command
 from services.batch import ingest
-from services.contracts.model import Accuracy, Backtest
+from services.contracts.model import LEVELS, Accuracy, Backtest
 from services.forecasting import training
 from services.forecasting.panel import Panel, UnusableSalesError
 from services.forecasting.sales_faults import DataError
 
-_LEVELS = {"total": "total", "store_nbr": "store", "family": "family"}
-_MEASURES = {"mase": "MASE", "wape": "WAPE"}
-
 
 def table(backtest: Backtest) -> Table:
     """A row per forecaster: the chosen combination first, the seasonal naive last."""
-    columns = [f"{measure}\n{level}" for measure in _MEASURES.values() for level in _LEVELS.values()]
     result = Table(
         "forecaster",
         Column("series", justify="right"),
-        *(Column(name, justify="right") for name in columns),
+        *(Column(f"MASE\n{_name(level)}", justify="right") for level in LEVELS),
+        *(Column(name, justify="right") for name in ("WAPE\ntotal", "bias")),
         title=f"{len(backtest.origins)} backtests of {backtest.horizon} days, from the days after "
         f"{backtest.origins[0]} to {backtest.origins[-1]}",
         box=box.SIMPLE_HEAD,
@@ -39,14 +37,19 @@ def table(backtest: Backtest) -> Table:
     )
 
     def add(name: str, served: int, scores: Mapping[str, Accuracy]) -> None:
-        values = [getattr(scores[level], measure) for measure in _MEASURES for level in _LEVELS]
-        result.add_row(name, str(served), *(f"{value:.3f}" for value in values))
+        total = scores["total"]
+        errors = (*(scores[level].mase for level in LEVELS), total.wape)
+        result.add_row(name, str(served), *(f"{error:.3f}" for error in errors), f"{total.bias:+.1%}")
 
     add("as served", sum(backtest.chosen.values()), backtest.model)
     for name, scores in backtest.candidates.items():
         add(name.replace("_", " "), backtest.chosen[name], scores)
     add("seasonal naive", 0, backtest.seasonal_naive)
     return result
+
+
+def _name(level: str) -> str:
+    return "store" if level == "store_nbr" else level
 
 
 @command("make backtest")
@@ -63,6 +66,9 @@ def main(arguments: list[str] | None = None) -> int:
     console = Console()
     console.print(table(backtest))
     console.print(f"{backtest.coverage:.1%} of actual sales were inside intervals made of earlier windows.")
+    for shares in msgspec.to_builtins(backtest.coverage_by).values():
+        held = (f"{_name(name)} {share:.1%}" for name, share in shares.items() if share is not None)
+        console.print(f"  {', '.join(held)}")
     console.print(f"Parameters: {backtest.tuned}")
     return 0
 

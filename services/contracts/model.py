@@ -17,6 +17,9 @@ HORIZON_DAYS: Final = 60
 HISTORY_DAYS: Final = 180
 """Most days of past sales that a version keeps."""
 
+LEVELS: Final = ("total", "store_nbr", "family", "series")
+"""Levels of aggregation: sums of all series, of a store's, of a family's, and the series themselves."""
+
 Version = Annotated[str, Meta(pattern=r"^[0-9A-Za-z][0-9A-Za-z._-]{0,63}$")]
 
 
@@ -48,12 +51,24 @@ class Accuracy(msgspec.Struct, frozen=True):
     mase: Annotated[float, Meta(description="Mean absolute scaled error, season 7 (Hyndman & Koehler 2006).")]
     wape: Annotated[float, Meta(description="Sum of absolute errors over sum of sales.")]
     rmse: Annotated[float, Meta(description="Root mean squared error, units sold.")]
+    bias: Annotated[
+        float | None,
+        Meta(description="Sum of forecast less sold, over sum of sales; absent in old versions."),
+    ] = None
+
+
+class Coverage(msgspec.Struct, frozen=True):
+    """Share of actual sales inside their interval; None where the data is too short to tell."""
+
+    thirds: Annotated[dict[str, float | None], Meta(description="Small, middle and large series.")]
+    horizons: Annotated[dict[str, float | None], Meta(description="Range of days ahead to share, of series.")]
+    levels: Annotated[dict[str, float | None], Meta(description="Level to share.")]
 
 
 class Backtest(msgspec.Struct, frozen=True):
     """A rolling-origin backtest: the model, as it would have been served, and others on the same windows.
 
-    Levels are `total`, `store_nbr` and `family`: sums of the series' own forecasts.
+    Each level of LEVELS is a sum of the series' own forecasts.
     """
 
     horizon: int
@@ -66,6 +81,9 @@ class Backtest(msgspec.Struct, frozen=True):
     chosen: Annotated[dict[str, int], Meta(description="Forecaster to the number of series it serves.")]
     tuned: Annotated[str, Meta(description="On which data the model's parameters were chosen.")]
     coverage: Annotated[float, Meta(ge=0, le=1, description="Share of actual values inside the interval.")]
+    coverage_by: Annotated[
+        Coverage | None, Meta(description="The same by size, horizon and level; absent in old versions.")
+    ] = None
 
 
 class Manifest(msgspec.Struct, frozen=True):

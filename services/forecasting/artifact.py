@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from services.contracts.model import MANIFEST_FILE, Manifest
+from services.contracts.model import LEVELS, MANIFEST_FILE, Manifest
 from services.forecasting.forecast import Forecast, History
 
 FORECAST_FILE = "forecast.npz"
@@ -67,6 +67,11 @@ def save(
             sales=forecast.sales,
             lower=forecast.lower,
             upper=forecast.upper,
+            **{
+                f"{end}_{level}": values
+                for level, ends in forecast.sums.items()
+                for end, values in zip(("lower", "upper"), ends, strict=True)
+            },
         ),
         HISTORY_FILE: _encode(dates=np.array(history.dates, dtype="datetime64[D]"), sales=history.sales),
         **model_files,
@@ -126,6 +131,11 @@ def load_model(manifest: Manifest, files: Mapping[str, bytes]) -> Model:
             sales=arrays["sales"],
             lower=arrays["lower"],
             upper=arrays["upper"],
+            sums={
+                level: (arrays[f"lower_{level}"], arrays[f"upper_{level}"])
+                for level in LEVELS
+                if f"lower_{level}" in arrays
+            },
         )
     with _corrupt(f"{manifest.version}/{HISTORY_FILE}"):
         arrays = _decode(files[HISTORY_FILE])

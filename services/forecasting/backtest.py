@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from services.contracts.model import Accuracy
+from services.contracts.model import HORIZON_DAYS, LEVELS, Accuracy
+from services.forecasting.levels import groups, summed
 from services.forecasting.models import Forecaster
 from services.forecasting.panel import SEASON, Panel, UnusableSalesError
 
@@ -23,8 +24,6 @@ MIN_TRAINING_DAYS = 112
 """Before the first origin."""
 MIN_DAYS = MIN_TRAINING_DAYS + (MIN_ORIGINS - 1) * STEP + HORIZON
 
-LEVELS = ("total", "store_nbr", "family")
-
 
 @dataclass(frozen=True, eq=False)
 class Window:
@@ -32,7 +31,7 @@ class Window:
 
     Attributes:
         origin: number of days known.
-        sales: forecast of the next HORIZON days, shape (series, HORIZON).
+        sales: forecast of the next HORIZON_DAYS days, shape (series, HORIZON_DAYS).
     """
 
     origin: int
@@ -45,13 +44,14 @@ def origins(panel: Panel) -> list[int]:
     Raises:
         UnusableSalesError: the panel is too short for MIN_ORIGINS.
     """
+    first = int((np.nan_to_num(panel.sales) > 0).any(axis=0).argmax())
     last = panel.days - HORIZON
     possible = [last - STEP * back for back in reversed(range(ORIGINS))]
-    chosen = [origin for origin in possible if origin >= MIN_TRAINING_DAYS]
+    chosen = [origin for origin in possible if origin - first >= MIN_TRAINING_DAYS]
     if len(chosen) < MIN_ORIGINS:
         raise UnusableSalesError(
-            f"{panel.days} days of sales ({panel.first_date} to {panel.last_date}) are too few to train and "
-            f"backtest a model: at least {MIN_DAYS} are needed"
+            f"{panel.days - first} days since the first sale ({panel.date(first)} to {panel.last_date}) are "
+            f"too few to train and backtest a model: at least {MIN_DAYS} are needed"
         )
     return chosen
 
@@ -65,7 +65,7 @@ def run(forecaster: Callable[[], Forecaster], panel: Panel) -> list[Window]:
 
     def forecast(origin: int) -> Window:
         known = panel.until(origin)
-        return Window(origin, forecaster().fit(known).predict(known, HORIZON))
+        return Window(origin, forecaster().fit(known).predict(known, HORIZON_DAYS))
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         return list(threads.map(forecast, origins(panel)))
@@ -81,22 +81,11 @@ def scores(windows: Sequence[Window], panel: Panel) -> dict[str, Accuracy]:
     Raises:
         UnusableSalesError: no series has one, or nothing was sold in any window.
     """
-    return {level: _score(windows, panel, _groups(panel, level)) for level in LEVELS}
-
-
-def _groups(panel: Panel, level: str) -> NDArray[np.intp]:
-    """The aggregate each series belongs to."""
-    match level:
-        case "total":
-            return np.zeros(len(panel.family), dtype=np.intp)
-        case "store_nbr":
-            return np.unique(np.array(panel.store_nbr), return_inverse=True)[1]
-        case _:
-            return np.unique(np.array(panel.family), return_inverse=True)[1]
+    return {level: _score(windows, panel, groups(panel, level)) for level in LEVELS}
 
 
 def _score(windows: Sequence[Window], panel: Panel, groups: NDArray[np.intp]) -> Accuracy:
-    actual = _sum(panel.sales, groups)
+    actual = summed(panel.sales, groups)
     scaled: list[NDArray[np.float64]] = []
     errors: list[NDArray[np.float64]] = []
     sales: list[NDArray[np.float64]] = []
@@ -105,7 +94,7 @@ def _score(windows: Sequence[Window], panel: Panel, groups: NDArray[np.intp]) ->
         test = actual[:, window.origin : window.origin + HORIZON]
         # What a series sold before it began is not known, and so is not an error either.
         begun = ~np.isnan(panel.sales[:, window.origin : window.origin + HORIZON])
-        error = test - _sum(np.where(begun, window.sales, np.nan), groups)
+        error = test - summed(np.where(begun, window.sales[:, :HORIZON], np.nan), groups)
         changes = np.abs(known[:, SEASON:] - known[:, :-SEASON])
         counted = (~np.isnan(changes)).sum(axis=1)
         scale = np.nansum(changes, axis=1) / np.maximum(counted, 1)
@@ -121,14 +110,6 @@ def _score(windows: Sequence[Window], panel: Panel, groups: NDArray[np.intp]) ->
     return Accuracy(
         mase=float(mase.mean()),
         wape=float(np.abs(error).sum() / sold.sum()),
+        bias=float(-error.sum() / sold.sum()),
         rmse=float(np.sqrt((error**2).mean())),
     )
-
-
-def _sum(values: NDArray[np.float64], groups: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Sums by group and day; NaN where no member has a value."""
-    total = np.zeros((groups.max() + 1, values.shape[1]))
-    count = np.zeros_like(total)
-    np.add.at(total, groups, np.nan_to_num(values))
-    np.add.at(count, groups, ~np.isnan(values))
-    return np.where(count > 0, total, np.nan)

@@ -9,6 +9,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from services.forecasting.closed_days import closed_days
 from services.forecasting.panel import SEASON, Panel
 
 _CROSTON_ALPHA = 0.1
@@ -115,7 +116,7 @@ class Croston(_Local):
 
 def _open(panel: Panel, horizon: int) -> NDArray[np.bool_]:
     """Days of the panel that a series has, and days ahead, on which its store is open."""
-    open_ = ~panel.closed(0, panel.days + horizon)
+    open_ = ~closed_days(panel, 0, panel.days + horizon)
     open_[:, : panel.days] &= ~np.isnan(panel.sales)
     return open_
 

@@ -5,13 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from services.forecasting.backtest import Window
+from services.forecasting.backtest import HORIZON, Window
 from services.forecasting.baselines import Croston, ExponentialSmoothing, Theta
-from services.forecasting.models import Forecaster, GradientBoosting
+from services.forecasting.models import Combination, Forecaster
 from services.forecasting.panel import Panel
 
 CANDIDATES: dict[str, Callable[[], Forecaster]] = {
-    "gradient_boosting": GradientBoosting,
+    "combination": Combination,
     "theta": Theta,
     "exponential_smoothing": ExponentialSmoothing,
     "croston": Croston,
@@ -21,7 +21,7 @@ by the absolute error where a series seldom sells, with a forecast of 0."""
 
 # By how much another's error must be less than the first one's: a few windows of one series are little
 # evidence. On the default data, choosing without a margin was worse than not choosing.
-_MARGIN = 0.05
+_MARGIN = 0.2
 
 
 def choose(windows: Mapping[str, Sequence[Window]], panel: Panel, known: int) -> NDArray[np.intp]:
@@ -61,7 +61,8 @@ def _errors(windows: Sequence[Window], panel: Panel, known: int) -> NDArray[np.f
     """Sum of absolute errors of each series over the windows that are over."""
     total = np.zeros(len(panel.family))
     for window in windows:
-        end = window.origin + window.sales.shape[1]
+        end = window.origin + HORIZON
         if end <= known:
-            total += np.nansum(np.abs(panel.sales[:, window.origin : end] - window.sales), axis=1)
+            error = panel.sales[:, window.origin : end] - window.sales[:, :HORIZON]
+            total += np.nansum(np.abs(error), axis=1)
     return total

@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from services.forecasting.panel import SEASON, Panel
+from services.forecasting.closed_days import closed_days
+from services.forecasting.panel import SEASON, YEAR, Panel
 
-YEAR = 364
-"""Days back to the same season and the same weekday."""
 _WINDOWS = (7, 14, 28, 56, 112, 364)
 _WEEKS = (1, 4, 8, 26)
 _PROMOTION_WINDOWS = (7, 28, 112)
+_EVIDENCE = 3
+"""Days with sales after which what a model learned from them outweighs the level."""
 
 NAMES = (
     "horizon",
@@ -23,6 +24,7 @@ NAMES = (
     "store",
     "family",
     "level",
+    "age",
     *(f"mean_{days}" for days in _WINDOWS),
     *(f"share_sold_{days}" for days in (28, 112)),
     "deviation_112",
@@ -55,11 +57,12 @@ class Features:
         """Prepare for days up to `horizon` after the panel's end."""
         self._promoted = panel.onpromotion is not None
         last = panel.days + horizon
-        self.closed = panel.closed(0, last)
+        self.closed = closed_days(panel, 0, last)
         begun = ~np.isnan(panel.sales)
         sales = np.nan_to_num(panel.sales)
         trading = begun & ~self.closed[:, : panel.days]
         self._sales = _Means(sales, trading)
+        self._begin = (~begun).sum(axis=1)
         self._squares = _Means(sales**2, trading)
         self._sold = _Means(sales > 0, trading)
         self._same_weekday = _Means(sales, trading, step=SEASON)
@@ -78,6 +81,8 @@ class Features:
             promotion = np.nan_to_num(panel.onpromotion)
             self._promotion = _Means(promotion, begun)
             self._promotion_same_weekday = _Means(promotion, begun, step=SEASON)
+
+        self._like = _like_levels(self._sales, self._store, self._family, panel.days)
 
         dates = [panel.date(i) for i in range(last)]
         self._calendar = np.array(
@@ -103,19 +108,21 @@ class Features:
     def level(self, series: NDArray[np.intp], origin: NDArray[np.intp]) -> NDArray[np.float64]:
         """Scale of a series at an origin, units per open day, > 0.
 
-        The mean of the last 112 days, shrunk towards that of all known days, which is what a series
-        without recent ones has.
+        The mean of the last 112 days, shrunk towards that of all known days, which is shrunk towards the
+        level of like series: those of the family and of the store.
         """
         recent, known = self._sales.sums(series, origin - 112, origin)
         always, days = self._sales.sums(series, np.zeros_like(origin), origin)
-        overall = (always + 1) / (days + 7)
+        overall = (always + 7 * self._like[series, origin]) / (days + 7)
         return (recent + 7 * overall) / (known + 7)
 
-    def sale(self, series: NDArray[np.intp], origin: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Mean sales of the last 112 days that had any; infinite where none had."""
-        total, _ = self._sales.sums(series, origin - 112, origin)
-        days, _ = self._sold.sums(series, origin - 112, origin)
-        return np.divide(total, days, out=np.full(len(series), np.inf), where=days > 0)
+    def evidence(self, series: NDArray[np.intp], origin: NDArray[np.intp]) -> NDArray[np.float64]:
+        """How far the days with sales of the last year can tell more than a level, 0 to 1.
+
+        1 for a series that sells every day, 0.3 for one that sells ten times a year.
+        """
+        sold, days = self._sold.sums(series, origin - YEAR, origin)
+        return sold / np.maximum(sold + _EVIDENCE * (1 - sold / np.maximum(days, 1)), 1)
 
     def rows(
         self, series: NDArray[np.intp], origin: NDArray[np.intp], day: NDArray[np.intp]
@@ -140,6 +147,7 @@ class Features:
             store,
             self._family[series],
             np.log(level),
+            np.minimum(origin - self._begin[series], YEAR),
             *(values / level for values in means.values()),
             *(self._sold.between(series, origin - days, origin) for days in (28, 112)),
             np.sqrt(np.maximum(squares - means[112] ** 2, 0)) / level,
@@ -168,6 +176,30 @@ class Features:
                 self._promotion.between(series, year_ago - 3, np.minimum(year_ago + 4, origin)),
             ]
         return np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
+
+
+def _like_levels(
+    sales: "_Means", store: NDArray[np.intp], family: NDArray[np.intp], days: int
+) -> NDArray[np.float64]:
+    """Level that family and store of a series suggest at each origin, > 0, shape (series, days + 1).
+
+    Effects of family and store on the logarithm of the level, each shrunk towards none: one huge series
+    counts as one.
+    """
+    who = np.arange(len(store))
+    levels = np.empty((len(store), days + 1))
+    for origin in range(days + 1):
+        total, known = sales.sums(who, np.full_like(who, origin - 112), np.full_like(who, origin))
+        weight = np.where(total > 0, known / (known + 28), 0.0)
+        level = np.log(np.where(total > 0, total, 1) / np.maximum(known, 1))
+        # Without any series, one unit a week.
+        common = (weight @ level - np.log(SEASON)) / (weight.sum() + 1)
+        effects = np.zeros(len(store))
+        for group in family, store:
+            rest = weight * (level - common - effects)
+            effects += (np.bincount(group, rest) / (np.bincount(group, weight) + 1))[group]
+        levels[:, origin] = np.exp(common + effects)
+    return levels
 
 
 class _Means:

@@ -2,8 +2,8 @@
 
 import bisect
 import datetime
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 
@@ -59,6 +59,8 @@ class Forecast:
         sales: expected units sold per day, shape (series, horizon), >= 0, rounded to 3 decimals.
         lower: lower end of the prediction interval, same shape, 0 <= lower <= sales.
         upper: upper end of the prediction interval, same shape, >= sales.
+        sums: lower and upper end of the sums at a level, "total", "store_nbr" or "family", each of shape
+            (groups sorted by name, horizon); empty for versions of before there were any.
 
     Raises:
         ValueError: the parts do not satisfy the above.
@@ -71,6 +73,7 @@ class Forecast:
     sales: NDArray[np.float64]
     lower: NDArray[np.float64]
     upper: NDArray[np.float64]
+    sums: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_dates(self.dates)
@@ -83,6 +86,10 @@ class Forecast:
                 raise ValueError(f"{name} must be finite float64 of shape {shape}")
         if not ((self.lower >= 0) & (self.lower <= self.sales) & (self.sales <= self.upper)).all():
             raise ValueError("0 <= lower <= sales <= upper must hold everywhere")
+        for level, (lower, upper) in self.sums.items():
+            shape = (len(self._series_of.get(level, "1")), len(self.dates))
+            if lower.shape != shape or upper.shape != shape or not ((lower >= 0) & (lower <= upper)).all():
+                raise ValueError(f"0 <= lower <= upper must hold for {shape} sums at level {level}")
 
     @property
     def horizon(self) -> int:
@@ -112,6 +119,30 @@ class Forecast:
         if not chosen:
             raise UnknownSeriesError("family", ", ".join(family), sorted({self.family[i] for i in stores}))
         return np.array(sorted(chosen), dtype=np.intp)
+
+    def interval_of_sum(
+        self, *, store_nbr: Sequence[str] = (), family: Sequence[str] = ()
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """Lower and upper end for each day of the sum of these series, which `select` takes.
+
+        Returns:
+            None if they are not one series, a whole store, a whole family, or all: the errors of other sums
+            were not looked at.
+
+        Raises:
+            UnknownSeriesError: see `select`.
+        """
+        chosen = frozenset(self.select(store_nbr=store_nbr, family=family).tolist())
+        if len(chosen) == 1:
+            (index,) = chosen
+            return self.lower[index], self.upper[index]
+        everything = {"total": {"": frozenset(range(len(self.family)))}}
+        for level, members in {**everything, **self._series_of}.items():
+            for row, whole in enumerate(members.values()):
+                if chosen == whole and level in self.sums:
+                    lower, upper = self.sums[level]
+                    return lower[row], upper[row]
+        return None
 
     def _matching(self, field: str, values: Sequence[str]) -> frozenset[int]:
         known = self._series_of[field]

@@ -1,78 +1,194 @@
-"""Prediction intervals from the errors a model made in its backtest.
+"""Prediction intervals from the errors of the backtest, for series and for sums of series.
 
-An error is measured in the standard deviation that a forecast y would have if its variance grew with it,
-sqrt(phi * y), where phi is the series' own dispersion, known at the origin. The quantiles of those ratios
-over all series and windows, for near and far days, give the interval: conformal in spirit
-(Vovk et al., https://doi.org/10.1007/b106715), with weights of one.
+An error is measured in the standard deviation that a forecast y has if its variance grows with it,
+sqrt(phi * y), where phi is the dispersion of the series, known at the origin. Quantiles of a series' own
+errors, shrunk towards those of all series, shape its interval; a factor for each series then makes it hold
+the nominal share of the errors, and another one for each horizon (conformal in spirit: Vovk et al.,
+https://doi.org/10.1007/b106715). New series get wider intervals.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from services.contracts.model import LEVELS, Coverage
 from services.forecasting.backtest import Window
+from services.forecasting.levels import groups, summed
 from services.forecasting.panel import Panel
 
 NOMINAL = 0.8
 """Share of days whose sales should fall into their interval."""
 _DISPERSION_DAYS = 364
-# Days for which a series' own dispersion has to speak before it outweighs that of all series.
-_SHRINKAGE_DAYS = 28
+# Days for which a series' own dispersion has to speak before it outweighs the typical one.
+_DISPERSION_SHRINKAGE = 28
+# Errors, counted by days of windows that overlap, for which a series' own quantiles have to speak.
+_SHRINKAGE = 100
+# No end is nearer to the forecast, in the unit of errors.
+_NEAREST = 0.05
+# Last days of the ranges of the horizon.
+_HORIZONS = {"1-7": 7, "8-28": 28, "29-60": 60}
+# The days for which a series is new, and how much wider its intervals are until errors of new series tell.
+_NEW_DAYS = 112
+_NEW_FACTOR = 1.5
+
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Past:
+    """Sales of one level of aggregation, and forecasts of them.
+
+    Attributes:
+        actual: units sold, shape (groups, days), NaN before a group begins.
+        usual: the same without bulk orders.
+        windows: of the backtest.
+    """
+
+    actual: Matrix
+    usual: Matrix
+    windows: Sequence[Window]
+
+    @classmethod
+    def of(cls, windows: Sequence[Window], actual: Panel, usual: Panel, level: str) -> Self:
+        """Sum up to a level."""
+        members = groups(actual, level)
+        return cls(
+            summed(actual.sales, members),
+            summed(usual.sales, members),
+            [Window(window.origin, summed(window.sales, members)) for window in windows],
+        )
 
 
 class Intervals:
-    """Interval ends as multiples of the standard deviation expected of a forecast."""
+    """Ends of intervals as multiples of the standard deviation expected of a forecast."""
 
-    def __init__(self, windows: Sequence[Window], panel: Panel):
-        """Take the quantiles of the windows' errors."""
-        ratios: list[NDArray[np.float64]] = []
-        for window in windows:
-            actual = panel.sales[:, window.origin : window.origin + window.sales.shape[1]]
-            counted = ~np.isnan(actual) & (window.sales > 0)
-            deviation = _deviation(window.sales, panel.until(window.origin))
-            ratios.append((actual - window.sales)[counted] / deviation[counted])
+    def __init__(self, past: Past, known: int):
+        """Learn from the errors of the days before column `known`."""
+        ratios: list[Matrix] = []
+        ahead: list[NDArray[np.intp]] = []
+        new: list[NDArray[np.bool_]] = []
+        for window in past.windows:
+            days = min(window.sales.shape[1], known - window.origin)
+            if days <= 0:
+                continue
+            actual = past.actual[:, window.origin : window.origin + days]
+            ratios.append(
+                (actual - window.sales[:, :days])
+                / _deviation(window.sales[:, :days], past.usual[:, : window.origin])
+            )
+            ahead.append(np.arange(days))
+            new.append(np.repeat(_new(past.usual[:, : window.origin])[:, None], days, axis=1))
+        ratio, horizon, young = np.hstack(ratios), np.concatenate(ahead), np.hstack(new)
         tail = (1 - NOMINAL) / 2
-        self._lower, self._upper = np.quantile(np.concatenate(ratios), [tail, 1 - tail])
+        self._lower = np.maximum(-_quantiles(ratio, tail), _NEAREST)[:, None]
+        self._upper = np.maximum(_quantiles(ratio, 1 - tail), _NEAREST)[:, None]
+        score = np.where(ratio < 0, -ratio / self._lower, ratio / self._upper)
+        # Errors of one window are alike: few windows are little evidence, as if one more, with all errors
+        # outside, had not been seen.
+        self._own = np.maximum(
+            _quantiles(score, 1 - (1 - NOMINAL) * len(ratios) / (len(ratios) + 1)), _NEAREST
+        )[:, None]
+        score /= self._own
+        first, factors = 0, []
+        for last in _HORIZONS.values():
+            factors.append(_shrunk(score[:, (horizon >= first) & (horizon < last)], 1.0))
+            first = last
+        self._horizon = np.repeat(np.maximum.accumulate(factors), np.diff([0, *_HORIZONS.values()]))
+        self._new = _shrunk(score[young], _NEW_FACTOR)
 
-    def around(
-        self, sales: NDArray[np.float64], panel: Panel
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Lower and upper end around a forecast made at the panel's end; 0 <= lower <= sales <= upper."""
-        deviation = _deviation(sales, panel)
-        lower = np.clip(sales + self._lower * deviation, 0, sales)
-        return lower, np.maximum(sales + self._upper * deviation, sales)
+    def around(self, sales: Matrix, usual: Matrix) -> tuple[Matrix, Matrix]:
+        """Lower and upper end around forecasts made at the end of `usual`; 0 <= lower <= sales <= upper."""
+        deviation = _deviation(sales, usual) * self._own * self._horizon[: sales.shape[1]]
+        deviation = np.where(sales > 0, deviation, 0) * np.where(_new(usual), self._new, 1)[:, None]
+        return np.maximum(sales - self._lower * deviation, 0), sales + self._upper * deviation
 
 
-def coverage(windows: Sequence[Window], panel: Panel) -> float:
-    """Share of days on which actual sales fell into an interval made of earlier windows alone.
+def coverage(windows: Sequence[Window], actual: Panel, usual: Panel) -> Coverage:
+    """Share of days on which actual sales fell into an interval made of what was known at the origin.
 
     Days forecast as closed are not counted, since they would flatter.
 
     Args:
         windows: of which one at least ended before another began.
-        panel: with the actual sales.
+        actual: what was sold.
+        usual: the same without bulk orders.
     """
-    inside: list[NDArray[np.bool_]] = []
-    for window in windows:
+    inside = {level: _inside(Past.of(windows, actual, usual, level)) for level in LEVELS}
+    series = inside["series"]
+    size = np.nan_to_num(actual.sales).mean(axis=1)
+    thirds = np.digitize(size, np.quantile(size, [1 / 3, 2 / 3]))
+    horizons: dict[str, float | None] = {}
+    first = 0
+    for name, last in _HORIZONS.items():
+        horizons[name] = _mean(series[:, :, first:last])
+        first = last
+    return Coverage(
+        thirds={
+            name: _mean(series[:, thirds == third]) for third, name in enumerate(("small", "middle", "large"))
+        },
+        horizons=horizons,
+        levels={level: _mean(each) for level, each in inside.items()},
+    )
+
+
+def _inside(past: Past) -> Matrix:
+    """1 for days inside, 0 for others, NaN for those not counted; shape (windows, groups, horizon)."""
+    result: list[Matrix] = []
+    for window in past.windows:
         horizon = window.sales.shape[1]
-        earlier = [other for other in windows if other.origin + horizon <= window.origin]
-        if not earlier:
+        inside = np.full_like(window.sales, np.nan)
+        result.append(inside)
+        if window.origin - past.windows[0].origin < 28:
             continue
-        actual = panel.sales[:, window.origin : window.origin + horizon]
-        lower, upper = Intervals(earlier, panel).around(window.sales, panel.until(window.origin))
-        counted = ~np.isnan(actual) & (window.sales > 0)
-        inside.append(((lower <= actual) & (actual <= upper))[counted])
-    return float(np.concatenate(inside).mean())
+        usual = past.usual[:, : window.origin]
+        lower, upper = Intervals(past, window.origin).around(window.sales, usual)
+        actual = past.actual[:, window.origin : window.origin + horizon]
+        days = actual.shape[1]
+        held = (lower[:, :days] <= actual) & (actual <= upper[:, :days])
+        inside[:, :days] = np.where((window.sales[:, :days] > 0) & ~np.isnan(actual), held, np.nan)
+    return np.stack(result)
 
 
-def _deviation(sales: NDArray[np.float64], panel: Panel) -> NDArray[np.float64]:
-    recent = panel.sales[:, -_DISPERSION_DAYS:]
+def _mean(values: Matrix) -> float | None:
+    counted = values[~np.isnan(values)]
+    return float(counted.mean()) if len(counted) else None
+
+
+def _quantiles(values: Matrix, at: float) -> Matrix:
+    """Of each row, shrunk towards that of all."""
+    common = np.nanquantile(values, at)
+    count = (~np.isnan(values)).sum(axis=1)
+    own = np.full(len(values), common)
+    some = count > 0
+    own[some] = np.nanquantile(values[some], at, axis=1)
+    return (count * own + _SHRINKAGE * common) / (count + _SHRINKAGE)
+
+
+def _shrunk(scores: Matrix, towards: float) -> float:
+    """The factor at which intervals hold the nominal share of these scores."""
+    counted = scores[~np.isnan(scores)]
+    if len(counted) == 0:
+        return towards
+    return (len(counted) * np.quantile(counted, NOMINAL) + _SHRINKAGE * towards) / (len(counted) + _SHRINKAGE)
+
+
+def _new(usual: Matrix) -> NDArray[np.bool_]:
+    return (~np.isnan(usual)).sum(axis=1) < _NEW_DAYS
+
+
+def _deviation(sales: Matrix, usual: Matrix) -> Matrix:
+    """Standard deviation expected of forecasts; NaN where nothing is expected."""
+    recent = usual[:, -_DISPERSION_DAYS:]
     days = (~np.isnan(recent)).sum(axis=1)
     total = np.nansum(recent, axis=1)
     mean = total / np.maximum(days, 1)
     spread = np.nansum((recent - mean[:, None]) ** 2, axis=1)
-    typical = max(spread.sum(), 1.0) / max(total.sum(), 1.0)
-    weight = _SHRINKAGE_DAYS * mean.mean()
-    phi = (spread + weight * typical) / (total + weight)
-    return np.sqrt(phi[:, None] * sales)
+    own = np.divide(spread, total, out=np.full(len(total), np.nan), where=spread > 0)
+    typical = np.nanmedian(own) if (spread > 0).any() else 1.0
+    phi = (days * np.nan_to_num(own, nan=typical) + _DISPERSION_SHRINKAGE * typical) / (
+        days + _DISPERSION_SHRINKAGE
+    )
+    return np.sqrt(phi[:, None] * np.where(sales > 0, sales, np.nan))

@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 SEASON = 7
 """Days in the season of daily sales."""
 
-# A weekday on which a store traded less often than this is closed; one Saturday in two years was not.
-_CLOSED_SHARE = 0.05
-# Weeks looked at to tell which weekdays are closed: a year, to see a change of habits.
-_CLOSED_WEEKS = 52
-# A day of the year without trade is a holiday once it has been seen this often.
-_HOLIDAY_YEARS = 2
-# Of the number month * 31 + day.
-_DAYS_OF_YEAR = 12 * 31 + 31 + 1
+YEAR = 364
+"""Days back to the same season and the same weekday."""
+
+# More than so many times the mean of the days with sales before is a bulk order.
+_BULK = 6
+_BULK_WINDOW = 112
+_BULK_EVIDENCE = 3  # days with sales
 
 
 class UnusableSalesError(Exception):
@@ -109,35 +108,24 @@ class Panel:
             digest.update(b"-" if values is None else values.astype("<f8").tobytes())
         return digest.hexdigest()
 
-    def closed(self, first: int, last: int) -> NDArray[np.bool_]:
-        """On which days of columns first..last-1 the store of each series is expected to be closed.
+    def to_learn_from(self) -> Self:
+        """The panel without what misleads a model: leading zeros and bulk orders.
 
-        Learned from the panel's own days alone. Closed are weekdays on which a store did not trade in the
-        past year (but for 5 %), and days of the year on which, in the whole panel, no store ever traded:
-        at least two of them, one on a weekday that is open otherwise (one alone may be a moving holiday).
-
-        Returns:
-            Shape (series, last - first).
+        A series begins with its first sale. Nobody foresees the next bulk order, and a single one, up to a
+        thousand times the usual, would lift the forecast of all days: it counts as _BULK times the mean of
+        the series' days with sales before it. A day's value depends on the days before it only.
         """
-        weekday = np.array([self.date(day).weekday() for day in range(max(last, self.days))])
-        of_year = np.array([self.date(day).timetuple()[1:3] for day in range(max(last, self.days))]) @ [31, 1]
-        stores, store = np.unique(np.array(self.store_nbr), return_inverse=True)
-        trade = np.zeros((len(stores), self.days))
-        np.add.at(trade, store, np.nan_to_num(self.sales))
-
-        recent = slice(max(0, self.days - _CLOSED_WEEKS * SEASON), self.days)
-        closed_weekday = np.stack(
-            [
-                (trade[:, recent] > 0)[:, weekday[recent] == day].mean(axis=1) < _CLOSED_SHARE
-                for day in range(SEASON)
-            ],
-            axis=1,
-        )
-        past = slice(0, self.days)
-        nobody = trade.max(axis=0) == 0
-        times = np.bincount(of_year[past], minlength=_DAYS_OF_YEAR)
-        quiet = np.bincount(of_year[past], weights=nobody, minlength=_DAYS_OF_YEAR)
-        telling = nobody & (closed_weekday.min(axis=0) == 0)[weekday[past]]
-        telling = np.bincount(of_year[past], weights=telling, minlength=_DAYS_OF_YEAR)
-        holiday = (quiet == times) & (quiet >= _HOLIDAY_YEARS) & (telling > 0)
-        return closed_weekday[store][:, weekday[first:last]] | holiday[of_year[first:last]]
+        begun = np.maximum.accumulate(np.nan_to_num(self.sales) > 0, axis=1)
+        sales = np.where(begun, self.sales, np.nan)
+        total, count = np.zeros(len(sales)), np.zeros(len(sales))
+        for day in range(self.days):
+            cap = _BULK * total / np.maximum(count, 1)
+            bulk = (count >= _BULK_EVIDENCE) & (sales[:, day] > cap)
+            sales[bulk, day] = cap[bulk]
+            total += np.nan_to_num(sales[:, day])
+            count += sales[:, day] > 0
+            if day >= _BULK_WINDOW:
+                total -= np.nan_to_num(sales[:, day - _BULK_WINDOW])
+                count -= sales[:, day - _BULK_WINDOW] > 0
+        promotion = None if self.onpromotion is None else np.where(begun, self.onpromotion, np.nan)
+        return replace(self, sales=sales, onpromotion=promotion)

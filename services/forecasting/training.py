@@ -2,21 +2,23 @@
 
 import datetime
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from services.contracts.model import HISTORY_DAYS, HORIZON_DAYS, Backtest, Manifest
+from services.contracts.model import HISTORY_DAYS, HORIZON_DAYS, LEVELS, Backtest, Manifest
 from services.forecasting import artifact, backtest, choice, intervals
+from services.forecasting.backtest import Window
 from services.forecasting.baselines import SeasonalNaive
 from services.forecasting.choice import CANDIDATES
 from services.forecasting.code import code_version
 from services.forecasting.forecast import DECIMALS, Forecast, History
-from services.forecasting.intervals import NOMINAL, Intervals
+from services.forecasting.intervals import NOMINAL, Intervals, Past
+from services.forecasting.levels import groups, summed
 from services.forecasting.models import TUNED, Forecaster
 from services.forecasting.panel import Panel
 
@@ -50,30 +52,38 @@ def fit(sales: Panel, candidates: Candidates = CANDIDATES) -> Trained:
     Raises:
         UnusableSalesError: the sales are too short, or nothing was sold.
     """
-    windows = {name: backtest.run(candidate, sales) for name, candidate in candidates.items()}
-    served = choice.served(windows, sales)
-    chosen = choice.choose(windows, sales, sales.days)
+    usual = sales.to_learn_from()
+    actual = replace(sales, sales=np.where(np.isnan(usual.sales), np.nan, sales.sales))
+    windows = {name: backtest.run(candidate, usual) for name, candidate in candidates.items()}
+    served = choice.served(windows, actual)
+    chosen = choice.choose(windows, actual, sales.days)
+    held = intervals.coverage(served, actual, usual)
     report = Backtest(
         horizon=backtest.HORIZON,
         origins=[sales.date(window.origin - 1) for window in served],
-        model=backtest.scores(served, sales),
-        seasonal_naive=backtest.scores(backtest.run(SeasonalNaive, sales), sales),
-        candidates={name: backtest.scores(own, sales) for name, own in windows.items()},
+        model=backtest.scores(served, actual),
+        seasonal_naive=backtest.scores(backtest.run(SeasonalNaive, actual), actual),
+        candidates={name: backtest.scores(own, actual) for name, own in windows.items()},
         chosen=dict(zip(candidates, np.bincount(chosen, minlength=len(candidates)).tolist(), strict=True)),
         tuned=TUNED,
-        coverage=intervals.coverage(served, sales),
+        coverage=held.levels["series"] or 0.0,
+        coverage_by=held,
     )
-    fitted = [candidate().fit(sales) for candidate in candidates.values()]
-    expected = choice.pick([each.predict(sales, HORIZON_DAYS) for each in fitted], chosen).round(DECIMALS)
-    lower, upper = Intervals(served, sales).around(expected, sales)
+    fitted = [candidate().fit(usual) for candidate in candidates.values()]
+    raw = choice.pick([each.predict(usual, HORIZON_DAYS) for each in fitted], chosen)
+    # However seldom a series sells, what is expected of an open day is not rounded to 0.
+    expected = np.maximum(raw.round(DECIMALS), np.where(raw > 0, 10.0**-DECIMALS, 0))
+    ends = {level: _ends(level, expected, served, actual, usual) for level in LEVELS}
+    lower, upper = ends.pop("series")
     table = Forecast(
         version=version_of(sales, candidates),
         dates=tuple(sales.date(sales.days + day) for day in range(HORIZON_DAYS)),
         store_nbr=sales.store_nbr,
         family=sales.family,
         sales=expected,
-        lower=lower.round(DECIMALS),
-        upper=upper.round(DECIMALS),
+        lower=lower,
+        upper=upper,
+        sums=ends,
     )
     files = {name: content for each in fitted for name, content in each.files().items()}
     return Trained(
@@ -102,6 +112,16 @@ def train(sales: Panel, directory: Path, candidates: Candidates = CANDIDATES) ->
         files={},
     )
     return artifact.save(directory, manifest, trained.forecast, trained.history, trained.files)
+
+
+def _ends(
+    level: str, expected: NDArray[np.float64], served: Sequence[Window], actual: Panel, usual: Panel
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Lower and upper ends of the sums at a level, rounded."""
+    past = Past.of(served, actual, usual, level)
+    sums = summed(expected, groups(actual, level))
+    lower, upper = Intervals(past, actual.days).around(sums, past.usual)
+    return np.minimum(lower.round(DECIMALS), sums), np.maximum(upper.round(DECIMALS), sums)
 
 
 def _choice(sales: Panel, names: list[str], chosen: NDArray[np.intp]) -> bytes:

@@ -93,7 +93,7 @@ def test_a_broken_file_loads_nothing(warehouse: Warehouse, run: Run, file: Path,
 def test_too_short_a_file_loads_nothing(warehouse: Warehouse, run: Run, tmp_path: Path) -> None:
     make_sales(100).write_csv(tmp_path / "short.csv")
     error = run(ingest.main, "--file", tmp_path / "short.csv", fails=True)["error"]
-    assert "100 days of sales (2022-01-03 to 2022-04-12) are too few" in error
+    assert "100 days since the first sale (2022-01-03 to 2022-04-12) are too few" in error
     assert warehouse.rows() == []
 
 

@@ -54,6 +54,8 @@ def test_what_is_saved_is_read(tmp_path: Path) -> None:
     assert files["model.txt"] == b"tree"
     assert forecast.rows(4, forecast.select().tolist()) == FORECAST.rows(4, [0, 1, 2])
     assert forecast.version == FORECAST.version
+    for level, ends in FORECAST.sums.items():
+        np.testing.assert_array_equal(forecast.sums[level], ends)
     assert model.history.dates == HISTORY.dates
     np.testing.assert_array_equal(model.history.sales, HISTORY.sales)
     assert model.history.sales.dtype == np.float32

@@ -12,7 +12,14 @@ from services.forecasting.forecast import Forecast, UnknownSeriesError
 
 DAYS = tuple(datetime.date(2024, 2, 28) + datetime.timedelta(days=day) for day in range(4))
 SALES = np.arange(12, dtype=np.float64).reshape(3, 4)
-FORECAST = Forecast("v1", DAYS, ("1", "1", "2"), ("BREAD", "MILK", "BREAD"), SALES, SALES / 2, SALES * 2)
+SUMS = {
+    "total": (np.full((1, 4), 1.0), np.full((1, 4), 99.0)),
+    "store_nbr": (np.full((2, 4), [[2.5], [3.0]]), np.full((2, 4), 99.0)),
+    "family": (np.full((2, 4), [[4.0], [5.0]]), np.full((2, 4), 99.0)),
+}
+FORECAST = Forecast(
+    "v1", DAYS, ("1", "1", "2"), ("BREAD", "MILK", "BREAD"), SALES, SALES / 2, SALES * 2, SUMS
+)
 
 
 def test_no_filter_selects_all() -> None:
@@ -63,6 +70,37 @@ def test_of_thousands_of_known_values_the_next_ones_are_named(value: str) -> Non
     assert len(str(error)) < 200
 
 
+@pytest.mark.parametrize(
+    ("stores", "families", "lower"),
+    [
+        ((), (), 1),
+        (("1", "2"), (), 1),
+        (("1",), (), 2.5),
+        (("1",), ("BREAD", "MILK"), 2.5),
+        ((), ("BREAD",), 4),
+        (("1",), ("MILK",), 2),  # one series: its own
+    ],
+)
+def test_intervals_of_sums(stores: tuple[str, ...], families: tuple[str, ...], lower: float) -> None:
+    ends = FORECAST.interval_of_sum(store_nbr=stores, family=families)
+    assert ends is not None
+    assert ends[0][0] == lower
+
+
+def test_a_sum_that_was_not_backtested_has_no_interval() -> None:
+    four = replace(
+        FORECAST,
+        store_nbr=("1", "1", "2", "3"),
+        family=("BREAD", "MILK", "BREAD", "BREAD"),
+        **{name: np.ones((4, 4)) for name in ("sales", "lower", "upper")},
+        sums={"total": SUMS["total"]},
+    )
+    assert four.interval_of_sum(store_nbr=("1", "2"), family=("BREAD",)) is None
+    assert four.interval_of_sum(store_nbr=("1",)) is None  # a version of before there were any
+    with pytest.raises(UnknownSeriesError):
+        four.interval_of_sum(store_nbr=("9",))
+
+
 @given(days=st.integers(1, 4), chosen=st.lists(st.integers(0, 2), unique=True))
 def test_rows_are_the_table_by_series_then_date(days: int, chosen: list[int]) -> None:
     rows = FORECAST.rows(days, chosen)
@@ -92,6 +130,8 @@ def test_rows_within_the_horizon_only(days: int) -> None:
         {"lower": SALES + 1},
         {"upper": SALES - 1},
         {"upper": np.where(SALES == 3, np.nan, SALES * 2)},
+        {"sums": {"total": SUMS["family"]}},
+        {"sums": {"family": SUMS["family"][::-1]}},
     ],
 )
 def test_inconsistent_tables_are_refused(change: dict[str, object]) -> None:

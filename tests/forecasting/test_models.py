@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from services.contracts.model import HISTORY_DAYS, HORIZON_DAYS
-from services.forecasting import artifact, backtest, intervals, training
+from services.contracts.model import HISTORY_DAYS, HORIZON_DAYS, LEVELS
+from services.forecasting import artifact, backtest, training
 from services.forecasting.artifact import Model
 from services.forecasting.backtest import HORIZON, Window
 from services.forecasting.baselines import SeasonalNaive
@@ -23,11 +23,6 @@ from services.forecasting.models import GradientBoosting
 from services.forecasting.panel import Panel, UnusableSalesError
 from tests.conftest import REPOSITORY
 from tests.forecasting.conftest import make_sales
-
-
-@pytest.fixture(scope="module")
-def windows(panel: Panel) -> list[Window]:
-    return backtest.run(GradientBoosting, panel)
 
 
 def changed_from(panel: Panel, day: int) -> Panel:
@@ -81,8 +76,10 @@ def test_features_are_those_of_the_days_before_their_origin(panel: Panel) -> Non
         assert values["mean_7"] == pytest.approx(mean(slice(143, 150)) / level)
         assert values["mean_112"] == pytest.approx(mean(slice(38, 150)) / level)
         assert values["same_weekday_4"] == pytest.approx(mean(slice(124, 150, 7)) / level)
-        recent = panel.sales[series, 38:150][trading[38:]]
-        assert features.sale(who, origin)[0] == pytest.approx(recent[recent > 0].mean())
+        sold, days = panel.sales[series, :150][trading] > 0, int(trading.sum())
+        evidence = sold.sum() / (sold.sum() + 3 * (1 - sold.sum() / days))
+        assert features.evidence(who, origin)[0] == pytest.approx(evidence)
+        assert values["age"] == 150 - np.isnan(panel.sales[series, :150]).sum()
         assert values["horizon"] == 2
         assert values["weekday"] == panel.date(152).weekday()
         assert panel.onpromotion is not None
@@ -180,6 +177,20 @@ def test_the_forecast_served_is_the_model_s_own(panel: Panel, folder: Path, trai
     assert (manifest.first_date, manifest.last_date) == (panel.first_date, panel.last_date)
 
 
+def test_sums_have_intervals_of_their_own(panel: Panel, trained: Model) -> None:
+    """Narrower than the sum of the series' intervals, whose errors do not go together."""
+    forecast = trained.forecast
+    ends = forecast.interval_of_sum()
+    assert ends is not None
+    lower, upper = ends
+    total = forecast.sales.sum(axis=0)
+    assert ((lower >= 0) & (lower <= total) & (total <= upper)).all()
+    assert (upper - lower).sum() < 0.9 * (forecast.upper - forecast.lower).sum()
+    store = forecast.interval_of_sum(store_nbr=["1"])
+    assert store is not None
+    assert store[1].mean() < upper.mean()
+
+
 def test_closed_days_are_forecast_as_such(trained: Model) -> None:
     forecast = trained.forecast
     sunday = np.array([date.weekday() == 6 for date in forecast.dates])
@@ -192,13 +203,20 @@ def test_closed_days_are_forecast_as_such(trained: Model) -> None:
 def test_the_model_beats_the_seasonal_naive(trained: Model) -> None:
     report = trained.manifest.backtest
     assert list(report.candidates) == list(CANDIDATES)
-    assert list(report.model) == list(report.seasonal_naive) == ["total", "store_nbr", "family"]
+    assert list(report.model) == list(report.seasonal_naive) == list(LEVELS)
     for level, score in report.model.items():
         naive = report.seasonal_naive[level]
         assert score.mase < naive.mase
         assert score.wape < naive.wape
         assert score.rmse < naive.rmse
+        assert abs(score.bias or 1) < 0.2
     assert 0.7 < report.coverage < 0.9
+    held = report.coverage_by
+    assert held is not None
+    assert list(held.levels) == list(LEVELS)
+    assert held.levels["series"] == report.coverage
+    assert list(held.thirds) == ["small", "middle", "large"]
+    assert list(held.horizons) == ["1-7", "8-28", "29-60"]
 
 
 def test_promotions_are_used() -> None:
@@ -229,7 +247,10 @@ def test_bulk_orders_do_not_lift_the_forecast_of_all_days() -> None:
     panel = Panel.from_frame(make_sales(300, promotion=False))
     bulk = np.random.default_rng(11).random(panel.sales.shape) < 0.01
     lifted = replace(panel, sales=np.where(bulk, 100, 1) * panel.sales)
-    plain, capped = (GradientBoosting().fit(each).predict(each, 28).sum() for each in (panel, lifted))
+    plain, capped = (
+        GradientBoosting().fit(each).predict(each, 28).sum()
+        for each in (panel.to_learn_from(), lifted.to_learn_from())
+    )
     assert lifted.sales.sum() > 1.7 * panel.sales.sum()
     assert capped < 1.3 * plain
 
@@ -257,13 +278,14 @@ def test_nothing_sold_is_nothing_to_learn_from() -> None:
 
 def test_scores_written_out(panel: Panel) -> None:
     """MASE, WAPE and RMSE of two windows, computed series by series."""
-    windows = [Window(origin, panel.sales[:, origin - 28 : origin] + 1.5) for origin in (134, 162)]
+    windows = [Window(origin, panel.sales[:, origin - 60 : origin] + 1.5) for origin in (134, 162)]
     scores = backtest.scores(windows, panel)
     families = np.array(panel.family)
     actual = np.stack([np.nansum(panel.sales[families == name], axis=0) for name in ("F00", "F01", "F02")])
-    scaled, errors, sold = [], [], []
+    scaled, errors, sold, expected = [], [], [], []
     for window in windows:
-        forecast = np.stack([window.sales[families == name].sum(axis=0) for name in ("F00", "F01", "F02")])
+        sales = window.sales[:, :HORIZON]
+        forecast = np.stack([sales[families == name].sum(axis=0) for name in ("F00", "F01", "F02")])
         for series in range(3):
             known = actual[series, : window.origin]
             test = actual[series, window.origin : window.origin + HORIZON]
@@ -271,53 +293,14 @@ def test_scores_written_out(panel: Panel) -> None:
             scaled.append(error.mean() / np.abs(known[7:] - known[:-7]).mean())
             errors.extend(error)
             sold.extend(test)
+            expected.extend(forecast[series])
     assert scores["family"].mase == pytest.approx(np.mean(scaled))
     assert scores["family"].wape == pytest.approx(np.sum(errors) / np.sum(sold))
+    assert scores["family"].bias == pytest.approx(np.sum(expected) / np.sum(sold) - 1)
     assert scores["family"].rmse == pytest.approx(np.sqrt(np.mean(np.square(errors))))
 
 
 def test_a_perfect_forecast_has_no_error(panel: Panel) -> None:
     windows = [Window(origin, panel.sales[:, origin : origin + HORIZON]) for origin in (134, 162)]
     for score in backtest.scores(windows, panel).values():
-        assert (score.mase, score.wape, score.rmse) == (0, 0, 0)
-
-
-# --- intervals -----------------------------------------------------------
-
-
-def test_coverage_of_errors_of_a_known_distribution() -> None:
-    """Intervals of earlier windows hold the nominal share of later days, for small series and large."""
-    random = np.random.default_rng(2)
-    expected = np.repeat([[3.0], [30.0], [300.0]], 400, axis=1)
-    sales = np.maximum(random.normal(expected, np.sqrt(4 * expected)), 0)
-    names = ("a", "b", "c")
-    panel = Panel(datetime.date(2022, 1, 3), ("1",) * 3, names, sales, None)
-    windows = [Window(origin, expected[:, :HORIZON]) for origin in range(120, 372, 28)]
-    assert intervals.coverage(windows, panel) == pytest.approx(intervals.NOMINAL, abs=0.02)
-
-
-def test_intervals_hold_their_share_of_the_days_they_were_made_of(
-    panel: Panel, windows: list[Window]
-) -> None:
-    ends = intervals.Intervals(windows, panel)
-    inside: list[bool] = []
-    for window in windows:
-        lower, upper = ends.around(window.sales, panel.until(window.origin))
-        assert ((lower >= 0) & (lower <= window.sales) & (window.sales <= upper)).all()
-        actual = panel.sales[:, window.origin : window.origin + HORIZON]
-        open_ = window.sales > 0
-        inside.extend(((lower <= actual) & (actual <= upper))[open_].tolist())
-    assert np.mean(inside) == pytest.approx(intervals.NOMINAL, abs=0.02)
-
-
-def test_coverage_is_of_days_the_interval_had_not_seen(panel: Panel, windows: list[Window]) -> None:
-    """Other sales in the last window change what is covered there, and the intervals not at all."""
-    measured = intervals.coverage(windows, panel)
-    far_off = changed_from(panel, windows[-1].origin)
-    assert intervals.coverage(windows, far_off) < measured / 2
-    ends, same = (intervals.Intervals(windows[:1], each) for each in (panel, far_off))
-    known = panel.until(windows[-1].origin)
-    for left, right in zip(
-        ends.around(windows[-1].sales, known), same.around(windows[-1].sales, known), strict=True
-    ):
-        np.testing.assert_array_equal(left, right)
+        assert (score.mase, score.wape, score.rmse, score.bias) == (0, 0, 0, 0)

@@ -25,7 +25,7 @@ RUN_DATE = "{{ (dag_run.logical_date or dag_run.run_after) | ds }}"
 
 MODEL = Param(
     "best",
-    enum=["best", "gradient_boosting", "theta", "exponential_smoothing", "croston"],
+    enum=["best", "combination", "theta", "exponential_smoothing", "croston"],
     description="kind of model to train; best: each series gets what suits it",
 )
 

@@ -1,0 +1,108 @@
+"""On which days a store is closed."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.forecasting.panel import SEASON, YEAR, Panel
+
+# A weekday on which a store traded less often than this is closed; one Saturday in two years was not.
+_CLOSED_SHARE = 0.05
+# How improbable it must be that an open store had no trade on those days by chance, to call them closed: of a
+# weekday; of a day of the year, of which there are many.
+_CHANCE_WEEKDAY = 0.01
+_CHANCE_HOLIDAY = 0.0001
+# A day of the year without trade is a holiday once it has been seen this often.
+_HOLIDAY_YEARS = 2
+# Of the number month * 31 + day.
+_DAYS_OF_YEAR = 12 * 31 + 31 + 1
+# A pause between two days of trade is a shutdown if it is longer than this, and than so many usual pauses.
+_SHUTDOWN_DAYS = 28
+_SHUTDOWN_PAUSES = 8
+
+
+def closed_days(panel: Panel, first: int, last: int) -> NDArray[np.bool_]:
+    """On which days of columns first..last-1 the store of each series is closed, or expected to be.
+
+    Learned from the panel's own days since a store's first trade, without shutdowns: pauses that are long for
+    the store, and over. Closed are shutdowns, weekdays on which a store hardly traded in its last year, and
+    days of the year on which it, or every store, never traded. A store that trades seldom, or is new, has no
+    trade on some days by chance; where a store is too new to tell, the other stores' closed weekdays count. A
+    series that never sold is closed.
+
+    Returns:
+        Shape (series, last - first).
+    """
+    stores, store = np.unique(np.array(panel.store_nbr), return_inverse=True)
+    sales = np.zeros((len(stores), panel.days))
+    np.add.at(sales, store, np.nan_to_num(panel.sales))
+    trade = sales > 0
+    shutdown = _shutdowns(trade)
+    exists = np.maximum.accumulate(trade, axis=1) & ~shutdown
+    dates = [panel.date(day) for day in range(max(last, panel.days))]
+    weekday = np.array([date.weekday() for date in dates])
+    closed_weekday = _closed_weekdays(trade, exists, weekday[: panel.days])
+    of_year = np.array([date.month * 31 + date.day for date in dates])
+    holiday = _holidays(trade, exists & ~closed_weekday[:, weekday[: panel.days]], of_year[: panel.days])
+    closed = closed_weekday[:, weekday[first:last]] | holiday[:, of_year[first:last]]
+    past = max(min(last, panel.days) - first, 0)
+    closed[:, :past] |= shutdown[:, first : first + past]
+    sold = np.nansum(panel.sales, axis=1) > 0
+    return closed[store] | ~sold[:, None]
+
+
+def _shutdowns(trade: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Days of pauses that are long for a store and over, shape (stores, days)."""
+    shutdown = np.zeros_like(trade)
+    for store, traded in enumerate(trade):
+        days = np.flatnonzero(traded)
+        pauses = np.diff(days)
+        if len(pauses) == 0:
+            continue
+        for at in np.flatnonzero(pauses > max(_SHUTDOWN_DAYS, _SHUTDOWN_PAUSES * np.median(pauses))):
+            shutdown[store, days[at] + 1 : days[at + 1]] = True
+    return shutdown
+
+
+def _closed_weekdays(
+    trade: NDArray[np.bool_], exists: NDArray[np.bool_], weekday: NDArray[np.intp]
+) -> NDArray[np.bool_]:
+    """Shape (stores, weekdays), from the last year of days on which a store exists."""
+    year = exists & (np.cumsum(exists[:, ::-1], axis=1)[:, ::-1] <= YEAR)
+    of_weekday = weekday[:, None] == np.arange(SEASON)
+    days = (year @ of_weekday.astype(int)).astype(float)
+    traded = ((trade & year) @ of_weekday.astype(int)).astype(float)
+    # How often a store trades on the other weekdays.
+    usual = (traded.sum(axis=1, keepdims=True) - traded + 0.5) / (days.sum(axis=1, keepdims=True) - days + 1)
+    certain = (1 - usual) ** days < _CHANCE_WEEKDAY
+    closed = certain & (traded < _CLOSED_SHARE * days)
+    everywhere = closed.any(axis=0) & (closed | ~certain).all(axis=0)
+    return closed | (everywhere & ~certain & (traded == 0))
+
+
+def _holidays(
+    trade: NDArray[np.bool_], open_: NDArray[np.bool_], of_year: NDArray[np.intp]
+) -> NDArray[np.bool_]:
+    """Days of the year without trade in any year: of all stores, or of one. Shape (stores, days of a year).
+
+    Of all stores: seen twice, once on a day that is open otherwise (one alone may be a moving holiday). Of
+    one store: seen twice on such days, and hardly by chance.
+    """
+
+    def per_day_of_year(counted: NDArray[np.bool_]) -> NDArray[np.intp]:
+        return np.stack([np.bincount(of_year, row, _DAYS_OF_YEAR) for row in np.atleast_2d(counted)])
+
+    begun = np.maximum.accumulate(trade.any(axis=0))
+    quiet, seen = begun & ~trade.any(axis=0), per_day_of_year(begun)
+    everybody = (
+        (per_day_of_year(quiet) == seen)
+        & (seen >= _HOLIDAY_YEARS)
+        & (per_day_of_year(quiet & open_.any(axis=0)) > 0)
+    )
+    usual = (trade & open_).sum(axis=1) / np.maximum(open_.sum(axis=1), 1)
+    times = per_day_of_year(open_)
+    own = (
+        (per_day_of_year(open_ & ~trade) == times)
+        & (times >= _HOLIDAY_YEARS)
+        & ((1 - usual)[:, None] ** times < _CHANCE_HOLIDAY)
+    )
+    return everybody | own
