@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
+from services import log_output
 from services.contracts.settings import SettingsError, from_environment
 from services.http.server import Server
 
@@ -35,13 +36,24 @@ class JsonFormatter(logging.Formatter):
         ).decode()
 
 
+class _Handler(logging.Handler):
+    """Writes records to stdout."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, soon."""
+        try:
+            log_output.stdout.write(self.format(record).encode())
+        except Exception:
+            self.handleError(record)
+
+
 def start(kind: type[Settings]) -> Settings:
     """Set up logging and read the settings from the environment.
 
     Raises:
         SystemExit: with code 2, after one line on stderr, if a setting is missing or invalid.
     """
-    handler = logging.StreamHandler(sys.stdout)
+    handler = _Handler()
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     try:

@@ -16,7 +16,6 @@ from services.http.messages import Application, AsyncHandler, Request, Response
 from services.http.parser import MAX_BODY_BYTES, PipeliningError, RequestParser
 from services.http.problems import HttpError
 
-MAX_CONNECTIONS: Final = 4096
 REQUEST_SECONDS: Final = 15.0
 """From the first byte of a request to its last."""
 KEEP_ALIVE_SECONDS: Final = 620.0
@@ -26,6 +25,8 @@ WRITE_SECONDS: Final = 30.0
 """For a client to read from a connection whose buffers are full."""
 _LINGER_SECONDS: Final = 2.0
 """For a client to read an early response: closing while it still sends would discard the response."""
+_REFUSALS: Final = 64
+"""So many connections beyond the limit are refused with a response; more are only closed."""
 _JOIN_BYTES: Final = 64 * 1024
 """Up to this size, copying a body behind its head is cheaper than a second system call."""
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -37,14 +38,20 @@ class ServerState:
     Attributes:
         application: Answers requests.
         async_handler: Answers the requests that it returns a coroutine for.
-        connections: Open connections.
+        max_connections: Limit of connections. One client may have half of them.
+        connections: Open connections, the oldest first.
+        clients: Their number by the client's address.
         date: Value of the `date` header, at most a second old.
     """
 
-    def __init__(self, application: Application, async_handler: AsyncHandler | None) -> None:
+    def __init__(
+        self, application: Application, async_handler: AsyncHandler | None, max_connections: int
+    ) -> None:
         self.application = application
         self.async_handler = async_handler
-        self.connections: set[Connection] = set()
+        self.max_connections = max_connections
+        self.connections: dict[Connection, None] = {}
+        self.clients: collections.Counter[str] = collections.Counter()
         self.date = ""
 
 
@@ -84,15 +91,36 @@ class Connection(asyncio.Protocol):
         """The connection is open."""
         self._transport = cast("asyncio.Transport", transport)
         peer = self._transport.get_extra_info("peername")
-        self._client = peer[0] if peer else ""
-        self._parser = RequestParser(self._client, self._on_head, self._on_request)
-        self._server.connections.add(self)
-        if len(self._server.connections) > MAX_CONNECTIONS:
-            self._reject(HttpError(http.HTTPStatus.SERVICE_UNAVAILABLE, "there are too many connections"))
+        self._client = client = peer[0] if peer else ""
+        self._parser = RequestParser(client, self._on_head, self._on_request)
+        server = self._server
+        server.connections[self] = None
+        server.clients[client] += 1
+        if server.clients[client] > math.ceil(server.max_connections / 2):
+            self._make_room(client)
+        elif len(server.connections) > server.max_connections:
+            self._make_room(None)
+
+    def _make_room(self, client: str | None) -> None:
+        """Close the oldest idle connection, of this client or any; refuse the new one if there is none."""
+        server = self._server
+        for each in server.connections:
+            if each.idle and not each._closing and each is not self and client in (None, each._client):
+                each._close()
+                return
+        if len(server.connections) > server.max_connections + _REFUSALS:
+            self.abort()
+            return
+        detail = "you have too many connections" if client else "there are too many connections"
+        retry = [("retry-after", "1")]
+        self._reject(HttpError(http.HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=retry))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is closed."""
-        self._server.connections.discard(self)
+        del self._server.connections[self]
+        self._server.clients[self._client] -= 1
+        if not self._server.clients[self._client]:
+            del self._server.clients[self._client]
         if self._task is not None:
             self._task.cancel()
 

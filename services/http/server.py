@@ -2,14 +2,21 @@
 
 import asyncio
 import email.utils
+import logging
+import resource
 import time
 from typing import Final
 
 from services.http.connection import Connection, ServerState
 from services.http.messages import Application, AsyncHandler
 
+_log = logging.getLogger(__name__)
+
+MAX_CONNECTIONS: Final = 4096
 _TICK_SECONDS: Final = 1.0
 _BACKLOG: Final = 1024
+_OTHER_FILES: Final = 128
+"""Open files besides the connections that are served: those that are refused, model files, other clients."""
 
 
 class Server:
@@ -21,7 +28,7 @@ class Server:
     """
 
     def __init__(self, application: Application, async_handler: AsyncHandler | None = None) -> None:
-        self._state = ServerState(application, async_handler)
+        self._state = ServerState(application, async_handler, _connection_limit())
         self._listener: asyncio.Server | None = None
         self._ticker: asyncio.TimerHandle | None = None
 
@@ -43,7 +50,7 @@ class Server:
         """
         loop = asyncio.get_running_loop()
         self._listener = await loop.create_server(
-            lambda: Connection(self._state), host, port, backlog=_BACKLOG
+            lambda: Connection(self._state), host, port, backlog=min(_BACKLOG, self._state.max_connections)
         )
         self._tick()
 
@@ -73,8 +80,23 @@ class Server:
 
     def _tick(self) -> None:
         """Once a second: update the date, and time connections out."""
+        self._ticker = asyncio.get_running_loop().call_later(_TICK_SECONDS, self._tick)
         self._state.date = email.utils.formatdate(usegmt=True)
         now = time.perf_counter()
         for connection in [each for each in self._state.connections if each.deadline < now]:
             connection.time_out()
-        self._ticker = asyncio.get_running_loop().call_later(_TICK_SECONDS, self._tick)
+
+
+def _connection_limit() -> int:
+    """The number of connections that the limit of open files allows, which is raised as far as possible."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # The loop accepts a backlog of connections before it tells of one.
+    needed = MAX_CONNECTIONS + _BACKLOG + _OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return MAX_CONNECTIONS
+    limit = max(1, (soft - _OTHER_FILES) // 2)
+    _log.warning("ulimit -n is %d, %d are needed: at most %d connections", soft, needed, limit)
+    return limit

@@ -52,7 +52,6 @@ async def serve(settings: PredictionSettings) -> int:
     await asyncio.sleep(settings.drain_seconds)
     follower.stop()
     finished = await server.close(_FINISH_SECONDS)
-    application.access_log.flush()
     if not finished:
         _log.error("requests still in flight after %s s are aborted", _FINISH_SECONDS)
         return 1

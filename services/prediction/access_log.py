@@ -1,19 +1,20 @@
-"""The access log: one line of JSON for each request, written in batches."""
+"""The access log: one line of JSON for each request."""
 
-import asyncio
 import datetime
+import functools
 import http
-import sys
+import ipaddress
 from typing import Final
 
 import msgspec
 from msgspec import field
 
+from services import log_output
 from services.http import trace_context
 from services.http.messages import Request, Response
 
-_FLUSH_SECONDS: Final = 0.1
-_MAX_LINES: Final = 1000
+_MAX_TARGET: Final = 1024
+_MAX_USER_AGENT: Final = 256
 
 _encode = msgspec.json.Encoder().encode
 _now = datetime.datetime.now
@@ -46,7 +47,7 @@ class _Line(msgspec.Struct, gc=False):
 
 
 class AccessLog:
-    """Buffers lines for up to a tenth of a second, so that one system call writes many.
+    """Logs requests.
 
     Args:
         trace_project: Google Cloud project of the traces, if any.
@@ -54,12 +55,11 @@ class AccessLog:
 
     def __init__(self, trace_project: str | None) -> None:
         self._trace_prefix = trace_context.log_prefix(trace_project)
-        self._lines: list[bytes] = []
 
     def add(self, request: Request, response: Response, seconds: float) -> None:
         """Log a request, its response and how long it took."""
-        method, target, status = request.method.decode(), request.target.decode("latin-1"), response.status
-        trace = request.trace
+        method, target, status = request.method.decode(), _text(request.target, _MAX_TARGET), response.status
+        headers, trace = request.headers, request.trace
         line = _Line(
             _now(_UTC),
             "ERROR" if status == http.HTTPStatus.INTERNAL_SERVER_ERROR else "INFO",
@@ -70,25 +70,39 @@ class AccessLog:
                 status,
                 str(len(response.body)),
                 f"{seconds:.6f}s",
-                request.client,
-                request.headers.get(b"user-agent", b"").decode("latin-1"),
+                _client(request.client, headers.get(b"x-forwarded-for", b"")),
+                _text(headers.get(b"user-agent", b""), _MAX_USER_AGENT),
                 f"HTTP/{request.http_version}",
             ),
             self._trace_prefix + trace.trace_id,
             trace.span_id,
             trace.sampled,
         )
-        lines = self._lines
-        if not lines:
-            asyncio.get_running_loop().call_later(_FLUSH_SECONDS, self.flush)
-        lines.append(_encode(line))
-        if len(lines) >= _MAX_LINES:
-            self.flush()
+        log_output.stdout.write(_encode(line))
 
-    def flush(self) -> None:
-        """Write buffered lines."""
-        if self._lines:
-            self._lines.append(b"")
-            sys.stdout.buffer.write(b"\n".join(self._lines))
-            sys.stdout.buffer.flush()
-            self._lines.clear()
+
+def _text(value: bytes, limit: int) -> str:
+    """What a client sent, as printable ASCII of bounded length."""
+    text = value[:limit].decode("ascii", "backslashreplace").replace("\x7f", "\\x7f")
+    return f"{text}..." if len(value) > limit else text
+
+
+@functools.lru_cache(maxsize=1024)
+def _client(peer: str, forwarded: bytes) -> str:
+    """The client's address.
+
+    Google's load balancers append it and their own to X-Forwarded-For
+    (https://cloud.google.com/load-balancing/docs/https#x-forwarded-for_header); what is before, anyone can
+    have written. Their proxies have private addresses, and network policies let nobody else reach a pod.
+
+    Args:
+        peer: Address of the other end of the connection.
+        forwarded: The header.
+    """
+    hops = forwarded.split(b",")
+    try:
+        if len(hops) > 1 and ipaddress.ip_address(peer).is_private:
+            return str(ipaddress.ip_address(hops[-2].strip().decode()))
+    except ValueError:
+        pass
+    return peer

@@ -37,7 +37,6 @@ class Application:
     Attributes:
         draining: Set when the process is about to stop: it is not ready and closes connections.
         metrics: Metrics of the requests.
-        access_log: Log of the requests.
     """
 
     def __init__(self, settings: PredictionSettings, follower: ModelFollower[ModelResponses]) -> None:
@@ -62,7 +61,7 @@ class Application:
         self.metrics = Metrics([*(route.path for route in self._router.routes.values()), _UNKNOWN])
         build = Info("prediction_build", "Image and Python version of the service.")
         build.info({"image": settings.image, "python": platform.python_version()})
-        self.access_log = AccessLog(settings.trace_project)
+        self._access_log = AccessLog(settings.trace_project)
 
     def observe(self, request: Request, response: Response, seconds: float) -> None:
         """Count a response, and log it unless it is a successful probe."""
@@ -75,7 +74,7 @@ class Application:
             self.metrics.observe(route.path, method, response.status, seconds)
             if route.probe and response.status < 400:
                 return
-        self.access_log.add(request, response, seconds)
+        self._access_log.add(request, response, seconds)
 
     def _predict(self, request: Request) -> Response:
         return self._answer_query(request, "prediction")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from services.http import connection
+from services.http import server as server_module
 from services.http.messages import AsyncHandler, Receive, Request, Response
 from services.http.problems import HttpError
 from services.http.server import Server
@@ -222,18 +223,61 @@ def test_the_connection_of_a_client_that_never_reads_is_aborted(monkeypatch: pyt
     serving(test)
 
 
-def test_connections_beyond_the_limit_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "MAX_CONNECTIONS", 1)
+async def connect(client: Client, address: str) -> Client:
+    port = client.writer.get_extra_info("peername")[1]
+    return Client(*await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0)))
 
-    async def test(client: Client, *_: Any) -> None:
-        client.writer.write(GET % b"first")
-        assert (await client.answer())[0] == 200
-        port = client.writer.get_extra_info("peername")[1]
-        second = Client(*await asyncio.open_connection("127.0.0.1", port))
-        assert (await second.answer())[0] == 503
-        assert await second.ended()
-        client.writer.write(GET % b"still")
-        assert (await client.answer())[0] == 200
+
+def test_of_too_many_connections_idle_ones_are_closed_and_others_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server_module, "MAX_CONNECTIONS", 3)
+
+    async def test(idle: Client, *_unused: object) -> None:
+        busy = []
+        for number in range(2, 5):
+            busy.append(await connect(idle, f"127.0.0.{number}"))
+            busy[-1].writer.write(b"GET /partial HTTP/1.1\r\n")
+            await asyncio.sleep(0.05)
+        assert await idle.ended()
+        refused = await connect(idle, "127.0.0.5")
+        status, headers, _ = await refused.answer()
+        assert (status, headers["retry-after"]) == (503, "1")
+        assert await refused.ended()
+        for each in busy:
+            each.writer.write(b"Host: x\r\n\r\n")
+            assert (await each.answer())[0] == 200
+
+    serving(test)
+
+
+def test_a_client_has_half_of_the_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "MAX_CONNECTIONS", 4)
+
+    async def test(first: Client, server: Server, _: Echo) -> None:
+        own = [await connect(first, "127.0.0.9") for _ in range(5)]
+        own[-1].writer.write(GET % b"own")
+        assert (await own[-1].answer())[0] == 200
+        assert server.connections == 3
+        first.writer.write(GET % b"first")
+        assert (await first.answer())[0] == 200
+        assert await own[0].ended()
+
+    serving(test)
+
+
+def test_connections_far_beyond_the_limit_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "MAX_CONNECTIONS", 2)
+    monkeypatch.setattr(connection, "_REFUSALS", 1)
+
+    async def test(first: Client, server: Server, _: Echo) -> None:
+        first.writer.write(b"GET /partial HTTP/1.1\r\n")
+        await asyncio.sleep(0.05)
+        others = [await connect(first, "127.0.0.1") for _ in range(5)]
+        await asyncio.sleep(0.05)
+        assert server.connections == 3
+        for each in others:
+            each.writer.close()
 
     serving(test)
 

@@ -1,11 +1,10 @@
 """`/predict` over HTTP: responses, errors, caching."""
 
-import asyncio
 import gzip
 import json
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -14,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from services import log_output
 from services.contracts.messages import PredictionResponse, Problem
 from services.http import trace_context
 from services.http.messages import Request, Response
@@ -306,20 +306,56 @@ def test_access_log_has_a_json_object_a_line(predicting: Service) -> None:
     assert answer.headers["traceparent"] == f"00-{trace}-{span}-00"
 
 
-def test_access_log_names_the_trace_of_cloud_logging(
-    capfdbinary: pytest.CaptureFixture[bytes],
-) -> None:
+@pytest.fixture
+def logged(monkeypatch: pytest.MonkeyPatch) -> Callable[[Request], dict[str, Any]]:
+    """What the access log says about a request."""
+
+    def log(request: Request) -> dict[str, Any]:
+        lines: list[bytes] = []
+        with monkeypatch.context() as patch:
+            patch.setattr(log_output.stdout, "write", lines.append)
+            AccessLog("p").add(request, Response(200, []), 0.1)
+        return json.loads(lines[0])
+
+    return log
+
+
+def test_access_log_names_the_trace_of_cloud_logging(logged: Callable[[Request], dict[str, Any]]) -> None:
     trace = trace_context.begin(None)
+    line = logged(Request("", b"GET", b"/", trace=trace))
 
-    async def log() -> None:
-        access_log = AccessLog("p")
-        access_log.add(Request("", b"GET", b"/", trace=trace), Response(200, []), 0.1)
-        access_log.flush()
-
-    asyncio.run(log())
-    line = json.loads(capfdbinary.readouterr().out)
     assert line["logging.googleapis.com/trace"] == f"projects/p/traces/{trace.trace_id}"
     assert line["logging.googleapis.com/spanId"] == trace.span_id
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "client"),
+    [
+        ("10.1.2.3", b"203.0.113.7,34.1.1.1", "203.0.113.7"),
+        ("10.1.2.3", b"1.2.3.4, 2001:db8::1, 34.1.1.1", "2001:db8::1"),
+        ("10.1.2.3", b"1.2.3.4", "10.1.2.3"),
+        ("10.1.2.3", b"", "10.1.2.3"),
+        ("10.1.2.3", b"\xff\x1b[2J,34.1.1.1", "10.1.2.3"),
+        ("34.5.6.7", b"203.0.113.7,34.1.1.1", "34.5.6.7"),
+        ("", b"203.0.113.7,34.1.1.1", ""),
+    ],
+)
+def test_access_log_has_the_clients_address_behind_the_load_balancer(
+    logged: Callable[[Request], dict[str, Any]], peer: str, forwarded: bytes, client: str
+) -> None:
+    request = Request(peer, b"GET", b"/", headers={b"x-forwarded-for": forwarded} if forwarded else {})
+
+    assert logged(request)["httpRequest"]["remoteIp"] == client
+
+
+def test_access_log_bounds_and_escapes_what_clients_choose(
+    logged: Callable[[Request], dict[str, Any]],
+) -> None:
+    agent = b"\xff\x9b2J\x7f" + b"x" * 30_000
+    line = logged(Request("", b"GET", b"/" + b"p" * 30_000, headers={b"user-agent": agent}))
+
+    assert line["httpRequest"]["userAgent"].startswith(r"\xff\x9b2J\x7fxx")
+    assert len(json.dumps(line)) < 4000
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """From start to SIGTERM: readiness, model changes, drain."""
 
+import contextlib
 import json
 import socket
 import subprocess
@@ -242,6 +243,20 @@ def test_a_used_port_is_reported_in_one_line(own: Service) -> None:
     lines = own.log.read_text().splitlines()
     assert len(lines) == 1
     assert lines[0].startswith(f"error: cannot listen on 127.0.0.1:{own.port}: Address already in use")
+
+
+def test_a_low_limit_of_open_files_is_told_at_start_and_kept(own: Service, models: Models) -> None:
+    models.publish("v1")
+    own.command = ["sh", "-c", 'ulimit -n 400 && exec "$@"', "sh", *own.command]
+    own.start()
+    own.wait_ready()
+    with contextlib.ExitStack() as connections:
+        for _ in range(600):
+            connections.enter_context(socket.create_connection(("127.0.0.1", own.port)))
+        assert own.get("/healthz").status_code == 200
+    log = own.log.read_text()
+    assert "Traceback" not in log
+    assert log.count("ulimit -n is 400") == 1
 
 
 @pytest.mark.parametrize(
