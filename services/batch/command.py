@@ -9,17 +9,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-import requests
-from google.api_core.exceptions import GoogleAPIError
-from google.auth.exceptions import GoogleAuthError
 
-from services.batch.errors import TEMPORARY, BatchError
-from services.contracts.settings import BatchSettings, SettingsError, from_environment
-from services.forecasting.artifact import CorruptModelError
+from services.batch.errors import EXPECTED, is_temporary
+from services.contracts.settings import BatchSettings, from_environment
 from services.forecasting.choice import CANDIDATES
-from services.forecasting.model_registry import PointerMovedError, UnknownVersionError, VersionExistsError
-from services.forecasting.panel import UnusableSalesError
-from services.forecasting.sales_faults import DataError
 from services.forecasting.training import Candidates
 
 RESULT_FILE: Final = "RESULT_FILE"
@@ -31,25 +24,6 @@ BEST: Final = "best"
 _FAILURE: Final = 1
 _TEMPORARY_FAILURE: Final = 75
 
-# What passes by itself: besides servers that are away, somebody else who moved the pointer.
-_TEMPORARY = (*TEMPORARY, PointerMovedError)
-# Whose messages say what to do; anything else is a bug and shows its traceback.
-_EXPECTED = (
-    *_TEMPORARY,
-    BatchError,
-    CorruptModelError,
-    DataError,
-    GoogleAPIError,
-    GoogleAuthError,
-    OSError,
-    SettingsError,
-    UnknownVersionError,
-    UnusableSalesError,
-    VersionExistsError,
-    requests.RequestException,
-)
-
-
 Option = tuple[str, dict[str, Any]]
 """An option of a command line, and the keyword arguments that argparse takes for it."""
 
@@ -60,6 +34,10 @@ RUN_DATE: Final[Option] = (
         "required": True,
         "help": "ISO 8601; sales of all days before it are known",
     },
+)
+SNAPSHOT: Final[Option] = (
+    "--snapshot",
+    {"required": True, "help": "the file that `extract` wrote"},
 )
 MODEL: Final[Option] = (
     "--model",
@@ -111,9 +89,9 @@ def attempt(name: str, command: Callable[[], dict[str, Any]]) -> int:
     """Run a command; its result is a line of JSON, an expected error a message and an exit status."""
     try:
         result = msgspec.json.encode(command())
-    except _EXPECTED as error:
+    except EXPECTED as error:
         print(f"{name}: {error}", file=sys.stderr)  # noqa: T201
-        return _TEMPORARY_FAILURE if isinstance(error, _TEMPORARY) else _FAILURE
+        return _TEMPORARY_FAILURE if is_temporary(error) else _FAILURE
     if file := os.environ.get(RESULT_FILE):
         Path(file).write_bytes(result)
     print(result.decode())  # noqa: T201

@@ -1,12 +1,25 @@
-"""The errors of all batch commands."""
+"""Errors of the batch commands, and which of them are worth another try."""
 
 import contextlib
 from collections.abc import Generator
 from typing import Final
 
 import requests
-from google.api_core.exceptions import RetryError, ServerError, TooManyRequests
-from google.auth.exceptions import TransportError
+from google.api_core.exceptions import (
+    GoogleAPICallError,
+    GoogleAPIError,
+    RetryError,
+    ServerError,
+    TooManyRequests,
+)
+from google.auth.exceptions import GoogleAuthError, TransportError
+from google.resumable_media import DataCorruption
+
+from services.contracts.settings import SettingsError
+from services.forecasting.artifact import CorruptModelError
+from services.forecasting.model_registry import PointerMovedError, UnknownVersionError, VersionExistsError
+from services.forecasting.panel import UnusableSalesError
+from services.forecasting.sales_faults import DataError
 
 
 class BatchError(Exception):
@@ -17,8 +30,11 @@ class TemporaryError(BatchError):
     """Something that may be done when it is tried again."""
 
 
-TEMPORARY: Final = (
+# Servers that are away or busy, answers that broke off on the way, another writer who was faster.
+_TEMPORARY: Final = (
     ConnectionError,
+    DataCorruption,  # the checksum of a download of Cloud Storage
+    PointerMovedError,
     RetryError,
     ServerError,
     TemporaryError,
@@ -27,14 +43,43 @@ TEMPORARY: Final = (
     TransportError,
     requests.ConnectionError,
     requests.Timeout,
+    requests.exceptions.ChunkedEncodingError,
+    requests.exceptions.ContentDecodingError,
 )
-"""What passes by itself: servers that are away or busy."""
+# BigQuery answers 403 to these (https://cloud.google.com/bigquery/docs/error-messages).
+_TEMPORARY_REASONS: Final = ("rateLimitExceeded", "jobRateLimitExceeded")
+# What cannot be done as things are: the message says what to change. Any other error is a bug.
+_FINAL: Final = (
+    BatchError,
+    CorruptModelError,
+    DataError,
+    GoogleAPIError,
+    GoogleAuthError,
+    OSError,
+    SettingsError,
+    UnknownVersionError,
+    UnusableSalesError,
+    VersionExistsError,
+    requests.RequestException,
+)
+EXPECTED: Final = (*_TEMPORARY, *_FINAL)
+
+
+def is_temporary(error: BaseException) -> bool:
+    """Whether the same call may succeed a few minutes later."""
+    if isinstance(error, GoogleAPICallError) and any(
+        each.get("reason") in _TEMPORARY_REASONS for each in error.errors if isinstance(each, dict)
+    ):
+        return True
+    return isinstance(error, _TEMPORARY)
 
 
 @contextlib.contextmanager
 def temporary_errors() -> Generator[None]:
-    """Turn what passes by itself into `TemporaryError`, which Beam hands on; of others it keeps the text."""
+    """Turn temporary errors into `TemporaryError`, which Beam hands on; of others it keeps the text."""
     try:
         yield
-    except TEMPORARY as error:
-        raise TemporaryError(str(error)) from error
+    except EXPECTED as error:
+        if is_temporary(error):
+            raise TemporaryError(str(error)) from error
+        raise

@@ -59,7 +59,7 @@ main = command.EntryPoint(
     backtest,
     __doc__,
     ("--version", {"required": True, "help": "whose backtest"}),
-    ("--snapshot", {"required": True, "help": "what `extract` wrote: the sales to compare with"}),
+    command.SNAPSHOT,
 )
 
 if __name__ == "__main__":

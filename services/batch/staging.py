@@ -4,13 +4,16 @@ import hashlib
 import io
 
 import polars as pl
+from google.api_core.exceptions import NotFound
 from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from services.batch.errors import BatchError
 from services.forecasting.panel import Panel
 
-_RETRY = DEFAULT_RETRY.with_timeout(60.0)
+# One request, and all tries of it.
+_TIMEOUT = 20
+_RETRY = DEFAULT_RETRY.with_timeout(40.0)
 
 
 def write_sales(project: str, bucket: str, folder: str, frame: pl.DataFrame) -> str:
@@ -30,7 +33,7 @@ def write_sales(project: str, bucket: str, folder: str, frame: pl.DataFrame) -> 
 def upload(project: str, bucket: str, name: str, content: bytes) -> str:
     """Put an object into the staging bucket; returns its `gs://` address."""
     blob = storage.Client(project=project).bucket(bucket).blob(name)
-    blob.upload_from_string(content, content_type="application/octet-stream", retry=_RETRY)
+    blob.upload_from_string(content, content_type="application/octet-stream", timeout=_TIMEOUT, retry=_RETRY)
     return f"gs://{bucket}/{name}"
 
 
@@ -40,10 +43,11 @@ def read_sales(project: str, address: str) -> Panel:
     Raises:
         BatchError: there is no such object.
     """
-    client = storage.Client(project=project)
-    blob = storage.Blob.from_uri(address, client=client)
-    if not blob.exists(retry=_RETRY):
+    blob = storage.Blob.from_uri(address, client=storage.Client(project=project))
+    try:
+        content = blob.download_as_bytes(timeout=_TIMEOUT, retry=_RETRY)
+    except NotFound:
         raise BatchError(
             f"{address} is absent; files of runs are deleted after some days. Run `extract` again"
-        )
-    return Panel.from_frame(pl.read_parquet(io.BytesIO(blob.download_as_bytes(retry=_RETRY))))
+        ) from None
+    return Panel.from_frame(pl.read_parquet(io.BytesIO(content)))

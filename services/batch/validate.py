@@ -5,16 +5,14 @@ of equal weight: the sum of (p - q) ln(p / q). 0.1 is commonly called a small sh
 (Siddiqi 2006, Credit Risk Scorecards, ISBN 978-0-471-75451-0).
 """
 
-import datetime
 import sys
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from services.batch import command
+from services.batch import command, staging
 from services.batch.errors import BatchError
-from services.batch.warehouse import SalesTable
 from services.contracts.settings import BatchSettings
 from services.forecasting import backtest
 from services.forecasting.panel import Panel
@@ -31,20 +29,20 @@ _CHANCE = 27.88
 _LEAST_SHARE = 1e-4
 
 
-def validate(settings: BatchSettings, run_date: datetime.date, max_drift: float) -> dict[str, Any]:
-    """Read the sales before `run_date`; returns their size and drift.
+def validate(settings: BatchSettings, snapshot: str, max_drift: float) -> dict[str, Any]:
+    """Check the sales of a run; returns their size and drift.
 
     Raises:
         UnusableSalesError: series have gaps or repeated days, or are too short to train on.
         BatchError: sales are negative or no numbers, or have drifted.
     """
-    panel = SalesTable(settings.sales_table).read(before=run_date)
+    panel = staging.read_sales(settings.project, snapshot)
     backtest.origins(panel)
     bad = panel.sales[~np.isnan(panel.sales)]
     bad = bad[~np.isfinite(bad) | (bad < 0)]
     if len(bad):
         raise BatchError(
-            f"{settings.sales_table}: {len(bad)} rows have sales that are negative or infinite, such as "
+            f"{snapshot}: {len(bad)} rows have sales that are negative or infinite, such as "
             f"{bad[0]:g}; mend them at their source and load them again"
         )
     value, limit = drift(panel)
@@ -81,7 +79,7 @@ def _shares(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[
 main = command.EntryPoint(
     validate,
     __doc__,
-    command.RUN_DATE,
+    command.SNAPSHOT,
     ("--max-drift", {"type": float, "default": MAX_DRIFT, "help": f"default {MAX_DRIFT}"}),
 )
 

@@ -21,6 +21,7 @@ from forecast_alerts import OWNER, Alert, deadline_missed
 from forecast_steps import MODEL, RUN_DATE, definition, score, step
 
 _MINUTES = timedelta(minutes=1)
+_SNAPSHOT = "--snapshot={{ ti.xcom_pull('extract')['snapshot'] }}"
 _VERSION = "{{ ti.xcom_pull('compare')['score_with'] }}"
 
 with DAG(
@@ -56,11 +57,11 @@ with DAG(
     tags=["sales", "forecast"],
 ) as dag:
     check_day = step("check_day", f"--run-date={RUN_DATE}", timeout=10 * _MINUTES)
-    validate = step("validate", f"--run-date={RUN_DATE}", timeout=10 * _MINUTES, memory="2Gi")
     extract = step("extract", f"--run-date={RUN_DATE}", timeout=10 * _MINUTES, memory="2Gi")
+    validate = step("validate", _SNAPSHOT, timeout=10 * _MINUTES, memory="2Gi")
     train = step(
         "train",
-        "--snapshot={{ ti.xcom_pull('extract')['snapshot'] }}",
+        _SNAPSHOT,
         "--model={{ params.model }}",
         timeout=90 * _MINUTES,
         cpu="2",
@@ -69,7 +70,7 @@ with DAG(
     backtest = step(
         "report_backtest",
         "--version={{ ti.xcom_pull('train')['version'] }}",
-        "--snapshot={{ ti.xcom_pull('extract')['snapshot'] }}",
+        _SNAPSHOT,
         timeout=10 * _MINUTES,
         memory="2Gi",
         task_id="backtest",
@@ -156,5 +157,5 @@ with DAG(
         """Say that the day is done."""
 
     ways = [publish, keep(), reject()]
-    chain(check_day, validate, extract, train, backtest, compare, decide(), ways)
+    chain(check_day, extract, validate, train, backtest, compare, decide(), ways)
     chain(ways, scored, kept(), check_scores, notify())
