@@ -1,9 +1,14 @@
-"""A sales table and a model bucket of a test's own, in the emulators."""
+"""A sales table and a model bucket of a test's own, in the emulators, and a fast way to run steps."""
 
 import dataclasses
 import json
+import os
+import signal
+import subprocess
+import tempfile
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,7 +20,8 @@ from services.contracts.schema import bigquery_schema
 from services.contracts.settings import BatchSettings, to_environment
 from services.contracts.tables import Sale, Score
 from services.forecasting.model_registry import ModelRegistry
-from tests.conftest import Models, Process
+from tests.batch import step_server
+from tests.conftest import REPOSITORY, Models, Process, wait_for
 
 
 @dataclasses.dataclass
@@ -101,3 +107,25 @@ def run(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         return {"error": err} if fails else json.loads(out)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def steps_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A stand-in for the interpreter of the steps that does not import Beam and the rest for each."""
+    # The path of a socket has at most 107 characters.
+    with tempfile.TemporaryDirectory() as folder:
+        address, client = f"{folder}/socket", tmp_path_factory.mktemp("steps") / "python"
+        step_server.write_client(client, address)
+        interpreter = REPOSITORY / "build" / "venvs" / "batch" / "bin" / "python"
+        server = subprocess.Popen(
+            [interpreter, "-m", "tests.batch.step_server", address], cwd=REPOSITORY, start_new_session=True
+        )
+        try:
+            wait_for(
+                "the step server listens", lambda: Path(address).exists() or server.poll() is not None, 120
+            )
+            assert server.poll() is None
+            yield str(client)
+        finally:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait()

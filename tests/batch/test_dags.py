@@ -6,13 +6,10 @@ import email
 import http.server
 import itertools
 import json
-import os
 import re
-import signal
 import socketserver
 import sqlite3
 import subprocess
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -30,7 +27,6 @@ from scripts.paths import ROOT
 from services.batch import score
 from services.batch.warehouse import SalesTable
 from services.contracts.settings import BatchSettings, DagSettings, from_environment, to_environment
-from tests.batch import step_server
 from tests.batch.conftest import Warehouse, amend
 from tests.batch.sales import SERIES, small_sales
 from tests.conftest import wait_for
@@ -118,28 +114,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("airflow")
     Airflow(home, {}).prepare()
     return home
-
-
-@pytest.fixture(scope="module")
-def steps_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A stand-in for the interpreter of the steps that does not import Beam and the rest for each."""
-    # The path of a socket has at most 107 characters.
-    with tempfile.TemporaryDirectory() as folder:
-        address, client = f"{folder}/socket", tmp_path_factory.mktemp("steps") / "python"
-        step_server.write_client(client, address)
-        interpreter = ROOT / "build" / "venvs" / "batch" / "bin" / "python"
-        server = subprocess.Popen(
-            [interpreter, "-m", "tests.batch.step_server", address], cwd=ROOT, start_new_session=True
-        )
-        try:
-            wait_for(
-                "the step server listens", lambda: Path(address).exists() or server.poll() is not None, 120
-            )
-            assert server.poll() is None
-            yield str(client)
-        finally:
-            os.killpg(server.pid, signal.SIGKILL)
-            server.wait()
 
 
 @pytest.fixture
@@ -386,6 +360,7 @@ def told_by_airflow(code: str, variables: Mapping[str, str]) -> Any:
 
 _CLOUD = """
 import ast, json, sys, zipfile
+from datetime import timedelta
 from types import SimpleNamespace as Some
 sys.path.insert(0, {dags!r})
 import forecast_google
@@ -396,7 +371,9 @@ def parameters(name, wheels, function="__init__"):
     for wheel in wheels:
         with zipfile.ZipFile(wheel) as archive:
             for member in archive.namelist():
-                if "/operators/" not in member or not member.endswith(".py"):
+                if "/operators/" not in member and not member.endswith("/hooks/dataflow.py"):
+                    continue
+                if not member.endswith(".py"):
                     continue
                 for node in ast.parse(archive.read(member)).body:
                     if isinstance(node, ast.ClassDef) and node.name == name:
@@ -406,7 +383,7 @@ def parameters(name, wheels, function="__init__"):
     return found
 
 wheels = {wheels!r}
-pod = forecast_google.pod_arguments("train", ["--snapshot=x"], "2", "4Gi")
+pod = forecast_google.pod_arguments("train", ["--snapshot=x"], "2", "4Gi", timedelta(minutes=90))
 job = forecast_google.dataflow_arguments(["--run_date=2024-07-01", "--query=SELECT 1 = 1"])
 def pod_that(terminated):
     ends = {{"other": None, "base": terminated}}
@@ -425,6 +402,8 @@ assert forecast_google.pod_result(Some(status=Some(container_statuses=None))) is
 known = parameters("GKEStartPodOperator", wheels) | parameters("KubernetesPodOperator", wheels)
 print(json.dumps({{
     "cleanup": sorted(parameters("KubernetesPodOperator", wheels, "cleanup")),
+    "deletion": sorted(parameters("KubernetesPodOperator", wheels, "process_pod_deletion")),
+    "cancel": sorted(parameters("DataflowHook", wheels, "cancel_job")),
     "pod": pod, "job": job["body"], "unknown": sorted(
         (pod.keys() | {{"on_finish_action"}}) - known
         | job.keys() - parameters("DataflowStartFlexTemplateOperator", wheels)
@@ -443,10 +422,13 @@ def test_what_operators_of_the_cloud_are_told(tmp_path: Path) -> None:
     found = told_by_airflow(_CLOUD.format(dags=str(program.DAGS), wheels=wheels), google)
     assert found["unknown"] == []
     assert found["cleanup"] == ["context", "pod", "remote_pod", "self", "xcom_result"]
+    assert found["deletion"] == ["pod", "reraise", "self"]
+    assert {"project_id", "job_id", "location"} <= set(found["cancel"])
     launch = ParseDict(found["job"]["launchParameter"], LaunchFlexTemplateParameter.pb()())
     assert launch.environment.max_workers == 3
     assert launch.environment.ip_configuration == WorkerIPAddressConfiguration.WORKER_IP_PRIVATE
     assert dict(launch.parameters) == {"run_date": "2024-07-01", "query": "SELECT 1 = 1"}
+    assert found["pod"]["pod_template_dict"]["spec"]["activeDeadlineSeconds"] == 90 * 60
     (container,) = found["pod"]["pod_template_dict"]["spec"]["containers"]
     assert container["image"] == "a-steps_image"
     assert found["pod"]["do_xcom_push"] is False  # or the operator adds a container of a public image
@@ -460,6 +442,98 @@ def test_what_operators_of_the_cloud_are_told(tmp_path: Path) -> None:
         ).model_bucket
         == "a-model_bucket"
     )
+
+
+_TIMEOUTS = """
+import json, sys, types
+from datetime import timedelta
+sys.path.insert(0, {dags!r})
+import forecast_google
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import TaskDeferralTimeout, TaskDeferred
+
+done = []
+
+class Action(str):
+    pass
+
+class GKEStartPodOperator(BaseOperator):
+    def __init__(self, on_finish_action, execution_timeout, task_id, **options):
+        super().__init__(task_id=task_id, execution_timeout=execution_timeout)
+        self.on_finish_action = Action(on_finish_action)
+
+    def process_pod_deletion(self, pod, *, reraise=True):
+        done.append([pod.status.phase, self.on_finish_action])
+
+class DataflowStartFlexTemplateOperator(BaseOperator):
+    def __init__(self, body, deferrable, append_job_name, project_id, location, **options):
+        super().__init__(**options)
+        self.project_id, self.location, self.job = project_id, location, {{"id": "job-7"}}
+        self.hook = types.SimpleNamespace(cancel_job=lambda **job: done.append(job))
+
+google = "airflow.providers.google.cloud.operators."
+for name, operator in (
+    ("kubernetes_engine", GKEStartPodOperator), ("dataflow", DataflowStartFlexTemplateOperator)
+):
+    module = sys.modules[google + name] = types.ModuleType(name)
+    setattr(module, operator.__name__, operator)
+for name in ("airflow.providers.google", "airflow.providers.google.cloud", google.rstrip(".")):
+    sys.modules[name] = types.ModuleType(name)
+
+hour = {{"task_id": "t", "execution_timeout": timedelta(hours=1)}}
+for phase in ("Pending", "Running", "Failed", "Succeeded"):
+    pod = types.SimpleNamespace(status=types.SimpleNamespace(phase=phase))
+    forecast_google.pod("train", [], "1", "1Gi", dict(hour)).process_pod_deletion(pod, reraise=False)
+
+kept = {{}}
+ti = types.SimpleNamespace(
+    xcom_push=lambda key, value: kept.update({{key: value}}), xcom_pull=lambda task, key: kept[key]
+)
+forecast_google.get_current_context = lambda: {{"ti": ti}}
+task = forecast_google.dataflow(["--run_date=2024-07-01"], dict(hour))
+try:
+    task.defer(trigger=None, method_name="execute_complete")
+except TaskDeferred as deferred:
+    done.append(deferred.timeout.total_seconds())
+try:
+    task.resume_execution("__fail__", {{"error": "Trigger timeout"}}, {{"ti": ti}})
+except TaskDeferralTimeout:
+    done.append("timeout")
+print(json.dumps(done))
+"""
+
+
+def test_steps_in_the_cloud_end_with_their_timeout(tmp_path: Path) -> None:
+    """Operators stand in for those of Google's provider, whose signatures the test above knows."""
+    google = {name.upper(): f"a-{name}" for name in DagSettings.__struct_fields__}
+    google |= {"STEPS_RUN_ON": "google", "DATAFLOW_MAX_WORKERS": "3", "AIRFLOW_HOME": str(tmp_path)}
+    assert told_by_airflow(_TIMEOUTS.format(dags=str(program.DAGS)), google) == [
+        ["Pending", "delete_pod"],
+        ["Running", "delete_pod"],
+        ["Failed", "delete_succeeded_pod"],
+        ["Succeeded", "delete_succeeded_pod"],
+        3600.0,
+        {"job_id": "job-7", "project_id": "a-steps_project", "location": "a-steps_region"},
+        "timeout",
+    ]
+
+
+_ENDED = """
+import json, sys
+sys.path.insert(0, {dags!r})
+import forecast_alerts
+sent = []
+forecast_alerts.send = lambda event, *_: sent.append(event)
+for state in ("queued", "running", "failed", "success"):
+    run = {{"dag_id": "sales_forecast", "dag_run_id": "r", "state": state}}
+    forecast_alerts.deadline_missed({{"dag_run": run}}, definition="d")
+print(json.dumps(sent))
+"""
+
+
+def test_a_run_that_has_ended_misses_no_deadline(tmp_path: Path) -> None:
+    variables = {"AIRFLOW_HOME": str(tmp_path)}
+    assert told_by_airflow(_ENDED.format(dags=str(program.DAGS)), variables) == ["Deadline missed"] * 2
 
 
 _READ = """
@@ -476,6 +550,7 @@ print(json.dumps({{
         dag.dag_id: {{
             "catchup": dag.catchup,
             "max_active_runs": dag.max_active_runs,
+            "timeout": bool(dag.dagrun_timeout),
             "tasks": {{
                 task.task_id: {{
                     "retries": task.retries,
@@ -501,6 +576,8 @@ def test_the_dags_are_read_without_errors_and_fast(tmp_path: Path) -> None:
     assert "sales_forecast" in found["dags"]
     for dag in found["dags"].values():
         assert (dag["catchup"], dag["max_active_runs"]) == (False, 1)
+        # `airflow dags test` counts it from the logical date: a scheduler would fail the run meanwhile.
+        assert not dag["timeout"]
         for name, task in dag["tasks"].items():
             assert task["retries"] >= 1, name
             assert task["timeout"], name

@@ -48,8 +48,9 @@ class Alert(BaseNotifier):
 
 
 def deadline_missed(context: Any, **_: Any) -> None:
-    """The callback of a DAG's deadline."""
-    send("Deadline missed", "error", "The run has not ended in time; it goes on.", context)
+    """The callback of a DAG's deadline, which Airflow calls for a run that has failed as well."""
+    if context["dag_run"]["state"] in ("queued", "running"):
+        send("Deadline missed", "error", "The run has not ended in time; it goes on.", context)
 
 
 def send(event: str, severity: Severity, detail: str, context: Any) -> None:

@@ -7,10 +7,11 @@ that reading the DAGs needs Airflow alone.
 import json
 import os
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk import BaseOperator, get_current_context
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferralTimeout
 
 STEP_VARIABLES = (
     "MODEL_BUCKET",
@@ -45,8 +46,16 @@ def pod(
             if result := pod_result(remote_pod):
                 context["ti"].xcom_push("return_value", result)
 
+        def process_pod_deletion(self, pod: Any, *, reraise: bool = True) -> Any:
+            """Delete a pod that goes on: after a timeout, the next try would start a second one beside it."""
+            if pod is not None and pod.status.phase in ("Pending", "Running", "Unknown"):
+                self.on_finish_action = type(self.on_finish_action)("delete_pod")
+            return super().process_pod_deletion(pod, reraise=reraise)
+
     return PodStep(
-        **pod_arguments(command, arguments, cpu, memory), **options, on_finish_action="delete_succeeded_pod"
+        **pod_arguments(command, arguments, cpu, memory, options["execution_timeout"]),
+        **options,
+        on_finish_action="delete_succeeded_pod",  # a failed one is there to look at
     )
 
 
@@ -68,7 +77,9 @@ def _terminated(pod: Any) -> Any:
     return next((each.state.terminated for each in statuses if each.name == _CONTAINER), None)
 
 
-def pod_arguments(command: str, arguments: Sequence[str], cpu: str, memory: str) -> dict[str, Any]:
+def pod_arguments(
+    command: str, arguments: Sequence[str], cpu: str, memory: str, timeout: timedelta
+) -> dict[str, Any]:
     """What `GKEStartPodOperator` is told."""
     variables = {name: os.environ[name] for name in STEP_VARIABLES}
     # Where Kubernetes reads a container's last words: a result needs no second container, whose image would
@@ -93,6 +104,8 @@ def pod_arguments(command: str, arguments: Sequence[str], cpu: str, memory: str)
                 "serviceAccountName": os.environ["STEPS_ACCOUNT"],
                 "automountServiceAccountToken": False,
                 "restartPolicy": "Never",
+                # A deferred task is ended by Airflow's triggerer, which may be away: Kubernetes ends the pod.
+                "activeDeadlineSeconds": int(timeout.total_seconds()),
                 "securityContext": {
                     "runAsNonRoot": True,
                     "runAsUser": _USER,
@@ -131,7 +144,26 @@ def dataflow(arguments: Sequence[str], options: dict[str, Any]) -> BaseOperator:
         DataflowStartFlexTemplateOperator,
     )
 
-    return DataflowStartFlexTemplateOperator(**dataflow_arguments(arguments), **options)
+    class DataflowStep(DataflowStartFlexTemplateOperator):  # pyright: ignore[reportUntypedBaseClass]
+        def defer(self, **options: Any) -> None:
+            """Wait for the job no longer than the task may take: the operator itself hands on no deadline."""
+            context: Any = get_current_context()
+            context["ti"].xcom_push("dataflow_job", self.job["id"])
+            super().defer(**options, timeout=self.execution_timeout)
+
+        def resume_execution(self, next_method: str, next_kwargs: Any, context: Any) -> Any:
+            """Cancel a job that takes too long, which would write its rows beside those of the next try."""
+            try:
+                return super().resume_execution(next_method, next_kwargs, context)
+            except TaskDeferralTimeout:
+                self.hook.cancel_job(
+                    job_id=context["ti"].xcom_pull(self.task_id, key="dataflow_job"),
+                    project_id=self.project_id,
+                    location=self.location,
+                )
+                raise
+
+    return DataflowStep(**dataflow_arguments(arguments), **options)
 
 
 def dataflow_arguments(arguments: Sequence[str]) -> dict[str, Any]:

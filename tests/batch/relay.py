@@ -1,0 +1,144 @@
+"""An HTTP relay in front of an emulator that spoils requests."""
+
+import http.server
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Final
+
+import httpx
+
+_OWN: Final = {
+    "connection",
+    "keep-alive",
+    "transfer-encoding",
+    "content-encoding",
+    "content-length",
+    "date",
+    "server",
+}
+
+Fault = Callable[["Handler", httpx.Response], None]
+"""Answers a request in place of the server, whose response it is given."""
+
+
+class Relay(http.server.ThreadingHTTPServer):
+    """Passes requests on and answers those from number `spoiled_from` on with `fault`.
+
+    Args:
+        target: URL of the server.
+        fault: see `Fault`.
+        spoiled_from: number of the first such request, counted from 1.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, target: str, fault: Fault, spoiled_from: int) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.client = httpx.Client(base_url=target, timeout=120)
+        self.fault = fault
+        self.spoiled_from = spoiled_from
+        self.requests: list[str] = []
+        self.ended = threading.Event()
+        self._lock = threading.Lock()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def count(self, request: str) -> int:
+        with self._lock:
+            self.requests.append(request)
+            return len(self.requests)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Clients that hang up are no news."""
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Of one connection."""
+
+    protocol_version = "HTTP/1.1"
+
+    def relay(self) -> None:
+        server = self.server
+        assert isinstance(server, Relay)
+        number = server.count(f"{self.command} {self.path}")
+        if number >= server.spoiled_from and server.fault is swallow:
+            server.ended.wait()
+            self.close_connection = True
+            return
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        headers = {name: value for name, value in self.headers.items() if name.lower() not in _OWN}
+        response = server.client.request(self.command, self.path, content=body, headers=headers)
+        answer = server.fault if number >= server.spoiled_from else passed_on
+        answer(self, response)
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = relay  # noqa: N815
+
+    def answer(self, status: int, headers: dict[str, str], body: bytes, length: int | None = None) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body) if length is None else length))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+
+def _headers(response: httpx.Response) -> dict[str, str]:
+    return {name: value for name, value in response.headers.items() if name not in _OWN}
+
+
+def passed_on(handler: Handler, response: httpx.Response) -> None:
+    """No fault."""
+    handler.answer(response.status_code, _headers(response), response.content)
+
+
+def swallow(handler: Handler, response: httpx.Response) -> None:
+    """No answer, ever; the server never sees the request."""
+
+
+def reset(handler: Handler, response: httpx.Response) -> None:
+    """The connection is closed before an answer."""
+    handler.close_connection = True
+
+
+def cut(handler: Handler, response: httpx.Response) -> None:
+    """The connection is closed in the middle of the answer."""
+    half = response.content[: len(response.content) // 2]
+    handler.answer(response.status_code, _headers(response), half, len(response.content))
+    handler.close_connection = True
+
+
+def altered(handler: Handler, response: httpx.Response) -> None:
+    """A byte of the answer is another one."""
+    body = bytearray(response.content)
+    body[len(body) // 2] ^= 1
+    handler.answer(response.status_code, _headers(response), bytes(body))
+
+
+def refusal(status: int, reason: str) -> Fault:
+    """An error of Google's JSON APIs."""
+    body = f'{{"error": {{"code": {status}, "message": "{reason}", "errors": [{{"reason": "{reason}"}}]}}}}'
+
+    def refused(handler: Handler, response: httpx.Response) -> None:
+        handler.answer(status, {"Content-Type": "application/json"}, body.encode())
+
+    return refused
+
+
+@contextmanager
+def relay(target: str, fault: Fault = passed_on, spoiled_from: int = 1) -> Generator[Relay]:
+    """A relay that runs."""
+    server = Relay(target, fault, spoiled_from)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server
+    finally:
+        server.ended.set()
+        server.shutdown()
+        server.server_close()
+        server.client.close()
