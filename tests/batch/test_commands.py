@@ -1,6 +1,8 @@
 """Ingest, train, publish: from a file to a pointer, in the emulators."""
 
 import datetime
+import hashlib
+import io
 import json
 import os
 import subprocess
@@ -13,7 +15,7 @@ import pytest
 
 from services.batch import ingest, train
 from services.batch import publish_model as publish
-from tests.batch.conftest import Run, Warehouse
+from tests.batch.conftest import Run, Warehouse, amend
 from tests.conftest import REPOSITORY, free_port
 from tests.forecasting.conftest import make_sales
 
@@ -167,6 +169,37 @@ def test_a_corrupt_version_is_not_published(warehouse: Warehouse, run: Run) -> N
     current = warehouse.registry.pointer()
     assert current is not None
     assert current[0].version == "v1"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"store_nbr": np.arange(4)}, "v2: cannot be served: Expected `str`, got `int`"),
+        ({"sales": np.full((4, 30), np.nan)}, "v2/forecast.npz: sales must be finite"),
+        ({"lower": None}, "v2/forecast.npz: 'lower'"),
+    ],
+    ids=["keys that are numbers", "no numbers", "a missing array"],
+)
+def test_a_version_that_cannot_be_served_is_not_published(
+    warehouse: Warehouse, run: Run, change: dict[str, Any], reason: str
+) -> None:
+    """Its files are what its manifest says: another program wrote both."""
+    models = warehouse.models
+    models.publish("v1")
+    models.upload("v2")
+    blob = models.bucket.blob("sales/v2/forecast.npz")
+    with np.load(io.BytesIO(blob.download_as_bytes())) as archive:
+        arrays = {name: archive[name] for name in archive.files} | change
+    content = io.BytesIO()
+    np.savez(content, **{name: array for name, array in arrays.items() if array is not None})
+    blob.upload_from_string(content.getvalue())
+    files = models.registry.manifest("v2").files
+    files["forecast.npz"] = hashlib.sha256(content.getvalue()).hexdigest()
+    amend(models, "v2", mase=0.5, files=files)
+    assert reason in run(publish.main, "--version", "v2", fails=True)["error"]
+    pointer = models.registry.pointer()
+    assert pointer is not None
+    assert pointer[0].version == "v1"
 
 
 def test_a_lost_upload_is_trained_again(warehouse: Warehouse, run: Run, file: Path) -> None:
