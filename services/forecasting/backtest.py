@@ -1,6 +1,5 @@
 """Rolling-origin backtest: how well a model would have forecast windows it had not seen."""
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.contracts.model import HORIZON_DAYS, LEVELS, Accuracy
+from services.forecasting.cgroup import memory, processors
 from services.forecasting.levels import groups, summed
 from services.forecasting.models import Forecaster
 from services.forecasting.panel import SEASON, Panel, UnusableSalesError
@@ -22,6 +22,7 @@ MIN_ORIGINS = 3
 intervals made of the first can be tried on the last."""
 MIN_TRAINING_DAYS = 112
 """Before the first origin."""
+_BYTES_A_VALUE = 256  # of memory for each day of a series while a model is fitted to it
 MIN_DAYS = MIN_TRAINING_DAYS + (MIN_ORIGINS - 1) * STEP + HORIZON
 
 
@@ -67,7 +68,8 @@ def run(forecaster: Callable[[], Forecaster], panel: Panel) -> list[Window]:
         known = panel.until(origin)
         return Window(origin, forecaster().fit(known).predict(known, HORIZON_DAYS))
 
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    fitting = panel.sales.size * _BYTES_A_VALUE
+    with ThreadPoolExecutor(max(1, min(processors(), memory() // 2 // fitting))) as threads:
         return list(threads.map(forecast, origins(panel)))
 
 
