@@ -20,8 +20,9 @@ from rich.console import Console
 from rich.table import Table
 
 from scripts.command import command, command_environment, message_parser
+from services.answers import Outgoing
 from services.contracts import names
-from services.streaming.publishing import Outgoing, publish_batches
+from services.streaming.publishing import publish_batches
 
 _PER_CALL: Final = 1000
 _LEASE_SECONDS: Final = 600

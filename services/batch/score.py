@@ -1,9 +1,8 @@
 """Score many questions with Beam: which series, for how many days; rows of forecasts are the answer.
 
 Questions come from files or a query (`--input`, `--query`), and the rows replace those of `--run_date` in a
-table, or stay in files. With `--subscription` the pipeline streams instead: requests as the streaming service
-takes them, rows to the table of predictions, what cannot be answered to a topic. Both do the same to every
-question. `--runner` and the options of runners are Beam's own.
+table, or stay in files. With `--subscription` the pipeline streams instead: it answers requests as the
+streaming service does. `--runner` and the options of runners are Beam's own.
 """
 
 import argparse
@@ -16,19 +15,18 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.coders import BytesCoder
 from apache_beam.internal.gcp import auth
-from apache_beam.io.gcp.pubsub import ReadFromPubSub, WriteToPubSub
 from apache_beam.io.textio import ReadFromText
 from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, StandardOptions
 from apache_beam.pvalue import AsList
 from apache_beam.runners.dataflow.dataflow_runner import DataflowPipelineResult
 
-from services.batch import command
-from services.batch.beam_io import InsertRows, QueryRows, ReplaceDay, WriteLines
+from services.batch import command, stream
+from services.batch.beam_io import QueryRows, ReplaceDay, WriteLines
 from services.batch.errors import BatchError
 from services.batch.partition import Partition
-from services.batch.questions import BatchQuestions, StreamRequests
-from services.batch.scoring import DEAD, NAMESPACE, ROWS, ModelSource, answer
+from services.batch.questions import BatchQuestions
+from services.batch.scoring import DEAD, NAMESPACE, ROWS, Answer, ModelSource, answered
 
 # What Beam's DirectRunner comes to in the end; by that name, it would download Prism and try that first.
 _BATCH_HERE = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
@@ -57,6 +55,8 @@ class ScoreOptions(PipelineOptions):
         parser.add_argument("--staging_dataset", help="project.dataset where rows are checked before that")
         parser.add_argument("--predictions_table", help="project.dataset.table that streamed rows go to")
         parser.add_argument("--dead_letter_topic", help="projects/P/topics/T for what cannot be answered")
+        parser.add_argument("--reply_topic", help="projects/P/topics/T for replies that name no other")
+        parser.add_argument("--reply_topics", help="other topics that reply_to may name, with commas between")
 
 
 def build(pipeline: beam.Pipeline, options: ScoreOptions) -> None:
@@ -97,7 +97,8 @@ def _batch(pipeline: beam.Pipeline, options: ScoreOptions) -> None:
             | "read rows" >> beam.ParDo(QueryRows())
             | "spread" >> beam.Reshuffle()
         )
-    answers = answer(questions, source, BatchQuestions(run_date, options.horizon))
+    answer = Answer(source, BatchQuestions(run_date, options.horizon))
+    answers = answered(questions, answer, DEAD, ROWS)
     folder = options.output.rstrip("/")
     if "://" not in folder:
         Path(folder).mkdir(parents=True, exist_ok=True)
@@ -114,16 +115,14 @@ def _batch(pipeline: beam.Pipeline, options: ScoreOptions) -> None:
 
 
 def _stream(pipeline: beam.Pipeline, options: ScoreOptions) -> None:
-    if not (options.predictions_table and options.dead_letter_topic):
-        raise BatchError("streaming needs --predictions_table and --dead_letter_topic")
+    if not (options.predictions_table and options.reply_topic and options.dead_letter_topic):
+        raise BatchError("streaming needs --predictions_table, --reply_topic and --dead_letter_topic")
     source = ModelSource(options.model_bucket, options.model_project, options.model_version)
-    horizon = source.load(source.current()).days
-    questions = pipeline | "read messages" >> ReadFromPubSub(
-        subscription=options.subscription, with_attributes=True
+    source.load(source.current())  # as in a batch
+    topics = [options.reply_topic, *filter(None, (options.reply_topics or "").split(","))]
+    stream.build(
+        pipeline, source, options.subscription, options.predictions_table, topics, options.dead_letter_topic
     )
-    answers = answer(questions, source, StreamRequests(horizon))
-    _ = answers.blocks | "save" >> beam.ParDo(InsertRows(options.predictions_table))
-    _ = answers[DEAD] | "dead letters" >> WriteToPubSub(options.dead_letter_topic, with_attributes=True)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -7,6 +7,7 @@ import datetime
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import apache_beam as beam
@@ -15,8 +16,9 @@ from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import TaggedOutput
 from apache_beam.utils.shared import Shared
 
+from services.answers import Replies
 from services.batch.errors import BatchError
-from services.batch.questions import BatchQuestions, StreamRequests
+from services.batch.questions import BatchQuestions
 from services.contracts.decoding import InvalidMessageError
 from services.forecasting.forecast import Forecast, UnknownSeriesError
 from services.forecasting.model_registry import ModelRegistry, UnknownVersionError
@@ -75,6 +77,11 @@ class ScoreLines:
             raise InvalidMessageError(str(error)) from None
         return chosen.tolist()
 
+    @cached_property
+    def replies(self) -> Replies:
+        """Replies from the same model."""
+        return Replies(self.forecast, self.days)
+
     def lines(self, head: bytes, series: Iterable[int], days: int) -> list[bytes]:
         """A line per row: `head`, which has the columns of the question, then those of the forecast."""
         return [head + tail for index in series for tail in self._tails[index][:days]]
@@ -117,28 +124,17 @@ class ModelSource:
         return ScoreLines(model.forecast, self.first, self.days)
 
 
-class Answer(beam.DoFn):
-    """Answers batches of questions. A worker process loads the model once, not once per thread.
+class SharedModel:
+    """The model that workers answer with; a worker process loads it once, not once per thread."""
 
-    Yields a block of rows, one a line, for each batch, and the number of its rows under the tag `rows`;
-    questions that cannot be answered go under the tag `dead`.
-    """
-
-    def __init__(self, source: ModelSource, questions: BatchQuestions | StreamRequests):
+    def __init__(self, source: ModelSource):
         self._source = source
-        self._questions: Any = questions
         self._shared = Shared()
-        self._asked = Metrics.counter(NAMESPACE, "questions")
-        self._rows = Metrics.counter(NAMESPACE, "rows")
-        self._dead = Metrics.counter(NAMESPACE, "dead_letters")
         self._looked = 0.0
         self._version = ""
 
-    def setup(self) -> None:
-        """Load the model, so that a fault shows before the first question."""
-        self._model()
-
-    def _model(self) -> ScoreLines:
+    def current(self) -> ScoreLines:
+        """The rows of the version to use now."""
         if not self._version or (
             not self._source.version and time.monotonic() > self._looked + _POINTER_SECONDS
         ):
@@ -149,9 +145,41 @@ class Answer(beam.DoFn):
         self._held = self._shared.acquire(lambda: self._source.load(version), tag=version)
         return self._held
 
-    def process(self, element: list[Any]) -> Iterator[Any]:
+
+class Counters:
+    """What the pipeline counts."""
+
+    def __init__(self) -> None:
+        self._asked = Metrics.counter(NAMESPACE, "questions")
+        self._rows = Metrics.counter(NAMESPACE, "rows")
+        self._dead = Metrics.counter(NAMESPACE, "dead_letters")
+
+    def count(self, questions: int, rows: int, dead: int) -> None:
+        """Count a batch."""
+        self._asked.inc(questions)
+        self._rows.inc(rows)
+        self._dead.inc(dead)
+
+
+class Answer(beam.DoFn):
+    """Answers batches of questions.
+
+    Yields a block of rows, one a line, for each batch, and the number of its rows under the tag `rows`;
+    questions that cannot be answered go under the tag `dead`.
+    """
+
+    def __init__(self, source: ModelSource, questions: BatchQuestions):
+        self._model = SharedModel(source)
+        self._questions = questions
+        self._counters = Counters()
+
+    def setup(self) -> None:
+        """Load the model, so that a fault shows before the first question."""
+        self._model.current()
+
+    def process(self, element: list[bytes]) -> Iterator[Any]:
         """Answer a batch."""
-        model, questions = self._model(), self._questions
+        model, questions = self._model.current(), self._questions
         lines: list[bytes] = []
         dead = 0
         for each in element:
@@ -162,19 +190,17 @@ class Answer(beam.DoFn):
                 dead += 1
                 yield TaggedOutput(DEAD, questions.dead(each, str(error)))
             else:
-                lines += model.lines(questions.head(each, question), series, days)
+                lines += model.lines(questions.head(question), series, days)
         if lines:
             yield b"\n".join(lines)
             yield TaggedOutput(ROWS, len(lines))
-        self._asked.inc(len(element))
-        self._rows.inc(len(lines))
-        self._dead.inc(dead)
+        self._counters.count(len(element), len(lines), dead)
 
 
-def answer(elements: Any, source: ModelSource, questions: BatchQuestions | StreamRequests) -> Any:
-    """Answer elements in batches; see `Answer` for what comes out under which tag."""
+def answered(elements: Any, do_fn: beam.DoFn, *tags: str) -> Any:
+    """Elements answered in batches; what comes out under which tag is up to `do_fn`."""
     return (
         elements
         | "batch" >> beam.BatchElements(min_batch_size=_BATCH_SIZE // 10, max_batch_size=_BATCH_SIZE)
-        | "forecast" >> beam.ParDo(Answer(source, questions)).with_outputs(DEAD, ROWS, main="blocks")
+        | "forecast" >> beam.ParDo(do_fn).with_outputs(*tags, main="blocks")
     )

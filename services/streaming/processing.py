@@ -6,25 +6,21 @@ import dataclasses
 import datetime
 import logging
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Final
 
 from google import pubsub_v1
 
+from services import answers
+from services.answers import Answers, Outgoing
 from services.contracts.decoding import InvalidMessageError, decode
 from services.contracts.messages import SaleRangeRequest
-from services.contracts.names import (
-    DELIVERY_ATTEMPT_ATTRIBUTE,
-    REASON_ATTRIBUTE,
-    REQUEST_ID_ATTRIBUTE,
-    STATUS_ATTRIBUTE,
-)
 from services.contracts.settings import StreamingSettings
 from services.http import trace_context
 from services.streaming import metrics
 from services.streaming.batch import MessageBatch
 from services.streaming.metrics import attempted
-from services.streaming.publishing import ATTRIBUTE_BYTES, MESSAGE_BYTES, Outgoing, publish
+from services.streaming.publishing import publish
 from services.streaming.replies import ModelReplies
 from services.streaming.table import APPEND_BYTES, ROW_OVERHEAD_BYTES, PredictionsTable
 
@@ -37,9 +33,6 @@ _REMEMBERED_SECONDS: Final = 600.0
 wants an answer."""
 _STALLED_SECONDS: Final = 120.0
 """Without any answer although messages wait: longer than all attempts of an append take."""
-
-# Client libraries propagate OpenTelemetry's context under the first name; the second is W3C's own.
-_TRACE_ATTRIBUTES: Final = ("googclient_traceparent", "traceparent")
 
 
 @dataclasses.dataclass
@@ -86,10 +79,8 @@ class Processor:
         self.stopping = False
         self._publisher = publisher
         self._table = table
-        self._reply_topic = settings.reply_topic
+        self._answers = Answers(settings.reply_topic, settings.reply_topics)
         self._dead_letter_topic = settings.dead_letter_topic
-        topics = (settings.reply_topic, *settings.reply_topics)
-        self._reply_topics = {name: topic for topic in topics for name in (topic, topic.rpartition("/")[2])}
         self._trace_prefix = trace_context.log_prefix(settings.trace_project)
         # When a model version answered a request, oldest first.
         self._answered: dict[tuple[str, SaleRangeRequest], float] = {}
@@ -171,7 +162,7 @@ class Processor:
                 elif (first := work.first.setdefault(request, ack_id)) != ack_id:
                     work.repeated.append((ack_id, first))
                 elif request.mode == "active":
-                    topic, reply = self._topic(request), _reply(ack_id, message, request, replies)
+                    topic, reply = self._answers.reply(ack_id, message, request, replies)
                     work.replies[topic, reply.ordering_key].append(reply)
                 else:
                     replies.series(request)
@@ -183,17 +174,18 @@ class Processor:
 
     def _refuse(self, received: Any, error: InvalidMessageError, replies: ModelReplies, work: _Work) -> None:
         """Add the dead letter of an invalid message, and a reply if its sender awaits one."""
-        reason, request, message = _shortened(str(error)), error.request, received.message
-        work.dead_letters[message.ordering_key].append(_dead_letter(received, reason))
+        message, ack_id = received.message, received.ack_id
+        letter = answers.dead_letter(ack_id, message, error, received.delivery_attempt)
+        work.dead_letters[letter.ordering_key].append(letter)
+        reason = answers.reason(error)
         fields = {"message_id": message.message_id, "reason": reason}
-        for traceparent in _trace(message.attributes).values():
+        for traceparent in answers.trace(message.attributes).values():
             if trace_id := trace_context.trace_id(traceparent):
                 fields[trace_context.LOG_FIELD] = self._trace_prefix + trace_id
         _log.warning("message %s refused: %s", message.message_id, reason, extra={"fields": fields})
-        if request is not None and request.mode == "active":
-            refusal = _refusal(received, request, reason, replies)
-            topic = self._reply_topics.get(request.reply_to or "", self._reply_topic)
-            work.replies[topic, refusal.ordering_key].append(refusal)
+        if refusal := self._answers.refusal(ack_id, message, error, replies):
+            topic, reply = refusal
+            work.replies[topic, reply.ordering_key].append(reply)
 
     def _remember(self, answered: Iterable[tuple[str, SaleRangeRequest]]) -> None:
         self._answered.update(dict.fromkeys(answered, time.monotonic()))
@@ -206,18 +198,6 @@ class Processor:
             if len(self._answered) <= _REMEMBERED_REQUESTS and self._answered[oldest] > expired:
                 return
             del self._answered[oldest]
-
-    def _topic(self, request: SaleRangeRequest) -> str:
-        """The topic for the reply to a request."""
-        if request.reply_to is None:
-            return self._reply_topic
-        try:
-            return self._reply_topics[request.reply_to]
-        except KeyError:
-            allowed = ", ".join(sorted(name for name in self._reply_topics if "/" not in name))
-            raise InvalidMessageError(
-                f"reply_to {request.reply_to!r} is not allowed here; allowed: {allowed}", request
-            ) from None
 
     async def _publish(
         self, topic: str, key: str, outgoing: list[Outgoing], published: set[str], batch: MessageBatch
@@ -234,45 +214,6 @@ class Processor:
             await self._table.append(rows)
             metrics.ROWS.inc(len(rows))
             durable.update(completed)
-
-
-def _reply(ack_id: str, message: Any, request: SaleRangeRequest, replies: ModelReplies) -> Outgoing:
-    data = replies.reply(request)
-    if len(data) > MESSAGE_BYTES - 2 * ATTRIBUTE_BYTES:
-        raise InvalidMessageError(
-            f"the reply has {len(data)} bytes, and Pub/Sub allows {MESSAGE_BYTES}: ask for less", request
-        )
-    attributes = {REQUEST_ID_ATTRIBUTE: request.request_id, STATUS_ATTRIBUTE: "ok"}
-    if message.attributes:
-        attributes |= _trace(message.attributes)
-    return Outgoing(ack_id, data, attributes, message.ordering_key)
-
-
-def _refusal(received: Any, request: SaleRangeRequest, reason: str, replies: ModelReplies) -> Outgoing:
-    """The reply to an invalid active request."""
-    attributes = {
-        REQUEST_ID_ATTRIBUTE: request.request_id,
-        STATUS_ATTRIBUTE: "refused",
-        REASON_ATTRIBUTE: reason,
-        **_trace(received.message.attributes),
-    }
-    return Outgoing(received.ack_id, replies.refusal(request), attributes, received.message.ordering_key)
-
-
-def _dead_letter(received: Any, reason: str) -> Outgoing:
-    """The message as received, with the reason as an attribute."""
-    attributes = {**received.message.attributes, REASON_ATTRIBUTE: reason}
-    if received.delivery_attempt:
-        attributes[DELIVERY_ATTEMPT_ATTRIBUTE] = str(received.delivery_attempt)
-    return Outgoing(received.ack_id, received.message.data, attributes, received.message.ordering_key)
-
-
-def _trace(attributes: Mapping[str, str]) -> dict[str, str]:
-    return {name: attributes[name] for name in _TRACE_ATTRIBUTES if name in attributes}
-
-
-def _shortened(reason: str) -> str:
-    return reason.encode()[:ATTRIBUTE_BYTES].decode(errors="ignore")
 
 
 def _appends(

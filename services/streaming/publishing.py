@@ -1,28 +1,17 @@
 """Publishing of replies and dead letters."""
 
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from google import pubsub_v1
 from google.api_core import exceptions
 
+from services.answers import MESSAGE_BYTES, Outgoing
 from services.streaming.metrics import report
 from services.streaming.pubsub import CALL_SECONDS, RETRY
 
-# https://cloud.google.com/pubsub/quotas#resource_limits
-MESSAGE_BYTES: Final = 10_000_000
-ATTRIBUTE_BYTES: Final = 1024
-_PUBLISH_MESSAGES: Final = 1000
+_PUBLISH_MESSAGES: Final = 1000  # https://cloud.google.com/pubsub/quotas#resource_limits
 _MESSAGE_OVERHEAD_BYTES: Final = 64  # tags and lengths of a message in a publish request
-
-
-class Outgoing(NamedTuple):
-    """A message to publish; `ack_id` is that of the message it answers."""
-
-    ack_id: str
-    data: bytes
-    attributes: dict[str, str]
-    ordering_key: str
 
 
 async def publish(

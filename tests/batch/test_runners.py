@@ -59,6 +59,7 @@ def test_a_job_of_dataflow(warehouse: Warehouse, run: Run, tmp_path: Path, strea
         asked += [
             "--predictions_table=test.p.predictions",
             "--dead_letter_topic=projects/test-project/topics/dead",
+            "--reply_topic=projects/test-project/topics/replies",
         ]
     options = PipelineOptions(
         [
@@ -95,6 +96,6 @@ def test_a_job_of_dataflow(warehouse: Warehouse, run: Run, tmp_path: Path, strea
     steps = beam_runner_api_pb2.Pipeline.FromString(staged.download_as_bytes()).components.transforms.values()
     names = {step.unique_name.split("/")[0] for step in steps}
     assert {"batch", "forecast"} < names
-    assert names & {"read files", "write rows", "read messages", "save", "dead letters"} == (
-        {"read messages", "save", "dead letters"} if streaming else {"read files", "write rows"}
-    )
+    of_stream = {"read messages", "save", "publish to replies", "publish to dead"}
+    of_batch = {"read files", "write rows"}
+    assert names & (of_stream | of_batch) == (of_stream if streaming else of_batch)

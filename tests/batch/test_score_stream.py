@@ -1,11 +1,13 @@
 """Scoring as a stream, on the emulators: requests off a subscription, rows into the table of predictions."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,6 +33,7 @@ def pipeline(surroundings: Surroundings, tmp_path: Path) -> Iterator[subprocess.
         "--model_project=test",
         f"--predictions_table={surroundings.table}",
         f"--dead_letter_topic={surroundings.dead_letter_topic}",
+        f"--reply_topic={surroundings.reply_topic}",
     ]
     servers = {
         "PUBSUB_EMULATOR_HOST": f"127.0.0.1:{surroundings.pubsub.port}",
@@ -73,3 +76,61 @@ def test_requests_become_rows_and_dead_letters(
     assert reasons == {
         b'{"request_id": "x", "range": 99}': "range must be a whole number of days from 1 to 30"
     }
+
+
+def test_the_pipeline_answers_as_the_service_does(
+    surroundings: Surroundings, pipeline: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    """The same messages to both: equal rows, replies, refusals and dead letters."""
+    (tmp_path / "served").mkdir()
+    served = Surroundings(
+        surroundings.models, surroundings.pubsub, surroundings.bigquery_server, tmp_path / "served"
+    )
+    requests: list[dict[str, Any]] = [
+        {"request_id": "passive", "range": 3, "store_nbr": "1"},
+        {"request_id": "active", "range": 2, "mode": "active"},
+        {"request_id": "bread", "range": 5, "family": "BREAD", "mode": "active"},
+        {"request_id": "unknown", "range": 1, "store_nbr": "9", "mode": "active"},
+        {"request_id": "far", "range": 99, "mode": "active"},
+        {"request_id": "number", "range": 1, "store_nbr": 1, "mode": "active"},
+        {"request_id": "elsewhere", "range": 1, "mode": "active", "reply_to": "nowhere"},
+        {"request_id": "silent", "range": 1, "colour": "red"},
+    ]
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    bodies = [json.dumps(each).encode() for each in requests]
+
+    served.service.start()
+    try:
+        found = []
+        for each in (surroundings, served):
+            each.publish(*bodies, b"nonsense", googclient_traceparent=trace)
+            replies = {
+                reply.attributes["request_id"]: (
+                    reply.data.decode(),
+                    {name: value for name, value in reply.attributes.items() if "schema" not in name},
+                )
+                for reply in each.receive(each.replies, 6, 120)
+            }
+            letters = {
+                letter.data.decode(): letter.attributes["reason"]
+                for letter in each.receive(each.dead_letters, 6, 60)
+            }
+            times = ("published_at", "processed_at")
+            rows = [
+                {name: value for name, value in row.items() if name not in times}
+                for row in each.wait_rows(3 * 2, 60)
+            ]
+            own_name = each.reply_topic.rpartition("/")[2]
+            found.append(json.loads(json.dumps([replies, letters, rows], default=str).replace(own_name, "T")))
+    finally:
+        served.service.kill()
+    by_pipeline, by_service = found
+    assert by_pipeline == by_service
+    replies, letters, _ = by_pipeline
+    assert {name: attributes["status"] for name, (_, attributes) in replies.items()} == {
+        "active": "ok",
+        "bread": "ok",
+        **dict.fromkeys(["unknown", "far", "number", "elsewhere"], "refused"),
+    }
+    assert all(attributes["googclient_traceparent"] == trace for _, attributes in replies.values())
+    assert letters.keys() == {*(body.decode() for body in bodies[3:]), "nonsense"}

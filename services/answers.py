@@ -1,0 +1,184 @@
+"""Answers to the messages of topic `sale-range`: replies, refusals and dead letters, whoever takes them."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from services.contracts.decoding import InvalidMessageError
+from services.contracts.messages import ModelReference, SalePrediction, SaleRangeRequest
+from services.contracts.names import (
+    DELIVERY_ATTEMPT_ATTRIBUTE,
+    REASON_ATTRIBUTE,
+    REQUEST_ID_ATTRIBUTE,
+    STATUS_ATTRIBUTE,
+)
+from services.forecasting.encoded import EncodedForecast
+from services.forecasting.forecast import Forecast, UnknownSeriesError
+from services.lru_cache import LruCache
+
+# https://cloud.google.com/pubsub/quotas#resource_limits
+MESSAGE_BYTES: Final = 10_000_000
+ATTRIBUTE_BYTES: Final = 1024
+
+# Client libraries propagate OpenTelemetry's context under the first name; the second is W3C's own.
+_TRACE_ATTRIBUTES: Final = ("googclient_traceparent", "traceparent")
+_ENTRY_BYTES: Final = 256
+"""Memory of a cached reply besides its text: dictionary entry and objects."""
+
+_Query = tuple[int, str | None, str | None]
+
+
+class Outgoing(NamedTuple):
+    """A message to publish; `ack_id` is that of the message it answers."""
+
+    ack_id: str
+    data: bytes
+    attributes: dict[str, str]
+    ordering_key: str
+
+
+class Replies:
+    """Builds the bodies of replies from one model version.
+
+    What requests with the same range and filters share is built once.
+
+    Args:
+        forecast: The version's forecast.
+        max_range: Limit of the number of days; the version's horizon may be shorter.
+
+    Attributes:
+        version: Name of the version.
+    """
+
+    def __init__(self, forecast: Forecast, max_range: int) -> None:
+        self.version = forecast.version
+        self._encoded = EncodedForecast(forecast, max_range)
+        # One entry per store, family and pair of them.
+        self._series: dict[tuple[str | None, str | None], list[int]] = {}
+        # A reply is start, JSON of its request_id, and the rest, which is cached.
+        self._rest: LruCache[_Query, bytes] = LruCache()
+        self._start = b'{"request_id":'
+        after_id = len(self._start) + len(b'""')
+
+        def rest(*, success: bool) -> bytes:
+            reference = ModelReference(self.version)
+            reply = SalePrediction(request_id="", success=success, model=reference, prediction=[])
+            return msgspec.json.encode(reply)[after_id:]
+
+        self._refused_rest = rest(success=False)
+        self._rest_start = rest(success=True).removesuffix(b"]}")
+
+    @property
+    def max_range(self) -> int:
+        """Most days that a request may ask for."""
+        return self._encoded.max_range
+
+    def series(self, request: SaleRangeRequest) -> list[int]:
+        """The requested series.
+
+        Raises:
+            InvalidMessageError: there are none; the text names known values.
+        """
+        filters = request.store_nbr, request.family
+        series = self._series.get(filters)
+        if series is None:
+            store_nbr, family = filters
+            try:
+                series = self._encoded.forecast.select(
+                    store_nbr=[store_nbr] if store_nbr is not None else (),
+                    family=[family] if family is not None else (),
+                ).tolist()
+            except UnknownSeriesError as error:
+                raise InvalidMessageError(str(error), request) from None
+            self._series[filters] = series
+        return series
+
+    def reply(self, request: SaleRangeRequest) -> bytes:
+        """The `SalePrediction` in JSON that answers an active request.
+
+        Raises:
+            InvalidMessageError: no series matches the filters.
+        """
+        query = request.range, request.store_nbr, request.family
+        rest = self._rest.get(query)
+        if rest is None:
+            rest = self._rest_start + self._encoded.rows(request.range, self.series(request)) + b"]}"
+            self._rest.put(query, rest, _ENTRY_BYTES + len(rest))
+        return self._start + msgspec.json.encode(request.request_id) + rest
+
+    def refusal(self, request: SaleRangeRequest) -> bytes:
+        """The `SalePrediction` in JSON that refuses an active request."""
+        return self._start + msgspec.json.encode(request.request_id) + self._refused_rest
+
+
+class Answers:
+    """Makes the messages that answer others.
+
+    A message to answer is google.pubsub.v1.PubsubMessage or Beam's PubsubMessage.
+
+    Args:
+        reply_topic: Full name of the topic for replies that name no other.
+        reply_topics: Other topics that `reply_to` may name.
+    """
+
+    def __init__(self, reply_topic: str, reply_topics: Iterable[str]) -> None:
+        self._reply_topic = reply_topic
+        topics = (reply_topic, *reply_topics)
+        self._topics = {name: topic for topic in topics for name in (topic, topic.rpartition("/")[2])}
+
+    def reply(
+        self, ack_id: str, message: Any, request: SaleRangeRequest, replies: Replies
+    ) -> tuple[str, Outgoing]:
+        """The reply to an active request, and its topic.
+
+        Raises:
+            InvalidMessageError: it cannot be answered; says why.
+        """
+        topic = self._topics.get(request.reply_to or self._reply_topic)
+        if topic is None:
+            allowed = ", ".join(sorted(name for name in self._topics if "/" not in name))
+            reason = f"reply_to {request.reply_to!r} is not allowed here; allowed: {allowed}"
+            raise InvalidMessageError(reason, request)
+        data = replies.reply(request)
+        if len(data) > MESSAGE_BYTES - 2 * ATTRIBUTE_BYTES:
+            reason = f"the reply has {len(data)} bytes, and Pub/Sub allows {MESSAGE_BYTES}: ask for less"
+            raise InvalidMessageError(reason, request)
+        attributes = {REQUEST_ID_ATTRIBUTE: request.request_id, STATUS_ATTRIBUTE: "ok"}
+        if message.attributes:
+            attributes |= trace(message.attributes)
+        return topic, Outgoing(ack_id, data, attributes, message.ordering_key)
+
+    def refusal(
+        self, ack_id: str, message: Any, error: InvalidMessageError, replies: Replies
+    ) -> tuple[str, Outgoing] | None:
+        """The reply to an invalid active request, and its topic; None if nobody waits for one."""
+        request = error.request
+        if request is None or request.mode != "active":
+            return None
+        attributes = {
+            REQUEST_ID_ATTRIBUTE: request.request_id,
+            STATUS_ATTRIBUTE: "refused",
+            REASON_ATTRIBUTE: reason(error),
+            **trace(message.attributes or {}),
+        }
+        topic = self._topics.get(request.reply_to or "", self._reply_topic)
+        return topic, Outgoing(ack_id, replies.refusal(request), attributes, message.ordering_key)
+
+
+def dead_letter(ack_id: str, message: Any, error: InvalidMessageError, delivery_attempt: int = 0) -> Outgoing:
+    """An invalid message as received, with the reason as an attribute."""
+    attributes = {**(message.attributes or {}), REASON_ATTRIBUTE: reason(error)}
+    if delivery_attempt:
+        attributes[DELIVERY_ATTEMPT_ATTRIBUTE] = str(delivery_attempt)
+    return Outgoing(ack_id, message.data, attributes, message.ordering_key)
+
+
+def trace(attributes: Mapping[str, str]) -> dict[str, str]:
+    """The attributes that say which trace a message belongs to."""
+    return {name: attributes[name] for name in _TRACE_ATTRIBUTES if name in attributes}
+
+
+def reason(error: InvalidMessageError) -> str:
+    """Why a message is refused, as long as an attribute may be."""
+    return str(error).encode()[:ATTRIBUTE_BYTES].decode(errors="ignore")

@@ -1,0 +1,113 @@
+"""Scoring as a stream: the requests of a subscription, answered as the streaming service answers them."""
+
+import datetime
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import apache_beam as beam
+import msgspec
+from apache_beam.io.gcp.pubsub import PubsubMessage, ReadFromPubSub, WriteToPubSub
+from apache_beam.pvalue import TaggedOutput
+
+from services import answers
+from services.answers import Answers, Outgoing
+from services.batch.beam_io import InsertRows
+from services.batch.scoring import Counters, ModelSource, SharedModel, answered
+from services.contracts.decoding import InvalidMessageError, decode
+from services.contracts.messages import SaleRangeRequest
+from services.contracts.schema import defaults
+from services.contracts.tables import Prediction
+
+_MESSAGES: Final = "messages"
+_DEFAULTS: Final = defaults(Prediction)
+
+
+class AnswerMessages(beam.DoFn):
+    """Answers batches of messages.
+
+    Yields a block of rows of `Prediction`, one a line, for the passive requests of each batch. Replies,
+    refusals and dead letters go under the tag `messages`, each with its topic.
+    """
+
+    def __init__(self, source: ModelSource, topics: Sequence[str], dead_letter_topic: str):
+        self._model = SharedModel(source)
+        self._answers = Answers(topics[0], topics[1:])
+        self._dead_letter_topic = dead_letter_topic
+        self._counters = Counters()
+
+    def setup(self) -> None:
+        """Load the model, so that a fault shows before the first message."""
+        self._model.current()
+
+    def process(self, element: list[PubsubMessage]) -> Iterator[Any]:
+        """Answer a batch."""
+        model = self._model.current()
+        lines: list[bytes] = []
+        dead = 0
+        for message in element:
+            try:
+                request = decode(message.data or b"", message.message_id or "", model.replies.max_range)
+                if request.mode == "active":
+                    yield _tagged(*self._answers.reply("", message, request, model.replies))
+                else:
+                    series = model.replies.series(request)
+                    lines += model.lines(_head(message, request), series, request.range)
+            except InvalidMessageError as error:
+                dead += 1
+                if refusal := self._answers.refusal("", message, error, model.replies):
+                    yield _tagged(*refusal)
+                yield _tagged(self._dead_letter_topic, answers.dead_letter("", message, error))
+        if lines:
+            yield b"\n".join(lines)
+        self._counters.count(len(element), len(lines), dead)
+
+
+def _head(message: PubsubMessage, request: SaleRangeRequest) -> bytes:
+    """The JSON of the columns that do not come from the model, without the closing brace."""
+    fields = _DEFAULTS | {
+        "request_id": request.request_id,
+        # A datetime of Google's, which msgspec does not know.
+        "published_at": message.publish_time and message.publish_time.isoformat(),
+        "processed_at": datetime.datetime.now(datetime.UTC),
+    }
+    return msgspec.json.encode(fields)[:-1] + b","
+
+
+def _tagged(topic: str, outgoing: Outgoing) -> Any:
+    message = PubsubMessage(outgoing.data, outgoing.attributes, ordering_key=outgoing.ordering_key)
+    return TaggedOutput(_MESSAGES, (topic, message))
+
+
+def build(
+    pipeline: beam.Pipeline,
+    source: ModelSource,
+    subscription: str,
+    table: str,
+    topics: Sequence[str],
+    dead_letter_topic: str,
+) -> None:
+    """Add the transforms that answer a subscription.
+
+    Args:
+        pipeline: to add them to.
+        source: of the model.
+        subscription: full name of the subscription.
+        table: `project.dataset.table` for the rows of passive requests.
+        topics: full names of the topics for replies; the first is for requests that name none.
+        dead_letter_topic: full name of the topic for what cannot be answered.
+    """
+    messages = pipeline | "read messages" >> ReadFromPubSub(subscription=subscription, with_attributes=True)
+    answering = answered(messages, AnswerMessages(source, topics, dead_letter_topic), _MESSAGES)
+    _ = answering.blocks | "save" >> beam.ParDo(InsertRows(table))
+    for topic in (*topics, dead_letter_topic):
+        name = topic.rpartition("/")[2]
+        _ = (
+            answering[_MESSAGES]
+            | f"for {name}" >> beam.Filter(_is_for, topic)
+            | f"message for {name}" >> beam.Values()
+            | f"publish to {name}" >> WriteToPubSub(topic, with_attributes=True)
+        )
+
+
+def _is_for(element: tuple[str, PubsubMessage], topic: str) -> bool:
+    return element[0] == topic
