@@ -60,7 +60,7 @@ class Alerts:
             runbook=runbook,
             on_call=self._on_call,
             severity=severity,
-            conditions=[when],
+            condition=when,
         )
 
     def _message_alerts(self, requests: Subscription, dead_letters: Subscription) -> None:

@@ -83,7 +83,7 @@ _RIGHTS: Final[Mapping[StackName, Rights]] = {
             "roles/dataflow.worker",
         ),
     ),
-    "services": Rights(),
+    "services": Rights(apply=("roles/bigquery.jobUser",)),  # scripts/verify asks for the rows of its request
     "observability": Rights(
         plan=("roles/monitoring.viewer",),
         apply=(
@@ -113,6 +113,8 @@ def rights(environment: Environment) -> Iterator[Rights]:
         )
         if environment.gateway.iap_members:
             yield Rights(apply=["roles/iap.admin"])
+    if "observability" in environment.stacks and environment.budget:
+        yield Rights(plan_permissions=["serviceusage.services.use"])  # calls are billed to the project
 
 
 def grant_rights(scope: PlatformStack, ci: CiIdentity, *, after: Sequence[TerraformResource]) -> None:
@@ -155,11 +157,12 @@ def grant_rights(scope: PlatformStack, ci: CiIdentity, *, after: Sequence[Terraf
     )
     waive(grant, {"CKV_GCP_42": _APPLIES})
     for account, role in ((ci.plan, "roles/storage.objectViewer"), (ci.apply, "roles/storage.objectUser")):
-        google.storage_bucket_iam_member.StorageBucketIamMember(
-            account,
-            "states",
-            bucket=environment.state_bucket,
-            role=role,
-            member=account.member,
-            depends_on=account.depends_on(),
+        account.bind(
+            google.storage_bucket_iam_member.StorageBucketIamMember(
+                account,
+                "states",
+                bucket=environment.state_bucket,
+                role=role,
+                member=account.member,
+            ),
         )

@@ -6,7 +6,7 @@ from infra.cdk import App
 from infra.cdk.stack import PlatformStack
 from infra.environment import PLATFORM
 from infra.google.cluster import Cluster
-from infra.google.identity import Account, Principal, ServiceAgent
+from infra.google.identity import Account, Principal, ServiceAgent, propagated
 from infra.google.image_policy import ImagePolicy
 from stacks.foundation import FoundationStack
 from stacks.registry import RegistryStack
@@ -41,7 +41,7 @@ class ClusterStack(PlatformStack):
             labels=self.labels,
             node_account=nodes,
             key=key,
-            after=grants,
+            after=[propagated(self, grants)] if key else grants,
         )
         if settings.binary_authorization:
             ImagePolicy(self, "image-policy", repository=environment.image_repository)

@@ -17,7 +17,7 @@ _IAM_APIS: Final = ("cloudresourcemanager", "iam")
 _APIS: Final[dict[StackName, tuple[str, ...]]] = {
     "foundation": ("compute", *_IAM_APIS),
     "registry": ("artifactregistry",),
-    "cluster": ("container",),
+    "cluster": ("container", "containersecurity"),
     "data": ("bigquery", "bigquerystorage", "storage"),
     "messaging": ("pubsub",),
     "orchestration": ("composer", "dataflow", "secretmanager"),

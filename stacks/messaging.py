@@ -51,8 +51,7 @@ class MessagingStack(PlatformStack):
             for name in environment.streaming.reply_topics
         )
 
-        # Google creates the agent when the project first uses Pub/Sub.
-        pubsub = ServiceAgent(self, "pubsub", service="gcp-sa-pubsub", exists_with=self.sale_range.resource)
+        pubsub = ServiceAgent(self, "pubsub", service="gcp-sa-pubsub")
         self.push: Final = self._push(pubsub, foundation.ci)
         self.predict_range: Final = Subscription(
             self,

@@ -9,7 +9,7 @@ from infra.google.budget import Budget
 from infra.google.subscription import Subscription
 from infra.monitoring.alerting import OnCall
 from infra.monitoring.dashboard import Chart, Dashboard, Section
-from infra.monitoring.objective import AvailabilityIndicator, LatencyIndicator, MonitoredService, Objective
+from infra.monitoring.objective import AvailabilityIndicator, LatencyIndicator, Objective
 from services.contracts import metrics
 from services.contracts.names import PREDICT_PATH
 from stacks.alerts import (
@@ -55,27 +55,22 @@ class ObservabilityStack(PlatformStack):
         )
 
     def _objectives(self) -> list[Objective]:
-        prediction, streaming = (
-            MonitoredService(self, name, name=name, labels=self.labels)
-            for name in ("prediction", "streaming")
-        )
-        answers = f'metric.labels.route = "{PREDICT_PATH}"'  # without probes and scrapes
-        faults = 'metric.labels.code = monitoring.regex.full_match("5..")'
+        answers = f'route="{PREDICT_PATH}"'  # without probes and scrapes
         return [
             Objective(
                 self,
                 "availability",
-                service=prediction,
+                service="prediction",
                 title="answered without a fault of ours",
                 goal=0.999,
                 days=_DAYS,
-                good=AvailabilityIndicator(metrics.REQUESTS, answers, faults),
+                good=AvailabilityIndicator(metrics.REQUESTS, answers, 'code=~"5.."'),
                 on_call=self._on_call,
             ),
             Objective(
                 self,
                 "latency",
-                service=prediction,
+                service="prediction",
                 title=f"answered within {_LATENCY_SECONDS:g} s",
                 goal=0.99,
                 days=_DAYS,
@@ -85,7 +80,7 @@ class ObservabilityStack(PlatformStack):
             Objective(
                 self,
                 "freshness",
-                service=streaming,
+                service="streaming",
                 title=f"requests answered within {_FRESHNESS_SECONDS:g} s",
                 goal=0.99,
                 days=_DAYS,

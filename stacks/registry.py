@@ -5,7 +5,7 @@ from typing import Final
 from infra.cdk import App
 from infra.cdk.stack import PlatformStack
 from infra.google.artifact_registry import ImageRepository
-from infra.google.identity import Principal, ServiceAgent
+from infra.google.identity import Principal, ServiceAgent, propagated
 from stacks.foundation import FoundationStack
 
 
@@ -17,7 +17,7 @@ class RegistryStack(PlatformStack):
         key, ci = foundation.key, foundation.ci
         agent = ServiceAgent(self, "agent", service="gcp-sa-artifactregistry")
         self.images: Final = ImageRepository(
-            self, "images", key=key, may_use_key=[key.grant_use(agent)] if key else []
+            self, "images", key=key, may_use_key=[propagated(self, [key.grant_use(agent)])] if key else []
         )
         if ci:
             self.images.grant_write(Principal(self, "ci", member=ci.apply.member))

@@ -139,9 +139,7 @@ class ServicesStack(PlatformStack):
         """Create the Gateway, if the environment has one, and the network policies for callers."""
         callers: list[str] = []
         if settings := self.environment.gateway:
-            gateway = Gateway(
-                self, "gateway", namespace=self._namespace, settings=settings, region=self.environment.region
-            )
+            gateway = Gateway(self, "gateway", namespace=self._namespace, settings=settings)
             gateway.route(public=public, internal=internal)
             callers = [str(network.addresses.proxy_only), *HEALTH_CHECK_RANGES]
         for workload in public.values():

@@ -55,8 +55,7 @@ UPSTREAM: Final[Mapping[StackName, tuple[StackName, ...]]] = {
     "messaging": ("foundation", "data"),
     "orchestration": ("foundation", "registry", "cluster", "data"),
     "services": ("registry", "cluster", "data", "messaging"),
-    # An objective cannot use a metric that does not exist yet.
-    "observability": ("foundation", "messaging", "services"),
+    "observability": ("foundation", "messaging"),
 }
 """The stacks each stack builds on, in an order in which all can be deployed."""
 

@@ -59,8 +59,8 @@ cluster = {
     exclusions = [
       {
         name  = "black-friday"
-        start = "2026-11-23"
-        end   = "2026-12-02"
+        start = "2027-11-22"
+        end   = "2027-12-01"
       },
     ]
   }

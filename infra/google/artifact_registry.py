@@ -71,12 +71,14 @@ class ImageRepository(Construct):
         return self._grant("write", "roles/artifactregistry.writer", principal)
 
     def _grant(self, id_: str, role: str, principal: Principal) -> TerraformResource:
-        return google.artifact_registry_repository_iam_member.ArtifactRegistryRepositoryIamMember(
-            principal,
-            f"{id_}-{PLATFORM}",
-            repository=PLATFORM,
-            location=self._region,
-            role=role,
-            member=principal.member,
-            depends_on=principal.depends_on(self._resource),
+        return principal.bind(
+            google.artifact_registry_repository_iam_member.ArtifactRegistryRepositoryIamMember(
+                principal,
+                f"{id_}-{PLATFORM}",
+                repository=PLATFORM,
+                location=self._region,
+                role=role,
+                member=principal.member,
+            ),
+            self._resource,
         )

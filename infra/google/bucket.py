@@ -113,13 +113,15 @@ class Bucket(Construct):
         return self._grant(principal, "write", "roles/storage.objectUser")
 
     def _grant(self, principal: Principal, verb: str, role: str) -> storage_iam.StorageBucketIamMember:
-        return storage_iam.StorageBucketIamMember(
-            principal,
-            f"{verb}-{self.name}",
-            bucket=self.name,
-            role=role,
-            member=principal.member,
-            depends_on=principal.depends_on(self.resource),
+        return principal.bind(
+            storage_iam.StorageBucketIamMember(
+                principal,
+                f"{verb}-{self.name}",
+                bucket=self.name,
+                role=role,
+                member=principal.member,
+            ),
+            self.resource,
         )
 
 

@@ -24,9 +24,20 @@ class Budget(Construct):
 
     def __init__(self, scope: Construct, id_: str, *, settings: BudgetSettings, on_call: OnCall):
         super().__init__(scope, id_)
+        project = environment_of(self).project_id
+        # A person's credentials belong to no project, and this API wants one that pays for the call.
+        quota = google.provider.GoogleProvider(
+            self,
+            "quota",
+            alias="quota",
+            project=project,
+            user_project_override=True,
+            billing_project=project,
+        )
         billing.BillingBudget(
             self,
             "Default",
+            provider=quota,
             billing_account=settings.billing_account,
             display_name=f"{environment_of(self).name}, see {RUNBOOK}#budget",
             budget_filter=billing.BillingBudgetBudgetFilter(

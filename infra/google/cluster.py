@@ -115,6 +115,9 @@ def _remove_default_pool(cluster: gke.ContainerCluster, account: Account) -> Non
     cluster.remove_default_node_pool = True
     cluster.initial_node_count = 1
     cluster.put_node_config(
+        # A new project has a quota of 250 GB of SSD, which the platform's own pools need.
+        disk_type="pd-standard",
+        disk_size_gb=20,
         service_account=account.email,
         oauth_scopes=OAUTH_SCOPES,
         shielded_instance_config=gke.ContainerClusterNodeConfigShieldedInstanceConfig(

@@ -10,12 +10,13 @@ from infra.cdk.waivers import waive
 from infra.environment import PLATFORM
 from infra.environment.orchestration import AIRFLOW_VERSION, ComposerSettings
 from infra.google.bucket import Bucket
-from infra.google.identity import Account
+from infra.google.identity import Account, propagated
 from infra.google.network import Network
 
 composer = google.composer_environment
 
-_IMAGE: Final = f"composer-3-airflow-{AIRFLOW_VERSION}-build.0"
+# The newest build: Google withdraws old ones, and the provider compares the version of Airflow alone.
+_IMAGE: Final = f"composer-3-airflow-{AIRFLOW_VERSION}"
 
 _STORAGE_GB: Final = 1
 """Disk of a process that keeps nothing."""
@@ -136,7 +137,7 @@ class Composer(Construct):
             timeouts=composer.ComposerEnvironmentTimeouts(create="150m", update="150m", delete="60m"),
             # Unlike clusters and tables, Composer has no deletion protection of its own.
             lifecycle=TerraformResourceLifecycle(prevent_destroy=environment.deletion_protection),
-            depends_on=[worker, *after],
+            depends_on=[propagated(self, [worker, *after])],
         )
 
 

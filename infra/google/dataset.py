@@ -66,13 +66,16 @@ class Dataset(Construct):
         self._grant(principal, "write", "roles/bigquery.dataEditor")
 
     def _grant(self, principal: Principal, verb: str, role: str) -> None:
-        google.bigquery_dataset_iam_member.BigqueryDatasetIamMember(
-            principal,
-            f"{verb}-{self.dataset_id}",
-            dataset_id=self.dataset_id,
-            role=role,
-            member=principal.member,
-            depends_on=principal.depends_on(self.resource),
+        principal.bind(
+            google.bigquery_dataset_iam_member.BigqueryDatasetIamMember(
+                principal,
+                f"{verb}-{self.dataset_id}",
+                dataset_id=self.dataset_id,
+                role=role,
+                # Of all resources only this one takes members apart, and knows no `principal:`.
+                member=principal.member.replace("principal:", "iamMember:principal:"),
+            ),
+            self.resource,
         )
 
 
@@ -140,14 +143,16 @@ class DatasetTable(Construct):
     def _grant(
         self, principal: Principal, verb: str, role: str
     ) -> google.bigquery_table_iam_member.BigqueryTableIamMember:
-        return google.bigquery_table_iam_member.BigqueryTableIamMember(
-            principal,
-            f"{verb}-{self.dataset.dataset_id}-{self._table_id}",
-            dataset_id=self.dataset.dataset_id,
-            table_id=self._table_id,
-            role=role,
-            member=principal.member,
-            depends_on=principal.depends_on(self.resource),
+        return principal.bind(
+            google.bigquery_table_iam_member.BigqueryTableIamMember(
+                principal,
+                f"{verb}-{self.dataset.dataset_id}-{self._table_id}",
+                dataset_id=self.dataset.dataset_id,
+                table_id=self._table_id,
+                role=role,
+                member=principal.member,
+            ),
+            self.resource,
         )
 
 
@@ -176,9 +181,9 @@ class LatestView(Construct):
         newest_by: str,
     ):
         super().__init__(scope, id_)
-        columns = bigquery_schema(table.row)
-        # By name: a view keeps the columns it was created with, so a new one must change its query.
-        names = ", ".join(f"`{column['name']}`" for column in columns)
+        # By name: a view keeps the columns it was created with, so a new one must change its query. It has no
+        # schema of ours: BigQuery refuses one with a column that the present query lacks.
+        names = ", ".join(f"`{column['name']}`" for column in bigquery_schema(table.row))
         partition = ", ".join(f"`{column}`" for column in key)
         view = google.bigquery_table.BigqueryTable(
             self,
@@ -186,8 +191,6 @@ class LatestView(Construct):
             dataset_id=table.dataset.dataset_id,
             table_id=view_id,
             description=description,
-            # A view's columns are all nullable, whatever those of its table are.
-            schema=json.dumps([column | {"mode": "NULLABLE"} for column in columns]),
             view=google.bigquery_table.BigqueryTableView(
                 query=f"SELECT {names} FROM `{table.name}` "  # noqa: S608 -- names of the contracts
                 f"QUALIFY ROW_NUMBER() OVER (PARTITION BY {partition} ORDER BY `{newest_by}` DESC) = 1",

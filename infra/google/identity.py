@@ -5,10 +5,20 @@ The resource it is granted on has a deterministic name, so no stack reads the st
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeVar
 
-from infra.cdk import Construct, TerraformResource, TerraformStack, google
+from infra.cdk import (
+    Construct,
+    DataResource,
+    LocalExecProvisioner,
+    TerraformResource,
+    TerraformResourceLifecycle,
+    TerraformStack,
+    google,
+)
 from infra.cdk.stack import environment_of
+
+Grant = TypeVar("Grant", bound=TerraformResource)
 
 account_iam = google.service_account_iam_member
 project_iam = google.project_iam_member
@@ -27,10 +37,21 @@ class Principal(Construct):
         self._resource: TerraformResource | None = None
         self._stack = TerraformStack.of(self)
 
-    def depends_on(self, *granted: TerraformResource) -> Sequence[TerraformResource]:
-        """What a grant depends on: the principal and granted resources, if this stack creates them."""
-        own = [resource for resource in granted if TerraformStack.of(resource) is self._stack]
-        return [self._resource, *own] if self._resource else own
+    def bind(self, grant: Grant, *granted: TerraformResource | None) -> Grant:
+        """Tie a grant to the principal and to what it is granted on, if this stack creates them.
+
+        A grant vanishes with the resource it is on, and Terraform, which knows both by name, would notice
+        at the next apply only: so a replacement of the one replaces the other.
+        """
+        own = [
+            f"{each.terraform_resource_type}.{each.friendly_unique_id}"
+            for each in (self._resource, *granted)
+            if each and TerraformStack.of(each) is self._stack
+        ]
+        if own:
+            grant.depends_on = [*(grant.depends_on or ()), *own]
+            grant.lifecycle = TerraformResourceLifecycle(replace_triggered_by=[f"{each}.id" for each in own])
+        return grant
 
 
 class ProjectPrincipal(Principal):
@@ -57,14 +78,16 @@ class ProjectPrincipal(Principal):
         Returns:
             The grant.
         """
-        return project_iam.ProjectIamMember(
-            self,
-            role.rpartition("/")[2],
-            project=self._project,
-            role=role,
-            member=self.member,
-            condition=condition,
-            depends_on=[*self.depends_on(), *after],
+        return self.bind(
+            project_iam.ProjectIamMember(
+                self,
+                role.rpartition("/")[2],
+                project=self._project,
+                role=role,
+                member=self.member,
+                condition=condition,
+                depends_on=[*after],
+            )
         )
 
 
@@ -111,33 +134,30 @@ class Account(ProjectPrincipal):
         return self._grant("sign-in-as", "roles/iam.serviceAccountTokenCreator", principal)
 
     def _grant(self, id_: str, role: str, principal: Principal) -> account_iam.ServiceAccountIamMember:
-        return account_iam.ServiceAccountIamMember(
-            principal,
-            f"{id_}-{self._name}",
-            service_account_id=f"projects/{self._project}/serviceAccounts/{self.email}",
-            role=role,
-            member=principal.member,
-            depends_on=principal.depends_on(*self.depends_on()),
+        return principal.bind(
+            account_iam.ServiceAccountIamMember(
+                principal,
+                f"{id_}-{self._name}",
+                service_account_id=f"projects/{self._project}/serviceAccounts/{self.email}",
+                role=role,
+                member=principal.member,
+            ),
+            self._resource,
         )
 
 
 class ServiceAgent(Principal):
-    """The account as which a Google service acts in the project.
+    """The account as which a Google service acts in the project. scripts/bootstrap.sh makes it.
 
     https://cloud.google.com/iam/docs/service-agents
 
     Args:
         service: name of the service in such addresses, such as `gcp-sa-pubsub`.
-        exists_with: resource whose creation makes Google create the account: IAM refuses members that do not
-            exist. None if the account exists from the start.
     """
 
-    def __init__(
-        self, scope: Construct, id_: str, *, service: str, exists_with: TerraformResource | None = None
-    ):
+    def __init__(self, scope: Construct, id_: str, *, service: str):
         account = f"service-{environment_of(scope).project_number}@{service}.iam.gserviceaccount.com"
         super().__init__(scope, id_, member=f"serviceAccount:{account}")
-        self._resource = exists_with
 
 
 class WorkloadIdentity(ProjectPrincipal):
@@ -152,3 +172,18 @@ class WorkloadIdentity(ProjectPrincipal):
         pool = f"projects/{project_number}/locations/global/workloadIdentityPools/{project}.svc.id.goog"
         member = f"principal://iam.googleapis.com/{pool}/subject/ns/{namespace}/sa/{name}"
         super().__init__(scope, id_, member=member, project=project)
+
+
+def propagated(scope: Construct, grants: Sequence[TerraformResource]) -> TerraformResource:
+    """Something to depend on that exists when grants are in effect everywhere in Google Cloud.
+
+    IAM says that a grant takes two minutes. Only for what fails for good, or for half an hour, without it.
+    https://cloud.google.com/iam/docs/access-change-propagation
+    """
+    wait = LocalExecProvisioner(type="local-exec", command="sleep 120")
+    return DataResource(
+        scope,
+        "grants-in-effect",
+        triggers_replace={str(index): grant.get_string_attribute("id") for index, grant in enumerate(grants)},
+        provisioners=None if environment_of(scope).simulated else [wait],
+    )

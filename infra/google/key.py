@@ -46,13 +46,15 @@ class Key(Construct):
 
     def grant_use(self, principal: Principal) -> TerraformResource:
         """Let a principal encrypt and decrypt. Returns the grant."""
-        return google.kms_crypto_key_iam_member.KmsCryptoKeyIamMember(
-            principal,
-            f"use-{PLATFORM}",
-            crypto_key_id=self.path,
-            role="roles/cloudkms.cryptoKeyEncrypterDecrypter",
-            member=principal.member,
-            depends_on=principal.depends_on(self._key),
+        return principal.bind(
+            google.kms_crypto_key_iam_member.KmsCryptoKeyIamMember(
+                principal,
+                f"use-{PLATFORM}",
+                crypto_key_id=self.path,
+                role="roles/cloudkms.cryptoKeyEncrypterDecrypter",
+                member=principal.member,
+            ),
+            self._key,
         )
 
     def grant_read_settings(self, principal: Principal) -> None:
@@ -64,11 +66,13 @@ class Key(Construct):
         self._grant_on_ring(principal, "roles/cloudkms.admin")
 
     def _grant_on_ring(self, principal: Principal, role: str) -> None:
-        google.kms_key_ring_iam_member.KmsKeyRingIamMember(
-            principal,
-            f"{role.removeprefix('roles/')}-{PLATFORM}",
-            key_ring_id=self._ring_path,
-            role=role,
-            member=principal.member,
-            depends_on=principal.depends_on(self._ring),
+        principal.bind(
+            google.kms_key_ring_iam_member.KmsKeyRingIamMember(
+                principal,
+                f"{role.removeprefix('roles/')}-{PLATFORM}",
+                key_ring_id=self._ring_path,
+                role=role,
+                member=principal.member,
+            ),
+            self._ring,
         )

@@ -89,7 +89,8 @@ def add_node_pool(
                 mode="GKE_METADATA"
             ),
             kubelet_config=node_pool.ContainerNodePoolNodeConfigKubeletConfig(
-                insecure_kubelet_readonly_port_enabled="FALSE"  # it would show without a login what runs
+                cpu_cfs_quota=True,  # otherwise limits on CPU are not enforced
+                insecure_kubelet_readonly_port_enabled="FALSE",  # it would show without a login what runs
             ),
         ),
     )

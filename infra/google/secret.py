@@ -39,11 +39,13 @@ class Secret(Construct):
 
     def grant_read(self, principal: Principal) -> None:
         """Let a principal read the value."""
-        google.secret_manager_secret_iam_member.SecretManagerSecretIamMember(
-            principal,
-            f"read-{self._name}",
-            secret_id=self._name,
-            role="roles/secretmanager.secretAccessor",
-            member=principal.member,
-            depends_on=principal.depends_on(self._resource),
+        principal.bind(
+            google.secret_manager_secret_iam_member.SecretManagerSecretIamMember(
+                principal,
+                f"read-{self._name}",
+                secret_id=self._name,
+                role="roles/secretmanager.secretAccessor",
+                member=principal.member,
+            ),
+            self._resource,
         )

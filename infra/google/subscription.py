@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from infra.cdk import Construct, TerraformResource, google
+from infra.cdk import Construct, TerraformResource, TerraformResourceLifecycle, google
 from infra.cdk.stack import environment_of
 from infra.google.dataset import DatasetTable
 from infra.google.identity import Account, Principal
@@ -95,6 +95,7 @@ class Subscription(Construct):
             )
             if dead_letter_topic
             else None,
+            lifecycle=TerraformResourceLifecycle(prevent_destroy=environment.deletion_protection),
             depends_on=[
                 *(each.resource for each in (topic, dead_letter_topic) if each),
                 *(delivery.after if delivery else ()),
@@ -115,11 +116,13 @@ class Subscription(Construct):
 
     def grant_subscribe(self, principal: Principal) -> None:
         """Let a principal pull and acknowledge messages."""
-        google.pubsub_subscription_iam_member.PubsubSubscriptionIamMember(
-            principal,
-            f"subscribe-{self.name}",
-            subscription=self.name,
-            role="roles/pubsub.subscriber",
-            member=principal.member,
-            depends_on=principal.depends_on(self._resource),
+        principal.bind(
+            google.pubsub_subscription_iam_member.PubsubSubscriptionIamMember(
+                principal,
+                f"subscribe-{self.name}",
+                subscription=self.name,
+                role="roles/pubsub.subscriber",
+                member=principal.member,
+            ),
+            self._resource,
         )

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from infra.cdk import Construct, google
+from infra.cdk import Construct, TerraformResourceLifecycle, google
 from infra.cdk.stack import environment_of
 from infra.cdk.waivers import waive
 from infra.google.identity import Principal
@@ -76,17 +76,21 @@ class Topic(Construct):
             schema_settings=pubsub.PubsubTopicSchemaSettings(schema=schema.path, encoding="JSON")
             if schema
             else None,
+            # What waits to be delivered goes with it.
+            lifecycle=TerraformResourceLifecycle(prevent_destroy=environment.deletion_protection),
             depends_on=[schema.resource] if schema else None,
         )
         waive(self.resource, {"CKV_GCP_83": "messages are kept for days, under Google's keys"})
 
     def grant_publish(self, principal: Principal) -> None:
         """Let a principal publish messages."""
-        google.pubsub_topic_iam_member.PubsubTopicIamMember(
-            principal,
-            f"publish-{self.name}",
-            topic=self.name,
-            role="roles/pubsub.publisher",
-            member=principal.member,
-            depends_on=principal.depends_on(self.resource),
+        principal.bind(
+            google.pubsub_topic_iam_member.PubsubTopicIamMember(
+                principal,
+                f"publish-{self.name}",
+                topic=self.name,
+                role="roles/pubsub.publisher",
+                member=principal.member,
+            ),
+            self.resource,
         )

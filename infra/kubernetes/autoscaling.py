@@ -16,7 +16,8 @@ _CAPACITY_PERCENT: Final = 70
 _CPU_PERCENT: Final = 80
 """Share of the CPU that a pod requests above which pods are added."""
 
-_MESSAGES_PER_POD: Final = 1000
+_MESSAGES_PER_POD: Final = "1k"
+"""As Kubernetes returns a thousand."""
 
 _COOLDOWN_SECONDS: Final = 300
 """Time for which the load must be low before pods are removed. A shorter time makes the number oscillate."""
@@ -140,7 +141,7 @@ def _metric(
                         ],
                     ),
                     target=hpa.HorizontalPodAutoscalerV2SpecMetricExternalTarget(
-                        type="AverageValue", average_value=str(_MESSAGES_PER_POD)
+                        type="AverageValue", average_value=_MESSAGES_PER_POD
                     ),
                 ),
             )

@@ -3,25 +3,20 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from infra.cdk import Construct, TerraformOutput, TerraformResource, TerraformStack, google
+from infra.cdk import Construct, TerraformOutput, TerraformStack, google
+from infra.cdk.stack import environment_of
 from infra.environment.services import GatewaySettings
+from infra.google.certificate import Certificate
+from infra.google.security_policy import SecurityPolicy
 from infra.kubernetes.namespace import Namespace
 from infra.kubernetes.workload import SERVICE_PORT, Workload
 from services.contracts.names import METRICS_PATH, READINESS_PATH
-
-armor = google.compute_region_security_policy
 
 HEALTH_CHECK_RANGES: Final = ("35.191.0.0/16", "130.211.0.0/22")
 """Source ranges of health checks: https://cloud.google.com/load-balancing/docs/health-check-concepts"""
 
 _GATEWAY_API: Final = "gateway.networking.k8s.io/v1"
 _GKE_API: Final = "networking.gke.io/v1"
-
-_LAST_RULE: Final = 2_147_483_647
-"""Priority of the default rule, which every security policy has."""
-
-_REQUESTS_PER_MINUTE: Final = 6000
-"""Requests of one client address; more are refused."""
 
 _CHECK_SECONDS: Final = 5
 _FAILED_CHECKS: Final = 2
@@ -33,31 +28,43 @@ class Gateway(Construct):
 
     Its class is the regional one: its proxies stand in the region of the data, in the network's proxy-only
     subnet, so that network policies can name them. Regional load balancers take no certificate maps, but
-    certificates of Certificate Manager by name. Google issues and renews them while a DNS record shows whose
-    the host name is: https://cloud.google.com/kubernetes-engine/docs/how-to/secure-gateway
+    certificates of Certificate Manager by name.
 
     Args:
         id_: its id and its name.
         namespace: namespace of it and the Services.
         settings: host name, limits and who may call.
-        region: region of the cluster.
     """
 
-    def __init__(
-        self, scope: Construct, id_: str, *, namespace: Namespace, settings: GatewaySettings, region: str
-    ):
+    def __init__(self, scope: Construct, id_: str, *, namespace: Namespace, settings: GatewaySettings):
         super().__init__(scope, id_)
         self._name = id_
         self._namespace = namespace
         self._settings = settings
-        self._region = region
         self._google_name = f"{namespace.name}-{id_}"
-        self._protection: armor.ComputeRegionSecurityPolicy | None = None
+        region = environment_of(self).region
         # A reserved address survives changes of the Gateway; regional Gateways need the STANDARD tier.
         address = google.compute_address.ComputeAddress(
             self, "address", name=self._google_name, region=region, network_tier="STANDARD"
         )
-        certificate = self._certificate(address)
+        TerraformOutput(
+            TerraformStack.of(self),
+            "address_record",
+            value=f"{settings.hostname}. A {address.address}",
+            description="Record by which clients find the Gateway, for the owner of the domain to make.",
+        )
+        certificate = Certificate(self, "certificate", prefix=self._google_name, hostname=settings.hostname)
+        tls = google.compute_region_ssl_policy.ComputeRegionSslPolicy(
+            self,
+            "tls",
+            name=self._google_name,
+            region=region,
+            min_tls_version="TLS_1_2",  # the default allows TLS 1.0
+            profile="MODERN",
+        )
+        protection = SecurityPolicy(
+            self, "protection", name=self._google_name, closed=(METRICS_PATH, READINESS_PATH)
+        )
         self._resource = namespace.custom_object(
             self,
             "Default",
@@ -75,7 +82,7 @@ class Gateway(Construct):
                         "hostname": settings.hostname,
                         "tls": {
                             "mode": "Terminate",
-                            "options": {"networking.gke.io/cert-manager-certs": self._google_name},
+                            "options": {"networking.gke.io/cert-manager-certs": certificate.name},
                         },
                         "allowedRoutes": {"namespaces": {"from": "Same"}},
                     },
@@ -88,9 +95,22 @@ class Gateway(Construct):
                     },
                 ],
             },
-            after=[address, certificate],
+            # Google deletes no policy that a load balancer uses, so this goes before them.
+            after=[address, certificate.resource, tls, protection.resource],
         )
-        self._require_modern_tls()
+        namespace.custom_object(
+            self,
+            "tls-policy",
+            api=_GKE_API,
+            kind="GCPGatewayPolicy",
+            name=id_,
+            spec={
+                "targetRef": {"group": _GATEWAY_API.partition("/")[0], "kind": "Gateway", "name": id_},
+                "default": {"sslPolicy": self._google_name},
+            },
+            after=[tls],
+        )
+        self._admit()
         self._route(
             "redirect",
             listener="http",
@@ -122,63 +142,6 @@ class Gateway(Construct):
             for path, workload in workloads.items()
         ]
         self._route("services", listener="https", rules=rules)
-
-    def _certificate(self, address: google.compute_address.ComputeAddress) -> TerraformResource:
-        hostname = self._settings.hostname
-        authorization = google.certificate_manager_dns_authorization.CertificateManagerDnsAuthorization(
-            self,
-            "authorization",
-            name=self._google_name,
-            location=self._region,
-            domain=hostname,
-            # Other projects may authorize the same host name.
-            type="PER_PROJECT_RECORD",
-        )
-        proof = authorization.dns_resource_record.get(0)
-        stack = TerraformStack.of(self)
-        TerraformOutput(
-            stack,
-            "address_record",
-            value=f"{hostname}. A {address.address}",
-            description="Record by which clients find the Gateway, for the owner of the domain to make.",
-        )
-        TerraformOutput(
-            stack,
-            "certificate_record",
-            value=f"{proof.name} {proof.type} {proof.data}",
-            description="Record without which Google issues no certificate, for the owner to make.",
-        )
-        return google.certificate_manager_certificate.CertificateManagerCertificate(
-            self,
-            "certificate",
-            name=self._google_name,
-            location=self._region,
-            managed=google.certificate_manager_certificate.CertificateManagerCertificateManaged(
-                domains=[hostname], dns_authorizations=[authorization.id]
-            ),
-        )
-
-    def _require_modern_tls(self) -> None:
-        policy = google.compute_region_ssl_policy.ComputeRegionSslPolicy(
-            self,
-            "tls",
-            name=self._google_name,
-            region=self._region,
-            min_tls_version="TLS_1_2",  # the default allows TLS 1.0
-            profile="MODERN",
-        )
-        self._namespace.custom_object(
-            self,
-            "tls-policy",
-            api=_GKE_API,
-            kind="GCPGatewayPolicy",
-            name=self._name,
-            spec={
-                "targetRef": {"group": _GATEWAY_API.partition("/")[0], "kind": "Gateway", "name": self._name},
-                "default": {"sslPolicy": self._google_name},
-            },
-            after=[policy],
-        )
 
     def _route(self, name: str, *, listener: str, rules: list[dict[str, Any]]) -> None:
         self._namespace.custom_object(
@@ -232,12 +195,7 @@ class Gateway(Construct):
             "maxRatePerEndpoint": workload.size.autoscaling.requests_per_second,
             "logging": {"enabled": True, "sampleRate": 100_000},  # of a million
         }
-        after: list[TerraformResource] = [workload.service]
         if public:
-            if self._protection is None:  # one policy and one set of grants for all backends
-                self._protection = self._protect(scope)
-                self._admit(scope)
-            after.append(self._protection)
             default["securityPolicy"] = self._google_name
             if self._settings.iap_members:
                 default["iap"] = {"enabled": True}
@@ -248,53 +206,10 @@ class Gateway(Construct):
             kind="GCPBackendPolicy",
             name=workload.name,
             spec={"targetRef": target, "default": default},
-            after=after,
+            after=[workload.service, self._resource],
         )
 
-    def _protect(self, scope: Construct) -> armor.ComputeRegionSecurityPolicy:
-        """Cloud Armor: metrics are not public, and each client has a rate limit."""
-        anybody = armor.ComputeRegionSecurityPolicyRulesMatch(
-            versioned_expr="SRC_IPS_V1",
-            config=armor.ComputeRegionSecurityPolicyRulesMatchConfig(src_ip_ranges=["*"]),
-        )
-        return armor.ComputeRegionSecurityPolicy(
-            scope,
-            "protection",
-            name=self._google_name,
-            region=self._region,
-            type="CLOUD_ARMOR",
-            rules=[
-                armor.ComputeRegionSecurityPolicyRules(
-                    priority=1000,
-                    description="Metrics are for the cluster",
-                    action="deny(404)",
-                    match=armor.ComputeRegionSecurityPolicyRulesMatch(
-                        expr=armor.ComputeRegionSecurityPolicyRulesMatchExpr(
-                            expression=f"request.path == '{METRICS_PATH}'"
-                        )
-                    ),
-                ),
-                armor.ComputeRegionSecurityPolicyRules(
-                    priority=2000,
-                    description="Each client address its share",
-                    action="throttle",
-                    match=anybody,
-                    rate_limit_options=armor.ComputeRegionSecurityPolicyRulesRateLimitOptions(
-                        rate_limit_threshold=armor.ComputeRegionSecurityPolicyRulesRateLimitOptionsRateLimitThreshold(
-                            count=_REQUESTS_PER_MINUTE, interval_sec=60
-                        ),
-                        enforce_on_key="IP",
-                        conform_action="allow",
-                        exceed_action="deny(429)",
-                    ),
-                ),
-                armor.ComputeRegionSecurityPolicyRules(
-                    priority=_LAST_RULE, description="Everything else", action="allow", match=anybody
-                ),
-            ],
-        )
-
-    def _admit(self, scope: Construct) -> None:
+    def _admit(self) -> None:
         # GKE generates the names of backends, so a grant on one backend cannot be written here. The grant is
         # on everything behind Identity-Aware Proxy in the project; its condition limits it to this host name.
         # https://cloud.google.com/iam/docs/conditions-attribute-reference#host-path
@@ -303,7 +218,7 @@ class Gateway(Construct):
         )
         for member in self._settings.iap_members:
             google.iap_web_iam_member.IapWebIamMember(
-                scope, member, role="roles/iap.httpsResourceAccessor", member=member, condition=here
+                self, member, role="roles/iap.httpsResourceAccessor", member=member, condition=here
             )
 
 

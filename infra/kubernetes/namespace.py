@@ -39,6 +39,8 @@ class Namespace(Construct):
             metadata=kubernetes.namespace_v1.NamespaceV1Metadata(
                 name=name, labels={**self.labels, **security}
             ),
+            # It waits for its load balancer to go; the default is five minutes.
+            timeouts=kubernetes.namespace_v1.NamespaceV1Timeouts(delete="20m"),
         )
 
     def service_account(

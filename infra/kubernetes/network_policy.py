@@ -12,8 +12,10 @@ networking = kubernetes.network_policy_v1
 # https://cloud.google.com/kubernetes-engine/docs/how-to/network-policy#network-policy-and-workload-identity
 _METADATA_SERVER: Final = "169.254.169.254/32"
 _NODE_LOCAL_DNS: Final = "169.254.20.10/32"
-# Namespace of the collectors of managed Prometheus.
-_COLLECTORS: Final = "gmp-system"
+# With Dataplane V2 the cache of a node gets requests as a pod, without it as an address.
+_DNS_PODS: Final = ["kube-dns", "node-local-dns"]
+# Namespaces of the collectors of managed Prometheus, by version of GKE.
+_COLLECTORS: Final = ["gmp-system", "gke-gmp-system"]
 
 
 class DefaultDeny(Construct):
@@ -39,7 +41,11 @@ class DefaultDeny(Construct):
                                     match_labels={"kubernetes.io/metadata.name": "kube-system"}
                                 ),
                                 pod_selector=networking.NetworkPolicyV1SpecEgressToPodSelector(
-                                    match_labels={"k8s-app": "kube-dns"}
+                                    match_expressions=[
+                                        networking.NetworkPolicyV1SpecEgressToPodSelectorMatchExpressions(
+                                            key="k8s-app", operator="In", values=_DNS_PODS
+                                        )
+                                    ]
                                 ),
                             ),
                             _egress_to(_NODE_LOCAL_DNS),
@@ -73,7 +79,11 @@ class AllowCallers(Construct):
         callers = [
             networking.NetworkPolicyV1SpecIngressFrom(
                 namespace_selector=networking.NetworkPolicyV1SpecIngressFromNamespaceSelector(
-                    match_labels={"kubernetes.io/metadata.name": _COLLECTORS}
+                    match_expressions=[
+                        networking.NetworkPolicyV1SpecIngressFromNamespaceSelectorMatchExpressions(
+                            key="kubernetes.io/metadata.name", operator="In", values=_COLLECTORS
+                        )
+                    ]
                 )
             )
         ]

@@ -13,7 +13,7 @@ role_v1 = kubernetes.role_v1
 _RULES: Final = (
     ("", ("pods",), ("create", "get", "list", "watch", "patch", "delete")),
     ("", ("pods/log",), ("get",)),
-    ("", ("events",), ("list",)),
+    ("", ("events",), ("list", "watch")),
 )
 
 

@@ -17,7 +17,6 @@ from services.contracts.settings import to_environment
 
 apps = kubernetes.deployment_v1
 service_v1 = kubernetes.service_v1
-pdb = kubernetes.pod_disruption_budget_v1
 
 SERVICE_PORT: Final = 80
 """Port of every Service. Containers listen on another port, since only root may use this one."""
@@ -26,6 +25,9 @@ _PORT_NAME: Final = "http"
 
 _USER: Final = 65532
 """The unprivileged user of containers: `nonroot` by the convention of distroless images."""
+
+# Otherwise each client asks for metadata of the bucket, which its role does not include.
+_NO_BUCKET_LOOKUP: Final = {"DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA": "1"}
 
 _STOPPING_SECONDS: Final = 25
 """Time for a service to finish its requests after its drain."""
@@ -75,6 +77,9 @@ class Workload(Construct):
             self,
             "Default",
             metadata=apps.DeploymentV1Metadata(name=id_, namespace=namespace.name, labels=self._labels),
+            # Pods are ready once a model is published, which takes the batch pipeline. `scripts/verify` waits
+            # for them: Terraform would fail after ten minutes, and replace healthy pods the next time.
+            wait_for_rollout=False,
             # Without replicas: the autoscaler sets them.
             spec=apps.DeploymentV1Spec(
                 selector=apps.DeploymentV1SpecSelector(match_labels=self.selector),
@@ -104,20 +109,21 @@ class Workload(Construct):
             subscription=subscription,
         )
         VerticalAutoscaler(self, "right-sizing", namespace=namespace, deployment=deployment, name=id_)
-        pdb.PodDisruptionBudgetV1(
+        # A manifest, since Terraform's resource does not know the policy: pods that are not ready, without a
+        # model for example, would keep a node from being drained.
+        namespace.custom_object(
             self,
             "disruption-budget",
-            metadata=pdb.PodDisruptionBudgetV1Metadata(
-                name=id_, namespace=namespace.name, labels=self._labels
-            ),
-            # Not min_available=1: a node with the only pod could never be drained.
-            spec=pdb.PodDisruptionBudgetV1Spec(
-                max_unavailable="1",
-                selector=pdb.PodDisruptionBudgetV1SpecSelector(match_labels=self.selector),
-            ),
-            depends_on=[namespace.resource],
+            api="policy/v1",
+            kind="PodDisruptionBudget",
+            name=id_,
+            # Not minAvailable 1: a node with the only pod could never be drained.
+            spec={
+                "maxUnavailable": 1,
+                "selector": {"matchLabels": self.selector},
+                "unhealthyPodEvictionPolicy": "AlwaysAllow",
+            },
         )
-
         namespace.custom_object(
             self,
             "monitoring",
@@ -143,9 +149,7 @@ class Workload(Construct):
                 type="ClusterIP",
                 selector=self.selector,
                 port=[
-                    service_v1.ServiceV1SpecPort(
-                        name=_PORT_NAME, port=SERVICE_PORT, target_port=_PORT_NAME, app_protocol="http"
-                    )
+                    service_v1.ServiceV1SpecPort(name=_PORT_NAME, port=SERVICE_PORT, target_port=_PORT_NAME)
                 ],
             ),
             depends_on=[self.namespace.resource],
@@ -210,7 +214,7 @@ class Workload(Construct):
             command=["python", "-m", f"services.{self.name}"],
             env=[
                 apps.DeploymentV1SpecTemplateSpecContainerEnv(name=name, value=value)
-                for name, value in to_environment(settings).items()
+                for name, value in (to_environment(settings) | _NO_BUCKET_LOOKUP).items()
             ],
             port=[apps.DeploymentV1SpecTemplateSpecContainerPort(name=_PORT_NAME, container_port=size.port)],
             # Liveness probes begin when the startup probe succeeds: a slow start is no reason to restart.

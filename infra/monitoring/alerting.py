@@ -3,7 +3,13 @@
 from collections.abc import Sequence
 from typing import Final, Literal
 
-from infra.cdk import Construct, TerraformVariable, google
+from infra.cdk import (
+    Construct,
+    TerraformResourceLifecycle,
+    TerraformVariable,
+    TerraformVariableValidationConfig,
+    google,
+)
 from infra.cdk.stack import PlatformStack
 from infra.environment.observability import AlertingSettings
 
@@ -30,6 +36,8 @@ class OnCall(Construct):
 
     def __init__(self, scope: PlatformStack, id_: str, *, settings: AlertingSettings):
         super().__init__(scope, id_)
+        # Alerts and the budget let go of a channel before it is deleted, which Google refuses otherwise.
+        lifecycle = TerraformResourceLifecycle(create_before_destroy=True)
         labels = scope.labels  # the provider sets no default labels on channels and policies
         self.labels: Final = labels
         self.mail: Final = notification_channel.MonitoringNotificationChannel(
@@ -39,6 +47,7 @@ class OnCall(Construct):
             type="email",
             labels={"email_address": settings.email},
             user_labels=labels,
+            lifecycle=lifecycle,
         )
         self._urgent = [self.mail]
         if settings.pagerduty:
@@ -48,9 +57,16 @@ class OnCall(Construct):
                 type="string",
                 sensitive=True,
                 nullable=False,
+                # Without a default Terraform asks for it on standard input, in CI until the job is killed.
                 # A simulated environment pages nobody.
-                default="simulated" if scope.environment.simulated else None,
+                default="simulated" if scope.environment.simulated else "",
                 description="Integration key of the PagerDuty service: TF_VAR_pagerduty_service_key.",
+                validation=[
+                    TerraformVariableValidationConfig(
+                        condition='${var.pagerduty_service_key != ""}',
+                        error_message="Set TF_VAR_pagerduty_service_key, the integration key of PagerDuty.",
+                    )
+                ],
             )
             pager = notification_channel.MonitoringNotificationChannel(
                 self,
@@ -61,6 +77,7 @@ class OnCall(Construct):
                     service_key=key.string_value
                 ),
                 user_labels=labels,
+                lifecycle=lifecycle,
             )
             self._urgent.append(pager)
 
@@ -78,8 +95,7 @@ class Alert(Construct):
         runbook: anchor of its section in the runbook.
         on_call: the channels.
         severity: CRITICAL if somebody has to act at once, at night too.
-        conditions: when it fires.
-        all_of: fire when all conditions hold; otherwise one is enough.
+        condition: when it fires.
     """
 
     def __init__(
@@ -92,18 +108,16 @@ class Alert(Construct):
         runbook: str,
         on_call: OnCall,
         severity: Severity,
-        conditions: Sequence[Condition],
-        all_of: bool = False,
+        condition: Condition,
     ):
         super().__init__(scope, id_)
-        on_logs = any(condition.condition_matched_log is not None for condition in conditions)
         alert_policy.MonitoringAlertPolicy(
             self,
             "Default",
             display_name=title,
-            combiner="AND" if all_of else "OR",
+            combiner="OR",
             severity=severity,
-            conditions=list(conditions),
+            conditions=[condition],
             documentation=alert_policy.MonitoringAlertPolicyDocumentation(
                 content=f"{summary}\n\nWhat to do: {RUNBOOK}#{runbook}", mime_type="text/markdown"
             ),
@@ -114,7 +128,7 @@ class Alert(Construct):
                 notification_rate_limit=alert_policy.MonitoringAlertPolicyAlertStrategyNotificationRateLimit(
                     period="3600s"
                 )
-                if on_logs
+                if condition.condition_matched_log is not None
                 else None,
             ),
             notification_channels=on_call.channels(severity),
@@ -189,23 +203,4 @@ def log_condition(query: str) -> Condition:
     return alert_policy.MonitoringAlertPolicyConditions(
         display_name="a line is logged",
         condition_matched_log=alert_policy.MonitoringAlertPolicyConditionsConditionMatchedLog(filter=query),
-    )
-
-
-def burn_rate_condition(objective: str, *, rate: float, minutes: int) -> Condition:
-    """The error budget of an objective burns faster than a rate; at rate 1 it lasts for the whole period.
-
-    Args:
-        objective: resource name of the objective.
-        rate: the rate to exceed.
-        minutes: window in which the rate is measured.
-    """
-    return alert_policy.MonitoringAlertPolicyConditions(
-        display_name=f"burn rate of {minutes} minutes > {rate:g}",
-        condition_threshold=alert_policy.MonitoringAlertPolicyConditionsConditionThreshold(
-            filter=f'select_slo_burn_rate("{objective}", "{minutes * 60}s")',
-            comparison="COMPARISON_GT",
-            threshold_value=rate,
-            duration="0s",
-        ),
     )

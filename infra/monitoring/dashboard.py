@@ -34,33 +34,6 @@ class Chart:
 
 
 @dataclass(frozen=True)
-class SloChart:
-    """Compliance or error budget of an objective over time.
-
-    Attributes:
-        title: title of the chart.
-        selector: time series selector: select_slo_...(...).
-    """
-
-    title: str
-    selector: str
-
-    def widget(self) -> dict[str, Any]:
-        """The widget in the API's JSON."""
-        query = {
-            "timeSeriesFilter": {
-                "filter": self.selector,
-                "aggregation": {"perSeriesAligner": "ALIGN_NEXT_OLDER"},
-            },
-            "unitOverride": "10^2.%",
-        }
-        return {
-            "title": self.title,
-            "xyChart": {"dataSets": [{"plotType": "LINE", "timeSeriesQuery": query}]},
-        }
-
-
-@dataclass(frozen=True)
 class Section:
     """A group of charts, three per row.
 
@@ -70,7 +43,7 @@ class Section:
     """
 
     title: str
-    charts: Sequence[Chart | SloChart]
+    charts: Sequence[Chart]
 
 
 class Dashboard(Construct):
@@ -87,7 +60,20 @@ class Dashboard(Construct):
             "displayName": title,
             "mosaicLayout": {"columns": _COLUMNS, "tiles": list(_tiles(sections))},
         }
-        google.monitoring_dashboard.MonitoringDashboard(self, "Default", dashboard_json=json.dumps(content))
+        google.monitoring_dashboard.MonitoringDashboard(
+            self, "Default", dashboard_json=json.dumps(_as_returned(content))
+        )
+
+
+def _as_returned(value: Any) -> Any:
+    """A value as the API returns it, without zeros and empty texts: with them no plan would be empty."""
+    if isinstance(value, dict):
+        members: dict[str, Any] = value
+        return {key: _as_returned(each) for key, each in members.items() if each not in (0, "")}
+    if isinstance(value, list):
+        items: list[Any] = value
+        return [_as_returned(each) for each in items]
+    return value
 
 
 def _tiles(sections: Sequence[Section]) -> Iterator[dict[str, Any]]:

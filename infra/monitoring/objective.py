@@ -1,16 +1,16 @@
-"""Service level objectives, their indicators, and alerts on the burn rate of their error budgets."""
+"""Service level objectives: alerts on the burn rate of their error budgets, and charts.
 
-from collections.abc import Mapping, Sequence
+They are PromQL, not objects of Cloud Monitoring: Google refuses those, and alerts on them, as long as nobody
+has written the metric, which is after the first request.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from infra.cdk import Construct, google
-from infra.monitoring.alerting import Alert, OnCall, Severity, burn_rate_condition
-from infra.monitoring.dashboard import SloChart
-
-slo = google.monitoring_slo
-
-_RUNBOOK: Final = "error-budget"
+from infra.cdk import Construct
+from infra.monitoring.alerting import Alert, OnCall, Severity, query_condition
+from infra.monitoring.dashboard import Chart
 
 
 @dataclass(frozen=True)
@@ -38,22 +38,19 @@ class AvailabilityIndicator:
 
     Attributes:
         metric: name of a counter of the services.
-        where: filter terms of all requests.
-        bad: further filter terms of bad requests.
+        where: labels of all requests.
+        bad: further labels of bad requests.
     """
 
     metric: str
     where: str
     bad: str
 
-    def indicator(self) -> slo.MonitoringSloRequestBasedSli:
-        """The indicator in Cloud Monitoring's terms."""
-        total = _prometheus(f"{self.metric}_total/counter", self.where)
-        return slo.MonitoringSloRequestBasedSli(
-            good_total_ratio=slo.MonitoringSloRequestBasedSliGoodTotalRatio(
-                total_service_filter=total, bad_service_filter=f"{total} AND {self.bad}"
-            )
-        )
+    def failed(self, window: str) -> str:
+        """PromQL: share of the requests of a window that were not good."""
+        total = f"sum(rate({self.metric}_total{{{self.where}}}[{window}]))"
+        bad = f"sum(rate({self.metric}_total{{{self.where}, {self.bad}}}[{window}]))"
+        return f"({bad} or vector(0)) / {total}"
 
 
 @dataclass(frozen=True)
@@ -62,7 +59,7 @@ class LatencyIndicator:
 
     Attributes:
         metric: name of a histogram of the services, in seconds.
-        where: filter terms of all requests.
+        where: labels of all requests.
         seconds: the limit, a bucket bound of the histogram.
     """
 
@@ -70,30 +67,12 @@ class LatencyIndicator:
     where: str
     seconds: float
 
-    def indicator(self) -> slo.MonitoringSloRequestBasedSli:
-        """The indicator in Cloud Monitoring's terms."""
-        return slo.MonitoringSloRequestBasedSli(
-            distribution_cut=slo.MonitoringSloRequestBasedSliDistributionCut(
-                distribution_filter=_prometheus(f"{self.metric}/histogram", self.where),
-                range=slo.MonitoringSloRequestBasedSliDistributionCutRange(min=0, max=self.seconds),
-            )
-        )
-
-
-class MonitoredService(Construct):
-    """A service in Cloud Monitoring, which objectives belong to.
-
-    Args:
-        name: name of the service, which is its id in Cloud Monitoring.
-        labels: labels of the service and its objectives.
-    """
-
-    def __init__(self, scope: Construct, id_: str, *, name: str, labels: Mapping[str, str]):
-        super().__init__(scope, id_)
-        self.name: Final = name
-        self.resource: Final = google.monitoring_custom_service.MonitoringCustomService(
-            self, "Default", service_id=name, display_name=name, user_labels=labels
-        )
+    def failed(self, window: str) -> str:
+        """PromQL: share of the requests of a window that were not good."""
+        total = f"sum(rate({self.metric}_count{{{self.where}}}[{window}]))"
+        bound = f'le=~"{self.seconds:g}(.0)?"'  # clients and Google write whole numbers differently
+        labels = ", ".join(filter(None, [self.where, bound]))
+        return f"1 - sum(rate({self.metric}_bucket{{{labels}}}[{window}])) / {total}"
 
 
 class Objective(Construct):
@@ -103,10 +82,10 @@ class Objective(Construct):
     little of it for a day.
 
     Args:
-        id_: its id and, within the service, in Cloud Monitoring.
-        service: the service.
+        id_: its id.
+        service: name of the service.
         title: the objective in words.
-        goal: share of good requests, up to 0.999.
+        goal: share of good requests.
         days: length of the rolling period.
         good: indicator that tells good requests from bad ones.
         on_call: notification channels.
@@ -120,7 +99,7 @@ class Objective(Construct):
         scope: Construct,
         id_: str,
         *,
-        service: MonitoredService,
+        service: str,
         title: str,
         goal: float,
         days: int,
@@ -128,46 +107,27 @@ class Objective(Construct):
         on_call: OnCall,
     ):
         super().__init__(scope, id_)
-        objective = slo.MonitoringSlo(
-            self,
-            "Default",
-            service=service.resource.service_id,
-            slo_id=id_,
-            display_name=title,
-            goal=goal,
-            rolling_period_days=days,
-            request_based_sli=good.indicator(),
-            user_labels=on_call.labels,
-            depends_on=[service.resource],
-        )
+        budget = 1 - goal
         for burn in _BURNS:
-            rate = round(burn.share * days * 24 * 60 / burn.long_minutes, 2)
+            rate = burn.share * days * 24 * 60 / burn.long_minutes
+            spent = [
+                f"({good.failed(f'{minutes}m')}) > {rate * budget:.4g}"
+                for minutes in (burn.long_minutes, burn.short_minutes)
+            ]
             Alert(
                 self,
                 f"burns-in-{burn.long_minutes // 60}h",
-                title=f"{service.name}: {burn.share:.0%} of the error budget for {id_} in "
+                title=f"{service}: {burn.share:.0%} of the error budget for {id_} in "
                 f"{burn.long_minutes // 60} h",
-                summary=f"Promised of {service.name}: {title}, for {goal:.1%} in {days} days. "
+                summary=f"Promised of {service}: {title}, for {goal:.1%} in {days} days. "
                 f"At the present rate the error budget lasts {days / rate:.1f} days.",
-                runbook=_RUNBOOK,
+                runbook="error-budget",
                 on_call=on_call,
                 severity=burn.severity,
-                conditions=[
-                    burn_rate_condition(objective.name, rate=rate, minutes=minutes)
-                    for minutes in (burn.long_minutes, burn.short_minutes)
-                ],
-                all_of=True,
+                condition=query_condition(" and ".join(spent)),
             )
-        self.charts: Final[Sequence[SloChart]] = (
-            SloChart(title=f"{title}: share", selector=f'select_slo_compliance("{objective.name}")'),
-            SloChart(
-                title=f"{title}: error budget left",
-                selector=f'select_slo_budget_fraction("{objective.name}")',
-            ),
+        failed = good.failed(f"{days}d")
+        self.charts: Final[Sequence[Chart]] = (
+            Chart(f"{title}: share", "", [f"1 - ({failed})"]),
+            Chart(f"{title}: error budget left", "", [f"1 - ({failed}) / {budget:.4g}"]),
         )
-
-
-def _prometheus(metric: str, where: str) -> str:
-    """Filter of a metric that managed Prometheus scrapes."""
-    kind = f'metric.type = "prometheus.googleapis.com/{metric}"'
-    return " AND ".join([kind, 'resource.type = "prometheus_target"', *([where] if where else [])])

@@ -9,8 +9,8 @@ from rich.table import Table
 
 from scripts.deployment.terraform_plans import StackPlan
 
-COMMENT_LIMIT: Final = 65_536
-"""Most characters in a comment on GitHub."""
+COMMENT_LIMIT: Final = 65_400
+"""Most characters in a comment: 65,536 on GitHub, where the workflow adds the commit."""
 
 _STYLES: Final = {"+": "green", "~": "yellow", "-": "red", "#": "bold"}
 """Colour of a line of a plan, by its first character."""

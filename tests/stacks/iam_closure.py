@@ -38,7 +38,8 @@ def grants(graph: Graph) -> dict[Permission, list[str]]:
             raise UnknownEdgeError(f"{address}: no rule for grants of this type")
         on, pattern = _GRANTS[kind]
         name = re.sub(".*/(serviceAccounts|keyRings|cryptoKeys)/", "", pattern.format_map(each))
-        found[Permission(each["member"], each["role"], on, name)].append(address)
+        member = each["member"].removeprefix("iamMember:")
+        found[Permission(member, each["role"], on, name)].append(address)
     return dict(found)
 
 

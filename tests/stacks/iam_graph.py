@@ -50,7 +50,8 @@ class Graph:
         for stack in target.stacks:
             text = (folder / "stacks" / f"{target.name}-{stack}" / "cdk.tf.json").read_text(encoding="utf-8")
             for kind, named in json.loads(text)["resource"].items():
-                found += [(kind, f"{stack}: {kind}.{name}", each) for name, each in named.items()]
+                if kind != "terraform_data":  # it waits, and has no counterpart in the cloud
+                    found += [(kind, f"{stack}: {kind}.{name}", each) for name, each in named.items()]
         return cls(target, tuple(found))
 
     def all(self, kind: str) -> Iterator[Mapping[str, Any]]:

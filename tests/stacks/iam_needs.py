@@ -279,6 +279,8 @@ def _ci(graph: Graph) -> Iterator[_Need]:
     yield from _ci_resources(graph, plan, apply)
     if any("condition_matched_log" in str(each) for each in graph.all("google_monitoring_alert_policy")):
         yield graph.on_project(apply, "roles/logging.configWriter"), "changes alerts on logs"
+    if "services" in graph.environment.stacks:
+        yield graph.on_project(apply, "roles/bigquery.jobUser"), "`scripts/verify` asks for rows"
     for ring in graph.values("google_kms_key_ring", "name"):
         yield Permission(plan, "roles/cloudkms.viewer", "key ring", ring), "sees it and its key"
         yield Permission(apply, "roles/cloudkms.admin", "key ring", ring), "changes who uses its key"

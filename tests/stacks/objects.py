@@ -19,7 +19,6 @@ KINDS = {
     "kubernetes_horizontal_pod_autoscaler_v2": ("autoscaling/v2", "HorizontalPodAutoscaler"),
     "kubernetes_namespace_v1": ("v1", "Namespace"),
     "kubernetes_network_policy_v1": ("networking.k8s.io/v1", "NetworkPolicy"),
-    "kubernetes_pod_disruption_budget_v1": ("policy/v1", "PodDisruptionBudget"),
     "kubernetes_service_account_v1": ("v1", "ServiceAccount"),
     "kubernetes_service_v1": ("v1", "Service"),
 }
@@ -48,7 +47,11 @@ def manifests(stack: Stack) -> list[dict[str, Any]]:
             found.append(resource["manifest"])
         elif kind.startswith("kubernetes_"):
             api, name = KINDS[kind]
-            body = {key: value for key, value in resource.items() if key != "depends_on"}
+            body = {
+                key: value
+                for key, value in resource.items()
+                if key not in ("depends_on", "timeouts", "wait_for_rollout")
+            }
             found.append({"apiVersion": api, "kind": name, **_object(body)})
     return found
 

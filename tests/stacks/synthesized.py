@@ -80,6 +80,22 @@ class Stack:
         """The only Kubernetes object of a kind that has no resource type of its own."""
         return self.one("kubernetes_manifest", manifest={"kind": kind})["manifest"]
 
+    def awaited(self, resource: dict[str, Any]) -> set[str]:
+        """The resources that a resource depends on, directly or as grants that are given time."""
+        waits = {f"terraform_data.{name}": each for name, each in self.all("terraform_data").items()}
+        return {
+            address
+            for each in resource["depends_on"]
+            for address in (
+                [
+                    value.removeprefix("${").removesuffix(".id}")
+                    for value in waits[each]["triggers_replace"].values()
+                ]
+                if each in waits
+                else [each]
+            )
+        }
+
     def address(self, kind: str, **expected: Json) -> str:
         """How `depends_on` calls the only resource of a type with these arguments."""
         resource = self.one(kind, **expected)

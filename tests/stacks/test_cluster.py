@@ -160,8 +160,8 @@ def test_maintenance(synthesis: Synthesis) -> None:
             "maintenance_exclusion": [
                 {
                     "exclusion_name": "black-friday",
-                    "start_time": "2026-11-23T00:00:00Z",
-                    "end_time": "2026-12-02T00:00:00Z",
+                    "start_time": "2027-11-22T00:00:00Z",
+                    "end_time": "2027-12-01T00:00:00Z",
                     "exclusion_options": {"scope": "NO_UPGRADES"},
                 }
             ],
@@ -219,7 +219,7 @@ def test_production_encrypts_secrets_with_its_own_key(synthesis: Synthesis) -> N
     for agent in ("container-engine-robot", "gcp-sa-gkebackup"):
         member = f"serviceAccount:service-100000000004@{agent}.iam.gserviceaccount.com"
         may_use = cluster.address("google_kms_crypto_key_iam_member", crypto_key_id=KEY, member=member)
-        assert may_use in resource["depends_on"]
+        assert may_use in cluster.awaited(resource)
     assert "database_encryption" not in synthesis.stack("dev-cluster").one("google_container_cluster")
 
 
@@ -246,7 +246,7 @@ def test_production_is_backed_up(synthesis: Synthesis) -> None:
 
 def test_the_cluster_waits_for_what_its_nodes_may_do(synthesis: Synthesis) -> None:
     cluster = synthesis.stack("prod-cluster")
-    assert set(cluster.one("google_container_cluster")["depends_on"]) >= {
+    assert cluster.awaited(cluster.one("google_container_cluster")) >= {
         cluster.address("google_project_iam_member", role="roles/container.defaultNodeServiceAccount"),
         cluster.address(
             "google_artifact_registry_repository_iam_member",

@@ -24,6 +24,7 @@ def test_requests_have_no_schema_and_can_be_replayed(messaging: Stack) -> None:
         "name": "sale-range",
         "message_retention_duration": f"{14 * 24 * 3600}s",
         "message_storage_policy": {"allowed_persistence_regions": ["europe-west1"]},
+        "lifecycle": {"prevent_destroy": True},
     }
 
 
@@ -160,15 +161,6 @@ def test_requests_reach_their_table(messaging: Stack) -> None:
 @pytest.mark.parametrize("topic", ["sale-range-dead-letter", "sale-predictions"])
 def test_somebody_can_read(messaging: Stack, topic: str) -> None:
     messaging.one("google_pubsub_subscription", name=topic, topic=f"{TOPICS}/{topic}")
-
-
-def test_grants_wait_until_the_service_agent_exists(messaging: Stack) -> None:
-    first_use = messaging.address("google_pubsub_topic", name="sale-range")
-    grants = [each for kind, _, each in messaging.resources if kind.endswith("_iam_member")]
-    assert len(grants) == 3
-    for grant in grants:
-        assert grant["member"] == SERVICE_AGENT
-        assert first_use in grant["depends_on"]
 
 
 def test_no_subscription_expires_or_forgets_within_two_weeks(messaging: Stack) -> None:

@@ -36,13 +36,13 @@ def test_it_is_private_and_waits_until_its_account_may_work(prod: Stack) -> None
             },
             "web_server_network_access_control": {"allowed_ip_range": [{"value": "203.0.113.0/24"}]},
             "software_config": {
-                "image_version": f"composer-3-airflow-{AIRFLOW_VERSION}-build.0",
+                "image_version": f"composer-3-airflow-{AIRFLOW_VERSION}",
                 "web_server_plugins_mode": "DISABLED",
             },
         },
     )
     bucket = "google_storage_bucket_iam_member"
-    assert set(composer["depends_on"]) == {
+    assert prod.awaited(composer) == {
         prod.address("google_project_iam_member", role="roles/composer.worker", member=AIRFLOW),
         prod.address(bucket, bucket="sales-forecast-prod-airflow", member=AIRFLOW),
         prod.address(bucket, bucket="sales-forecast-prod-airflow-snapshots", member=AIRFLOW),

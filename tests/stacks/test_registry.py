@@ -34,7 +34,8 @@ def test_production_encrypts_with_its_own_key(synthesis: Synthesis) -> None:
     registry = synthesis.stack("prod-registry")
     agent = "serviceAccount:service-100000000004@gcp-sa-artifactregistry.iam.gserviceaccount.com"
     may_use = registry.address("google_kms_crypto_key_iam_member", crypto_key_id=KEY, member=agent)
-    registry.one("google_artifact_registry_repository", kms_key_name=KEY, depends_on=[may_use])
+    repository = registry.one("google_artifact_registry_repository", kms_key_name=KEY)
+    assert registry.awaited(repository) == {may_use}
 
 
 def test_only_ci_pushes_and_only_what_runs_images_pulls(synthesis: Synthesis) -> None:

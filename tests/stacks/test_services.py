@@ -16,16 +16,19 @@ from tests.stacks.synthesized import Stack, Synthesis
 ENVIRONMENTS = environment.names()
 MODULES = {"prediction": "services.prediction", "streaming": "services.streaming"}
 
+CERTIFICATE = "sales-forecast-gateway-4f8c2083"
+"""With a hash of its host name."""
+
 
 @pytest.fixture
 def pushed(variants: Synthesis) -> Stack:
-    """Pub/Sub sends requests through the Gateway; IAP guards prediction; the zone is ours."""
+    """Pub/Sub sends requests through the Gateway; IAP guards prediction."""
     return variants.stack("pushed-services")
 
 
 @pytest.fixture
 def queued(variants: Synthesis) -> Stack:
-    """Streaming follows its backlog, and its pods' size what they use; there is no Gateway."""
+    """Streaming follows its backlog; there is no Gateway."""
     return variants.stack("queued-services")
 
 
@@ -217,9 +220,7 @@ def test_everything_that_selects_pods_finds_them(services: Stack, workload: str)
     labels = spec["template"]["metadata"]["labels"]
     selectors = [
         spec["selector"]["match_labels"],
-        services.one("kubernetes_pod_disruption_budget_v1", metadata={"name": workload})["spec"]["selector"][
-            "match_labels"
-        ],
+        custom(services, "PodDisruptionBudget", workload)["selector"]["matchLabels"],
         services.one("kubernetes_network_policy_v1", metadata={"name": f"{workload}-callers"})["spec"][
             "pod_selector"
         ]["match_labels"],
@@ -303,7 +304,7 @@ def test_the_number_of_pods_follows_the_backlog(queued: Stack) -> None:
                 "name": "pubsub.googleapis.com|subscription|num_undelivered_messages",
                 "selector": [{"match_labels": {"resource.labels.subscription_id": "predict-range"}}],
             },
-            "target": {"type": "AverageValue", "average_value": "1000"},
+            "target": {"type": "AverageValue", "average_value": "1k"},
         },
     }
 
@@ -341,7 +342,7 @@ def test_requests_come_through_the_gateway(prod: Stack) -> None:
     https, http = gateway["listeners"]
     assert (https["protocol"], https["port"]) == ("HTTPS", 443)
     assert (http["protocol"], http["port"]) == ("HTTP", 80)
-    assert https["tls"]["options"] == {"networking.gke.io/cert-manager-certs": "sales-forecast-gateway"}
+    assert https["tls"]["options"] == {"networking.gke.io/cert-manager-certs": CERTIFICATE}
     assert https["hostname"] == http["hostname"] == "forecast.example.com"
 
     route = custom(prod, "HTTPRoute", "services")
@@ -371,7 +372,7 @@ def test_the_certificate_is_renewed_by_google_and_old_tls_refused(prod: Stack) -
     )
     certificate = prod.address(
         "google_certificate_manager_certificate",
-        name="sales-forecast-gateway",
+        name=CERTIFICATE,
         location="europe-west1",
         managed={"domains": ["forecast.example.com"], "dns_authorizations": [f"${{{authorization}.id}}"]},
     )
@@ -433,7 +434,7 @@ def test_the_public_is_kept_from_metrics_and_to_its_share(prod: Stack) -> None:
     protection = prod.one("google_compute_region_security_policy", name="sales-forecast-gateway")
     metrics, share, rest = protection["rules"]
     assert metrics["action"] == "deny(404)"
-    assert metrics["match"]["expr"]["expression"] == "request.path == '/metrics'"
+    assert metrics["match"]["expr"]["expression"] == "request.path == '/metrics' || request.path == '/readyz'"
     assert share["action"] == "throttle"
     assert share["rate_limit_options"] == {
         "rate_limit_threshold": {"count": 6000, "interval_sec": 60},
@@ -443,8 +444,8 @@ def test_the_public_is_kept_from_metrics_and_to_its_share(prod: Stack) -> None:
     }
     assert (rest["action"], rest["priority"]) == ("allow", 2**31 - 1)
     assert metrics["priority"] < share["priority"] < rest["priority"]
-    policy = prod.one("kubernetes_manifest", manifest={"kind": "GCPBackendPolicy"})
-    assert prod.address("google_compute_region_security_policy") in policy["depends_on"]
+    gateway = prod.one("kubernetes_manifest", manifest={"kind": "Gateway"})
+    assert prod.address("google_compute_region_security_policy") in gateway["depends_on"]
 
 
 def test_pushed_requests_reach_streaming_and_all_others_prediction(prod: Stack, pushed: Stack) -> None:

@@ -1,0 +1,67 @@
+"""Cloud Armor: what the load balancer refuses before a request reaches a pod."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from infra.cdk import Construct, google
+from infra.cdk.stack import environment_of
+
+armor = google.compute_region_security_policy
+
+_LAST_RULE: Final = 2_147_483_647
+"""Priority of the default rule, which every security policy has."""
+
+_REQUESTS_PER_MINUTE: Final = 6000
+"""Requests of one client address; more are refused."""
+
+
+class SecurityPolicy(Construct):
+    """Some paths are not public, and each client has a rate limit.
+
+    Args:
+        name: its name.
+        closed: paths that are for the cluster alone.
+    """
+
+    def __init__(self, scope: Construct, id_: str, *, name: str, closed: Sequence[str]):
+        super().__init__(scope, id_)
+        anybody = armor.ComputeRegionSecurityPolicyRulesMatch(
+            versioned_expr="SRC_IPS_V1",
+            config=armor.ComputeRegionSecurityPolicyRulesMatchConfig(src_ip_ranges=["*"]),
+        )
+        self.resource: Final = armor.ComputeRegionSecurityPolicy(
+            self,
+            "Default",
+            name=name,
+            region=environment_of(self).region,
+            type="CLOUD_ARMOR",
+            rules=[
+                armor.ComputeRegionSecurityPolicyRules(
+                    priority=1000,
+                    description="For the cluster alone",
+                    action="deny(404)",
+                    match=armor.ComputeRegionSecurityPolicyRulesMatch(
+                        expr=armor.ComputeRegionSecurityPolicyRulesMatchExpr(
+                            expression=" || ".join(f"request.path == '{path}'" for path in closed)
+                        )
+                    ),
+                ),
+                armor.ComputeRegionSecurityPolicyRules(
+                    priority=2000,
+                    description="Each client address its share",
+                    action="throttle",
+                    match=anybody,
+                    rate_limit_options=armor.ComputeRegionSecurityPolicyRulesRateLimitOptions(
+                        rate_limit_threshold=armor.ComputeRegionSecurityPolicyRulesRateLimitOptionsRateLimitThreshold(
+                            count=_REQUESTS_PER_MINUTE, interval_sec=60
+                        ),
+                        enforce_on_key="IP",
+                        conform_action="allow",
+                        exceed_action="deny(429)",
+                    ),
+                ),
+                armor.ComputeRegionSecurityPolicyRules(
+                    priority=_LAST_RULE, description="Everything else", action="allow", match=anybody
+                ),
+            ],
+        )
