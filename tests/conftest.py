@@ -287,7 +287,7 @@ class Models:
     def history(self, version: str) -> History:
         """Ninety days of sales that depend on the version; the last series began 30 days ago."""
         seed = np.random.default_rng([*version.encode(), 1])
-        sales = np.round(seed.gamma(2.0, 10.0, (len(self.SERIES), 90)), 3).astype(np.float32)
+        sales = np.round(seed.gamma(2.0, 10.0, (len(self.SERIES), 90)), 3)
         sales[-1, :60] = np.nan
         first = self.FIRST - datetime.timedelta(days=90)
         return History(tuple(first + datetime.timedelta(days=day) for day in range(90)), sales)

@@ -58,7 +58,11 @@ def platform_steps(local: Environment, data: pathlib.Path | None) -> list[Step]:
     file = ("--file", str(data)) if data else ()
     return [
         Step("deploy all but the services", cdktf.command("deploy", *first), RERUN),
-        Step("load sales", batch("ingest", *file), "fix the file as the message says; nothing was loaded"),
+        Step(
+            "load sales",
+            batch("ingest", "--replace", *file),
+            "fix the file as the message says; nothing was loaded",
+        ),
         Step("train and backtest", batch("train"), RERUN),
         Step("publish the model", batch("publish_model"), RERUN),
         Step("deploy the services", cdktf.command("deploy", *rest, *alone), STATUS),

@@ -1,7 +1,7 @@
 """Load daily sales into BigQuery, from a file or from the default data set.
 
 The table is replaced in one go if its content differs, and not touched otherwise. A file with faults
-loads nothing.
+loads nothing, and one with ten times the rows of the table, or a tenth, needs `--replace`.
 """
 
 import sys
@@ -9,19 +9,27 @@ from pathlib import Path
 from typing import Any
 
 from services.batch import command
+from services.batch.errors import BatchError
 from services.batch.warehouse import SalesTable
 from services.contracts.settings import BatchSettings
 from services.forecasting import backtest, online_retail, sales_file
 from services.forecasting.panel import Panel
 from services.forecasting.sales_file import Sales
 
+_GUARD = 10
 _DEFAULT_DATA = Path("build/data")
 
 
-def ingest(settings: BatchSettings, file: Path | None) -> dict[str, Any]:
+def ingest(settings: BatchSettings, file: Path | None, *, replace: bool) -> dict[str, Any]:
     """Load `file`, or the default data set when there is none; returns what was loaded.
 
+    Args:
+        settings: of the environment.
+        file: of sales.
+        replace: the sales of the table by many more or by far fewer.
+
     Raises:
+        BatchError: the file has many more or far fewer rows than the table.
         DataError: the file has faults.
         UnusableSalesError: it is too short to train on.
     """
@@ -29,7 +37,14 @@ def ingest(settings: BatchSettings, file: Path | None) -> dict[str, Any]:
     panel = Panel.from_frame(sales.frame)
     backtest.origins(panel)
     table = SalesTable(settings.sales_table)
-    changed = not table.frame().equals(sales.frame)
+    present = table.frame()
+    changed = not present.equals(sales.frame)
+    fewer, more = sorted((len(present), len(sales.frame)))
+    if fewer and more >= _GUARD * fewer and not replace:
+        raise BatchError(
+            f"{settings.sales_table} has {len(present)} rows, and {len(sales.frame)} would replace them; "
+            "nothing was loaded. If that is meant, run this with --replace"
+        )
     if changed:
         table.replace(sales.frame)
     return {
@@ -63,7 +78,10 @@ def read(file: Path | None) -> Sales:
 
 
 main = command.EntryPoint(
-    ingest, __doc__, ("--file", {"type": Path, "help": "CSV or Parquet; the default data set when not given"})
+    ingest,
+    __doc__,
+    ("--file", {"type": Path, "help": "CSV or Parquet; the default data set when not given"}),
+    ("--replace", {"action": "store_true", "help": "also by ten times the rows, or a tenth"}),
 )
 
 if __name__ == "__main__":

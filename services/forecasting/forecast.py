@@ -179,20 +179,20 @@ class History:
 
     Attributes:
         dates: consecutive days, at most `HISTORY_DAYS`; the last is the last training day.
-        sales: units sold, float32 of shape (series, days), series as in the version's `Forecast`; NaN before
-            a series begins.
+        sales: units sold, as in the training data, shape (series, days), series as in the version's
+            `Forecast`; NaN before a series begins.
 
     Raises:
         ValueError: the parts do not satisfy the above.
     """
 
     dates: tuple[datetime.date, ...]
-    sales: NDArray[np.float32]
+    sales: NDArray[np.float64]
 
     def __post_init__(self) -> None:
         _check_dates(self.dates)
-        if self.sales.ndim != 2 or self.sales.shape[1] != len(self.dates) or self.sales.dtype != np.float32:
-            raise ValueError(f"sales must be float32 of {len(self.dates)} days")
+        if self.sales.ndim != 2 or self.sales.shape[1] != len(self.dates) or self.sales.dtype != np.float64:
+            raise ValueError(f"sales must be float64 of {len(self.dates)} days")
         if not ((self.sales >= 0) & np.isfinite(self.sales) | np.isnan(self.sales)).all():
             raise ValueError("sales must be >= 0 and finite, or NaN")
 

@@ -55,8 +55,9 @@ def typed(name: str, kind: pl.DataType) -> pl.Expr:
         case pl.Date if isinstance(kind, pl.Datetime):  # how pandas writes dates
             return pl.when(column == column.dt.truncate("1d")).then(column.dt.date())
         case pl.Date if is_text:
-            iso = column.str.contains(r"^\d{4}-\d{2}-\d{2}$")
-            return pl.when(iso).then(column.str.to_date("%Y-%m-%d", strict=False))
+            # At midnight, as dataframes and spreadsheets write dates.
+            iso = column.str.contains(r"^\d{4}-\d{2}-\d{2}([T ]00:00(:00(\.0+)?)?)?$")
+            return pl.when(iso).then(column.str.head(10).str.to_date("%Y-%m-%d", strict=False))
         case pl.Datetime if isinstance(kind, pl.Datetime):
             zoned = (
                 column.dt.convert_time_zone("UTC") if kind.time_zone else column.dt.replace_time_zone("UTC")

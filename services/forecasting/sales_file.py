@@ -3,9 +3,11 @@
 CSV (plain, .gz, .xz) or Parquet. `date` is ISO 8601; `store_nbr` and `family` are text
 keys; `sales` are units sold, >= 0; `onpromotion` counts items on promotion, a whole number >= 0. Rows may
 come in any order. Every series has a row for each day from its first to the file's last, except for days
-that no series has: on those everything was closed, and they become zeros, which the notes say.
+that no series has: on those everything was closed, and they become zeros, which the notes say. A file that
+lacks a month of days, or most days, is no file of daily sales. Keys are trimmed and in Unicode's form NFC.
 """
 
+import datetime
 import difflib
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,8 @@ from services.forecasting.sales_columns import COLUMNS, KEY, REQUIRED, WHOLE, ex
 from services.forecasting.sales_faults import SHOWN, DataError, Fault
 from services.forecasting.table_file import read_csv, read_parquet
 
+_LARGEST = 1e12  # up to it, two decimals are exact
+_CLOSED_DAYS = 31
 _KEY_LENGTH = 128  # that of services.contracts.messages.Key: a longer one could not be asked for
 
 
@@ -43,7 +47,7 @@ def read(path: Path) -> Sales:
         DataError: with all faults of the file.
         OSError: the file cannot be read.
     """
-    raw = read_parquet(path) if path.suffix.lower() == ".parquet" else read_csv(path)
+    raw, rows = read_parquet(path) if path.suffix.lower() == ".parquet" else read_csv(path)
     known = [name for name in COLUMNS if name in raw.columns]
     faults = [_missing_column(name, raw.columns) for name in REQUIRED if name not in known]
     if not faults and raw.is_empty():
@@ -52,11 +56,14 @@ def read(path: Path) -> Sales:
         raise DataError(path.name, faults)
     notes = [f"column {name!r} is ignored" for name in raw.columns if name not in known]
 
-    raw = raw.select(known).with_row_index("row", offset=2)
+    raw = raw.select(rows.alias("row"), *known)
     frame = raw.select("row", *(typed(name, raw.schema[name]) for name in known))
+    frame = frame.with_columns(pl.col(KEY).str.strip_chars().str.normalize("NFC"))
     faults += _value_faults(raw, frame)
     if not faults:
         faults += _duplicate_faults(frame)
+    if not faults:
+        faults += _missing_days(frame)
     if not faults:
         frame, closed, faults = _without_gaps(frame)
         if closed:
@@ -93,8 +100,16 @@ def _value_faults(raw: pl.DataFrame, frame: pl.DataFrame) -> list[Fault]:
         if name in KEY:
             too_long = (frame[name].str.len_chars() > _KEY_LENGTH).fill_null(value=False)
             faults.append(_fault(raw, name, f"longer than {_KEY_LENGTH} characters", too_long))
+            control = frame[name].str.contains(r"\p{Cc}").fill_null(value=False)
+            faults.append(_fault(raw, name, "has control characters", control))
         elif name in ("sales", "onpromotion"):
             faults.append(_fault(raw, name, "negative", (frame[name] < 0).fill_null(value=False)))
+            too_large = (frame[name] > _LARGEST).fill_null(value=False)
+            faults.append(_fault(raw, name, f"larger than {_LARGEST:.0e}", too_large))
+        elif name == "date":
+            tomorrow = datetime.datetime.now(datetime.UTC).date() + datetime.timedelta(days=1)
+            future = (frame[name] > tomorrow).fill_null(value=False)
+            faults.append(_fault(raw, name, "after tomorrow", future))
     return [fault for fault in faults if fault]
 
 
@@ -121,6 +136,26 @@ def _duplicate_faults(frame: pl.DataFrame) -> list[Fault]:
     return [
         Fault("store_nbr, family, date", "more than one row of a series on a day", len(repeats), examples)
     ]
+
+
+def _missing_days(frame: pl.DataFrame) -> list[Fault]:
+    """Faults of files that lack so many days that those are no closed days."""
+    days = frame.group_by("date").agg(pl.col("row").min()).sort("date")
+    days = days.with_columns(before=pl.col("date").shift())
+    pauses = days.filter(pl.col("date") - pl.col("before") > pl.duration(days=_CLOSED_DAYS + 1))
+    first, last = days["date"][0], days["date"][-1]
+    total = (last - first).days + 1
+    problem = f"more than {_CLOSED_DAYS} days in a row without a row of any series"
+    if pauses.is_empty() and 2 * len(days) < total:
+        pauses = days.filter(pl.col("date") - pl.col("before") > pl.duration(days=1))
+        problem = (
+            f"{len(days)} of the {total} days from {first} to {last} have rows: these are no daily sales"
+        )
+    examples = tuple(
+        f"row {row}: {date} follows {before}"
+        for row, date, before in pauses.select("row", "date", "before").head(SHOWN).iter_rows()
+    )
+    return [Fault("date", problem, len(pauses), examples)] if examples else []
 
 
 def _without_gaps(frame: pl.DataFrame) -> tuple[pl.DataFrame, list[object], list[Fault]]:

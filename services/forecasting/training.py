@@ -136,5 +136,5 @@ def _history(sales: Panel) -> History:
     first = max(0, sales.days - HISTORY_DAYS)
     return History(
         dates=tuple(sales.date(day) for day in range(first, sales.days)),
-        sales=sales.sales[:, first:].astype(np.float32),
+        sales=sales.sales[:, first:],
     )

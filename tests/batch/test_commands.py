@@ -52,7 +52,7 @@ def test_keys_and_numbers_arrive_as_they_are(warehouse: Warehouse, run: Run, tmp
     sales = make_sales(stores=1, families=2).with_columns(
         store_nbr=pl.lit("007"),
         family=pl.when(family="F00")
-        .then(pl.lit('BREAD/BAKERY, "fine"\nand more'))
+        .then(pl.lit('BREAD/BAKERY, "fine" and more'))
         .otherwise(pl.lit("Crème & Öl")),
         sales=pl.col("sales") / 7,
     )
@@ -70,6 +70,24 @@ def test_other_data_replaces_the_table(warehouse: Warehouse, run: Run, file: Pat
     assert warehouse.rows() == table_rows(other)
     schema = [(field.name, field.mode) for field in warehouse.client.get_table(warehouse.table).schema]
     assert schema[-2:] == [("sales", "REQUIRED"), ("onpromotion", "NULLABLE")]
+
+
+@pytest.mark.parametrize("grows", [True, False])
+def test_ten_times_the_rows_or_a_tenth_need_a_word(
+    warehouse: Warehouse, run: Run, tmp_path: Path, grows: bool
+) -> None:
+    few, many = make_sales(168, stores=1, families=1), make_sales(families=6)
+    assert len(many) > 10 * len(few)
+    before, after = (few, many) if grows else (many, few)
+    before.write_csv(tmp_path / "before.csv")
+    after.write_csv(tmp_path / "after.csv")
+    run(ingest.main, "--file", tmp_path / "before.csv")
+    error = run(ingest.main, "--file", tmp_path / "after.csv", fails=True)["error"]
+    assert f"{len(before)} rows, and {len(after)} would replace them; nothing was loaded" in error
+    assert "--replace" in error
+    assert warehouse.rows() == table_rows(before)
+    assert run(ingest.main, "--file", tmp_path / "after.csv", "--replace")["changed"] is True
+    assert warehouse.rows() == table_rows(after)
 
 
 def test_rows_others_put_there_are_replaced(warehouse: Warehouse, run: Run, file: Path) -> None:

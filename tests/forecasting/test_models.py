@@ -238,7 +238,7 @@ def test_the_history_is_the_last_days_of_the_data(panel: Panel, trained: Model) 
     history = trained.history
     assert len(history.dates) == HISTORY_DAYS
     assert (history.dates[0], history.dates[-1]) == (panel.date(10), panel.last_date)
-    np.testing.assert_array_equal(history.sales, panel.sales[:, 10:].astype(np.float32))
+    np.testing.assert_array_equal(history.sales, panel.sales[:, 10:])
     assert np.isnan(history.sales).sum() == 50
 
 

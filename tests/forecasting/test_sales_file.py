@@ -3,6 +3,7 @@
 import datetime
 import gzip
 import lzma
+import unicodedata
 from pathlib import Path
 
 import polars as pl
@@ -14,8 +15,10 @@ from services.forecasting import sales_file
 from services.forecasting.sales_faults import DataError
 
 HEADER = "date,store_nbr,family,sales\n"
-KEYS = st.text(st.characters(codec="utf-8", exclude_categories=("C",)), min_size=1, max_size=8).filter(
-    str.strip
+KEYS = (
+    st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=8)
+    .map(lambda text: unicodedata.normalize("NFC", text))
+    .filter(str.strip)
 )
 
 
@@ -56,7 +59,7 @@ def contracts(draw: st.DrawFn) -> pl.DataFrame:
     """A complete set of series that end together, in any order of rows."""
     keys = draw(st.lists(st.tuples(KEYS, KEYS), min_size=1, max_size=4, unique=True))
     longest = draw(st.integers(1, 12))
-    last = draw(st.dates(datetime.date(1990, 1, 1), datetime.date(2090, 1, 1)))
+    last = draw(st.dates(datetime.date(1990, 1, 1), datetime.date(2026, 1, 1)))
     rows = [
         (
             last - datetime.timedelta(days=back),
@@ -142,11 +145,15 @@ def test_a_closed_day_before_a_series_begins_is_not_filled(tmp_path: Path) -> No
         ("date", "2022-02-30", "not an ISO 8601 date, YYYY-MM-DD"),
         ("date", "01/02/2022", "not an ISO 8601 date, YYYY-MM-DD"),
         ("date", "2022-1-2", "not an ISO 8601 date, YYYY-MM-DD"),
-        ("date", "2022-01-02T00:00:00", "not an ISO 8601 date, YYYY-MM-DD"),
+        ("date", "2022-01-02T12:00:00", "not an ISO 8601 date, YYYY-MM-DD"),
+        ("date", "2042-02-05", "after tomorrow"),
         ("date", "", "empty"),
         ("store_nbr", "", "empty"),
         ("family", "  ", "empty"),
         ("family", "x" * 129, "longer than 128 characters"),
+        ("family", "A\x00", "has control characters"),
+        ("family", "A\x1bB", "has control characters"),
+        ("sales", "1e39", "larger than 1e+12"),
         ("sales", "", "empty"),
         ("sales", "n/a", "not a number"),
         ("sales", "nan", "not a number"),
@@ -323,11 +330,117 @@ def test_rows_with_too_few_values_are_named(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize(("mark", "newline"), [("\ufeff", "\n"), ("", "\r\n")])
-def test_what_spreadsheets_add_is_harmless(tmp_path: Path, mark: str, newline: str) -> None:
-    text = mark + HEADER + "2024-01-01,1,A,1\n2024-01-02,1,A,2\n"
-    (tmp_path / "s.csv").write_bytes(text.replace("\n", newline).encode())
-    assert sales_file.read(tmp_path / "s.csv").frame["sales"].to_list() == [1.0, 2.0]
+@pytest.mark.parametrize(
+    ("before", "after", "newline", "comma"),
+    [
+        ("\ufeff", "", "\n", ","),
+        ("", "", "\r\n", ","),
+        ("", "", "\r", ","),
+        ("\n \n", "", "\n", ","),
+        ("", "\n\n,,,\n", "\n", ","),
+        ("", "\n,,,\n", "\r\n", ","),
+        ("sep=;\n", "", "\r\n", ";"),
+        ('\ufeff"sep=,"\n', "\n", "\n", ","),
+        ("sep=\t\n", "", "\n", "\t"),
+    ],
+)
+def test_what_spreadsheets_add_is_harmless(
+    tmp_path: Path, before: str, after: str, newline: str, comma: str
+) -> None:
+    table = (HEADER + "2024-01-01 00:00:00,1,A,1\n\n2024-01-02T00:00,1,A,2\n").replace(",", comma)
+    (tmp_path / "s.csv").write_bytes((before + table + after).replace("\n", newline).encode())
+    assert sales_file.read(tmp_path / "s.csv").frame.select("date", "sales").rows() == [
+        (datetime.date(2024, 1, 1), 1.0),
+        (datetime.date(2024, 1, 2), 2.0),
+    ]
+
+
+def test_skipped_lines_count_in_the_number_of_a_row(tmp_path: Path) -> None:
+    rows = "2024-01-01,1,A,1\n\n2024-01-02,1,A,x\n"
+    assert faults(csv(tmp_path / "s.csv", rows, f"\nsep=,\n{HEADER}")) == {
+        ("sales", "not a number"): (1, ["row 6: 'x'"])
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("date;store_nbr;family;sales\n2024-01-01;1;A;1,5\n", "row 1: values are separated by ';'"),
+        ("date\tstore_nbr\tfamily\tsales\n", r"row 1: values are separated by '\\t'"),
+        ("\nDaily sales report\n" + HEADER, "row 2 is a title above the header: 'Daily sales report'"),
+        ("x" * 200_000 + "\n", "is not CSV: field larger than field limit"),
+    ],
+)
+def test_what_is_no_table_with_commas_is_named(tmp_path: Path, content: str, problem: str) -> None:
+    (tmp_path / "s.csv").write_text(content)
+    with pytest.raises(DataError, match=problem):
+        sales_file.read(tmp_path / "s.csv")
+
+
+def test_categories_are_read_as_text(tmp_path: Path, sales: pl.DataFrame) -> None:
+    kinds = {"store_nbr": pl.Categorical, "family": pl.Enum(["F00", "F01", "F02"])}
+    read = sales_file.read(write(tmp_path / "s.parquet", sales.cast(kinds)))  # type: ignore[arg-type]
+    assert read.frame.equals(sales.sort("store_nbr", "family", "date"))
+
+
+@pytest.mark.parametrize("other", ["A ", "\u00a0A", "A\t"])
+def test_keys_are_trimmed(tmp_path: Path, other: str) -> None:
+    read = sales_file.read(csv(tmp_path / "s.csv", f"2024-01-01,1,A,1\n2024-01-02,1,{other},2\n"))
+    assert read.frame["family"].to_list() == ["A", "A"]
+    found = faults(csv(tmp_path / "s.csv", f"2024-01-01,1,A,1\n2024-01-01,1,{other},2\n"))
+    assert found == {
+        ("store_nbr, family, date", "more than one row of a series on a day"): (
+            1,
+            ["row 3 repeats row 2: 1, A, 2024-01-01"],
+        )
+    }
+
+
+def test_keys_are_normalized(tmp_path: Path) -> None:
+    rows = "2024-01-01,1,Cafe\u0301,1\n2024-01-02,1,Caf\u00e9,2\n"
+    read = sales_file.read(csv(tmp_path / "s.csv", rows))
+    assert read.frame["family"].to_list() == ["Caf\u00e9"] * 2
+
+
+# --- files that are not daily -----------------------------------------------------------
+
+
+def days_of(first: str, steps: list[int]) -> str:
+    days = [datetime.date.fromisoformat(first)]
+    for step in steps:
+        days.append(days[-1] + datetime.timedelta(days=step))
+    return "".join(f"{day},1,A,1\n" for day in days)
+
+
+def test_a_month_without_rows_is_refused(tmp_path: Path) -> None:
+    """As a typing error in a year makes it; a store that is closed for a month is fine."""
+    assert len(sales_file.read(csv(tmp_path / "s.csv", days_of("2022-01-01", [1] * 40 + [32]))).frame) == 73
+    assert faults(csv(tmp_path / "s.csv", days_of("2022-01-01", [1] * 40 + [33]))) == {
+        ("date", "more than 31 days in a row without a row of any series"): (
+            1,
+            ["row 43: 2022-03-15 follows 2022-02-10"],
+        )
+    }
+
+
+def test_weekly_sales_are_refused(tmp_path: Path) -> None:
+    found = faults(csv(tmp_path / "s.csv", days_of("2022-01-02", [7, 7])))
+    assert found == {
+        ("date", "3 of the 15 days from 2022-01-02 to 2022-01-16 have rows: these are no daily sales"): (
+            2,
+            ["row 3: 2022-01-09 follows 2022-01-02", "row 4: 2022-01-16 follows 2022-01-09"],
+        )
+    }
+
+
+def test_tomorrow_is_taken_and_the_day_after_is_not(tmp_path: Path) -> None:
+    today = datetime.datetime.now(datetime.UTC).date()
+    ends = today + datetime.timedelta(days=1)
+    assert sales_file.read(csv(tmp_path / "s.csv", f"{today},1,A,1\n{ends},1,A,1\n")).frame.height == 2
+    late = ends + datetime.timedelta(days=2)  # also when midnight passes while this runs
+    assert list(faults(csv(tmp_path / "s.csv", f"{today},1,A,1\n{late},1,A,1\n"))) == [
+        ("date", "after tomorrow")
+    ]
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
