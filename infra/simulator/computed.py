@@ -68,6 +68,7 @@ _SELF_LINKS: Final[Mapping[str, str]] = {
 # Google's defaults, by attribute.
 _DEFAULTS: Final[Mapping[str, str]] = {
     "auto_network_tier": "PREMIUM",
+    "deletion_policy": "DELETE",
     "logging_service": "logging.googleapis.com/kubernetes",
     "monitoring_service": "monitoring.googleapis.com/kubernetes",
     "networking_mode": "VPC_NATIVE",
@@ -75,6 +76,7 @@ _DEFAULTS: Final[Mapping[str, str]] = {
     "resilience_mode": "STANDARD_RESILIENCE",
     "routing_mode": "REGIONAL",
     "rpo": "DEFAULT",
+    "service_account_name": "default",
     "stack_type": "IPV4_ONLY",
     "state": "ACTIVE",
     "storage_billing_model": "LOGICAL",

@@ -22,6 +22,8 @@ from typing import Any, Final
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _SOURCES: Final = "localhost/simulated/"
+VERSIONS: Final = {"google": "8.0.0", "kubernetes": "3.2.1"}
+"""Versions of the real providers whose facts the simulated ones have."""
 _ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 # Terraform starts a provider in its working directory, shows its standard output if that is no handshake, and
 # hides its standard error.
@@ -47,13 +49,13 @@ def link(outdir: Path) -> None:
     for configuration in sorted((outdir / "stacks").glob("*/cdk.tf.json")):
         content: dict[str, Any] = json.loads(configuration.read_bytes())
         providers: dict[str, dict[str, str]] = content.get("terraform", {}).get("required_providers", {})
-        required = sorted((each["source"], each["version"]) for each in providers.values())
-        if not required or not all(source.startswith(_SOURCES) for source, _ in required):
+        required = {each["source"]: each["version"] for each in providers.values()}
+        if not required or not all(source.startswith(_SOURCES) for source in required):
             continue
-        for source, version in required:
-            _install(_ROOT, source, version)
-            _install(configuration.parent, source, version)
-        locks = (_lock(source, version) for source, version in required)
+        for source in required:
+            _install(_ROOT, source)
+            _install(configuration.parent, source)
+        locks = (_lock(source, constraint) for source, constraint in sorted(required.items()))
         (configuration.parent / ".terraform.lock.hcl").write_text("\n".join(locks))
         _forget_other_states(configuration.parent, content["terraform"].get("backend", {}))
     if (_ROOT / "terraform.d").exists():
@@ -72,15 +74,15 @@ def _forget_other_states(folder: Path, backend: dict[str, Any]) -> None:
             record.unlink()
 
 
-def _launcher(source: str, version: str) -> tuple[str, bytes]:
+def _launcher(source: str) -> tuple[str, bytes]:
     """Name and content of the only file of a provider's package."""
-    name = source.rpartition("/")[2]
-    return f"terraform-provider-{name}_v{version}", _LAUNCHER.format(name=name).encode()
+    name = source.removeprefix(_SOURCES)
+    return f"terraform-provider-{name}_v{VERSIONS[name]}", _LAUNCHER.format(name=name).encode()
 
 
-def _install(folder: Path, source: str, version: str) -> None:
+def _install(folder: Path, source: str) -> None:
     """Write the package of a provider, and the path of the repository."""
-    name, content = _launcher(source, version)
+    name, content = _launcher(source)
     machine = platform.machine()
     target = f"{platform.system().lower()}_{_ARCHITECTURES.get(machine, machine)}"
     package = folder / "terraform.d" / "plugins" / source / f"{name.replace('_v', '_')}_{target}.zip"
@@ -95,19 +97,20 @@ def _install(folder: Path, source: str, version: str) -> None:
     partial.rename(package)
 
 
-def _lock(source: str, version: str) -> str:
+def _lock(source: str, constraint: str) -> str:
     """The entry of a provider in a lock file.
 
     The hash is that of a package with one file, scheme `h1` of
     https://pkg.go.dev/golang.org/x/mod/sumdb/dirhash.
     """
-    name, content = _launcher(source, version)
+    name, content = _launcher(source)
+    version = name.rpartition("_v")[2]
     listing = f"{hashlib.sha256(content).hexdigest()}  {name}\n"
     digest = base64.b64encode(hashlib.sha256(listing.encode()).digest()).decode()
     return f"""\
 provider "{source}" {{
   version     = "{version}"
-  constraints = "{version}"
+  constraints = "{constraint}"
   hashes = [
     "h1:{digest}",
   ]

@@ -1,15 +1,12 @@
 """The planned state of a resource: which values are known only after an apply, and what is replaced."""
 
-import json
 from collections.abc import Iterator
 from typing import Any, Final
 
-from tf.gen import tfplugin_pb2 as pb
-
-from infra.simulator import facts
 from infra.simulator.computed import ComputedValues
+from infra.simulator.facts import Block, NestedBlock, cty_type, is_computed
 from infra.simulator.resources import Values
-from infra.simulator.values import UNKNOWN, Path, is_set, is_unknown, items
+from infra.simulator.values import UNKNOWN, Path, is_unknown, items
 
 _DEFAULTED: Final = ("project", "region", "zone")
 """Arguments whose default is in the provider's configuration."""
@@ -19,19 +16,11 @@ class MissingProjectError(Exception):
     """Neither the resource nor the provider has a project."""
 
 
-def plan(
-    type_name: str,
-    block: pb.Schema.Block,
-    prior: Values | None,
-    proposed: Values,
-    config: Values,
-    defaults: Values,
-) -> Values:
+def plan(block: Block, prior: Values | None, proposed: Values, config: Values, defaults: Values) -> Values:
     """Complete the state that Terraform proposes: the configuration, and prior values of what it omits.
 
     Args:
-        type_name: Resource type.
-        block: Its schema.
+        block: Facts about the resource type.
         prior: State before the change; None for a new resource.
         proposed: Terraform's merge of configuration and prior state.
         config: The configuration alone.
@@ -43,69 +32,68 @@ def plan(
     Raises:
         MissingProjectError: the resource needs a project and none is configured.
     """
-    planned = _complete(type_name, block, prior, proposed, ())
-    settable = {each.name for each in block.attributes if each.optional and each.computed}
+    planned = _complete(block, prior, proposed)
     for name in _DEFAULTED:
-        if name in settable and config[name] is None and defaults.get(name) is not None:
+        facts = block.attributes.get(name)
+        if facts is None or facts["mode"] != "optional_computed" or config[name] is not None:
+            continue
+        if defaults.get(name) is not None:
             planned[name] = defaults[name]
-        elif name in settable and name == "project" and is_unknown(planned[name]) and config[name] is None:
+        elif name == "project" and is_unknown(planned[name]):
             raise MissingProjectError
     labels = planned.get("labels", planned.get("resource_labels"))
     for name in ("effective_labels", "terraform_labels"):
         if name in planned:
             of_all: Values = defaults.get("default_labels") or {}
             planned[name] = UNKNOWN if is_unknown(labels) else {**of_all, **(labels or {})}
-    if type_name == "kubernetes_manifest":
+    if "manifest" in planned:
         planned["object"] = planned["manifest"]
     return planned
 
 
-def _complete(
-    type_name: str, block: pb.Schema.Block, prior: Values | None, proposed: Values, path: tuple[str, ...]
-) -> Values:
+def _complete(block: Block, prior: Values | None, proposed: Values) -> Values:
     result: Values = dict(proposed)
-    for attribute in block.attributes:
+    for name, facts in block.attributes.items():
+        if proposed[name] is not None:
+            continue
+        if "default" in facts:
+            result[name] = facts["default"]
         # A prior value of null is the computed value.
-        if attribute.computed and proposed[attribute.name] is None and prior is None:
-            result[attribute.name] = UNKNOWN
-    for nested in block.block_types:
-        name = nested.type_name
+        elif is_computed(facts) and prior is None:
+            result[name] = UNKNOWN
+    for name, nested in block.blocks.items():
         value = proposed[name]
         before: Any = None if prior is None else prior.get(name)
-        here = (*path, name)
-        if value in (None, []) and facts.is_computed_block(type_name, here, nested):
+        if value in (None, []) and is_computed(nested.facts):
             result[name] = UNKNOWN if prior is None else before
         elif isinstance(value, list):
             result[name] = [
-                _complete(type_name, nested.block, _counterpart(nested, each, index, before), each, here)
+                _complete(nested.block, _counterpart(nested, each, index, before), each)
                 for index, each in enumerate(items(value))
             ]
         elif isinstance(value, dict):
-            result[name] = _complete(type_name, nested.block, before, items(value)[0], here)
+            result[name] = _complete(nested.block, before, items(value)[0])
     return result
 
 
-def _counterpart(nested: pb.Schema.NestedBlock, value: Values, index: int, prior: Any) -> Values | None:
+def _counterpart(nested: NestedBlock, value: Values, index: int, prior: Any) -> Values | None:
     """The prior state of a nested block; Terraform pairs blocks of lists by index, of sets by content."""
     before = items(prior)
-    if is_set(nested):
+    if nested.is_set:
         return next((each for each in before if each == value), None)
     return before[index] if index < len(before) else None
 
 
-def resolve(
-    block: pb.Schema.Block, planned: Values, computed: ComputedValues, path: tuple[str, ...] = ()
-) -> Values:
+def resolve(block: Block, planned: Values, computed: ComputedValues, path: tuple[str, ...] = ()) -> Values:
     """Planned values, with computed values in place of unknown ones."""
     result = dict(planned)
-    for attribute in block.attributes:
-        if is_unknown(planned[attribute.name]):
-            result[attribute.name] = computed.value(json.loads(attribute.type), (*path, attribute.name))
-    for nested in block.block_types:
-        name = nested.type_name
+    for name, facts in block.attributes.items():
+        if is_unknown(planned[name]):
+            result[name] = computed.value(cty_type(facts), (*path, name))
+    for name, nested in block.blocks.items():
         value = planned[name]
         if is_unknown(value):
-            value = [_all_computed(nested.block)]
+            value = _all_computed(nested)
         if isinstance(value, list):
             result[name] = [resolve(nested.block, each, computed, (*path, name)) for each in items(value)]
         elif isinstance(value, dict):
@@ -113,51 +101,40 @@ def resolve(
     return result
 
 
-def _all_computed(block: pb.Schema.Block) -> Values:
-    result: Values = {each.name: UNKNOWN if each.computed else None for each in block.attributes}
-    for nested in block.block_types:
-        result[nested.type_name] = None if nested.nesting == pb.Schema.NestedBlock.SINGLE else []
-    return result
+def _all_computed(nested: NestedBlock) -> list[Values]:
+    """A block that is not configured: it is there if the provider alone sets something in it."""
+    attributes = nested.block.attributes
+    if nested.facts.get("max_items") != 1 or all(each["mode"] != "computed" for each in attributes.values()):
+        return []
+    values: Values = {name: UNKNOWN if is_computed(facts) else None for name, facts in attributes.items()}
+    return [values | {name: [] for name in nested.block.blocks}]
 
 
-def replacements(
-    type_name: str,
-    block: pb.Schema.Block,
-    prior: Values,
-    planned: Values,
-    names: tuple[str, ...] = (),
-    at: Path = (),
-) -> Iterator[Path]:
+def replacements(block: Block, prior: Values, planned: Values, at: Path = ()) -> Iterator[Path]:
     """Paths of changes that cannot be made in place.
 
     Args:
-        type_name: Resource type.
-        block: Schema of the resource, or of a block inside it.
+        block: Facts about the resource type, or a block inside it.
         prior: State before the change.
         planned: Planned values.
-        names: Names of the blocks that lead to `block`.
         at: Path of `block`, with indices.
     """
-    if type_name == "kubernetes_manifest" and _identity(prior["manifest"]) != _identity(planned["manifest"]):
+    if "manifest" in planned and _identity(prior["manifest"]) != _identity(planned["manifest"]):
         yield ("manifest",)
-    for attribute in block.attributes:
-        name = attribute.name
-        if prior.get(name) != planned[name] and facts.forces_replacement(
-            type_name, (*names, name), attribute.description
-        ):
+    for name, facts in block.attributes.items():
+        if prior.get(name) != planned[name] and facts.get("force_new"):
             yield (*at, name)
-    for nested in block.block_types:
-        name = nested.type_name
+    for name, nested in block.blocks.items():
         before, after = prior.get(name), planned[name]
         if before == after:
             continue
-        if is_set(nested) or len(items(before)) != len(items(after)):
-            if facts.forces_replacement(type_name, (*names, name), ""):
+        if nested.is_set or is_unknown(after) or len(items(before)) != len(items(after)):
+            if any(each.get("force_new") for each in (nested.facts, *nested.block.attributes.values())):
                 yield (*at, name)
             continue
         for index, (old, new) in enumerate(zip(items(before), items(after), strict=True)):
             step: Path = (name, index) if isinstance(after, list) else (name,)
-            yield from replacements(type_name, nested.block, old, new, (*names, name), (*at, *step))
+            yield from replacements(nested.block, old, new, (*at, *step))
 
 
 def _identity(manifest: Any) -> tuple[Any, ...]:

@@ -9,7 +9,7 @@ https://developer.hashicorp.com/terraform/plugin/terraform-plugin-protocol
 import json
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path as FilePath
 from typing import Final
 
@@ -17,10 +17,10 @@ import grpc
 from tf.gen import tfplugin_pb2 as pb
 from tf.gen import tfplugin_pb2_grpc
 
-from infra.simulator import facts, faults, inventory, planned_state, plugin, rules, validation
+from infra.simulator import faults, inventory, planned_state, plugin, rules, validation
 from infra.simulator.computed import ComputedValues
+from infra.simulator.facts import Block, read, schema
 from infra.simulator.resources import Handler, ResourceError, Values, handler
-from infra.simulator.schema import SchemaError, Schemas
 from infra.simulator.values import Path, attribute_path, conform, decode, encode
 
 _CONFIGURATION: Final = FilePath("cdk.tf.json")
@@ -56,10 +56,9 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
 
     # ruff: noqa: N802, D102 -- names and meaning are those of the protocol
 
-    def __init__(self, name: str, schema: Schemas) -> None:
-        """Serve the resource types of a schema."""
-        self._name = name
-        self._schema = schema
+    def __init__(self, name: str) -> None:
+        """Serve the resource types of a provider that are in this stack."""
+        self._blocks = read(name, {"provider", *_used_types()})
         self._defaults: Values = {}
         self._lock = threading.Lock()
         self._warned = False
@@ -71,13 +70,9 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
         response = pb.GetProviderSchema.Response(
             server_capabilities=pb.ServerCapabilities(get_provider_schema_optional=True)
         )
-        response.provider.block.CopyFrom(self._schema.block("provider", self._name))
-        known = self._schema.resources()
-        used = _used_types(self._name)
-        if used is None or used - known.keys():  # for an unknown type, Terraform proposes similar names
-            used = set(known)
-        for name in used:
-            response.resource_schemas[name].ParseFromString(known[name])
+        for name, block in self._blocks.items():
+            target = response.provider if name == "provider" else response.resource_schemas[name]
+            target.CopyFrom(schema(block))
         return response
 
     def ValidateProviderConfig(
@@ -88,7 +83,7 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
     def ValidateResourceConfig(
         self, request: pb.ValidateResourceConfig.Request, context: grpc.ServicerContext
     ) -> pb.ValidateResourceConfig.Response:
-        block = self._schema.block("resource", request.type_name)
+        block = self._blocks[request.type_name]
         return pb.ValidateResourceConfig.Response(
             diagnostics=[
                 _error(problem.summary, problem.detail, problem.path)
@@ -105,7 +100,7 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
     def UpgradeResourceState(
         self, request: pb.UpgradeResourceState.Request, context: grpc.ServicerContext
     ) -> pb.UpgradeResourceState.Response:
-        block = self._schema.block("resource", request.type_name)
+        block = self._blocks[request.type_name]
         state = json.dumps(conform(json.loads(request.raw_state.json), block)).encode()
         return pb.UpgradeResourceState.Response(upgraded_state=pb.DynamicValue(json=state))
 
@@ -133,10 +128,12 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
         )
         if proposed is None:
             return response
-        block = self._schema.block("resource", request.type_name)
+        block = self._blocks[request.type_name]
         try:
             config = decode(request.config)
-            planned = planned_state.plan(request.type_name, block, prior, proposed, config, self._defaults)
+            planned = planned_state.plan(block, prior, proposed, config, self._defaults)
+            if real := handler(request.type_name):
+                planned = real.plan(prior, planned)
             response.planned_state.CopyFrom(encode(planned))
             if prior is not None:
                 paths = _replacements(request.type_name, block, prior, planned)
@@ -152,7 +149,7 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
     ) -> pb.ApplyResourceChange.Response:
         prior, planned = decode(request.prior_state), decode(request.planned_state)
         response = pb.ApplyResourceChange.Response(new_state=request.prior_state, legacy_type_system=True)
-        block = self._schema.block("resource", request.type_name)
+        block = self._blocks[request.type_name]
         if planned is not None:
             planned = planned_state.resolve(block, planned, ComputedValues(request.type_name, planned))
             response.diagnostics.extend(self._simulation_warning())
@@ -161,7 +158,7 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
             if real := handler(request.type_name):
                 response.diagnostics.extend(self._start_emulators())
                 planned = _apply(real, prior, planned)
-            elif planned is None and facts.is_protected(block, prior):
+            elif planned is None and prior.get("deletion_protection"):
                 raise ResourceError(
                     "Deletion protection", "Apply deletion_protection = false first.", "deletion_protection"
                 )
@@ -221,26 +218,23 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
         return pb.StopProvider.Response()
 
 
-def _used_types(provider: str) -> set[str] | None:
-    """Resource types in the configuration and state of the present stack; None if they cannot be read.
+def _used_types() -> set[str]:
+    """Resource types in the configuration and state of the present stack.
 
-    Terraform spends a fifth of a plan on the schemas if it gets those of all 1,500 types.
+    Terraform spends a fifth of a plan on the schemas if it gets those of all 1,400 types.
     """
-    try:
-        configuration: Values = json.loads(_CONFIGURATION.read_bytes())
-        backend: Values = configuration["terraform"].get("backend", {}).get("local", {})
-        state = FilePath(backend.get("path", "terraform.tfstate"))
-        resources: list[Values] = json.loads(state.read_bytes())["resources"] if state.exists() else []
-    except (OSError, ValueError, KeyError):
-        return None
-    types: set[str] = {*configuration.get("resource", {}), *(each["type"] for each in resources)}
-    return {name for name in types if name.startswith(f"{provider}_")}
+    configuration: Values = json.loads(_CONFIGURATION.read_bytes())
+    backend: Values = configuration["terraform"].get("backend", {}).get("local", {})
+    state = FilePath(backend.get("path", "terraform.tfstate"))
+    # Terraform makes an empty file to lock a new state.
+    content: Values = json.loads((state.exists() and state.read_bytes()) or b"{}")
+    return {*configuration.get("resource", {}), *(each["type"] for each in content.get("resources", ()))}
 
 
-def _replacements(type_name: str, block: pb.Schema.Block, prior: Values, planned: Values) -> Iterable[Path]:
+def _replacements(type_name: str, block: Block, prior: Values, planned: Values) -> Iterator[Path]:
+    yield from planned_state.replacements(block, prior, planned)
     if real := handler(type_name):
-        return ((name,) for name in real.replaces(prior, planned))
-    return planned_state.replacements(type_name, block, prior, planned)
+        yield from ((name,) for name in real.replaces(prior, planned))
 
 
 def _apply(real: Handler, prior: Values | None, planned: Values | None) -> Values | None:
@@ -276,13 +270,7 @@ def main(arguments: list[str]) -> int:
     if not plugin.started_by_terraform():
         print("This is a Terraform provider: only Terraform can start it.", file=sys.stderr)  # noqa: T201
         return 2
-    (name,) = arguments
-    try:
-        schema = Schemas(name)
-    except SchemaError as error:
-        print(error)  # noqa: T201 -- Terraform shows stdout if there is no handshake, and hides stderr
-        return 1
-    plugin.serve(Provider(name, schema))
+    plugin.serve(Provider(arguments[0]))
     return 0
 
 

@@ -1,18 +1,14 @@
-"""Checks of a configuration that Terraform leaves to providers."""
+"""Checks of a configuration that Terraform leaves to providers, by the facts about the real ones."""
 
-import functools
 import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
-from tf.gen import tfplugin_pb2 as pb
-
+from infra.simulator.facts import Block, Facts
 from infra.simulator.resources import Values
-from infra.simulator.values import Path, is_set, is_unknown, items
-
-_ENUMERATION: Final = re.compile(r'Possible values: (\["[^\]]*"\])')
+from infra.simulator.values import Path, is_unknown, items
 
 
 @dataclass(frozen=True)
@@ -24,39 +20,91 @@ class Problem:
     detail: str
 
 
-@functools.cache
-def _allowed(documentation: str) -> tuple[str, ...]:
-    """The allowed values that an argument's documentation lists, if it does."""
-    found = _ENUMERATION.search(documentation)
-    return tuple(json.loads(found[1])) if found else ()
+def problems(block: Block, config: Values) -> Iterator[Problem]:
+    """Read-only attributes that are set, values out of bounds, arguments that do not go together."""
+    return _problems(block, config, config, ())
 
 
-def problems(block: pb.Schema.Block, config: Values, at: Path = ()) -> Iterator[Problem]:
-    """Read-only attributes that are set, and values that their documentation does not list.
-
-    As for the real providers, an empty string counts as absent.
-    """
-    for attribute in block.attributes:
-        value, path = config[attribute.name], (*at, attribute.name)
-        if value is None:
+def _problems(block: Block, config: Values, root: Values, at: Path) -> Iterator[Problem]:
+    for name, facts in block.attributes.items():
+        value, path = config[name], (*at, name)
+        yield from _companions(facts, value, root, path)
+        if value is None or is_unknown(value):
             continue
-        if not attribute.optional and not attribute.required:
-            detail = f"The provider computes {attribute.name}: leave it out."
-            yield Problem(path, "Value for read-only attribute", detail)
-        elif allowed := _allowed(attribute.description):
-            yield from _not_allowed(path, value if isinstance(value, list) else [value], allowed)
-    for nested in block.block_types:
-        value, path = config[nested.type_name], (*at, nested.type_name)
-        for index, each in enumerate(items(value)):
-            for problem in problems(nested.block, each, (*path, index) if isinstance(value, list) else path):
-                # Elements of a set have no index.
-                yield Problem(path, problem.summary, problem.detail) if is_set(nested) else problem
-
-
-def _not_allowed(path: Path, values: list[Any], allowed: tuple[str, ...]) -> Iterator[Problem]:
-    for value in values:
-        if not is_unknown(value) and value not in ("", *allowed):
-            choice = ", ".join(map(json.dumps, allowed))
+        if facts["mode"] == "computed":
             yield Problem(
-                path, f"Unexpected value of {path[-1]}", f"{json.dumps(value)} is not one of {choice}."
+                path, "Value for read-only attribute", f"The provider computes {name}: leave it out."
             )
+        of = facts.get("elem")
+        for each in value if isinstance(value, list) else [value]:
+            if not is_unknown(each) and (reason := _refusal(of if isinstance(of, dict) else facts, each)):
+                yield Problem(path, f"Unexpected value of {name}", f"{json.dumps(each)} {reason}.")
+    for name, nested in block.blocks.items():
+        value, path = config[name], (*at, name)
+        blocks = items(value)
+        yield from _companions(nested.facts, blocks or None, root, path)
+        if 0 < len(blocks) < nested.facts.get("min_items", 0):
+            yield Problem(path, "Too few blocks", f"{name} has {len(blocks)} blocks, too few.")
+        for index, each in enumerate(blocks):
+            inside: Path = (*path, index) if isinstance(value, list) else path
+            for problem in _problems(nested.block, each, root, inside):
+                # Elements of a set have no index.
+                yield Problem(path, problem.summary, problem.detail) if nested.is_set else problem
+
+
+def _companions(facts: Facts, value: Any, root: Values, path: Path) -> Iterator[Problem]:
+    """Problems with the other arguments that an argument needs, excludes or replaces."""
+
+    def given(key: str) -> list[str]:
+        return [other for other in facts.get(key, ()) if _find(root, other) is not None]
+
+    name, summary = path[-1], "Arguments do not go together"
+    if (others := facts.get("exactly_one_of")) and not _any_unknown(root, others):
+        if len(given("exactly_one_of")) != 1:
+            yield Problem(path, summary, f"Exactly one of {', '.join(others)} must be set.")
+    elif (others := facts.get("at_least_one_of")) and not given("at_least_one_of"):
+        yield Problem(path, summary, f"At least one of {', '.join(others)} must be set.")
+    if value is None or is_unknown(value):
+        return
+    for other in given("conflicts_with"):
+        if not is_unknown(_find(root, other)):
+            yield Problem(path, summary, f"{name} conflicts with {other}.")
+    for other in facts.get("required_with", ()):
+        if other not in given("required_with"):
+            yield Problem(path, summary, f"{name} needs {other}.")
+
+
+def _any_unknown(root: Values, paths: list[str]) -> bool:
+    return any(is_unknown(_find(root, path)) for path in paths)
+
+
+def _find(root: Any, path: str) -> Any:
+    """The value at a path such as `settings.0.name`; None if it is absent or an empty list of blocks."""
+    found = root
+    for step in path.split("."):
+        if is_unknown(found):
+            return found
+        if isinstance(found, list) and step.isdecimal():
+            found = found[int(step)] if int(step) < len(found) else None
+        else:
+            found = found.get(step) if isinstance(found, dict) else None
+    return None if found == [] else found
+
+
+def _refusal(facts: Facts, value: Any) -> str | None:
+    """Why a provider refuses a value, or None."""
+    match facts:
+        case {"one_of": allowed} if value not in allowed:
+            return f"is not one of {', '.join(map(json.dumps, allowed))}"
+        case {"pattern": pattern} if not re.search(pattern, value):
+            return f"does not match {pattern}"
+        case {"length_range": [low, high]} if not low <= len(value) <= high:
+            return f"has not {low} to {high} characters"
+        case {"range": [low, high]} if not low <= value <= high:
+            return f"is not between {low} and {high}"
+        case {"minimum": low} if value < low:
+            return f"is less than {low}"
+        case {"maximum": high} if value > high:
+            return f"is more than {high}"
+        case _:
+            return None

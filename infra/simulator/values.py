@@ -5,6 +5,7 @@ from typing import Any, Final
 import msgpack
 from tf.gen import tfplugin_pb2 as pb
 
+from infra.simulator.facts import Block
 from infra.simulator.resources import Values
 
 UNKNOWN: Final = msgpack.ExtType(0, b"\x00")
@@ -41,11 +42,6 @@ def attribute_path(path: Path) -> pb.AttributePath:
     )
 
 
-def is_set(block: pb.Schema.NestedBlock) -> bool:
-    """Whether the nested blocks are a set, whose elements have no index."""
-    return block.nesting == pb.Schema.NestedBlock.SET
-
-
 def items(value: Any) -> list[Values]:
     """The nested blocks under one name, for every kind of nesting; none if the value is null or unknown."""
     if value is None or is_unknown(value):
@@ -53,13 +49,13 @@ def items(value: Any) -> list[Values]:
     return value if isinstance(value, list) else [value]
 
 
-def conform(values: Values, block: pb.Schema.Block) -> Values:
-    """Values with the attributes of a schema; a state may be of another version of the bindings."""
-    result: Values = {each.name: values.get(each.name) for each in block.attributes}
-    for nested in block.block_types:
-        value = values.get(nested.type_name)
+def conform(values: Values, block: Block) -> Values:
+    """Values with the attributes and blocks of a type; a state may be of another version of the provider."""
+    result: Values = {name: values.get(name) for name in block.attributes}
+    for name, nested in block.blocks.items():
+        value = values.get(name)
         if isinstance(value, list):
-            result[nested.type_name] = [conform(each, nested.block) for each in value]
+            result[name] = [conform(each, nested.block) for each in items(value)]
         else:
-            result[nested.type_name] = conform(value, nested.block) if isinstance(value, dict) else None
+            result[name] = conform(value, nested.block) if isinstance(value, dict) else None
     return result

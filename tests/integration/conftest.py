@@ -109,14 +109,13 @@ class Terraform:
 
     def configure(self, resources: Resources) -> None:
         """Replace the configuration."""
-        versions = {"google": "6.50.0", "kubernetes": "2.38.0"}
         settings = {"google": {"project": PROJECT, "region": "europe-west1"}, "kubernetes": {}}
         known = len(self.providers)
         self.providers |= {kind.partition("_")[0] for kind in resources}
         configuration: dict[str, Any] = {
             "terraform": {
                 "required_providers": {
-                    name: {"source": f"localhost/simulated/{name}", "version": versions[name]}
+                    name: {"source": f"localhost/simulated/{name}", "version": install.VERSIONS[name]}
                     for name in sorted(self.providers)
                 }
             },

@@ -17,8 +17,8 @@ from infra.simulator import install
 REPOSITORY = Path(__file__).resolve().parents[2]
 PYTHON = REPOSITORY / "build" / "venvs" / "simulator" / "bin" / "python"
 PROVIDERS = {
-    "google": {"source": "localhost/simulated/google", "version": "6.50.0"},
-    "kubernetes": {"source": "localhost/simulated/kubernetes", "version": "2.38.0"},
+    "google": {"source": "localhost/simulated/google", "version": install.VERSIONS["google"]},
+    "kubernetes": {"source": "localhost/simulated/kubernetes", "version": install.VERSIONS["kubernetes"]},
 }
 
 

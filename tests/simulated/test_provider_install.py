@@ -49,7 +49,7 @@ def test_another_home_is_another_state(stack: Stack) -> None:
 def test_stacks_of_real_providers_are_left_alone(tmp_path: Path) -> None:
     folder = tmp_path / "stacks" / "real"
     folder.mkdir(parents=True)
-    required = {"google": {"source": "hashicorp/google", "version": "6.50.0"}}
+    required = {"google": {"source": "hashicorp/google", "version": "8.0.0"}}
     (folder / "cdk.tf.json").write_text(json.dumps({"terraform": {"required_providers": required}}))
     install.link(tmp_path)
     assert [path.name for path in folder.iterdir()] == ["cdk.tf.json"]

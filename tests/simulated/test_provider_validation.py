@@ -9,6 +9,7 @@ from tests.simulated.conftest import Stack
 
 TOPIC = {"name": "topic"}
 BUCKET = {"name": "bucket", "location": "EU"}
+SUBSCRIPTION = {"name": "subscription", "topic": "topic"}
 
 
 # Resource name -> type, arguments, summary and detail of the error.
@@ -64,13 +65,54 @@ INVALID: dict[str, tuple[str, dict[str, Any], str, str]] = {
             "nat_ip_allocate_option": "AUTO",
         },
         "Unexpected value of nat_ip_allocate_option",
-        '"AUTO" is not one of "MANUAL_ONLY", "AUTO_ONLY".',
+        '"AUTO" is not one of "MANUAL_ONLY", "AUTO_ONLY", "".',
     ),
     "bad-nested-enumerated-value": (
         "google_pubsub_topic",
         TOPIC | {"schema_settings": {"schema": "s", "encoding": "XML"}},
         "Unexpected value of encoding",
-        '"XML" is not one of "ENCODING_UNSPECIFIED", "JSON", "BINARY".',
+        '"XML" is not one of "ENCODING_UNSPECIFIED", "JSON", "BINARY", "".',
+    ),
+    "arguments-that-conflict": (
+        "google_pubsub_subscription",
+        SUBSCRIPTION | {"push_config": {"push_endpoint": "https://a"}, "bigquery_config": {"table": "p.d.t"}},
+        "Arguments do not go together",
+        "push_config conflicts with bigquery_config.",
+    ),
+    "two-where-one-is-needed": (
+        "google_storage_bucket_object",
+        {"bucket": "bucket", "name": "object", "content": "x", "source": "y"},
+        "Arguments do not go together",
+        "Exactly one of content, source must be set.",
+    ),
+    "none-where-one-is-needed": (
+        "google_storage_bucket_object",
+        {"bucket": "bucket", "name": "object"},
+        "Arguments do not go together",
+        "Exactly one of content, source must be set.",
+    ),
+    "too-long": (
+        "google_service_account",
+        {"account_id": "a", "description": "d" * 257},
+        "Unexpected value of description",
+        "has not 0 to 256 characters.",
+    ),
+    "does-not-match": (
+        "google_pubsub_subscription",
+        SUBSCRIPTION | {"filter": "f" * 257},
+        "Unexpected value of filter",
+        "does not match",
+    ),
+    "out-of-range": (
+        "google_compute_router_nat",
+        {
+            "name": "nat",
+            "router": "router",
+            "source_subnetwork_ip_ranges_to_nat": "ALL_SUBNETWORKS_ALL_IP_RANGES",
+            "rules": [{"rule_number": 65001, "match": "true"}],
+        },
+        "Unexpected value of rule_number",
+        "65001 is not between 0 and 65000.",
     ),
 }
 
@@ -82,7 +124,7 @@ def errors(simulator: dict[str, str], tmp_path_factory: pytest.TempPathFactory) 
     resources: dict[str, dict[str, Any]] = {}
     for name, (type_name, arguments, _, _) in INVALID.items():
         resources.setdefault(type_name, {})[name] = arguments
-    resources["google_service_account"] = {"valid": {"account_id": "a", "display_name": ""}}
+    resources["google_service_account"]["valid"] = {"account_id": "a", "display_name": ""}
     stack.write(resources)
     lines = (stack.folder / "cdk.tf.json").read_text().splitlines()
     found: dict[str, dict[str, Any]] = {}

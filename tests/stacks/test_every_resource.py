@@ -205,8 +205,8 @@ def test_versions_and_state(stack: Stack, here: Environment) -> None:
     prefix = "localhost/simulated/" if here.simulated else ""
     assert terraform["required_version"] == ">= 1.6"
     versions = {
-        "google": {"source": f"{prefix}google", "version": "6.50.0"},
-        "kubernetes": {"source": f"{prefix}kubernetes", "version": "2.38.0"},
+        "google": {"source": f"{prefix}google", "version": "~> 8.0"},
+        "kubernetes": {"source": f"{prefix}kubernetes", "version": "~> 3.2"},
     }
     needed = ("google", "kubernetes") if stack.id.endswith(("-services", "-orchestration")) else ("google",)
     assert terraform["required_providers"] == {name: versions[name] for name in needed}

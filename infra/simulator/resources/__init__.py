@@ -38,14 +38,18 @@ class Handler(Protocol):
     Every method may raise ResourceError. Several threads call a handler, for different resources.
     """
 
+    def plan(self, prior: Values | None, planned: Values) -> Values:
+        """The planned values, completed as the real provider does in code; values may be unknown."""
+        return planned
+
     def replaces(self, prior: Values, planned: Values) -> Collection[str]:
-        """Top-level attributes whose change cannot be made in place.
+        """Attributes that the real provider replaces for in code; its facts tell of the others.
 
         Args:
             prior: State before the change.
             planned: Planned state; values may be unknown.
         """
-        ...
+        return ()
 
     def create(self, planned: Values) -> Values:
         """Create the resource, which must not exist; returns its state.
@@ -91,8 +95,3 @@ def handler(type_name: str) -> Handler | None:
     module = importlib.import_module(f"{__name__}.{_MODULES[type_name]}")
     handlers: Mapping[str, Handler] = module.HANDLERS
     return handlers[type_name]
-
-
-def changed(prior: Values, planned: Values, *names: str) -> list[str]:
-    """Those of the named attributes that a plan changes."""
-    return [name for name in names if prior[name] != planned[name]]

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from infra.simulator.resources import Handler, ResourceError, Values, changed, columns, emulated
+from infra.simulator.resources import Handler, ResourceError, Values, columns, emulated
 from infra.simulator.resources.columns import Column
 
 _DATASET: Final[emulated.Fields] = {"description": (), "default_table_expiration_ms": ()}
@@ -28,12 +28,8 @@ def _table_path(values: Values) -> str:
     return _dataset_path(values) + emulated.path("tables", values["table_id"])
 
 
-class Dataset:
+class Dataset(Handler):
     """`google_bigquery_dataset`."""
-
-    def replaces(self, prior: Values, planned: Values) -> list[str]:
-        """Its identity and location."""
-        return changed(prior, planned, "dataset_id", "project", "location")
 
     def create(self, planned: Values) -> Values:
         """Create the dataset."""
@@ -92,23 +88,18 @@ class Dataset:
         emulated.delete(f"delete dataset {name}", address, f"{path}?deleteContents=true")
 
 
-class Table:
+class Table(Handler):
     """`google_bigquery_table`: plain tables, and views in standard SQL."""
 
     def replaces(self, prior: Values, planned: Values) -> list[str]:
-        """Its identity, kind and partitioning, and its columns unless they are only added or relaxed."""
-        names = changed(prior, planned, "table_id", "dataset_id", "project")
-        if bool(prior.get("view")) != bool(planned.get("view")):
-            return [*names, "view"]
-        if planned.get("view"):
-            return names  # a view has no rows to lose
-        if _partition(prior) != _partition(planned):
-            names.append("time_partitioning")
+        """Its kind, and its columns unless they are only added or relaxed."""
+        if bool(prior["view"]) != bool(planned["view"]):
+            return ["view"]
         before, after = prior["schema"], planned["schema"]
         known = isinstance(before, str) and isinstance(after, str)
-        if known and not columns.extends(columns.parse(before), columns.parse(after)):
-            names.append("schema")
-        return names
+        if known and not planned["view"] and not columns.extends(columns.parse(before), columns.parse(after)):
+            return ["schema"]
+        return []
 
     def create(self, planned: Values) -> Values:
         """Create the table or view."""
@@ -322,11 +313,6 @@ def _layout(values: Values) -> dict[str, Any]:
             if partition.get(key) is not None
         }
     return layout
-
-
-def _partition(values: Values) -> tuple[Any, Any] | None:
-    partition = emulated.block(values, "time_partitioning")
-    return (partition.get("type"), partition.get("field")) if partition else None
 
 
 HANDLERS: Final[Mapping[str, Handler]] = {

@@ -7,7 +7,7 @@ contexts, affinity, tolerations, liveness probes.
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from infra.simulator import kubelet
 from infra.simulator.kubelet import Container, KubeletError, Probe
@@ -20,12 +20,8 @@ _HTTP_GET_REFUSED: Final = ("host", "http_header")
 _TMP: Final = "/tmp"  # noqa: S108 -- the only mount path that a process can have to itself: through $TMPDIR
 
 
-class Deployment:
+class Deployment(Handler):
     """`kubernetes_deployment_v1`."""
-
-    def replaces(self, prior: Values, planned: Values) -> list[str]:
-        """The selector of its pods."""
-        return ["spec"] if _selector(prior) != _selector(planned) else []
 
     def create(self, planned: Values) -> Values:
         """Start the container and wait for its readiness."""
@@ -67,10 +63,6 @@ def _deployment(values: Values) -> str:
     if not metadata.get("name"):
         raise ResourceError("Not simulated", "a Deployment needs metadata.name", "metadata")
     return f"{metadata.get('namespace') or 'default'}/{metadata['name']}"
-
-
-def _selector(values: Values) -> Any:
-    return values["spec"][0].get("selector")
 
 
 def _template(values: Values) -> Values:

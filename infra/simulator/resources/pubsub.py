@@ -12,7 +12,7 @@ from typing import Any, Final
 from infra.simulator import bridge, inventory, rest, rules
 from infra.simulator.home import locked
 from infra.simulator.push import PushTarget
-from infra.simulator.resources import Handler, ResourceError, Values, changed, emulated
+from infra.simulator.resources import Handler, ResourceError, Values, emulated
 
 _TOPIC: Final[emulated.Fields] = {
     "message_retention_duration": (),
@@ -48,12 +48,8 @@ def _mask(fields: emulated.Fields) -> str:
     return ",".join(emulated.camel(name) for name in fields)
 
 
-class Schema:
+class Schema(Handler):
     """`google_pubsub_schema`."""
-
-    def replaces(self, prior: Values, planned: Values) -> list[str]:
-        """Its identity."""
-        return changed(prior, planned, "name", "project", "type")
 
     def create(self, planned: Values) -> Values:
         """Create the schema; the emulator parses its definition."""
@@ -99,12 +95,8 @@ class Schema:
         return {"type": values["type"], "definition": values["definition"]}
 
 
-class Topic:
+class Topic(Handler):
     """`google_pubsub_topic`."""
-
-    def replaces(self, prior: Values, planned: Values) -> list[str]:
-        """Its identity."""
-        return changed(prior, planned, "name", "project")
 
     def create(self, planned: Values) -> Values:
         """Create the topic."""
@@ -146,12 +138,8 @@ class Topic:
         return _full_name("topics", values, values["name"])
 
 
-class Subscription:
+class Subscription(Handler):
     """`google_pubsub_subscription`: pull, push, or to a BigQuery table."""
-
-    def replaces(self, prior: Values, planned: Values) -> list[str]:
-        """Its identity and topic."""
-        return changed(prior, planned, "name", "project", "topic")
 
     def create(self, planned: Values) -> Values:
         """Create the subscription, and start its bridge if it has one."""

@@ -12,7 +12,8 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from infra.simulator import rest
-from infra.simulator.resources import Handler, ResourceError, Values, changed, emulated
+from infra.simulator.resources import Handler, ResourceError, Values, emulated
+from infra.simulator.values import UNKNOWN, is_unknown
 
 
 def _bucket_path(name: str) -> str:
@@ -23,12 +24,8 @@ def _object_path(bucket: str, name: str) -> str:
     return _bucket_path(bucket) + emulated.path("o", name)
 
 
-class Bucket:
+class Bucket(Handler):
     """`google_storage_bucket`."""
-
-    def replaces(self, prior: Values, planned: Values) -> list[str]:
-        """Its identity and location."""
-        return changed(prior, planned, "name", "project", "location")
 
     def create(self, planned: Values) -> Values:
         """Create the bucket."""
@@ -78,12 +75,20 @@ class Bucket:
         emulated.delete(f"delete bucket {name}", address, _bucket_path(name))
 
 
-class Object:
+class Object(Handler):
     """`google_storage_bucket_object`: from `content`, or the file `source`."""
 
-    def replaces(self, prior: Values, planned: Values) -> list[str]:
-        """Its identity."""
-        return changed(prior, planned, "bucket", "name")
+    def plan(self, prior: Values | None, planned: Values) -> Values:
+        """Compare the hash of what is to be uploaded: its file may have changed, or the object by hand."""
+        if planned["source"] is not None:
+            planned = planned | {"content": None}
+        if prior is None or is_unknown(planned["content"]) or is_unknown(planned["source"]):
+            return planned
+        found = planned["content"] is not None or Path(planned["source"] or "").is_file()
+        if found and _md5(_content(planned)) == prior["detect_md5hash"]:
+            return planned | {"detect_md5hash": prior["detect_md5hash"]}
+        hashes = dict.fromkeys(("crc32c", "generation", "md5hash", "md5hexhash"), UNKNOWN)
+        return planned | hashes
 
     def create(self, planned: Values) -> Values:
         """Upload the object; like Cloud Storage, replace an existing one."""
@@ -106,17 +111,14 @@ class Object:
         }
 
     def read(self, state: Values) -> Values | None:
-        """The object's hashes; `content` and `source` are absent if the hashes are not theirs."""
+        """The object's hashes."""
         bucket, name = state["bucket"], state["name"]
         live = emulated.read(
             f"read gs://{bucket}/{name}", emulated.endpoints().storage, _object_path(bucket, name)
         )
         if live is None:
             return None
-        seen = _observed(state, live)
-        if _differs(state, live["md5Hash"]):
-            seen |= {"content": None, "source": None}
-        return seen
+        return _observed(state, live)
 
     def update(self, prior: Values, planned: Values) -> Values:
         """Upload the object again."""
@@ -144,13 +146,6 @@ def _content(values: Values) -> bytes:
         ) from error
 
 
-def _differs(state: Values, md5: str) -> bool:
-    """Whether the object or its source file has changed since the upload."""
-    if not state.get("content") and not Path(state.get("source") or "").is_file():
-        return False  # there is nothing to compare with
-    return _md5(_content(state)) != md5
-
-
 def _md5(content: bytes) -> str:
     return base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
 
@@ -163,6 +158,7 @@ def _media_type(values: Values) -> str:
 def _observed(values: Values, live: Mapping[str, Any]) -> Values:
     digest = base64.b64decode(live["md5Hash"])
     return values | {
+        "detect_md5hash": live["md5Hash"],
         "md5hash": live["md5Hash"],
         "md5hexhash": digest.hex(),
         "crc32c": live["crc32c"],
