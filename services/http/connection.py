@@ -1,11 +1,12 @@
 """One client's connection: requests in, responses out, in order, on the event loop.
 
-A request costs no task, no future and no copy, unless it has an asynchronous handler.
+A request costs no task, no future and no copy, unless it has an asynchronous handler or a long response.
 """
 
 import asyncio
 import collections
 import http
+import logging
 import math
 import sys
 import time
@@ -16,6 +17,8 @@ from services.http.messages import Application, AsyncHandler, Request, Response
 from services.http.parser import MAX_BODY_BYTES, PipeliningError, RequestParser
 from services.http.problems import HttpError
 
+_log = logging.getLogger(__name__)
+
 REQUEST_SECONDS: Final = 15.0
 """From the first byte of a request to its last."""
 KEEP_ALIVE_SECONDS: Final = 620.0
@@ -23,6 +26,10 @@ KEEP_ALIVE_SECONDS: Final = 620.0
 https://cloud.google.com/load-balancing/docs/https#timeout-keepalive-backends"""
 WRITE_SECONDS: Final = 30.0
 """For a client to read from a connection whose buffers are full."""
+MAX_STREAMS: Final = 32
+"""Responses in parts at a time; a part has a few hundred kilobytes."""
+_STREAM_SECONDS: Final = 300.0
+"""For a client to take a whole response in parts."""
 _LINGER_SECONDS: Final = 2.0
 """For a client to read an early response: closing while it still sends would discard the response."""
 _REFUSALS: Final = 64
@@ -42,6 +49,8 @@ class ServerState:
         connections: Open connections, the oldest first.
         clients: Their number by the client's address.
         date: Value of the `date` header, at most a second old.
+        streams: Number of responses that are written in parts.
+        turn: Held to write one part, while the event loop turns once: others wait for one part at most.
     """
 
     def __init__(
@@ -53,6 +62,8 @@ class ServerState:
         self.connections: dict[Connection, None] = {}
         self.clients: collections.Counter[str] = collections.Counter()
         self.date = ""
+        self.streams = 0
+        self.turn = asyncio.Lock()
 
 
 class Connection(asyncio.Protocol):
@@ -72,6 +83,8 @@ class Connection(asyncio.Protocol):
 
         # Flow control
         self._writable = True
+        self._stream: asyncio.Task[None] | None = None  # writes a response in parts; nothing else is written
+        self._drained = asyncio.Event()  # for the stream
         # Requests that came while the client did not read: each with its start and whether to keep alive.
         self._pipeline: collections.deque[tuple[Request, float, bool]] = collections.deque()
         self._error: HttpError | None = None  # what is wrong with the request after those
@@ -121,8 +134,9 @@ class Connection(asyncio.Protocol):
         self._server.clients[self._client] -= 1
         if not self._server.clients[self._client]:
             del self._server.clients[self._client]
-        if self._task is not None:
-            self._task.cancel()
+        for task in (self._task, self._stream):
+            if task is not None:
+                task.cancel()
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come."""
@@ -141,26 +155,38 @@ class Connection(asyncio.Protocol):
         parser = self._parser
         if self._closing:
             return
-        if parser.receiving:
+        if not self._writable:
+            self.deadline = parser.started + WRITE_SECONDS
+        elif parser.receiving:
             self.deadline = parser.started + REQUEST_SECONDS
         elif self._task is not None:
             self.deadline = math.inf
         else:
-            self.deadline = parser.started + (KEEP_ALIVE_SECONDS if self._writable else WRITE_SECONDS)
+            self.deadline = parser.started + KEEP_ALIVE_SECONDS
 
     def eof_received(self) -> bool:
         """The client sends no more. Returns whether to keep the connection for responses."""
         self._eof = True
-        return bool(self._pipeline) or (self._task is not None and not self._parser.receiving)
+        return (
+            self._stream is not None
+            or bool(self._pipeline)
+            or (self._task is not None and not self._parser.receiving)
+        )
 
     def pause_writing(self) -> None:
         """The client does not read, and buffers are full."""
         self._writable = False
+        self._drained.clear()
         self._transport.pause_reading()
         self.deadline = time.perf_counter() + WRITE_SECONDS
 
     def resume_writing(self) -> None:
         """The client reads again."""
+        self._drained.set()
+        if self._stream is None:
+            self._answer_waiting()
+
+    def _answer_waiting(self) -> None:
         self._writable = True
         while self._pipeline and self._writable and not self._closing:
             self._answer(*self._pipeline.popleft())
@@ -175,7 +201,7 @@ class Connection(asyncio.Protocol):
 
     def time_out(self) -> None:
         """Close the connection after its deadline."""
-        if self._parser.receiving and not self._closing:
+        if self._parser.receiving and self._writable and not self._closing:
             detail = f"the request did not arrive within {REQUEST_SECONDS:g} s"
             self._reject(HttpError(http.HTTPStatus.REQUEST_TIMEOUT, detail))
         elif self.idle and not self._closing:
@@ -210,7 +236,7 @@ class Connection(asyncio.Protocol):
             return
         if self._task is not None and not self._parser.receiving:
             self._end_reading()
-        elif self._pipeline:
+        elif not self._writable:
             self._error = error
             self._transport.pause_reading()
         else:
@@ -296,10 +322,61 @@ class Connection(asyncio.Protocol):
 
     def _respond(self, request: Request, response: Response, started: float, keep_alive: bool) -> None:
         keep_alive = keep_alive and not self._application.draining
+        if response.parts is not None and request.method != b"HEAD":
+            if self._server.streams < MAX_STREAMS:
+                self._start_stream(request, response, started, keep_alive)
+                return
+            detail = "there are too many long responses"
+            busy = HttpError(http.HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=[("retry-after", "1")])
+            response = busy.response()
         self._write(request, response, keep_alive)
         self._application.observe(request, response, time.perf_counter() - started)
         if not keep_alive:
             self._close()
+
+    def _start_stream(self, request: Request, response: Response, started: float, keep_alive: bool) -> None:
+        self._writable = False
+        self._drained.set()
+        self._transport.pause_reading()
+        self._server.streams += 1
+        self._stream = asyncio.get_running_loop().create_task(
+            self._write_parts(request, response, started, keep_alive)
+        )
+        self._stream.add_done_callback(self._on_stream_done)
+
+    async def _write_parts(
+        self, request: Request, response: Response, started: float, keep_alive: bool
+    ) -> None:
+        assert response.parts is not None  # noqa: S101 -- for the type checker
+        # Clients of HTTP/1.0 learn from the end of the connection where the body ends.
+        chunked = request.http_version == "1.1"
+        self._write(request, response, keep_alive)
+        last = time.perf_counter() + _STREAM_SECONDS
+        parts = response.parts()
+        part: bytes | None = b""
+        while part is not None:
+            await self._drained.wait()
+            async with self._server.turn:
+                await asyncio.sleep(0)
+                part = next(parts, None)
+            if part:
+                response.size += len(part)
+                self.deadline = min(time.perf_counter() + WRITE_SECONDS, last)
+                self._transport.write(b"%x\r\n%b\r\n" % (len(part), part) if chunked else part)
+        self._stream = None
+        if chunked:
+            self._transport.write(b"0\r\n\r\n")
+        self._application.observe(request, response, time.perf_counter() - started)
+        if not keep_alive or self._application.draining:
+            self._close()
+        elif self._drained.is_set():
+            self._answer_waiting()
+
+    def _on_stream_done(self, task: asyncio.Task[None]) -> None:
+        self._server.streams -= 1
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("a response broke off", exc_info=task.exception())
+            self.abort()
 
     def _reject(self, error: HttpError) -> None:
         """Answer what cannot be read as a request."""
@@ -324,6 +401,8 @@ class Connection(asyncio.Protocol):
 
     def _write(self, request: Request, response: Response, keep_alive: bool) -> None:
         end = "\r\n" if keep_alive else "connection: close\r\n\r\n"
+        if response.parts is not None and request.http_version == "1.1":
+            end = f"transfer-encoding: chunked\r\n{end}"
         date, parent = self._server.date, request.trace.parent
         head = f"{response.head}date: {date}\r\ntraceparent: {parent}\r\n{end}".encode("latin-1")
         body = b"" if request.method == b"HEAD" else response.body

@@ -1,7 +1,7 @@
 """Requests, responses, and the interface of what answers them."""
 
 import http
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -24,23 +24,35 @@ class Request(msgspec.Struct, gc=False):
 
 
 class Response:
-    """A response, encoded once; it may answer many requests.
+    """A response, encoded once; it may answer many requests, unless it is written in parts.
 
     Args:
         status: Status code.
         headers: Names in lower case. `content-length` is added.
         body: Content; the response to a HEAD request leaves it out.
+        parts: Makes the parts of a long body, each within milliseconds, while they are written.
+
+    Attributes:
+        size: Bytes of the body, or of the parts written.
     """
 
-    __slots__ = ("body", "head", "status")
+    __slots__ = ("body", "head", "parts", "size", "status")
 
-    def __init__(self, status: int, headers: Sequence[tuple[str, str]], body: bytes = b"") -> None:
+    def __init__(
+        self,
+        status: int,
+        headers: Sequence[tuple[str, str]],
+        body: bytes = b"",
+        parts: Callable[[], Iterator[bytes]] | None = None,
+    ) -> None:
         self.status = status
         self.body = body
+        self.parts = parts
+        self.size = len(body)
         lines = [f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}"]
         lines += [f"{name}: {value}" for name, value in headers]
         # RFC 9110, 8.6, forbids content-length in a 204; in a 304 it would be that of the body left out.
-        if status not in (http.HTTPStatus.NO_CONTENT, http.HTTPStatus.NOT_MODIFIED):
+        if parts is None and status not in (http.HTTPStatus.NO_CONTENT, http.HTTPStatus.NOT_MODIFIED):
             lines.append(f"content-length: {len(body)}")
         self.head = "".join(f"{line}\r\n" for line in lines)
 

@@ -36,7 +36,7 @@ def prefers_csv(accept: bytes | None) -> bool:
 def matches(if_none_match: bytes, etag: str) -> bool:
     """Whether an If-None-Match header names an entity tag."""
     tags = [tag.strip().removeprefix(b"W/") for tag in if_none_match.split(b",")]
-    return etag.encode() in tags or tags == [b"*"]
+    return etag.removeprefix("W/").encode() in tags or tags == [b"*"]
 
 
 def _qualities(header: bytes) -> dict[bytes, float]:

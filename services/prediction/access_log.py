@@ -68,7 +68,7 @@ class AccessLog:
                 method,
                 target,
                 status,
-                str(len(response.body)),
+                str(response.size),
                 f"{seconds:.6f}s",
                 _client(request.client, headers.get(b"x-forwarded-for", b"")),
                 _text(headers.get(b"user-agent", b""), _MAX_USER_AGENT),

@@ -29,7 +29,7 @@ _PROBLEMS = {
     "414": "The query is too long.",
     "415": "The body is compressed.",
     "431": "The headers are too large.",
-    "503": "No model is loaded yet, or there are too many connections.",
+    "503": "No model is loaded yet, or there are too many connections or long responses.",
 }
 
 

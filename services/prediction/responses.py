@@ -1,11 +1,11 @@
-"""Responses from one model version, encoded once and cached."""
+"""Responses from one model version, encoded once and cached; long ones are encoded while they are sent."""
 
 import csv
-import datetime
-import gzip
 import hashlib
 import io
-from collections.abc import Sequence
+import itertools
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
@@ -26,6 +26,14 @@ _ENTRY_BYTES: Final = 1024
 _MIN_GZIP_BYTES: Final = 1024
 """Shorter bodies fit into a network packet or two uncompressed."""
 _GZIP_LEVEL: Final = 6
+_GZIP_FORMAT: Final = 31  # of zlib
+_PART_ROWS: Final = 1024
+"""Rows that are encoded and compressed at a time: they take less than 10 ms of the event loop."""
+_MAX_CACHED_BYTES: Final = 2 * 1024 * 1024
+"""Longer bodies are encoded for each request."""
+_GZIPPED: Final = ("content-encoding", "gzip")
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+"""What spreadsheets take for the begin of a formula: https://owasp.org/www-community/attacks/CSV_Injection."""
 
 
 class Query(msgspec.Struct, frozen=True, gc=False):
@@ -50,17 +58,23 @@ class CachedResponse:
     """The response to a query, and the one for a client that already has it.
 
     Attributes:
-        etag: Strong entity tag: a compressed body has another one.
+        etag: Entity tag: a compressed body has another one.
         response: Status 200, with the body.
         not_modified: Status 304.
     """
 
     __slots__ = ("etag", "not_modified", "response")
 
-    def __init__(self, body: bytes, headers: list[tuple[str, str]]) -> None:
-        self.etag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
-        headers = [*headers, ("etag", self.etag)]
-        self.response = Response(200, headers, body)
+    def __init__(
+        self,
+        etag: str,
+        headers: list[tuple[str, str]],
+        body: bytes = b"",
+        parts: Callable[[], Iterator[bytes]] | None = None,
+    ) -> None:
+        self.etag = etag
+        headers = [*headers, ("etag", etag)]
+        self.response = Response(200, headers, body, parts)
         self.not_modified = Response(304, headers)
 
 
@@ -82,6 +96,13 @@ class ModelResponses:
         version = ModelReference(model.manifest.version)
         self._json_start = msgspec.json.encode({"success": True, "model": version})[: -len(b"}")]
         self._cache_control = cache_control
+        forecast = model.forecast
+        self._all: NDArray[np.intp] = np.arange(len(forecast.sales))
+        self._keys = {"store_nbr": np.array(forecast.store_nbr), "family": np.array(forecast.family)}
+        self._csv_keys = {
+            name: np.array([f"'{key}" if key.startswith(_FORMULA) else key for key in keys.tolist()])
+            for name, keys in self._keys.items()
+        }
         self.cache: LruCache[Query, CachedResponse] = LruCache()
 
     @property
@@ -100,7 +121,7 @@ class ModelResponses:
             as_csv = query.prefers_csv and request.layout == "rows"
         else:
             as_csv = request.format == "csv"
-        body = self._body(query, request, as_csv)
+        series = self._select(request)
         if as_csv:
             headers = [
                 ("content-type", "text/csv; charset=utf-8"),
@@ -108,15 +129,50 @@ class ModelResponses:
             ]
         else:
             headers = [("content-type", "application/json")]
-        if query.accepts_gzip and len(body) >= _MIN_GZIP_BYTES:
-            body = gzip.compress(body, _GZIP_LEVEL, mtime=0)
-            headers.append(("content-encoding", "gzip"))
         headers += [
             ("cache-control", "no-store" if query.posted else self._cache_control),
             ("vary", "accept, accept-encoding"),
             ("model-version", self._model.manifest.version),
         ]
-        response = CachedResponse(body, headers)
+
+        def content() -> Iterator[bytes]:
+            return self._content(query, request, series, as_csv)
+
+        if len(series) * request.range > _PART_ROWS:
+            return self._long(query, headers, content)
+        body = b"".join(content())
+        if query.accepts_gzip and len(body) >= _MIN_GZIP_BYTES:
+            body = b"".join(_compressed([body]))
+            headers.append(_GZIPPED)
+        return self._cached(query, _etag(body), headers, body)
+
+    def _long(
+        self, query: Query, headers: list[tuple[str, str]], content: Callable[[], Iterator[bytes]]
+    ) -> CachedResponse:
+        """A response that is encoded while it is sent, and cached then unless it is too long."""
+        manifest = self._model.manifest
+        # The bytes are not known yet, so the tag promises the same numbers only.
+        etag = f"W/{_etag(msgspec.json.encode([manifest.version, manifest.created_at, query]))}"
+        if query.accepts_gzip:
+            headers = [*headers, _GZIPPED]
+
+        def parts() -> Iterator[bytes]:
+            sent: list[bytes] = []
+            size = 0
+            for part in _compressed(content()) if query.accepts_gzip else content():
+                yield part
+                size += len(part)
+                if size <= _MAX_CACHED_BYTES:
+                    sent.append(part)
+                else:
+                    sent.clear()
+            if size <= _MAX_CACHED_BYTES and self.cache.get(query) is None:
+                self._cached(query, etag, headers, b"".join(sent))
+
+        return CachedResponse(etag, headers, parts=parts)
+
+    def _cached(self, query: Query, etag: str, headers: list[tuple[str, str]], body: bytes) -> CachedResponse:
+        response = CachedResponse(etag, headers, body)
         self.cache.put(query, response, _ENTRY_BYTES + len(query.text) + len(body))
         return response
 
@@ -127,35 +183,79 @@ class ModelResponses:
             return requests.from_body(query.text, self.max_range)
         return requests.from_query(query.text, PredictionRequest, self.max_range)
 
-    def _body(self, query: Query, request: PredictionRequest | HistoryRequest, as_csv: bool) -> bytes:
-        series = self._select(request)
-        if isinstance(request, HistoryRequest):
-            history, days = self._model.history, slice(-request.range, None)
-            sales = history.sales[series, days].astype(np.float64).round(DECIMALS)
-            columns = self._columns(history.dates[days], series, sales=sales)
-        elif request.layout == "rows" and not as_csv:
-            return self._json(query, b"[%b]" % self._encoded.rows(request.range, series.tolist()))
-        else:
-            forecast, days = self._model.forecast, slice(request.range)
-            columns = self._columns(
-                forecast.dates[days],
-                series,
-                sales=forecast.sales[series, days],
-                lower=forecast.lower[series, days],
-                upper=forecast.upper[series, days],
-            )
-        if request.layout == "columns":
-            return self._json(query, msgspec.json.encode(columns))
-        rows = zip(*columns.values(), strict=True)
+    def _content(
+        self,
+        query: Query,
+        request: PredictionRequest | HistoryRequest,
+        series: NDArray[np.intp],
+        as_csv: bool,
+    ) -> Iterator[bytes]:
+        """The body of a response, in parts."""
+        size = max(1, _PART_ROWS // request.range)
+        parts = [series[start : start + size] for start in range(0, len(series), size)]
+        table = self._table(request, self._csv_keys if as_csv else self._keys)
         if as_csv:
-            text = io.StringIO(newline="")
-            writer = csv.writer(text)
-            writer.writerow(columns)
-            writer.writerows(rows)
-            return text.getvalue().encode()
-        return self._json(query, msgspec.json.encode([dict(zip(columns, row, strict=True)) for row in rows]))
+            yield _csv([table])
+            for part in parts:
+                yield _csv(zip(*(column(part) for column in table.values()), strict=True))
+            return
+        yield b'%b,"%b":' % (self._json_start, query.content.encode())
+        if request.layout == "columns":
+            for separator, (name, column) in zip(_separators(b"{"), table.items(), strict=False):
+                yield b'%b"%b":' % (separator, name.encode())
+                yield from _json_list(msgspec.json.encode(column(part))[1:-1] for part in parts)
+            yield b"}}"
+            return
+        if isinstance(request, HistoryRequest):
+            yield from _json_list(
+                msgspec.json.encode(
+                    [
+                        dict(zip(table, row, strict=True))
+                        for row in zip(*(column(part) for column in table.values()), strict=True)
+                    ]
+                )[1:-1]
+                for part in parts
+            )
+        else:
+            yield from _json_list(self._encoded.rows(request.range, part.tolist()) for part in parts)
+        yield b"}"
+
+    def _table(
+        self, request: PredictionRequest | HistoryRequest, keys: dict[str, NDArray[np.str_]]
+    ) -> dict[str, Callable[[NDArray[np.intp]], list[Any]]]:
+        """Columns: each a function of series, whose rows are ordered by series, then date."""
+        numbers: dict[str, NDArray[Any]]
+        if isinstance(request, HistoryRequest):
+            history = self._model.history
+            days, numbers = slice(-request.range, None), {"sales": history.sales}
+            dates = history.dates[days]
+        else:
+            forecast = self._model.forecast
+            days = slice(request.range)
+            numbers = {"sales": forecast.sales, "lower": forecast.lower, "upper": forecast.upper}
+            dates = forecast.dates[days]
+        date_texts = np.array([date.isoformat() for date in dates])
+
+        def known(series: NDArray[np.intp]) -> tuple[NDArray[np.intp], ...]:
+            return np.nonzero(~np.isnan(numbers["sales"][series, days]))
+
+        def key_column(values: NDArray[np.str_]) -> Callable[[NDArray[np.intp]], list[Any]]:
+            return lambda series: values[series[known(series)[0]]].tolist()
+
+        def number_column(values: NDArray[Any]) -> Callable[[NDArray[np.intp]], list[Any]]:
+            return lambda series: (
+                values[series, days][known(series)].astype(np.float64).round(DECIMALS).tolist()
+            )
+
+        return {
+            "date": lambda series: date_texts[known(series)[1]].tolist(),
+            **{name: key_column(values) for name, values in keys.items()},
+            **{name: number_column(values) for name, values in numbers.items()},
+        }
 
     def _select(self, request: PredictionRequest | HistoryRequest) -> NDArray[np.intp]:
+        if not request.store_nbr and not request.family:
+            return self._all
         try:
             return self._model.forecast.select(
                 store_nbr=_as_list(request.store_nbr), family=_as_list(request.family)
@@ -163,23 +263,38 @@ class ModelResponses:
         except UnknownSeriesError as error:
             raise requests.no_series(error) from None
 
-    def _columns(
-        self, dates: Sequence[datetime.date], series: NDArray[np.intp], **values: NDArray[np.float64]
-    ) -> dict[str, list[Any]]:
-        """Columns of the days that have values, ordered by series, then date."""
-        known = np.nonzero(~np.isnan(values["sales"]))
-        rows, days = known
-        forecast = self._model.forecast
-        return {
-            "date": np.array([date.isoformat() for date in dates])[days].tolist(),
-            "store_nbr": np.array(forecast.store_nbr)[series[rows]].tolist(),
-            "family": np.array(forecast.family)[series[rows]].tolist(),
-            **{name: value[known].tolist() for name, value in values.items()},
-        }
-
-    def _json(self, query: Query, content: bytes) -> bytes:
-        return b'%b,"%b":%b}' % (self._json_start, query.content.encode(), content)
-
 
 def _as_list(filter_: str | list[str] | None) -> Sequence[str]:
     return [filter_] if isinstance(filter_, str) else filter_ or ()
+
+
+def _etag(content: bytes) -> str:
+    return f'"{hashlib.blake2b(content, digest_size=12).hexdigest()}"'
+
+
+def _compressed(parts: Iterable[bytes]) -> Iterator[bytes]:
+    compressor = zlib.compressobj(_GZIP_LEVEL, wbits=_GZIP_FORMAT)
+    for part in parts:
+        yield compressor.compress(part)
+    yield compressor.flush()
+
+
+def _csv(rows: Iterable[Iterable[Any]]) -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    return text.getvalue().encode()
+
+
+def _separators(first: bytes) -> Iterator[bytes]:
+    return itertools.chain((first,), itertools.repeat(b","))
+
+
+def _json_list(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """A list in JSON, of parts that are its elements joined by commas."""
+    separators = _separators(b"[")
+    for part in parts:
+        if part:
+            yield next(separators) + part
+    if next(separators) == b"[":
+        yield b"["
+    yield b"]"

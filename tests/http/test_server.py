@@ -60,15 +60,15 @@ class Client:
 Run = Callable[[Client, Server, Echo], Awaitable[None]]
 
 
-def serving(test: Run, handler: AsyncHandler | None = None) -> None:
+def serving(test: Run, handler: AsyncHandler | None = None, application: Echo | None = None) -> None:
     @asynccontextmanager
     async def connected() -> AsyncGenerator[tuple[Client, Server, Echo]]:
-        application = Echo()
-        server = Server(application, handler)
+        served = application or Echo()
+        server = Server(served, handler)
         port = free_port()
         await server.listen("127.0.0.1", port)
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        yield Client(reader, writer), server, application
+        yield Client(reader, writer), server, served
         writer.close()
         await server.close(0)
 
