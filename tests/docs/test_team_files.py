@@ -1,10 +1,17 @@
 """What a team's repository has: owners, checks before a commit, GitLab's CI beside GitHub's."""
 
+import os
 import re
+import shutil
+import subprocess
 from collections.abc import Iterable
+from pathlib import Path
 
+import msgspec
+import pytest
 import yaml
 
+from scripts.deployment.terraform_plans import Change, StackPlan
 from tests.conftest import REPOSITORY
 
 
@@ -50,3 +57,41 @@ def test_gitlab_runs_what_github_runs() -> None:
             "PROVIDER": f"${environment.upper()}_WORKLOAD_IDENTITY_PROVIDER",
             "ACCOUNT": f"${environment.upper()}_{account}_ACCOUNT",
         }
+
+
+GH = """#!/bin/bash
+echo "$*" >>calls
+[[ "$1 $2" != "issue list" ]] || echo "$OPEN_ISSUE"
+"""
+
+
+@pytest.mark.skipif(not shutil.which("jq"), reason="jq is not on PATH")
+@pytest.mark.parametrize(
+    ("drifted", "issue", "planned", "done"),
+    [
+        (True, "", "success", "create"),
+        (True, "7", "success", "edit 7"),
+        (True, "7", "failure", "edit 7"),
+        (False, "7", "success", "close 7"),
+        (False, "7", "failure", ""),  # of an environment that was not planned nothing is known
+        (False, "", "success", ""),
+    ],
+)
+def test_drift_is_one_issue(tmp_path: Path, drifted: bool, issue: str, planned: str, done: str) -> None:
+    drift = (Change("google_pubsub_topic.x", "update", ("labels", "name")),)
+    plan = StackPlan("dev-messaging", "unchanged", drift=drift if drifted else ())
+    (tmp_path / "diff-dev").mkdir()
+    content = {"environment": "dev", "status": 0, "stacks": [plan, StackPlan("dev-data", "changed")]}
+    (tmp_path / "diff-dev" / "diff.json").write_bytes(msgspec.json.encode(content))
+    (tmp_path / "gh").write_text(GH)
+    (tmp_path / "gh").chmod(0o755)
+    workflow = yaml.safe_load((REPOSITORY / ".github" / "workflows" / "diff.yml").read_text())
+    script = workflow["jobs"]["drift"]["steps"][-1]["run"]
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    variables = {"PATH": path, "PLANNED": planned, "OPEN_ISSUE": issue}
+    subprocess.run(["bash", "-ec", script], cwd=tmp_path, env=variables, check=True)
+    calls = (tmp_path / "calls").read_text().splitlines()
+    changes = [call for call in calls if call.startswith("issue") and not call.startswith("issue list")]
+    assert [call.startswith(f"issue {done}") for call in changes] == [True] * bool(done)
+    row = "| dev | dev-messaging | `google_pubsub_topic.x` | labels, name |"
+    assert (row in (tmp_path / "issue.md").read_text().splitlines()) == drifted
