@@ -14,15 +14,19 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.coders import BytesCoder
-from apache_beam.internal.gcp import auth
 from apache_beam.io.textio import ReadFromText
 from apache_beam.metrics.metric import MetricsFilter
-from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import (
+    GoogleCloudOptions,
+    PipelineOptions,
+    PortableOptions,
+    StandardOptions,
+)
 from apache_beam.pvalue import AsList
 from apache_beam.runners.dataflow.dataflow_runner import DataflowPipelineResult
 
 from services.batch import command, stream
-from services.batch.beam_io import QueryRows, ReplaceDay, WriteLines
+from services.batch.beam_io import QueryRows, ReplaceDay, WriteLines, look_for_no_credentials
 from services.batch.errors import BatchError
 from services.batch.partition import Partition
 from services.batch.questions import BatchQuestions
@@ -31,6 +35,8 @@ from services.batch.scoring import DEAD, NAMESPACE, ROWS, Answer, ModelSource, a
 # What Beam's DirectRunner comes to in the end; by that name, it would download Prism and try that first.
 _BATCH_HERE = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 _STREAM_HERE = "apache_beam.runners.direct.direct_runner.BundleBasedDirectRunner"
+# They hand the job to a server, without which Beam would download one.
+_PORTABLE = ("PortableRunner", "FlinkRunner", "SparkRunner")
 
 
 class ScoreOptions(PipelineOptions):
@@ -80,6 +86,9 @@ def _batch(pipeline: beam.Pipeline, options: ScoreOptions) -> None:
         raise BatchError("a batch needs --run_date, --horizon and --output")
     if bool(options.table) != bool(options.staging_dataset):
         raise BatchError("--table and --staging_dataset go together")
+    folder = options.output.rstrip("/")
+    if options.table and not folder.startswith("gs://"):
+        raise BatchError("--table needs an --output in gs://: BigQuery loads the rows from there")
     try:
         run_date = datetime.date.fromisoformat(options.run_date)
     except ValueError as error:
@@ -99,11 +108,12 @@ def _batch(pipeline: beam.Pipeline, options: ScoreOptions) -> None:
         )
     answer = Answer(source, BatchQuestions(run_date, options.horizon))
     answers = answered(questions, answer, DEAD, ROWS)
-    folder = options.output.rstrip("/")
     if "://" not in folder:
         Path(folder).mkdir(parents=True, exist_ok=True)
-    files = answers.blocks | "write rows" >> beam.ParDo(WriteLines(f"{folder}/rows"))
-    _ = answers[DEAD] | "write dead letters" >> beam.ParDo(WriteLines(f"{folder}/dead-letters"))
+    no_auth = options.view_as(GoogleCloudOptions).no_auth
+    files = answers.blocks | "write rows" >> beam.ParDo(WriteLines(f"{folder}/rows", no_auth=no_auth))
+    dead = WriteLines(f"{folder}/dead-letters", no_auth=no_auth)
+    _ = answers[DEAD] | "write dead letters" >> beam.ParDo(dead)
     if options.table:
         partition = Partition(options.table, options.staging_dataset, run_date)
         _ = (
@@ -143,9 +153,10 @@ def score(options: PipelineOptions) -> dict[str, Any]:
     standard.streaming = bool(asked.subscription)
     if standard.runner in (None, "DirectRunner"):
         standard.runner = _STREAM_HERE if standard.streaming else _BATCH_HERE
+    elif standard.runner in _PORTABLE and not options.view_as(PortableOptions).job_endpoint:
+        raise BatchError(f"--runner={standard.runner} needs --job_endpoint=HOST:PORT, that of its job server")
     if options.view_as(GoogleCloudOptions).no_auth:
-        # Beam's files do not know this option: they look for credentials for 25 s and go on without.
-        auth._Credentials._credentials_init = True  # pyright: ignore[reportPrivateUsage]
+        look_for_no_credentials()
     pipeline = beam.Pipeline(options=options)
     build(pipeline, asked)
     result = pipeline.run()

@@ -30,8 +30,9 @@ def arguments(warehouse: Warehouse, tmp_path: Path, *, table: bool = True, **opt
     if table:
         names = {name: warehouse.environment[name.upper()] for name in ("staging_dataset",)}
         defaults |= {"table": warehouse.environment["SCORES_TABLE"], **names}
+    defaults["runner"] = "DirectRunner"
     given = {name: value for name, value in (defaults | options).items() if value is not None}
-    return [*(f"--{name}={value}" for name, value in given.items()), "--runner=DirectRunner", "--no_auth"]
+    return [*(f"--{name}={value}" for name, value in given.items()), "--no_auth"]
 
 
 def ask(tmp_path: Path, *lines: Any) -> None:
@@ -136,8 +137,11 @@ def test_what_cannot_be_answered_is_kept_with_the_reason(
         ({"run_date": "someday"}, "--run_date: Invalid isoformat string"),
         ({"input": None}, "one of them"),
         ({"staging_dataset": None}, "--table and --staging_dataset go together"),
+        ({"output": "rows"}, "--table needs an --output in gs://"),
+        ({"runner": "FlinkRunner"}, "--runner=FlinkRunner needs --job_endpoint=HOST:PORT"),
+        ({"runner": "SparkRunner"}, "--runner=SparkRunner needs --job_endpoint=HOST:PORT"),
     ],
-    ids=["horizon", "version", "date", "input", "staging"],
+    ids=["horizon", "version", "date", "input", "staging", "output", "flink", "spark"],
 )
 def test_nothing_starts_that_cannot_end(
     warehouse: Warehouse, run: Run, tmp_path: Path, options: dict[str, Any], reason: str
