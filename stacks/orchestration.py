@@ -109,6 +109,8 @@ class OrchestrationStack(PlatformStack):
             steps_namespace=namespace.name,
             steps_account=steps.name,
             steps_image=batch_image,
+            steps_runner=environment.batch.runner,
+            steps_job_endpoint=environment.batch.job_endpoint,
             dataflow_template=f"gs://{bucket.name}/{_TEMPLATE}",
             dataflow_account=workers.email,
             dataflow_subnetwork=foundation.network.subnet.partition("/")[2].partition("/")[2],

@@ -94,7 +94,25 @@ class ComposerSettings(Section):
 
 
 class BatchSection(Section):
-    """The batch pipeline's jobs on Dataflow."""
+    """Where the batch pipeline's Beam job runs."""
 
-    machine_type: MachineType = Field(default="n2-standard-2", description="machine type of a worker")
-    max_workers: int = Field(default=2, ge=1, le=1000, description="most workers of a job")
+    runner: Literal["DataflowRunner", "FlinkRunner", "SparkRunner"] = Field(
+        default="DataflowRunner", description="Dataflow, or a cluster that has a job server of Beam"
+    )
+    job_endpoint: str | None = Field(
+        default=None,
+        pattern=r"^[^:/]+:\d+$",
+        validate_default=True,
+        description="host:port of that job server, which pods of the cluster reach",
+    )
+    machine_type: MachineType = Field(
+        default="n2-standard-2", description="machine type of a Dataflow worker"
+    )
+    max_workers: int = Field(default=2, ge=1, le=1000, description="most workers of a Dataflow job")
+
+    @validator("job_endpoint")
+    @classmethod
+    def _needed(cls, endpoint: str | None, info: ValidationInfo) -> str | None:
+        if (info.data.get("runner") == "DataflowRunner") != (endpoint is None):
+            raise ContradictionError(((), "runner FlinkRunner or SparkRunner and job_endpoint go together"))
+        return endpoint

@@ -127,6 +127,8 @@ class DagSettings(BatchSettings, frozen=True, kw_only=True):
     steps_namespace: str | None = None
     steps_account: Annotated[str | None, Meta(description="Kubernetes service account of the pods.")] = None
     steps_image: Annotated[str | None, Meta(description="Batch image, by digest.")] = None
+    steps_runner: Annotated[str | None, Meta(description="Beam's runner of the scoring.")] = None
+    steps_job_endpoint: Annotated[str | None, Meta(description="Of a Flink or Spark job server.")] = None
     dataflow_template: Annotated[str | None, Meta(description="gs:// object: the Flex Template.")] = None
     dataflow_account: Annotated[str | None, Meta(description="Mail address of the workers' account.")] = None
     dataflow_subnetwork: Annotated[str | None, Meta(description="regions/R/subnetworks/S.")] = None

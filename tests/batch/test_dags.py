@@ -235,11 +235,15 @@ def late(sales: pl.DataFrame, day: datetime.date) -> pl.DataFrame:
 
 
 def post(url: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    """Ask Airflow's API for something, as its pages do."""
+    """Ask Airflow's API for something, as its pages do; again while tasks hold the lock of its database."""
     token = httpx.get(f"{url}/auth/token").raise_for_status().json()["access_token"]
     headers = {"Authorization": f"Bearer {token}"}
-    answer = httpx.post(f"{url}/api/v2/{path}", headers=headers, json=body, timeout=60)
-    return answer.raise_for_status().json()
+
+    def ask() -> httpx.Response | None:
+        answer = httpx.post(f"{url}/api/v2/{path}", headers=headers, json=body, timeout=60)
+        return None if answer.status_code == 503 else answer
+
+    return wait_for("the lock is free", ask, 60).raise_for_status().json()
 
 
 def clear(url: str, run_id: str, task: str) -> None:
@@ -444,11 +448,11 @@ def test_what_operators_of_the_cloud_are_told(tmp_path: Path) -> None:
     )
 
 
-_TIMEOUTS = """
-import json, sys, types
+_STEPS = """
+import json, os, sys, types
 from datetime import timedelta
 sys.path.insert(0, {dags!r})
-import forecast_google
+import forecast_google, forecast_steps
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import TaskDeferralTimeout, TaskDeferred
 
@@ -458,8 +462,9 @@ class Action(str):
     pass
 
 class GKEStartPodOperator(BaseOperator):
-    def __init__(self, on_finish_action, execution_timeout, task_id, **options):
+    def __init__(self, on_finish_action, execution_timeout, task_id, arguments, **options):
         super().__init__(task_id=task_id, execution_timeout=execution_timeout)
+        self.arguments = arguments
         self.on_finish_action = Action(on_finish_action)
 
     def process_pod_deletion(self, pod, *, reraise=True):
@@ -499,15 +504,17 @@ try:
     task.resume_execution("__fail__", {{"error": "Trigger timeout"}}, {{"ti": ti}})
 except TaskDeferralTimeout:
     done.append("timeout")
+os.environ["STEPS_RUNNER"] = "FlinkRunner"
+done.append(forecast_steps.score("--horizon=7", timeout=timedelta(hours=1)).arguments)
 print(json.dumps(done))
 """
 
 
-def test_steps_in_the_cloud_end_with_their_timeout(tmp_path: Path) -> None:
+def test_steps_in_the_cloud_end_with_their_timeout_and_go_where_the_environment_says(tmp_path: Path) -> None:
     """Operators stand in for those of Google's provider, whose signatures the test above knows."""
     google = {name.upper(): f"a-{name}" for name in DagSettings.__struct_fields__}
     google |= {"STEPS_RUN_ON": "google", "DATAFLOW_MAX_WORKERS": "3", "AIRFLOW_HOME": str(tmp_path)}
-    assert told_by_airflow(_TIMEOUTS.format(dags=str(program.DAGS)), google) == [
+    assert told_by_airflow(_STEPS.format(dags=str(program.DAGS)), google) == [
         ["Pending", "delete_pod"],
         ["Running", "delete_pod"],
         ["Failed", "delete_succeeded_pod"],
@@ -515,6 +522,10 @@ def test_steps_in_the_cloud_end_with_their_timeout(tmp_path: Path) -> None:
         3600.0,
         {"job_id": "job-7", "project_id": "a-steps_project", "location": "a-steps_region"},
         "timeout",
+        [
+            *("--horizon=7", "--runner=FlinkRunner", "--job_endpoint=a-steps_job_endpoint"),
+            *("--environment_type=DOCKER", "--environment_config=a-steps_image"),
+        ],
     ]
 
 

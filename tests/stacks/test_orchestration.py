@@ -123,6 +123,7 @@ def test_tasks_find_the_settings_of_the_batch_commands(prod: Stack) -> None:
     settings = from_environment(DagSettings, software["env_variables"])
     assert settings.model_bucket == "sales-forecast-prod-models"
     assert settings.sales_table == "sales-forecast-prod.sales.sales"
+    assert (settings.steps_runner, settings.steps_job_endpoint) == ("DataflowRunner", None)
     # Composer refuses these: they are settings of Airflow.
     assert not [name for name in software["env_variables"] if re.fullmatch("AIRFLOW__.*__.*", name)]
 

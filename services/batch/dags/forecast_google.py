@@ -138,6 +138,16 @@ def pod_arguments(
     }
 
 
+def job_server_arguments() -> tuple[str, ...]:
+    """What the scoring pipeline is told to run on Flink or Spark, with workers of the batch image."""
+    return (
+        f"--runner={os.environ['STEPS_RUNNER']}",
+        f"--job_endpoint={os.environ['STEPS_JOB_ENDPOINT']}",
+        "--environment_type=DOCKER",
+        f"--environment_config={os.environ['STEPS_IMAGE']}",
+    )
+
+
 def dataflow(arguments: Sequence[str], options: dict[str, Any]) -> BaseOperator:
     """A task that runs the scoring pipeline as a Dataflow job."""
     from airflow.providers.google.cloud.operators.dataflow import (  # pyright: ignore[reportMissingImports]

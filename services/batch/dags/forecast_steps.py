@@ -80,7 +80,10 @@ def score(*arguments: str, timeout: timedelta, **options: Any) -> BaseOperator:
     """A task that runs the Beam pipeline `services.batch.score` with `--name=value` arguments."""
     options = {"task_id": "score", "execution_timeout": timeout, **options}
     if run_on_google():
-        return forecast_google.dataflow(arguments, options)
+        if os.environ["STEPS_RUNNER"] == "DataflowRunner":
+            return forecast_google.dataflow(arguments, options)
+        arguments = (*arguments, *forecast_google.job_server_arguments())
+        return forecast_google.pod("score", arguments, "500m", "1Gi", options)
     local = ("--runner=DirectRunner", "--no_auth")
     return ProcessStep(command="score", arguments=(*arguments, *local), **options)
 

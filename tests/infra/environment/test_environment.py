@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from infra.environment import UPSTREAM, Environment, InvalidEnvironmentError, load, load_all, names
 from infra.environment.cluster import ClusterSettings
+from infra.environment.orchestration import BatchSection
 from infra.environment.value_types import Section
 
 GOOD = """\
@@ -659,3 +660,18 @@ def test_images_that_are_not_pinned(tmp_path: Path, text: str, fault: str) -> No
     (tmp_path / "test.images.json").write_text(text)
     with pytest.raises(InvalidEnvironmentError, match=rf"test\.images\.json:1: {fault}"):
         read(tmp_path, GOOD)
+
+
+@pytest.mark.parametrize(
+    ("settings", "accepted"),
+    [
+        ({}, True),
+        ({"runner": "FlinkRunner", "job_endpoint": "flink-job-server.beam:8099"}, True),
+        ({"runner": "SparkRunner"}, False),
+        ({"job_endpoint": "flink-job-server.beam:8099"}, False),
+        ({"runner": "FlinkRunner", "job_endpoint": "flink-job-server"}, False),
+    ],
+)
+def test_a_job_server_has_an_endpoint(settings: dict[str, str], accepted: bool) -> None:
+    with contextlib.nullcontext() if accepted else pytest.raises(ValidationError):
+        BatchSection.model_validate(settings)
