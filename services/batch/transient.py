@@ -25,7 +25,7 @@ def transient(
     sales = SalesTable(settings.sales_table).read(before=run_date)
     trained = training.fit(sales, command.candidates(model))
     scores = ScoreLines(trained.forecast, run_date, horizon)
-    head = BatchQuestions(run_date, horizon).head(b"", Question())
+    head = BatchQuestions(run_date, horizon).head(Question())
     lines = scores.lines(head, range(len(trained.forecast.family)), horizon)
     if not dry_run:
         name = f"runs/{run_date}/transient.json"
