@@ -1,6 +1,6 @@
 # Thin: the work is in scripts/. `make help` lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help install install-airflow pipeline airflow backfill up down status verify backtest diff test test-quick test-simulated test-images lint checkov format lock composer-packages docs site release-schemas bench-serving bench-streaming bench-synth bench-batch
+.PHONY: help install install-airflow pipeline airflow backfill up down deploy status open sql verify backtest diff test test-quick test-simulated test-images lint checkov validate audit format lock composer-packages docs site release-schemas bench-serving bench-streaming bench-synth bench-batch
 
 PYTHON := .venv/bin/python
 # A file at a time to each worker; tests/conftest.py has their number and order.
@@ -17,13 +17,22 @@ install-airflow:
 	@python3 scripts/laptop/install.py --airflow
 
 up: install ## Bring the platform up on this machine (DATA=path: your own sales file)
-	@$(PYTHON) -m scripts.laptop.up $(if $(DATA),--data "$(DATA)")
+	@scripts/deploy local $(if $(DATA),--data "$(DATA)")
 
-down: install ## Destroy the local platform and stop all its processes
-	@$(PYTHON) -m scripts.laptop.down
+down: install ## Destroy the local platform and stop all its processes (FORCE=1: whatever is damaged)
+	@scripts/destroy local $(if $(FORCE),--force)
 
-status: install ## Emulators and services of the local platform
-	@$(SIMULATOR) status
+deploy: install ## Deploy an environment, from an empty project to a forecast (ENV=dev, DATA=path)
+	@scripts/deploy $(ENV) $(if $(DATA),--data "$(DATA)")
+
+status: install ## Addresses, model, emulators and services of the local platform
+	@$(PYTHON) -m scripts.laptop.status
+
+open: install ## Open the page of the local platform in a browser
+	@$(PYTHON) -m scripts.laptop.status --open
+
+sql: install ## Ask the local BigQuery (QUERY='SELECT * FROM sales.sales LIMIT 5')
+	@$(PYTHON) -m scripts.laptop.sql '$(subst ','\'',$(QUERY))'
 
 verify: install ## Check the rollouts and forecasts of an environment (ENV=dev; default local)
 	@scripts/verify $(or $(ENV),local)
@@ -62,6 +71,12 @@ lint: install-airflow ## ruff, strict type checks, workflows, Dockerfiles, shell
 checkov: ## What checkov finds in production's stacks
 	@python3 scripts/laptop/install.py --checkov
 	@$(PYTHON) -m scripts.deployment.checkov_scan
+
+validate: install ## Validate every stack with the real providers, where a Terraform registry is
+	@$(PYTHON) -m scripts.deployment.validate
+
+audit: install ## Known vulnerabilities in every lock file
+	@$(PYTHON) -m scripts.deployment.audit
 
 format: install ## Format the code
 	@.venv/bin/ruff check --fix .

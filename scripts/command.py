@@ -27,6 +27,10 @@ def command(name: str) -> Callable[[Callable[_Arguments, int]], Callable[_Argume
     def decorate(main: Callable[_Arguments, int]) -> Callable[_Arguments, int]:
         @functools.wraps(main)
         def run(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> int:
+            # This process and those it starts reach loopback past any proxy.
+            for variable in ("NO_PROXY", "no_proxy"):
+                others = os.environ.get(variable, "")
+                os.environ[variable] = f"127.0.0.1,localhost,{others}".rstrip(",")
             try:
                 return main(*args, **kwargs)
             except GoogleAuthError as error:
@@ -60,15 +64,24 @@ def message_parser(description: str | None) -> argparse.ArgumentParser:
     return result
 
 
-def command_environment(name: str) -> Environment:
+def load_environment(name: str) -> Environment:
+    """Load an environment from the folder and for the cloud that variables may name.
+
+    Raises:
+        InvalidEnvironmentError: its file cannot be used.
+    """
+    cloud = "simulated" if os.environ.get("PLATFORM_CLOUD") == "simulated" else None
+    return environment.load(name, directory=environment.directory(), cloud=cloud)
+
+
+def use_environment(name: str) -> Environment:
     """Load an environment; if it is simulated, Google's clients use its emulators.
 
     Raises:
         InvalidEnvironmentError: its file cannot be used.
         EmulatorError: it is simulated and does not run.
     """
-    cloud = "simulated" if os.environ.get("PLATFORM_CLOUD") == "simulated" else None
-    target = environment.load(name, directory=environment.directory(), cloud=cloud)
+    target = load_environment(name)
     if target.simulated:
         os.environ.update(emulators.endpoints().environment)
     return target

@@ -23,6 +23,9 @@ from infra.environment.value_types import (
 )
 
 # https://cloud.google.com/kubernetes-engine/docs/how-to/maintenance-windows-and-exclusions
+NODE_DISK_GB: Final = 50
+"""Boot disk of a node."""
+
 _MAINTENANCE_HOURS: Final = 48
 """Hours of maintenance that GKE requires in any 32 days, in windows of at least four hours."""
 

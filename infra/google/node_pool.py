@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from infra.cdk import Construct, TerraformResourceLifecycle, google
-from infra.environment.cluster import AutoProvisioning, NodePool
+from infra.environment.cluster import NODE_DISK_GB, AutoProvisioning, NodePool
 from infra.google.identity import Account
 
 gke = google.container_cluster
@@ -19,7 +19,6 @@ OAUTH_SCOPES: Final = ["https://www.googleapis.com/auth/cloud-platform"]
 """IAM decides what nodes may do; narrower scopes would limit it a second time."""
 
 _DISK_TYPE: Final = "pd-balanced"
-_DISK_GB: Final = 50
 _IMAGE_TYPE: Final = "COS_CONTAINERD"
 
 
@@ -65,7 +64,7 @@ def add_node_pool(
         upgrade_settings=_upgrade(settings),
         node_config=node_pool.ContainerNodePoolNodeConfig(
             machine_type=settings.machine_type,
-            disk_size_gb=_DISK_GB,
+            disk_size_gb=NODE_DISK_GB,
             disk_type=_DISK_TYPE,
             image_type=_IMAGE_TYPE,
             spot=spot,
@@ -125,7 +124,7 @@ def provisioned_nodes(account: Account) -> gke.ContainerClusterClusterAutoscalin
     return gke.ContainerClusterClusterAutoscalingAutoProvisioningDefaults(
         service_account=account.email,
         oauth_scopes=OAUTH_SCOPES,
-        disk_size=_DISK_GB,
+        disk_size=NODE_DISK_GB,
         disk_type=_DISK_TYPE,
         image_type=_IMAGE_TYPE,
         management=gke.ContainerClusterClusterAutoscalingAutoProvisioningDefaultsManagement(

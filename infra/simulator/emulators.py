@@ -89,8 +89,10 @@ def _pubsub_command(ports: Ports) -> list[str]:
     java = str(Path(java_home, "bin", "java")) if java_home else shutil.which("java")
     if java is None:
         raise EmulatorError("Java is not on PATH: install a JRE 11 or newer, or set JAVA_HOME")
-    jars = Path(_sdk_root(), "platform", "pubsub-emulator", "lib").glob("cloud-pubsub-emulator-*-all.jar")
-    jar = max(jars, default=None)
+    jar = os.environ.get("PUBSUB_EMULATOR_JAR")
+    if jar is None:
+        folder = Path(_sdk_root(), "platform", "pubsub-emulator", "lib")
+        jar = max(folder.glob("cloud-pubsub-emulator-*-all.jar"), default=None)
     if jar is None:
         raise EmulatorError(
             "the Pub/Sub emulator is not installed: `gcloud components install pubsub-emulator`, or "

@@ -1,17 +1,18 @@
 """Create what an environment needs before its first deployment: `scripts/bootstrap.sh dev`.
 
-Checks the project, enables the APIs by which Terraform enables all others, and creates a bucket for
-Terraform's states: versioned, private, with uniform access. With a key of its own (`encryption`), it also
-creates Artifact Registry's service agent, which must exist before the key is granted to it. A second run
+Checks the project, enables all APIs at once, creates a bucket for Terraform's states (versioned, private,
+with uniform access) and the service agents that stacks grant something to: an agent that was never used does
+not exist, and Google refuses the grant. Takes over what a destroyed environment left behind. A second run
 repairs what differs; nothing is ever deleted. Exit status: 0 done, 1 failed, 2 wrong arguments.
 """
 
 import json
-import subprocess
+import re
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from pathlib import Path
+from typing import Final
 
 from rich.console import Console
 from rich.markup import escape
@@ -20,15 +21,15 @@ from rich.table import Table
 from infra import environment
 from infra.environment import Environment
 from scripts.command import CommandError, command, command_parser
+from scripts.deployment import gcloud, preflight
+from scripts.deployment.adopt import adopt
+from scripts.deployment.terraform_plans import Synthesis, synthesize
 
-# Terraform's google provider uses the first two to enable APIs, and the third for grants.
-APIS: Final = (
-    "cloudresourcemanager.googleapis.com",
-    "serviceusage.googleapis.com",
-    "iam.googleapis.com",
-    "storage.googleapis.com",
-)
-_REGISTRY_API: Final = "artifactregistry.googleapis.com"
+_AGENTS: Final = {"container-engine-robot": "container", "cloudcomposer-accounts": "composer"}
+"""Service agents whose names do not have their API's."""
+
+_APIS_PER_CALL: Final = 20
+
 KEPT_STATES: Final = 50
 """Number of older versions of a state that are kept."""
 
@@ -46,13 +47,20 @@ class Bootstrap:
 
     Args:
         target: the environment.
+        synthesis: its stacks.
         dry_run: report the changes without making them.
     """
 
-    def __init__(self, target: Environment, *, dry_run: bool):
+    def __init__(self, target: Environment, synthesis: Synthesis, *, dry_run: bool):
         self._target = target
+        self._synthesis = synthesis
         self._dry_run = dry_run
         self._project = f"--project={target.project_id}"
+        foundation = synthesis.configuration(f"{target.name}-foundation")
+        self._apis: list[str] = [
+            each["service"] for each in foundation["resource"]["google_project_service"].values()
+        ]
+        self._complete = True
 
     def steps(self) -> Iterator[tuple[str, str]]:
         """Take each step; yields its subject and what was done.
@@ -60,40 +68,43 @@ class Bootstrap:
         Raises:
             CommandError: a step failed; the steps before it are done.
         """
-        yield "project", self._check_project()
+        yield "project", preflight.project(self._target)
         yield "APIs", self._enable_apis()
-        if self._target.encryption:
-            yield "agent of Artifact Registry", self._create_agent()
+        for service in self._agents():
+            yield f"agent of {service}", self._create_agent(service)
         yield f"gs://{self._target.state_bucket}", self._create_bucket()
-
-    def _check_project(self) -> str:
-        project = _ask("projects", "describe", self._target.project_id)
-        if int(project["projectNumber"]) != self._target.project_number:
-            raise CommandError(
-                f"project {self._target.project_id} has the number {project['projectNumber']}, not "
-                f"{self._target.project_number}: correct project_number of {self._target.name}.tfvars"
-            )
-        return f"{self._target.project_id}, number {project['projectNumber']}"
+        if self._complete:  # Google tells only where its APIs are enabled
+            adopted = adopt(self._target, self._synthesis, dry_run=self._dry_run)
+            yield "left by a destroyed environment", adopted
 
     def _enable_apis(self) -> str:
-        enabled = {each["config"]["name"] for each in _ask("services", "list", "--enabled", self._project)}
-        needed = (*APIS, _REGISTRY_API) if self._target.encryption else APIS
-        missing = [api for api in needed if api not in enabled]
-        if not missing:
-            return "enabled already"
-        return self._change("enabled", ", ".join(missing), "services", "enable", *missing, self._project)
+        enabled = {
+            each["config"]["name"] for each in gcloud.ask("services", "list", "--enabled", self._project)
+        }
+        missing = sorted({*self._apis, "serviceusage.googleapis.com"} - enabled)
+        done = "enabled already"
+        for begin in range(0, len(missing), _APIS_PER_CALL):
+            some = missing[begin : begin + _APIS_PER_CALL]
+            done = self._change("enabled", ", ".join(missing), "services", "enable", *some, self._project)
+        self._complete = not (missing and self._dry_run)
+        return done
 
-    def _create_agent(self) -> str:
+    def _agents(self) -> list[str]:
+        """The APIs whose service agents stacks grant something to."""
+        text = "".join(json.dumps(self._synthesis.configuration(stack)) for stack in self._synthesis.stacks)
+        agents = set(re.findall(r"service-\d+@([a-z-]+)\.iam", text))
+        names = (_AGENTS.get(agent, agent.removeprefix("gcp-sa-")) for agent in agents)
+        return sorted(f"{name}.googleapis.com" for name in names)
+
+    def _create_agent(self, service: str) -> str:
         # Its existence cannot be queried; creating it again returns the same one.
-        service = f"--service={_REGISTRY_API}"
-        return self._change(
-            "created", "exists", "beta", "services", "identity", "create", service, self._project
-        )
+        create = ("beta", "services", "identity", "create", f"--service={service}", self._project)
+        return self._change("created", "exists", *create)
 
     def _create_bucket(self) -> str:
         url = f"gs://{self._target.state_bucket}"
         buckets = ("storage", "buckets")
-        found = _ask(*buckets, "list", self._project, f"--filter=name={self._target.state_bucket}")
+        found = gcloud.ask(*buckets, "list", self._project, f"--filter=name={self._target.state_bucket}")
         done: list[str] = []
         if not found:
             region = self._target.region
@@ -133,23 +144,8 @@ class Bootstrap:
     def _change(self, done: str, what: str, *arguments: str) -> str:
         if self._dry_run:
             return f"to be {done}: {what}"
-        _gcloud(*arguments)
+        gcloud.run(*arguments)
         return f"{done}: {what}"
-
-
-def _ask(*arguments: str) -> Any:
-    return json.loads(_gcloud(*arguments, "--format=json"))
-
-
-def _gcloud(*arguments: str) -> str:
-    command = ["gcloud", *arguments, "--quiet"]
-    try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        raise CommandError("gcloud is not on PATH: https://cloud.google.com/sdk/docs/install") from None
-    if done.returncode != 0:
-        raise CommandError(f"`{' '.join(command)}`:\n    {done.stderr.strip()}")
-    return done.stdout
 
 
 @command("bootstrap")
@@ -163,12 +159,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     target = environment.load(given.environment, directory=environment.directory())
     if target.simulated:
         raise CommandError(f"{target.name} is simulated and needs no bootstrap: run `make up`")
-    try:
-        for what, state in Bootstrap(target, dry_run=given.dry_run).steps():
-            table.add_row(what, escape(state))
-    finally:
-        if table.row_count:
-            Console().print(table)
+    with tempfile.TemporaryDirectory(prefix="bootstrap-") as folder:
+        synthesis = synthesize(target.name, Path(folder) / "out")
+        try:
+            for what, state in Bootstrap(target, synthesis, dry_run=given.dry_run).steps():
+                table.add_row(what, escape(state))
+        finally:
+            if table.row_count:
+                Console().print(table)
     return 0
 
 

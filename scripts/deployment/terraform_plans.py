@@ -18,6 +18,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from scripts.command import CommandError
+from scripts.laptop.install import TERRAFORM
 from scripts.paths import ROOT
 
 _WORKERS: Final = 2
@@ -172,7 +173,7 @@ def plan(synthesis: Synthesis, stacks: Iterable[str]) -> Iterator[StackPlan]:
     with tempfile.TemporaryDirectory(prefix="plans-") as plans, ThreadPoolExecutor(_WORKERS) as pool:
 
         def one(stack: str) -> StackPlan:
-            return _plan(_Terraform(synthesis, stack), Path(plans) / stack, initializing)
+            return _plan(Terraform(synthesis, stack), Path(plans) / stack, initializing)
 
         for planned in pool.map(one, stacks):
             changing[planned.stack] = planned.outputs
@@ -181,7 +182,7 @@ def plan(synthesis: Synthesis, stacks: Iterable[str]) -> Iterator[StackPlan]:
             yield msgspec.structs.replace(planned, stale=tuple(stale))
 
 
-class _Terraform:
+class Terraform:
     """Terraform in the folder of one stack."""
 
     def __init__(self, synthesis: Synthesis, stack: str) -> None:
@@ -203,8 +204,9 @@ class _Terraform:
             }
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of Terraform to its end."""
         return subprocess.run(
-            ("terraform", *arguments),
+            (TERRAFORM.command[0], *arguments),
             cwd=self._folder,  # -chdir would make it look for simulated providers elsewhere
             env={**os.environ, **self._variables},
             stdin=subprocess.DEVNULL,
@@ -214,7 +216,7 @@ class _Terraform:
         )
 
 
-def _plan(terraform: _Terraform, file: Path, initializing: Lock) -> StackPlan:
+def _plan(terraform: Terraform, file: Path, initializing: Lock) -> StackPlan:
     stack = terraform.stack
     if missing := _missing_variables(terraform.configuration):
         return StackPlan(stack, "blocked", blocked_by=tuple(missing), text="\n".join(missing.values()))

@@ -25,7 +25,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from infra.environment import PLATFORM, Environment
-from scripts.command import CommandError, command, command_environment, command_parser, login_remedy
+from scripts.command import CommandError, command, command_parser, login_remedy, use_environment
 from scripts.deployment import rollout
 from scripts.messages.subscriptions import take
 from services.bigquery import connect
@@ -259,7 +259,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = command_parser(__doc__, "verify")
     parser.add_argument("environment", metavar="ENVIRONMENT", help="local, dev ...")
     name = parser.parse_args(arguments).environment
-    checks = run(command_environment(name))
+    checks = run(use_environment(name))
     table = Table("", "check", Column("what came back", overflow="fold"))
     for check in checks:
         table.add_row("[green]✓[/]" if check.passed else "[red]✗[/]", check.name, escape(check.detail))

@@ -56,8 +56,11 @@ def source(service: str, *, allow_dirty: bool) -> Source:
     """The state of a service's sources.
 
     Raises:
-        CommandError: they differ from the last commit, and that was not allowed; or nothing is committed.
+        CommandError: the clone is shallow; nothing is committed; or they differ, and that was not allowed.
     """
+    if _git("rev-parse", "--is-shallow-repository") == "true":
+        reason = "the last commit that changed the sources may be missing, and the tag would be another"
+        raise CommandError(f"this clone is shallow: {reason}; run `git fetch --unshallow`")
     # `glob`, because git's plain `*` matches `/`, too.
     paths = [f":(glob){path}" for path in (*source_paths(service), ".dockerignore")]
     dirty = _git("status", "--porcelain", "--", *paths).splitlines()

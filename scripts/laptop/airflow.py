@@ -24,8 +24,8 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from infra.simulator import home
-from scripts.command import CommandError, command, command_environment
-from scripts.laptop import up
+from scripts.command import CommandError, command, use_environment
+from scripts.deployment import step
 from scripts.paths import ROOT
 from services.batch.warehouse import SalesTable
 from services.contracts.settings import BatchSettings, DagSettings, to_environment
@@ -289,7 +289,7 @@ def main() -> int:
     commands.add_parser("serve", help="Airflow's pages, until Ctrl-C")
     options = parser.parse_args()
     console = Console()
-    batch = up.batch_settings(command_environment("local"))
+    batch = step.settings(use_environment("local"))
     airflow = Airflow(home.folder("airflow"), to_environment(settings(batch)))
     airflow.prepare()
     if options.command == "pipeline":

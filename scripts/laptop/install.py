@@ -32,27 +32,76 @@ class InstallError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Tool:
-    """A program that must be on the machine already."""
+    """A program that must be on the machine already.
+
+    Attributes:
+        name: as people call it.
+        minimum: oldest version.
+        command: prints its version.
+        packages: its names in the package managers that have it.
+        page: where to get it otherwise.
+    """
 
     name: str
     minimum: tuple[int, ...]
     command: tuple[str, ...]
-    remedy: str
+    packages: dict[str, str]
+    page: str
+
+    @property
+    def remedy(self) -> str:
+        """One line that brings it."""
+        for manager, line in _MANAGERS.items():
+            if manager in self.packages and shutil.which("apt-get" if manager == "apt" else manager):
+                return f"`{line} {self.packages[manager]}` ({self.page})"
+        return self.page
 
 
+_MANAGERS = {"mise": "mise use", "brew": "brew install", "apt": "sudo apt-get install"}
+
+JAVA_HOME = os.environ.get("JAVA_HOME")
 TERRAFORM = Tool(
-    "Terraform", (1, 6), ("terraform", "version"), "https://developer.hashicorp.com/terraform/install"
+    "Terraform",
+    (1, 6),
+    (os.environ.get("TERRAFORM_BINARY_NAME", "terraform"), "version"),  # such as tofu; cdktf reads it, too
+    {"mise": "terraform@1.9", "brew": "hashicorp/tap/terraform"},
+    "https://developer.hashicorp.com/terraform/install",
 )
 TOOLS_NEEDED = (
-    Tool("Python", (3, 11), (sys.executable, "--version"), "https://www.python.org/downloads"),
+    Tool(
+        "Python",
+        (3, 11),
+        (sys.executable, "--version"),
+        {"mise": "python@3.11", "brew": "python@3.11", "apt": "python3"},
+        "https://www.python.org/downloads",
+    ),
     TERRAFORM,
-    Tool("Node.js", (20,), ("node", "--version"), "https://nodejs.org/en/download"),
-    Tool("npm", (9,), ("npm", "--version"), "it comes with Node.js: https://nodejs.org/en/download"),
-    Tool("Java", (11,), ("java", "-version"), "a JRE 11 or newer, e.g. `apt install default-jre-headless`"),
+    Tool(
+        "Node.js",
+        (20,),
+        ("node", "--version"),
+        {"mise": "node@22", "brew": "node@22", "apt": "nodejs"},
+        "https://nodejs.org/en/download",
+    ),
+    Tool(
+        "npm",
+        (9,),
+        ("npm", "--version"),
+        {"mise": "node@22", "brew": "node@22", "apt": "npm"},
+        "it comes with Node.js: https://nodejs.org/en/download",
+    ),
+    Tool(
+        "Java",
+        (11,),
+        (str(pathlib.Path(JAVA_HOME, "bin", "java")) if JAVA_HOME else "java", "-version"),
+        {"mise": "java@temurin-21", "brew": "openjdk", "apt": "default-jre-headless"},
+        "a JRE 11 or newer: https://adoptium.net",
+    ),
 )
 EMULATOR_REMEDY = (
     "`gcloud components install pubsub-emulator`, or with Debian's packages of Google Cloud "
-    "`apt install google-cloud-cli-pubsub-emulator` (https://cloud.google.com/sdk/docs/install)"
+    "`apt install google-cloud-cli-pubsub-emulator` (https://cloud.google.com/sdk/docs/install); "
+    "PUBSUB_EMULATOR_JAR may name its jar"
 )
 
 
@@ -62,22 +111,32 @@ def tool_fault(tool: Tool) -> str | None:
     if shutil.which(tool.command[0]) is None:
         return f"{wanted} (`{tool.command[0]}` is not on PATH): {tool.remedy}"
     answer = subprocess.run(tool.command, capture_output=True, text=True, check=False)
-    found = re.search(r"(\d+)(?:\.(\d+))?", answer.stdout + answer.stderr)
-    version = tuple(int(part) for part in found.groups(default="0")) if found else (0,)
+    printed = (answer.stdout + answer.stderr).strip()
+    found = re.search(r"(\d+)(?:\.(\d+))?", printed)
+    if answer.returncode != 0 or not found:
+        return f"{wanted} (`{tool.command[0]}` is broken: {printed.partition(chr(10))[0]}): {tool.remedy}"
+    version = tuple(int(part) for part in found.groups(default="0"))
     if version < tool.minimum:
         return f"{wanted} (found {'.'.join(map(str, version))}): {tool.remedy}"
     return None
 
 
 def emulator_fault() -> str | None:
-    """As `tool_fault`, for the Pub/Sub emulator of gcloud."""
-    if shutil.which("gcloud") is None:
-        return f"the Pub/Sub emulator (`gcloud` is not on PATH): {EMULATOR_REMEDY}"
-    question = ("gcloud", "info", "--format=value(installation.sdk_root)")
-    # Otherwise gcloud asks the network, for up to a minute, whether this machine is one of Google's.
-    environment = {**os.environ, "CLOUDSDK_CORE_CHECK_GCE_METADATA": "false"}
-    done = subprocess.run(question, env=environment, capture_output=True, text=True, check=False)
-    root = done.stdout.strip()
+    """As `tool_fault`, for the Pub/Sub emulator: the same places as infra/simulator/emulators.py looks in."""
+    if jar := os.environ.get("PUBSUB_EMULATOR_JAR"):
+        return None if pathlib.Path(jar).is_file() else f"PUBSUB_EMULATOR_JAR: there is no file {jar}"
+    root = os.environ.get("CLOUDSDK_ROOT_DIR")
+    if not root:
+        if shutil.which("gcloud") is None:
+            return f"the Pub/Sub emulator (`gcloud` is not on PATH): {EMULATOR_REMEDY}"
+        question = ("gcloud", "info", "--format=value(installation.sdk_root)")
+        # Otherwise gcloud asks the network, for up to a minute, whether this machine is one of Google's.
+        environment = {**os.environ, "CLOUDSDK_CORE_CHECK_GCE_METADATA": "false"}
+        done = subprocess.run(question, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            reason = done.stderr.strip().partition("\n")[0]
+            return f"the Pub/Sub emulator (`gcloud` is broken: {reason}): {EMULATOR_REMEDY}"
+        root = done.stdout.strip()
     if not (pathlib.Path(root) / "platform" / "pubsub-emulator").is_dir():
         return f"the Pub/Sub emulator (gcloud is there, its component is not): {EMULATOR_REMEDY}"
     return None

@@ -21,7 +21,7 @@ from google import pubsub_v1
 from rich.console import Console
 from rich.table import Table
 
-from scripts.command import CommandError, command, command_environment, message_parser
+from scripts.command import CommandError, command, message_parser, use_environment
 from scripts.messages.subscriptions import take, temporary
 from services.contracts import names
 from services.contracts.messages import SalePrediction, SaleRangeRequest
@@ -162,7 +162,7 @@ def main() -> int:
         for days in options.range
         for _ in range(options.count)
     ]
-    answers = ask(command_environment(options.environment).project_id, requests, options.seconds)
+    answers = ask(use_environment(options.environment).project_id, requests, options.seconds)
     show(requests, answers, options.seconds)
     return int(any(each.mode == "active" and each.request_id not in answers for each in requests))
 

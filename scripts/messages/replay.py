@@ -19,7 +19,7 @@ from google.api_core import exceptions
 from rich.console import Console
 from rich.table import Table
 
-from scripts.command import command, command_environment, message_parser
+from scripts.command import command, message_parser, use_environment
 from services.answers import Outgoing
 from services.contracts import names
 from services.streaming.publishing import publish_batches
@@ -120,7 +120,7 @@ def main() -> int:
     parser.add_argument("--reason", default="", help="only dead letters whose reason contains this text")
     parser.add_argument("--dry-run", action="store_true", help="only count what would be moved")
     options = parser.parse_args()
-    project = command_environment(options.environment).project_id
+    project = use_environment(options.environment).project_id
     moved, left = replay(
         f"projects/{project}/subscriptions/{names.DEAD_LETTER_TOPIC}",
         f"projects/{project}/topics/{names.SALE_RANGE_TOPIC}",

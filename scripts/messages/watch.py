@@ -25,7 +25,7 @@ from rich.live import Live
 from rich.table import Table
 
 from infra.environment import Environment
-from scripts.command import CommandError, command, command_environment, message_parser
+from scripts.command import CommandError, command, message_parser, use_environment
 from scripts.messages.subscriptions import temporary
 from services.contracts import metrics, names
 
@@ -194,7 +194,7 @@ def main() -> int:
     parser.add_argument("--looks", type=int, help="number of updates; default: until Ctrl-C")
     options = parser.parse_args()
     try:
-        environment = command_environment(options.environment)
+        environment = use_environment(options.environment)
         pause = 1.0 if environment.simulated else 60.0
         with (
             (local if environment.simulated else cloud)(environment) as snapshot,

@@ -154,6 +154,11 @@ class Platform:
             each["stack"].removeprefix(f"{self.name}-"): each for each in found["stacks"]
         }
 
+    def serials(self) -> dict[str, int]:
+        """How often Terraform has written the state of each stack."""
+        states = (self.home / "terraform").glob("*.tfstate")
+        return {state.stem: json.loads(state.read_text())["serial"] for state in states}
+
     def plan(self) -> list[str]:
         """Stacks with changes to apply."""
         return [

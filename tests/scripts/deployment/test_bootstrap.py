@@ -3,6 +3,7 @@
 One test runs the real gcloud against a fake of Google's APIs; the others use a fake gcloud that keeps state.
 """
 
+import functools
 import http.server
 import json
 import os
@@ -13,12 +14,13 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 from urllib.parse import urlsplit
 
 import pytest
 
-from scripts.deployment import bootstrap
-from scripts.deployment.bootstrap import APIS
+from scripts.deployment import bootstrap, terraform_plans
+from scripts.deployment.terraform_plans import Synthesis
 from scripts.paths import ROOT
 
 BUCKET = "sales-forecast-dev-tfstate"
@@ -40,6 +42,17 @@ match words:
         state["apis"] += names
     case ["beta", "services", "identity", "create"]:
         state["agents"].append(flags["--service"])
+    case ["iam", "workload-identity-pools", *providers, "list"]:
+        print(json.dumps(state["providers"] if providers else state["pools"]))
+    case ["iam", "workload-identity-pools", *providers, "undelete", name]:
+        for each in state["providers"] if providers else state["pools"]:
+            each["state"] = "ACTIVE"
+    case ["kms", "keyrings", "list"]:
+        print(json.dumps(state["rings"]))
+    case ["kms", "keys", "list"]:
+        print(json.dumps(state["keys"]))
+    case ["kms", "keys", "versions", "create"]:
+        state["keys"][0]["primary"] = {{"state": "ENABLED"}}
     case ["storage", "buckets", "list"]:
         print(json.dumps([state["bucket"]] if state["bucket"] else []))
     case ["storage", "buckets", "create", url]:
@@ -74,7 +87,10 @@ class Project:
         program = folder / "gcloud"
         program.write_text(_GCLOUD.format(python=sys.executable, state=str(self._file)))
         program.chmod(0o755)
-        self.write({"number": "100000000002", "apis": [], "agents": [], "bucket": None, "changes": 0})
+        nothing: dict[str, Any] = {
+            name: [] for name in ("apis", "agents", "pools", "providers", "rings", "keys")
+        }
+        self.write({"number": "100000000002", **nothing, "bucket": None, "changes": 0})
 
     def read(self) -> dict[str, Any]:
         return json.loads(self._file.read_text())
@@ -130,6 +146,14 @@ class Google:
             case "POST /v1/projects/sales-forecast-dev/services:batchEnable":
                 self.apis += body["serviceIds"]
                 return {"name": "operations/enable", "done": True, "response": {}}
+            case _ if request.endswith("/services/pubsub.googleapis.com:generateServiceIdentity"):
+                return {
+                    "name": "operations/agent",
+                    "done": True,
+                    "response": {"email": "agent", "uniqueId": "1"},
+                }
+            case "GET /v1/projects/sales-forecast-dev/locations/global/workloadIdentityPools":
+                return {}
             case "GET /storage/v1/b":
                 return {"items": [self.bucket] if self.bucket else []}
             case "POST /storage/v1/b":
@@ -149,11 +173,27 @@ def google(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Google]:
     address = f"http://127.0.0.1:{fake.server.server_port}/"
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
     monkeypatch.setenv("CLOUDSDK_AUTH_DISABLE_CREDENTIALS", "true")
-    for service, path in {"CLOUDRESOURCEMANAGER": "", "SERVICEUSAGE": "", "STORAGE": "storage/v1/"}.items():
+    paths = {"CLOUDRESOURCEMANAGER": "", "IAM": "", "SERVICEUSAGE": "", "STORAGE": "storage/v1/"}
+    for service, path in paths.items():
         monkeypatch.setenv(f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{service}", address + path)
     yield fake
     fake.server.shutdown()
     fake.server.server_close()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _synthesized_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Stacks are synthesized once for all tests, not by each."""
+
+    @functools.cache
+    def once(name: str) -> Synthesis:
+        return terraform_plans.synthesize(name, tmp_path_factory.mktemp(name) / "out")
+
+    def synthesize(name: str, _: Path) -> Synthesis:
+        return once(name)
+
+    with mock.patch.object(bootstrap, "synthesize", synthesize):
+        yield
 
 
 @pytest.fixture
@@ -173,7 +213,10 @@ def test_empty_project_gets_apis_and_a_locked_down_bucket(project: Project) -> N
     done = project.bootstrap("dev")
     assert done.returncode == 0, done.stderr
     state = project.read()
-    assert set(state["apis"]) == set(APIS)
+    assert {f"{name}.googleapis.com" for name in ("container", "iam", "pubsub", "storage")} <= {
+        *state["apis"]
+    }
+    assert state["agents"] == ["pubsub.googleapis.com"]
     bucket = state["bucket"]
     assert bucket["name"] == BUCKET
     assert bucket["location"] == "EUROPE-WEST1"
@@ -187,7 +230,7 @@ def test_empty_project_gets_apis_and_a_locked_down_bucket(project: Project) -> N
 def test_the_real_gcloud_sends_exactly_these_changes(google: Google) -> None:
     first = run_script()
     assert first.returncode == 0, first.stderr
-    assert google.apis == [*APIS]
+    assert {"container.googleapis.com", "pubsub.googleapis.com"} <= {*google.apis}
     assert google.bucket == {
         "name": BUCKET,
         "location": "EUROPE-WEST1",
@@ -204,14 +247,53 @@ def test_the_real_gcloud_sends_exactly_these_changes(google: Google) -> None:
     changes = [*google.changes]
     second = run_script()
     assert "up to date" in second.stdout
-    assert google.changes == changes
+    [again] = google.changes[len(changes) :]  # whether an agent exists cannot be asked
+    assert again in changes
+    assert again.endswith("generateServiceIdentity")
 
 
-def test_an_own_key_needs_its_service_agent(project: Project) -> None:
+def test_service_agents_are_those_that_stacks_grant_to(project: Project) -> None:
     project.write({**project.read(), "number": "100000000004"})
     assert project.bootstrap("prod").returncode == 0
-    assert project.read()["agents"] == ["artifactregistry.googleapis.com"]
-    assert "artifactregistry.googleapis.com" in project.read()["apis"]
+    agents = ("artifactregistry", "container", "gkebackup", "pubsub")
+    assert project.read()["agents"] == [f"{name}.googleapis.com" for name in agents]
+
+
+_TERRAFORM = """#!{python} -IS
+import json, sys
+with open({log!r}, "a") as log:
+    log.write(json.dumps([word for word in sys.argv[1:] if not word.startswith("-")]) + "\\n")
+"""
+
+
+def test_what_a_destroyed_environment_left_is_taken_over(project: Project, tmp_path: Path) -> None:
+    log = tmp_path / "terraform.log"
+    program = tmp_path / "terraform"
+    program.write_text(_TERRAFORM.format(python=sys.executable, log=str(log)))
+    program.chmod(0o755)
+    pool = "projects/100000000004/locations/global/workloadIdentityPools/github"
+    ring = "projects/sales-forecast-prod/locations/europe-west1/keyRings/sales-forecast"
+    left = {
+        "number": "100000000004",
+        "pools": [{"name": pool, "state": "DELETED"}, {"name": f"{pool}-other", "state": "DELETED"}],
+        "providers": [{"name": f"{pool}/providers/github", "state": "DELETED"}],
+        "rings": [{"name": ring}],
+        "keys": [{"name": f"{ring}/cryptoKeys/sales-forecast"}],
+    }
+    project.write({**project.read(), **left})
+    done = project.bootstrap("prod")
+    assert done.returncode == 0, done.stderr
+    state = project.read()
+    assert [each["state"] for each in (*state["pools"][:1], *state["providers"])] == ["ACTIVE", "ACTIVE"]
+    assert state["keys"][0]["primary"] == {"state": "ENABLED"}
+    calls = [json.loads(line) for line in log.read_text().splitlines()]
+    assert calls[:2] == [["init"], ["state", "list"]]
+    assert {address.partition(".")[0]: name for _, address, name in calls[2:]} == {
+        "google_iam_workload_identity_pool": pool,
+        "google_iam_workload_identity_pool_provider": f"{pool}/providers/github",
+        "google_kms_key_ring": ring,
+        "google_kms_crypto_key": f"{ring}/cryptoKeys/sales-forecast",
+    }
 
 
 def test_a_second_run_changes_nothing(project: Project) -> None:
@@ -219,7 +301,8 @@ def test_a_second_run_changes_nothing(project: Project) -> None:
     before = project.read()
     again = project.bootstrap("dev")
     assert again.returncode == 0
-    assert project.read() == before
+    # An agent's existence cannot be queried: it is made again, which returns the same one.
+    assert project.read() == before | {"agents": [*before["agents"]] * 2, "changes": before["changes"] + 1}
     assert "up to date" in again.stdout
 
 

@@ -82,6 +82,13 @@ def test_sources_that_are_not_committed(checkout: Path, capsys: pytest.CaptureFi
     assert "services/streaming/new.py" not in error, "not a source of this image"
 
 
+def test_a_shallow_clone(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The last commit that it has would be the tag of sources that an older one has changed."""
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=checkout, capture_output=True, check=True).stdout
+    (checkout / ".git" / "shallow").write_bytes(head)
+    assert "this clone is shallow" in refused(capsys)
+
+
 @pytest.mark.usefixtures("checkout")
 def test_not_logged_in(registry: Tools, capsys: pytest.CaptureFixture[str]) -> None:
     registry.add("gcloud", {"auth print-access-token": (1, "You do not currently have an active account")})

@@ -4,24 +4,29 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
+
+from scripts.laptop.install import TOOLS_NEEDED
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def install(path: Path) -> subprocess.CompletedProcess[str]:
+def install(path: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    unset = ("JAVA_HOME", "CLOUDSDK_ROOT_DIR", "PUBSUB_EMULATOR_JAR", "TERRAFORM_BINARY_NAME")
+    inherited = {name: value for name, value in os.environ.items() if name not in unset}
     return subprocess.run(
         [sys.executable, ROOT / "scripts" / "laptop" / "install.py"],
-        env={**os.environ, "PATH": str(path)},
+        env={**inherited, "PATH": str(path), **variables},
         capture_output=True,
         text=True,
         check=False,
     )
 
 
-def program(path: Path, name: str, prints: str) -> None:
+def program(path: Path, name: str, prints: str, status: int = 0) -> None:
     file = path / name
-    file.write_text(f"#!/bin/sh\necho '{prints}'\n")
+    file.write_text(f"#!/bin/sh\necho '{prints}'\nexit {status}\n")
     file.chmod(0o755)
 
 
@@ -32,7 +37,7 @@ def test_everything_missing_is_told_at_once_with_its_remedy(tmp_path: Path) -> N
         "Terraform >= 1.6": "developer.hashicorp.com",
         "Node.js >= 20": "nodejs.org",
         "npm >= ": "nodejs.org",
-        "Java >= 11": "default-jre-headless",
+        "Java >= 11": "adoptium.net",
         "Pub/Sub emulator": "gcloud components install pubsub-emulator",
     }.items():
         [line] = [line for line in done.stderr.splitlines() if tool in line]
@@ -60,3 +65,39 @@ def test_gcloud_without_the_emulator_component(tmp_path: Path) -> None:
     done = install(tmp_path)
     assert done.returncode == 1
     assert "gcloud is there, its component is not" in done.stderr
+
+
+def test_the_line_that_brings_a_tool_is_that_of_the_machines_package_manager(tmp_path: Path) -> None:
+    program(tmp_path, "apt-get", "")
+    assert "`sudo apt-get install default-jre-headless`" in install(tmp_path).stderr
+    program(tmp_path, "mise", "")
+    assert "`mise use terraform@1.9`" in install(tmp_path).stderr
+
+
+def test_a_tool_that_prints_no_version_is_broken(tmp_path: Path) -> None:
+    program(tmp_path, "node", "Segmentation fault\nat 0x00", 139)
+    assert "(`node` is broken: Segmentation fault)" in install(tmp_path).stderr
+
+
+def test_variables_name_tools_that_are_not_on_path(tmp_path: Path) -> None:
+    (tmp_path / "jdk" / "bin").mkdir(parents=True)
+    program(tmp_path / "jdk" / "bin", "java", 'openjdk version "21.0.1"')
+    program(tmp_path, "tofu", "OpenTofu v1.10.2")
+    (tmp_path / "emulator.jar").touch()
+    done = install(
+        tmp_path,
+        JAVA_HOME=str(tmp_path / "jdk"),
+        TERRAFORM_BINARY_NAME="tofu",
+        PUBSUB_EMULATOR_JAR=str(tmp_path / "emulator.jar"),
+    )
+    for tool in ("Terraform", "Java", "Pub/Sub"):
+        assert tool not in done.stderr
+    assert "there is no file" in install(tmp_path, PUBSUB_EMULATOR_JAR=str(tmp_path / "absent.jar")).stderr
+
+
+def test_mise_brings_what_is_needed() -> None:
+    wanted = tomllib.loads((ROOT / "mise.toml").read_text())["tools"]
+    assert {*wanted} == {"gcloud", "java", "node", "python", "terraform"}
+    for tool in TOOLS_NEEDED:
+        name, _, version = tool.packages["mise"].partition("@")
+        assert wanted[name] == version

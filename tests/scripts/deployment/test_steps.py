@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,9 +13,9 @@ import pytest
 from rich.console import Console
 
 from scripts.command import CommandError
-from scripts.laptop import step_runner
-from scripts.laptop.step_runner import Step
+from scripts.deployment.steps import Step, StepRunner
 from scripts.paths import ROOT
+from tests.conftest import wait_for
 
 
 def shell(name: str, script: str) -> Step:
@@ -22,9 +23,10 @@ def shell(name: str, script: str) -> Step:
 
 
 def run(folder: Path, *each: Step) -> dict[str, float]:
-    return step_runner.run(
-        each, console=Console(file=io.StringIO()), logs=folder / "logs", environment={"WORD": "hi"}
-    )
+    runner = StepRunner(Console(file=io.StringIO()), folder / "logs", "make up")
+    for step in each:
+        runner.run(step, {"WORD": "hi"})
+    return runner.taken
 
 
 def test_steps_run_in_order_with_the_environment_and_a_log_each(tmp_path: Path) -> None:
@@ -45,6 +47,8 @@ def test_a_failed_step_names_step_cause_log_and_remedy(tmp_path: Path) -> None:
     assert "the cause" in message
     assert str(tmp_path / "logs" / "breaks.log") in message
     assert "mend breaks" in message
+    assert "to repeat it: sh -c echo the cause; exit 3\n" in message
+    assert message.endswith("to go on from there: make up")
     assert not never.exists()
 
 
@@ -63,12 +67,12 @@ def test_terraforms_error_is_shown_rather_than_the_end_of_the_log(tmp_path: Path
 INTERRUPTED = """
 import pathlib, sys
 from rich.console import Console
-from scripts.laptop import step_runner
+from scripts.command import CommandError
+from scripts.deployment.steps import Step, StepRunner
 command = ("sh", "-c", "trap 'sleep 0.5; echo saved; exit 1' INT; echo begun; while :; do sleep 0.1; done")
-step = step_runner.Step("deploy", command, "run it again")
 try:
-    step_runner.run([step], console=Console(), logs=pathlib.Path(sys.argv[1]), environment={})
-except step_runner.CommandError as error:
+    StepRunner(Console(), pathlib.Path(sys.argv[1]), "make up").run(Step("deploy", command), {})
+except CommandError as error:
     sys.exit(str(error))
 """
 
@@ -90,5 +94,34 @@ def test_an_interrupted_command_may_finish(tmp_path: Path) -> None:
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     _, said = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert said == "deploy: interrupted\n  what to do: run it again\n"
+    assert said.startswith(f"deploy: interrupted\n  log: {log}\n")
     assert log.read_text() == "begun\nsaved\n"
+
+
+TERRAFORM = """
+import signal, subprocess, sys, time
+signal.signal(signal.SIGINT, lambda *_: sys.exit("cdktf was interrupted"))
+time.sleep(0.1)
+script = "trap 'sleep 0.5; echo saved; exit 1' INT; echo begun; sleep 60 & wait"
+print(subprocess.run([sys.argv[1], "-c", script]))
+"""
+
+
+def test_of_cdktf_terraform_alone_is_interrupted(tmp_path: Path) -> None:
+    """cdktf would end at once, and what Terraform has made would be in no state."""
+    terraform = tmp_path / "terraform"
+    terraform.symlink_to(shutil.which("bash") or "")
+    cdktf = tmp_path / "cdktf.py"
+    cdktf.write_text(TERRAFORM)
+    command = (sys.executable, "-u", str(cdktf), str(terraform))
+    source = INTERRUPTED[: INTERRUPTED.index("command =")] + f"command = {command}\n"
+    source += INTERRUPTED[INTERRUPTED.index("try:") :]
+    log = tmp_path / "deploy.log"
+    process = subprocess.Popen(
+        [sys.executable, "-c", source, tmp_path], cwd=ROOT, stderr=subprocess.PIPE, start_new_session=True
+    )
+    wait_for("Terraform", lambda: log.is_file() and "begun" in log.read_text(), 30)
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=30)
+    assert "saved" in log.read_text()
+    assert "cdktf was interrupted" not in log.read_text()

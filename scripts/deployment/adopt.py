@@ -1,0 +1,73 @@
+"""Take over what a destroyed environment leaves behind, since Google gives its names to nobody for a while.
+
+A deleted identity pool keeps its name for 30 days, key rings and keys keep theirs for ever: a second
+deployment would end in error 409. They are undeleted where needed, and imported into `foundation`'s state.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from infra.environment import Environment
+from scripts.command import CommandError
+from scripts.deployment import gcloud
+from scripts.deployment.terraform_plans import Synthesis, Terraform
+
+_POOLS = ("iam", "workload-identity-pools")
+
+
+def adopt(target: Environment, synthesis: Synthesis, *, dry_run: bool) -> str:
+    """Undelete and import pool, provider, key ring and key, where they exist; returns what was done.
+
+    Raises:
+        CommandError: gcloud or Terraform failed.
+    """
+    stack = f"{target.name}-foundation"
+    foundation: dict[str, dict[str, Any]] = synthesis.configuration(stack)["resource"]
+    project = f"--project={target.project_id}"
+    deleted: list[tuple[str, ...]] = []
+    found: dict[str, str] = {}
+
+    def existing(kind: str, key: str, question: tuple[str, ...], *place: str) -> Iterator[dict[str, Any]]:
+        """Those resources of a type that Google has, as gcloud describes them."""
+        declared = {each[key]: f"{kind}.{name}" for name, each in foundation.get(kind, {}).items()}
+        every = ("--show-deleted",) if question[0] == "iam" else ()
+        for each in gcloud.ask(*question, "list", *place, project, *every) if declared else ():
+            id_ = each["name"].rpartition("/")[2]
+            if id_ in declared:
+                found[declared[id_]] = each["name"]
+                if each.get("state") == "DELETED":
+                    deleted.append((*question, "undelete", id_, *place, project))
+                yield {**each, "id": id_}
+
+    place = "--location=global"
+    for pool in existing("google_iam_workload_identity_pool", "workload_identity_pool_id", _POOLS, place):
+        of_pool = (place, f"--workload-identity-pool={pool['id']}")
+        kind, key = "google_iam_workload_identity_pool_provider", "workload_identity_pool_provider_id"
+        list(existing(kind, key, (*_POOLS, "providers"), *of_pool))
+    place = f"--location={target.region}"
+    for ring in existing("google_kms_key_ring", "name", ("kms", "keyrings"), place):
+        of_ring = (place, f"--keyring={ring['id']}")
+        for each in existing("google_kms_crypto_key", "name", ("kms", "keys"), *of_ring):
+            # Terraform destroys the versions of a key.
+            if each.get("primary", {}).get("state") != "ENABLED":
+                version = ("kms", "keys", "versions", "create", "--primary", f"--key={each['id']}")
+                deleted.append((*version, *of_ring, project))
+    if not found:
+        return "nothing"
+    if dry_run:
+        return f"to be imported, unless the state has them: {', '.join(found)}"
+    for command in deleted:
+        gcloud.run(*command)
+    terraform = Terraform(synthesis, stack)
+    _must(terraform, "init", "-input=false", "-no-color")
+    known = terraform.run("state", "list").stdout.splitlines()  # fails while there is no state
+    missing = [address for address in found if address not in known]
+    for address in missing:
+        _must(terraform, "import", "-input=false", "-no-color", address, found[address])
+    return f"imported: {', '.join(missing)}" if missing else "in the state already"
+
+
+def _must(terraform: Terraform, *arguments: str) -> None:
+    done = terraform.run(*arguments)
+    if done.returncode != 0:
+        raise CommandError(f"terraform {arguments[0]}: {done.stderr.strip()}")

@@ -1,0 +1,139 @@
+"""Deploy an environment, from an empty project to a forecast: `scripts/deploy dev`, or here by `make up`.
+
+Every step is a command that can be run alone, and each is idempotent: after a failure or Ctrl-C, a second run
+resumes; after a success, it changes nothing. Without --data, sales are loaded into an empty table only.
+Exit status: 0 done, 1 a step failed (the message names the command that repeats it).
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from google.api_core.exceptions import NotFound
+from rich.console import Console
+
+from infra.environment import IMAGES, Environment
+from infra.simulator import emulators, home
+from scripts.command import CommandError, command, command_parser, load_environment, use_environment
+from scripts.deployment import step
+from scripts.deployment.steps import Step, StepRunner, cdktf, cdktf_variables
+from scripts.laptop import status
+from scripts.paths import ROOT, SIMULATOR
+from services.batch import ingest
+from services.batch.warehouse import SalesTable
+from services.forecasting import backtest
+from services.forecasting.panel import Panel, UnusableSalesError
+from services.forecasting.sales_faults import DataError
+
+_FIRST: Final = ("foundation", "registry")
+_BEFORE_THE_MODEL: Final = ("cluster", "data", "messaging")
+# A service is ready once there is a model; objectives need the services' metrics.
+_AFTER_THE_MODEL: Final = ("services", "observability", "orchestration")
+
+
+class Deployment:
+    """The steps for one environment.
+
+    Args:
+        target: the environment.
+        data: a sales file.
+        runner: runs the steps.
+    """
+
+    def __init__(self, target: Environment, data: Path | None, runner: StepRunner) -> None:
+        self._target = target
+        self._data = data
+        self._runner = runner
+        self._variables = cdktf_variables(target.name, simulated=target.simulated)
+
+    def run(self) -> None:
+        """Take all steps.
+
+        Raises:
+            CommandError: one failed.
+        """
+        name = self._target.name
+        if self._target.simulated:
+            self._step("start the emulators", *SIMULATOR, "up")
+        else:
+            self._step("preflight", "scripts/preflight", name)
+            self._step("bootstrap", "scripts/bootstrap.sh", name)
+            self._step("quotas", "scripts/preflight", name, "--quotas")
+        self._deploy("deploy what images need", _FIRST)
+        if not self._target.simulated:
+            for service in IMAGES:
+                self._step(f"image of {service}", "scripts/push_image.sh", service, name)
+        self._deploy("deploy cluster, data, messaging", _BEFORE_THE_MODEL)
+        if self._target.simulated:
+            self._variables |= emulators.endpoints().environment
+        self._load_sales()
+        self._step("train and backtest", "scripts/step", name, "train")
+        self._step("publish the model", "scripts/step", name, "publish_model")
+        self._deploy("deploy the services", _AFTER_THE_MODEL)
+        self._step("check the forecasts", "scripts/verify", name)
+
+    def _load_sales(self) -> None:
+        loaded = None if self._data else newest_sales(self._target)
+        if loaded:
+            kept = f"not needed: the sales until {loaded} stay; --data replaces them (make up DATA=FILE)"
+            self._runner.note("load sales", kept)
+            return
+        file = ("--file", str(self._data)) if self._data else ()
+        if self._target.simulated:
+            file = ("--replace", *file)  # nothing here that --data should not replace
+        self._step("load sales", "scripts/step", self._target.name, "ingest", *file)
+
+    def _deploy(self, name: str, stacks: Sequence[str]) -> None:
+        wanted = [f"{self._target.name}-{stack}" for stack in stacks if stack in self._target.stacks]
+        self._step(name, *cdktf("deploy", *wanted))
+
+    def _step(self, name: str, *words: str) -> None:
+        self._runner.run(Step(name, words), self._variables)
+
+
+def newest_sales(target: Environment) -> str | None:
+    """The last day in the sales table of an environment; None if it is empty or absent."""
+    use_environment(target.name)
+    try:
+        return SalesTable(step.settings(target).sales_table).newest().isoformat()
+    except (NotFound, UnusableSalesError):
+        return None
+
+
+def check_data(file: Path) -> None:
+    """Read a sales file as `ingest` does.
+
+    Raises:
+        CommandError: it has faults, or is too short; names rows and columns.
+    """
+    try:
+        backtest.origins(Panel.from_frame(ingest.read(file).frame))
+    except (DataError, OSError, UnusableSalesError) as error:
+        raise CommandError(f"sales are not usable, nothing was started: {error}") from None
+
+
+@command("deploy")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Take every step; 1 at the first that fails."""
+    parser = command_parser(__doc__, "scripts/deploy")
+    parser.add_argument("environment", metavar="ENVIRONMENT", help="local, dev ...")
+    parser.add_argument("--data", type=Path, help="sales file; the default data set if the table is empty")
+    options = parser.parse_args(arguments)
+    target = load_environment(options.environment)
+    data = options.data.absolute() if options.data else None
+    if data:
+        check_data(data)
+    console = Console()
+    logs = (home.folder("logs") if target.simulated else ROOT / "build" / "logs") / f"deploy-{target.name}"
+    resume = f"scripts/deploy {target.name}{f' --data {data}' if data else ''}"
+    runner = StepRunner(console, logs, resume)
+    Deployment(target, data, runner).run()
+    console.print(f"done in {sum(runner.taken.values()):.0f} s", highlight=False)
+    if target.simulated:
+        status.show(target, console)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+"""Destroy an environment: `scripts/destroy dev`, `make down` for this machine.
+
+An environment whose file protects it is refused before anything happens: set `deletion_protection = false`,
+deploy that, then destroy. What remains, in a cloud: images' tags in the repository's history, the state
+bucket, the key ring, and for 30 days the identity pool's name. Exit status: 0 done, 1 refused or failed.
+"""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from infra.simulator import home
+from scripts.command import CommandError, command, command_parser, load_environment
+from scripts.deployment.steps import Step, StepRunner, cdktf, cdktf_variables
+from scripts.paths import ROOT, SIMULATOR
+
+
+@command("destroy")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Destroy the stacks, then stop what runs here; 1 if Terraform could not destroy everything."""
+    parser = command_parser(__doc__, "scripts/destroy")
+    parser.add_argument("environment", metavar="ENVIRONMENT", help="local, dev ...")
+    parser.add_argument("--force", action="store_true", help="local only: remove its folder as it is")
+    options = parser.parse_args(arguments)
+    target = load_environment(options.environment)
+    if target.deletion_protection:
+        remedy = "set deletion_protection = false in its file, deploy that, then destroy it"
+        raise CommandError(f"{target.name} is protected: {remedy}")
+    if options.force and target.name != "local":
+        raise CommandError("--force is for the platform on this machine")
+    logs = (home.folder("logs") if target.simulated else ROOT / "build" / "logs") / f"destroy-{target.name}"
+    runner = StepRunner(Console(), logs, f"scripts/destroy {target.name}")
+    try:
+        if not options.force:
+            runner.run(
+                Step("destroy the stacks", cdktf("destroy", f"{target.name}-*")),
+                cdktf_variables(target.name, simulated=target.simulated),
+            )
+    finally:
+        if target.name == "local":
+            subprocess.run((*SIMULATOR, "down"), cwd=ROOT, check=False)
+    if options.force:
+        shutil.rmtree(home.home())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,44 @@
+"""gcloud's command line."""
+
+import json
+import subprocess
+import time
+from typing import Any, Final
+
+from scripts.command import CommandError
+
+_TRIES: Final = 12
+_PAUSE_SECONDS: Final = 10
+
+
+def run(*arguments: str) -> str:
+    """What a command prints.
+
+    Raises:
+        CommandError: it failed, or gcloud is absent.
+    """
+    command = ["gcloud", *arguments, "--quiet"]
+    tries = 0
+    while True:
+        tries += 1
+        try:
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+            )
+        except FileNotFoundError:
+            raise CommandError("gcloud is not on PATH: https://cloud.google.com/sdk/docs/install") from None
+        if done.returncode == 0:
+            return done.stdout
+        # An API that was just enabled is refused for a minute or two.
+        if tries == _TRIES or "it is disabled" not in done.stderr:
+            raise CommandError(f"`{' '.join(command)}`:\n    {done.stderr.strip()}")
+        time.sleep(_PAUSE_SECONDS)
+
+
+def ask(*arguments: str) -> Any:
+    """What a command answers, from its JSON.
+
+    Raises:
+        CommandError: as `run`.
+    """
+    return json.loads(run(*arguments, "--format=json"))

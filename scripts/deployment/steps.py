@@ -1,0 +1,165 @@
+"""Run commands one after another: elapsed time, a log each, a stop at the first failure."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import psutil
+from rich.console import Console
+from rich.markup import escape
+
+from scripts.command import CommandError
+from scripts.paths import ROOT
+
+_CAUSE_LINES: Final = 20
+_TERRAFORM: Final = {"terraform", "tofu"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One command, which can be repeated.
+
+    Attributes:
+        name: what it achieves, as shown.
+        command: program and arguments.
+        remedy: what to do when it fails, besides repeating it.
+    """
+
+    name: str
+    command: Sequence[str]
+    remedy: str = "fix the cause"
+
+
+class StepRunner:
+    """Runs steps from the project's root, and remembers how long each took.
+
+    Args:
+        console: shows progress.
+        logs: folder of the logs.
+        resume: the command that runs all steps.
+    """
+
+    def __init__(self, console: Console, logs: Path, resume: str) -> None:
+        self._console = console
+        self._logs = logs
+        self._resume = resume
+        logs.mkdir(parents=True, exist_ok=True)
+        self._durations = logs / "durations.json"
+        self._before: dict[str, float] = {}
+        with contextlib.suppress(OSError, ValueError):
+            self._before = json.loads(self._durations.read_text())
+        self.taken: dict[str, float] = {}
+
+    def run(self, step: Step, variables: Mapping[str, str]) -> None:
+        """Run a step to its end.
+
+        Raises:
+            CommandError: it failed or was interrupted; the message names the command that repeats it.
+        """
+        log = self._logs / f"{step.name.replace(' ', '-')}.log"
+        started = time.monotonic()
+        status, interrupted = self._wait(step, log, {**os.environ, **variables})
+        seconds = time.monotonic() - started
+        if status != 0 or interrupted:
+            what = "interrupted" if interrupted else f"exited with {status}"
+            cause = "" if interrupted else "".join(f"\n    {line}" for line in _cause(log))
+            raise CommandError(
+                f"{step.name}: {what}{cause}\n  log: {log}\n  what to do: {step.remedy}\n"
+                f"  to repeat it: {' '.join(step.command)}\n  to go on from there: {self._resume}"
+            )
+        self.taken[step.name] = seconds
+        self._durations.write_text(json.dumps(self._before | self.taken, indent=1))
+        self.note(step.name, f"{seconds:.1f} s")
+
+    def note(self, name: str, text: str) -> None:
+        """Print that something is done."""
+        self._console.print(f"[green]✓[/] {name} [dim]{escape(text)}[/]", highlight=False, soft_wrap=True)
+
+    def _wait(self, step: Step, log: Path, variables: Mapping[str, str]) -> tuple[int, bool]:
+        """Exit status, and whether somebody interrupted it."""
+        usual = f", last time {self._before[step.name]:.0f} s" if step.name in self._before else ""
+        stop = threading.Event()
+        told: set[int] = set()
+
+        def interrupt(*_: object) -> None:
+            stop.set()
+
+        handlers = {each: signal.signal(each, interrupt) for each in (signal.SIGINT, signal.SIGTERM)}
+        started = time.monotonic()
+        try:
+            # A session of its own: Ctrl-C would end cdktf at once, and Terraform would forget what it made.
+            with log.open("wb") as out:
+                process = subprocess.Popen(
+                    step.command,
+                    cwd=ROOT,
+                    env=variables,
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            with self._console.status(step.name) as progress:
+                while True:
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        return process.wait(1), stop.is_set()
+                    if stop.is_set():
+                        _interrupt(process.pid, told)
+                    state = "stopping, " if stop.is_set() else ""
+                    hint = f"{state}{time.monotonic() - started:.0f} s{usual}; log: {log}"
+                    progress.update(f"{step.name} [dim]{escape(hint)}[/]")
+        finally:
+            for each, handler in handlers.items():
+                signal.signal(each, handler)
+
+
+def _interrupt(pid: int, told: set[int]) -> None:
+    """Let Terraform end what it has started and write its state; interrupt any other command as a whole.
+
+    Args:
+        pid: the command.
+        told: processes that were interrupted: Terraform ends at once when it is told twice.
+    """
+    with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+        children = psutil.Process(pid).children(recursive=True)
+        running = [each for each in children if each.name() in _TERRAFORM]
+        for each in running:
+            if each.pid not in told:
+                told.add(each.pid)
+                each.send_signal(signal.SIGINT)
+        if not running and pid not in told:
+            told.add(pid)
+            os.killpg(pid, signal.SIGINT)
+
+
+def _cause(log: Path) -> list[str]:
+    """Lines of a log that show the cause: from Terraform's first error on, otherwise the last ones."""
+    lines = log.read_text(errors="replace").splitlines()
+    first = next((number for number, line in enumerate(lines) if "Error: " in line), -_CAUSE_LINES)
+    return lines[first:][:_CAUSE_LINES]
+
+
+def cdktf(verb: str, *stacks: str) -> tuple[str, ...]:
+    """A cdktf command without prompts and colours; stacks are taken one at a time, in the order given."""
+    # By default cdktf takes a stack only together with those it builds on. Without, it ignores the order.
+    alone = ("--ignore-missing-stack-dependencies", "--parallelism", "1") if verb == "deploy" else ()
+    return ("npx", "--no-install", "cdktf", verb, *stacks, *alone, "--auto-approve", "--no-color")
+
+
+def cdktf_variables(environment: str, *, simulated: bool) -> dict[str, str]:
+    """Environment variables of cdktf and of the Terraform that it runs."""
+    variables = {
+        "CI": "true",  # no prompts
+        "NO_COLOR": "1",
+        "CHECKPOINT_DISABLE": "1",  # no check for a newer version
+        "PLATFORM_ENV": environment,
+    }
+    # A mirror in the user's own configuration would hide the simulated providers from Terraform.
+    return variables | ({"TF_CLI_CONFIG_FILE": os.devnull} if simulated else {})

@@ -1,0 +1,87 @@
+"""Addresses, model and processes of the platform on this machine: `make status`, `make open`."""
+
+import datetime
+import os
+import subprocess
+import sys
+import webbrowser
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from infra.environment import Environment
+from infra.simulator import emulators, home
+from scripts.command import command, command_parser, load_environment
+from scripts.deployment.verify import url_of
+from scripts.paths import ROOT, SIMULATOR
+from services.contracts import names
+from services.forecasting.model_registry import ModelRegistry
+
+
+def show(target: Environment, console: Console) -> None:
+    """Print the addresses, the published model, and commands to try.
+
+    Raises:
+        EmulatorError: the emulators do not run.
+    """
+    url = url_of(target, "prediction")
+    addresses = emulators.endpoints().environment
+    os.environ.update(addresses)
+    table = Table(title="The platform is up", show_header=False)
+    table.add_row("page", f"{url}/   (make open)")
+    table.add_row("API documentation", f"{url}/docs")
+    table.add_row("forecast over HTTP", f"{url}/predict?range=7")
+    table.add_row("model", _model(target))
+    for name, address in addresses.items():
+        table.add_row(name, address)
+    table.add_row("logs", str(home.folder("logs")))
+    console.print(table)
+    view = f"{names.PREDICTIONS_DATASET}.{names.LATEST_PREDICTIONS_VIEW}"
+    for line in (
+        "What to try:",
+        f"  curl '{url}/predict?range=7'",
+        "  scripts/publish 7 --active           # over Pub/Sub: ask, and wait for the reply",
+        f"  make sql QUERY='SELECT * FROM {view} LIMIT 5'",  # noqa: S608 -- printed
+        "  make pipeline                        # the daily pipeline, under Airflow",
+        "  make down                            # stop it all",
+    ):
+        console.print(escape(line), highlight=False, soft_wrap=True)
+
+
+def _model(target: Environment) -> str:
+    """Version, age and accuracy of the published model."""
+    registry = ModelRegistry(names.bucket_name(target.project_id, names.MODELS_BUCKET), target.project_id)
+    current = registry.pointer()
+    if current is None:
+        return "none is published"
+    pointer, _ = current
+    manifest = registry.manifest(pointer.version)
+    age = datetime.datetime.now(datetime.UTC) - pointer.published_at
+    own, naive = (each["total"].mase for each in (manifest.backtest.model, manifest.backtest.seasonal_naive))
+    return (
+        f"{pointer.version}, published {age.total_seconds() / 3600:.1f} h ago; {manifest.series} series "
+        f"until {manifest.last_date}; error of totals (MASE) {own:.3f}, seasonal naive {naive:.3f}"
+    )
+
+
+@command("status")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print everything; 1 if a process is dead or nothing runs."""
+    parser = command_parser(__doc__, "make status")
+    parser.add_argument("--open", action="store_true", help="open the page in a browser, print nothing else")
+    options = parser.parse_args(arguments)
+    target = load_environment("local")
+    if options.open:
+        page = f"{url_of(target, 'prediction')}/"
+        if not webbrowser.open(page):
+            print(f"no browser here; the page is at {page}")
+        return 0
+    status = subprocess.run((*SIMULATOR, "status"), cwd=ROOT, check=False).returncode
+    show(target, Console())
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
