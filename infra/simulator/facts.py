@@ -63,13 +63,19 @@ def cty_type(facts: Facts) -> Any:
     return [kind, cty_type({"type": element} if isinstance(element, str) else element)]
 
 
-def read(provider: str, names: Collection[str]) -> dict[str, Block]:
-    """The facts about those of the named types that the provider has; `provider` is its configuration."""
+def read(provider: str, names: Collection[str] | None) -> dict[str, Block]:
+    """The facts about those of the named types that the provider has; `provider` is its configuration.
+
+    Args:
+        provider: google or kubernetes.
+        names: Types; None for all.
+    """
     with gzip.open(_FOLDER / f"{provider}.jsonl.gz") as lines:
         return {
             name: _resource(json.loads(line))
             for line in lines
-            if (name := line[len(_NAME) : line.index(b'"', len(_NAME))].decode()) in names
+            if (name := line[len(_NAME) : line.index(b'"', len(_NAME))].decode())
+            and (names is None or name in names)
         }
 
 

@@ -58,7 +58,7 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
 
     def __init__(self, name: str) -> None:
         """Serve the resource types of a provider that are in this stack."""
-        self._blocks = read(name, {"provider", *_used_types()})
+        self._blocks = read(name, _used_types())
         self._defaults: Values = {}
         self._lock = threading.Lock()
         self._warned = False
@@ -218,17 +218,19 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
         return pb.StopProvider.Response()
 
 
-def _used_types() -> set[str]:
-    """Resource types in the configuration and state of the present stack.
+def _used_types() -> set[str] | None:
+    """Resource types in the configuration and state of the present stack; None while Terraform writes these.
 
     Terraform spends a fifth of a plan on the schemas if it gets those of all 1,400 types.
     """
     configuration: Values = json.loads(_CONFIGURATION.read_bytes())
     backend: Values = configuration["terraform"].get("backend", {}).get("local", {})
     state = FilePath(backend.get("path", "terraform.tfstate"))
-    # Terraform makes an empty file to lock a new state.
-    content: Values = json.loads((state.exists() and state.read_bytes()) or b"{}")
-    return {*configuration.get("resource", {}), *(each["type"] for each in content.get("resources", ()))}
+    try:
+        resources: list[Values] = json.loads(state.read_bytes())["resources"] if state.exists() else []
+    except ValueError:
+        return None
+    return {"provider", *configuration.get("resource", {}), *(each["type"] for each in resources)}
 
 
 def _replacements(type_name: str, block: Block, prior: Values, planned: Values) -> Iterator[Path]:
