@@ -42,6 +42,7 @@ PLATFORM_ROOMS = ("changes", "images", "integration", "newcomer", "simulated")
 LONGEST_FILES = (
     "batch/test_dags.py",
     "newcomer/test_newcomer.py",
+    "simulated/test_deploy.py",
     "streaming/test_failures.py",
     "simulated/test_dev.py",
     "simulated/test_prod.py",

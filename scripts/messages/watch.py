@@ -113,13 +113,17 @@ def local(environment: Environment) -> Generator[Callable[[], Snapshot]]:
         seen = own_metrics(url)
         return sum(seen.get(name, 0.0) for name in settled), seen.get(metrics.OLDEST_MESSAGE_AGE, 0.0)
 
-    before, _ = total()
+    last, _ = total()
+    since_start = 0.0
     with counted(environment.project_id, names.SALE_RANGE_TOPIC, names.DEAD_LETTER_TOPIC) as count:
 
         def snapshot() -> Snapshot:
+            nonlocal last, since_start
             done, oldest = total()
-            waiting = max(0.0, count(names.SALE_RANGE_TOPIC) - (done - before))
-            return Snapshot(waiting, done, count(names.DEAD_LETTER_TOPIC), oldest)
+            since_start += done - last if done >= last else done  # a service that restarts counts from zero
+            last = done
+            waiting = max(0.0, count(names.SALE_RANGE_TOPIC) - since_start)
+            return Snapshot(waiting, since_start, count(names.DEAD_LETTER_TOPIC), oldest)
 
         yield snapshot
 

@@ -1,5 +1,6 @@
 """Commands of the operator: replay of dead letters, watch, requests from a file, drain time."""
 
+import contextlib
 import datetime
 import json
 import math
@@ -7,6 +8,7 @@ import os
 import re
 import threading
 import urllib.parse
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -146,6 +148,28 @@ class Monitoring(BaseHTTPRequestHandler):
         self.send_response(200)
         self.end_headers()
         self.wfile.write(json.dumps(body).encode())
+
+
+def test_a_service_that_restarts_leaves_no_backlog(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its counters begin at zero, and what it settled before is not waiting."""
+    published = iter((0, 0, 40, 0, 50, 0))
+    settled = iter((1000.0, 1000.0, 1040.0, 10.0))
+
+    @contextlib.contextmanager
+    def counted(project: str, *topics: str) -> Iterator[Callable[[str], int]]:
+        yield lambda topic: next(published)
+
+    def own_metrics(url: str) -> dict[str, float]:
+        return {"streaming_messages_total/acknowledged": next(settled)}
+
+    monkeypatch.setattr(watch, "counted", counted)
+    monkeypatch.setattr(watch, "own_metrics", own_metrics)
+    with watch.local(environment.load("local")) as look:
+        assert [(each.backlog, each.settled) for each in (look(), look(), look())] == [
+            (0, 0),
+            (0, 40),
+            (0, 50),
+        ]
 
 
 def test_watch_reads_cloud_monitoring() -> None:
