@@ -8,7 +8,7 @@ import os
 import re
 import threading
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -156,7 +156,7 @@ def test_a_service_that_restarts_leaves_no_backlog(monkeypatch: pytest.MonkeyPat
     settled = iter((1000.0, 1000.0, 1040.0, 10.0))
 
     @contextlib.contextmanager
-    def counted(project: str, *topics: str) -> Iterator[Callable[[str], int]]:
+    def counted(project: str, *topics: str) -> Generator[Callable[[str], int]]:
         yield lambda topic: next(published)
 
     def own_metrics(url: str) -> dict[str, float]:
