@@ -26,6 +26,13 @@ from infra.simulator.values import Path, attribute_path, conform, decode, encode
 _CONFIGURATION: Final = FilePath("cdk.tf.json")
 """The configuration of a stack, in the folder in which Terraform starts providers."""
 
+_LOST: Final = {
+    "google_bigquery_table": "its rows and the grants on it",
+    "google_pubsub_subscription": "its unacknowledged messages and the grants on it",
+    "google_pubsub_topic": "the messages that it retains, the grants on it and its link to subscriptions",
+}
+"""What goes with a resource that is replaced."""
+
 _SIMULATION: Final = pb.Diagnostic(
     severity=pb.Diagnostic.WARNING,
     summary="This is a simulation",
@@ -40,6 +47,10 @@ _SIMULATION: Final = pb.Diagnostic(
 def _error(summary: str, detail: str, path: Path = ()) -> pb.Diagnostic:
     where = attribute_path(path) if path else None
     return pb.Diagnostic(severity=pb.Diagnostic.ERROR, summary=summary, detail=detail, attribute=where)
+
+
+def _warning(summary: str, detail: str) -> pb.Diagnostic:
+    return pb.Diagnostic(severity=pb.Diagnostic.WARNING, summary=summary, detail=detail)
 
 
 def _refusal(error: ResourceError) -> pb.Diagnostic:
@@ -138,6 +149,9 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
             if prior is not None:
                 paths = _replacements(request.type_name, block, prior, planned)
                 response.requires_replace.extend(map(attribute_path, paths))
+                if response.requires_replace and (lost := _LOST.get(request.type_name)):
+                    detail = f"{prior['id']} is made anew: {lost} are lost."
+                    response.diagnostics.append(_warning("A replacement loses data", detail))
         except planned_state.MissingProjectError:
             response.diagnostics.append(_MISSING_PROJECT)
         except ResourceError as error:
@@ -197,9 +211,7 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
             f"They were not running: {', '.join(started)}. The Pub/Sub emulator stores nothing on disk: its "
             "messages are lost, and an apply creates its topics and subscriptions again."
         )
-        return [
-            pb.Diagnostic(severity=pb.Diagnostic.WARNING, summary="Emulators were started", detail=detail)
-        ]
+        return [_warning("Emulators were started", detail)]
 
     def ImportResourceState(
         self, request: pb.ImportResourceState.Request, context: grpc.ServicerContext

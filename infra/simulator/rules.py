@@ -110,6 +110,11 @@ def check(type_name: str, values: Values, config: Values) -> None:
         ResourceError: Google would refuse; the message says what is missing.
     """
     _api(type_name, values)
+    if type_name == "google_bigquery_dataset_iam_member" and values["member"].startswith("principal"):
+        # The provider itself turns members into the kinds of a dataset's access list, and knows no other.
+        raise ResourceError(
+            "Error 400: invalid", f"write the member as iamMember:{values['member']}", "member"
+        )
     _references(type_name, values, config)
     if type_name.startswith("kubernetes_"):
         _namespace(type_name, values)

@@ -22,7 +22,8 @@ GRANTS = {
     },
 }
 WIDER = (
-    '{"type":"record","name":"Reply","fields":[{"name":"text","type":"string"},{"name":"n","type":"long"}]}'
+    '{"type":"record","name":"Reply",'
+    '"fields":[{"name":"text","type":"string"},{"name":"n","type":"long","default":0}]}'
 )
 
 
@@ -111,6 +112,19 @@ def test_changes_in_place(cloud: Cloud, terraform: Terraform) -> None:
     assert terraform.plan() == {}
     pulled = cloud.pubsub("POST", "subscriptions/work:pull", {"maxMessages": 1, "returnImmediately": True})
     assert pulled["receivedMessages"][0]["message"]["data"] == base64.b64encode(b"kept").decode()
+
+
+def test_a_revision_that_cannot_read_messages_of_the_last_is_refused(terraform: Terraform) -> None:
+    terraform.apply(stack())
+    revised = stack()
+    for field, reason in (
+        ('{"name":"extra","type":"string"}', "field extra has no default"),
+        ('{"name":"text","type":"long"}', "field text: type long cannot be read as string"),
+    ):
+        fields = RECORD[:-2].partition('"fields":[')[2] + "," if "extra" in field else ""
+        definition = f'{{"type":"record","name":"Reply","fields":[{fields}{field}]}}'
+        revised["google_pubsub_schema"]["reply"]["definition"] = definition
+        assert reason in terraform.refused(revised)
 
 
 def test_another_topic_replaces_the_subscription(terraform: Terraform) -> None:

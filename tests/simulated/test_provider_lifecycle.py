@@ -195,6 +195,18 @@ def test_a_topic_that_was_deleted_by_hand_is_created_again(stack: Stack, simulat
     assert httpx.get(url).status_code == 404
 
 
+def test_a_replacement_says_what_it_loses(stack: Stack) -> None:
+    stack.write({"google_pubsub_topic": {"topic": {"name": "before"}}})
+    stack.apply()
+    stack.write({"google_pubsub_topic": {"topic": {"name": "before", "labels": {"a": "b"}}}})
+    assert stack.plan().diagnostics("warning") == []
+    stack.write({"google_pubsub_topic": {"topic": {"name": "after"}}})
+    plan = stack.plan()
+    assert plan.changes() == {"google_pubsub_topic.topic": "replace"}
+    assert "topics/before is made anew: the messages" in plan.diagnostics("warning")[0]["detail"]
+    assert stack.destroy().status == 0
+
+
 def test_interrupt_leaves_the_provider_to_terraform(stack: Stack) -> None:
     """Ctrl-C signals the provider too, which must finish what Terraform has begun."""
     stack.write(account())

@@ -235,3 +235,10 @@ def test_a_refresh_restores_a_lost_inventory(stack: Stack, home: Path) -> None:
     subprocess.run(["rm", "-r", str(home / "resources")], check=True)
     stack.write(account() | grant())
     stack.apply()
+
+
+def test_a_dataset_takes_workload_identities_only_as_iam_members(stack: Stack) -> None:
+    member = "principal://iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/subject/s"
+    grant = {"dataset_id": "sales", "role": "roles/bigquery.dataViewer", "member": member}
+    stack.write({"google_bigquery_dataset_iam_member": {"read": grant}})
+    assert f"write the member as iamMember:{member}" in refusals(stack)["google_bigquery_dataset_iam_member"]

@@ -6,6 +6,7 @@ dead-letter policy in the emulator only while Pub/Sub has both grants. BigQuery 
 pull subscriptions in the emulator, from which `bridge` delivers.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -72,8 +73,16 @@ class Schema(Handler):
         return emulated.observe(state, live, {"type": (), "definition": ()}) if live else None
 
     def update(self, prior: Values, planned: Values) -> Values:
-        """Commit a new revision."""
+        """Commit a new revision.
+
+        Raises:
+            ResourceError: a message of one revision could not be read by the other.
+        """
         name = self._name(planned)
+        if planned["type"] == "AVRO":
+            before, after = (json.loads(each["definition"]) for each in (prior, planned))
+            if reason := _incompatible(before, after):
+                raise ResourceError(f"Cannot revise schema {name}", reason, "definition")
         emulated.change(
             f"revise schema {name}",
             emulated.endpoints().pubsub,
@@ -284,6 +293,22 @@ def settle_dead_letters() -> None:
             except rest.RestError as error:
                 if error.status != 404:  # being destroyed, or lost with the emulator
                     raise ResourceError(f"Cannot change dead letters of {name}", str(error)) from error
+
+
+def _incompatible(before: Any, after: Any) -> str | None:
+    """Why two Avro types cannot read each other's messages, or None; Pub/Sub checks both directions."""
+    if not (isinstance(before, dict) and isinstance(after, dict)):
+        return None if before == after else f"type {after} cannot be read as {before}"
+    if before["type"] != after["type"] or before["type"] != "record":
+        return None if before == after else f"type {after['type']} cannot be read as {before['type']}"
+    old, new = ({field["name"]: field for field in each["fields"]} for each in (before, after))
+    for name, field in {**old, **new}.items():
+        if name in old and name in new:
+            if reason := _incompatible(old[name]["type"], new[name]["type"]):
+                return f"field {name}: {reason}"
+        elif "default" not in field:
+            return f"field {name} has no default, so it can be neither added nor removed"
+    return None
 
 
 def _emulated_retention(retention: str) -> str:
