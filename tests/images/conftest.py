@@ -19,6 +19,7 @@ from infra.environment import IMAGES, Environment
 from infra.google.images import ROOT
 from scripts.images import container_engine, push_image, smoke_run
 from tests.conftest import Process, free_port
+from tests.images import beam_programs
 
 # Kept between runs: making the bases and fetching the packages take minutes.
 STORAGE = ROOT / "build" / "containers"
@@ -115,12 +116,17 @@ def _storage(folder: Path, images: Path) -> Path:
 
 
 def _import_dataflow(folder: Path) -> None:
-    """Stand-ins for the two programs of Google in the batch image, which the tests cannot download."""
-    for program in ("opt/apache/beam/boot", "opt/google/dataflow/python_template_launcher"):
-        file = folder / "dataflow" / program
+    """Beam's real boot where it was built, and a stand-in for the launcher, which cannot be downloaded."""
+    boot, launcher = (
+        folder / "dataflow" / program
+        for program in ("opt/apache/beam/boot", "opt/google/dataflow/python_template_launcher")
+    )
+    for file in boot, launcher:
         file.parent.mkdir(parents=True)
         file.write_text("not the real one")
         file.chmod(0o755)
+    if program := beam_programs.program("boot"):
+        shutil.copy(program, boot)
     archive = shutil.make_archive(str(folder / "dataflow"), "tar", folder / "dataflow")
     subprocess.run(["podman", "import", "--quiet", archive, DATAFLOW_IMAGE], check=True, capture_output=True)
 
