@@ -19,6 +19,7 @@ def record(type_name: str, values: Values) -> None:
         return
     text = json.dumps(values, sort_keys=True)
     file = _path(type_name, values["id"])
+    _gone(file).unlink(missing_ok=True)
     if not file.exists() or file.read_text() != text:
         write_atomic(file, text)
 
@@ -26,7 +27,20 @@ def record(type_name: str, values: Values) -> None:
 def forget(type_name: str, values: Values) -> None:
     """Remove a resource, if it is recorded."""
     if values.get("id"):
-        _path(type_name, values["id"]).unlink(missing_ok=True)
+        file = _path(type_name, values["id"])
+        file.unlink(missing_ok=True)
+        _gone(file).unlink(missing_ok=True)
+
+
+def vanish(type_name: str, id_: str) -> None:
+    """Remove a resource that goes with another one; Terraform's state still has it."""
+    file = _path(type_name, id_)
+    file.replace(_gone(file))
+
+
+def has_vanished(type_name: str, values: Values) -> bool:
+    """Whether a resource has gone with another one."""
+    return bool(values.get("id")) and _gone(_path(type_name, values["id"])).exists()
 
 
 def all_of(type_name: str) -> Iterator[Values]:
@@ -46,3 +60,7 @@ def exists(type_name: str, id_: str) -> bool:
 def _path(type_name: str, id_: str) -> Path:
     # An id may be longer than a file name can be.
     return folder(f"resources/{type_name}") / f"{hashlib.sha256(id_.encode()).hexdigest()}.json"
+
+
+def _gone(file: Path) -> Path:
+    return file.with_suffix(".gone")

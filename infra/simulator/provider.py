@@ -124,7 +124,10 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
             if real := handler(request.type_name):
                 response.diagnostics.extend(self._start_emulators())
                 state = real.read(prior)
-                response.new_state.CopyFrom(encode(state))
+            elif inventory.has_vanished(request.type_name, prior):
+                response.new_state.CopyFrom(encode(None))
+                return response
+            response.new_state.CopyFrom(encode(state))
             _update_inventory(request.type_name, prior, state)
         except ResourceError as error:
             response.diagnostics.append(_refusal(error))
@@ -177,6 +180,8 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
                     "Deletion protection", "Apply deletion_protection = false first.", "deletion_protection"
                 )
             _update_inventory(request.type_name, prior, planned)
+            if planned is None:
+                rules.remove_grants(request.type_name, prior.get("id") or "")
             response.new_state.CopyFrom(encode(planned))
             if rules.decides_dead_letters(request.type_name):
                 from infra.simulator.resources import pubsub  # most stacks have no subscription

@@ -148,6 +148,16 @@ def check_deletion(type_name: str, values: Values) -> None:
                     )
 
 
+def remove_grants(type_name: str, id_: str) -> None:
+    """Remove the grants on a resource that is deleted."""
+    for kind, references in _REFERENCES.items():
+        for argument, (target, form) in references.items():
+            if target == type_name and kind.endswith("_iam_member"):
+                for grant in inventory.all_of(kind):
+                    if _id(grant, argument, form) == id_:
+                        inventory.vanish(kind, grant["id"])
+
+
 def _api(type_name: str, values: Values) -> None:
     needed = next((api for prefix, api in _APIS.items() if type_name.startswith(prefix)), None)
     if needed is None:

@@ -242,3 +242,22 @@ def test_a_dataset_takes_workload_identities_only_as_iam_members(stack: Stack) -
     grant = {"dataset_id": "sales", "role": "roles/bigquery.dataViewer", "member": member}
     stack.write({"google_bigquery_dataset_iam_member": {"read": grant}})
     assert f"write the member as iamMember:{member}" in refusals(stack)["google_bigquery_dataset_iam_member"]
+
+
+def test_grants_vanish_with_the_resource_they_are_on(stack: Stack, home: Path) -> None:
+    secret = {"secret_id": "key", "replication": {"auto": {}}}
+    member = {"secret_id": "key", "role": "roles/viewer", "member": "user:a@example.com"}
+    other = Stack(stack.outdir, "other", stack.environment)
+    stack.write({"google_secret_manager_secret": {"key": secret}})
+    stack.apply()
+    other.write({"google_secret_manager_secret_iam_member": {"read": member}})
+    other.apply()
+    assert other.plan().changes() == {}
+    assert stack.destroy().status == 0
+    stack.apply()
+    assert other.plan().changes() == {"google_secret_manager_secret_iam_member.read": "create"}
+    other.apply()
+    assert other.plan().changes() == {}
+    assert other.destroy().status == 0
+    assert stack.destroy().status == 0
+    assert [file for file in (home / "resources").rglob("*") if file.is_file()] == []
