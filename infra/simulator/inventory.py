@@ -4,6 +4,7 @@ A provider process knows the state of one stack, but whether Google accepts a ch
 Each resource with an id has a file below `resources/<type>/` with its values in Terraform's names.
 """
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterator
@@ -35,7 +36,8 @@ def forget(type_name: str, values: Values) -> None:
 def vanish(type_name: str, id_: str) -> None:
     """Remove a resource that goes with another one; Terraform's state still has it."""
     file = _path(type_name, id_)
-    file.replace(_gone(file))
+    with contextlib.suppress(FileNotFoundError):  # destroyed just now
+        file.replace(_gone(file))
 
 
 def has_vanished(type_name: str, values: Values) -> bool:
