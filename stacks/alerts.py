@@ -1,5 +1,6 @@
 """Alerts on causes that objectives show too late, or not at all."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from infra.cdk.stack import PlatformStack
@@ -15,6 +16,7 @@ from infra.monitoring.alerting import (
     threshold_condition,
 )
 from services.contracts import metrics
+from stacks.messaging import MessagingStack
 
 WAITING: Final = "pubsub.googleapis.com/subscription/num_undelivered_messages"
 OLDEST: Final = "pubsub.googleapis.com/subscription/oldest_unacked_message_age"
@@ -34,16 +36,13 @@ class Alerts:
     Args:
         stack: the stack that has them.
         on_call: notification channels.
-        requests: subscription of the requests.
-        dead_letters: subscription of the dead letters.
+        messaging: the stack with the subscriptions.
     """
 
-    def __init__(
-        self, stack: PlatformStack, on_call: OnCall, *, requests: Subscription, dead_letters: Subscription
-    ):
+    def __init__(self, stack: PlatformStack, on_call: OnCall, messaging: MessagingStack):
         self._stack = stack
         self._on_call = on_call
-        self._message_alerts(requests, dead_letters)
+        self._message_alerts(messaging)
         self._pod_alerts()
         if stack.environment.gateway:
             self._gateway_alerts()
@@ -63,17 +62,18 @@ class Alerts:
             condition=when,
         )
 
-    def _message_alerts(self, requests: Subscription, dead_letters: Subscription) -> None:
+    def _message_alerts(self, messaging: MessagingStack) -> None:
         self._alert(
             "dead-letters",
             "WARNING",
             title="Requests in the dead letters",
-            summary="Somebody sent requests that cannot be answered, or the service cannot answer good ones.",
+            summary="Somebody sent requests that cannot be answered or written to their table, or the "
+            "service cannot answer good ones.",
             when=threshold_condition(
                 0,
                 metric=WAITING,
                 resource="pubsub_subscription",
-                where=_of_subscription(dead_letters),
+                where=_of_subscriptions(messaging.dead_letters),
                 aligner="ALIGN_MAX",
                 minutes=1,
             ),
@@ -82,12 +82,12 @@ class Alerts:
             "oldest-message",
             "CRITICAL",
             title="Requests wait too long",
-            summary="Requests are not answered, or one after the other fails.",
+            summary="Requests are not answered or not written to their table, or one after the other fails.",
             when=threshold_condition(
                 _OLDEST_SECONDS,
                 metric=OLDEST,
                 resource="pubsub_subscription",
-                where=_of_subscription(requests),
+                where=_of_subscriptions(messaging.served),
                 aligner="ALIGN_MAX",
                 minutes=1,
                 lasting_minutes=5,
@@ -102,7 +102,7 @@ class Alerts:
                 _BACKLOG,
                 metric=WAITING,
                 resource="pubsub_subscription",
-                where=_of_subscription(requests),
+                where=_of_subscriptions([messaging.predict_range]),
                 aligner="ALIGN_MIN",
                 minutes=5,
                 lasting_minutes=10,
@@ -156,6 +156,28 @@ class Alerts:
         )
 
     def _gateway_alerts(self) -> None:
+        self._alert(
+            "unreachable",
+            "CRITICAL",
+            title="Nobody outside can reach the services",
+            summary="Checks from several continents fail: address, DNS record, certificate or Gateway.",
+            when=query_condition(
+                "avg(avg_over_time(monitoring_googleapis_com:uptime_check_check_passed"
+                '{monitored_resource="uptime_url"}[5m])) < 0.5',
+                lasting_minutes=5,
+            ),
+        )
+        self._alert(
+            "certificate-expires",
+            "WARNING",
+            title="The certificate expires within two weeks",
+            summary="Google did not renew it: the DNS record that shows whose the host name is has gone.",
+            when=query_condition(
+                "min(monitoring_googleapis_com:uptime_check_time_until_ssl_cert_expires"
+                '{monitored_resource="uptime_url"}) < 14',
+                lasting_minutes=60,
+            ),
+        )
         self._alert(
             "server-errors",
             "CRITICAL",
@@ -249,8 +271,9 @@ def failed_share() -> str:
     return f'sum(rate({requests}{{response_code_class="500"}}[5m])) / sum(rate({requests}[5m]))'
 
 
-def _of_subscription(subscription: Subscription) -> str:
-    return f'resource.labels.subscription_id = "{subscription.name}"'
+def _of_subscriptions(subscriptions: Sequence[Subscription]) -> str:
+    names = ", ".join(f'"{each.name}"' for each in subscriptions)
+    return f"resource.labels.subscription_id = one_of({names})"
 
 
 def promql(metric: str) -> str:

@@ -53,6 +53,7 @@ class DataStack(PlatformStack):
             partition="DAY",
             cluster_by=("request_id",),
             keep_days=settings.keep_predictions_days,
+            require_filter=True,
         )
         LatestView(
             self,
@@ -60,7 +61,9 @@ class DataStack(PlatformStack):
             table=self.predictions,
             view_id=LATEST_PREDICTIONS_VIEW,
             # Pub/Sub may deliver a request twice.
-            description="Predictions, each once: of rows of the same request, series and date the last",
+            description="Predictions of 30 days, each once: of rows of the same request, series and date the "
+            "last",
+            days=30,
             key=("request_id", "store_nbr", "family", "date"),
             newest_by="processed_at",
         )
@@ -73,6 +76,7 @@ class DataStack(PlatformStack):
             partition_by="publish_time",
             partition="DAY",
             keep_days=settings.keep_requests_days,
+            require_filter=True,
         )
         self.scores: Final = self._scores(predictions, SCORES_TABLE)
         self.transient_scores: Final = self._scores(predictions, TRANSIENT_SCORES_TABLE)

@@ -10,6 +10,7 @@ from infra.google.apis import Apis
 from infra.google.ci_identity import CiIdentity
 from infra.google.key import Key
 from infra.google.network import Network
+from infra.google.project import ProjectSettings
 from stacks.ci import grant_rights
 
 _IAM_APIS: Final = ("cloudresourcemanager", "iam")
@@ -33,6 +34,7 @@ class FoundationStack(PlatformStack):
         super().__init__(scope, "foundation", environment=environment)
         apis = Apis(self, "apis", names=_apis(environment))
         iam = [apis.resources[api] for api in _IAM_APIS]
+        ProjectSettings(self, "project", after=[apis.resources["compute"]])
         self.network: Final = Network(self, "network", after=apis.resources["compute"])
         self.key: Final = (
             Key(self, "key", after=apis.resources["cloudkms"]) if environment.encryption else None

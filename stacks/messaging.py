@@ -31,6 +31,8 @@ class MessagingStack(PlatformStack):
     Attributes:
         reply_topics: topics besides `sale_predictions` that a request may name for its reply.
         push: endpoint of the streaming service; None if it pulls requests.
+        served: subscriptions whose messages must not wait.
+        dead_letters: subscriptions that have messages if something is wrong.
     """
 
     def __init__(self, scope: App, foundation: FoundationStack, data: DataStack):
@@ -61,24 +63,32 @@ class MessagingStack(PlatformStack):
             dead_letter_topic=self.dead_letter,
             delivery=self.push,
         )
-        self.dead_letter.grant_publish(pubsub)
-        self.predict_range.grant_subscribe(pubsub)
-
         # Messages of a topic without a subscription are lost.
-        self.dead_letters: Final = Subscription(
-            self, "dead-letters", name=DEAD_LETTER_TOPIC, topic=self.dead_letter
-        )
+        dead_letters = Subscription(self, "dead-letters", name=DEAD_LETTER_TOPIC, topic=self.dead_letter)
         Subscription(self, "replies", name=SALE_PREDICTIONS_SUBSCRIPTION, topic=self.sale_predictions)
         for topic in self.reply_topics:
             Subscription(self, f"replies-{topic.name}", name=topic.name, topic=topic)
 
         may_write = data.requests.grant_write(pubsub)
-        Subscription(
+        # Without dead letters a message that the table does not take is lost when its retention ends. They
+        # have a topic of their own: those of `dead_letter` are published again to be answered.
+        name = f"{SALE_RANGE_TOPIC}-requests"
+        unwritten = Topic(self, "unwritten-topic", name=f"{name}-dead-letter")
+        requests = Subscription(
             self,
             "requests",
-            name=f"{SALE_RANGE_TOPIC}-requests",
+            name=name,
             topic=self.sale_range,
+            dead_letter_topic=unwritten,
             delivery=TableDelivery(table=data.requests, after=(may_write,)),
+        )
+        for topic, subscription in ((self.dead_letter, self.predict_range), (unwritten, requests)):
+            topic.grant_publish(pubsub)
+            subscription.grant_subscribe(pubsub)
+        self.served: Final = (self.predict_range, requests)
+        self.dead_letters: Final = (
+            dead_letters,
+            Subscription(self, "unwritten", name=unwritten.name, topic=unwritten),
         )
 
     def _push(self, pubsub: ServiceAgent, ci: CiIdentity | None) -> PushDelivery | None:

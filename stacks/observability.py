@@ -10,8 +10,9 @@ from infra.google.subscription import Subscription
 from infra.monitoring.alerting import OnCall
 from infra.monitoring.dashboard import Chart, Dashboard, Section
 from infra.monitoring.objective import AvailabilityIndicator, LatencyIndicator, Objective
+from infra.monitoring.uptime import UptimeCheck
 from services.contracts import metrics
-from services.contracts.names import PREDICT_PATH
+from services.contracts.names import LIVENESS_PATH, PREDICT_PATH
 from stacks.alerts import (
     DAG_RUNS,
     LOAD_BALANCER,
@@ -41,7 +42,9 @@ class ObservabilityStack(PlatformStack):
         self._on_call = OnCall(self, "on-call", settings=environment.alerting)
         objectives = self._objectives()
         requests = messaging.predict_range
-        Alerts(self, self._on_call, requests=requests, dead_letters=messaging.dead_letters)
+        if environment.gateway:
+            UptimeCheck(self, "uptime", hostname=environment.gateway.hostname, path=LIVENESS_PATH)
+        Alerts(self, self._on_call, messaging)
         if environment.budget:
             Budget(self, "budget", settings=environment.budget, on_call=self._on_call)
         Dashboard(

@@ -99,7 +99,7 @@ class OrchestrationStack(PlatformStack):
             transient_scores_table=data.transient_scores.name,
             staging_dataset=data.staged_rows.name,
             platform_environment=environment.name,
-            runbook_url=environment.alerting.runbook,
+            runbook_url=environment.runbook,
             alert_channels=channels,
             alert_email=environment.alerting.email,
             steps_run_on="google",

@@ -5,19 +5,17 @@ from typing import Final
 from infra.cdk import App
 from infra.cdk.stack import PlatformStack
 from infra.google.artifact_registry import ImageRepository
-from infra.google.identity import Principal, ServiceAgent, propagated
+from infra.google.identity import ServiceAgent, propagated
 from stacks.foundation import FoundationStack
 
 
 class RegistryStack(PlatformStack):
-    """One repository for the images of all services. Only CI pushes."""
+    """One repository for the images of all services. People push, with rights of their own."""
 
     def __init__(self, scope: App, foundation: FoundationStack):
         super().__init__(scope, "registry", environment=foundation.environment)
-        key, ci = foundation.key, foundation.ci
+        key = foundation.key
         agent = ServiceAgent(self, "agent", service="gcp-sa-artifactregistry")
         self.images: Final = ImageRepository(
             self, "images", key=key, may_use_key=[propagated(self, [key.grant_use(agent)])] if key else []
         )
-        if ci:
-            self.images.grant_write(Principal(self, "ci", member=ci.apply.member))

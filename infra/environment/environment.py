@@ -118,6 +118,14 @@ class Environment(Section):
         """Bucket of Terraform states. scripts/bootstrap.sh creates it before any stack."""
         return f"{self.project_id}-tfstate"
 
+    @property
+    def runbook(self) -> str:
+        """URL of the runbook, to which every alert links; a path if nothing says where it is read."""
+        if self.alerting.runbook or not self.ci:
+            return self.alerting.runbook or "docs/runbook.md"
+        tree = "-/blob" if self.ci.issuer == "gitlab" else "blob"
+        return f"https://{self.ci.issuer}.com/{self.ci.repository}/{tree}/main/docs/runbook.md"
+
     def local_state(self, stack: StackName) -> Path:
         """File of a stack's Terraform state in a simulated cloud."""
         return simulator_home() / "terraform" / f"{self.name}-{stack}.tfstate"

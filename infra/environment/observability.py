@@ -13,10 +13,8 @@ class AlertingSettings(Section):
         False,
         description="whether urgent alerts page somebody; the key is the variable pagerduty_service_key",
     )
-    runbook: str = Field(
-        default="docs/runbook.md",
-        min_length=1,
-        description="where the runbook is read: its URL, or the file of this repository",
+    runbook: str | None = Field(
+        None, min_length=1, description="URL of the runbook; without it, the file in the repository of `ci`"
     )
 
 

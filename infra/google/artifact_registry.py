@@ -66,10 +66,6 @@ class ImageRepository(Construct):
         """Let a principal pull images. Returns the grant."""
         return self._grant("read", "roles/artifactregistry.reader", principal)
 
-    def grant_write(self, principal: Principal) -> TerraformResource:
-        """Let a principal push images, but not delete any. Returns the grant."""
-        return self._grant("write", "roles/artifactregistry.writer", principal)
-
     def _grant(self, id_: str, role: str, principal: Principal) -> TerraformResource:
         return principal.bind(
             google.artifact_registry_repository_iam_member.ArtifactRegistryRepositoryIamMember(

@@ -75,9 +75,9 @@ class Bucket(Construct):
             ),
             lifecycle_rule=rules,
         )
-        waive(self.resource, {"CKV_GCP_62": "Cloud Audit Logs tell who read what; usage logs are older"})
+        waive(self.resource, {"CKV_GCP_62": "the audit logs of the project tell who read what"})
         if keep_versions is None:
-            waive(self.resource, {"CKV_GCP_78": "what it holds can be made anew"})
+            waive(self.resource, {"CKV_GCP_78": "what it holds goes by age anyway"})
 
     def upload(
         self, scope: Construct, id_: str, *, name: str, file: Path

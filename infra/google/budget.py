@@ -5,7 +5,7 @@ from typing import Final
 from infra.cdk import Construct, google
 from infra.cdk.stack import environment_of
 from infra.environment.observability import BudgetSettings
-from infra.monitoring.alerting import RUNBOOK, OnCall
+from infra.monitoring.alerting import OnCall
 
 billing = google.billing_budget
 
@@ -24,7 +24,8 @@ class Budget(Construct):
 
     def __init__(self, scope: Construct, id_: str, *, settings: BudgetSettings, on_call: OnCall):
         super().__init__(scope, id_)
-        project = environment_of(self).project_id
+        environment = environment_of(self)
+        project = environment.project_id
         # A person's credentials belong to no project, and this API wants one that pays for the call.
         quota = google.provider.GoogleProvider(
             self,
@@ -39,9 +40,9 @@ class Budget(Construct):
             "Default",
             provider=quota,
             billing_account=settings.billing_account,
-            display_name=f"{environment_of(self).name}, see {RUNBOOK}#budget",
+            display_name=f"{environment.name}, see docs/runbook.md#budget",
             budget_filter=billing.BillingBudgetBudgetFilter(
-                projects=[f"projects/{environment_of(self).project_number}"],
+                projects=[f"projects/{environment.project_number}"],
                 # The amount to pay, after credits.
                 credit_types_treatment="INCLUDE_ALL_CREDITS",
                 calendar_period="MONTH",

@@ -90,6 +90,7 @@ class DatasetTable(Construct):
         partition: how much of it a partition holds.
         cluster_by: columns by which the rows of a partition are sorted.
         keep_days: days after the partition's own at which a partition is deleted; never if absent.
+        require_filter: refuse queries that do not say which partitions they read.
 
     Raises:
         IncompatibleSchemaError: Google would replace the table of the last release.
@@ -107,6 +108,7 @@ class DatasetTable(Construct):
         partition: Literal["DAY", "MONTH"],
         cluster_by: Sequence[str] = (),
         keep_days: int | None = None,
+        require_filter: bool = False,
     ):
         super().__init__(scope, id_)
         check(f"{dataset.dataset_id}.{table_id}", row, released_schemas())
@@ -127,6 +129,8 @@ class DatasetTable(Construct):
                 expiration_ms=keep_days * 24 * 3600 * 1000 if keep_days else None,
             ),
             clustering=list(cluster_by) or None,
+            # A query that forgets it would read, and bill, all days.
+            require_partition_filter=require_filter or None,
             deletion_protection=dataset.protected,
             depends_on=[dataset.resource],
         )
@@ -166,7 +170,8 @@ class LatestView(Construct):
         view_id: of the view; unique in the dataset.
         description: what it shows.
         key: columns in which rows are the same.
-        newest_by: column that orders them.
+        newest_by: TIMESTAMP column that orders them, and by which the table is partitioned.
+        days: age of the oldest rows; a query of the view reads no older partition.
     """
 
     def __init__(
@@ -179,6 +184,7 @@ class LatestView(Construct):
         description: str,
         key: Sequence[str],
         newest_by: str,
+        days: int,
     ):
         super().__init__(scope, id_)
         # By name: a view keeps the columns it was created with, so a new one must change its query. It has no
@@ -193,6 +199,7 @@ class LatestView(Construct):
             description=description,
             view=google.bigquery_table.BigqueryTableView(
                 query=f"SELECT {names} FROM `{table.name}` "  # noqa: S608 -- names of the contracts
+                f"WHERE `{newest_by}` >= TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL {days} DAY) "
                 f"QUALIFY ROW_NUMBER() OVER (PARTITION BY {partition} ORDER BY `{newest_by}` DESC) = 1",
                 use_legacy_sql=False,  # the default is true
             ),

@@ -67,6 +67,8 @@ def add_node_pool(
             disk_size_gb=NODE_DISK_GB,
             disk_type=_DISK_TYPE,
             image_type=_IMAGE_TYPE,
+            # Image streaming: a container starts before all of its image is there.
+            gcfs_config=node_pool.ContainerNodePoolNodeConfigGcfsConfig(enabled=True),
             spot=spot,
             # Only for pods that can lose their node at any time.
             taint=[

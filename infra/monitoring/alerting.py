@@ -10,14 +10,11 @@ from infra.cdk import (
     TerraformVariableValidationConfig,
     google,
 )
-from infra.cdk.stack import PlatformStack
+from infra.cdk.stack import PlatformStack, environment_of
 from infra.environment.observability import AlertingSettings
 
 alert_policy = google.monitoring_alert_policy
 notification_channel = google.monitoring_notification_channel
-
-RUNBOOK: Final = "docs/runbook.md"
-"""The runbook. It has a section for each alert, which the alert links to."""
 
 Condition = alert_policy.MonitoringAlertPolicyConditions
 Severity = Literal["CRITICAL", "WARNING"]
@@ -111,15 +108,16 @@ class Alert(Construct):
         condition: Condition,
     ):
         super().__init__(scope, id_)
+        environment = environment_of(self)
         alert_policy.MonitoringAlertPolicy(
             self,
             "Default",
-            display_name=title,
+            display_name=f"{environment.name}: {title}",
             combiner="OR",
             severity=severity,
             conditions=[condition],
             documentation=alert_policy.MonitoringAlertPolicyDocumentation(
-                content=f"{summary}\n\nWhat to do: {RUNBOOK}#{runbook}", mime_type="text/markdown"
+                content=f"{summary}\n\nWhat to do: {environment.runbook}#{runbook}", mime_type="text/markdown"
             ),
             alert_strategy=alert_policy.MonitoringAlertPolicyAlertStrategy(
                 # Without data (a pod was deleted) an incident would stay open for a week.

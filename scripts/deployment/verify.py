@@ -160,7 +160,8 @@ def check_passive(target: Environment) -> str:
     table = f"{target.project_id}.{names.PREDICTIONS_DATASET}.{names.PREDICTIONS_TABLE}"
     query = (
         "SELECT COUNT(*) AS row_count, COUNT(DISTINCT date) AS days "  # noqa: S608 -- a table is no parameter
-        f"FROM `{table}` WHERE request_id = @request_id"
+        f"FROM `{table}` WHERE request_id = @request_id "
+        "AND processed_at >= TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 1 DAY)"
     )
     parameter = bigquery.ScalarQueryParameter("request_id", "STRING", request.request_id)
     job = bigquery.QueryJobConfig(query_parameters=[parameter])

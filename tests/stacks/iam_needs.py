@@ -80,6 +80,11 @@ _CI_ROLES: Final[Mapping[str, tuple[str | None, str | None]]] = {
     "google_kms_": (None, None),  # by grants on the key ring
     "google_logging_": ("logging.logMetrics.get", "roles/logging.configWriter"),
     "google_monitoring_": ("roles/monitoring.viewer", "roles/monitoring.editor"),
+    "google_project_default_service_accounts": (
+        "roles/iam.serviceAccountViewer",
+        "roles/iam.serviceAccountAdmin",
+    ),
+    "google_project_iam_audit_config": (None, "roles/resourcemanager.projectIamAdmin"),
     "google_project_iam_custom_role": ("roles/iam.roleViewer", "roles/iam.roleViewer"),
     "google_project_iam_member": (None, "roles/resourcemanager.projectIamAdmin"),
     "google_project_service": (
@@ -284,8 +289,6 @@ def _ci(graph: Graph) -> Iterator[_Need]:
     for ring in graph.values("google_kms_key_ring", "name"):
         yield Permission(plan, "roles/cloudkms.viewer", "key ring", ring), "sees it and its key"
         yield Permission(apply, "roles/cloudkms.admin", "key ring", ring), "changes who uses its key"
-    for name in graph.values("google_artifact_registry_repository", "repository_id"):
-        yield Permission(apply, "roles/artifactregistry.writer", "repository", name), "pushes images"
     for kind, path in _ACTING:
         for account in graph.values(kind, path):
             yield Permission(apply, _ACT_AS, "account", account), f"makes `{kind}`, which acts as it"

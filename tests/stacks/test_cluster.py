@@ -257,3 +257,12 @@ def test_the_cluster_waits_for_what_its_nodes_may_do(synthesis: Synthesis) -> No
         # CI, which makes machines that run as this account
         cluster.address("google_service_account_iam_member", role="roles/iam.serviceAccountUser"),
     }
+
+
+def test_pods_start_and_scale_quickly(synthesis: Synthesis) -> None:
+    prod = synthesis.stack("prod-cluster")
+    for pool in prod.all("google_container_node_pool").values():
+        assert pool["node_config"]["gcfs_config"] == {"enabled": True}
+    cluster = prod.one("google_container_cluster", pod_autoscaling={"hpa_profile": "PERFORMANCE"})
+    provisioned = cluster["node_pool_defaults"]["node_config_defaults"]
+    assert provisioned["gcfs_config"] == {"enabled": True}

@@ -111,3 +111,16 @@ def test_buckets_are_private_and_forgiving(
             {"action": {"type": "Delete"}, "condition": condition},
         ],
     )
+
+
+def test_predictions_and_requests_are_read_by_partition(synthesis: Synthesis) -> None:
+    data = synthesis.stack("prod-data")
+    for table in ("predictions", "requests"):
+        data.one(
+            "google_bigquery_table", dataset_id="predictions", table_id=table, require_partition_filter=True
+        )
+    view = data.one("google_bigquery_table", dataset_id="predictions", table_id="latest_predictions")
+    assert (
+        "WHERE `processed_at` >= TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 30 DAY) QUALIFY"
+        in view["view"]["query"]
+    )

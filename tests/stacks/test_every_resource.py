@@ -76,6 +76,7 @@ NAMELESS = {
     "google_monitoring_dashboard",
     "google_monitoring_notification_channel",
     "google_monitoring_uptime_check_config",
+    "google_project_default_service_accounts",
     "google_project_service",
     "terraform_data",  # a pause
 }

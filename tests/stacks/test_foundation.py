@@ -1,5 +1,6 @@
 """APIs, the network, the key, and who CI is."""
 
+import json
 from ipaddress import ip_network
 from itertools import combinations
 
@@ -76,3 +77,29 @@ def test_ci_administers_the_key_but_cannot_use_it(synthesis: Synthesis) -> None:
         member = f"serviceAccount:sales-forecast-ci-{access}@sales-forecast-prod.iam.gserviceaccount.com"
         foundation.one("google_kms_key_ring_iam_member", role=role, member=member)
     foundation.none("google_kms_crypto_key_iam_member")
+
+
+def test_who_reads_data_is_logged(synthesis: Synthesis) -> None:
+    for api in ("bigquery", "secretmanager", "storage"):
+        synthesis.stack("prod-foundation").one(
+            "google_project_iam_audit_config",
+            project="sales-forecast-prod",
+            service=f"{api}.googleapis.com",
+            audit_log_config=[{"log_type": "DATA_READ"}, {"log_type": "DATA_WRITE"}],
+        )
+
+
+def test_default_accounts_are_no_editors_and_nothing_runs_as_them(synthesis: Synthesis) -> None:
+    synthesis.stack("prod-foundation").one(
+        "google_project_default_service_accounts", action="DEPRIVILEGE", restore_policy="NONE"
+    )
+    for stack in synthesis.stacks:
+        text = json.dumps(stack.content)
+        assert "compute@developer" not in text
+        assert "@appspot" not in text
+        for cluster in stack.all("google_container_cluster").values():
+            assert "sales-forecast-nodes@" in cluster["node_config"]["service_account"]
+        for pool in stack.all("google_container_node_pool").values():
+            assert "sales-forecast-nodes@" in pool["node_config"]["service_account"]
+        for composer in stack.all("google_composer_environment").values():
+            assert "sales-forecast-airflow@" in composer["config"]["node_config"]["service_account"]

@@ -169,3 +169,18 @@ def test_no_subscription_expires_or_forgets_within_two_weeks(messaging: Stack) -
     for subscription in subscriptions.values():
         assert subscription["expiration_policy"] == {"ttl": ""}
         assert subscription["message_retention_duration"] == f"{14 * 24 * 3600}s"
+
+
+def test_no_subscription_of_a_table_loses_messages(messaging: Stack) -> None:
+    written = [
+        each for each in messaging.all("google_pubsub_subscription").values() if "bigquery_config" in each
+    ]
+    assert written
+    for each in written:
+        topic = each["dead_letter_policy"]["dead_letter_topic"].rpartition("/")[2]
+        assert topic != "sale-range-dead-letter", "those are requests to answer again"
+        messaging.one("google_pubsub_subscription", topic=f"{TOPICS}/{topic}")
+        messaging.one("google_pubsub_topic_iam_member", topic=topic, member=SERVICE_AGENT)
+        messaging.one(
+            "google_pubsub_subscription_iam_member", subscription=each["name"], member=SERVICE_AGENT
+        )

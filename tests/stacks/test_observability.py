@@ -8,6 +8,7 @@ import pytest
 
 from infra import environment
 from services.contracts import metrics
+from services.contracts.names import LIVENESS_PATH
 from tests.stacks.synthesized import ROOT, Stack, Synthesis
 
 POLICY = "google_monitoring_alert_policy"
@@ -49,6 +50,8 @@ def test_alerts_and_sections_of_the_runbook_are_each_others(prod: Stack, paged: 
     assert len(headings) == len(set(headings))
     texts = [each["documentation"]["content"] for each in prod.all(POLICY).values()]
     texts.append(paged.one("google_billing_budget")["display_name"])
+    url = "https://github.com/your-organization/sales-forecast-platform/blob/main/docs/runbook.md#"
+    assert all(f"What to do: {url}" in text for text in texts[:-1])
     named = [re.search(r"docs/runbook\.md#([a-z-]+)$", text) for text in texts]
     sources = "".join(each.read_text() for each in DAGS.glob("*.py"))
     events = re.findall(r'(?:Alert|send)\(\s*"([^"]+)",\s*"(?:error|warning)"', sources)
@@ -112,7 +115,7 @@ def test_one_declaration_gives_objective_alerts_and_charts(
     burns = [each for each in prod.all(POLICY).values() if f"budget for {objective} " in each["display_name"]]
     found: list[tuple[str, tuple[tuple[str, float], ...]]] = []
     for each in burns:
-        assert each["display_name"].startswith(f"{service}: ")
+        assert each["display_name"].startswith(f"prod: {service}: ")
         (condition,) = each["conditions"]
         windows: list[tuple[str, float]] = []
         for part in condition["condition_prometheus_query_language"]["query"].split(" and "):
@@ -142,15 +145,18 @@ def test_requests_are_good_that_the_services_count_as_such(prod: Stack) -> None:
 
 def test_messages_are_watched(synthesis: Synthesis, prod: Stack) -> None:
     messaging = synthesis.stack("prod-messaging")
-    for title, subscription, metric, limit in (
-        ("dead letters", "sale-range-dead-letter", "num_undelivered_messages", 0),
-        ("wait too long", "predict-range", "oldest_unacked_message_age", 600),
-        ("More requests wait", "predict-range", "num_undelivered_messages", 10_000),
+    dead_letters = ("sale-range-dead-letter", "sale-range-requests-dead-letter")
+    for title, subscriptions, metric, limit in (
+        ("dead letters", dead_letters, "num_undelivered_messages", 0),
+        ("wait too long", ("predict-range", "sale-range-requests"), "oldest_unacked_message_age", 600),
+        ("More requests wait", ("predict-range",), "num_undelivered_messages", 10_000),
     ):
-        messaging.one("google_pubsub_subscription", name=subscription)
+        for subscription in subscriptions:
+            messaging.one("google_pubsub_subscription", name=subscription)
         watched = threshold(prod, title)
         assert f'metric.type = "pubsub.googleapis.com/subscription/{metric}"' in watched["filter"]
-        assert f'resource.labels.subscription_id = "{subscription}"' in watched["filter"]
+        names = ", ".join(f'"{each}"' for each in subscriptions)
+        assert f"resource.labels.subscription_id = one_of({names})" in watched["filter"]
         assert (watched["comparison"], watched["threshold_value"]) == ("COMPARISON_GT", limit)
 
 
@@ -237,3 +243,13 @@ def test_the_charts_of_the_dashboard_lie_side_by_side(synthesis: Synthesis, name
     assert len(set(titles)) == len(titles)
     for metric in (metrics.REQUESTS, metrics.REQUEST_DURATION, metrics.MESSAGES, metrics.MESSAGE_LATENCY):
         assert metric in json.dumps(content)
+
+
+def test_google_calls_from_outside_and_checks_the_certificate(synthesis: Synthesis, prod: Stack) -> None:
+    check = prod.one("google_monitoring_uptime_check_config")
+    assert check["monitored_resource"]["labels"]["host"] == "forecast.example.com"
+    assert check["http_check"]["validate_ssl"] is True
+    assert check["http_check"]["path"] == LIVENESS_PATH
+    assert "uptime_check_check_passed" in query(prod, "Nobody outside")
+    assert "time_until_ssl_cert_expires" in query(prod, "certificate expires")
+    synthesis.stack("dev-observability").none("google_monitoring_uptime_check_config")

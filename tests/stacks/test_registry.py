@@ -38,7 +38,7 @@ def test_production_encrypts_with_its_own_key(synthesis: Synthesis) -> None:
     assert registry.awaited(repository) == {may_use}
 
 
-def test_only_ci_pushes_and_only_what_runs_images_pulls(synthesis: Synthesis) -> None:
+def test_only_what_runs_images_pulls(synthesis: Synthesis) -> None:
     granted = {
         (stack.id, each["role"], each["member"])
         for stack in synthesis.stacks
@@ -47,11 +47,6 @@ def test_only_ci_pushes_and_only_what_runs_images_pulls(synthesis: Synthesis) ->
     }
     account = "serviceAccount:sales-forecast-{}@sales-forecast-prod.iam.gserviceaccount.com"
     assert granted == {
-        ("prod-registry", "roles/artifactregistry.writer", account.format("ci-apply")),
         ("prod-cluster", "roles/artifactregistry.reader", account.format("nodes")),
         ("prod-orchestration", "roles/artifactregistry.reader", account.format("dataflow")),
     }
-
-
-def test_without_ci_nobody_pushes(synthesis: Synthesis) -> None:
-    synthesis.stack("local-registry").none("google_artifact_registry_repository_iam_member")
