@@ -28,7 +28,7 @@ from services.forecasting.sales_faults import DataError
 
 _FIRST: Final = ("foundation", "registry")
 _BEFORE_THE_MODEL: Final = ("cluster", "data", "messaging")
-# A service is ready once there is a model; objectives need the services' metrics.
+# A service is ready once there is a model.
 _AFTER_THE_MODEL: Final = ("services", "observability", "orchestration")
 
 
