@@ -69,7 +69,7 @@ def test_it_is_deployed_watched_and_answers(checkout: Checkout) -> None:
     [alert] = [
         each["conditions"][0]["condition_prometheus_query_language"]["query"]
         for each in watched["google_monitoring_alert_policy"].values()
-        if each["display_name"] == "A service has no ready pod"
+        if each["display_name"].endswith("A service has no ready pod")
     ]
     [dashboard] = watched["google_monitoring_dashboard"].values()
     names = "|".join(DEPLOYED)

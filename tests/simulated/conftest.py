@@ -120,7 +120,7 @@ class Stack:
         return json.loads(self.terraform("validate", "-json").stdout)["diagnostics"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Environment variables of a simulated cloud of its own, with no network but loopback needed."""
     if not PYTHON.exists():
