@@ -243,9 +243,7 @@ class ModelResponses:
             return lambda series: values[series[known(series)[0]]].tolist()
 
         def number_column(values: NDArray[Any]) -> Callable[[NDArray[np.intp]], list[Any]]:
-            return lambda series: (
-                values[series, days][known(series)].astype(np.float64).round(DECIMALS).tolist()
-            )
+            return lambda series: values[series, days][known(series)].round(DECIMALS).tolist()
 
         return {
             "date": lambda series: date_texts[known(series)[1]].tolist(),
