@@ -157,9 +157,13 @@ def test_log_of_an_invalid_message_names_its_trace(surroundings: Surroundings) -
     surroundings.publish(b"eight", traceparent="nonsense")
     surroundings.receive(surroundings.dead_letters, 2)
 
-    lines = map(json.loads, surroundings.service.log.read_text().splitlines())
-    refused = [line for line in lines if line["severity"] == "WARNING"]
-    traces = [line.get("logging.googleapis.com/trace") for line in refused]
+    def refused() -> list[dict[str, Any]]:
+        lines = map(json.loads, surroundings.service.log.read_text().splitlines())
+        return [line for line in lines if line["severity"] == "WARNING"]
+
+    # A thread of the service writes them, maybe after the letters.
+    wait_for("the lines", lambda: len(refused()) >= 2)
+    traces = [line.get("logging.googleapis.com/trace") for line in refused()]
     assert sorted(traces, key=str) == [None, f"projects/p/traces/{trace_id}"]
 
 
