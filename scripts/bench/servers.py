@@ -8,6 +8,7 @@ import re
 import subprocess
 import time
 import urllib.request
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import psutil
@@ -48,12 +49,13 @@ class Server:
     """
 
     name: str
-    command: list[str]
+    command: Sequence[str]
     port: int
     path: str
+    _: dataclasses.KW_ONLY
     body: str | None = None
     ready: str = "/readyz"
-    environment: dict[str, str] = dataclasses.field(default_factory=dict[str, str])
+    environment: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
     process: psutil.Popen | None = None
     ready_seconds: float = 0.0
     ready_cpu_seconds: float = 0.0
@@ -108,28 +110,26 @@ class Server:
         return [self.process, *self.process.children(recursive=True)]
 
 
-def our_servers(environment: dict[str, str], series: str) -> list[Server]:
+def free_port() -> int:
+    """A port that nobody listens on."""
+    return emulators.free_ports(("port",))["port"]
+
+
+def our_servers(environment: Mapping[str, str], series: str) -> list[Server]:
     """Our service as it is, and without log and metrics; requests are for one series, as for the peers."""
     python = str(VENVS / "prediction" / "bin" / "python")
+    path = f"/predict?range={{days}}&{series}"
     servers: list[Server] = []
     for name, module in ((OURS, "services.prediction"), (UNOBSERVED, "scripts.bench.peers.ours_unobserved")):
-        port = emulators.free_ports(("port",))["port"]
+        port = free_port()
         variables = {**environment, "PORT": str(port)}
-        servers.append(
-            Server(
-                name,
-                [python, "-m", module],
-                port,
-                f"/predict?range={{days}}&{series}",
-                environment=variables,
-            )
-        )
+        servers.append(Server(name, [python, "-m", module], port, path, environment=variables))
     return servers
 
 
 def floor() -> Server:
     """Nginx with a constant as long as our response for a week."""
-    port = emulators.free_ports(("port",))["port"]
+    port = free_port()
     configuration = WORK / "nginx.conf"
     configuration.write_text(
         f"""
@@ -149,64 +149,60 @@ http {{
 
 def peers(*, model: bool) -> list[Server]:
     """The other servers, with a model or with a constant response."""
-    common = {"PYTHONPATH": str(PEERS), "PYTHONWARNINGS": "ignore"} | ({"BENCH_MODEL": "1"} if model else {})
-    ports = emulators.free_ports(("flask", "fastapi", "mlserver", "grpc", "metrics", "kserve"))
+    variables = {"PYTHONPATH": str(PEERS), "PYTHONWARNINGS": "ignore"}
+    if model:
+        variables["BENCH_MODEL"] = "1"
     web, mlserver, kserve = (harness.peer_python(*each) for each in PINS.items())
-    folder = WORK / f"mlserver-{ports['mlserver']}"
+
+    def peer(
+        name: str, port: int, command: Sequence[str], path: str, ready: str, body: str | None = None
+    ) -> Server:
+        return Server(name, command, port, path, body=body, ready=ready, environment=variables)
+
+    flask, fastapi, ml, kserve_port = (free_port() for _ in range(4))
+    folder = WORK / f"mlserver-{ml}"
     folder.mkdir()
-    (folder / "settings.json").write_text(
-        json.dumps(
-            {
-                "debug": False,
-                "host": "127.0.0.1",
-                "http_port": ports["mlserver"],
-                "grpc_port": ports["grpc"],
-                "metrics_port": ports["metrics"],
-                "parallel_workers": 0,
-                "logging_settings": None,
-            }
-        )
-    )
-    (folder / "model-settings.json").write_text(
-        json.dumps({"name": "sales", "implementation": "mlserver_runtime.Sales"})
-    )
+    settings = {
+        "debug": False,
+        "host": "127.0.0.1",
+        "http_port": ml,
+        "grpc_port": free_port(),
+        "metrics_port": free_port(),
+        "parallel_workers": 0,
+        "logging_settings": None,
+    }
+    (folder / "settings.json").write_text(json.dumps(settings))
+    runtime = {"name": "sales", "implementation": "mlserver_runtime.Sales"}
+    (folder / "model-settings.json").write_text(json.dumps(runtime))
     tensor = '{"inputs": [{"name": "range", "shape": [1], "datatype": "INT64", "data": [{days}]}]}'
     gunicorn = ["-m", "gunicorn", "--worker-class", "gthread", "--threads", "4", "--keep-alive", "75"]
     uvicorn = ["-m", "uvicorn", "--no-access-log", "--loop", "uvloop", "--http", "httptools"]
-    week = "/predict?range={days}"
+    week, day = "/predict?range={days}", "/predict?range=1"
     return [
-        Server(
+        peer(
             "Flask, gunicorn gthread",
-            [web, *gunicorn, "--bind", f"127.0.0.1:{ports['flask']}", "flask_app:app"],
-            ports["flask"],
+            flask,
+            [web, *gunicorn, "--bind", f"127.0.0.1:{flask}", "flask_app:app"],
             week,
-            ready="/predict?range=1",
-            environment=common,
+            day,
         ),
-        Server(
-            "FastAPI, uvicorn",
-            [web, *uvicorn, "--port", str(ports["fastapi"]), "fastapi_app:app"],
-            ports["fastapi"],
-            week,
-            ready="/predict?range=1",
-            environment=common,
+        peer(
+            "FastAPI, uvicorn", fastapi, [web, *uvicorn, "--port", str(fastapi), "fastapi_app:app"], week, day
         ),
-        Server(
+        peer(
             "MLServer",
+            ml,
             [mlserver, "-m", "mlserver.cli.main", "start", str(folder)],
-            ports["mlserver"],
             "/v2/models/sales/infer",
-            body=tensor,
-            ready="/v2/models/sales/ready",
-            environment=common,
+            "/v2/models/sales/ready",
+            tensor,
         ),
-        Server(
+        peer(
             "KServe",
-            [kserve, str(PEERS / "kserve_app.py"), "--http_port", str(ports["kserve"])],
-            ports["kserve"],
+            kserve_port,
+            [kserve, str(PEERS / "kserve_app.py"), "--http_port", str(kserve_port)],
             "/v1/models/sales:predict",
-            body='{"instances": [{"range": {days}}]}',
-            ready="/v2/health/ready",
-            environment=common,
+            "/v2/health/ready",
+            '{"instances": [{"range": {days}}]}',
         ),
     ]

@@ -108,7 +108,7 @@ class Requests:
                 messages.append(pubsub_v1.PubsubMessage(data=msgspec.json.encode(request)))
             self._publisher.publish(topic=self._topic, messages=messages)
 
-    def collect(self, process: subprocess.Popen[bytes]) -> tuple[list[bytes], list[str]]:
+    def collect(self, process: psutil.Popen) -> tuple[list[bytes], list[str]]:
         """Wait until every request has its reply; returns bodies and request ids in the order of arrival.
 
         Raises:
@@ -157,13 +157,13 @@ class Requests:
 
 
 @contextlib.contextmanager
-def client(name: str, requests: Requests) -> Generator[subprocess.Popen[bytes]]:
+def client(name: str, requests: Requests) -> Generator[psutil.Popen]:
     """Run a client until the block ends."""
     module = ("services.streaming",) if name == OURS else ("scripts.bench.streaming_clients", name)
     log = Path(os.environ["SIMULATOR_HOME"]) / f"{name}.log"
     with (
         log.open("ab") as output,
-        subprocess.Popen(
+        psutil.Popen(
             (sys.executable, "-m", *module),
             cwd=ROOT,
             env={**os.environ, **to_environment(requests.settings)},
@@ -188,23 +188,6 @@ def restart_emulator() -> None:
     emulators.ensure()
 
 
-def cpu_seconds(process: subprocess.Popen[bytes]) -> float:
-    """CPU time of a process, user and system."""
-    times = psutil.Process(process.pid).cpu_times()
-    return times.user + times.system
-
-
-def pss_mib(process: subprocess.Popen[bytes]) -> float:
-    """Memory of a process: its own, and its share of shared pages."""
-    return psutil.Process(process.pid).memory_full_info().pss / MEBIBYTE
-
-
-def peak_mib(process: subprocess.Popen[bytes]) -> float:
-    """Peak resident memory of a process."""
-    status = Path(f"/proc/{process.pid}/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
-
-
 def measure(name: str, forecast: Forecast, messages: int) -> Run:
     """One client answers messages that are already published."""
     restart_emulator()
@@ -214,13 +197,16 @@ def measure(name: str, forecast: Forecast, messages: int) -> Run:
         requests.check(*requests.collect(process))
         process.send_signal(signal.SIGSTOP)
         requests.publish(messages)
-        before = cpu_seconds(process)
+        before = sum(process.cpu_times()[:2])
         begun = time.monotonic()
         process.send_signal(signal.SIGCONT)
         replies = requests.collect(process)
         elapsed = time.monotonic() - begun
         time.sleep(_SETTLE_SECONDS)
-        run = Run((cpu_seconds(process) - before) / messages * 1e6, messages / elapsed, peak_mib(process))
+        used = sum(process.cpu_times()[:2]) - before
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        peak_kib = int(status.partition("VmHWM:")[2].split()[0])
+        run = Run(used / messages * 1e6, messages / elapsed, peak_kib / 1024)
     requests.check(*replies)
     return run
 
@@ -238,7 +224,7 @@ def endurance(forecast: Forecast, messages: int, rounds: int) -> list[float]:
             requests.create()
             requests.publish(messages)
             requests.check(*requests.collect(process))
-            memory.append(pss_mib(process))
+            memory.append(process.memory_full_info().pss / MEBIBYTE)
     return memory
 
 

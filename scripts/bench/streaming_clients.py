@@ -53,7 +53,7 @@ def naive(settings: StreamingSettings) -> None:
 
 def tuned(settings: StreamingSettings) -> None:
     """The same client without waiting, and with replies encoded once."""
-    replies = ModelReplies(load(), DAYS)
+    replies = ModelReplies(load().forecast, DAYS)
     publisher = pubsub_v1.PublisherClient(
         pubsub_v1.types.BatchSettings(max_messages=1000, max_bytes=9_000_000, max_latency=0.05)
     )

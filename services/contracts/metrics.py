@@ -12,21 +12,8 @@ REQUESTS: Final = "prediction_requests"
 REQUEST_DURATION: Final = "prediction_request_duration_seconds"
 """Histogram of the time from the headers of a request to its answer, by the label `route`."""
 REQUEST_DURATION_BUCKETS: Final = (
-    0.0001,
-    0.00025,
-    0.0005,
-    0.001,
-    0.0025,
-    0.005,
-    0.01,
-    0.025,
-    0.05,
-    0.1,
-    0.25,
-    0.5,
-    1.0,
-    2.5,
-)
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5
+)  # fmt: skip
 
 # streaming
 MESSAGES: Final = "streaming_messages"
@@ -35,21 +22,8 @@ MESSAGES: Final = "streaming_messages"
 MESSAGE_LATENCY: Final = "streaming_message_latency_seconds"
 """Histogram of the time from publishing a request to acknowledging it."""
 MESSAGE_LATENCY_BUCKETS: Final = (
-    0.01,
-    0.025,
-    0.05,
-    0.1,
-    0.25,
-    0.5,
-    1.0,
-    2.5,
-    5.0,
-    10.0,
-    30.0,
-    60.0,
-    300.0,
-    1800.0,
-)
+    0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0
+)  # fmt: skip
 OLDEST_MESSAGE_AGE: Final = "streaming_oldest_message_age_seconds"
 """Gauge of the age of the oldest message that is being answered."""
 

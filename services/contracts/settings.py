@@ -4,7 +4,7 @@ A field `model_bucket` is the variable `MODEL_BUCKET`.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -158,8 +158,9 @@ def from_environment(kind: type[Settings], environment: Mapping[str, str]) -> Se
     values: dict[str, str | list[str]] = {
         name: environment[name.upper()] for name in names if name.upper() in environment
     }
-    for name in _lists(kind) & values.keys():
-        values[name] = [item for item in environment[name.upper()].split(",") if item]
+    for field in msgspec.structs.fields(kind):
+        if field.default == () and field.name in values:
+            values[field.name] = [item for item in environment[field.name.upper()].split(",") if item]
     try:
         return msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError as error:
@@ -167,13 +168,3 @@ def from_environment(kind: type[Settings], environment: Mapping[str, str]) -> Se
         for name in names:
             message = message.replace(f"`$.{name}`", name.upper()).replace(f"field `{name}`", name.upper())
         raise SettingsError(f"environment: {message}") from None
-
-
-def _lists(kind: type[msgspec.Struct]) -> set[str]:
-    """Names of the fields that are lists."""
-    types = {field.name: field.type for field in msgspec.structs.fields(kind)}
-    return {name for name, type_ in types.items() if get_origin(_bare(type_)) is tuple}
-
-
-def _bare(type_: Any) -> Any:
-    return get_args(type_)[0] if get_origin(type_) is Annotated else type_

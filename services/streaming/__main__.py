@@ -28,7 +28,7 @@ async def run(settings: StreamingSettings) -> int:
     """
     follower = ModelFollower(
         ModelRegistry(settings.model_bucket),
-        lambda model: ModelReplies(model, settings.max_range),
+        lambda model: ModelReplies(model.forecast, settings.max_range),
         settings.model_poll_seconds,
     )
     subscriber, publisher = pubsub.clients()

@@ -1,22 +1,32 @@
 """Replies and rows from one model version."""
 
+import msgspec
+
 from services.answers import Replies
 from services.contracts.messages import SaleRangeRequest
-from services.forecasting.artifact import Model
-from services.streaming.rows import ForecastRows, request_fields
+from services.contracts.schema import defaults
+from services.contracts.tables import Prediction
+from services.forecasting.forecast import Forecast
+from services.streaming.rows import PREDICTION
 
 
 class ModelReplies(Replies):
     """Builds the replies and rows that answer requests.
 
+    A serialized message is the concatenation of its fields in any order
+    (https://protobuf.dev/programming-guides/encoding/#order). So the fields that a forecast decides are
+    serialized once per model version, when a series is first asked for, and those that a request decides once
+    per message. A row is the two joined.
+
     Args:
-        model: The version.
+        forecast: The version's forecast.
         max_range: Limit of the number of days; the version's horizon may be shorter.
     """
 
-    def __init__(self, model: Model, max_range: int) -> None:
-        super().__init__(model.forecast, max_range)
-        self._rows = ForecastRows(model.forecast)
+    def __init__(self, forecast: Forecast, max_range: int) -> None:
+        super().__init__(forecast, max_range)
+        self._forecast = forecast
+        self._rows: dict[int, list[bytes]] = {}
 
     def rows(self, request: SaleRangeRequest, published_us: int, processed_us: int) -> list[bytes]:
         """The serialized rows of table `predictions` that answer a passive request.
@@ -29,5 +39,20 @@ class ModelReplies(Replies):
         Raises:
             InvalidMessageError: no series matches the filters.
         """
-        fields = request_fields(request.request_id, published_us, processed_us)
-        return [row + fields for row in self._rows.of(request.range, self.series(request))]
+        fields = PREDICTION.encode(
+            request_id=request.request_id, published_at=published_us, processed_at=processed_us
+        )
+        return [
+            row + fields for index in self.series(request) for row in self._rows_of(index)[: request.range]
+        ]
+
+    def _rows_of(self, index: int) -> list[bytes]:
+        rows = self._rows.get(index)
+        if rows is None:
+            forecast = self._forecast
+            given = {**defaults(Prediction), "model_version": forecast.version}
+            rows = self._rows[index] = [
+                PREDICTION.encode(**given, **msgspec.structs.asdict(row))
+                for row in forecast.rows(forecast.horizon, [index])
+            ]
+        return rows

@@ -1,21 +1,14 @@
-"""Rows of the table `predictions` as the Storage Write API takes them: protocol buffers.
-
-A serialized message is the concatenation of its fields in any order
-(https://protobuf.dev/programming-guides/encoding/#order). So the fields that a forecast decides are
-serialized once per model version, those that a request decides once per message, and a row is the two joined.
-"""
+"""Rows of a table as the Storage Write API takes them: protocol buffers."""
 
 import datetime
-from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-from services.contracts.schema import bigquery_schema, defaults
+from services.contracts.schema import bigquery_schema
 from services.contracts.tables import Prediction
-from services.forecasting.forecast import Forecast
 
 _Field = descriptor_pb2.FieldDescriptorProto
 # https://cloud.google.com/bigquery/docs/supported-data-types#supported-protocol-buffer-data-types
@@ -78,41 +71,4 @@ def _encoded(value: Any) -> Any:
             return value
 
 
-_ENCODER: Final = RowEncoder(Prediction)
-DESCRIPTOR: Final = _ENCODER.descriptor
-"""The message type of a prediction."""
-
-
-class ForecastRows:
-    """The rows of a forecast, without what the request adds to each.
-
-    A series is serialized when it is asked for first.
-    """
-
-    def __init__(self, forecast: Forecast) -> None:
-        self._forecast = forecast
-        self._series: dict[int, list[bytes]] = {}
-
-    def of(self, days: int, series: Iterable[int]) -> list[bytes]:
-        """The first `days` days of these series, by series, then date."""
-        rows: list[bytes] = []
-        for index in series:
-            known = self._series.get(index)
-            if known is None:
-                known = self._series[index] = self._serialize(index)
-            rows += known[:days]
-        return rows
-
-    def _serialize(self, index: int) -> list[bytes]:
-        forecast = self._forecast
-        return [
-            _ENCODER.encode(
-                **defaults(Prediction), model_version=forecast.version, **msgspec.structs.asdict(row)
-            )
-            for row in forecast.rows(forecast.horizon, [index])
-        ]
-
-
-def request_fields(request_id: str, published_us: int, processed_us: int) -> bytes:
-    """What a request adds to each of its rows; times in microseconds since the epoch."""
-    return _ENCODER.encode(request_id=request_id, published_at=published_us, processed_at=processed_us)
+PREDICTION: Final = RowEncoder(Prediction)

@@ -24,7 +24,7 @@ from google.cloud.bigquery_storage_v1.services.big_query_write.transports import
 from google.rpc import code_pb2
 
 from services.streaming.pubsub import emulator_options
-from services.streaming.rows import DESCRIPTOR
+from services.streaming.rows import PREDICTION
 
 _log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ class _Connection:
         # Only the first request needs stream and schema, but the emulator requires the stream in each.
         request = types.AppendRowsRequest.pb()(write_stream=self._stream)
         request.offset.value = offset
-        request.proto_rows.writer_schema.proto_descriptor.CopyFrom(DESCRIPTOR)
+        request.proto_rows.writer_schema.proto_descriptor.CopyFrom(PREDICTION.descriptor)
         request.proto_rows.rows.serialized_rows.extend(rows)
         await self._requests.put(types.AppendRowsRequest.wrap(request))
         if self._responses is None:
@@ -144,7 +144,7 @@ class PredictionsTable:
         self._writer: asyncio.Task[None] | None = None
 
     async def append(self, rows: Sequence[bytes]) -> None:
-        """Save rows of `rows.DESCRIPTOR`; they are durable when this returns.
+        """Save serialized rows; they are durable when this returns.
 
         Raises:
             AppendError: BigQuery refused them.
@@ -223,7 +223,7 @@ class PredictionsTable:
         if response.HasField("error") and response.error.code != code_pb2.ALREADY_EXISTS:
             if response.row_errors:
                 raise AppendError(f"{self._parent}: {response.row_errors[0].message}")
-            raise exceptions.from_grpc_status(grpc_status(response.error.code), response.error.message)
+            raise exceptions.from_grpc_status(response.error.code, response.error.message)
         self._offset += len(rows)
 
     async def _drop_client(self) -> None:
@@ -239,11 +239,6 @@ class PredictionsTable:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-
-def grpc_status(code: int) -> grpc.StatusCode:
-    """The status of a number of google.rpc.Code."""
-    return next(status for status in grpc.StatusCode if status.value[0] == code)
 
 
 def _size(rows: Sequence[bytes]) -> int:

@@ -91,16 +91,17 @@ def test_streaming_writes_the_declared_value(changed: Checkout) -> None:
     program = f"""
 import asyncio, datetime, numpy
 from services.forecasting.forecast import Forecast
-from services.streaming.rows import ForecastRows, request_fields
+from services.contracts.messages import SaleRangeRequest
+from services.streaming.replies import ModelReplies
 from services.streaming.table import PredictionsTable
 
 sales = numpy.ones((1, 1))
 forecast = Forecast("v1", (datetime.date(2024, 1, 1),), ("1",), ("A",), sales, sales, sales)
-[row] = ForecastRows(forecast).of(1, [0])
+rows = ModelReplies(forecast, 1).rows(SaleRangeRequest("r", 1), 1, 2)
 
 async def save():
     table = PredictionsTable("{PROJECT}.predictions.predictions")
-    await table.append([row + request_fields("r", 1, 2)])
+    await table.append(rows)
     await table.close()
 
 asyncio.run(save())

@@ -36,7 +36,7 @@ def with_processor(
 
     def load(version: str) -> ModelReplies:
         surroundings.models.upload(version)
-        return ModelReplies(surroundings.models.registry.load(version), 30)
+        return ModelReplies(surroundings.models.registry.load(version).forecast, 30)
 
     async def run() -> None:
         subscriber, publisher = pubsub.clients()

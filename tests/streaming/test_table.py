@@ -12,8 +12,9 @@ from google.api_core import exceptions
 from google.cloud.bigquery_storage_v1 import types
 from google.rpc import code_pb2
 
+from services.contracts.messages import SaleRangeRequest
 from services.streaming import table as module
-from services.streaming.rows import ForecastRows, request_fields
+from services.streaming.replies import ModelReplies
 from services.streaming.table import AppendError, PredictionsTable
 from tests.conftest import Models
 from tests.streaming.conftest import Surroundings, grpc_address
@@ -52,10 +53,8 @@ class Relay:
 
 def rows(models: Models, request_id: str) -> list[bytes]:
     """The rows that answer a request for a day of every series."""
-    forecast = models.forecast("v1")
     now = int(datetime.datetime.now(datetime.UTC).timestamp() * 1e6)
-    fields = request_fields(request_id, now, now)
-    return [row + fields for row in ForecastRows(forecast).of(1, range(len(forecast.family)))]
+    return ModelReplies(models.forecast("v1"), 1).rows(SaleRangeRequest(request_id, 1), now, now)
 
 
 @pytest.mark.parametrize("broken_by", ["keepalive", "a new channel"])
@@ -89,13 +88,12 @@ def test_a_silent_connection_is_replaced(
 
 
 class BigQuery:
-    """BigQuery's side of the Storage Write API, which writes nothing down; answers appends with `code`."""
+    """BigQuery's side of the Storage Write API, which writes nothing down; refuses appends if told to."""
 
     def __init__(self) -> None:
         self.streams = 0
         self.offsets: list[int] = []
-        self.code = 0
-        self.row_error = ""
+        self.refusal: grpc.StatusCode | str = ""
 
     async def _create(self, request: bytes, _: Any) -> bytes:
         self.streams += 1
@@ -107,11 +105,11 @@ class BigQuery:
             request = types.AppendRowsRequest.pb(types.AppendRowsRequest.deserialize(each))
             self.offsets.append(request.offset.value)
             response = types.AppendRowsResponse.pb()()
-            if self.row_error:
+            if isinstance(self.refusal, grpc.StatusCode):
+                await context.abort(self.refusal, "out of quota")
+            if self.refusal:
                 response.error.code = code_pb2.INVALID_ARGUMENT
-                response.row_errors.add(index=0, message=self.row_error)
-            elif self.code:
-                await context.abort(module.grpc_status(self.code), "out of quota")
+                response.row_errors.add(index=0, message=self.refusal)
             else:
                 response.append_result.offset.value = request.offset.value
             yield types.AppendRowsResponse.serialize(types.AppendRowsResponse.wrap(response))
@@ -132,9 +130,11 @@ class BigQuery:
         await server.stop(None)
 
 
-@pytest.mark.parametrize("refusal", [code_pb2.RESOURCE_EXHAUSTED, code_pb2.PERMISSION_DENIED, "row error"])
+@pytest.mark.parametrize(
+    "refusal", [grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.PERMISSION_DENIED, "row error"]
+)
 def test_refused_rows_leave_stream_and_offset(
-    models: Models, monkeypatch: pytest.MonkeyPatch, refusal: int | str
+    models: Models, monkeypatch: pytest.MonkeyPatch, refusal: grpc.StatusCode | str
 ) -> None:
     """A stream for each refused append would use up the quota of streams."""
 
@@ -146,11 +146,11 @@ def test_refused_rows_leave_stream_and_offset(
             table = PredictionsTable("p.d.t")
             some = rows(models, "r")
             await table.append(some)
-            bigquery.row_error, bigquery.code = (refusal, 0) if isinstance(refusal, str) else ("", refusal)
+            bigquery.refusal = refusal
             for _ in range(5):
                 with pytest.raises((AppendError, exceptions.ResourceExhausted, exceptions.PermissionDenied)):
                     await table.append(some)
-            bigquery.row_error, bigquery.code = "", 0
+            bigquery.refusal = ""
             await table.append(some)
             await table.close()
 
