@@ -1,30 +1,17 @@
 """The foundation of all stacks: enabled APIs, the network, the encryption key, the identities of CI."""
 
-from collections.abc import Iterator
 from typing import Final
 
 from infra.cdk import App
 from infra.cdk.stack import PlatformStack
-from infra.environment import Environment, StackName
+from infra.environment import Environment
 from infra.google.apis import Apis
 from infra.google.ci_identity import CiIdentity
 from infra.google.key import Key
 from infra.google.network import Network
 from infra.google.project import ProjectSettings
 from stacks.ci import grant_rights
-
-_IAM_APIS: Final = ("cloudresourcemanager", "iam")
-
-_APIS: Final[dict[StackName, tuple[str, ...]]] = {
-    "foundation": ("compute", *_IAM_APIS),
-    "registry": ("artifactregistry",),
-    "cluster": ("container", "containersecurity"),
-    "data": ("bigquery", "bigquerystorage", "storage"),
-    "messaging": ("pubsub",),
-    "orchestration": ("composer", "dataflow", "secretmanager"),
-    "services": (),
-    "observability": ("monitoring",),
-}
+from stacks.needs import IAM_APIS, needs
 
 
 class FoundationStack(PlatformStack):
@@ -32,8 +19,8 @@ class FoundationStack(PlatformStack):
 
     def __init__(self, scope: App, environment: Environment):
         super().__init__(scope, "foundation", environment=environment)
-        apis = Apis(self, "apis", names=_apis(environment))
-        iam = [apis.resources[api] for api in _IAM_APIS]
+        apis = Apis(self, "apis", names=sorted({name for each in needs(environment) for name in each.apis}))
+        iam = [apis.resources[api] for api in IAM_APIS]
         ProjectSettings(self, "project", after=[apis.resources["compute"]])
         self.network: Final = Network(self, "network", after=apis.resources["compute"])
         self.key: Final = (
@@ -45,24 +32,3 @@ class FoundationStack(PlatformStack):
             if self.key:
                 self.key.grant_read_settings(self.ci.plan)
                 self.key.grant_administer(self.ci.apply)
-
-
-def _apis(environment: Environment) -> Iterator[str]:
-    for stack in environment.stacks:
-        yield from _APIS[stack]
-    if environment.ci:
-        yield from ("iamcredentials", "sts")  # they exchange tokens
-    if environment.encryption:
-        yield "cloudkms"
-    if "registry" in environment.stacks and environment.registry.scan:
-        yield "containerscanning"
-    if "cluster" in environment.stacks and environment.cluster.binary_authorization:
-        yield "binaryauthorization"
-    if "cluster" in environment.stacks and environment.cluster.backup:
-        yield "gkebackup"
-    if "services" in environment.stacks and environment.gateway:
-        yield "certificatemanager"
-        if environment.gateway.iap_members:
-            yield "iap"
-    if "observability" in environment.stacks and environment.budget:
-        yield "billingbudgets"

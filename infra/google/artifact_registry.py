@@ -64,17 +64,11 @@ class ImageRepository(Construct):
 
     def grant_read(self, principal: Principal) -> TerraformResource:
         """Let a principal pull images. Returns the grant."""
-        return self._grant("read", "roles/artifactregistry.reader", principal)
-
-    def _grant(self, id_: str, role: str, principal: Principal) -> TerraformResource:
-        return principal.bind(
-            google.artifact_registry_repository_iam_member.ArtifactRegistryRepositoryIamMember(
-                principal,
-                f"{id_}-{PLATFORM}",
-                repository=PLATFORM,
-                location=self._region,
-                role=role,
-                member=principal.member,
-            ),
+        return principal.grant(
+            google.artifact_registry_repository_iam_member.ArtifactRegistryRepositoryIamMember,
+            f"read-{PLATFORM}",
+            "roles/artifactregistry.reader",
             self._resource,
+            repository=PLATFORM,
+            location=self._region,
         )

@@ -113,15 +113,12 @@ class Bucket(Construct):
         return self._grant(principal, "write", "roles/storage.objectUser")
 
     def _grant(self, principal: Principal, verb: str, role: str) -> storage_iam.StorageBucketIamMember:
-        return principal.bind(
-            storage_iam.StorageBucketIamMember(
-                principal,
-                f"{verb}-{self.name}",
-                bucket=self.name,
-                role=role,
-                member=principal.member,
-            ),
+        return principal.grant(
+            storage_iam.StorageBucketIamMember,
+            f"{verb}-{self.name}",
+            role,
             self.resource,
+            bucket=self.name,
         )
 
 

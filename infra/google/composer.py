@@ -76,7 +76,6 @@ class Composer(Construct):
     ):
         super().__init__(scope, id_)
         environment = environment_of(self)
-        settings = environment.composer
         # Creation takes up to 25 minutes, and fails at the end if the account lacks this role.
         worker = account.grant_project_role("roles/composer.worker")
         waive(worker, {"CKV_GCP_49": "Google offers this role on projects only"})
@@ -86,52 +85,13 @@ class Composer(Construct):
             name=PLATFORM,
             region=environment.region,
             storage_config=composer.ComposerEnvironmentStorageConfig(bucket=bucket.name),
-            config=composer.ComposerEnvironmentConfigA(
-                environment_size=f"ENVIRONMENT_SIZE_{settings.size.upper()}",
-                resilience_mode="HIGH_RESILIENCE" if settings.high_resilience else "STANDARD_RESILIENCE",
-                # Airflow reaches the internet only through the NAT of the network.
-                enable_private_environment=True,
-                # Without extra packages, builds need nothing from PyPI.
-                enable_private_builds_only=not settings.packages,
-                node_config=composer.ComposerEnvironmentConfigNodeConfig(
+            config=_config(
+                environment.composer,
+                composer.ComposerEnvironmentConfigNodeConfig(
                     network=network.path, subnetwork=network.subnet, service_account=account.email
                 ),
-                software_config=composer.ComposerEnvironmentConfigSoftwareConfig(
-                    image_version=_IMAGE,
-                    airflow_config_overrides=_AIRFLOW_SETTINGS,
-                    pypi_packages=dict(settings.packages) or None,
-                    env_variables=dict(variables),
-                    # There are no plugins; a faulty one would take the web server down.
-                    web_server_plugins_mode="DISABLED",
-                ),
-                workloads_config=_workloads(settings),
-                maintenance_window=_MAINTENANCE,
-                recovery_config=composer.ComposerEnvironmentConfigRecoveryConfig(
-                    scheduled_snapshots_config=composer.ComposerEnvironmentConfigRecoveryConfigScheduledSnapshotsConfig(
-                        enabled=True,
-                        snapshot_location=f"gs://{snapshots.name}/{PLATFORM}",
-                        snapshot_creation_schedule="0 5 * * *",
-                        time_zone="UTC",
-                    )
-                ),
-                # A growing database slows the scheduler down, and above 20 GB no snapshot can be made.
-                data_retention_config=composer.ComposerEnvironmentConfigDataRetentionConfig(
-                    airflow_metadata_retention_config=[
-                        composer.ComposerEnvironmentConfigDataRetentionConfigAirflowMetadataRetentionConfig(
-                            retention_mode="RETENTION_MODE_ENABLED", retention_days=settings.keep_history_days
-                        )
-                    ]
-                ),
-                web_server_network_access_control=composer.ComposerEnvironmentConfigWebServerNetworkAccessControl(
-                    allowed_ip_range=[
-                        composer.ComposerEnvironmentConfigWebServerNetworkAccessControlAllowedIpRange(
-                            value=str(each)
-                        )
-                        for each in settings.web_access
-                    ]
-                )
-                if settings.web_access
-                else None,
+                snapshots=f"gs://{snapshots.name}/{PLATFORM}",
+                variables=variables,
             ),
             # If Terraform gave up earlier, its state would not contain the environment.
             timeouts=composer.ComposerEnvironmentTimeouts(create="150m", update="150m", delete="60m"),
@@ -141,31 +101,71 @@ class Composer(Construct):
         )
 
 
-def _workloads(settings: ComposerSettings) -> composer.ComposerEnvironmentConfigWorkloadsConfig:
-    scheduler, reader, web, worker = (
-        settings.scheduler,
-        settings.dag_processor,
-        settings.web_server,
-        settings.worker,
+def _config(
+    settings: ComposerSettings,
+    nodes: composer.ComposerEnvironmentConfigNodeConfig,
+    *,
+    snapshots: str,
+    variables: Mapping[str, str],
+) -> composer.ComposerEnvironmentConfigA:
+    return composer.ComposerEnvironmentConfigA(
+        environment_size=f"ENVIRONMENT_SIZE_{settings.size.upper()}",
+        resilience_mode="HIGH_RESILIENCE" if settings.high_resilience else "STANDARD_RESILIENCE",
+        # Airflow reaches the internet only through the NAT of the network.
+        enable_private_environment=True,
+        # Without extra packages, builds need nothing from PyPI.
+        enable_private_builds_only=not settings.packages,
+        node_config=nodes,
+        software_config=composer.ComposerEnvironmentConfigSoftwareConfig(
+            image_version=_IMAGE,
+            airflow_config_overrides=_AIRFLOW_SETTINGS,
+            pypi_packages=dict(settings.packages) or None,
+            env_variables=dict(variables),
+            # There are no plugins; a faulty one would take the web server down.
+            web_server_plugins_mode="DISABLED",
+        ),
+        workloads_config=_workloads(settings),
+        maintenance_window=_MAINTENANCE,
+        recovery_config=composer.ComposerEnvironmentConfigRecoveryConfig(
+            scheduled_snapshots_config=composer.ComposerEnvironmentConfigRecoveryConfigScheduledSnapshotsConfig(
+                enabled=True,
+                snapshot_location=snapshots,
+                snapshot_creation_schedule="0 5 * * *",
+                time_zone="UTC",
+            )
+        ),
+        # A growing database slows the scheduler down, and above 20 GB no snapshot can be made.
+        data_retention_config=composer.ComposerEnvironmentConfigDataRetentionConfig(
+            airflow_metadata_retention_config=[
+                composer.ComposerEnvironmentConfigDataRetentionConfigAirflowMetadataRetentionConfig(
+                    retention_mode="RETENTION_MODE_ENABLED", retention_days=settings.keep_history_days
+                )
+            ]
+        ),
+        web_server_network_access_control=composer.ComposerEnvironmentConfigWebServerNetworkAccessControl(
+            allowed_ip_range=[
+                composer.ComposerEnvironmentConfigWebServerNetworkAccessControlAllowedIpRange(value=str(each))
+                for each in settings.web_access
+            ]
+        )
+        if settings.web_access
+        else None,
     )
+
+
+def _workloads(settings: ComposerSettings) -> composer.ComposerEnvironmentConfigWorkloadsConfig:
     return composer.ComposerEnvironmentConfigWorkloadsConfig(
         scheduler=composer.ComposerEnvironmentConfigWorkloadsConfigScheduler(
-            cpu=scheduler.cpu, memory_gb=scheduler.memory_gb, storage_gb=_STORAGE_GB, count=scheduler.count
+            **dict(settings.scheduler), storage_gb=_STORAGE_GB
         ),
         dag_processor=composer.ComposerEnvironmentConfigWorkloadsConfigDagProcessor(
-            cpu=reader.cpu, memory_gb=reader.memory_gb, storage_gb=_STORAGE_GB, count=reader.count
+            **dict(settings.dag_processor), storage_gb=_STORAGE_GB
         ),
         triggerer=composer.ComposerEnvironmentConfigWorkloadsConfigTriggerer(
-            cpu=0.5, memory_gb=1, count=settings.triggerer.count
+            cpu=0.5, memory_gb=1, **dict(settings.triggerer)
         ),
         web_server=composer.ComposerEnvironmentConfigWorkloadsConfigWebServer(
-            cpu=web.cpu, memory_gb=web.memory_gb, storage_gb=_STORAGE_GB
+            **dict(settings.web_server), storage_gb=_STORAGE_GB
         ),
-        worker=composer.ComposerEnvironmentConfigWorkloadsConfigWorker(
-            cpu=worker.cpu,
-            memory_gb=worker.memory_gb,
-            storage_gb=worker.storage_gb,
-            min_count=worker.min_count,
-            max_count=worker.max_count,
-        ),
+        worker=composer.ComposerEnvironmentConfigWorkloadsConfigWorker(**dict(settings.worker)),
     )

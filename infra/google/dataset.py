@@ -66,16 +66,14 @@ class Dataset(Construct):
         self._grant(principal, "write", "roles/bigquery.dataEditor")
 
     def _grant(self, principal: Principal, verb: str, role: str) -> None:
-        principal.bind(
-            google.bigquery_dataset_iam_member.BigqueryDatasetIamMember(
-                principal,
-                f"{verb}-{self.dataset_id}",
-                dataset_id=self.dataset_id,
-                role=role,
-                # Of all resources only this one takes members apart, and knows no `principal:`.
-                member=principal.member.replace("principal:", "iamMember:principal:"),
-            ),
+        principal.grant(
+            google.bigquery_dataset_iam_member.BigqueryDatasetIamMember,
+            f"{verb}-{self.dataset_id}",
+            role,
             self.resource,
+            dataset_id=self.dataset_id,
+            # Of all resources only this one takes members apart, and knows no `principal:`.
+            member=principal.member.replace("principal:", "iamMember:principal:"),
         )
 
 
@@ -147,16 +145,13 @@ class DatasetTable(Construct):
     def _grant(
         self, principal: Principal, verb: str, role: str
     ) -> google.bigquery_table_iam_member.BigqueryTableIamMember:
-        return principal.bind(
-            google.bigquery_table_iam_member.BigqueryTableIamMember(
-                principal,
-                f"{verb}-{self.dataset.dataset_id}-{self._table_id}",
-                dataset_id=self.dataset.dataset_id,
-                table_id=self._table_id,
-                role=role,
-                member=principal.member,
-            ),
+        return principal.grant(
+            google.bigquery_table_iam_member.BigqueryTableIamMember,
+            f"{verb}-{self.dataset.dataset_id}-{self._table_id}",
+            role,
             self.resource,
+            dataset_id=self.dataset.dataset_id,
+            table_id=self._table_id,
         )
 
 

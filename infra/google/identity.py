@@ -4,8 +4,8 @@ A grant is a resource below its principal, and so in the principal's stack, whic
 The resource it is granted on has a deterministic name, so no stack reads the state of another one.
 """
 
-from collections.abc import Sequence
-from typing import Final, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
 
 from infra.cdk import (
     Construct,
@@ -37,15 +37,32 @@ class Principal(Construct):
         self._resource: TerraformResource | None = None
         self._stack = TerraformStack.of(self)
 
-    def bind(self, grant: Grant, *granted: TerraformResource | None) -> Grant:
-        """Tie a grant to the principal and to what it is granted on, if this stack creates them.
+    def grant(
+        self,
+        kind: Callable[..., Grant],
+        id_: str,
+        role: str,
+        *on: TerraformResource,
+        member: str | None = None,
+        **arguments: Any,
+    ) -> Grant:
+        """Grant the principal a role, and return the grant, for what must wait for it.
 
         A grant vanishes with the resource it is on, and Terraform, which knows both by name, would notice
-        at the next apply only: so a replacement of the one replaces the other.
+        at the next apply only: so a replacement of the one replaces the other, if this stack has both.
+
+        Args:
+            kind: type of the grant.
+            id_: its id below the principal.
+            role: name of the role.
+            on: what it is granted on; nothing for what exists before Terraform does.
+            member: the principal as this type writes it.
+            arguments: other arguments of the grant, such as the name of what it is on.
         """
+        grant = kind(self, id_, role=role, member=member or self.member, **arguments)
         own = [
             f"{each.terraform_resource_type}.{each.friendly_unique_id}"
-            for each in (self._resource, *granted)
+            for each in (self._resource, *on)
             if each and TerraformStack.of(each) is self._stack
         ]
         if own:
@@ -68,26 +85,14 @@ class ProjectPrincipal(Principal):
         condition: project_iam.ProjectIamMemberCondition | None = None,
         after: Sequence[TerraformResource] = (),
     ) -> project_iam.ProjectIamMember:
-        """Grant a role on the project. Only for what cannot be granted on a resource.
-
-        Args:
-            role: name of the role.
-            condition: condition of the grant.
-            after: resources that must exist first.
-
-        Returns:
-            The grant.
-        """
-        return self.bind(
-            project_iam.ProjectIamMember(
-                self,
-                role.rpartition("/")[2],
-                project=self._project,
-                role=role,
-                member=self.member,
-                condition=condition,
-                depends_on=[*after],
-            )
+        """Grant a role on the project. Only for what cannot be granted on a resource."""
+        return self.grant(
+            project_iam.ProjectIamMember,
+            role.rpartition("/")[2],
+            role,
+            project=self._project,
+            condition=condition,
+            depends_on=[*after],
         )
 
 
@@ -117,9 +122,10 @@ class Account(ProjectPrincipal):
         super().__init__(scope, id_, member=f"serviceAccount:{email}", project=project)
         self.email: Final = email
         self._name = name
-        self._resource = google.service_account.ServiceAccount(
+        self._account = google.service_account.ServiceAccount(
             self, "Default", account_id=name, display_name=name, description=description, depends_on=[*after]
         )
+        self._resource = self._account
 
     def grant_attach(self, principal: Principal) -> account_iam.ServiceAccountIamMember:
         """Let a principal make resources that run as this account. Returns the grant."""
@@ -134,15 +140,12 @@ class Account(ProjectPrincipal):
         return self._grant("sign-in-as", "roles/iam.serviceAccountTokenCreator", principal)
 
     def _grant(self, id_: str, role: str, principal: Principal) -> account_iam.ServiceAccountIamMember:
-        return principal.bind(
-            account_iam.ServiceAccountIamMember(
-                principal,
-                f"{id_}-{self._name}",
-                service_account_id=f"projects/{self._project}/serviceAccounts/{self.email}",
-                role=role,
-                member=principal.member,
-            ),
-            self._resource,
+        return principal.grant(
+            account_iam.ServiceAccountIamMember,
+            f"{id_}-{self._name}",
+            role,
+            self._account,
+            service_account_id=f"projects/{self._project}/serviceAccounts/{self.email}",
         )
 
 

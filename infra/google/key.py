@@ -46,15 +46,12 @@ class Key(Construct):
 
     def grant_use(self, principal: Principal) -> TerraformResource:
         """Let a principal encrypt and decrypt. Returns the grant."""
-        return principal.bind(
-            google.kms_crypto_key_iam_member.KmsCryptoKeyIamMember(
-                principal,
-                f"use-{PLATFORM}",
-                crypto_key_id=self.path,
-                role="roles/cloudkms.cryptoKeyEncrypterDecrypter",
-                member=principal.member,
-            ),
+        return principal.grant(
+            google.kms_crypto_key_iam_member.KmsCryptoKeyIamMember,
+            f"use-{PLATFORM}",
+            "roles/cloudkms.cryptoKeyEncrypterDecrypter",
             self._key,
+            crypto_key_id=self.path,
         )
 
     def grant_read_settings(self, principal: Principal) -> None:
@@ -66,13 +63,10 @@ class Key(Construct):
         self._grant_on_ring(principal, "roles/cloudkms.admin")
 
     def _grant_on_ring(self, principal: Principal, role: str) -> None:
-        principal.bind(
-            google.kms_key_ring_iam_member.KmsKeyRingIamMember(
-                principal,
-                f"{role.removeprefix('roles/')}-{PLATFORM}",
-                key_ring_id=self._ring_path,
-                role=role,
-                member=principal.member,
-            ),
+        principal.grant(
+            google.kms_key_ring_iam_member.KmsKeyRingIamMember,
+            f"{role.removeprefix('roles/')}-{PLATFORM}",
+            role,
             self._ring,
+            key_ring_id=self._ring_path,
         )

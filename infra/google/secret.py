@@ -39,13 +39,10 @@ class Secret(Construct):
 
     def grant_read(self, principal: Principal) -> None:
         """Let a principal read the value."""
-        principal.bind(
-            google.secret_manager_secret_iam_member.SecretManagerSecretIamMember(
-                principal,
-                f"read-{self._name}",
-                secret_id=self._name,
-                role="roles/secretmanager.secretAccessor",
-                member=principal.member,
-            ),
+        principal.grant(
+            google.secret_manager_secret_iam_member.SecretManagerSecretIamMember,
+            f"read-{self._name}",
+            "roles/secretmanager.secretAccessor",
             self._resource,
+            secret_id=self._name,
         )

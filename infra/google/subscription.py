@@ -116,13 +116,10 @@ class Subscription(Construct):
 
     def grant_subscribe(self, principal: Principal) -> None:
         """Let a principal pull and acknowledge messages."""
-        principal.bind(
-            google.pubsub_subscription_iam_member.PubsubSubscriptionIamMember(
-                principal,
-                f"subscribe-{self.name}",
-                subscription=self.name,
-                role="roles/pubsub.subscriber",
-                member=principal.member,
-            ),
+        principal.grant(
+            google.pubsub_subscription_iam_member.PubsubSubscriptionIamMember,
+            f"subscribe-{self.name}",
+            "roles/pubsub.subscriber",
             self._resource,
+            subscription=self.name,
         )

@@ -84,13 +84,10 @@ class Topic(Construct):
 
     def grant_publish(self, principal: Principal) -> None:
         """Let a principal publish messages."""
-        principal.bind(
-            google.pubsub_topic_iam_member.PubsubTopicIamMember(
-                principal,
-                f"publish-{self.name}",
-                topic=self.name,
-                role="roles/pubsub.publisher",
-                member=principal.member,
-            ),
+        principal.grant(
+            google.pubsub_topic_iam_member.PubsubTopicIamMember,
+            f"publish-{self.name}",
+            "roles/pubsub.publisher",
             self.resource,
+            topic=self.name,
         )

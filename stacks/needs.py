@@ -1,0 +1,130 @@
+"""What the stacks need of their project: APIs, and rights of CI.
+
+Resources that Terraform has yet to create have no policy, so CI's roles are granted on the project. What
+exists before CI uses it (the bucket of states, the key, accounts of workloads, the image repository) is
+granted on the resource itself, where it is created.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from infra.environment import Environment, StackName
+
+IAM_APIS: Final = ("cloudresourcemanager", "iam")
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What some resources need of the project.
+
+    Attributes:
+        apis: their APIs, without `.googleapis.com`.
+        plan: roles with which CI reads them.
+        plan_permissions: permissions that read them, where every predefined role would read their content,
+        too.
+        apply: roles with which CI creates, changes and deletes them.
+        grants: project roles that the stack grants.
+    """
+
+    apis: Sequence[str] = ()
+    plan: Sequence[str] = ()
+    plan_permissions: Sequence[str] = ()
+    apply: Sequence[str] = ()
+    grants: Sequence[str] = ()
+
+
+_STACKS: Final[Mapping[StackName, Needs]] = {
+    # This stack also defines what CI may do. Only a person may change that.
+    "foundation": Needs(
+        apis=("compute", *IAM_APIS),
+        plan=(
+            "roles/compute.viewer",
+            "roles/iam.roleViewer",
+            "roles/iam.securityReviewer",  # reads the policies of all resources, hence all grants
+            "roles/iam.serviceAccountViewer",
+            "roles/iam.workloadIdentityPoolViewer",
+            "roles/serviceusage.serviceUsageViewer",
+        ),
+        apply=(
+            "roles/compute.networkAdmin",
+            "roles/iam.roleViewer",
+            "roles/iam.serviceAccountAdmin",  # every stack with workloads creates accounts
+            "roles/iam.workloadIdentityPoolViewer",
+            "roles/serviceusage.serviceUsageAdmin",
+        ),
+    ),
+    "registry": Needs(
+        apis=("artifactregistry",),
+        plan_permissions=("artifactregistry.repositories.get",),
+        apply=("roles/artifactregistry.admin",),
+    ),
+    "cluster": Needs(
+        apis=("container", "containersecurity"),
+        plan=("roles/container.viewer",),
+        apply=("roles/container.admin",),  # includes the objects in the cluster
+        grants=("roles/container.defaultNodeServiceAccount",),
+    ),
+    "data": Needs(
+        apis=("bigquery", "bigquerystorage", "storage"),
+        plan=("roles/bigquery.metadataViewer",),
+        plan_permissions=("storage.buckets.get",),
+        apply=("roles/bigquery.dataOwner", "roles/storage.admin"),
+    ),
+    "messaging": Needs(apis=("pubsub",), plan=("roles/pubsub.viewer",), apply=("roles/pubsub.admin",)),
+    "orchestration": Needs(
+        apis=("composer", "dataflow", "secretmanager"),
+        plan=("roles/secretmanager.viewer",),  # names only, not values
+        plan_permissions=("composer.environments.get",),
+        apply=("roles/composer.admin", "roles/secretmanager.admin"),
+        grants=(
+            "roles/bigquery.jobUser",
+            "roles/composer.worker",
+            "roles/container.viewer",
+            "roles/dataflow.developer",
+            "roles/dataflow.worker",
+        ),
+    ),
+    "services": Needs(apply=("roles/bigquery.jobUser",)),  # scripts/verify asks for the rows of its request
+    "observability": Needs(
+        apis=("monitoring",),
+        plan=("roles/monitoring.viewer",),
+        apply=(
+            "roles/logging.configWriter",  # for alerts on logs
+            "roles/monitoring.editor",
+        ),
+    ),
+}
+
+
+def needs(environment: Environment) -> Iterator[Needs]:
+    """What the stacks of an environment need."""
+    for stack in environment.stacks:
+        yield _STACKS[stack]
+    if environment.ci:
+        yield Needs(apis=["iamcredentials", "sts"])  # they exchange tokens
+    if environment.encryption:
+        yield Needs(apis=["cloudkms"])
+    if "registry" in environment.stacks and environment.registry.scan:
+        yield Needs(apis=["containerscanning"])
+    if "cluster" in environment.stacks:
+        if environment.cluster.backup:
+            yield Needs(apis=["gkebackup"], plan=["roles/gkebackup.viewer"], apply=["roles/gkebackup.admin"])
+        if environment.cluster.binary_authorization:
+            yield Needs(
+                apis=["binaryauthorization"],
+                plan=["roles/binaryauthorization.policyViewer"],
+                apply=["roles/binaryauthorization.policyEditor"],
+            )
+    if "services" in environment.stacks and environment.gateway:
+        yield Needs(
+            apis=["certificatemanager"],
+            plan=["roles/certificatemanager.viewer"],
+            apply=["roles/certificatemanager.owner", "roles/compute.securityAdmin"],
+        )
+        if environment.gateway.iap_members:
+            yield Needs(apis=["iap"], apply=["roles/iap.admin"])
+    if "observability" in environment.stacks and environment.budget:
+        yield Needs(
+            apis=["billingbudgets"], plan_permissions=["serviceusage.services.use"]
+        )  # calls are billed to the project
