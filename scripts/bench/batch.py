@@ -34,14 +34,16 @@ kind, source, target = sys.argv[1:]
 class Call(beam.DoFn):
     def setup(self):
         import numpy as np
-        from services.forecasting.models import GradientBoosting
+        from services.forecasting import models
+        from services.forecasting.features import Features
         from services.forecasting.panel import Panel
         sales = np.random.default_rng(1).poisson(9.0, (1, 200)).astype(float)
         self.panel = Panel(datetime.date(2024, 1, 1), ("1",), ("BREAD",), sales, None)
-        self.model = GradientBoosting().fit(self.panel)
+        self.model = models.fit(self.panel, Features(self.panel, 0))
+        self.call = lambda: models.predict(self.model, self.panel, Features(self.panel, 1), 1)
 
     def process(self, element):
-        yield json.dumps({**json.loads(element), "sales": float(self.model.predict(self.panel, 1)[0, 0])})
+        yield json.dumps({**json.loads(element), "sales": float(self.call()[0, 0])})
 
 # DirectRunner chooses this runner for services.batch.score, too.
 options = PipelineOptions(["--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner"])

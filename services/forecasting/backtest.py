@@ -1,6 +1,6 @@
 """Rolling-origin backtest: how well a model would have forecast windows it had not seen."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from services.contracts.model import HORIZON_DAYS, LEVELS, Accuracy
 from services.forecasting.cgroup import memory, processors
 from services.forecasting.levels import groups, summed
-from services.forecasting.models import Forecaster
-from services.forecasting.panel import SEASON, Panel, UnusableSalesError
+from services.forecasting.panel import SEASON, Forecaster, Panel, UnusableSalesError
 
 HORIZON = 28
 ORIGINS = 8
@@ -57,16 +56,15 @@ def origins(panel: Panel) -> list[int]:
     return chosen
 
 
-def run(forecaster: Callable[[], Forecaster], panel: Panel) -> list[Window]:
-    """Fit a new forecaster at each origin, on what was known then, and forecast from there.
+def run(forecaster: Forecaster, panel: Panel) -> list[Window]:
+    """Forecast from each origin with what was known then.
 
     Raises:
         UnusableSalesError: the panel is too short, or holds nothing to learn from.
     """
 
     def forecast(origin: int) -> Window:
-        known = panel.until(origin)
-        return Window(origin, forecaster().fit(known).predict(known, HORIZON_DAYS))
+        return Window(origin, forecaster(panel.until(origin), HORIZON_DAYS).sales)
 
     fitting = panel.sales.size * _BYTES_A_VALUE
     with ThreadPoolExecutor(max(1, min(processors(), memory() // 2 // fitting))) as threads:

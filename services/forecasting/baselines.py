@@ -4,13 +4,11 @@ They see the days on which a series' store was open: closed days are neither lea
 intermittent demand, and are forecast as 0. All series are smoothed at once, a day per step.
 """
 
-from typing import Self
-
 import numpy as np
 from numpy.typing import NDArray
 
 from services.forecasting.closed_days import closed_days
-from services.forecasting.panel import SEASON, Panel
+from services.forecasting.panel import SEASON, Fitted, Panel
 
 _CROSTON_ALPHA = 0.1
 """As Croston (1972) and Syntetos & Boylan (2005) recommend."""
@@ -20,103 +18,81 @@ _SEASON_GAMMAS = (0.0, 0.02, 0.05, 0.1, 0.2)
 _FIRST_DAYS = 28
 
 
-class _Local:
-    """What methods that know each series by itself have in common."""
-
-    def fit(self, panel: Panel) -> Self:
-        """There is nothing to learn from other series: `predict` fits each to its own past."""
-        return self
-
-    def files(self) -> dict[str, bytes]:
-        """See `Forecaster.files`."""
-        return {}
-
-
-class SeasonalNaive(_Local):
+def seasonal_naive(panel: Panel, horizon: int) -> Fitted:
     """Each day is as the same weekday of the last week seen; a day not seen is 0."""
-
-    def predict(self, panel: Panel, horizon: int) -> NDArray[np.float64]:
-        """See `Forecaster.predict`."""
-        last_week = np.nan_to_num(panel.sales[:, panel.days - SEASON :])
-        return last_week[:, np.arange(horizon) % SEASON]
+    last_week = np.nan_to_num(panel.sales[:, panel.days - SEASON :])
+    return Fitted(last_week[:, np.arange(horizon) % SEASON])
 
 
-class ExponentialSmoothing(_Local):
+def exponential_smoothing(panel: Panel, horizon: int) -> Fitted:
     """ETS(A,N,A): a level and a weekly season, both smoothed.
 
     The smoothing parameters of a series are those of a grid with the least squared error one step ahead
     (Hyndman et al. 2008, https://doi.org/10.1007/978-3-540-71918-2, ch. 2).
     """
-
-    def predict(self, panel: Panel, horizon: int) -> NDArray[np.float64]:
-        """See `Forecaster.predict`."""
-        open_ = _open(panel, horizon)
-        level, season, _ = _smooth(panel, panel.sales, open_, _SEASON_GAMMAS)
-        weekday = _weekdays(panel, horizon)[panel.days :]
-        return np.where(open_[:, panel.days :], np.maximum(level[:, None] + season[:, weekday], 0), 0)
+    open_ = _open(panel, horizon)
+    level, season, _ = _smooth(panel, panel.sales, open_, _SEASON_GAMMAS)
+    weekday = _weekdays(panel, horizon)[panel.days :]
+    sales = np.maximum(level[:, None] + season[:, weekday], 0)
+    return Fitted(np.where(open_[:, panel.days :], sales, 0))
 
 
-class Theta(_Local):
+def theta(panel: Panel, horizon: int) -> Fitted:
     """The Theta method: exponential smoothing plus half the slope of a line through the past.
 
     Written as in Hyndman & Billah (2003), https://doi.org/10.1016/S0169-2070(01)00143-1, on sales divided by
     the ratio of their weekday's mean to that of all days.
     """
+    open_ = _open(panel, horizon)
+    past, weekday = open_[:, : panel.days], _weekdays(panel, horizon)
+    sales = np.where(past, panel.sales, 0)
+    ratio = np.zeros((len(sales), SEASON))
+    overall = _mean(sales, past)
+    for day in range(SEASON):
+        own = past & (weekday[: panel.days] == day)
+        np.divide(_mean(sales, own), overall, out=ratio[:, day], where=overall > 0)
+    factor = ratio[:, weekday]
+    # A weekday on which a series never sold says nothing about its level.
+    counted = open_ & (factor > 0)
+    used = counted[:, : panel.days]
+    adjusted = np.divide(sales, factor[:, : panel.days], out=np.zeros_like(sales), where=used)
+    level, _, alpha = _smooth(panel, adjusted, counted, (0.0,))
 
-    def predict(self, panel: Panel, horizon: int) -> NDArray[np.float64]:
-        """See `Forecaster.predict`."""
-        open_ = _open(panel, horizon)
-        past, weekday = open_[:, : panel.days], _weekdays(panel, horizon)
-        sales = np.where(past, panel.sales, 0)
-        ratio = np.zeros((len(sales), SEASON))
-        overall = _mean(sales, past)
-        for day in range(SEASON):
-            own = past & (weekday[: panel.days] == day)
-            np.divide(_mean(sales, own), overall, out=ratio[:, day], where=overall > 0)
-        factor = ratio[:, weekday]
-        # A weekday on which a series never sold says nothing about its level.
-        counted = open_ & (factor > 0)
-        used = counted[:, : panel.days]
-        adjusted = np.divide(sales, factor[:, : panel.days], out=np.zeros_like(sales), where=used)
-        level, _, alpha = _smooth(panel, adjusted, counted, (0.0,))
-
-        step = np.cumsum(counted, axis=1, dtype=np.float64) - 1  # the open days of a series, numbered
-        time = np.where(used, step[:, : panel.days] - _mean(step[:, : panel.days], used)[:, None], 0)
-        spread = (time**2).sum(axis=1)
-        slope = np.divide((time * adjusted).sum(axis=1), spread, out=np.zeros(len(sales)), where=spread > 0)
-        count = used.sum(axis=1)
-        ahead = step[:, panel.days :] - count[:, None]  # 0 on the first open day
-        correction = (1 - (1 - alpha) ** count) / alpha
-        forecast = level[:, None] + slope[:, None] / 2 * (ahead + correction[:, None])
-        return np.where(counted[:, panel.days :], np.maximum(forecast, 0) * factor[:, panel.days :], 0)
+    step = np.cumsum(counted, axis=1, dtype=np.float64) - 1  # the open days of a series, numbered
+    time = np.where(used, step[:, : panel.days] - _mean(step[:, : panel.days], used)[:, None], 0)
+    spread = (time**2).sum(axis=1)
+    slope = np.divide((time * adjusted).sum(axis=1), spread, out=np.zeros(len(sales)), where=spread > 0)
+    count = used.sum(axis=1)
+    ahead = step[:, panel.days :] - count[:, None]  # 0 on the first open day
+    correction = (1 - (1 - alpha) ** count) / alpha
+    forecast = level[:, None] + slope[:, None] / 2 * (ahead + correction[:, None])
+    sales = np.maximum(forecast, 0) * factor[:, panel.days :]
+    return Fitted(np.where(counted[:, panel.days :], sales, 0))
 
 
-class Croston(_Local):
+def croston(panel: Panel, horizon: int) -> Fitted:
     """Croston's method for intermittent demand, with the correction of Syntetos & Boylan (2005).
 
     The mean size of a day with sales and the mean number of days between two of them are smoothed; their
     ratio, less the bias, is the forecast of every day (https://doi.org/10.1016/j.ijforecast.2004.10.001).
     """
-
-    def predict(self, panel: Panel, horizon: int) -> NDArray[np.float64]:
-        """See `Forecaster.predict`."""
-        open_ = _open(panel, horizon)
-        size, interval = np.zeros(len(open_)), np.zeros(len(open_))
-        since = np.ones(len(open_))
-        for day in range(panel.days):
-            now, sold = open_[:, day], panel.sales[:, day]
-            sale = now & (sold > 0)
-            first = sale & (interval == 0)
-            size += np.where(sale, np.where(first, 1, _CROSTON_ALPHA) * (sold - size), 0)
-            interval += np.where(sale, np.where(first, 1, _CROSTON_ALPHA) * (since - interval), 0)
-            since = np.where(sale, 1, since + now)
-        rate = np.divide(size, interval, out=np.zeros_like(size), where=interval > 0)
-        return np.where(open_[:, panel.days :], (1 - _CROSTON_ALPHA / 2) * rate[:, None], 0)
+    open_ = _open(panel, horizon)
+    size, interval = np.zeros(len(open_)), np.zeros(len(open_))
+    since = np.ones(len(open_))
+    for day in range(panel.days):
+        now, sold = open_[:, day], panel.sales[:, day]
+        sale = now & (sold > 0)
+        first = sale & (interval == 0)
+        size += np.where(sale, np.where(first, 1, _CROSTON_ALPHA) * (sold - size), 0)
+        interval += np.where(sale, np.where(first, 1, _CROSTON_ALPHA) * (since - interval), 0)
+        since = np.where(sale, 1, since + now)
+    rate = np.divide(size, interval, out=np.zeros_like(size), where=interval > 0)
+    return Fitted(np.where(open_[:, panel.days :], (1 - _CROSTON_ALPHA / 2) * rate[:, None], 0))
 
 
 def _open(panel: Panel, horizon: int) -> NDArray[np.bool_]:
     """Days of the panel that a series has, and days ahead, on which its store is open."""
-    open_ = ~closed_days(panel, 0, panel.days + horizon)
+    open_ = ~closed_days(panel, panel.days + horizon)
     open_[:, : panel.days] &= ~np.isnan(panel.sales)
     return open_
 

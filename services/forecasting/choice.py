@@ -1,20 +1,20 @@
 """Choice of a forecaster for each series: the one with the least error in windows that are over."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.forecasting.backtest import HORIZON, Window
-from services.forecasting.baselines import Croston, ExponentialSmoothing, Theta
-from services.forecasting.models import Combination, Forecaster
-from services.forecasting.panel import Panel
+from services.forecasting.baselines import croston, exponential_smoothing, theta
+from services.forecasting.models import combination
+from services.forecasting.panel import Forecaster, Panel
 
-CANDIDATES: dict[str, Callable[[], Forecaster]] = {
-    "combination": Combination,
-    "theta": Theta,
-    "exponential_smoothing": ExponentialSmoothing,
-    "croston": Croston,
+CANDIDATES: dict[str, Forecaster] = {
+    "combination": combination,
+    "theta": theta,
+    "exponential_smoothing": exponential_smoothing,
+    "croston": croston,
 }
 """The first serves a series unless another did better. All forecast a mean: a forecaster of medians would win
 by the absolute error where a series seldom sells, with a forecast of 0."""

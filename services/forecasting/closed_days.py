@@ -20,8 +20,8 @@ _SHUTDOWN_DAYS = 28
 _SHUTDOWN_PAUSES = 8
 
 
-def closed_days(panel: Panel, first: int, last: int) -> NDArray[np.bool_]:
-    """On which days of columns first..last-1 the store of each series is closed, or expected to be.
+def closed_days(panel: Panel, days: int) -> NDArray[np.bool_]:
+    """On which days of the first `days` columns the store of each series is closed, or expected to be.
 
     Learned from the panel's own days since a store's first trade, without shutdowns: pauses that are long for
     the store, and over. Closed are shutdowns, weekdays on which a store hardly traded in its last year, and
@@ -30,7 +30,7 @@ def closed_days(panel: Panel, first: int, last: int) -> NDArray[np.bool_]:
     series that never sold is closed.
 
     Returns:
-        Shape (series, last - first).
+        Shape (series, days), where `days` is at least the panel's.
     """
     stores, store = np.unique(np.array(panel.store_nbr), return_inverse=True)
     sales = np.zeros((len(stores), panel.days))
@@ -38,14 +38,13 @@ def closed_days(panel: Panel, first: int, last: int) -> NDArray[np.bool_]:
     trade = sales > 0
     shutdown = _shutdowns(trade)
     exists = np.maximum.accumulate(trade, axis=1) & ~shutdown
-    dates = [panel.date(day) for day in range(max(last, panel.days))]
+    dates = [panel.date(day) for day in range(days)]
     weekday = np.array([date.weekday() for date in dates])
     closed_weekday = _closed_weekdays(trade, exists, weekday[: panel.days])
     of_year = np.array([date.month * 31 + date.day for date in dates])
     holiday = _holidays(trade, exists & ~closed_weekday[:, weekday[: panel.days]], of_year[: panel.days])
-    closed = closed_weekday[:, weekday[first:last]] | holiday[:, of_year[first:last]]
-    past = max(min(last, panel.days) - first, 0)
-    closed[:, :past] |= shutdown[:, first : first + past]
+    closed = closed_weekday[:, weekday] | holiday[:, of_year]
+    closed[:, : panel.days] |= shutdown
     sold = np.nansum(panel.sales, axis=1) > 0
     return closed[store] | ~sold[:, None]
 

@@ -11,34 +11,9 @@ from services.forecasting.panel import SEASON, YEAR, Panel
 
 _WINDOWS = (7, 14, 28, 56, 112, 364)
 _WEEKS = (1, 4, 8, 26)
-_PROMOTION_WINDOWS = (7, 28, 112)
+_CALENDAR = ("weekday", "day_of_month", "day_of_year", "days_to_christmas")
 _EVIDENCE = 3
 """Days with sales after which what a model learned from them outweighs the level."""
-
-NAMES = (
-    "horizon",
-    "weekday",
-    "day_of_month",
-    "day_of_year",
-    "days_to_christmas",
-    "store",
-    "family",
-    "level",
-    "age",
-    *(f"mean_{days}" for days in _WINDOWS),
-    *(f"share_sold_{days}" for days in (28, 112)),
-    "deviation_112",
-    "days_since_sale",
-    *(f"same_weekday_{weeks}" for weeks in _WEEKS),
-    "store_trend",
-    "year_ago",
-    "store_year_ago",
-)
-PROMOTION_NAMES = (
-    *(f"promotion_{days}" for days in _PROMOTION_WINDOWS),
-    "promotion_same_weekday_4",
-    "promotion_year_ago",
-)
 
 
 class Features:
@@ -57,7 +32,7 @@ class Features:
         """Prepare for days up to `horizon` after the panel's end."""
         self._promoted = panel.onpromotion is not None
         last = panel.days + horizon
-        self.closed = closed_days(panel, 0, last)
+        self.closed = closed_days(panel, last)
         begun = ~np.isnan(panel.sales)
         sales = np.nan_to_num(panel.sales)
         trading = begun & ~self.closed[:, : panel.days]
@@ -87,23 +62,11 @@ class Features:
         dates = [panel.date(i) for i in range(last)]
         self._calendar = np.array(
             [
-                (
-                    date.weekday(),
-                    date.day,
-                    date.timetuple().tm_yday,
-                    (
-                        datetime.date(date.year + (date > datetime.date(date.year, 12, 25)), 12, 25) - date
-                    ).days,
-                )
+                (date.weekday(), date.day, date.timetuple().tm_yday, (_christmas(date) - date).days)
                 for date in dates
             ],
             dtype=float,
         )
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the columns of `rows`."""
-        return NAMES + PROMOTION_NAMES if self._promoted else NAMES
 
     def level(self, series: NDArray[np.intp], origin: NDArray[np.intp]) -> NDArray[np.float64]:
         """Scale of a series at an origin, units per open day, > 0.
@@ -126,13 +89,10 @@ class Features:
 
     def rows(
         self, series: NDArray[np.intp], origin: NDArray[np.intp], day: NDArray[np.intp]
-    ) -> NDArray[np.float64]:
-        """The features of `day` for `series` as known at `origin` <= day.
+    ) -> dict[str, NDArray[Any]]:
+        """The features of `day` for `series` as known at `origin` <= day, by name.
 
         Means are relative to the level of the series.
-
-        Returns:
-            Shape (n, features).
         """
         level = self.level(series, origin)
         means = {days: self._sales.between(series, origin - days, origin) for days in _WINDOWS}
@@ -141,41 +101,48 @@ class Features:
         same = day - SEASON * (1 + (day - origin) // SEASON)
         store = self._store[series]
         year_ago = day - YEAR
-        columns = [
-            day - origin,
-            *self._calendar[day].T,
-            store,
-            self._family[series],
-            np.log(level),
-            np.minimum(origin - self._begin[series], YEAR),
-            *(values / level for values in means.values()),
-            *(self._sold.between(series, origin - days, origin) for days in (28, 112)),
-            np.sqrt(np.maximum(squares - means[112] ** 2, 0)) / level,
-            origin - 1 - self._last_sale[series, origin - 1],
-            *(
-                self._same_weekday.between(series, same - SEASON * (weeks - 1), same + 1) / level
+        columns = {
+            "horizon": day - origin,
+            **dict(zip(_CALENDAR, self._calendar[day].T, strict=True)),
+            "store": store,
+            "family": self._family[series],
+            "level": np.log(level),
+            "age": np.minimum(origin - self._begin[series], YEAR),
+            **{f"mean_{days}": values / level for days, values in means.items()},
+            **{f"share_sold_{days}": self._sold.between(series, origin - days, origin) for days in (28, 112)},
+            "deviation_112": np.sqrt(np.maximum(squares - means[112] ** 2, 0)) / level,
+            "days_since_sale": origin - 1 - self._last_sale[series, origin - 1],
+            **{
+                f"same_weekday_{weeks}": self._same_weekday.between(
+                    series, same - SEASON * (weeks - 1), same + 1
+                )
+                / level
                 for weeks in _WEEKS
-            ),
-            _ratio(
+            },
+            "store_trend": _ratio(
                 self._store_sales.between(store, origin - 14, origin),
                 self._store_sales.between(store, origin - 112, origin),
             ),
             # How much more was sold around the day a year ago than before the origin a year ago.
-            *(
-                _ratio(
+            **{
+                name: _ratio(
                     sales.between(who, year_ago - around, np.minimum(year_ago + around + 1, origin)),
                     sales.between(who, origin - YEAR - 56, origin - YEAR),
                 )
-                for sales, who, around in ((self._sales, series, 10), (self._store_sales, store, 7))
-            ),
-        ]
+                for name, sales, who, around in (
+                    ("year_ago", self._sales, series, 10),
+                    ("store_year_ago", self._store_sales, store, 7),
+                )
+            },
+        }
         if self._promoted:
-            columns += [
-                *(self._promotion.between(series, origin - days, origin) for days in _PROMOTION_WINDOWS),
-                self._promotion_same_weekday.between(series, same - SEASON * 3, same + 1),
-                self._promotion.between(series, year_ago - 3, np.minimum(year_ago + 4, origin)),
-            ]
-        return np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
+            of = self._promotion.between
+            columns |= {f"promotion_{days}": of(series, origin - days, origin) for days in (7, 28, 112)}
+            columns["promotion_same_weekday_4"] = self._promotion_same_weekday.between(
+                series, same - SEASON * 3, same + 1
+            )
+            columns["promotion_year_ago"] = of(series, year_ago - 3, np.minimum(year_ago + 4, origin))
+        return columns
 
 
 def _like_levels(
@@ -200,6 +167,11 @@ def _like_levels(
             effects += (np.bincount(group, rest) / (np.bincount(group, weight) + 1))[group]
         levels[:, origin] = np.exp(common + effects)
     return levels
+
+
+def _christmas(date: datetime.date) -> datetime.date:
+    """The next one."""
+    return datetime.date(date.year + (date > datetime.date(date.year, 12, 25)), 12, 25)
 
 
 class _Means:

@@ -14,7 +14,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from services.contracts.model import LEVELS, Coverage
+from services.contracts.model import HORIZON_DAYS, LEVELS, Coverage
 from services.forecasting.backtest import Window
 from services.forecasting.levels import groups, summed
 from services.forecasting.panel import Panel
@@ -28,8 +28,7 @@ _DISPERSION_SHRINKAGE = 28
 _SHRINKAGE = 100
 # No end is nearer to the forecast, in the unit of errors.
 _NEAREST = 0.05
-# Last days of the ranges of the horizon.
-_HORIZONS = {"1-7": 7, "8-28": 28, "29-60": 60}
+_HORIZONS = {"1-7": slice(7), "8-28": slice(7, 28), "29-60": slice(28, 60)}
 # The days for which a series is new, and how much wider its intervals are until errors of new series tell.
 _NEW_DAYS = 112
 _NEW_FACTOR = 1.5
@@ -92,11 +91,11 @@ class Intervals:
             _quantiles(score, 1 - (1 - NOMINAL) * len(ratios) / (len(ratios) + 1)), _NEAREST
         )[:, None]
         score /= self._own
-        first, factors = 0, []
-        for last in _HORIZONS.values():
-            factors.append(_shrunk(score[:, (horizon >= first) & (horizon < last)], 1.0))
-            first = last
-        self._horizon = np.repeat(np.maximum.accumulate(factors), np.diff([0, *_HORIZONS.values()]))
+        self._horizon = np.ones(HORIZON_DAYS)
+        least = 0.0
+        for days in _HORIZONS.values():
+            least = max(least, _shrunk(score[:, np.isin(horizon, np.arange(HORIZON_DAYS)[days])], 1.0))
+            self._horizon[days] = least
         self._new = _shrunk(score[young], _NEW_FACTOR)
 
     def around(self, sales: Matrix, usual: Matrix) -> tuple[Matrix, Matrix]:
@@ -120,16 +119,11 @@ def coverage(windows: Sequence[Window], actual: Panel, usual: Panel) -> Coverage
     series = inside["series"]
     size = np.nan_to_num(actual.sales).mean(axis=1)
     thirds = np.digitize(size, np.quantile(size, [1 / 3, 2 / 3]))
-    horizons: dict[str, float | None] = {}
-    first = 0
-    for name, last in _HORIZONS.items():
-        horizons[name] = _mean(series[:, :, first:last])
-        first = last
     return Coverage(
         thirds={
             name: _mean(series[:, thirds == third]) for third, name in enumerate(("small", "middle", "large"))
         },
-        horizons=horizons,
+        horizons={name: _mean(series[:, :, days]) for name, days in _HORIZONS.items()},
         levels={level: _mean(each) for level, each in inside.items()},
     )
 

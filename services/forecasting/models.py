@@ -1,15 +1,25 @@
-"""The interface of a forecaster, and the model of all series at once."""
+"""The model of all series at once: LightGBM, Tweedie loss, and its mean with Theta.
 
-from typing import Protocol, Self
+Direct: the distance to the origin is a feature, and training days are seen from random origins. A
+recursive form of the same model scored no better on the default data, forecasts a step per day, and feeds
+on its own errors.
+
+The target is a day's sales relative to the series' level at the origin, so that series of all sizes
+share what they have in common, such as the weeks before Christmas. Days on which the store is closed
+are not learned from, and forecast as 0.
+"""
+
+from collections.abc import Mapping
+from typing import Any
 
 import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
 from services.contracts.model import HORIZON_DAYS
-from services.forecasting.baselines import Theta
+from services.forecasting.baselines import theta
 from services.forecasting.features import Features
-from services.forecasting.panel import Panel, UnusableSalesError
+from services.forecasting.panel import Fitted, Panel, UnusableSalesError
 
 # Chosen by the backtest on the default data, among a handful of values each.
 TUNED = (
@@ -50,109 +60,60 @@ _WARM_UP = 28
 _MAX_ROWS = 150_000
 
 
-class Forecaster(Protocol):
-    """A method of forecasting daily sales."""
+def fit(panel: Panel, features: Features) -> lightgbm.Booster:
+    """Learn from a panel and its features.
 
-    def fit(self, panel: Panel) -> Self:
-        """Learn from a panel.
-
-        Raises:
-            UnusableSalesError: there is nothing to learn from.
-        """
-        ...
-
-    def predict(self, panel: Panel, horizon: int) -> NDArray[np.float64]:
-        """Expected units per day after the panel's end, shape (series, horizon), >= 0."""
-        ...
-
-    def files(self) -> dict[str, bytes]:
-        """What was learned, name to content."""
-        ...
-
-
-class GradientBoosting:
-    """One LightGBM model for all series and days ahead, Tweedie loss.
-
-    Direct: the distance to the origin is a feature, and training days are seen from random origins. A
-    recursive form of the same model scored no better on the default data, forecasts a step per day, and feeds
-    on its own errors.
-
-    The target is a day's sales relative to the series' level at the origin, so that series of all sizes
-    share what they have in common, such as the weeks before Christmas. Days on which the store is closed
-    are not learned from, and forecast as 0.
+    Raises:
+        UnusableSalesError: there is no day with sales.
     """
-
-    def __init__(self) -> None:
-        self._booster: lightgbm.Booster | None = None
-
-    def fit(self, panel: Panel) -> Self:
-        """See `Forecaster.fit`."""
-        features = Features(panel, horizon=0)
-        random = np.random.default_rng(_SEED)
-        begin = np.isnan(panel.sales).sum(axis=1)
-        usable = ~features.closed & (np.arange(panel.days) > begin[:, None] + _WARM_UP)
-        series, target = (np.tile(index, _ORIGINS_PER_DAY) for index in np.nonzero(usable))
-        if len(series) == 0:
-            raise UnusableSalesError("there is no day with sales to learn from")
-        if len(series) > _MAX_ROWS:
-            drawn = np.sort(random.choice(len(series), _MAX_ROWS, replace=False))
-            series, target = series[drawn], target[drawn]
-        reach = np.minimum(HORIZON_DAYS, target - begin[series] - _WARM_UP)
-        origin = target - random.integers(0, reach)
-        level = features.level(series, origin)
-        data = lightgbm.Dataset(
-            features.rows(series, origin, target),
-            label=panel.sales[series, target] / level,
-            weight=level**_WEIGHT_POWER,
-            feature_name=list(features.names),
-            categorical_feature=["weekday"],
-        )
-        self._booster = lightgbm.train(_PARAMETERS, data, num_boost_round=_ROUNDS)
-        return self
-
-    def predict(self, panel: Panel, horizon: int) -> NDArray[np.float64]:
-        """See `Forecaster.predict`."""
-        if self._booster is None:
-            raise RuntimeError("fit the model first")
-        features = Features(panel, horizon)
-        count = len(panel.family)
-        series = np.repeat(np.arange(count), horizon)
-        day = np.tile(panel.days + np.arange(horizon), count)
-        origin = np.full(count * horizon, panel.days)
-        ratio = np.asarray(self._booster.predict(features.rows(series, origin, day)))
-        # Of a few sales in a year the trees learn when they were, not when the next one comes.
-        evidence = features.evidence(series, origin)
-        ratio = evidence * ratio + 1 - evidence
-        sales = (ratio * features.level(series, origin)).reshape(count, horizon)
-        sales[features.closed[:, panel.days :]] = 0.0
-        return sales
-
-    def files(self) -> dict[str, bytes]:
-        """See `Forecaster.files`."""
-        if self._booster is None:
-            raise RuntimeError("fit the model first")
-        return {"model.txt": self._booster.model_to_string().encode()}
+    random = np.random.default_rng(_SEED)
+    begin = np.isnan(panel.sales).sum(axis=1)
+    usable = ~features.closed[:, : panel.days] & (np.arange(panel.days) > begin[:, None] + _WARM_UP)
+    series, target = (np.tile(index, _ORIGINS_PER_DAY) for index in np.nonzero(usable))
+    if len(series) == 0:
+        raise UnusableSalesError("there is no day with sales to learn from")
+    if len(series) > _MAX_ROWS:
+        drawn = np.sort(random.choice(len(series), _MAX_ROWS, replace=False))
+        series, target = series[drawn], target[drawn]
+    reach = np.minimum(HORIZON_DAYS, target - begin[series] - _WARM_UP)
+    origin = target - random.integers(0, reach)
+    level = features.level(series, origin)
+    rows = features.rows(series, origin, target)
+    data = lightgbm.Dataset(
+        _matrix(rows),
+        label=panel.sales[series, target] / level,
+        weight=level**_WEIGHT_POWER,
+        feature_name=list(rows),
+        categorical_feature=["weekday"],
+    )
+    return lightgbm.train(_PARAMETERS, data, num_boost_round=_ROUNDS)
 
 
-class Combination:
+def predict(booster: lightgbm.Booster, panel: Panel, features: Features, horizon: int) -> NDArray[np.float64]:
+    """Expected units per day after the panel's end, shape (series, horizon)."""
+    count = len(panel.family)
+    series = np.repeat(np.arange(count), horizon)
+    day = np.tile(panel.days + np.arange(horizon), count)
+    origin = np.full(count * horizon, panel.days)
+    ratio = np.asarray(booster.predict(_matrix(features.rows(series, origin, day))))
+    # Of a few sales in a year the trees learn when they were, not when the next one comes.
+    evidence = features.evidence(series, origin)
+    ratio = evidence * ratio + 1 - evidence
+    sales = (ratio * features.level(series, origin)).reshape(count, horizon)
+    sales[features.closed[:, panel.days :]] = 0.0
+    return sales
+
+
+def _matrix(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
+    return np.stack([column.astype(np.float64) for column in columns.values()], axis=1)
+
+
+def combination(panel: Panel, horizon: int) -> Fitted:
     """The mean of gradient boosting and Theta: where one errs, the other one often does not.
 
     On the public data sets tried, it was better than either for sums of series and as good for series.
     """
-
-    def __init__(self) -> None:
-        self._parts: tuple[Forecaster, ...] = (GradientBoosting(), Theta())
-
-    def fit(self, panel: Panel) -> Self:
-        """See `Forecaster.fit`."""
-        for part in self._parts:
-            part.fit(panel)
-        return self
-
-    def predict(self, panel: Panel, horizon: int) -> NDArray[np.float64]:
-        """See `Forecaster.predict`."""
-        return np.mean([part.predict(panel, horizon) for part in self._parts], axis=0)
-
-    def files(self) -> dict[str, bytes]:
-        """See `Forecaster.files`."""
-        return {name: content for part in self._parts for name, content in part.files().items()}
+    features = Features(panel, horizon)
+    booster = fit(panel, features)
+    sales = (predict(booster, panel, features, horizon) + theta(panel, horizon).sales) / 2
+    return Fitted(sales, {"model.txt": booster.model_to_string().encode()})

@@ -3,8 +3,10 @@
 import datetime
 import hashlib
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Self
+from types import MappingProxyType
+from typing import NamedTuple, Self
 
 import numpy as np
 import polars as pl
@@ -56,13 +58,12 @@ class Panel:
             raise UnusableSalesError("there are no sales")
         keys = frame.select("store_nbr", "family").unique().sort("store_nbr", "family")
         rows = frame.join(keys.with_row_index("series"), on=["store_nbr", "family"])
-        first, last = rows["date"].to_physical().min(), rows["date"].to_physical().max()
-        assert isinstance(first, int)  # noqa: S101 -- not empty, so both are day numbers
-        assert isinstance(last, int)  # noqa: S101
-        at = rows["series"].to_numpy(), rows["date"].to_physical().to_numpy() - first
+        days = rows["date"].to_physical().to_numpy()
+        first = int(days.min())
+        at = rows["series"].to_numpy(), days - first
 
         def matrix(column: str) -> NDArray[np.float64]:
-            values = np.full((len(keys), last - first + 1), np.nan)
+            values = np.full((len(keys), days.max() - first + 1), np.nan)
             values[at] = rows[column].cast(pl.Float64).to_numpy()
             return values
 
@@ -129,3 +130,22 @@ class Panel:
                 count -= sales[:, day - _BULK_WINDOW] > 0
         promotion = None if self.onpromotion is None else np.where(begun, self.onpromotion, np.nan)
         return replace(self, sales=sales, onpromotion=promotion)
+
+
+class Fitted(NamedTuple):
+    """A forecast, and what was learned for it.
+
+    Attributes:
+        sales: expected units per day after the panel's end, shape (series, days ahead), >= 0.
+        files: what was learned, name to content.
+    """
+
+    sales: NDArray[np.float64]
+    files: Mapping[str, bytes] = MappingProxyType({})
+
+
+Forecaster = Callable[[Panel, int], Fitted]
+"""A method of forecasting daily sales: learns from a panel and forecasts so many days after its end.
+
+It raises UnusableSalesError if there is nothing to learn from.
+"""

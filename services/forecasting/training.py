@@ -2,7 +2,7 @@
 
 import datetime
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 from services.contracts.model import HISTORY_DAYS, HORIZON_DAYS, LEVELS, Backtest, Manifest
 from services.forecasting import artifact, backtest, choice, intervals
 from services.forecasting.backtest import Window
-from services.forecasting.baselines import SeasonalNaive
+from services.forecasting.baselines import seasonal_naive
 from services.forecasting.choice import CANDIDATES
 from services.forecasting.code import code_version
 from services.forecasting.forecast import DECIMALS, Forecast, History
 from services.forecasting.intervals import NOMINAL, Intervals, Past
 from services.forecasting.levels import groups, summed
-from services.forecasting.models import TUNED, Forecaster
-from services.forecasting.panel import Panel
+from services.forecasting.models import TUNED
+from services.forecasting.panel import Forecaster, Panel
 
 CHOICE_FILE = "choice.json"
 
-Candidates = Mapping[str, Callable[[], Forecaster]]
+Candidates = Mapping[str, Forecaster]
 
 
 def version_of(sales: Panel, candidates: Candidates = CANDIDATES) -> str:
@@ -62,15 +62,15 @@ def fit(sales: Panel, candidates: Candidates = CANDIDATES) -> Trained:
         horizon=backtest.HORIZON,
         origins=[sales.date(window.origin - 1) for window in served],
         model=backtest.scores(served, actual),
-        seasonal_naive=backtest.scores(backtest.run(SeasonalNaive, actual), actual),
+        seasonal_naive=backtest.scores(backtest.run(seasonal_naive, actual), actual),
         candidates={name: backtest.scores(own, actual) for name, own in windows.items()},
         chosen=dict(zip(candidates, np.bincount(chosen, minlength=len(candidates)).tolist(), strict=True)),
         tuned=TUNED,
         coverage=held.levels["series"] or 0.0,
         coverage_by=held,
     )
-    fitted = [candidate().fit(usual) for candidate in candidates.values()]
-    raw = choice.pick([each.predict(usual, HORIZON_DAYS) for each in fitted], chosen)
+    fitted = [candidate(usual, HORIZON_DAYS) for candidate in candidates.values()]
+    raw = choice.pick([each.sales for each in fitted], chosen)
     # However seldom a series sells, what is expected of an open day is not rounded to 0.
     expected = np.maximum(raw.round(DECIMALS), np.where(raw > 0, 10.0**-DECIMALS, 0))
     ends = {level: _ends(level, expected, served, actual, usual) for level in LEVELS}
@@ -85,7 +85,7 @@ def fit(sales: Panel, candidates: Candidates = CANDIDATES) -> Trained:
         upper=upper,
         sums=ends,
     )
-    files = {name: content for each in fitted for name, content in each.files().items()}
+    files = {name: content for each in fitted for name, content in each.files.items()}
     return Trained(
         table, _history(sales), report, files | {CHOICE_FILE: _choice(sales, list(candidates), chosen)}
     )

@@ -34,7 +34,7 @@ def test_the_artifact_is_served_the_same_way_under_another_version(checkout: Che
     )
     checkout.edit(
         TRAINING,
-        "choice.pick([each.predict(usual, HORIZON_DAYS) for each in fitted], chosen)",
+        "choice.pick([each.sales for each in fitted], chosen)",
         "own[:, np.arange(HORIZON_DAYS) % 7]",
     )
     after = train(checkout, "after")

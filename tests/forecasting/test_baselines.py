@@ -7,9 +7,9 @@ import pytest
 from numpy.typing import NDArray
 
 from services.forecasting import baselines
-from services.forecasting.baselines import Croston, ExponentialSmoothing, SeasonalNaive, Theta
+from services.forecasting.baselines import croston, exponential_smoothing, seasonal_naive, theta
 from services.forecasting.choice import CANDIDATES
-from services.forecasting.panel import Panel
+from services.forecasting.panel import Forecaster, Panel
 
 MONDAY = datetime.date(2022, 1, 3)
 
@@ -22,7 +22,7 @@ def panel_of(*series: NDArray[np.float64] | list[float]) -> Panel:
 
 
 def test_seasonal_naive_repeats_the_last_week(panel: Panel) -> None:
-    forecast = SeasonalNaive().fit(panel).predict(panel, 20)
+    forecast = seasonal_naive(panel, 20).sales
     for day in range(20):
         np.testing.assert_array_equal(forecast[:, day], panel.sales[:, panel.days - 7 + day % 7])
 
@@ -66,7 +66,7 @@ def test_croston_as_another_implementation() -> None:
         1,
     ]
     panel = panel_of([*map(float, demand), 0.0, 0.0])
-    np.testing.assert_allclose(Croston().fit(panel).predict(panel, 3)[0], 0.9353667, rtol=1e-7)
+    np.testing.assert_allclose(croston(panel, 3).sales[0], 0.9353667, rtol=1e-7)
 
 
 GROWING = np.round(20 + 0.3 * np.arange(60) + np.random.default_rng(5).normal(0, 3, 60))
@@ -80,7 +80,7 @@ def test_exponential_smoothing_as_another_implementation(
     monkeypatch.setattr(baselines, "_LEVEL_ALPHAS", (alpha,))
     monkeypatch.setattr(baselines, "_SEASON_GAMMAS", (0.0,))
     panel = panel_of(GROWING)
-    forecast = ExponentialSmoothing().fit(panel).predict(panel, 10)[0]
+    forecast = exponential_smoothing(panel, 10).sales[0]
     np.testing.assert_allclose(forecast, expected, rtol=1e-5)  # begins elsewhere, 60 days before
 
 
@@ -95,26 +95,26 @@ def test_theta_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
     slope = np.polyfit(np.arange(len(sales)), sales, 1)[0]
     ahead = np.arange(30) + (1 - (1 - alpha) ** len(sales)) / alpha
     panel = panel_of(sales)
-    np.testing.assert_allclose(Theta().fit(panel).predict(panel, 30)[0], level + slope / 2 * ahead)
+    np.testing.assert_allclose(theta(panel, 30).sales[0], level + slope / 2 * ahead)
 
 
-@pytest.mark.parametrize("method", [ExponentialSmoothing, Theta])
-def test_a_weekly_season_is_learned(method: type[ExponentialSmoothing | Theta]) -> None:
+@pytest.mark.parametrize("method", [exponential_smoothing, theta])
+def test_a_weekly_season_is_learned(method: Forecaster) -> None:
     week = np.array([10.0, 20, 30, 40, 50, 60, 70])
     panel = panel_of(np.tile(week, 30))
-    forecast = method().fit(panel).predict(panel, 14)[0]
+    forecast = method(panel, 14).sales[0]
     np.testing.assert_allclose(forecast, np.tile(week, 2), rtol=0.02)
 
 
-@pytest.mark.parametrize("method", [ExponentialSmoothing, Theta, Croston])
+@pytest.mark.parametrize("method", [exponential_smoothing, theta, croston])
 def test_closed_days_are_neither_learned_from_nor_sold_on(
-    method: type[ExponentialSmoothing | Theta | Croston],
+    method: Forecaster,
 ) -> None:
     """Ten a day but on Sundays is ten a day, not less."""
     sales = np.tile([10.0] * 6 + [0.0], 30)
     panel = Panel(MONDAY, ("1",), ("F",), sales[None], None)
-    forecast = method().fit(panel).predict(panel, 14)[0]
-    shrunk = 0.95 if method is Croston else 1.0
+    forecast = method(panel, 14).sales[0]
+    shrunk = 0.95 if method is croston else 1.0
     np.testing.assert_allclose(forecast, np.tile([10.0 * shrunk] * 6 + [0.0], 2))
 
 
@@ -129,7 +129,7 @@ def test_series_that_are_hardly_any(name: str) -> None:
     short[:-3], short[-3:] = np.nan, 4
     new[:-1], new[-1] = np.nan, 2
     panel = panel_of(*usual, zero, single, short, new)
-    forecast = {**CANDIDATES, "seasonal_naive": SeasonalNaive}[name]().fit(panel).predict(panel, 60)
+    forecast = {**CANDIDATES, "seasonal_naive": seasonal_naive}[name](panel, 60).sales
     assert forecast.shape == (8, 60)
     assert np.isfinite(forecast).all()
     assert (forecast >= 0).all()

@@ -132,7 +132,7 @@ def test_what_to_learn_from_knows_no_later_day() -> None:
 
 
 def closed(panel: Panel, days: int = 60) -> NDArray[np.bool_]:
-    return closed_days(panel, panel.days, panel.days + days)[-1]
+    return closed_days(panel, panel.days + days)[-1, panel.days :]
 
 
 def test_closed_needs_evidence() -> None:
@@ -156,12 +156,12 @@ def test_a_new_store_s_closed_sundays() -> None:
 def test_a_shutdown_that_is_over_is_closed_and_one_that_lasts_is_not() -> None:
     sales = steady()
     sales[100:200] = 0
-    past = closed_days(chain(it=sales), 0, DAYS)[-1]
+    past = closed_days(chain(it=sales), DAYS)[-1]
     assert past[100:200].all()
     assert not past[:100].any()
     assert not past[200:].any()
     sales[200:] = 0
-    assert not closed_days(chain(it=sales), 0, DAYS)[-1].any()
+    assert not closed_days(chain(it=sales), DAYS)[-1].any()
 
 
 def test_a_holiday_of_one_store() -> None:
@@ -171,7 +171,7 @@ def test_a_holiday_of_one_store() -> None:
     panel = Panel(datetime.date(2022, 12, 1), ("1", "2"), ("A", "A"), sales, None)
     for year in (2023, 2024, 2025):
         sales[1, (datetime.date(year, 1, 1) - panel.first_date).days] = 0
-    ahead = closed_days(panel, days, days + 365)
+    ahead = closed_days(panel, days + 365)[:, days:]
     dates = [panel.date(days + day) for day in np.flatnonzero(ahead[1]).tolist()]
     assert dates == [datetime.date(2026, 1, 1)]
     assert not ahead[0].any()

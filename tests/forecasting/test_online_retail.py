@@ -161,7 +161,7 @@ def test_every_line_is_accounted_for(retail: Sales) -> None:
 def test_closed_days_of_the_business(retail: Sales) -> None:
     """One Saturday in two years had trade; ten days at the turn of the year had none, twice."""
     panel = Panel.from_frame(retail.frame)
-    closed = closed_days(panel, panel.days, panel.days + 60)
+    closed = closed_days(panel, panel.days + 60)[:, panel.days :]
     dates = {panel.date(panel.days + day) for day in range(60) if closed[:, day].all()}
     saturdays = {date for date in dates if date.weekday() == 5}
     turn = {datetime.date(2011, 12, 24) + datetime.timedelta(days=day) for day in range(11)}

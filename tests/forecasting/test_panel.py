@@ -99,7 +99,7 @@ def daily(closed: set[datetime.date], years: int = 3, closed_weekday: dict[str, 
 
 def closed_dates(panel: Panel, series: int, days: int = 365) -> set[datetime.date]:
     """Days after the panel's end on which the store of a series is expected to be closed."""
-    closed = closed_days(panel, panel.days, panel.days + days)[series]
+    closed = closed_days(panel, panel.days + days)[series, panel.days :]
     return {panel.date(panel.days + day) for day in np.flatnonzero(closed).tolist()}
 
 
