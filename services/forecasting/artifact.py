@@ -1,7 +1,7 @@
 """A trained version on disk: forecast, history, fitted model, and a manifest with the SHA-256 of each.
 
 Files contain no time stamps and no pickles, so the same training gives the same bytes and reading a file
-runs no code. The manifest is written last.
+runs no code. The manifest is written last. Whatever is damaged or missing raises CorruptModelError.
 """
 
 import datetime
@@ -28,10 +28,10 @@ SERVED_FILES = (FORECAST_FILE, HISTORY_FILE)
 
 
 class CorruptModelError(Exception):
-    """A file of a version, or the pointer, is damaged or missing."""
+    """A file of a version, or the pointer, is damaged or missing: its name, and what is wrong."""
 
-    def __init__(self, name: str, reason: str):
-        super().__init__(f"{name}: {reason}")
+    def __str__(self) -> str:
+        return ": ".join(self.args)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,15 +50,7 @@ def save(
     history: History,
     model_files: Mapping[str, bytes],
 ) -> Manifest:
-    """Write a version into `directory`, which is created if absent; returns the manifest with its files.
-
-    Args:
-        directory: where to.
-        manifest: all but `files`.
-        forecast: what services serve.
-        history: sales of the days before the forecast.
-        model_files: the fitted model, name to content.
-    """
+    """Write a version into `directory`, which is created if absent; returns the manifest with its files."""
     contents = {
         FORECAST_FILE: _encode(
             dates=np.array(forecast.dates, dtype="datetime64[D]"),
@@ -87,11 +79,7 @@ def save(
 
 
 def read(directory: Path) -> tuple[Manifest, dict[str, bytes]]:
-    """The manifest of a saved version, and the content of each file, checked against the manifest.
-
-    Raises:
-        CorruptModelError: a file is missing or differs.
-    """
+    """The manifest of a saved version, and the content of each file, checked against the manifest."""
     try:
         files = {MANIFEST_FILE: (directory / MANIFEST_FILE).read_bytes()}
         manifest = load_manifest(files[MANIFEST_FILE])
@@ -104,11 +92,7 @@ def read(directory: Path) -> tuple[Manifest, dict[str, bytes]]:
 
 
 def load_manifest(content: bytes) -> Manifest:
-    """Decode `manifest.json`.
-
-    Raises:
-        CorruptModelError: it is not a manifest.
-    """
+    """Decode `manifest.json`."""
     try:
         return msgspec.json.decode(content, type=Manifest)
     except msgspec.MsgspecError as error:
@@ -116,11 +100,7 @@ def load_manifest(content: bytes) -> Manifest:
 
 
 def load_model(manifest: Manifest, files: Mapping[str, bytes]) -> Model:
-    """Decode the SERVED_FILES of a version, whose SHA-256 is verified already.
-
-    Raises:
-        CorruptModelError: a file is not of its type, or does not fit the other.
-    """
+    """Decode the SERVED_FILES of a version, whose SHA-256 is verified already."""
     with _corrupt(f"{manifest.version}/{FORECAST_FILE}"):
         arrays = _decode(files[FORECAST_FILE])
         forecast = Forecast(
@@ -157,16 +137,11 @@ def _corrupt(name: str) -> Generator[None]:
 
 
 def verify(manifest: Manifest, name: str, content: bytes) -> None:
-    """Check a file's SHA-256.
-
-    Raises:
-        CorruptModelError: the manifest has another one, or none.
-    """
+    """Check a file's SHA-256."""
     expected, actual = manifest.files.get(name), _sha256(content)
     if expected != actual:
-        raise CorruptModelError(
-            f"{manifest.version}/{name}", f"SHA-256 is {actual}, the manifest says {expected}"
-        )
+        problem = f"SHA-256 is {actual}, the manifest says {expected}"
+        raise CorruptModelError(f"{manifest.version}/{name}", problem)
 
 
 def _encode(**arrays: NDArray[Any]) -> bytes:

@@ -10,12 +10,7 @@ from services.forecasting.forecast import Forecast
 
 
 class EncodedForecast:
-    """The rows of every series in JSON; an answer is slices of them.
-
-    Attributes:
-        forecast: The forecast.
-        max_range: Most days that can be asked for.
-    """
+    """The rows of every series in JSON, for at most `max_range` days; an answer is slices of them."""
 
     def __init__(self, forecast: Forecast, max_range: int) -> None:
         self.forecast = forecast

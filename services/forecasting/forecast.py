@@ -51,6 +51,8 @@ def _neighbours(value: str, known: Sequence[str]) -> tuple[str, ...]:
 class Forecast:
     """Expected sales of every series for the days after the last training day.
 
+    Raises ValueError if the parts do not satisfy the following.
+
     Attributes:
         version: model version that made it.
         dates: the days of the horizon, consecutive; the first follows the last training day.
@@ -61,9 +63,6 @@ class Forecast:
         upper: upper end of the prediction interval, same shape, >= sales.
         sums: lower and upper end of the sums at a level, "total", "store_nbr" or "family", each of shape
             (groups sorted by name, horizon); empty for versions of before there were any.
-
-    Raises:
-        ValueError: the parts do not satisfy the above.
     """
 
     version: str
@@ -97,16 +96,13 @@ class Forecast:
         return len(self.dates)
 
     @cached_property
-    def _series_of(self) -> dict[str, dict[str, frozenset[int]]]:
+    def _series_of(self) -> dict[str, dict[str, set[int]]]:
         """Series indices by field and value."""
         index: dict[str, dict[str, set[int]]] = {"store_nbr": {}, "family": {}}
-        for i, (store, family) in enumerate(zip(self.store_nbr, self.family, strict=True)):
-            index["store_nbr"].setdefault(store, set()).add(i)
-            index["family"].setdefault(family, set()).add(i)
-        return {
-            field: {value: frozenset(series) for value, series in sorted(values.items())}
-            for field, values in index.items()
-        }
+        for i, keys in enumerate(zip(self.store_nbr, self.family, strict=True)):
+            for values, value in zip(index.values(), keys, strict=True):
+                values.setdefault(value, set()).add(i)
+        return {field: dict(sorted(values.items())) for field, values in index.items()}
 
     def select(self, *, store_nbr: Sequence[str] = (), family: Sequence[str] = ()) -> NDArray[np.intp]:
         """Indices of the series of these stores and families, ascending; an empty filter means all.
@@ -125,18 +121,14 @@ class Forecast:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
         """Lower and upper end for each day of the sum of these series, which `select` takes.
 
-        Returns:
-            None if they are not one series, a whole store, a whole family, or all: the errors of other sums
-            were not looked at.
-
-        Raises:
-            UnknownSeriesError: see `select`.
+        None if they are not one series, a whole store, a whole family, or all: the errors of other sums were
+        not looked at.
         """
-        chosen = frozenset(self.select(store_nbr=store_nbr, family=family).tolist())
+        chosen = set(self.select(store_nbr=store_nbr, family=family).tolist())
         if len(chosen) == 1:
             (index,) = chosen
             return self.lower[index], self.upper[index]
-        everything = {"total": {"": frozenset(range(len(self.family)))}}
+        everything = {"total": {"": set(range(len(self.family)))}}
         for level, members in {**everything, **self._series_of}.items():
             for row, whole in enumerate(members.values()):
                 if chosen == whole and level in self.sums:
@@ -144,19 +136,15 @@ class Forecast:
                     return lower[row], upper[row]
         return None
 
-    def _matching(self, field: str, values: Sequence[str]) -> frozenset[int]:
+    def _matching(self, field: str, values: Sequence[str]) -> set[int]:
         known = self._series_of[field]
         for value in values:
             if value not in known:
                 raise UnknownSeriesError(field, value, tuple(known))
-        return frozenset().union(*(known[value] for value in values or known))
+        return set().union(*(known[value] for value in values or known))
 
     def rows(self, days: int, series: Iterable[int]) -> list[PredictionRow]:
-        """The first `days` days of these series, ordered by series, then date.
-
-        Raises:
-            ValueError: `days` is outside 1..horizon.
-        """
+        """The first `days` days of these series, ordered by series, then date."""
         if not 1 <= days <= self.horizon:
             raise ValueError(f"range must be 1 to {self.horizon} days, not {days}")
         dates = self.dates[:days]
@@ -175,15 +163,12 @@ class Forecast:
 
 @dataclass(frozen=True, eq=False)
 class History:
-    """Sales of every series on the last days of the training data.
+    """Sales of every series on the last days of the training data; ValueError as for `Forecast`.
 
     Attributes:
         dates: consecutive days, at most `HISTORY_DAYS`; the last is the last training day.
         sales: units sold, as in the training data, shape (series, days), series as in the version's
             `Forecast`; NaN before a series begins.
-
-    Raises:
-        ValueError: the parts do not satisfy the above.
     """
 
     dates: tuple[datetime.date, ...]

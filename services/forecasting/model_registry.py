@@ -45,8 +45,9 @@ class PointerMovedError(Exception):
 class ModelRegistry:
     """Versions and pointer in a bucket.
 
-    Methods raise `google.api_core.exceptions.GoogleAPIError`, or an exception of `requests`, when the bucket
-    is absent or the server cannot be reached.
+    Methods raise UnknownVersionError for a version that is absent or incomplete, CorruptModelError for an
+    object that is not what it should be, `google.api_core.exceptions.GoogleAPIError` or an exception of
+    `requests` when the bucket is absent or the server cannot be reached.
     """
 
     def __init__(self, bucket_name: str, project: str | None = None):
@@ -54,12 +55,9 @@ class ModelRegistry:
         self._bucket = storage.Client(project=project).bucket(bucket_name)
 
     def upload(self, directory: Path) -> Manifest:
-        """Upload the version saved in `directory`, its manifest last.
-
-        Uploading the same content again completes an interrupted upload.
+        """Upload the version in `directory`, its manifest last; again to complete an interrupted upload.
 
         Raises:
-            CorruptModelError: a file in `directory` differs from its manifest.
             VersionExistsError: an object of this version exists with other content.
         """
         manifest, files = artifact.read(directory)
@@ -81,12 +79,7 @@ class ModelRegistry:
         return manifest
 
     def manifest(self, version: str) -> Manifest:
-        """The manifest of a version.
-
-        Raises:
-            UnknownVersionError: the version is absent or incomplete.
-            CorruptModelError: the object is not a manifest.
-        """
+        """The manifest of a version."""
         name = _object(version, MANIFEST_FILE)
         try:
             content = self._download(self._bucket.blob(name))
@@ -100,21 +93,12 @@ class ModelRegistry:
         return manifest
 
     def load(self, version: str) -> Model:
-        """Load a version for serving.
-
-        Raises:
-            UnknownVersionError: the version is absent or incomplete.
-            CorruptModelError: an object is not what the manifest says.
-        """
+        """Load a version for serving."""
         manifest = self.manifest(version)
         return artifact.load_model(manifest, {name: self._file(manifest, name) for name in SERVED_FILES})
 
     def pointer(self, *, unless: int | None = None) -> tuple[Pointer, int] | None:
-        """The pointer and its generation, or None where there is none or its generation is still `unless`.
-
-        Raises:
-            CorruptModelError: the object is not a pointer.
-        """
+        """The pointer and its generation, or None where there is none or its generation is still `unless`."""
         blob = self._bucket.blob(POINTER_OBJECT)
         try:
             content = blob.download_as_bytes(if_generation_not_match=unless, timeout=_TIMEOUT, retry=_RETRY)
@@ -138,8 +122,6 @@ class ModelRegistry:
             generation: expected generation of the pointer, 0 for none; by default the present one.
 
         Raises:
-            UnknownVersionError: the version is absent or incomplete.
-            CorruptModelError: an object of the version is not what its manifest says.
             PointerMovedError: the pointer has another generation.
         """
         manifest = self.manifest(version)
@@ -148,9 +130,7 @@ class ModelRegistry:
         current, present = self.pointer() or (None, 0)
         if generation is None:
             generation = present
-        previous = None
-        if current is not None:
-            previous = current.previous if current.version == version else current.version
+        previous = current and (current.previous if current.version == version else current.version)
         pointer = Pointer(version, datetime.datetime.now(datetime.UTC), previous)
         try:
             self._bucket.blob(POINTER_OBJECT).upload_from_string(
@@ -168,11 +148,7 @@ class ModelRegistry:
         return pointer
 
     def decision(self, version: str) -> Decision | None:
-        """The decision about a version, if there is one.
-
-        Raises:
-            CorruptModelError: the object is not a decision.
-        """
+        """The decision about a version, if there is one."""
         name = _object(version, DECISION_FILE)
         try:
             return msgspec.json.decode(self._download(self._bucket.blob(name)), type=Decision)

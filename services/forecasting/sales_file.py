@@ -9,6 +9,7 @@ lacks a month of days, or most days, is no file of daily sales. Keys are trimmed
 
 import datetime
 import difflib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,20 +60,15 @@ def read(path: Path) -> Sales:
     raw = raw.select(rows.alias("row"), *known)
     frame = raw.select("row", *(typed(name, raw.schema[name]) for name in known))
     frame = frame.with_columns(pl.col(KEY).str.strip_chars().str.normalize("NFC"))
-    faults += _value_faults(raw, frame)
-    if not faults:
-        faults += _duplicate_faults(frame)
-    if not faults:
-        faults += _missing_days(frame)
-    if not faults:
-        frame, closed, faults = _without_gaps(frame)
-        if closed:
-            notes.append(
-                f"{len(closed)} days on which no series has a row are closed days, filled with 0: "
-                f"{', '.join(map(str, closed[:SHOWN]))}{', ...' * (len(closed) > SHOWN)}"
-            )
+    faults = _value_faults(raw, frame) or _duplicate_faults(frame) or _missing_days(frame)
     if faults:
         raise DataError(path.name, faults)
+    frame, closed = _without_gaps(path.name, frame)
+    if closed:
+        notes.append(
+            f"{len(closed)} days on which no series has a row are closed days, filled with 0: "
+            f"{', '.join(map(str, closed[:SHOWN]))}{', ...' * (len(closed) > SHOWN)}"
+        )
     return Sales(frame, tuple(notes))
 
 
@@ -89,39 +85,36 @@ _EMPTY = "empty"
 
 def _value_faults(raw: pl.DataFrame, frame: pl.DataFrame) -> list[Fault]:
     """Faults of single values."""
-    faults: list[Fault | None] = []
+    faults: list[Fault] = []
     for name in frame.columns[1:]:
-        empty = raw[name].is_null()
-        if raw.schema[name] == pl.String:
-            empty |= raw[name].str.strip_chars() == ""
-        if name in WHOLE:
-            faults.append(_fault(raw, name, _EMPTY, empty))
-        faults.append(_fault(raw, name, expected(name), frame[name].is_null() & ~empty))
-        if name in KEY:
-            too_long = (frame[name].str.len_chars() > _KEY_LENGTH).fill_null(value=False)
-            faults.append(_fault(raw, name, f"longer than {_KEY_LENGTH} characters", too_long))
-            control = frame[name].str.contains(r"\p{Cc}").fill_null(value=False)
-            faults.append(_fault(raw, name, "has control characters", control))
-        elif name in ("sales", "onpromotion"):
-            faults.append(_fault(raw, name, "negative", (frame[name] < 0).fill_null(value=False)))
-            too_large = (frame[name] > _LARGEST).fill_null(value=False)
-            faults.append(_fault(raw, name, f"larger than {_LARGEST:.0e}", too_large))
-        elif name == "date":
-            tomorrow = datetime.datetime.now(datetime.UTC).date() + datetime.timedelta(days=1)
-            future = (frame[name] > tomorrow).fill_null(value=False)
-            faults.append(_fault(raw, name, "after tomorrow", future))
-    return [fault for fault in faults if fault]
+        for problem, where in _checks(name, raw[name], frame[name]):
+            rows = raw.filter(where)
+            examples = tuple(
+                f"row {row}" + ("" if problem == _EMPTY else f": {str(value)[:40]!r}")
+                for row, value in rows.select("row", name).head(SHOWN).iter_rows()
+            )
+            if examples:
+                faults.append(Fault(name, problem, len(rows), examples))
+    return faults
 
 
-def _fault(raw: pl.DataFrame, name: str, problem: str, where: pl.Series) -> Fault | None:
-    rows = raw.filter(where)
-    if rows.is_empty():
-        return None
-    examples = tuple(
-        f"row {row}" + ("" if problem == _EMPTY else f": {str(value)[:40]!r}")
-        for row, value in rows.select("row", name).head(SHOWN).iter_rows()
-    )
-    return Fault(name, problem, len(rows), examples)
+def _checks(name: str, raw: pl.Series, values: pl.Series) -> Iterator[tuple[str, pl.Series]]:
+    """What can be wrong with a column's values, and where it is."""
+    empty = raw.is_null()
+    if raw.dtype == pl.String:
+        empty |= raw.str.strip_chars() == ""
+    if name in WHOLE:
+        yield _EMPTY, empty
+    yield expected(name), values.is_null() & ~empty
+    if name in KEY:
+        yield f"longer than {_KEY_LENGTH} characters", values.str.len_chars() > _KEY_LENGTH
+        yield "has control characters", values.str.contains(r"\p{Cc}")
+    elif name in ("sales", "onpromotion"):
+        yield "negative", values < 0
+        yield f"larger than {_LARGEST:.0e}", values > _LARGEST
+    elif name == "date":
+        tomorrow = datetime.datetime.now(datetime.UTC).date() + datetime.timedelta(days=1)
+        yield "after tomorrow", values > tomorrow
 
 
 def _duplicate_faults(frame: pl.DataFrame) -> list[Fault]:
@@ -158,8 +151,12 @@ def _missing_days(frame: pl.DataFrame) -> list[Fault]:
     return [Fault("date", problem, len(pauses), examples)] if examples else []
 
 
-def _without_gaps(frame: pl.DataFrame) -> tuple[pl.DataFrame, list[object], list[Fault]]:
-    """The rows with closed days filled in, those days, and the gaps of single series."""
+def _without_gaps(name: str, frame: pl.DataFrame) -> tuple[pl.DataFrame, list[object]]:
+    """The rows with closed days filled in, and those days.
+
+    Raises:
+        DataError: single series have gaps.
+    """
     days = frame["date"].unique().sort()
     calendar = pl.date_range(days[0], days[-1], eager=True)
     closed = calendar.filter(~calendar.is_in(days.implode()))
@@ -195,7 +192,7 @@ def _without_gaps(frame: pl.DataFrame) -> tuple[pl.DataFrame, list[object], list
             .iter_rows()
         )
         fault = Fault("date", "days of a series are missing that others have", len(gaps), examples)
-        return frame, [], [fault]
+        raise DataError(name, [fault])
 
     zeros = (
         frame.group_by(KEY)
@@ -205,4 +202,4 @@ def _without_gaps(frame: pl.DataFrame) -> tuple[pl.DataFrame, list[object], list
         .select(*KEY, "date", pl.lit(0.0).alias("sales"), pl.lit(0, pl.Int64).alias("onpromotion"))
     )
     whole = pl.concat([frame, zeros], how="diagonal").select(with_values(frame)).sort(*KEY, "date")
-    return whole, closed.to_list(), []
+    return whole, closed.to_list()
