@@ -3,8 +3,10 @@
 import argparse
 import functools
 import os
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import ParamSpec
 
 from google.api_core.exceptions import GoogleAPIError
@@ -13,6 +15,7 @@ from google.auth.exceptions import GoogleAuthError
 from infra import environment
 from infra.environment import Environment, InvalidEnvironmentError
 from infra.simulator import emulators
+from scripts.paths import ROOT
 
 _Arguments = ParamSpec("_Arguments")
 
@@ -42,6 +45,21 @@ def command(name: str) -> Callable[[Callable[_Arguments, int]], Callable[_Argume
         return run
 
     return decorate
+
+
+def captured(
+    *command: str | Path, cwd: Path = ROOT, variables: Mapping[str, str] | None = None, text: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end, whatever its exit status; `text` is its input."""
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        env={**os.environ, **(variables or {})},
+        input=text,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def login_remedy(error: GoogleAuthError) -> str:

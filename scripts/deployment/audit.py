@@ -5,12 +5,11 @@ known to be vulnerable. Exit status: 0 none is known, 1 some are, 3 a source doe
 """
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any, Final
 
-from scripts.command import command
+from scripts.command import captured, command
 from scripts.paths import ROOT, VENVS
 
 _PIP_AUDIT: Final = "pip-audit==2.10.1"
@@ -19,16 +18,9 @@ _VULNERABLE: Final = "jinja2==2.10"
 
 def vulnerabilities(lock: Path) -> list[str] | None:
     """Those that are known of the packages of a lock; None if there is no answer."""
-    done = subprocess.run(
-        [
-            *(VENVS / "tools" / "bin" / "uv", "tool", "run", "--quiet", _PIP_AUDIT, "--requirement", lock),
-            *("--no-deps", "--disable-pip", "--format=json", "--progress-spinner=off"),
-        ],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
+    done = captured(
+        *(VENVS / "tools" / "bin" / "uv", "tool", "run", "--quiet", _PIP_AUDIT, "--requirement", lock),
+        *("--no-deps", "--disable-pip", "--format=json", "--progress-spinner=off"),
     )
     try:
         packages: list[dict[str, Any]] = json.loads(done.stdout)["dependencies"]
@@ -44,15 +36,7 @@ def vulnerabilities(lock: Path) -> list[str] | None:
 
 def npm() -> list[str] | None:
     """Those that are known of the packages of package-lock.json; None if there is no answer."""
-    done = subprocess.run(
-        ["npm", "audit", "--json"],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    answer = json.loads(done.stdout or "{}")
+    answer = json.loads(captured("npm", "audit", "--json").stdout or "{}")
     if "vulnerabilities" not in answer:
         return None
     found: dict[str, dict[str, Any]] = answer["vulnerabilities"]

@@ -5,8 +5,6 @@ offline, and gets the resources only, since it cannot parse other blocks.
 """
 
 import json
-import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -15,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from scripts.command import CommandError, command
+from scripts.command import CommandError, captured, command
 from scripts.deployment import terraform_plans
 from scripts.deployment.terraform_plans import Synthesis
 from scripts.paths import ROOT
@@ -70,15 +68,10 @@ def _waivers(resources: dict[str, dict[str, Any]]) -> Iterator[tuple[str, str, s
 
 
 def _failed(folder: Path) -> Iterator[Finding]:
-    done = subprocess.run(
-        (
-            *(CHECKOV, "--directory", folder, "--framework", "terraform_json"),
-            *("--skip-download", "--quiet", "--compact", "--output", "json"),
-        ),
-        env={**os.environ, "LOG_LEVEL": "ERROR"},
-        capture_output=True,
-        text=True,
-        check=False,
+    done = captured(
+        *(CHECKOV, "--directory", folder, "--framework", "terraform_json"),
+        *("--skip-download", "--quiet", "--compact", "--output", "json"),
+        variables={"LOG_LEVEL": "ERROR"},
     )
     try:
         report = json.loads(done.stdout)

@@ -5,7 +5,6 @@ This command resolves them first, together with Composer's version of Airflow an
 """
 
 import hashlib
-import subprocess
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from typing import Final
 
 from infra import environment
 from infra.environment.orchestration import AIRFLOW_VERSION
+from scripts.command import captured
 from scripts.paths import ROOT, VENVS
 
 _RESOLVED: Final = ROOT / "build" / "composer-packages"
@@ -50,16 +50,10 @@ def resolve(packages: Mapping[str, str]) -> int:
     wanted = "\n".join([*_PREINSTALLED, *(name + pin for name, pin in sorted(packages.items()))])
     _RESOLVED.mkdir(parents=True, exist_ok=True)
     lock = _RESOLVED / f"{hashlib.sha256(wanted.encode()).hexdigest()[:16]}.txt"
-    done = subprocess.run(
-        [
-            *(VENVS / "tools" / "bin" / "uv", "pip", "compile", "-", "--python-version", _PYTHON),
-            *("--no-header", "--no-annotate", "--quiet", "--output-file", lock),
-        ],
-        input=wanted,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
+    done = captured(
+        *(VENVS / "tools" / "bin" / "uv", "pip", "compile", "-", "--python-version", _PYTHON),
+        *("--no-header", "--no-annotate", "--quiet", "--output-file", lock),
+        text=wanted,
     )
     if done.returncode == 0:
         return len(lock.read_text(encoding="utf-8").splitlines())

@@ -1,11 +1,10 @@
 """gcloud's command line."""
 
 import json
-import subprocess
 import time
 from typing import Any, Final
 
-from scripts.command import CommandError
+from scripts.command import CommandError, captured
 
 _TRIES: Final = 12
 _PAUSE_SECONDS: Final = 10
@@ -22,9 +21,7 @@ def run(*arguments: str) -> str:
     while True:
         tries += 1
         try:
-            done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-            )
+            done = captured(*command)
         except FileNotFoundError:
             raise CommandError("gcloud is not on PATH: https://cloud.google.com/sdk/docs/install") from None
         if done.returncode == 0:

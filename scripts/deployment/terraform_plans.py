@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from scripts.command import CommandError
+from scripts.command import CommandError, captured
 from scripts.laptop.install import TERRAFORM
 from scripts.paths import ROOT
 
@@ -151,14 +151,7 @@ def synthesize(environment: str, folder: Path) -> Synthesis:
         CommandError: the app refuses the environment; carries its message.
     """
     variables = {"PLATFORM_ENV": environment, "CDKTF_OUTDIR": str(folder), "TMPDIR": str(folder.parent)}
-    done = subprocess.run(
-        (sys.executable, "-m", "stacks"),
-        cwd=ROOT,
-        env={**os.environ, **variables},  # jsii leaves files in TMPDIR
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = captured(sys.executable, "-m", "stacks", variables=variables)  # jsii leaves files in TMPDIR
     if done.returncode != 0:
         raise CommandError(done.stderr.strip())
     manifest = json.loads((folder / "manifest.json").read_bytes())["stacks"]
@@ -205,15 +198,8 @@ class Terraform:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command of Terraform to its end."""
-        return subprocess.run(
-            (TERRAFORM.command[0], *arguments),
-            cwd=self._folder,  # -chdir would make it look for simulated providers elsewhere
-            env={**os.environ, **self._variables},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        # -chdir would make it look for simulated providers elsewhere
+        return captured(TERRAFORM.command[0], *arguments, cwd=self._folder, variables=self._variables)
 
 
 def _plan(terraform: Terraform, file: Path, initializing: Lock) -> StackPlan:

@@ -207,44 +207,33 @@ def _replies(target: Environment, deadline: float) -> Iterator[tuple[dict[str, s
             yield dict(message.attributes), message.data
 
 
-class _Checks:
-    """The checks of an environment, each after those that it depends on."""
+def _checks(target: Environment) -> Iterator[tuple[str, Callable[[], str]]]:
+    """Names and checks, each after those that it depends on."""
 
-    def __init__(self, target: Environment):
-        self._target = target
+    @functools.cache
+    def cluster() -> kubernetes.client.ApiClient:
+        return rollout.connect(target, ClusterManagerClient())
 
-    def all(self) -> Iterator[tuple[str, Callable[[], str]]]:
-        """Names and checks."""
-        if not self._target.simulated:
-            yield "cluster", self._find_cluster
-            for service in self._target.workloads:
-                yield f"rollout of {service}", functools.partial(self._rolled_out, service)
-            if self._target.gateway:
-                yield "address of the Gateway", self._address
-        yield "forecast over HTTP", functools.partial(check_http, self._target)
-        for service in self._target.services:
-            yield f"{service} over HTTP", functools.partial(check_service, self._target, service)
-        yield "active request over Pub/Sub", functools.partial(check_active, self._target)
-        yield "passive request over Pub/Sub", functools.partial(check_passive, self._target)
+    def rolled_out(service: str) -> str:
+        return rollout.wait_rolled_out(cluster(), service)
 
-    def _find_cluster(self) -> str:
-        return f"answers at {self._cluster.configuration.host}"
-
-    def _rolled_out(self, service: str) -> str:
-        return rollout.wait_rolled_out(self._cluster, service)
-
-    def _address(self) -> str:
-        return rollout.wait_address(self._cluster, "gateway")
-
-    @functools.cached_property
-    def _cluster(self) -> kubernetes.client.ApiClient:
-        return rollout.connect(self._target, ClusterManagerClient())
+    if not target.simulated:
+        yield "cluster", lambda: f"answers at {cluster().configuration.host}"
+        for service in target.workloads:
+            yield f"rollout of {service}", functools.partial(rolled_out, service)
+        if target.gateway:
+            yield "address of the Gateway", lambda: rollout.wait_address(cluster(), "gateway")
+    yield "forecast over HTTP", functools.partial(check_http, target)
+    for service in target.services:
+        yield f"{service} over HTTP", functools.partial(check_service, target, service)
+    yield "active request over Pub/Sub", functools.partial(check_active, target)
+    yield "passive request over Pub/Sub", functools.partial(check_passive, target)
 
 
 def run(target: Environment) -> list[Check]:
     """Run every check, also after a failed one."""
     checks: list[Check] = []
-    for name, check in _Checks(target).all():
+    for name, check in _checks(target):
         try:
             checks.append(Check(name, True, check()))
         except CommandError as error:

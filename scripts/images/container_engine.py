@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from scripts.command import CommandError
+from scripts.command import CommandError, captured
 
 DOCKERFILE: Final = Path("services", "Dockerfile")
 
@@ -35,7 +35,7 @@ def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
         EngineError: it is not there, or exited non-zero; carries the end of what it printed.
     """
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        done = captured(*command, cwd=Path())
     except FileNotFoundError:
         raise EngineError(f"{command[0]} is not on PATH") from None
     if done.returncode != 0:

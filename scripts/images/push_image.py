@@ -11,7 +11,6 @@ BASE_IMAGE, BEAM_IMAGE and LAUNCHER_IMAGE replace those of services/Dockerfile, 
 
 import os
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -26,7 +25,7 @@ from infra import environment
 from infra.environment import IMAGES, Environment
 from infra.environment.services import SERVICES
 from infra.google.images import source_digest, source_paths
-from scripts.command import CommandError, command, command_parser
+from scripts.command import CommandError, captured, command, command_parser
 from scripts.images import container_engine, image_registry, smoke_run
 from scripts.images.container_engine import Engine
 from scripts.paths import ROOT
@@ -79,7 +78,7 @@ def source(service: str, *, allow_dirty: bool) -> Source:
 
 
 def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = captured("git", *arguments, cwd=ROOT)
     if done.returncode != 0:
         raise CommandError(f"git {arguments[0]}: {done.stderr.strip()}")
     return done.stdout.strip()

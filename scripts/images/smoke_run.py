@@ -14,15 +14,15 @@ import httpx
 import msgspec
 import numpy as np
 from google.cloud import pubsub_v1, storage
-from google.pubsub_v1 import SubscriberClient
 
 from infra.environment.services import SERVICES
 from infra.simulator import emulators
 from scripts.command import CommandError
 from scripts.images.container_engine import Container, Engine
-from scripts.messages.subscriptions import take
+from scripts.messages import publish
 from scripts.own_emulators import own_emulators
-from services.contracts.messages import PredictionResponse, SalePrediction, SaleRangeRequest
+from services.contracts import names
+from services.contracts.messages import PredictionResponse, SaleRangeRequest
 from services.contracts.names import PREDICT_PATH, READINESS_PATH
 from services.contracts.settings import HttpSettings, PredictionSettings, StreamingSettings, to_environment
 from services.forecasting import training
@@ -35,6 +35,8 @@ GRACE_SECONDS: Final = 30
 
 _PROJECT: Final = "smoke-test"
 _BUCKET: Final = "smoke-models"
+_TOPICS: Final = f"projects/{_PROJECT}/topics"
+_SUBSCRIPTION: Final = f"projects/{_PROJECT}/subscriptions/{names.PREDICT_RANGE_SUBSCRIPTION}"
 _READY_SECONDS: Final = 60.0
 _ANSWER_SECONDS: Final = 30.0
 # Imports everything that the other commands of the image import.
@@ -50,6 +52,7 @@ def surroundings() -> Generator[None]:
     """Emulators of its own, and in them a model that was trained on made-up sales."""
     with own_emulators():
         _publish_model()
+        _make_topics()
         yield
 
 
@@ -95,7 +98,15 @@ def _check_service(engine: Engine, reference: str, service: str, log: Path) -> s
         case "prediction":
             settings = PredictionSettings(model_bucket=_BUCKET, host="127.0.0.1", port=port, drain_seconds=0)
         case "streaming":
-            settings = _streaming(port)
+            settings = StreamingSettings(
+                model_bucket=_BUCKET,
+                subscription=_SUBSCRIPTION,
+                reply_topic=f"{_TOPICS}/{names.SALE_PREDICTIONS_TOPIC}",
+                dead_letter_topic=f"{_TOPICS}/{names.DEAD_LETTER_TOPIC}",
+                predictions_table=f"{_PROJECT}.predictions.predictions",
+                host="127.0.0.1",
+                port=port,
+            )
         case _:
             settings = HttpSettings(host="127.0.0.1", port=port, route="/smoke", drain_seconds=0)
     variables = {**to_environment(settings), **emulators.endpoints().environment}
@@ -108,7 +119,7 @@ def _check_service(engine: Engine, reference: str, service: str, log: Path) -> s
             case PredictionSettings():
                 answer = _predict(port)
             case StreamingSettings():
-                answer = _reply(settings)
+                answer = _reply()
             case HttpSettings():
                 _get(port, settings.route)
                 answer = f"answers {settings.route}"
@@ -120,28 +131,13 @@ def _check_service(engine: Engine, reference: str, service: str, log: Path) -> s
     return f"read-only, ready after {ready:.1f} s, {answer}, stopped {stopped:.1f} s after SIGTERM"
 
 
-def _streaming(port: int) -> StreamingSettings:
-    """Create topics and subscriptions; settings that name them."""
-    unique = uuid.uuid4().hex[:8]
-    publisher, subscriber = pubsub_v1.PublisherClient(), pubsub_v1.SubscriberClient()
-    topics = [f"projects/{_PROJECT}/topics/{name}-{unique}" for name in ("requests", "replies", "dead")]
-    for topic in topics:
-        publisher.create_topic(name=topic)
-        subscriber.create_subscription(name=_subscription(topic), topic=topic)
-    requests, replies, dead = topics
-    return StreamingSettings(
-        model_bucket=_BUCKET,
-        subscription=_subscription(requests),
-        reply_topic=replies,
-        dead_letter_topic=dead,
-        predictions_table=f"{_PROJECT}.predictions.predictions",
-        host="127.0.0.1",
-        port=port,
+def _make_topics() -> None:
+    publisher = pubsub_v1.PublisherClient()
+    for topic in (names.SALE_RANGE_TOPIC, names.SALE_PREDICTIONS_TOPIC, names.DEAD_LETTER_TOPIC):
+        publisher.create_topic(name=f"{_TOPICS}/{topic}")
+    pubsub_v1.SubscriberClient().create_subscription(
+        name=_SUBSCRIPTION, topic=f"{_TOPICS}/{names.SALE_RANGE_TOPIC}"
     )
-
-
-def _subscription(topic: str) -> str:
-    return topic.replace("/topics/", "/subscriptions/")
 
 
 def _wait_ready(container: Container, port: int) -> None:
@@ -174,19 +170,14 @@ def _predict(port: int) -> str:
     return f"answers {path}"
 
 
-def _reply(settings: StreamingSettings) -> str:
-    publisher, subscriber = pubsub_v1.PublisherClient(), SubscriberClient()
+def _reply() -> str:
     request = SaleRangeRequest(request_id=str(uuid.uuid4()), range=DAYS, mode="active")
-    topic = settings.subscription.replace("/subscriptions/", "/topics/")
-    publisher.publish(topic, msgspec.json.encode(request)).result(timeout=_ANSWER_SECONDS)
-    deadline = time.monotonic() + _ANSWER_SECONDS
-    while time.monotonic() < deadline:
-        for message in take(subscriber, _subscription(settings.reply_topic)):
-            reply = msgspec.json.decode(message.data, type=SalePrediction)
-            if reply.success and reply.request_id == request.request_id:
-                return "replies to an active request"
-            raise SmokeError(f"its reply does not fit the request: {message.data[:200]!r}")
-    raise SmokeError(f"no reply to an active request within {_ANSWER_SECONDS:.0f} s")
+    answer = publish.ask(_PROJECT, [request], _ANSWER_SECONDS).get(request.request_id)
+    if answer is None:
+        raise SmokeError(f"no reply to an active request within {_ANSWER_SECONDS:.0f} s")
+    if answer.rows != DAYS:
+        raise SmokeError(f"its reply does not fit the request: {answer}")
+    return "replies to an active request"
 
 
 def _publish_model() -> None:

@@ -35,7 +35,6 @@ class Answer(msgspec.Struct, frozen=True):
 
     seconds: float
     status: str
-    version: str
     rows: int
     reason: str
 
@@ -87,7 +86,6 @@ def await_replies(
                 answers[request_id] = Answer(
                     taken,
                     message.attributes.get(names.STATUS_ATTRIBUTE, ""),
-                    reply.model.version,
                     len(reply.prediction),
                     message.attributes.get(names.REASON_ATTRIBUTE, ""),
                 )
