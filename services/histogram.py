@@ -11,14 +11,7 @@ from prometheus_client.utils import floatToGoString
 
 
 class Histogram:
-    """Counts observations by bucket. Not thread-safe.
-
-    Args:
-        bounds: Upper bounds of the buckets, ascending; a last bucket has none.
-
-    Attributes:
-        total: Sum of the observations.
-    """
+    """Counts observations by bucket, whose upper bounds ascend; a last bucket has none. Not thread-safe."""
 
     __slots__ = ("_bounds", "_counts", "total")
 

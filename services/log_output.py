@@ -18,11 +18,7 @@ _dropped = Counter("log_lines_dropped", "Lines of the log that could not be writ
 
 
 class LogOutput:
-    """Writes lines to a file descriptor; what cannot be written is dropped and counted.
-
-    Args:
-        descriptor: The file descriptor.
-    """
+    """Writes lines to a file descriptor; what cannot be written is dropped and counted."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor

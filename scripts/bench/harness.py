@@ -29,13 +29,7 @@ MEBIBYTE: Final = 2**20
 def interleave(measures: Mapping[Key, Callable[[], Run]], rounds: int, *, warm_up: bool) -> dict[Key, Run]:
     """Take all measures in turn, round by round, so that other load on the machine affects all alike.
 
-    Args:
-        measures: what to call for each name.
-        rounds: number of times that each is called.
-        warm_up: whether each is called once more, first.
-
-    Returns:
-        The medians of the fields of each.
+    Returns the medians of the fields of each. With `warm_up` each is called once more, first.
     """
     runs: dict[Key, list[Run]] = {key: [] for key in measures}
     for round_ in range(rounds + warm_up):
@@ -80,14 +74,9 @@ def measure(command: Sequence[str], variables: Mapping[str, str]) -> Usage:
 
 
 def publish(name: str, title: str, results: Mapping[str, Run], *, ours: str, **more: Any) -> None:
-    """Print a table of the results, and write `build/bench/NAME.json`.
+    """Print a table of the results of each program, and write `build/bench/NAME.json`.
 
-    Args:
-        name: of the benchmark.
-        title: of the table.
-        results: of each program; ratios are those of the first field.
-        ours: the program that the others are compared with.
-        more: other keys of the file.
+    Ratios are those of the first field, to that of `ours`. `more` are other keys of the file.
     """
     names = [field.name for field in fields(results[ours])]
     own = astuple(results[ours])[0]

@@ -30,11 +30,6 @@ def decode(data: bytes, message_id: str, max_range: int) -> SaleRangeRequest:
 
     A bare integer is a passive request for that many days of all series; its id is the message's.
 
-    Args:
-        data: The body.
-        message_id: Given by Pub/Sub.
-        max_range: Most days that can be asked for.
-
     Raises:
         InvalidMessageError: says what is wrong and what is allowed.
     """

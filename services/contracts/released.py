@@ -37,10 +37,7 @@ def released_schemas() -> Schemas:
 def check(table: str, row: type[msgspec.Struct], released: Schemas) -> None:
     """Refuse what BigQuery cannot change in place (https://cloud.google.com/bigquery/docs/managing-table-schemas).
 
-    Args:
-        table: named in the error.
-        row: type of its rows; one that was never released may have any columns.
-        released: see `released_schemas`.
+    A type of rows that was never released may have any columns.
 
     Raises:
         IncompatibleSchemaError: names table, column and remedy.

@@ -13,10 +13,6 @@ from services.streaming.replies import ModelReplies
 class Application:
     """Answers the requests of Kubernetes and Prometheus.
 
-    Args:
-        follower: Follower of the model.
-        fault: Why messages are not answered, if so.
-
     Attributes:
         draining: Set when the process is about to stop: it is not ready and closes connections.
     """

@@ -14,9 +14,6 @@ class FlowControl:
 
     The number is exact. The size is limited by asking for fewer messages while they are large; since sizes
     are unknown before messages arrive, the outstanding pulls may exceed it once.
-
-    Args:
-        max_messages: Limit of one pull.
     """
 
     def __init__(self, max_messages: int) -> None:

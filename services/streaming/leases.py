@@ -22,10 +22,6 @@ _CALL_IDS: Final = 1000
 class Leases:
     """The leased messages of a subscription.
 
-    Args:
-        subscriber: Client of Pub/Sub.
-        subscription: Name of the subscription.
-
     Attributes:
         ack_ids: Messages whose deadline is extended.
     """
@@ -45,13 +41,9 @@ class Leases:
             due = [each for each, time_due in due_at.items() if time_due < now]
             for begin in range(0, len(due), _CALL_IDS):
                 ack_ids = due[begin : begin + _CALL_IDS]
-                if await attempted("extend", self._set_deadline(ack_ids, _LEASE_SECONDS)):
+                if await attempted("extend", self.extend(ack_ids, _LEASE_SECONDS)):
                     metrics.EXTENSIONS.inc(len(ack_ids))
                     due_at.update(dict.fromkeys(ack_ids, now + _RENEW_SECONDS))
-
-    async def release(self, ack_ids: list[str]) -> None:
-        """Have messages delivered again."""
-        await self._set_deadline(ack_ids, 0)
 
     async def acknowledge(self, ack_ids: list[str]) -> None:
         """Acknowledge messages."""
@@ -60,7 +52,8 @@ class Leases:
             request=pubsub_v1.AcknowledgeRequest.wrap(request), retry=RETRY, timeout=CALL_SECONDS
         )
 
-    async def _set_deadline(self, ack_ids: list[str], seconds: int) -> None:
+    async def extend(self, ack_ids: list[str], seconds: int) -> None:
+        """Move the deadlines of messages; 0 seconds have them delivered again."""
         request = pubsub_v1.ModifyAckDeadlineRequest.pb()(
             subscription=self._subscription, ack_ids=ack_ids, ack_deadline_seconds=seconds
         )

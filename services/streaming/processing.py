@@ -64,11 +64,6 @@ class Processor:
     An answer is durable when its rows are in BigQuery, or its reply or dead letter is published. A request
     that this model version answered recently is not answered again, whichever message repeats it.
 
-    Args:
-        settings: Settings of the service.
-        publisher: Client for replies and dead letters.
-        table: Table for the rows of passive requests.
-
     Attributes:
         stopping: Set when the process is about to stop: no more rows are saved.
     """

@@ -25,13 +25,7 @@ async def publish(
 ) -> None:
     """Publish messages of one ordering key, in order, until a call fails.
 
-    Args:
-        client: Client of Pub/Sub.
-        topic: Name of the topic.
-        ordering_key: Ordering key of all messages.
-        outgoing: The messages.
-        published: Gets the `ack_id`s of published messages.
-        refused: Gets the `ack_id`s of messages that Pub/Sub does not accept.
+    Adds the `ack_id`s of messages to `published`, or to `refused` if Pub/Sub does not accept them.
 
     Raises:
         google.api_core.exceptions.GoogleAPIError: Pub/Sub is unreachable, or has no such topic.

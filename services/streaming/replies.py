@@ -31,10 +31,7 @@ class ModelReplies(Replies):
     def rows(self, request: SaleRangeRequest, published_us: int, processed_us: int) -> list[bytes]:
         """The serialized rows of table `predictions` that answer a passive request.
 
-        Args:
-            request: The request.
-            published_us: When it was published, microseconds since the epoch.
-            processed_us: When it is answered, likewise.
+        Its times are microseconds since the epoch.
 
         Raises:
             InvalidMessageError: no series matches the filters.

@@ -38,12 +38,6 @@ class Worker:
     messages that are unfinished when it stops, and those whose answer Pub/Sub refuses. Redelivery may repeat
     answers; it never loses one.
 
-    Args:
-        settings: Settings of the service.
-        subscriber: Client to pull with.
-        processor: Answers the messages.
-        follower: Follower of the model.
-
     Attributes:
         fault: Why messages cannot be pulled, if so.
     """
@@ -147,7 +141,7 @@ class Worker:
             report("answer", error)
         self._leases.ack_ids -= batch.messages.keys()
         if unanswered := [each for each in batch.messages if each not in batch.durable]:
-            await attempted("release", self._leases.release(unanswered))
+            await attempted("release", self._leases.extend(unanswered, 0))
         self._flow_control.free(len(batch.messages), batch.size)
         self._processor.finish(batch)
 
