@@ -1,12 +1,10 @@
 """Autoscaling of a service: number of pods, and recommended CPU and memory."""
 
-from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
-from infra.cdk import Construct, kubernetes
+from infra.cdk import kubernetes
 from infra.environment.services import Autoscaling, WorkloadSettings
 from infra.google.subscription import Subscription
-from infra.kubernetes.namespace import Namespace
 
 hpa = kubernetes.horizontal_pod_autoscaler_v2
 
@@ -23,74 +21,69 @@ _COOLDOWN_SECONDS: Final = 300
 """Time for which the load must be low before pods are removed. A shorter time makes the number oscillate."""
 
 
-class HorizontalAutoscaler(Construct):
-    """Adds pods quickly (up to twice as many every 30 s) and removes them slowly (half of them a minute).
+def horizontal(
+    name: str, size: WorkloadSettings, subscription: Subscription | None
+) -> hpa.HorizontalPodAutoscalerV2Spec:
+    """Spec that adds pods quickly (up to twice as many every 30 s) and removes them slowly (half a minute).
 
     Args:
-        namespace: namespace of the Deployment.
-        deployment: the Deployment; its Service has the same name.
-        name: name of the Deployment.
-        labels: labels of the autoscaler.
+        name: name of the Deployment and its Service.
         size: least and most pods, and the metric their number follows.
         subscription: subscription whose backlog is followed, if any.
     """
+    return hpa.HorizontalPodAutoscalerV2Spec(
+        min_replicas=size.min_replicas,
+        max_replicas=size.max_replicas,
+        scale_target_ref=hpa.HorizontalPodAutoscalerV2SpecScaleTargetRef(
+            api_version="apps/v1", kind="Deployment", name=name
+        ),
+        metric=[_metric(size.autoscaling, name, subscription)],
+        behavior=hpa.HorizontalPodAutoscalerV2SpecBehavior(
+            scale_up=[
+                hpa.HorizontalPodAutoscalerV2SpecBehaviorScaleUp(
+                    select_policy="Max",
+                    policy=[
+                        hpa.HorizontalPodAutoscalerV2SpecBehaviorScaleUpPolicy(
+                            type="Percent", value=100, period_seconds=30
+                        ),
+                        # 100 % of two pods are two; a jump in load may need more at once.
+                        hpa.HorizontalPodAutoscalerV2SpecBehaviorScaleUpPolicy(
+                            type="Pods", value=4, period_seconds=30
+                        ),
+                    ],
+                )
+            ],
+            scale_down=[
+                hpa.HorizontalPodAutoscalerV2SpecBehaviorScaleDown(
+                    stabilization_window_seconds=_COOLDOWN_SECONDS,
+                    select_policy="Max",
+                    policy=[
+                        hpa.HorizontalPodAutoscalerV2SpecBehaviorScaleDownPolicy(
+                            type="Percent", value=50, period_seconds=60
+                        )
+                    ],
+                )
+            ],
+        ),
+    )
 
-    def __init__(
-        self,
-        scope: Construct,
-        id_: str,
-        *,
-        namespace: Namespace,
-        deployment: kubernetes.deployment_v1.DeploymentV1,
-        name: str,
-        labels: Mapping[str, str],
-        size: WorkloadSettings,
-        subscription: Subscription | None,
-    ):
-        super().__init__(scope, id_)
-        hpa.HorizontalPodAutoscalerV2(
-            self,
-            "Default",
-            metadata=hpa.HorizontalPodAutoscalerV2Metadata(
-                name=name, namespace=namespace.name, labels=labels
-            ),
-            spec=hpa.HorizontalPodAutoscalerV2Spec(
-                min_replicas=size.min_replicas,
-                max_replicas=size.max_replicas,
-                scale_target_ref=hpa.HorizontalPodAutoscalerV2SpecScaleTargetRef(
-                    api_version="apps/v1", kind="Deployment", name=name
-                ),
-                metric=[_metric(size.autoscaling, name, subscription)],
-                behavior=hpa.HorizontalPodAutoscalerV2SpecBehavior(
-                    scale_up=[
-                        hpa.HorizontalPodAutoscalerV2SpecBehaviorScaleUp(
-                            select_policy="Max",
-                            policy=[
-                                hpa.HorizontalPodAutoscalerV2SpecBehaviorScaleUpPolicy(
-                                    type="Percent", value=100, period_seconds=30
-                                ),
-                                # 100 % of two pods are two; a jump in load may need more at once.
-                                hpa.HorizontalPodAutoscalerV2SpecBehaviorScaleUpPolicy(
-                                    type="Pods", value=4, period_seconds=30
-                                ),
-                            ],
-                        )
-                    ],
-                    scale_down=[
-                        hpa.HorizontalPodAutoscalerV2SpecBehaviorScaleDown(
-                            stabilization_window_seconds=_COOLDOWN_SECONDS,
-                            select_policy="Max",
-                            policy=[
-                                hpa.HorizontalPodAutoscalerV2SpecBehaviorScaleDownPolicy(
-                                    type="Percent", value=50, period_seconds=60
-                                )
-                            ],
-                        )
-                    ],
-                ),
-            ),
-            depends_on=[deployment],
-        )
+
+def vertical(name: str) -> dict[str, Any]:
+    """Spec of an autoscaler that recommends CPU and memory requests and changes no pod."""
+    return {
+        "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
+        "updatePolicy": {"updateMode": "Off"},
+        "resourcePolicy": {
+            "containerPolicies": [
+                {
+                    "containerName": name,
+                    "controlledResources": ["cpu", "memory"],
+                    # Memory limit and request must stay equal.
+                    "controlledValues": "RequestsAndLimits",
+                }
+            ]
+        },
+    }
 
 
 def _metric(
@@ -145,46 +138,3 @@ def _metric(
                     ),
                 ),
             )
-
-
-class VerticalAutoscaler(Construct):
-    """Recommends CPU and memory requests from what pods use. It changes no pod.
-
-    Args:
-        namespace: namespace of the Deployment.
-        deployment: the Deployment.
-        name: name of the Deployment and its container.
-    """
-
-    def __init__(
-        self,
-        scope: Construct,
-        id_: str,
-        *,
-        namespace: Namespace,
-        deployment: kubernetes.deployment_v1.DeploymentV1,
-        name: str,
-    ):
-        super().__init__(scope, id_)
-        namespace.custom_object(
-            self,
-            "Default",
-            api="autoscaling.k8s.io/v1",
-            kind="VerticalPodAutoscaler",
-            name=name,
-            spec={
-                "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
-                "updatePolicy": {"updateMode": "Off"},
-                "resourcePolicy": {
-                    "containerPolicies": [
-                        {
-                            "containerName": name,
-                            "controlledResources": ["cpu", "memory"],
-                            # Memory limit and request must stay equal.
-                            "controlledValues": "RequestsAndLimits",
-                        }
-                    ]
-                },
-            },
-            after=[deployment],
-        )
