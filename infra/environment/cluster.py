@@ -2,7 +2,7 @@
 
 import math
 from datetime import date, timedelta
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, ValidationInfo
 from pydantic import field_validator as validator
@@ -10,6 +10,7 @@ from pydantic import field_validator as validator
 from infra.environment.value_types import (
     SMALLEST_CPUS,
     SOME_MONDAY,
+    UNIQUE,
     WEEK,
     ContradictionError,
     Day,
@@ -19,7 +20,6 @@ from infra.environment.value_types import (
     at_least,
     machine_size,
     refuse,
-    unique,
 )
 
 # https://cloud.google.com/kubernetes-engine/docs/how-to/maintenance-windows-and-exclusions
@@ -41,7 +41,7 @@ class NodePool(Section):
     min_nodes: int = Field(ge=0, le=1000, description="fewest nodes, in all zones together")
     max_nodes: int = Field(ge=1, le=1000, description="most nodes, in all zones together")
     upgrade: Literal["SURGE", "BLUE_GREEN"] = Field(
-        default="SURGE", description="replace node by node, or create a second set of nodes and move the pods"
+        "SURGE", description="replace node by node, or create a second set of nodes and move the pods"
     )
 
     @validator("max_nodes")
@@ -83,18 +83,14 @@ class ClusterMaintenanceExclusion(Section):
 class ClusterMaintenance(Section):
     """The weekly window in which GKE may upgrade control plane and nodes."""
 
-    days: tuple[Weekday, ...] = Field(default=("SA", "SU"), min_length=1, description="days of the week")
+    days: Annotated[tuple[Weekday, ...], UNIQUE] = Field(
+        default=("SA", "SU"), min_length=1, description="days of the week"
+    )
     start_hour: int = Field(default=1, ge=0, le=23, description="hour at which it may begin, in UTC")
     hours: int = Field(default=6, ge=4, le=24, description="hours it may take")
     exclusions: tuple[ClusterMaintenanceExclusion, ...] = Field(
         default=(), description="periods without upgrades"
     )
-
-    @validator("days")
-    @classmethod
-    def _once(cls, days: tuple[str, ...]) -> tuple[str, ...]:
-        unique(days)
-        return days
 
     @validator("exclusions")
     @classmethod
@@ -128,8 +124,8 @@ class ClusterMaintenance(Section):
 class BackupSettings(Section):
     """Backups of the objects in the cluster and of the data of its volumes."""
 
-    retain_days: int = Field(default=30, ge=1, le=365, description="days that a backup is kept")
-    lock_days: int = Field(default=0, ge=0, le=90, description="days during which nobody can delete a backup")
+    retain_days: int = Field(30, ge=1, le=365, description="days that a backup is kept")
+    lock_days: int = Field(0, ge=0, le=90, description="days during which nobody can delete a backup")
 
     @validator("lock_days")
     @classmethod
@@ -144,32 +140,28 @@ class ClusterSettings(Section):
     """The Kubernetes cluster."""
 
     release_channel: Literal["RAPID", "REGULAR", "STABLE"] = Field(
-        default="REGULAR", description="how soon new versions of Kubernetes come"
+        "REGULAR", description="how soon new versions of Kubernetes come"
     )
     general: NodePool = Field(description="pool for all pods")
     spot: NodePool | None = Field(
-        default=None,
+        None,
         description="cheaper nodes that may vanish: for streaming, whose messages are redelivered",
     )
     auto_provisioning: AutoProvisioning | None = Field(
-        default=None, description="limits of node pools that GKE creates itself; without it, GKE creates none"
+        None, description="limits of node pools that GKE creates itself; without it, GKE creates none"
     )
     autoscaling_profile: Literal["BALANCED", "OPTIMIZE_UTILIZATION"] = Field(
-        default="BALANCED", description="whether spare nodes are kept for a while or removed soon"
+        "BALANCED", description="whether spare nodes are kept for a while or removed soon"
     )
-    maintenance: ClusterMaintenance = Field(
-        default=ClusterMaintenance(), description="when GKE may upgrade by itself"
-    )
+    maintenance: ClusterMaintenance = Field(ClusterMaintenance(), description="when GKE may upgrade")
     control_plane_telemetry: bool = Field(
-        default=False,
+        False,
         description="logs and metrics of API server, scheduler and controllers too, billed by volume",
     )
     binary_authorization: bool = Field(
-        default=False, description="admit only images of this environment's repository, and Google's"
+        False, description="admit only images of this environment, and Google's"
     )
-    backup: BackupSettings | None = Field(
-        default=None, description="backups of the cluster; without it, there are none"
-    )
+    backup: BackupSettings | None = Field(None, description="backups of the cluster; none without it")
 
     @property
     def pools(self) -> dict[str, NodePool]:

@@ -1,9 +1,11 @@
 """Settings of the stack `data`."""
 
+from typing import Annotated
+
 from pydantic import Field
 from pydantic import field_validator as validator
 
-from infra.environment.value_types import ContradictionError, Days, IamMember, Section, unique
+from infra.environment.value_types import UNIQUE, ContradictionError, Days, IamMember, Section
 
 
 class DataSettings(Section):
@@ -17,16 +19,16 @@ class DataSettings(Section):
         default=10,
         ge=1,
         le=1000,
-        description="replaced or deleted models and data files that are kept, of each",
+        description="replaced or deleted versions kept of an object",
     )
     soft_delete_days: int = Field(
         default=7,
         ge=0,
         le=90,
-        description="days in which a bucket's deleted objects can be restored: 0, or 7 to 90",
+        description="days to restore deleted objects in: 0, or 7 to 90",
     )
-    readers: tuple[IamMember, ...] = Field(
-        default=(), description="who may read sales and predictions in BigQuery, as IAM calls them"
+    readers: Annotated[tuple[IamMember, ...], UNIQUE] = Field(
+        default=(), description="who may read sales and predictions in BigQuery"
     )
 
     @validator("soft_delete_days")
@@ -36,9 +38,3 @@ class DataSettings(Section):
         if 0 < days < 7:
             raise ContradictionError(((), f"Cloud Storage takes 0 or 7 to 90, found {days}"))
         return days
-
-    @validator("readers")
-    @classmethod
-    def _once(cls, readers: tuple[str, ...]) -> tuple[str, ...]:
-        unique(readers)
-        return readers

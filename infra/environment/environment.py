@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, ValidationInfo
 from pydantic import field_validator as validator
@@ -27,6 +27,7 @@ from infra.environment.services import (
 )
 from infra.environment.tfvars import Key
 from infra.environment.value_types import (
+    UNIQUE,
     ContradictionError,
     Digest,
     Network,
@@ -35,7 +36,6 @@ from infra.environment.value_types import (
     Section,
     Zone,
     refuse,
-    unique,
 )
 from infra.paths import simulator_home
 
@@ -76,19 +76,19 @@ class Environment(Section):
         ge=1, description="number of that project; the addresses of Google's service agents contain it"
     )
     region: Region = Field(description="region of everything that is not global")
-    zones: tuple[Zone, ...] = Field(min_length=1, description="zones of the region that nodes run in")
-    stacks: tuple[StackName, ...] = Field(min_length=1, description="stacks that this environment has")
+    zones: Annotated[tuple[Zone, ...], UNIQUE] = Field(
+        min_length=1, description="zones of the region that nodes run in"
+    )
+    stacks: Annotated[tuple[StackName, ...], UNIQUE] = Field(
+        min_length=1, description="stacks that this environment has"
+    )
     deletion_protection: bool = Field(description="whether Terraform refuses to destroy data and clusters")
     alerting: AlertingSettings = Field(description="who is alerted, and when")
-    ci: CiSettings | None = Field(
-        default=None, description="who may plan and apply from CI; without it, nobody"
-    )
+    ci: CiSettings | None = Field(None, description="who may plan and apply from CI; without it, nobody")
     encryption: bool = Field(
         False, description="encrypt images, cluster Secrets and backups with a key of the project's own"
     )
-    registry: RegistrySettings = Field(
-        default=RegistrySettings(), description="retention and scanning of images"
-    )
+    registry: RegistrySettings = Field(RegistrySettings(), description="retention and scanning of images")
     cluster: ClusterSettings = Field(description="the Kubernetes cluster")
     network: Network = Field(description="block that all ranges are cut from, such as 10.0.0.0/16")
     data: DataSettings = Field(DataSettings(), description="tables and buckets")
@@ -143,7 +143,6 @@ class Environment(Section):
     @validator("zones")
     @classmethod
     def _in_region(cls, zones: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        unique(zones)
         region = info.data.get("region")
         refuse(
             ((index,), f"expected a zone of {region}, found {zone}")
@@ -155,7 +154,6 @@ class Environment(Section):
     @validator("stacks")
     @classmethod
     def _with_upstream(cls, stacks: tuple[StackName, ...]) -> tuple[StackName, ...]:
-        unique(stacks)
         refuse(
             ((index,), f"{stack} needs the stack {upstream}, which is not listed")
             for index, stack in enumerate(stacks)

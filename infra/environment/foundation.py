@@ -11,7 +11,7 @@ class CiSettings(Section):
     """The repository whose CI may plan and apply."""
 
     issuer: Literal["github", "gitlab"] = Field(
-        default="github", description="who runs it: GitHub Actions, or GitLab CI on gitlab.com"
+        "github", description="who runs it: GitHub Actions, or GitLab CI on gitlab.com"
     )
     repository: CiRepository = Field(description="repository whose workflows may, as owner/name")
     repository_id: int = Field(

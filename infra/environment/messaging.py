@@ -12,11 +12,11 @@ class MessagingSettings(Section):
         default=7,
         ge=1,
         le=31,
-        description="days for which a subscription keeps messages that nobody acknowledged",
+        description="days that a subscription keeps messages without an answer",
     )
     replay_days: int = Field(
         default=7,
         ge=1,
         le=31,
-        description="days for which published requests can be delivered once more, by a seek",
+        description="days that published requests can be delivered again, by a seek",
     )

@@ -66,7 +66,7 @@ class ComposerSettings(Section):
     worker: AirflowWorkers = Field(default=AirflowWorkers(), description="workers")
     keep_snapshots_days: Days = Field(default=14, description="days for which snapshots are kept")
     keep_history_days: int = Field(
-        default=60, ge=30, le=730, description="days for which Airflow remembers runs and tasks"
+        default=60, ge=30, le=730, description="days that Airflow remembers runs and tasks"
     )
     web_access: tuple[Network, ...] = Field(
         default=(),

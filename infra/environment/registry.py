@@ -9,9 +9,9 @@ class RegistrySettings(Section):
     """Retention and scanning of images."""
 
     keep_versions: int = Field(
-        default=20, ge=1, le=1000, description="versions of each image to keep in any case, for rollbacks"
+        default=20, ge=1, le=1000, description="versions of each image that always stay, for rollbacks"
     )
     untagged_days: int = Field(
-        default=14, ge=1, le=365, description="days after which other untagged images are deleted"
+        default=14, ge=1, le=365, description="days until other untagged images are deleted"
     )
     scan: bool = Field(default=True, description="scan images for vulnerabilities, which is billed for each")

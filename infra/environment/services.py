@@ -7,6 +7,7 @@ from pydantic import Field, ValidationInfo
 from pydantic import field_validator as validator
 
 from infra.environment.value_types import (
+    UNIQUE,
     ContradictionError,
     Cpu,
     Hostname,
@@ -19,7 +20,6 @@ from infra.environment.value_types import (
     at_least,
     matching,
     refuse,
-    unique,
 )
 from services.contracts.names import DEAD_LETTER_TOPIC, SALE_PREDICTIONS_TOPIC, SALE_RANGE_TOPIC
 
@@ -96,14 +96,13 @@ class StreamingWorkload(WorkloadSettings):
     delivery: Literal["pull", "push"] = Field(
         "pull", description="whether it pulls messages, or Pub/Sub pushes them through the Gateway"
     )
-    reply_topics: tuple[TopicName, ...] = Field(
+    reply_topics: Annotated[tuple[TopicName, ...], UNIQUE] = Field(
         (), description="topics besides sale-predictions that a request's reply_to may name"
     )
 
     @validator("reply_topics")
     @classmethod
     def _others(cls, topics: tuple[str, ...]) -> tuple[str, ...]:
-        unique(topics)
         own = (SALE_RANGE_TOPIC, SALE_PREDICTIONS_TOPIC, DEAD_LETTER_TOPIC)
         refuse(
             ((index,), f"{topic} is a topic of the platform; give replies one of their own")

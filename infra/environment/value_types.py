@@ -54,17 +54,17 @@ def at_least(smaller: str, value: int, info: ValidationInfo) -> int:
     return value
 
 
-def unique(values: tuple[str, ...]) -> None:
-    """Check that a list has no duplicates.
-
-    Raises:
-        ContradictionError: something is listed twice.
-    """
+def _unique(values: tuple[str, ...]) -> tuple[str, ...]:
     refuse(
         ((index,), f"{value} is listed twice")
         for index, value in enumerate(values)
         if value in values[:index]
     )
+    return values
+
+
+UNIQUE: Final = AfterValidator(_unique)
+"""Validator: a list has no duplicates."""
 
 
 def matching(pattern: str, expected: str) -> AfterValidator:
