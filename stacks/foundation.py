@@ -2,14 +2,13 @@
 
 from typing import Final
 
-from infra.cdk import App
+from infra.cdk import App, Construct
 from infra.cdk.stack import PlatformStack
 from infra.environment import Environment
-from infra.google.apis import Apis
 from infra.google.ci_identity import CiIdentity
 from infra.google.key import Key
 from infra.google.network import Network
-from infra.google.project import ProjectSettings
+from infra.google.project import ProjectSettings, enable_apis
 from stacks.ci import grant_rights
 from stacks.needs import IAM_APIS, needs
 
@@ -19,13 +18,13 @@ class FoundationStack(PlatformStack):
 
     def __init__(self, scope: App, environment: Environment):
         super().__init__(scope, "foundation", environment=environment)
-        apis = Apis(self, "apis", names=sorted({name for each in needs(environment) for name in each.apis}))
-        iam = [apis.resources[api] for api in IAM_APIS]
-        ProjectSettings(self, "project", after=[apis.resources["compute"]])
-        self.network: Final = Network(self, "network", after=apis.resources["compute"])
-        self.key: Final = (
-            Key(self, "key", after=apis.resources["cloudkms"]) if environment.encryption else None
+        apis = enable_apis(
+            Construct(self, "apis"), sorted({name for each in needs(environment) for name in each.apis})
         )
+        iam = [apis[api] for api in IAM_APIS]
+        ProjectSettings(self, "project", after=[apis["compute"]])
+        self.network: Final = Network(self, "network", after=apis["compute"])
+        self.key: Final = Key(self, "key", after=apis["cloudkms"]) if environment.encryption else None
         self.ci: Final = CiIdentity(self, "ci", ci=environment.ci, after=iam) if environment.ci else None
         if self.ci:
             grant_rights(self, self.ci, after=iam)

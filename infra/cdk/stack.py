@@ -8,13 +8,7 @@ from infra.environment import Environment, StackName
 
 
 class PlatformStack(TerraformStack):
-    """A layer of the platform in one environment. Its id is `<environment>-<name>`.
-
-    Args:
-        scope: the app.
-        name: the layer.
-        environment: where.
-    """
+    """A layer of the platform in one environment. Its id is `<environment>-<name>`."""
 
     def __init__(self, scope: App, name: StackName, *, environment: Environment):
         super().__init__(scope, f"{environment.name}-{name}")

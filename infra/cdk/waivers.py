@@ -9,10 +9,6 @@ def waive(resource: TerraformResource, reasons: Mapping[str, str]) -> None:
     """Declare why checks do not apply to a resource. `make checkov` refuses waivers without a finding.
 
     They are written under the key `//`, which Terraform ignores.
-
-    Args:
-        resource: the resource.
-        reasons: by the id of the check, such as `CKV_GCP_83`.
     """
     for check, reason in reasons.items():
         resource.add_override(f"//.waived.{check}", reason)

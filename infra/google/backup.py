@@ -15,8 +15,6 @@ class BackupPlan(Construct):
     An apply restores what the stacks make. Backups are for everything else on the cluster.
 
     Args:
-        cluster: the cluster.
-        settings: retention.
         key: encrypts the backups; Google's own key without one.
     """
 

@@ -82,14 +82,7 @@ class Bucket(Construct):
     def upload(
         self, scope: Construct, id_: str, *, name: str, file: Path
     ) -> storage_object.StorageBucketObject:
-        """Put a file into the bucket; a changed file replaces the object.
-
-        Args:
-            scope: parent construct.
-            id_: its id within the parent.
-            name: name of the object.
-            file: file with its content.
-        """
+        """Put a file into the bucket; a changed file replaces the object."""
         # cdktf copies the file into a folder named by its hash: a plan does not need the source.
         asset = TerraformAsset(scope, f"{id_}-file", path=str(file), type=AssetType.FILE)
         return storage_object.StorageBucketObject(

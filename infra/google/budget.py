@@ -16,10 +16,6 @@ class Budget(Construct):
     """A mail when shares of the monthly budget are spent, and when the forecast for the month exceeds it.
 
     It stops nothing. Applying it takes the right to create budgets on the billing account.
-
-    Args:
-        settings: billing account and amount.
-        on_call: notification channels.
     """
 
     def __init__(self, scope: Construct, id_: str, *, settings: BudgetSettings, on_call: OnCall):

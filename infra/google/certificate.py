@@ -15,11 +15,6 @@ class Certificate(Construct):
     Args:
         prefix: its name is this and a hash of the host name: another host name gets a certificate of its own
             before the one in use goes.
-        hostname: the host name.
-
-    Attributes:
-        name: its name.
-        resource: the certificate.
     """
 
     def __init__(self, scope: Construct, id_: str, *, prefix: str, hostname: str):

@@ -30,9 +30,7 @@ class Cluster(Construct):
     """A cluster with autoscaled node pools and, optionally, pools that GKE makes by itself.
 
     Args:
-        network: network of nodes, pods and services.
         labels: labels of the machines, which the bill shows.
-        node_account: service account of the nodes.
         key: encrypts Secrets and backups; Google's own key without one.
         after: grants without which the cluster cannot be made, or its nodes do not start.
     """

@@ -20,8 +20,6 @@ class Dataset(Construct):
     """A dataset in one region.
 
     Args:
-        dataset_id: of the dataset; unique in the project.
-        description: what it holds.
         protected: refuse to destroy it and its tables.
         keep_hours: after which a table goes; never if absent.
     """
@@ -81,11 +79,8 @@ class DatasetTable(Construct):
     """A table whose columns are those of a row type of the contracts.
 
     Args:
-        dataset: that has the table.
-        table_id: of the table; unique in the dataset.
         row: type of a row; its docstring describes the table.
         partition_by: DATE or TIMESTAMP column by which rows are divided.
-        partition: how much of it a partition holds.
         cluster_by: columns by which the rows of a partition are sorted.
         keep_days: days after the partition's own at which a partition is deleted; never if absent.
         require_filter: refuse queries that do not say which partitions they read.
@@ -162,8 +157,6 @@ class LatestView(Construct):
 
     Args:
         table: whose rows it shows, all columns.
-        view_id: of the view; unique in the dataset.
-        description: what it shows.
         key: columns in which rows are the same.
         newest_by: TIMESTAMP column that orders them, and by which the table is partitioned.
         days: age of the oldest rows; a query of the view reads no older partition.

@@ -17,9 +17,6 @@ class Key(Construct):
     Google Cloud never deletes either. Destroying this destroys the versions of the key, and so everything
     they encrypted. The names stay taken: to use them again, `terraform import` both.
 
-    Args:
-        after: resource that must exist first.
-
     Attributes:
         path: full resource name of the key.
     """

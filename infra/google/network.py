@@ -19,13 +19,9 @@ class Network(Construct):
     It has no firewall rule of its own. A VPC denies incoming traffic by default, and GKE maintains the rules
     for what the cluster needs: kubelets, health checks, load balancer proxies.
 
-    Args:
-        after: resource that must exist first.
-
     Attributes:
         path: full resource name of the network.
         subnet: full resource name of the subnet for nodes.
-        addresses: its ranges.
     """
 
     def __init__(self, scope: Construct, id_: str, *, after: TerraformResource):

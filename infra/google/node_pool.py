@@ -32,17 +32,7 @@ def add_node_pool(
     labels: Mapping[str, str],
     account: Account,
 ) -> None:
-    """Add an autoscaled node pool to a cluster.
-
-    Args:
-        scope: parent construct.
-        name: name of the pool and its id; the pool `spot` has spot machines.
-        cluster: the cluster.
-        settings: machine type, sizes and upgrades.
-        zones: number of zones the nodes run in.
-        labels: labels of the machines, which the bill shows.
-        account: service account of the nodes.
-    """
+    """Add an autoscaled node pool to a cluster; the pool `spot` has spot machines."""
     spot = name == "spot"
     node_pool.ContainerNodePool(
         scope,

@@ -1,22 +1,29 @@
-"""Settings of the project itself: what is logged of its use, and what its default accounts may do."""
+"""Settings of the project itself: enabled APIs, what is logged, and what its default accounts may do."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from infra.cdk import Construct, TerraformResource, google
 from infra.cdk.stack import environment_of
 
 audit = google.project_iam_audit_config
+project_service = google.project_service
 
 _AUDITED: Final = ("bigquery", "secretmanager", "storage")
 
 
-class ProjectSettings(Construct):
-    """Audit logs tell who read and wrote data, and default service accounts lose their role Editor.
+def enable_apis(scope: Construct, names: Iterable[str]) -> dict[str, project_service.ProjectService]:
+    """Enable APIs. A destruction leaves them enabled: disabling an API deletes what was made with it."""
+    return {
+        name: project_service.ProjectService(
+            scope, name, service=f"{name}.googleapis.com", disable_on_destroy=False
+        )
+        for name in names
+    }
 
-    Args:
-        after: resources that must exist first.
-    """
+
+class ProjectSettings(Construct):
+    """Audit logs tell who read and wrote data, and default service accounts lose their role Editor."""
 
     def __init__(self, scope: Construct, id_: str, *, after: Sequence[TerraformResource]):
         super().__init__(scope, id_)

@@ -10,11 +10,7 @@ secret_manager = google.secret_manager_secret
 
 
 class Secret(Construct):
-    """A secret in one region, without a value. A person adds it, so no file and no state contains it.
-
-    Args:
-        name: name of the secret; unique in the project.
-    """
+    """A secret in one region, without a value. A person adds it, so no file and no state contains it."""
 
     def __init__(self, scope: Construct, id_: str, *, name: str):
         super().__init__(scope, id_)

@@ -19,7 +19,6 @@ class SecurityPolicy(Construct):
     """Some paths are not public, and each client has a rate limit.
 
     Args:
-        name: its name.
         closed: paths that are for the cluster alone.
     """
 

@@ -42,7 +42,6 @@ class TableDelivery:
     https://cloud.google.com/pubsub/docs/bigquery#write_message_metadata and `data`.
 
     Attributes:
-        table: the table.
         after: grants that Pub/Sub requires: its service agent may write to the table.
     """
 
@@ -54,8 +53,6 @@ class Subscription(Construct):
     """A subscription whose messages are pulled, pushed, or written to a table.
 
     Args:
-        name: name of the subscription; unique in the project.
-        topic: the topic.
         dead_letter_topic: receives messages after 20 failed deliveries; without it they are retried until
             retention ends. Pub/Sub's service agent needs grants to publish there and to subscribe here, or it
             delivers them forever.

@@ -22,10 +22,6 @@ class MessageSchema(Construct):
     they accept messages of every revision, and senders can be updated one by one. A schema has at most 20
     revisions.
 
-    Args:
-        name: name of the schema; unique in the project.
-        message: type of the messages.
-
     Attributes:
         path: full resource name, `projects/<project>/schemas/<name>`.
     """
@@ -42,7 +38,6 @@ class Topic(Construct):
     """A topic whose messages stay in one region.
 
     Args:
-        name: name of the topic; unique in the project.
         schema: schema of the messages, which Pub/Sub enforces; any body is accepted if absent.
         replay_days: days that a subscription can seek back, to acknowledged messages and to messages older
             than itself; no replay if absent.

@@ -29,11 +29,6 @@ class Gateway(Construct):
     Its class is the regional one: its proxies stand in the region of the data, in the network's proxy-only
     subnet, so that network policies can name them. Regional load balancers take no certificate maps, but
     certificates of Certificate Manager by name.
-
-    Args:
-        id_: its id and its name.
-        namespace: namespace of it and the Services.
-        settings: host name, limits and who may call.
     """
 
     def __init__(self, scope: Construct, id_: str, *, namespace: Namespace, settings: GatewaySettings):

@@ -12,14 +12,7 @@ service_account_v1 = kubernetes.service_account_v1
 
 
 class Namespace(Construct):
-    """A namespace with the `restricted` Pod Security Standard.
-
-    Args:
-        name: name of the namespace.
-
-    Attributes:
-        labels: labels of the namespace and all its objects.
-    """
+    """A namespace with the `restricted` Pod Security Standard."""
 
     def __init__(self, scope: Construct, id_: str, *, name: str):
         super().__init__(scope, id_)
@@ -75,15 +68,6 @@ class Namespace(Construct):
         Terraform reads the schema of the kind from the cluster while it plans. This works because the cluster
         is another stack, and because GKE installs these kinds: the Gateway API, policies of load balancers,
         managed Prometheus and the vertical autoscaler are enabled with the cluster.
-
-        Args:
-            scope: parent construct.
-            id_: its id within the parent.
-            api: API group and version.
-            kind: kind of the object.
-            name: name of the object.
-            spec: spec of the object, as in a manifest.
-            after: resources that must exist first, besides the namespace.
         """
         return kubernetes.manifest.Manifest(
             scope,

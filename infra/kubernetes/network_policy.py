@@ -66,13 +66,7 @@ class DefaultDeny(Construct):
 
 
 class AllowCallers(Construct):
-    """Lets some address ranges, and the collectors of metrics, call the pods of a workload.
-
-    Args:
-        id_: its id and its name.
-        workload: the workload.
-        ranges: source ranges.
-    """
+    """Lets some address ranges, and the collectors of metrics, call the pods of a workload."""
 
     def __init__(self, scope: Construct, id_: str, *, workload: Workload, ranges: Sequence[str] = ()):
         super().__init__(scope, id_)

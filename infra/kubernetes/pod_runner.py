@@ -18,16 +18,7 @@ _RULES: Final = (
 
 
 class PodRunner(Construct):
-    """A service account of pods, and an account outside the cluster that may only run pods in the namespace.
-
-    Args:
-        id_: its id; the name of everything it has in the cluster.
-        namespace: namespace of the pods.
-        starter: account that starts pods.
-
-    Attributes:
-        identity: identity of the pods.
-    """
+    """A service account of pods, and an account outside the cluster that may only run such pods."""
 
     def __init__(self, scope: Construct, id_: str, *, namespace: Namespace, starter: Account):
         super().__init__(scope, id_)

@@ -26,8 +26,6 @@ class Workload(Construct):
 
     Args:
         id_: its id; the name of everything it has in the cluster, and of its folder of services/.
-        namespace: namespace of the pods.
-        image: image by digest.
         settings: of the service, passed as environment variables.
         size: port, replicas, CPU, memory, and what they follow.
         drain_seconds: time for which the service still answers after SIGTERM; 0 if it has no callers.

@@ -25,10 +25,6 @@ class OnCall(Construct):
 
     PagerDuty's integration key is a secret. It is a sensitive variable of the stack: no file contains it, and
     no plan shows it.
-
-    Args:
-        scope: the stack.
-        settings: mail address, and whether PagerDuty is used.
     """
 
     def __init__(self, scope: PlatformStack, id_: str, *, settings: AlertingSettings):
@@ -90,9 +86,7 @@ class Alert(Construct):
         title: a few words, the subject of the mail.
         summary: one sentence: what the alert means.
         runbook: anchor of its section in the runbook.
-        on_call: the channels.
         severity: CRITICAL if somebody has to act at once, at night too.
-        condition: when it fires.
     """
 
     def __init__(

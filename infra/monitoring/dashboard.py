@@ -15,13 +15,7 @@ _HEADER_HEIGHT: Final = 4
 
 @dataclass(frozen=True)
 class Chart:
-    """Lines over time.
-
-    Attributes:
-        title: title of the chart.
-        unit: label of the y axis.
-        queries: PromQL, one line each.
-    """
+    """Lines over time."""
 
     title: str
     unit: str
@@ -35,24 +29,14 @@ class Chart:
 
 @dataclass(frozen=True)
 class Section:
-    """A group of charts, three per row.
-
-    Attributes:
-        title: header of the group.
-        charts: left to right.
-    """
+    """A group of charts, three per row."""
 
     title: str
     charts: Sequence[Chart]
 
 
 class Dashboard(Construct):
-    """A dashboard with its sections from top to bottom.
-
-    Args:
-        title: title of the dashboard.
-        sections: groups of charts.
-    """
+    """A dashboard with its sections from top to bottom."""
 
     def __init__(self, scope: Construct, id_: str, *, title: str, sections: Sequence[Section]):
         super().__init__(scope, id_)

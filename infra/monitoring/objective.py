@@ -82,16 +82,9 @@ class Objective(Construct):
     little of it for a day.
 
     Args:
-        id_: its id.
-        service: name of the service.
         title: the objective in words.
         goal: share of good requests.
-        days: length of the rolling period.
         good: indicator that tells good requests from bad ones.
-        on_call: notification channels.
-
-    Attributes:
-        charts: charts for a dashboard.
     """
 
     def __init__(

@@ -10,10 +10,6 @@ class UptimeCheck(Construct):
     """Calls a path every minute and checks the certificate.
 
     Identity-Aware Proxy answers strangers with a redirect to its login or a refusal, which is an answer, too.
-
-    Args:
-        hostname: host name of the Gateway.
-        path: path to call.
     """
 
     def __init__(self, scope: PlatformStack, id_: str, *, hostname: str, path: str):
