@@ -208,6 +208,8 @@ def bigquery_emulator(
         str(folder),
         "--storage",
         str(storage_emulator.log.parent / "root"),
+        "--logs",
+        str(folder),
     ]
     emulator = Process(command, {}, port, folder / "log")
     emulator.start()

@@ -19,6 +19,8 @@ from bqemulator.server import run_forever
 from bqemulator.streaming import proto_deserializer
 from google.protobuf.descriptor import FieldDescriptor
 
+from infra.simulator import log_files
+
 
 def link_extensions() -> None:
     """Link the extensions of the wheels into DuckDB's folder of extensions, below $HOME."""
@@ -74,7 +76,9 @@ def main() -> None:
     parser.add_argument("--grpc-port", type=int, required=True, help="Storage Read and Write API")
     parser.add_argument("--data", type=Path, required=True, help="folder of the database")
     parser.add_argument("--storage", type=Path, required=True, help="folder that gs:// stands for")
+    parser.add_argument("--logs", type=Path, required=True, help="folder of logs that are kept small")
     arguments = parser.parse_args()
+    log_files.rotate_in_background(arguments.logs)
     link_extensions()
     write_servicer.BigQueryWriteHandler = WriteHandler
     proto_deserializer._message_to_dict = fields_of  # pyright: ignore[reportPrivateUsage]

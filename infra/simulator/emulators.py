@@ -129,6 +129,7 @@ def _bigquery_command(ports: Ports) -> list[str]:
         *(str(VENVS / "simulator" / "bin" / "python"), "-m", "infra.simulator.bigquery_emulator"),
         *("--port", str(ports["port"]), "--grpc-port", str(ports["grpc_port"])),
         *("--data", str(folder("data/bigquery")), "--storage", str(folder("data/storage"))),
+        *("--logs", str(folder("logs"))),
     ]
 
 

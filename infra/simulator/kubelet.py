@@ -158,10 +158,13 @@ def _check_image(container: Container) -> None:
 def _check_ports(container: Container) -> None:
     for port in container.ports:
         if not emulators.is_free(port):
-            raise KubeletError(
-                f"container {container.name}: port {port} is taken{_holder(port)}. Stop that program, or "
-                f"give {container.name} another port in {_ENVIRONMENT_FILE}"
-            )
+            raise KubeletError(f"container {container.name}: {taken(container.name, port)}")
+
+
+def taken(name: str, port: int) -> str:
+    """Says that the port of a service is taken, by whom, and what to do."""
+    remedy = f"Stop that program, or give {name} another port in {_ENVIRONMENT_FILE}"
+    return f"port {port} is taken{_holder(port)}. {remedy}"
 
 
 def _holder(port: int) -> str:

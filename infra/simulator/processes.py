@@ -101,7 +101,7 @@ def start(
 ) -> Process:
     """Start a process detached from the caller, in the repository's folder, and record it.
 
-    Its output goes to `logs/<what>.log`; the previous log is kept as `<what>.log.1`.
+    Its output goes to `logs/<what>.log`, and older output to `<what>.log.1`: see `log_files`.
 
     Raises:
         ProcessError: the program cannot be run.
@@ -109,7 +109,7 @@ def start(
     log = folder("logs") / f"{name.partition('.')[2]}.log"
     if log.exists():
         log.replace(log.with_suffix(".log.1"))
-    with log.open("wb") as output:
+    with log.open("ab") as output:  # for appending: `log_files` empties it meanwhile
         try:
             child = subprocess.Popen(
                 command,
@@ -157,10 +157,10 @@ def wait_until(
 
 
 def find(name: str) -> Process | None:
-    """The recorded process of this name."""
+    """The recorded process of this name; a damaged record counts as none."""
     try:
         return Process(**json.loads(_record(name).read_text()))
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError, TypeError):
         return None
 
 

@@ -18,7 +18,7 @@ from infra.simulator import emulators, home
 from scripts.command import CommandError, command, command_parser, load_environment, use_environment
 from scripts.deployment import step
 from scripts.deployment.steps import Step, StepRunner, cdktf, cdktf_variables
-from scripts.laptop import status
+from scripts.laptop import checks, status
 from scripts.paths import ROOT, SIMULATOR
 from services.batch import ingest
 from services.batch.warehouse import SalesTable
@@ -121,6 +121,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, help="sales file; the default data set if the table is empty")
     options = parser.parse_args(arguments)
     target = load_environment(options.environment)
+    if target.simulated:
+        checks.check_files()
+        checks.check_ports(target)
     data = options.data.absolute() if options.data else None
     if data:
         check_data(data)

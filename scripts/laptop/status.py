@@ -15,6 +15,7 @@ from infra.environment import Environment
 from infra.simulator import emulators, home
 from scripts.command import command, command_parser, load_environment
 from scripts.deployment.verify import url_of
+from scripts.laptop.checks import check_files
 from scripts.paths import ROOT, SIMULATOR
 from services.contracts import names
 from services.forecasting.model_registry import ModelRegistry
@@ -78,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not webbrowser.open(page):
             print(f"no browser here; the page is at {page}")
         return 0
+    check_files()
     status = subprocess.run((*SIMULATOR, "status"), cwd=ROOT, check=False).returncode
     show(target, Console())
     return status
