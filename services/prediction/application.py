@@ -45,10 +45,7 @@ class Application:
         document = openapi.document(settings.max_range)
         self._router = Router(
             [
-                get("/", pages.load("index.html").answer),
-                get("/page.css", pages.load("page.css").answer),
-                get("/page.js", pages.load("page.js").answer),
-                get("/docs", pages.documentation(document).answer),
+                *pages.routes(),
                 get(PREDICT_PATH, self._predict, post=self._predict_posted),
                 get("/history", self._history),
                 get("/models", self._models),

@@ -1,15 +1,14 @@
-"""Pages for browsers: the chart at `/`, the API documentation at `/docs`. Nothing comes from other hosts."""
+"""Pages for browsers: the chart at `/`, the API at `/docs`. Nothing comes from other hosts."""
 
 import gzip
 import hashlib
-import html
+from importlib.metadata import distribution
 from pathlib import Path
-from typing import Any, Final
-
-import msgspec
+from typing import Final
 
 from services.http import negotiation
 from services.http.messages import Request, Response
+from services.http.routing import Route, get
 
 _FOLDER: Final = Path(__file__).parent / "page"
 _POLICY: Final = (
@@ -62,89 +61,13 @@ class Page:
         return not_modified if condition is not None and negotiation.matches(condition, etag) else response
 
 
-def load(name: str) -> Page:
-    """Read a file of the folder `page`."""
-    file = _FOLDER / name
-    return Page(file.read_bytes(), file.suffix)
-
-
-def documentation(document: dict[str, Any]) -> Page:
-    """The OpenAPI document as a web page."""
-    operations = [
-        _operation(path, verb, operation)
-        for path, verbs in document["paths"].items()
-        for verb, operation in verbs.items()
-    ]
-    schemas = [
-        f'<details id="schema-{html.escape(name)}"><summary>{html.escape(name)}</summary>'
-        f'<pre tabindex="0"><code>{html.escape(_pretty(schema))}</code></pre></details>'
-        for name, schema in document["components"]["schemas"].items()
-    ]
-    info = document["info"]
-    text = f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{html.escape(info["title"])}: API</title>
-<link rel="icon" href="data:,">
-<link rel="stylesheet" href="/page.css">
-</head>
-<body>
-<header><h1>{html.escape(info["title"])}: API</h1>
-<nav aria-label="Service"><a href="/">Chart</a> <a href="/openapi.json">OpenAPI document</a></nav></header>
-<main>
-<p>{html.escape(info["description"])}</p>
-{"".join(operations)}
-<h2>Schemas</h2>
-{"".join(schemas)}
-</main>
-</body>
-</html>
-"""
-    return Page(text.encode(), ".html")
-
-
-def _operation(path: str, verb: str, operation: dict[str, Any]) -> str:
-    name = html.escape(f"{verb.upper()} {path}")
-    parameters = "".join(
-        f'<tr><th scope="row"><code>{html.escape(each["name"])}</code>'
-        f"{' (required)' if each['required'] else ''}</th><td>{html.escape(each['description'])}</td>"
-        f"<td><code>{html.escape(_brief(each['schema']))}</code></td></tr>"
-        for each in operation.get("parameters", ())
-    )
-    responses = "".join(
-        f'<tr><th scope="row">{status}</th><td>{html.escape(response["description"])}</td>'
-        f"<td>{html.escape(', '.join(response.get('content', {})))}</td></tr>"
-        for status, response in sorted(operation["responses"].items())
-    )
-    bodies = "".join(
-        f"<p>Body: {media_type}, <code>{_brief(content['schema'])}</code></p>"
-        for media_type, content in operation.get("requestBody", {}).get("content", {}).items()
-    )
-    return f"""<section class="operation" aria-label="{name}">
-<h2><span class="verb">{verb.upper()}</span><code>{html.escape(path)}</code></h2>
-<p>{html.escape(operation["summary"])}</p>
-{_table("Parameters", ("Name", "Meaning", "Values"), parameters)}
-{bodies}
-{_table("Responses", ("Status", "When", "Content"), responses)}
-</section>
-"""
-
-
-def _table(caption: str, headings: tuple[str, ...], rows: str) -> str:
-    if not rows:
-        return ""
-    head = "".join(f'<th scope="col">{heading}</th>' for heading in headings)
-    return f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-
-
-def _brief(schema: dict[str, Any]) -> str:
-    if "$ref" in schema:
-        return schema["$ref"].rpartition("/")[2]
-    return msgspec.json.encode(schema).decode()
-
-
-def _pretty(schema: dict[str, Any]) -> str:
-    return msgspec.json.format(msgspec.json.encode(schema), indent=2).decode()
+def routes() -> list[Route]:
+    """The pages, and their styles and scripts."""
+    swagger_ui = Path(str(distribution("flask-swagger-ui").locate_file("flask_swagger_ui/dist")))
+    files = {
+        "/": _FOLDER / "index.html",
+        "/docs": _FOLDER / "docs.html",
+        **{f"/{name}": _FOLDER / name for name in ("page.css", "page.js", "docs.css", "docs.js")},
+        **{f"/{name}": swagger_ui / name for name in ("swagger-ui.css", "swagger-ui-bundle.js")},
+    }
+    return [get(path, Page(file.read_bytes(), file.suffix).answer) for path, file in files.items()]

@@ -1,10 +1,12 @@
 """The page and the documentation in a browser. Screenshots are written to build/test."""
 
 import csv
+import json
 import os
 import re
 import shutil
 from collections.abc import Iterator
+from typing import Literal
 
 import httpx
 import pytest
@@ -13,6 +15,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from tests.conftest import REPOSITORY, Models, Service
 
 SCREENSHOTS = REPOSITORY / "build" / "test"
+Scheme = Literal["light", "dark"]
 FLAGS = [
     "--disable-gpu",
     "--disable-quic",
@@ -36,11 +39,14 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-def opened(browser: Browser, predicting: Service, path: str = "/", scheme: str = "light") -> Page:
-    """Open a page and wait for the chart; an error, or a request to another host, fails the test."""
-    dark = "dark" if scheme == "dark" else "light"
-    page = browser.new_page(color_scheme=dark, viewport={"width": 1200, "height": 900}, locale="en-GB")
-    page.set_default_timeout(15_000)
+def opened(
+    browser: Browser, predicting: Service, path: str = "/", scheme: Scheme = "light", width: int = 1440
+) -> Page:
+    """Open a page and wait for its content; an error, or a request to another host, fails the test."""
+    page = browser.new_page(
+        color_scheme=scheme, viewport={"width": width, "height": 900}, locale="en-GB", reduced_motion="reduce"
+    )
+    page.set_default_timeout(30_000)
     faults: list[str] = []
     page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: faults.append(str(error)))
@@ -51,14 +57,31 @@ def opened(browser: Browser, predicting: Service, path: str = "/", scheme: str =
         ),
     )
     page.goto(predicting.url + path)
-    if path.split("?")[0] == "/":
-        page.wait_for_selector("#drawing path.future")
+    page.wait_for_selector("#api .opblock" if path.startswith("/docs") else "#drawing path.future")
     assert faults == []
     return page
 
 
+def serious_faults(page: Page) -> list[str]:
+    """What axe finds that keeps somebody from using the page, each with the elements at fault."""
+    page.evaluate((REPOSITORY / "node_modules" / "axe-core" / "axe.min.js").read_text())
+    found = page.evaluate("axe.run({ resultTypes: ['violations'] })")
+    return [
+        f"{each['id']}: {[node['html'] for node in each['nodes']]}"
+        for each in found["violations"]
+        if each["impact"] in ("serious", "critical")
+    ]
+
+
+def fits(page: Page) -> bool:
+    """Whether nothing is wider than the window."""
+    return page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_chart_of_history_forecast_and_interval(browser: Browser, predicting: Service, scheme: str) -> None:
+def test_chart_of_history_forecast_and_interval(
+    browser: Browser, predicting: Service, scheme: Scheme
+) -> None:
     page = opened(browser, predicting, "/?store_nbr=1&family=BREAD&range=14&back=56", scheme)
 
     for part in ("past", "future", "band"):
@@ -184,23 +207,38 @@ def test_the_page_says_that_no_model_is_loaded(browser: Browser, own: Service) -
     page.close()
 
 
-def test_the_documentation_names_every_path_and_parameter(browser: Browser, predicting: Service) -> None:
-    page = opened(browser, predicting, "/docs")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1440])
+def test_the_documentation_tries_the_service_out(
+    browser: Browser, predicting: Service, scheme: Scheme, width: int
+) -> None:
+    page = opened(browser, predicting, "/docs", scheme, width)
+    assert serious_faults(page) == []
 
-    text = page.locator("main").inner_text()
     document = predicting.get("/openapi.json").json()
     for path, verbs in document["paths"].items():
         for verb, operation in verbs.items():
-            section = page.get_by_role("region", name=f"{verb.upper()} {path}", exact=True)
-            assert operation["summary"] in section.inner_text()
-            for parameter in operation.get("parameters", ()):
-                assert parameter["name"] in section.inner_text()
-    assert all(name in text for name in document["components"]["schemas"])
-    page.screenshot(path=SCREENSHOTS / "docs.png", full_page=True)
+            shown = page.locator(f".opblock-{verb}").filter(
+                has=page.locator(f".opblock-summary-path[data-path='{path}']")
+            )
+            assert operation["summary"] in shown.inner_text()
+    # By keyboard alone.
+    page.locator("button.opblock-summary-control").first.focus()
+    page.keyboard.press("Enter")
+    page.get_by_placeholder("range").focus()
+    page.keyboard.type("2")
+    page.get_by_role("button", name="Execute").focus()
+    page.keyboard.press("Enter")
+    answer = page.locator(".live-responses-table .response-col_description pre").first
+    answer.wait_for()
+    assert json.loads(answer.inner_text())["success"] is True
+    assert serious_faults(page) == []
+    assert fits(page)
+    page.screenshot(path=SCREENSHOTS / f"docs-{width}-{scheme}.png")
     page.close()
 
 
-@pytest.mark.parametrize("path", ["/", "/docs", "/page.js", "/page.css"])
+@pytest.mark.parametrize("path", ["/", "/docs", "/page.js", "/page.css", "/swagger-ui-bundle.js"])
 def test_pages_allow_no_content_of_other_hosts_and_are_cached(predicting: Service, path: str) -> None:
     plain = predicting.get(path, headers={"accept-encoding": "identity"})
     compressed = predicting.get(path, headers={"accept-encoding": "gzip"})
