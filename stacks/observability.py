@@ -25,9 +25,6 @@ from stacks.alerts import (
 )
 from stacks.messaging import MessagingStack
 
-_DAYS: Final = 28
-"""Period of the objectives; weeks have the same weekdays."""
-
 # Bounds of the histograms.
 _LATENCY_SECONDS: Final = 0.1
 _FRESHNESS_SECONDS: Final = 30
@@ -59,37 +56,18 @@ class ObservabilityStack(PlatformStack):
 
     def _objectives(self) -> list[Objective]:
         answers = f'route="{PREDICT_PATH}"'  # without probes and scrapes
+        answered = AvailabilityIndicator(metrics.REQUESTS, answers, 'code=~"5.."')
+        in_time = LatencyIndicator(metrics.REQUEST_DURATION, answers, _LATENCY_SECONDS)
+        fresh = LatencyIndicator(metrics.MESSAGE_LATENCY, "", _FRESHNESS_SECONDS)
+        latency, freshness = f"{_LATENCY_SECONDS:g} s", f"{_FRESHNESS_SECONDS:g} s"
+        objectives = (
+            ("availability", "prediction", "answered without a fault of ours", 0.999, answered),
+            ("latency", "prediction", f"answered within {latency}", 0.99, in_time),
+            ("freshness", "streaming", f"requests answered within {freshness}", 0.99, fresh),
+        )
         return [
-            Objective(
-                self,
-                "availability",
-                service="prediction",
-                title="answered without a fault of ours",
-                goal=0.999,
-                days=_DAYS,
-                good=AvailabilityIndicator(metrics.REQUESTS, answers, 'code=~"5.."'),
-                on_call=self._on_call,
-            ),
-            Objective(
-                self,
-                "latency",
-                service="prediction",
-                title=f"answered within {_LATENCY_SECONDS:g} s",
-                goal=0.99,
-                days=_DAYS,
-                good=LatencyIndicator(metrics.REQUEST_DURATION, answers, _LATENCY_SECONDS),
-                on_call=self._on_call,
-            ),
-            Objective(
-                self,
-                "freshness",
-                service="streaming",
-                title=f"requests answered within {_FRESHNESS_SECONDS:g} s",
-                goal=0.99,
-                days=_DAYS,
-                good=LatencyIndicator(metrics.MESSAGE_LATENCY, "", _FRESHNESS_SECONDS),
-                on_call=self._on_call,
-            ),
+            Objective(self, id_, service=service, title=title, goal=goal, good=good, on_call=self._on_call)
+            for id_, service, title, goal, good in objectives
         ]
 
 

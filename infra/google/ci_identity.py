@@ -3,9 +3,8 @@
 https://cloud.google.com/iam/docs/workload-identity-federation-with-deployment-pipelines
 """
 
-import dataclasses
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from infra.cdk import Construct, TerraformResource, google
 from infra.cdk.stack import environment_of
@@ -17,39 +16,35 @@ from infra.google.identity import Account, Principal
 _BRANCH: Final = "main"
 
 
-@dataclasses.dataclass(frozen=True)
-class _Issuer:
-    """Who signs tokens, and the names of the claims in them."""
+class _Issuer(NamedTuple):
+    """Who signs tokens, and the claims in them: repository, its number, ref; what a pull request's says."""
 
     name: str
     uri: str
     repository: str
     repository_id: str
     ref: str
-    event: str
     pull_request: str
 
 
 _ISSUERS: Final = {
     # https://docs.github.com/en/actions/reference/security/oidc#oidc-token-claims
     "github": _Issuer(
-        name="GitHub Actions",
-        uri="https://token.actions.githubusercontent.com",
+        "GitHub Actions",
+        "https://token.actions.githubusercontent.com",
         repository="repository",
         repository_id="repository_id",
         ref="ref",
-        event="event_name",
-        pull_request="pull_request",
+        pull_request="assertion.event_name == 'pull_request'",
     ),
     # https://docs.gitlab.com/ci/secrets/id_token_authentication/#token-payload
     "gitlab": _Issuer(
-        name="GitLab CI",
-        uri="https://gitlab.com",
+        "GitLab CI",
+        "https://gitlab.com",
         repository="project_path",
         repository_id="project_id",
         ref="ref_path",
-        event="pipeline_source",
-        pull_request="merge_request_event",
+        pull_request="assertion.pipeline_source == 'merge_request_event'",
     ),
 }
 
@@ -89,12 +84,11 @@ class CiIdentity(Construct):
             depends_on=after,
         )
         on_branch = f"assertion.{issuer.ref} == 'refs/heads/{_BRANCH}'"
-        # GitLab's merge request from the branch `main` of a fork has the ref of this branch.
-        is_pull_request = f"assertion.{issuer.event} == '{issuer.pull_request}'"
         # Reading a claim that the token lacks is an error.
         in_environment = f"has(assertion.environment) && assertion.environment == '{environment.name}'"
-        may_apply = f"{in_environment} && {on_branch} && !({is_pull_request})"
-        may_plan = f"{is_pull_request} || {on_branch}"
+        # GitLab's merge request from the branch `main` of a fork has the ref of this branch.
+        may_apply = f"{in_environment} && {on_branch} && !({issuer.pull_request})"
+        may_plan = f"{issuer.pull_request} || {on_branch}"
         provider = google.iam_workload_identity_pool_provider.IamWorkloadIdentityPoolProvider(
             self,
             "provider",
@@ -118,24 +112,13 @@ class CiIdentity(Construct):
             ),
         )
         waive(provider, {"CKV_GCP_125": "its condition asks for the repository, branch and environment"})
-        self.plan: Final = Account(
-            self,
-            "plan",
-            name=f"{PLATFORM}-ci-plan",
-            description="CI that plans: reads settings and state",
-            after=after,
-        )
-        self.apply: Final = Account(
-            self,
-            "apply",
-            name=f"{PLATFORM}-ci-apply",
-            description="CI that applies, after approval",
-            after=after,
-        )
-        for access, account in (("plan", self.plan), ("apply", self.apply)):
-            workflows = Principal(
-                self,
-                f"{access}-workflows",
-                member=f"principalSet://iam.googleapis.com/{self._pool_path}/attribute.access/{access}",
-            )
-            account.grant_federation(workflows)
+        self.plan: Final = self._account("plan", "CI that plans: reads settings and state", after)
+        self.apply: Final = self._account("apply", "CI that applies, after approval", after)
+
+    def _account(self, access: str, description: str, after: Sequence[TerraformResource]) -> Account:
+        """An account that workflows with this access become."""
+        account = Account(self, access, name=f"{PLATFORM}-ci-{access}", description=description, after=after)
+        pool = f"{self._pool_path}/attribute.access/{access}"
+        member = f"principalSet://iam.googleapis.com/{pool}"
+        account.grant_federation(Principal(self, f"{access}-workflows", member=member))
+        return account

@@ -12,6 +12,9 @@ from infra.cdk import Construct
 from infra.monitoring.alerting import Alert, OnCall, Severity, query_condition
 from infra.monitoring.dashboard import Chart
 
+_DAYS: Final = 28
+"""Length of the rolling period; weeks have the same weekdays."""
+
 
 @dataclass(frozen=True)
 class _Burn:
@@ -95,14 +98,13 @@ class Objective(Construct):
         service: str,
         title: str,
         goal: float,
-        days: int,
         good: AvailabilityIndicator | LatencyIndicator,
         on_call: OnCall,
     ):
         super().__init__(scope, id_)
         budget = 1 - goal
         for burn in _BURNS:
-            rate = burn.share * days * 24 * 60 / burn.long_minutes
+            rate = burn.share * _DAYS * 24 * 60 / burn.long_minutes
             spent = [
                 f"({good.failed(f'{minutes}m')}) > {rate * budget:.4g}"
                 for minutes in (burn.long_minutes, burn.short_minutes)
@@ -112,14 +114,14 @@ class Objective(Construct):
                 f"burns-in-{burn.long_minutes // 60}h",
                 title=f"{service}: {burn.share:.0%} of the error budget for {id_} in "
                 f"{burn.long_minutes // 60} h",
-                summary=f"Promised of {service}: {title}, for {goal:.1%} in {days} days. "
-                f"At the present rate the error budget lasts {days / rate:.1f} days.",
+                summary=f"Promised of {service}: {title}, for {goal:.1%} in {_DAYS} days. "
+                f"At the present rate the error budget lasts {_DAYS / rate:.1f} days.",
                 runbook="error-budget",
                 on_call=on_call,
                 severity=burn.severity,
                 condition=query_condition(" and ".join(spent)),
             )
-        failed = good.failed(f"{days}d")
+        failed = good.failed(f"{_DAYS}d")
         self.charts: Final[Sequence[Chart]] = (
             Chart(f"{title}: share", "", [f"1 - ({failed})"]),
             Chart(f"{title}: error budget left", "", [f"1 - ({failed}) / {budget:.4g}"]),
