@@ -34,8 +34,6 @@ def grant_rights(scope: PlatformStack, ci: CiIdentity, *, after: Sequence[Terraf
         grant = ci.apply.grant_project_role(role)
         if re.search(r"[aA]dmin|\.(editor|owner)$", role):  # as checkov does
             waive(grant, {"CKV_GCP_42": _APPLIES})
-        if role == "roles/iam.serviceAccountAdmin":
-            waive(grant, {"CKV_GCP_49": _APPLIES})
     # Without the condition, CI could grant itself any role.
     # https://cloud.google.com/iam/docs/setting-limits-on-granting-roles
     grants = ", ".join(f"'{role}'" for role in sorted({role for each in taken for role in each.grants}))

@@ -4,9 +4,8 @@ from typing import Final
 
 from infra.cdk import App
 from infra.cdk.stack import PlatformStack
-from infra.environment import PLATFORM
 from infra.google.cluster import Cluster
-from infra.google.identity import Account, Principal, ServiceAgent, propagated
+from infra.google.identity import Account, ServiceAgent, propagated
 from infra.google.image_policy import ImagePolicy
 from stacks.foundation import FoundationStack
 from stacks.registry import RegistryStack
@@ -17,16 +16,14 @@ class ClusterStack(PlatformStack):
 
     def __init__(self, scope: App, foundation: FoundationStack, registry: RegistryStack):
         super().__init__(scope, "cluster", environment=foundation.environment)
-        environment, key, ci = foundation.environment, foundation.key, foundation.ci
+        environment, key = foundation.environment, foundation.key
         settings = environment.cluster
-        nodes = Account(self, "nodes", name=f"{PLATFORM}-nodes", description="Nodes of the cluster")
+        nodes = Account(self, "nodes")
         grants = [
             # Logs and metrics belong to the project, so there is no smaller resource to grant this on.
             nodes.grant_project_role("roles/container.defaultNodeServiceAccount"),
             registry.images.grant_read(nodes),
         ]
-        if ci:
-            grants.append(nodes.grant_attach(Principal(self, "ci", member=ci.apply.member)))
         if key:
             agents = {"gke": "container-engine-robot"}
             if settings.backup:

@@ -9,6 +9,7 @@ from infra.google.ci_identity import CiIdentity
 from infra.google.key import Key
 from infra.google.network import Network
 from infra.google.project import ProjectSettings, enable_apis
+from stacks.accounts import create_accounts
 from stacks.ci import grant_rights
 from stacks.needs import IAM_APIS, needs
 
@@ -26,6 +27,7 @@ class FoundationStack(PlatformStack):
         self.network: Final = Network(self, "network", after=apis["compute"])
         self.key: Final = Key(self, "key", after=apis["cloudkms"]) if environment.encryption else None
         self.ci: Final = CiIdentity(self, "ci", ci=environment.ci, after=iam) if environment.ci else None
+        create_accounts(self, self.ci, after=iam)
         if self.ci:
             grant_rights(self, self.ci, after=iam)
             if self.key:

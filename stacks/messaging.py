@@ -4,9 +4,7 @@ from typing import Final
 
 from infra.cdk import App
 from infra.cdk.stack import PlatformStack
-from infra.environment import PLATFORM
-from infra.google.ci_identity import CiIdentity
-from infra.google.identity import Account, Principal, ServiceAgent
+from infra.google.identity import Account, ServiceAgent
 from infra.google.subscription import PushDelivery, Subscription, TableDelivery
 from infra.google.topic import MessageSchema, Topic
 from services.contracts.messages import SalePrediction
@@ -19,7 +17,6 @@ from services.contracts.names import (
     SALE_RANGE_TOPIC,
 )
 from stacks.data import DataStack
-from stacks.foundation import FoundationStack
 
 
 class MessagingStack(PlatformStack):
@@ -35,8 +32,8 @@ class MessagingStack(PlatformStack):
         dead_letters: subscriptions that have messages if something is wrong.
     """
 
-    def __init__(self, scope: App, foundation: FoundationStack, data: DataStack):
-        environment = foundation.environment
+    def __init__(self, scope: App, data: DataStack):
+        environment = data.environment
         super().__init__(scope, "messaging", environment=environment)
 
         # No schema: a bare integer is a valid request.
@@ -54,7 +51,7 @@ class MessagingStack(PlatformStack):
         )
 
         pubsub = ServiceAgent(self, "pubsub", service="gcp-sa-pubsub")
-        self.push: Final = self._push(pubsub, foundation.ci)
+        self.push: Final = self._push()
         self.predict_range: Final = Subscription(
             self,
             "predict-range",
@@ -91,21 +88,10 @@ class MessagingStack(PlatformStack):
             Subscription(self, "unwritten", name=unwritten.name, topic=unwritten),
         )
 
-    def _push(self, pubsub: ServiceAgent, ci: CiIdentity | None) -> PushDelivery | None:
+    def _push(self) -> PushDelivery | None:
         """The push endpoint, with an account that has no rights: its tokens only identify Pub/Sub."""
         if self.environment.streaming.delivery == "pull" or self.environment.gateway is None:
             return None
-        account = Account(
-            self,
-            "push",
-            name=f"{PLATFORM}-push",
-            description="Pub/Sub, when it pushes requests to the streaming service",
-        )
-        after = [account.grant_sign_in_as(pubsub)]
-        if ci:
-            after.append(account.grant_attach(Principal(self, "ci-apply", member=ci.apply.member)))
         return PushDelivery(
-            endpoint=f"https://{self.environment.gateway.hostname}{PUSH_PATH}",
-            account=account,
-            after=tuple(after),
+            endpoint=f"https://{self.environment.gateway.hostname}{PUSH_PATH}", account=Account(self, "push")
         )

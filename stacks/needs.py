@@ -49,7 +49,7 @@ _STACKS: Final[Mapping[StackName, Needs]] = {
         apply=(
             "roles/compute.networkAdmin",
             "roles/iam.roleViewer",
-            "roles/iam.serviceAccountAdmin",  # every stack with workloads creates accounts
+            "roles/iam.serviceAccountViewer",
             "roles/iam.workloadIdentityPoolViewer",
             "roles/serviceusage.serviceUsageAdmin",
         ),

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Final
 
-from infra.cdk import App, TerraformResource
+from infra.cdk import App
 from infra.cdk.providers import configure_kubernetes
 from infra.cdk.stack import PlatformStack
 from infra.cdk.waivers import waive
@@ -44,9 +44,7 @@ class OrchestrationStack(PlatformStack):
     ):
         environment = foundation.environment
         super().__init__(scope, "orchestration", environment=environment)
-        airflow = Account(
-            self, "airflow", name=f"{PLATFORM}-airflow", description="Workers of the Airflow environment"
-        )
+        airflow = Account(self, "airflow")
         # Steps run as pods and Dataflow jobs. Airflow itself starts them and has no access to data.
         configure_kubernetes(self, host=cluster.cluster.dns_name, simulated=environment.simulated)
         namespace = Namespace(self, "namespace", name=f"{PLATFORM}-batch")
@@ -81,9 +79,8 @@ class OrchestrationStack(PlatformStack):
             soft_delete_days=environment.data.soft_delete_days,
             delete_after_days=environment.composer.keep_snapshots_days,
         )
-        after: list[TerraformResource] = [bucket.grant_write(airflow), snapshots.grant_write(airflow)]
+        after = [bucket.grant_write(airflow), snapshots.grant_write(airflow)]
         if ci := foundation.ci:
-            after.append(airflow.grant_attach(Principal(self, "ci-apply", member=ci.apply.member)))
             bucket.grant_read(Principal(self, "ci-plan", member=ci.plan.member))  # the DAG files
         batch_image = image(self, environment, service="batch")
         self._write_files(bucket, batch_image)
@@ -130,8 +127,7 @@ class OrchestrationStack(PlatformStack):
 
     def _dataflow_workers(self, airflow: Account, registry: RegistryStack, data: DataStack) -> Account:
         """The account of Dataflow's workers, which Airflow starts."""
-        workers = Account(self, "dataflow", name=f"{PLATFORM}-dataflow", description="Workers of Dataflow")
-        workers.grant_attach(airflow)
+        workers = Account(self, "dataflow")
         developer = airflow.grant_project_role("roles/dataflow.developer")
         waive(developer, {"CKV_GCP_49": "Google offers this role on projects only"})
         workers.grant_project_role("roles/dataflow.worker")

@@ -52,7 +52,7 @@ class Platform:
     @cached_property
     def messaging(self) -> MessagingStack:
         """Topics and subscriptions."""
-        return MessagingStack(self._app, self.foundation, self.data)
+        return MessagingStack(self._app, self.data)
 
     @cached_property
     def orchestration(self) -> OrchestrationStack:

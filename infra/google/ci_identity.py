@@ -9,9 +9,8 @@ from typing import Final, NamedTuple
 from infra.cdk import Construct, TerraformResource, google
 from infra.cdk.stack import environment_of
 from infra.cdk.waivers import waive
-from infra.environment import PLATFORM
 from infra.environment.foundation import CiSettings
-from infra.google.identity import Account, Principal
+from infra.google.identity import Account, NewAccount, Principal
 
 _BRANCH: Final = "main"
 
@@ -117,7 +116,7 @@ class CiIdentity(Construct):
 
     def _account(self, access: str, description: str, after: Sequence[TerraformResource]) -> Account:
         """An account that workflows with this access become."""
-        account = Account(self, access, name=f"{PLATFORM}-ci-{access}", description=description, after=after)
+        account = NewAccount(self, f"ci-{access}", description=description, after=after)
         pool = f"{self._pool_path}/attribute.access/{access}"
         member = f"principalSet://iam.googleapis.com/{pool}"
         account.grant_federation(Principal(self, f"{access}-workflows", member=member))

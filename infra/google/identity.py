@@ -17,6 +17,7 @@ from infra.cdk import (
     google,
 )
 from infra.cdk.stack import environment_of
+from infra.environment import PLATFORM
 
 Grant = TypeVar("Grant", bound=TerraformResource)
 
@@ -97,35 +98,21 @@ class ProjectPrincipal(Principal):
 
 
 class Account(ProjectPrincipal):
-    """A service account; every workload outside the cluster has its own.
+    """A service account that exists; every workload outside the cluster has its own.
 
     Args:
-        name: name of the account.
-        description: purpose of the account.
-        after: resources that must exist first.
+        id_: its id; its name is that of the platform and this.
 
     Attributes:
         email: address of the account.
     """
 
-    def __init__(
-        self,
-        scope: Construct,
-        id_: str,
-        *,
-        name: str,
-        description: str,
-        after: Sequence[TerraformResource] = (),
-    ):
+    def __init__(self, scope: Construct, id_: str):
         project = environment_of(scope).project_id
-        email = f"{name}@{project}.iam.gserviceaccount.com"
+        self._name = f"{PLATFORM}-{id_}"
+        email = f"{self._name}@{project}.iam.gserviceaccount.com"
         super().__init__(scope, id_, member=f"serviceAccount:{email}", project=project)
         self.email: Final = email
-        self._name = name
-        self._account = google.service_account.ServiceAccount(
-            self, "Default", account_id=name, display_name=name, description=description, depends_on=[*after]
-        )
-        self._resource = self._account
 
     def grant_attach(self, principal: Principal) -> account_iam.ServiceAccountIamMember:
         """Let a principal make resources that run as this account. Returns the grant."""
@@ -144,8 +131,31 @@ class Account(ProjectPrincipal):
             account_iam.ServiceAccountIamMember,
             f"{id_}-{self._name}",
             role,
-            self._account,
+            *([self._resource] if self._resource else []),
             service_account_id=f"projects/{self._project}/serviceAccounts/{self.email}",
+        )
+
+
+class NewAccount(Account):
+    """A service account that the stack creates.
+
+    Only `foundation` does, which a person applies. Whoever may set the policy of an account may act as it,
+    and so may whoever may create accounts and set policies of the project's others.
+
+    Args:
+        description: purpose of the account.
+        after: resources that must exist first.
+    """
+
+    def __init__(self, scope: Construct, id_: str, *, description: str, after: Sequence[TerraformResource]):
+        super().__init__(scope, id_)
+        self._resource = google.service_account.ServiceAccount(
+            self,
+            "Default",
+            account_id=self._name,
+            display_name=self._name,
+            description=description,
+            depends_on=[*after],
         )
 
 

@@ -25,13 +25,10 @@ class PushDelivery:
     Attributes:
         endpoint: HTTPS address that receives messages; also the audience of the tokens.
         account: account of the tokens.
-        after: grants that Pub/Sub requires: its service agent may create such tokens, and the creator of the
-            subscription may use the account.
     """
 
     endpoint: str
     account: Account
-    after: tuple[TerraformResource, ...]
 
 
 @dataclass(frozen=True)
@@ -95,7 +92,7 @@ class Subscription(Construct):
             lifecycle=TerraformResourceLifecycle(prevent_destroy=environment.deletion_protection),
             depends_on=[
                 *(each.resource for each in (topic, dead_letter_topic) if each),
-                *(delivery.after if delivery else ()),
+                *(delivery.after if isinstance(delivery, TableDelivery) else ()),
             ],
         )
         if isinstance(delivery, TableDelivery):

@@ -71,7 +71,7 @@ _CI_ROLES: Final[Mapping[str, tuple[str | None, str | None]]] = {
     "google_compute_region_ssl_policy": ("roles/compute.viewer", "roles/compute.securityAdmin"),
     "google_container_": ("roles/container.viewer", "roles/container.admin"),
     "google_gke_backup_": ("roles/gkebackup.viewer", "roles/gkebackup.admin"),
-    # Only a person may change identity pools and custom roles.
+    # Only a person may change identity pools, custom roles and accounts.
     "google_iam_workload_identity_": (
         "roles/iam.workloadIdentityPoolViewer",
         "roles/iam.workloadIdentityPoolViewer",
@@ -82,7 +82,7 @@ _CI_ROLES: Final[Mapping[str, tuple[str | None, str | None]]] = {
     "google_monitoring_": ("roles/monitoring.viewer", "roles/monitoring.editor"),
     "google_project_default_service_accounts": (
         "roles/iam.serviceAccountViewer",
-        "roles/iam.serviceAccountAdmin",
+        "roles/iam.serviceAccountViewer",
     ),
     "google_project_iam_audit_config": (None, "roles/resourcemanager.projectIamAdmin"),
     "google_project_iam_custom_role": ("roles/iam.roleViewer", "roles/iam.roleViewer"),
@@ -93,7 +93,7 @@ _CI_ROLES: Final[Mapping[str, tuple[str | None, str | None]]] = {
     ),
     "google_pubsub_": ("roles/pubsub.viewer", "roles/pubsub.admin"),
     "google_secret_manager_": ("roles/secretmanager.viewer", "roles/secretmanager.admin"),
-    "google_service_account": ("roles/iam.serviceAccountViewer", "roles/iam.serviceAccountAdmin"),
+    "google_service_account": ("roles/iam.serviceAccountViewer", "roles/iam.serviceAccountViewer"),
     "google_storage_": ("storage.buckets.get", "roles/storage.admin"),
     "kubernetes_": ("roles/container.viewer", "roles/container.admin"),
 }

@@ -254,8 +254,6 @@ def test_the_cluster_waits_for_what_its_nodes_may_do(synthesis: Synthesis) -> No
             role="roles/artifactregistry.reader",
             member=f"serviceAccount:{NODES}",
         ),
-        # CI, which makes machines that run as this account
-        cluster.address("google_service_account_iam_member", role="roles/iam.serviceAccountUser"),
     }
 
 

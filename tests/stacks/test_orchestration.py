@@ -46,10 +46,6 @@ def test_it_is_private_and_waits_until_its_account_may_work(prod: Stack) -> None
         prod.address("google_project_iam_member", role="roles/composer.worker", member=AIRFLOW),
         prod.address(bucket, bucket="sales-forecast-prod-airflow", member=AIRFLOW),
         prod.address(bucket, bucket="sales-forecast-prod-airflow-snapshots", member=AIRFLOW),
-        # CI, which makes machines that run as this account
-        prod.address(
-            "google_service_account_iam_member", role="roles/iam.serviceAccountUser", member=CI_APPLY
-        ),
     }
 
 
