@@ -17,9 +17,10 @@ from services.contracts.names import LIVENESS_PATH, METRICS_PATH, PREDICT_PATH, 
 from services.http.health import Readiness
 
 _REFERENCE = "#/components/schemas/{name}"
+_TEXT = {"type": "string"}
 _HEADERS = {
-    "etag": "Entity tag of this response, for If-None-Match.",
-    "model-version": "Version of the model that made the forecast.",
+    "etag": {"description": "Entity tag of this response, for If-None-Match.", "schema": _TEXT},
+    "model-version": {"description": "Version of the model that made the forecast.", "schema": _TEXT},
 }
 _UNCHANGED = {"304": {"description": "The response named in If-None-Match is still valid."}}
 _PROBLEMS = {
@@ -38,127 +39,50 @@ def _schema(*names: str) -> dict[str, Any]:
     return references[0] if len(references) == 1 else {"oneOf": references}
 
 
-def _response(description: str, media_type: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"description": description, "content": {media_type: {"schema": schema}}}
+def _response(description: str, **schemas: dict[str, Any]) -> dict[str, Any]:
+    """A response; the name of an argument is a media type with `_` for its slash."""
+    content = {name.replace("_", "/"): {"schema": schema} for name, schema in schemas.items()}
+    return {"description": description, "content": content}
 
 
-def _json(description: str, schema: str) -> dict[str, Any]:
-    return _response(description, "application/json", _schema(schema))
-
-
-def _table(description: str, *schemas: str) -> dict[str, Any]:
-    """A response in JSON or CSV."""
-    return {
-        "description": description,
-        "headers": {
-            name: {"description": meaning, "schema": {"type": "string"}} for name, meaning in _HEADERS.items()
-        },
-        "content": {
-            "application/json": {"schema": _schema(*schemas)},
-            "text/csv": {"schema": {"type": "string"}},
-        },
-    }
+def _table(*names: str) -> dict[str, Any]:
+    """Rows in JSON or CSV."""
+    tables = _response(
+        "One row for each day of each series.", application_json=_schema(*names), text_csv=_TEXT
+    )
+    return tables | {"headers": _HEADERS}
 
 
 def _operation(
     summary: str, responses: dict[str, Any], *, problems: tuple[str, ...] = (), **more: Any
 ) -> dict[str, Any]:
     """An operation. Besides `problems` it refuses malformed requests, as all do."""
+    problem = {"application/problem+json": {"schema": _schema("Problem")}}
     refusals = {
-        status: _response(_PROBLEMS[status], "application/problem+json", _schema("Problem"))
+        status: {"description": _PROBLEMS[status], "content": problem}
         for status in ("400", "408", "431", *problems)
     }
     return {"summary": summary, **more, "responses": refusals | responses}
 
 
-def _query(request: dict[str, Any], max_range: int) -> list[dict[str, Any]]:
+def _query(request: dict[str, Any]) -> list[dict[str, Any]]:
     """The query parameters of a request's schema."""
     parameters: list[dict[str, Any]] = []
-    for name, field in request["properties"].items():
-        schema = {key: value for key, value in field.items() if key != "description"}
+    for name, schema in request["properties"].items():
         # A parameter is absent rather than null.
-        if schema.get("default", ...) is None:
-            del schema["default"]
+        schema = {key: value for key, value in schema.items() if (key, value) != ("default", None)}
         choices = [each for each in schema.pop("anyOf", []) if each != {"type": "null"}]
-        if len(choices) == 1:
-            schema |= choices[0]
-        elif choices:
-            schema["anyOf"] = choices
-        if name == "range":
-            schema["maximum"] = max_range
+        schema |= choices[0] if len(choices) == 1 else {"anyOf": choices} if choices else {}
         parameters.append(
             {
                 "name": name,
                 "in": "query",
                 "required": name in request.get("required", ()),
-                "description": schema.pop("description", field.get("description", "")),
+                "description": schema.pop("description", ""),
                 "schema": schema,
             }
         )
     return parameters
-
-
-def _table_paths(prediction: dict[str, Any], history: dict[str, Any], max_range: int) -> dict[str, Any]:
-    """The paths of forecasts and past sales.
-
-    Args:
-        prediction: Schema of a request for forecasts.
-        history: Schema of a request for past sales.
-        max_range: Limit of the number of days to forecast.
-    """
-    predicted = _table(
-        "One row for each day of each series.", "PredictionResponse", "ColumnarPredictionResponse"
-    )
-    return {
-        PREDICT_PATH: {
-            "get": _operation(
-                "Forecast the next days of all series, or of selected ones.",
-                {"200": predicted, **_UNCHANGED},
-                problems=("414", "503"),
-                parameters=_query(prediction, max_range),
-            ),
-            "post": _operation(
-                "The same, with the request in a JSON body.",
-                {"200": predicted},
-                problems=("413", "415", "503"),
-                requestBody={
-                    "required": True,
-                    "content": {"application/json": {"schema": _schema("PredictionRequest")}},
-                },
-            ),
-        },
-        "/history": {
-            "get": _operation(
-                "Sales of the last days before the forecast.",
-                {"200": _table("One row for each day of each series.", "HistoryResponse"), **_UNCHANGED},
-                problems=("414", "503"),
-                parameters=_query(history, history["properties"]["range"]["maximum"]),
-            )
-        },
-    }
-
-
-_OTHER_PATHS = {
-    "/models": _operation(
-        "The served model and the previous one, with age and backtest scores.",
-        {"200": _json("The models.", "ModelsResponse")},
-        problems=("503",),
-    ),
-    LIVENESS_PATH: _operation(
-        "Liveness of the process.", {"200": _response("Alive.", "application/json", {})}
-    ),
-    READINESS_PATH: _operation(
-        "Readiness for requests.",
-        {
-            "200": _json("A model is loaded.", "Readiness"),
-            "503": _json("No model is loaded, or the process is stopping.", "Readiness"),
-        },
-    ),
-    METRICS_PATH: _operation(
-        "Prometheus metrics.",
-        {"200": _response("Text exposition format.", "text/plain", {"type": "string"})},
-    ),
-}
 
 
 def document(max_range: int) -> dict[str, Any]:
@@ -180,8 +104,58 @@ def document(max_range: int) -> dict[str, Any]:
         ],
         ref_template=_REFERENCE,
     )
-    components["PredictionRequest"]["properties"]["range"]["maximum"] = max_range
-    history = components.pop("HistoryRequest")
+    prediction, history = components["PredictionRequest"], components.pop("HistoryRequest")
+    prediction["properties"]["range"]["maximum"] = max_range
+    forecast = _table("PredictionResponse", "ColumnarPredictionResponse")
+    ready = {
+        "200": _response("A model is loaded.", application_json=_schema("Readiness")),
+        "503": _response(
+            "No model is loaded, or the process is stopping.", application_json=_schema("Readiness")
+        ),
+    }
+    paths = {
+        PREDICT_PATH: {
+            "get": _operation(
+                "Forecast the next days of all series, or of selected ones.",
+                {"200": forecast, **_UNCHANGED},
+                problems=("414", "503"),
+                parameters=_query(prediction),
+            ),
+            "post": _operation(
+                "The same, with the request in a JSON body.",
+                {"200": forecast},
+                problems=("413", "415", "503"),
+                requestBody={
+                    "required": True,
+                    "content": {"application/json": {"schema": _schema("PredictionRequest")}},
+                },
+            ),
+        },
+        "/history": {
+            "get": _operation(
+                "Sales of the last days before the forecast.",
+                {"200": _table("HistoryResponse"), **_UNCHANGED},
+                problems=("414", "503"),
+                parameters=_query(history),
+            )
+        },
+        "/models": {
+            "get": _operation(
+                "The served model and the previous one, with age and backtest scores.",
+                {"200": _response("The models.", application_json=_schema("ModelsResponse"))},
+                problems=("503",),
+            )
+        },
+        LIVENESS_PATH: {
+            "get": _operation("Liveness of the process.", {"200": _response("Alive.", application_json={})})
+        },
+        READINESS_PATH: {"get": _operation("Readiness for requests.", ready)},
+        METRICS_PATH: {
+            "get": _operation(
+                "Prometheus metrics.", {"200": _response("Text exposition format.", text_plain=_TEXT)}
+            )
+        },
+    }
     return {
         "openapi": "3.1.0",
         "info": {
@@ -190,7 +164,6 @@ def document(max_range: int) -> dict[str, Any]:
             "description": "Forecasts of daily sales with prediction intervals, past sales, and the model "
             "that is served. Responses are compressed for clients that accept gzip.",
         },
-        "paths": _table_paths(components["PredictionRequest"], history, max_range)
-        | {path: {"get": operation} for path, operation in _OTHER_PATHS.items()},
+        "paths": paths,
         "components": {"schemas": components},
     }
