@@ -277,6 +277,8 @@ class Models:
         seed = np.random.default_rng(list(version.encode()))
         sales = np.round(seed.gamma(2.0, 10.0, (len(self.SERIES), self.HORIZON)), 3)
         stores, families = zip(*self.SERIES, strict=True)
+        groups = {"total": [[0, 1, 2, 3]], "store_nbr": [[0, 1], [2, 3]], "family": [[0, 2], [1], [3]]}
+        sums = {level: np.array([sales[each].sum(axis=0) for each in of]) for level, of in groups.items()}
         return Forecast(
             version=version,
             dates=tuple(self.FIRST + datetime.timedelta(days=day) for day in range(self.HORIZON)),
@@ -285,6 +287,7 @@ class Models:
             sales=sales,
             lower=np.round(sales / 2, 3),
             upper=np.round(sales * 2, 3),
+            sums={level: (np.round(sum_ * 0.8, 3), np.round(sum_ * 1.2, 3)) for level, sum_ in sums.items()},
         )
 
     def history(self, version: str) -> History:

@@ -40,8 +40,11 @@ Format = Annotated[
     Meta(description="Of the answer. When absent, what the Accept header prefers, else JSON."),
 ]
 Layout = Annotated[
-    Literal["rows", "columns"],
-    Meta(description="Of JSON: an object for each row, or a list for each column."),
+    Literal["rows", "columns", "sum"],
+    Meta(
+        description="rows: one for each day of each series. columns: the same in JSON, a list for each. "
+        "sum: a row for each day, all chosen series added up."
+    ),
 ]
 
 
@@ -85,6 +88,18 @@ class ModelReference(msgspec.Struct, frozen=True):
     version: Annotated[str, Meta(description="Version folder in the models bucket.")]
 
 
+class SumRow(msgspec.Struct, frozen=True):
+    """A day of the chosen series together, with the prediction interval of their sum, in units sold per day.
+
+    One series, a store, a family and everything have an interval; other sums have none.
+    """
+
+    date: Annotated[datetime.date, Meta(description="Day forecast, ISO 8601.")]
+    sales: Annotated[float, Meta(ge=0, description="Expected units sold.")]
+    lower: Annotated[float | None, Meta(description="Lower end of the prediction interval.")]
+    upper: Annotated[float | None, Meta(description="Upper end of the prediction interval.")]
+
+
 class PredictionResponse(msgspec.Struct, frozen=True):
     """The body of a successful `/predict`."""
 
@@ -112,12 +127,27 @@ class ColumnarPredictionResponse(msgspec.Struct, frozen=True):
     prediction: PredictionColumns
 
 
+class SummedPredictionResponse(msgspec.Struct, frozen=True):
+    """The body of a successful `/predict` with the layout `sum`."""
+
+    success: bool
+    model: ModelReference
+    prediction: list[SumRow]
+
+
 class HistoryRow(msgspec.Struct, frozen=True):
     """What a series sold on a day."""
 
     date: Annotated[datetime.date, Meta(description="Day of sale, ISO 8601.")]
     store_nbr: Annotated[str, Meta(description="Store.")]
     family: Annotated[str, Meta(description="Family of products.")]
+    sales: Annotated[float, Meta(ge=0, description="Units sold.")]
+
+
+class HistorySumRow(msgspec.Struct, frozen=True):
+    """What the chosen series sold together on a day."""
+
+    date: Annotated[datetime.date, Meta(description="Day of sale, ISO 8601.")]
     sales: Annotated[float, Meta(ge=0, description="Units sold.")]
 
 
@@ -136,6 +166,14 @@ class HistoryResponse(msgspec.Struct, frozen=True):
     success: bool
     model: ModelReference
     history: list[HistoryRow] | HistoryColumns
+
+
+class SummedHistoryResponse(msgspec.Struct, frozen=True):
+    """The body of a successful `/history` with the layout `sum`."""
+
+    success: bool
+    model: ModelReference
+    history: list[HistorySumRow]
 
 
 class ModelDescription(msgspec.Struct, frozen=True):

@@ -46,6 +46,7 @@ class Application:
         self._router = Router(
             [
                 *pages.routes(),
+                get("/page.json", lambda request: self._served().prepared.page.answer(request)),
                 get(PREDICT_PATH, self._predict, post=self._predict_posted),
                 get("/history", self._history),
                 get("/models", self._models),

@@ -12,6 +12,8 @@ from services.contracts.messages import (
     PredictionRequest,
     PredictionResponse,
     Problem,
+    SummedHistoryResponse,
+    SummedPredictionResponse,
 )
 from services.contracts.names import LIVENESS_PATH, METRICS_PATH, PREDICT_PATH, READINESS_PATH
 from services.http.health import Readiness
@@ -36,7 +38,7 @@ _PROBLEMS = {
 
 def _schema(*names: str) -> dict[str, Any]:
     references = [{"$ref": _REFERENCE.format(name=name)} for name in names]
-    return references[0] if len(references) == 1 else {"oneOf": references}
+    return references[0] if len(references) == 1 else {"anyOf": references}
 
 
 def _response(description: str, **schemas: dict[str, Any]) -> dict[str, Any]:
@@ -48,7 +50,9 @@ def _response(description: str, **schemas: dict[str, Any]) -> dict[str, Any]:
 def _table(*names: str) -> dict[str, Any]:
     """Rows in JSON or CSV."""
     tables = _response(
-        "One row for each day of each series.", application_json=_schema(*names), text_csv=_TEXT
+        "One row for each day of each series, or of their sum.",
+        application_json=_schema(*names),
+        text_csv=_TEXT,
     )
     return tables | {"headers": _HEADERS}
 
@@ -96,8 +100,10 @@ def document(max_range: int) -> dict[str, Any]:
             PredictionRequest,
             PredictionResponse,
             ColumnarPredictionResponse,
+            SummedPredictionResponse,
             HistoryRequest,
             HistoryResponse,
+            SummedHistoryResponse,
             ModelsResponse,
             Readiness,
             Problem,
@@ -106,7 +112,7 @@ def document(max_range: int) -> dict[str, Any]:
     )
     prediction, history = components["PredictionRequest"], components.pop("HistoryRequest")
     prediction["properties"]["range"]["maximum"] = max_range
-    forecast = _table("PredictionResponse", "ColumnarPredictionResponse")
+    forecast = _table("PredictionResponse", "ColumnarPredictionResponse", "SummedPredictionResponse")
     ready = {
         "200": _response("A model is loaded.", application_json=_schema("Readiness")),
         "503": _response(
@@ -134,7 +140,7 @@ def document(max_range: int) -> dict[str, Any]:
         "/history": {
             "get": _operation(
                 "Sales of the last days before the forecast.",
-                {"200": _table("HistoryResponse"), **_UNCHANGED},
+                {"200": _table("HistoryResponse", "SummedHistoryResponse"), **_UNCHANGED},
                 problems=("414", "503"),
                 parameters=_query(history),
             )

@@ -79,7 +79,7 @@ def _validated(parse: Callable[[], AnyRequest], kind: type[AnyRequest], max_rang
     if request.range > max_range:
         raise _range_out_of_limits(max_range)
     if request.format == "csv" and request.layout == "columns":
-        raise _bad_request("the layout 'columns' is for JSON; CSV has rows", "layout", ["rows"])
+        raise _bad_request("the layout 'columns' is for JSON; CSV has rows", "layout", ["rows", "sum"])
     return request
 
 

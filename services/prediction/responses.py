@@ -20,6 +20,7 @@ from services.forecasting.forecast import DECIMALS, UnknownSeriesError
 from services.http.messages import Response
 from services.lru_cache import LruCache
 from services.prediction import requests
+from services.prediction.pages import Page
 
 _ENTRY_BYTES: Final = 1024
 """Memory of a cached response besides its query and body: dictionary entry, objects and headers."""
@@ -88,6 +89,7 @@ class ModelResponses:
 
     Attributes:
         cache: Responses by query.
+        page: What the page at `/` shows of the version.
     """
 
     def __init__(self, model: Model, max_range: int, cache_control: str) -> None:
@@ -104,6 +106,13 @@ class ModelResponses:
             for name, keys in self._keys.items()
         }
         self.cache: LruCache[Query, CachedResponse] = LruCache()
+        families: dict[str, list[str]] = {}
+        for store, family in zip(forecast.store_nbr, forecast.family, strict=True):
+            families.setdefault(store, []).append(family)
+        shown = ("version", "created_at", "first_date", "last_date", "series", "interval", "backtest")
+        content = {name: getattr(model.manifest, name) for name in shown}
+        content |= {"max_range": self.max_range, "families": families}
+        self.page = Page(msgspec.json.encode(content), ".json")
 
     @property
     def max_range(self) -> int:
@@ -118,7 +127,7 @@ class ModelResponses:
         """
         request = self._parse(query)
         if request.format is None:
-            as_csv = query.prefers_csv and request.layout == "rows"
+            as_csv = query.prefers_csv and request.layout != "columns"
         else:
             as_csv = request.format == "csv"
         series = self._select(request)
@@ -138,7 +147,7 @@ class ModelResponses:
         def content() -> Iterator[bytes]:
             return self._content(query, request, series, as_csv)
 
-        if len(series) * request.range > _PART_ROWS:
+        if request.layout != "sum" and len(series) * request.range > _PART_ROWS:
             return self._long(query, headers, content)
         body = b"".join(content())
         if query.accepts_gzip and len(body) >= _MIN_GZIP_BYTES:
@@ -191,6 +200,16 @@ class ModelResponses:
         as_csv: bool,
     ) -> Iterator[bytes]:
         """The body of a response, in parts."""
+        name = query.content.encode()
+        if request.layout == "sum":
+            sums = self._sums(request, series)
+            rows = zip(*sums.values(), strict=True)
+            if as_csv:
+                yield _csv([sums, *rows])
+            else:
+                objects = msgspec.json.encode([dict(zip(sums, row, strict=True)) for row in rows])
+                yield b'%b,"%b":%b}' % (self._json_start, name, objects)
+            return
         size = max(1, _PART_ROWS // request.range)
         parts = [series[start : start + size] for start in range(0, len(series), size)]
         table = self._table(request, self._csv_keys if as_csv else self._keys)
@@ -199,7 +218,7 @@ class ModelResponses:
             for part in parts:
                 yield _csv(zip(*(column(part) for column in table.values()), strict=True))
             return
-        yield b'%b,"%b":' % (self._json_start, query.content.encode())
+        yield b'%b,"%b":' % (self._json_start, name)
         if request.layout == "columns":
             for separator, (name, column) in zip(_separators(b"{"), table.items(), strict=False):
                 yield b'%b"%b":' % (separator, name.encode())
@@ -250,6 +269,28 @@ class ModelResponses:
             **{name: key_column(values) for name, values in keys.items()},
             **{name: number_column(values) for name, values in numbers.items()},
         }
+
+    def _sums(
+        self, request: PredictionRequest | HistoryRequest, series: NDArray[np.intp]
+    ) -> dict[str, Sequence[Any]]:
+        """Columns of the sum of these series, a row for each day on which one of them is known."""
+        if isinstance(request, HistoryRequest):
+            history, days = self._model.history, slice(-request.range, None)
+            sales = history.sales[series, days]
+            known = ~np.isnan(sales).all(axis=0)
+            return {
+                "date": np.array(history.dates[days])[known].tolist(),
+                "sales": np.nansum(sales, axis=0)[known].round(DECIMALS).tolist(),
+            }
+        forecast, days = self._model.forecast, slice(request.range)
+        filters = {"store_nbr": _as_list(request.store_nbr), "family": _as_list(request.family)}
+        lower, upper = (
+            [end[days].round(DECIMALS).tolist() for end in ends]
+            if (ends := forecast.interval_of_sum(**filters))
+            else [[None] * request.range] * 2
+        )
+        sales = forecast.sales[series, days].sum(axis=0).round(DECIMALS).tolist()
+        return {"date": forecast.dates[days], "sales": sales, "lower": lower, "upper": upper}
 
     def _select(self, request: PredictionRequest | HistoryRequest) -> NDArray[np.intp]:
         if not request.store_nbr and not request.family:

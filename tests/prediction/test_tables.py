@@ -60,6 +60,54 @@ def test_columns_match_their_schema(predicting: Service) -> None:
     assert columns.store_nbr == ["1", "1", "1", "1", "2", "2", "2", "2"]
 
 
+@pytest.mark.parametrize(
+    ("filters", "series", "level", "row"),
+    [
+        ({}, [0, 1, 2, 3], "total", 0),
+        ({"store_nbr": "2"}, [2, 3], "store_nbr", 1),
+        ({"family": "BREAD"}, [0, 2], "family", 0),
+        ({"store_nbr": "1", "family": "MILK"}, [1], None, None),
+        ({"store_nbr": ["1", "2"], "family": ["BREAD", "MILK"]}, [0, 1, 2], None, None),
+    ],
+    ids=str,
+)
+def test_a_sum_has_the_interval_of_the_sum(
+    predicting: Service,
+    shared_models: Models,
+    filters: dict[str, Any],
+    series: list[int],
+    level: str | None,
+    row: int | None,
+) -> None:
+    forecast, history = shared_models.forecast("v1"), shared_models.history("v1")
+    query = {"range": 28, "layout": "sum", **filters}
+
+    future = rows(predicting.get("/predict", params=query))
+    assert future == rows(httpx.post(predicting.url + "/predict", json=query))
+    assert [each["sales"] for each in future] == pytest.approx(forecast.sales[series, :28].sum(axis=0))
+    ends: Any = (forecast.lower[1], forecast.upper[1]) if len(series) == 1 else ([None] * 28, [None] * 28)
+    if level is not None:
+        ends = (ends_of_sum[row] for ends_of_sum in forecast.sums[level])
+    for name, end in zip(("lower", "upper"), ends, strict=True):
+        assert [each[name] for each in future] == list(end[:28])
+
+    past = rows(predicting.get("/history", params={**query, "range": 90}))
+    assert [each["sales"] for each in past] == pytest.approx(np.nansum(history.sales[series], axis=0))
+    assert [each["date"] for each in past] == [date.isoformat() for date in history.dates]
+
+
+def test_a_sum_in_csv(predicting: Service) -> None:
+    for path in ("/predict", "/history"):
+        query = f"{path}?range=3&layout=sum"
+        assert rows(predicting.get(f"{query}&format=csv")) == rows(predicting.get(query))
+
+
+def test_a_sum_begins_with_its_first_series(predicting: Service) -> None:
+    past = rows(predicting.get("/history?layout=sum&store_nbr=2&family=TEA+%26+CO"))
+
+    assert len(past) == 30
+
+
 def test_history_has_the_sales_of_the_model(predicting: Service, shared_models: Models) -> None:
     history = shared_models.history("v1")
 
@@ -91,8 +139,8 @@ def test_history_ends_the_day_before_the_forecast(predicting: Service) -> None:
         ("range=181", "range", {"minimum": 1, "maximum": 180}),
         ("range=0", "range", {"minimum": 1, "maximum": 180}),
         ("format=xml", "format", ["json", "csv"]),
-        ("layout=wide", "layout", ["rows", "columns"]),
-        ("format=csv&layout=columns", "layout", ["rows"]),
+        ("layout=wide", "layout", ["rows", "columns", "sum"]),
+        ("format=csv&layout=columns", "layout", ["rows", "sum"]),
         ("format=csv&format=json", "format", None),
         ("store_nbr=9", "store_nbr", ["1", "2"]),
         ("days=9", "days", ["range", "store_nbr", "family", "format", "layout"]),
