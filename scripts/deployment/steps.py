@@ -31,11 +31,13 @@ class Step:
         name: what it achieves, as shown.
         command: program and arguments.
         remedy: what to do when it fails, besides repeating it.
+        folder: where it runs.
     """
 
     name: str
     command: Sequence[str]
     remedy: str = "fix the cause"
+    folder: Path = ROOT
 
 
 class StepRunner:
@@ -99,7 +101,7 @@ class StepRunner:
             with log.open("wb") as out:
                 process = subprocess.Popen(
                     step.command,
-                    cwd=ROOT,
+                    cwd=step.folder,
                     env=variables,
                     stdin=subprocess.DEVNULL,
                     stdout=out,

@@ -1,12 +1,12 @@
 """Synthesize an environment once and plan its stacks; `cdktf diff` plans a single one."""
 
 import difflib
+import hashlib
 import json
 import os
 import re
 import subprocess
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -70,6 +70,7 @@ class StackPlan(msgspec.Struct, frozen=True):
         stale: upstream stacks whose own plan changes outputs that this plan was made with.
         blocked_by: what must exist before there can be a plan: outputs of stacks, values of variables.
         text: the plan as Terraform shows it, with secrets masked; why it is blocked; or what failed.
+        fingerprint: digest of every value that it changes; an equal plan made later has the same.
     """
 
     stack: str
@@ -80,6 +81,7 @@ class StackPlan(msgspec.Struct, frozen=True):
     stale: tuple[str, ...] = ()
     blocked_by: tuple[str, ...] = ()
     text: str = ""
+    fingerprint: str = ""
 
     @property
     def destructive(self) -> tuple[Change, ...]:
@@ -160,13 +162,16 @@ def synthesize(environment: str, folder: Path) -> Synthesis:
 
 
 def plan(synthesis: Synthesis, stacks: Iterable[str]) -> Iterator[StackPlan]:
-    """Plan stacks, two at a time; yields each plan when it is ready, in the order given."""
+    """Plan stacks, two at a time; yields each plan when it is ready, in the order given.
+
+    Terraform's own file of a plan is `plan_file`.
+    """
     initializing = Lock()  # two processes may not use Terraform's provider cache at once
     changing: dict[str, tuple[str, ...]] = {}
-    with tempfile.TemporaryDirectory(prefix="plans-") as plans, ThreadPoolExecutor(_WORKERS) as pool:
+    with ThreadPoolExecutor(_WORKERS) as pool:
 
         def one(stack: str) -> StackPlan:
-            return _plan(Terraform(synthesis, stack), Path(plans) / stack, initializing)
+            return _plan(Terraform(synthesis, stack), plan_file(synthesis, stack), initializing)
 
         for planned in pool.map(one, stacks):
             changing[planned.stack] = planned.outputs
@@ -175,23 +180,28 @@ def plan(synthesis: Synthesis, stacks: Iterable[str]) -> Iterator[StackPlan]:
             yield msgspec.structs.replace(planned, stale=tuple(stale))
 
 
+def plan_file(synthesis: Synthesis, stack: str) -> Path:
+    """Where Terraform keeps its plan of a stack. The file has secrets in it, and the numbers of pods."""
+    return synthesis.folder / f"{stack}.plan"
+
+
 class Terraform:
     """Terraform in the folder of one stack."""
 
     def __init__(self, synthesis: Synthesis, stack: str) -> None:
         self.stack = stack
         self.configuration = synthesis.configuration(stack)
-        self._folder = synthesis.folder / "stacks" / stack
+        self.folder = synthesis.folder / "stacks" / stack
         required: Mapping[str, Mapping[str, str]] = self.configuration["terraform"]["required_providers"]
         simulated = all(each["source"].startswith("localhost/") for each in required.values())
-        self._variables = {"CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1"}
+        self.variables = {"CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1"}
         if simulated:
             # A mirror in the user's own configuration would keep Terraform from finding the providers.
-            self._variables["TF_CLI_CONFIG_FILE"] = os.devnull
+            self.variables["TF_CLI_CONFIG_FILE"] = os.devnull
         else:
             _PLUGINS.mkdir(parents=True, exist_ok=True)
             # Else every stack would download the same providers anew, having no lock file of its own.
-            self._variables |= {
+            self.variables |= {
                 "TF_PLUGIN_CACHE_DIR": str(_PLUGINS),
                 "TF_PLUGIN_CACHE_MAY_BREAK_DEPENDENCY_LOCK_FILE": "1",
             }
@@ -199,7 +209,7 @@ class Terraform:
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command of Terraform to its end."""
         # -chdir would make it look for simulated providers elsewhere
-        return captured(TERRAFORM.command[0], *arguments, cwd=self._folder, variables=self._variables)
+        return captured(TERRAFORM.command[0], *arguments, cwd=self.folder, variables=self.variables)
 
 
 def _plan(terraform: Terraform, file: Path, initializing: Lock) -> StackPlan:
@@ -230,7 +240,47 @@ def _plan(terraform: Terraform, file: Path, initializing: Lock) -> StackPlan:
         outputs=tuple(sorted(name for name, each in outputs.items() if each["actions"] != ["no-op"])),
         drift=_changes(content.get("resource_drift", ())),
         text=text,
+        fingerprint=_fingerprint(content) if done.returncode == 2 else "",
     )
+
+
+def _fingerprint(content: Mapping[str, Any]) -> str:
+    """Digest of what a plan changes, and from which values.
+
+    Values that it leaves alone do not count, so that an autoscaler may change the number of pods meanwhile.
+    """
+    changed = [
+        ([each["address"], each.get("deposed"), each.get("previous_address")], each["change"])
+        for each in content.get("resource_changes", ())
+    ]
+    changed += [(["output", name], each) for name, each in content.get("output_changes", {}).items()]
+    lines = [
+        json.dumps([subject, change["actions"], _differences(change)])
+        for subject, change in changed
+        if change["actions"] != ["no-op"] or subject[-1]
+    ]
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+
+def _differences(change: Mapping[str, Any]) -> list[Any]:
+    """Path, former and new value of each leaf that changes."""
+    unknown = {path for path, each in _leaves(change.get("after_unknown")).items() if each}
+    before, after = _leaves(change["before"]), _leaves(change["after"]) | dict.fromkeys(unknown, "unknown")
+    if change["actions"] == ["delete"]:
+        return []
+    return [
+        (path, None if path in unknown else before.get(path), after.get(path))
+        for path in sorted(before.keys() | after.keys())
+        if before.get(path) != after.get(path)
+    ]
+
+
+def _leaves(value: Any, path: str = "") -> dict[str, Any]:
+    """The values in a value, by path, without the absent ones."""
+    if isinstance(value, dict | list):
+        parts = value.items() if isinstance(value, dict) else enumerate(value)
+        return {name: leaf for key, part in parts for name, leaf in _leaves(part, f"{path}.{key}").items()}
+    return {} if value is None else {path: value}
 
 
 def _changes(resources: Iterable[Mapping[str, Any]]) -> tuple[Change, ...]:

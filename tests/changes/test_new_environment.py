@@ -64,6 +64,20 @@ def test_environments_are_deployed_one_after_the_other_in_the_order_of_the_list(
     assert workflow("diff")["jobs"]["plan"]["strategy"]["matrix"] == matrix
 
 
+def test_what_is_deployed_was_planned_before_the_approval() -> None:
+    plan, deploy = (workflow("deploy-environment")["jobs"][name] for name in ("plan", "deploy"))
+    assert plan["uses"] == "./.github/workflows/plan-environment.yml"
+    assert deploy["needs"] == "plan"
+    steps = workflow("plan-environment")["jobs"]["plan"]["steps"]
+    [made] = [each["with"]["name"] for each in steps if "upload-artifact@" in each.get("uses", "")]
+    [taken] = [each["with"]["name"] for each in deploy["steps"] if "download-" in each.get("uses", "")]
+    assert taken == made
+    assert [step["run"] for step in deploy["steps"] if "run" in step] == [
+        'scripts/apply "$ENVIRONMENT" diff.json',
+        'scripts/verify "$ENVIRONMENT"',
+    ]
+
+
 def test_each_deployment_asks_for_the_approval_of_its_github_environment() -> None:
     job = workflow("deploy-environment")["jobs"]["deploy"]
     assert job["environment"] == "${{ inputs.environment }}"

@@ -40,9 +40,9 @@ def test_gitlab_runs_what_github_runs() -> None:
         own = (line for line in lines if re.match("make|npx --no-install|scripts/(?!debian_packages)", line))
         return {re.split(r" \|\| | 2>", line)[0].replace("$ENVIRONMENT", "$PLATFORM_ENV") for line in own}
 
-    for name, job in (("tests", "tests"), ("diff", ".diff"), ("deploy-environment", ".deploy")):
+    for name, job in (("tests", "tests"), ("plan-environment", ".diff"), ("deploy-environment", ".deploy")):
         workflow = yaml.safe_load((REPOSITORY / ".github" / "workflows" / f"{name}.yml").read_text())
-        steps = [step for each in workflow["jobs"].values() for step in each["steps"]]
+        steps = [step for each in workflow["jobs"].values() for step in each.get("steps", ())]
         github = commands(line for step in steps for line in step.get("run", "").splitlines())
         assert github
         assert github <= commands(gitlab[job]["script"])
@@ -51,12 +51,22 @@ def test_gitlab_runs_what_github_runs() -> None:
         verb, environment = name.split()
         account = {"diff": "PLAN", "deploy": "APPLY"}[verb]
         assert job["extends"] == f".{verb}"
-        assert {*job.get("needs", [])} <= jobs.keys()
         assert job["variables"] == {
             "PLATFORM_ENV": environment,
             "PROVIDER": f"${environment.upper()}_WORKLOAD_IDENTITY_PROVIDER",
             "ACCOUNT": f"${environment.upper()}_{account}_ACCOUNT",
         }
+
+
+def test_gitlab_deploys_what_it_showed_one_environment_after_the_other() -> None:
+    """A job may need only jobs of its own or an earlier stage."""
+    gitlab = yaml.safe_load((REPOSITORY / ".gitlab-ci.yml").read_text())
+    names = [name.removeprefix("deploy ") for name in gitlab if name.startswith("deploy ")]
+    for before, name in zip([None, *names], names, strict=False):
+        assert gitlab[f"deploy {name}"]["needs"] == ["tests", f"diff {name}"]
+        needed = [{"job": f"deploy {before}", "optional": True}] if before else None
+        assert gitlab[f"diff {name}"].get("needs") == needed
+    assert gitlab[".diff"]["stage"] == gitlab[".deploy"]["stage"]
 
 
 GH = """#!/bin/bash

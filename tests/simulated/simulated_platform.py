@@ -137,16 +137,20 @@ class Platform:
         bucket = bucket_name(settings.project_id, MODELS_BUCKET)
         Models(url, self.folder / "models", bucket).publish("v1")
 
-    def diff(self, *stacks: str) -> tuple[int, dict[str, Any]]:
-        """Run `scripts/diff`; returns its exit status and its findings by stack."""
-        file = self.folder / "diff.json"
-        done = subprocess.run(
-            [REPOSITORY / "scripts" / "diff", self.name, *stacks, "--json", file],
+    def script(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of scripts/ on the environment."""
+        return subprocess.run(
+            [REPOSITORY / "scripts" / name, self.name, *arguments],
             env=os.environ | self.variables,
             capture_output=True,
             text=True,
             check=False,
         )
+
+    def diff(self, *stacks: str) -> tuple[int, dict[str, Any]]:
+        """Run `scripts/diff`; returns its exit status and its findings by stack."""
+        file = self.folder / "diff.json"
+        done = self.script("diff", *stacks, "--json", str(file))
         assert file.exists(), done.stdout + done.stderr
         found = json.loads(file.read_text())
         file.unlink()

@@ -55,6 +55,26 @@ def test_a_change_touches_only_what_it_should(platform: Platform) -> None:
     }
 
 
+def test_exactly_what_was_shown_is_applied(platform: Platform) -> None:
+    shown = str(platform.folder / "shown.json")
+    assert platform.script("diff", "cluster", "observability", "--json", shown).returncode == 2
+    before = platform.serials()
+    platform.edit(r"max_nodes( *)= 4", r"max_nodes\1= 5")
+    refused = platform.script("apply", shown)
+    assert refused.returncode == 1
+    assert "dev-cluster: approved was: 2 to update; now it is another plan: 2 to update" in refused.stderr
+    assert "Run `scripts/diff dev` again" in refused.stderr
+    assert platform.serials() == before, "nothing was applied"
+
+    platform.edit(r"max_nodes( *)= 5", r"max_nodes\1= 4")
+    applied = platform.script("apply", shown)
+    assert applied.returncode == 0, applied.stderr
+    assert "apply dev-cluster" in applied.stdout
+    assert platform.diff("cluster", "observability")[0] == 0
+    again = platform.script("apply", shown)
+    assert (again.returncode, again.stdout.count("no changes")) == (0, 2), "a repeated job goes on"
+
+
 def test_a_change_by_hand_is_drift(platform: Platform) -> None:
     with mock.patch.dict(os.environ, platform.variables):
         bigquery = emulators.endpoints().bigquery

@@ -61,6 +61,45 @@ def test_nothing_then_update_then_replacement_then_destruction(stack: Stack) -> 
     assert [change.address for change in gone.destructive] == ["google_service_account.account"]
 
 
+def pool(most: int) -> dict[str, Any]:
+    values = {
+        "name": "pool",
+        "cluster": "${google_container_cluster.c.id}",
+        "autoscaling": [{"min_node_count": 1, "max_node_count": most}],
+    }
+    cluster = {"name": "c", "location": "europe-west1", "initial_node_count": 1}
+    return {"google_container_cluster": {"c": cluster}, "google_container_node_pool": {"pool": values}}
+
+
+def test_the_fingerprint_is_of_what_changes(stack: Stack) -> None:
+    """An autoscaler may act between diff and apply: the plan stays the approved one, with the new number."""
+
+    def by_hand(edit: Callable[[dict[str, Any]], None]) -> None:
+        file = stack.folder / "terraform.tfstate"
+        state = json.loads(file.read_text())
+        [pool] = [each for each in state["resources"] if each["type"] == "google_container_node_pool"]
+        edit(pool["instances"][0]["attributes"])
+        file.write_text(json.dumps(state))
+
+    stack.write(pool(3))
+    stack.apply()
+    stack.write(pool(4))
+    [shown] = diffs(stack)
+    by_hand(lambda attributes: attributes.update(node_count=2))
+    [now] = diffs(stack)
+    assert now.fingerprint == shown.fingerprint != ""
+    synthesis = Synthesis("x", stack.outdir, (stack.name,))
+    show = stack.terraform("show", "-json", str(terraform_plans.plan_file(synthesis, stack.name)))
+    after = [each["change"]["after"] for each in json.loads(show.stdout)["resource_changes"]]
+    assert [each["node_count"] for each in after if "node_count" in each] == [2]
+
+    stack.write(pool(5))
+    assert diffs(stack)[0].fingerprint != shown.fingerprint, "another value"
+    stack.write(pool(4))
+    by_hand(lambda attributes: attributes["autoscaling"][0].update(max_node_count=2))
+    assert diffs(stack)[0].fingerprint != shown.fingerprint, "from another value"
+
+
 def test_secrets_are_not_shown(stack: Stack, tmp_path: Path) -> None:
     def secret(data: str) -> dict[str, Any]:
         of_pod = {"metadata": {"name": "key"}, "data": {"token": data}}

@@ -1,0 +1,71 @@
+"""Apply what `scripts/diff` showed and somebody approved: `scripts/apply dev diff.json`.
+
+    scripts/diff dev --json diff.json
+    scripts/apply dev diff.json
+
+Plans each stack of the diff again when its turn comes, and applies that plan at once if it changes exactly
+what the diff has, value by value. Another plan is refused: run the diff again. A stack without changes is
+skipped, so that a second run goes on after a failure. Exit status: 0 all is applied, 1 refused or failed.
+"""
+
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+
+from scripts.command import CommandError, command, command_parser
+from scripts.deployment import terraform_plans
+from scripts.deployment.steps import Step, StepRunner
+from scripts.deployment.terraform_plans import StackPlan, Synthesis, Terraform
+from scripts.laptop.install import TERRAFORM
+from scripts.paths import ROOT
+
+
+def apply(synthesis: Synthesis, approved: StackPlan, runner: StepRunner) -> None:
+    """Plan a stack and apply it, if that is what was approved.
+
+    Raises:
+        CommandError: it is not, or it failed.
+    """
+    stack = approved.stack
+    [now] = terraform_plans.plan(synthesis, [stack])
+    if now.outcome == "unchanged":
+        runner.note(stack, "no changes")
+        return
+    if now.outcome != "changed" or now.fingerprint != approved.fingerprint:
+        raise CommandError(
+            f"{stack}: approved was: {approved.summary}; now it is another plan: {now.summary}. "
+            f"Run `scripts/diff {synthesis.environment}` again, and have that approved\n{now.text}"
+        )
+    terraform = Terraform(synthesis, stack)
+    file = str(terraform_plans.plan_file(synthesis, stack))
+    command = (TERRAFORM.command[0], "apply", "-input=false", "-no-color", file)
+    runner.run(Step(f"apply {stack}", command, folder=terraform.folder), terraform.variables)
+
+
+@command("apply")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Apply stack after stack; returns the exit status."""
+    parser = command_parser(__doc__, "scripts/apply")
+    parser.add_argument("environment", metavar="ENVIRONMENT", help="dev, staging ...")
+    parser.add_argument("diff", type=Path, metavar="FILE", help="what `scripts/diff --json FILE` wrote")
+    options = parser.parse_args(arguments)
+    content = json.loads(options.diff.read_bytes())
+    name: str = options.environment
+    if content["environment"] != name:
+        raise CommandError(f"{options.diff} is a diff of {content['environment']}, not of {name}")
+    approved = msgspec.convert(content["stacks"], list[StackPlan])
+    runner = StepRunner(Console(), ROOT / "build" / "logs" / f"apply-{name}", f"scripts/diff {name}")
+    with tempfile.TemporaryDirectory(prefix="apply-") as folder:
+        synthesis = terraform_plans.synthesize(name, Path(folder) / "out")
+        for each in approved:
+            apply(synthesis, each, runner)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
