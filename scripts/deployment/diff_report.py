@@ -32,6 +32,8 @@ def show(stacks: Sequence[StackPlan], console: Console) -> None:
     for stack in stacks:
         table.add_row(stack.stack, stack.summary, style="red" if _is_alarming(stack) else "")
     console.print(table)
+    if cost := _cost(stacks):
+        console.print(cost, highlight=False, soft_wrap=True)
     for stack in stacks:
         lines = list(_lines(stack))
         if lines:
@@ -60,6 +62,8 @@ def markdown(environment: str, stacks: Sequence[StackPlan]) -> str:
     for stack in stacks:
         strong = "**" if _is_alarming(stack) else ""
         head.append(f"| {stack.stack} | {strong}{stack.summary}{strong} |")
+    if cost := _cost(stacks):
+        head += ["", cost]
     text = "\n".join(head) + "\n"
     details = {
         stack.stack: [f"{_SIGNS.get(sign, sign)} {line}" for sign, line in _lines(stack)] for stack in stacks
@@ -87,6 +91,18 @@ def _folded(stack: StackPlan, lines: list[str], limit: int) -> str:
             remark = f"# and {len(lines) - number} more lines, too many for a comment: see the job's log\n"
             return head + "".join(f"{each}\n" for each in lines[:number]) + remark + tail
     return head + "".join(f"{each}\n" for each in lines) + tail
+
+
+def _cost(stacks: Sequence[StackPlan]) -> str:
+    """What the changes add to the costs; empty if none has a price."""
+    known = [stack.cost for stack in stacks if stack.cost]
+    idle, full = sum(each.idle for each in known), sum(each.full for each in known)
+    if not (idle or full):
+        return ""
+    return (
+        f"Costs by list price: {idle:+,.2f} US dollars a month without load, {full:+,.2f} at the limits "
+        "(`scripts/cost` says what is counted)"
+    )
 
 
 def _is_alarming(stack: StackPlan) -> bool:

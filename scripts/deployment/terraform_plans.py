@@ -18,6 +18,8 @@ from typing import Any, Final, Literal
 import msgspec
 
 from scripts.command import CommandError, captured
+from scripts.deployment import prices
+from scripts.deployment.prices import Cost
 from scripts.laptop.install import TERRAFORM
 from scripts.paths import ROOT
 
@@ -71,6 +73,7 @@ class StackPlan(msgspec.Struct, frozen=True):
         blocked_by: what must exist before there can be a plan: outputs of stacks, values of variables.
         text: the plan as Terraform shows it, with secrets masked; why it is blocked; or what failed.
         fingerprint: digest of every value that it changes; an equal plan made later has the same.
+        cost: what the changes add to the monthly costs; None if there are none, or no prices for the region.
     """
 
     stack: str
@@ -82,6 +85,7 @@ class StackPlan(msgspec.Struct, frozen=True):
     blocked_by: tuple[str, ...] = ()
     text: str = ""
     fingerprint: str = ""
+    cost: Cost | None = None
 
     @property
     def destructive(self) -> tuple[Change, ...]:
@@ -241,7 +245,17 @@ def _plan(terraform: Terraform, file: Path, initializing: Lock) -> StackPlan:
         drift=_changes(content.get("resource_drift", ())),
         text=text,
         fingerprint=_fingerprint(content) if done.returncode == 2 else "",
+        cost=_cost(content, terraform.configuration) if done.returncode == 2 else None,
     )
+
+
+def _cost(content: Mapping[str, Any], configuration: Mapping[str, Any]) -> Cost | None:
+    provider = prices.only(configuration["provider"].get("google", {}))
+    region: str = provider.get("region", "")
+    try:
+        return prices.difference(content.get("resource_changes", ()), region)
+    except CommandError:
+        return None  # `scripts/cost` says why
 
 
 def _fingerprint(content: Mapping[str, Any]) -> str:

@@ -49,6 +49,7 @@ def test_a_change_touches_only_what_it_should(platform: Platform) -> None:
         for name, each in stacks.items()
         if each["outcome"] != "unchanged"
     }
+    assert stacks["cluster"]["cost"] == {"what": "difference", "idle": 0, "full": 96.03}
     assert changed == {
         "cluster": {("google_container_node_pool", "update")},
         "observability": {("google_monitoring_notification_channel", "update")},

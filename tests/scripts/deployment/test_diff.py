@@ -7,11 +7,13 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import msgspec
 import pytest
 from rich.console import Console
 
 from scripts.deployment import diff_report
 from scripts.deployment.diff_report import COMMENT_LIMIT
+from scripts.deployment.prices import Cost
 from scripts.deployment.terraform_plans import Change, StackPlan
 from scripts.paths import ROOT
 
@@ -101,6 +103,15 @@ def test_comment() -> None:
         assert line in lines
     assert text.count("```diff") == text.count("```\n\n</details>") == 3
     assert "CAUTION" not in diff_report.markdown("dev", [CREATED, BLOCKED])
+
+
+def test_what_changes_cost() -> None:
+    dearer = msgspec.structs.replace(CREATED, cost=Cost("difference", 3.65, 1096.02))
+    cheaper = msgspec.structs.replace(DESTROYED, cost=Cost("difference", -73, -73))
+    expected = "Costs by list price: -69.35 US dollars a month without load, +1,023.02 at the limits"
+    for text in (shown(dearer, cheaper), diff_report.markdown("dev", [dearer, cheaper])):
+        assert expected in text
+    assert "Costs" not in diff_report.markdown("dev", [CREATED])
 
 
 def test_a_value_cannot_end_the_block_it_is_in() -> None:

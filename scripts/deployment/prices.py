@@ -1,0 +1,117 @@
+"""Monthly list prices of resources, from their arguments in Terraform."""
+
+import functools
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from infra.environment.value_types import machine_size
+from scripts.command import CommandError
+
+_FOLDER: Final = Path(__file__).with_name("list_prices")
+_HOURS: Final = 730
+"""Of a month, as Google counts."""
+
+_NAT_NODES: Final = 32
+"""Most nodes that a NAT gateway is billed for."""
+
+
+class Cost(msgspec.Struct, frozen=True):
+    """US dollars a month.
+
+    Attributes:
+        what: is paid for.
+        idle: without any load.
+        full: at the limits of the environment.
+    """
+
+    what: str
+    idle: float
+    full: float
+
+
+@functools.cache
+def prices(region: str) -> dict[str, Any]:
+    """The list prices of a region.
+
+    Raises:
+        CommandError: there are none.
+    """
+    file = _FOLDER / f"{region}.toml"
+    if not file.exists():
+        known = ", ".join(each.stem for each in sorted(_FOLDER.glob("*.toml")))
+        raise CommandError(f"no list prices of {region}: write {file} as those of {known}")
+    return tomllib.loads(file.read_text(encoding="utf-8"))
+
+
+def costs(kind: str, values: Mapping[str, Any], region: str) -> Iterator[Cost]:
+    """What a resource costs; nothing if it is free, or billed by use.
+
+    Args:
+        kind: its type.
+        values: its arguments, as in a configuration or in a plan.
+        region: whose prices count.
+    """
+    listed = prices(region)
+
+    def fixed(what: str, name: str) -> Cost:
+        each = listed[name]
+        month = each["month"] if "month" in each else each["hour"] * _HOURS
+        return Cost(what, month, month)
+
+    match kind:
+        case "google_container_cluster":
+            yield fixed("management of the cluster", "cluster")
+        case "google_container_node_pool":
+            yield from _pool(values, listed)
+        case "google_compute_router_nat":
+            yield fixed("an address of Cloud NAT", "nat_address")
+        case "google_kms_crypto_key":
+            yield fixed("a version of a key", "key_version")
+        case "kubernetes_manifest" if values["manifest"]["kind"] == "Gateway":
+            yield fixed("the load balancer", "load_balancer")
+        case _:
+            return
+
+
+def _pool(values: Mapping[str, Any], listed: Mapping[str, Any]) -> Iterator[Cost]:
+    config, scaling = only(values["node_config"]), only(values["autoscaling"])
+    family, _, size = config["machine_type"].rpartition("-")
+    machine = listed["machine"].get(family)
+    disk = listed["disk"].get(config["disk_type"])
+    spot = " spot" if config.get("spot") else ""
+    least, most = scaling.get("total_min_node_count") or 0, scaling["total_max_node_count"]
+    name = f"{least} to {most}{spot} nodes {family}-{size}"
+    if machine is None or disk is None:
+        yield Cost(f"{name}: not counted, no list price", 0, 0)
+        return
+    cpus = machine_size(config["machine_type"]).cpus
+    node = cpus * machine["spot" if spot else "standard"] * _HOURS
+    yield Cost(name, least * node, most * node)
+    of_disk = config["disk_size_gb"] * disk["month"]
+    yield Cost(f"their disks of {config['disk_size_gb']} GB", least * of_disk, most * of_disk)
+    nat = listed["nat_node"]["hour"] * _HOURS
+    yield Cost("their share of Cloud NAT", min(least, _NAT_NODES) * nat, min(most, _NAT_NODES) * nat)
+
+
+def only(block: Any) -> Mapping[str, Any]:
+    """A block that exists once: a plan has a list where a configuration has none."""
+    return block[0] if isinstance(block, list) else block
+
+
+def difference(changes: Iterable[Mapping[str, Any]], region: str) -> Cost:
+    """What the resource changes of a plan add to the costs.
+
+    Raises:
+        CommandError: there are no prices of the region.
+    """
+    prices(region)
+    idle = full = 0.0
+    for each in changes:
+        for sign, values in ((-1, each["change"]["before"]), (1, each["change"]["after"])):
+            for cost in costs(each["type"], values, region) if values else ():
+                idle, full = idle + sign * cost.idle, full + sign * cost.full
+    return Cost("difference", round(idle, 2), round(full, 2))

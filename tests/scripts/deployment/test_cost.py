@@ -1,0 +1,112 @@
+"""What environments cost by list price: figures worked out by hand; nothing that is billed is left out."""
+
+import re
+from typing import Any
+
+import pytest
+
+from infra import environment
+from scripts.command import CommandError
+from scripts.deployment import cost, prices
+from tests.conftest import REPOSITORY
+from tests.stacks.synthesized import Synthesis, committed
+
+REGION = "europe-west1"
+
+# Types that Google does not bill for, or whose costs are those of another resource.
+FREE = re.compile(
+    r"_iam_|_schema$|_subscription$|_service_accounts?$|_subnetwork$|kubernetes_|terraform_data|_workload_identity"
+    r"|google_(compute_(network|router|region_ssl_policy)|project_service|binary_authorization_policy"
+    r"|bigquery_dataset|kms_key_ring|storage_bucket_object|certificate_manager_.*|billing_budget"
+    r"|monitoring_(alert_policy|dashboard|notification_channel))$"
+)
+
+
+def pool(machine: str, least: int, most: int, *, spot: bool = False) -> dict[str, Any]:
+    return {
+        "node_config": {
+            "machine_type": machine,
+            "disk_size_gb": 50,
+            "disk_type": "pd-balanced",
+            "spot": spot,
+        },
+        "autoscaling": {"total_min_node_count": least, "total_max_node_count": most},
+    }
+
+
+def costs(kind: str, values: dict[str, Any]) -> list[tuple[str, float, float]]:
+    return [(each.what, each.idle, each.full) for each in prices.costs(kind, values, REGION)]
+
+
+def test_nodes_from_fewest_to_most() -> None:
+    nodes, disks, nat = costs("google_container_node_pool", pool("e2-standard-4", 1, 40))
+    node = 730 * 4 * 0.03685773
+    assert nodes == ("1 to 40 nodes e2-standard-4", pytest.approx(node), pytest.approx(40 * node))
+    assert disks == ("their disks of 50 GB", 5, 200)
+    assert nat[1:] == (pytest.approx(730 * 0.0014), pytest.approx(730 * 0.0014 * 32)), (
+        "NAT bills 32 nodes at most"
+    )
+    spot, *_ = costs("google_container_node_pool", pool("e2-standard-4", 0, 2, spot=True))
+    assert spot == ("0 to 2 spot nodes e2-standard-4", 0, pytest.approx(2 * 730 * 4 * 0.020666))
+
+
+def test_a_machine_without_a_price_is_not_guessed() -> None:
+    [unknown] = costs("google_container_node_pool", pool("z3-highmem-88", 1, 2))
+    assert unknown == ("1 to 2 nodes z3-highmem-88: not counted, no list price", 0, 0)
+
+
+def test_a_change_adds_what_its_plan_adds() -> None:
+    before, after = pool("e2-standard-2", 1, 3), pool("e2-standard-4", 1, 3)
+    before["node_config"], before["autoscaling"] = (
+        [before["node_config"]],
+        [before["autoscaling"]],
+    )  # as in a plan
+    kind = "google_container_node_pool"
+    changes = [
+        {"type": kind, "change": {"before": before, "after": after}},
+        {"type": "google_container_cluster", "change": {"before": None, "after": {"name": "new"}}},
+        {"type": "google_compute_router_nat", "change": {"before": {"name": "old"}, "after": None}},
+    ]
+    added = prices.difference(changes, REGION)
+    node = 730 * 2 * 0.03685773
+    assert added.idle == pytest.approx(node + 73 - 3.65, abs=0.01)
+    assert added.full == pytest.approx(3 * node + 73 - 3.65, abs=0.01)
+
+
+def test_a_region_without_prices() -> None:
+    with pytest.raises(CommandError, match=r"no list prices of mars-north1: .* as those of europe-west1"):
+        prices.difference([], "mars-north1")
+
+
+def test_each_price_has_its_source_and_date() -> None:
+    listed = prices.prices(REGION)
+    uses = listed["use"].values()
+    fixed = [each for name, each in listed.items() if name not in ("use", "not_counted", "machine", "disk")]
+    for each in (*uses, *fixed, *listed["machine"].values(), *listed["disk"].values()):
+        assert each["source"]
+        assert each["date"].year >= 2025
+
+
+@pytest.fixture(scope="module")
+def stacks(tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
+    return committed(tmp_path_factory)
+
+
+def test_whatever_is_billed_is_named(stacks: Synthesis) -> None:
+    listed = prices.prices(REGION)
+    named = {*listed["use"], *listed["not_counted"], "google_container_node_pool"}
+    kinds = {kind for stack in stacks.stacks for kind, _, _ in stack.resources}
+    assert {kind for kind in kinds - named if not FREE.search(kind)} == set()
+
+
+def test_the_readme_quotes_the_sums(stacks: Synthesis) -> None:
+    text = (REPOSITORY / "README.md").read_text().replace("\n", " ")
+    for name in ("dev", "staging", "prod"):
+        target = environment.load(name)
+        parts = [
+            each
+            for stack in target.stacks
+            for each in cost.of_stack(stacks.stack(f"{name}-{stack}").content, target.region)
+        ]
+        whole = cost.total(parts, name)
+        assert f"{name} {whole.idle:,.0f} to {whole.full:,.0f}" in text
