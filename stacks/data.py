@@ -8,6 +8,7 @@ from infra.environment import Environment
 from infra.google.bucket import Bucket
 from infra.google.dataset import Dataset, DatasetTable, LatestView
 from infra.google.identity import Principal
+from infra.google.quota import cap_queries
 from services.contracts.names import (
     LATEST_PREDICTIONS_VIEW,
     MODELS_BUCKET,
@@ -53,7 +54,6 @@ class DataStack(PlatformStack):
             partition="DAY",
             cluster_by=("request_id",),
             keep_days=settings.keep_predictions_days,
-            require_filter=True,
         )
         LatestView(
             self,
@@ -76,7 +76,6 @@ class DataStack(PlatformStack):
             partition_by="publish_time",
             partition="DAY",
             keep_days=settings.keep_requests_days,
-            require_filter=True,
         )
         self.scores: Final = self._scores(predictions, SCORES_TABLE)
         self.transient_scores: Final = self._scores(predictions, TRANSIENT_SCORES_TABLE)
@@ -93,6 +92,8 @@ class DataStack(PlatformStack):
             for dataset in (sales, predictions):
                 dataset.grant_read(reader)
 
+        if settings.query_gb_per_user:
+            cap_queries(self, gigabytes=settings.query_gb_per_user)
         self.models: Final = self._bucket(MODELS_BUCKET, keep_versions=settings.keep_versions)
         self.files: Final = self._bucket("data", keep_versions=settings.keep_versions)
         self.staging: Final = self._bucket(STAGING_BUCKET, delete_after_days=7)

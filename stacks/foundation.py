@@ -23,7 +23,12 @@ class FoundationStack(PlatformStack):
             Construct(self, "apis"), sorted({name for each in needs(environment) for name in each.apis})
         )
         iam = [apis[api] for api in IAM_APIS]
-        ProjectSettings(self, "project", after=[apis["compute"]])
+        ProjectSettings(
+            self,
+            "project",
+            keep_audit_logs_days=environment.data.keep_audit_logs_days,
+            after=[apis["compute"], apis["logging"]],
+        )
         self.network: Final = Network(self, "network", after=apis["compute"])
         self.key: Final = Key(self, "key", after=apis["cloudkms"]) if environment.encryption else None
         self.ci: Final = CiIdentity(self, "ci", ci=environment.ci, after=iam) if environment.ci else None

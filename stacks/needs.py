@@ -37,7 +37,7 @@ class Needs:
 _STACKS: Final[Mapping[StackName, Needs]] = {
     # This stack also defines what CI may do. Only a person may change that.
     "foundation": Needs(
-        apis=("compute", *IAM_APIS),
+        apis=("compute", "logging", *IAM_APIS),
         plan=(
             "roles/compute.viewer",
             "roles/iam.roleViewer",
@@ -46,11 +46,13 @@ _STACKS: Final[Mapping[StackName, Needs]] = {
             "roles/iam.workloadIdentityPoolViewer",
             "roles/serviceusage.serviceUsageViewer",
         ),
+        plan_permissions=("logging.buckets.get", "logging.sinks.get"),
         apply=(
             "roles/compute.networkAdmin",
             "roles/iam.roleViewer",
             "roles/iam.serviceAccountViewer",
             "roles/iam.workloadIdentityPoolViewer",
+            "roles/logging.configWriter",
             "roles/serviceusage.serviceUsageAdmin",
         ),
     ),
@@ -103,6 +105,10 @@ def needs(environment: Environment) -> Iterator[Needs]:
         yield _STACKS[stack]
     if environment.ci:
         yield Needs(apis=["iamcredentials", "sts"])  # they exchange tokens
+    if "data" in environment.stacks and environment.data.query_gb_per_user:
+        yield Needs(
+            apis=["cloudquotas"], plan=["roles/cloudquotas.viewer"], apply=["roles/cloudquotas.admin"]
+        )
     if environment.encryption:
         yield Needs(apis=["cloudkms"])
     if "registry" in environment.stacks and environment.registry.scan:

@@ -15,6 +15,14 @@ class DataSettings(Section):
     keep_requests_days: Days = Field(
         default=90, description="days after which requests, as published, are deleted"
     )
+    keep_audit_logs_days: Days = Field(
+        default=30, description="days that logs of who read and changed what stay"
+    )
+    query_gb_per_user: int | None = Field(
+        default=None,
+        ge=1,
+        description="most GiB that one person or account may query on a day; no cap without it",
+    )
     keep_versions: int = Field(
         default=10,
         ge=1,

@@ -116,6 +116,15 @@ class GatewaySettings(Section):
     """The entry point from the internet."""
 
     hostname: Hostname = Field(description="host name that clients use, such as forecast.example.com")
-    iap_members: tuple[IamMember, ...] = Field(
-        (), description="who may call the services, by Identity-Aware Proxy; without members, everybody"
+    iap_members: Annotated[tuple[IamMember, ...], UNIQUE] = Field(
+        (), description="who may call the services, as Identity-Aware Proxy asks everybody"
     )
+    public: bool = Field(False, description="let everybody call the services, instead of members")
+
+    # Forecasts and sales are nobody's business by default: that they are public is said, never forgotten.
+    @validator("public")
+    @classmethod
+    def _somebody(cls, public: bool, info: ValidationInfo) -> bool:
+        if "iap_members" in info.data and public == bool(info.data["iap_members"]):
+            raise ContradictionError(((), "say who may call: either list iap_members, or set public = true"))
+        return public

@@ -71,12 +71,15 @@ cluster = {
 }
 
 gateway = {
-  hostname = "forecast.example.com"
+  hostname    = "forecast.example.com"
+  iap_members = ["group:sales@example.com"]
 }
 
 data = {
   keep_predictions_days = 400
   keep_requests_days    = 90
+  keep_audit_logs_days  = 400
+  query_gb_per_user     = 500
   keep_versions         = 20
   soft_delete_days      = 30
   readers               = ["group:sales-analysts@example.com"]

@@ -47,12 +47,14 @@ cluster = {
 }
 
 gateway = {
-  hostname = "forecast.staging.example.com"
+  hostname    = "forecast.staging.example.com"
+  iap_members = ["group:sales-forecast@example.com"]
 }
 
 data = {
   keep_predictions_days = 90
   keep_requests_days    = 30
+  query_gb_per_user     = 100
   keep_versions         = 5
   soft_delete_days      = 7
 }

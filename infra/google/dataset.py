@@ -83,7 +83,6 @@ class DatasetTable(Construct):
         partition_by: DATE or TIMESTAMP column by which rows are divided.
         cluster_by: columns by which the rows of a partition are sorted.
         keep_days: days after the partition's own at which a partition is deleted; never if absent.
-        require_filter: refuse queries that do not say which partitions they read.
 
     Raises:
         IncompatibleSchemaError: Google would replace the table of the last release.
@@ -101,7 +100,6 @@ class DatasetTable(Construct):
         partition: Literal["DAY", "MONTH"],
         cluster_by: Sequence[str] = (),
         keep_days: int | None = None,
-        require_filter: bool = False,
     ):
         super().__init__(scope, id_)
         check(f"{dataset.dataset_id}.{table_id}", row, released_schemas())
@@ -123,7 +121,7 @@ class DatasetTable(Construct):
             ),
             clustering=list(cluster_by) or None,
             # A query that forgets it would read, and bill, all days.
-            require_partition_filter=require_filter or None,
+            require_partition_filter=True,
             deletion_protection=dataset.protected,
             depends_on=[dataset.resource],
         )

@@ -10,6 +10,7 @@ audit = google.project_iam_audit_config
 project_service = google.project_service
 
 _AUDITED: Final = ("bigquery", "secretmanager", "storage")
+_AUDIT: Final = "audit"
 
 
 def enable_apis(scope: Construct, names: Iterable[str]) -> dict[str, project_service.ProjectService]:
@@ -23,11 +24,23 @@ def enable_apis(scope: Construct, names: Iterable[str]) -> dict[str, project_ser
 
 
 class ProjectSettings(Construct):
-    """Audit logs tell who read and wrote data, and default service accounts lose their role Editor."""
+    """Audit logs tell who read and wrote data, and default service accounts lose their role Editor.
 
-    def __init__(self, scope: Construct, id_: str, *, after: Sequence[TerraformResource]):
+    Args:
+        keep_audit_logs_days: days for which nobody can delete an audit log.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        keep_audit_logs_days: int,
+        after: Sequence[TerraformResource],
+    ):
         super().__init__(scope, id_)
-        project = environment_of(self).project_id
+        environment = environment_of(self)
+        project = environment.project_id
         for api in _AUDITED:
             audit.ProjectIamAuditConfig(
                 self,
@@ -39,6 +52,27 @@ class ProjectSettings(Construct):
                     for kind in ("DATA_READ", "DATA_WRITE")
                 ],
             )
+        # By default such logs go after 30 days. A sink needs no grant for a bucket of its own project.
+        destination = f"projects/{project}/locations/{environment.region}/buckets/{_AUDIT}"
+        bucket = google.logging_project_bucket_config.LoggingProjectBucketConfig(
+            self,
+            "audit-bucket",
+            project=project,
+            location=environment.region,
+            bucket_id=_AUDIT,
+            description="Who read and changed what",
+            retention_days=keep_audit_logs_days,
+            depends_on=after,
+        )
+        google.logging_project_sink.LoggingProjectSink(
+            self,
+            "audit-sink",
+            name=_AUDIT,
+            destination=f"logging.googleapis.com/{destination}",
+            filter='log_id("cloudaudit.googleapis.com/data_access") OR '
+            'log_id("cloudaudit.googleapis.com/activity")',
+            depends_on=[bucket],
+        )
         google.project_default_service_accounts.ProjectDefaultServiceAccounts(
             self,
             "default-accounts",

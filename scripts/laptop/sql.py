@@ -1,4 +1,4 @@
-"""Ask the local BigQuery: `make sql QUERY='SELECT * FROM sales.sales LIMIT 5'`."""
+"""Ask the local BigQuery: `make sql QUERY='SELECT * FROM predictions.latest_predictions LIMIT 5'`."""
 
 import sys
 from collections.abc import Sequence

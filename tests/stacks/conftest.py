@@ -18,7 +18,7 @@ def synthesis(tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
 def variants(tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
     """Production with what no committed environment asks for, each within its folder's parent as a file.
 
-    - `pushed`: push delivery, two more topics for replies, IAP.
+    - `pushed`: push delivery, two more topics for replies, a public Gateway.
     - `queued`: no Gateway; streaming follows its backlog; CI is GitLab's.
     - `paged`: PagerDuty, a budget.
     """
@@ -26,7 +26,7 @@ def variants(tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
     by_traffic = 'autoscaling  = { by = "traffic", requests_per_second = 50 }'
     replies = 'reply_topics = ["shop-replies", "depot"]'
     pushed = _within(prod, "streaming", f'delivery = "push"\n  {by_traffic}\n  {replies}')
-    pushed = _within(pushed, "gateway", 'iap_members = ["group:sales@example.com"]')
+    pushed = pushed.replace('iap_members = ["group:sales@example.com"]', "public = true")
     queued = re.sub(r"(?ms)^gateway = \{.*?^\}\n", "", prod).replace('"traffic"', '"cpu"')
     queued = _within(queued, "streaming", 'autoscaling = { by = "backlog" }')
     queued = _within(queued, "ci", 'issuer = "gitlab"')

@@ -65,6 +65,7 @@ _CI_ROLES: Final[Mapping[str, tuple[str | None, str | None]]] = {
         "roles/binaryauthorization.policyEditor",
     ),
     "google_certificate_manager_": ("roles/certificatemanager.viewer", "roles/certificatemanager.owner"),
+    "google_cloud_quotas_": ("roles/cloudquotas.viewer", "roles/cloudquotas.admin"),
     "google_composer_": ("composer.environments.get", "roles/composer.admin"),
     "google_compute_": ("roles/compute.viewer", "roles/compute.networkAdmin"),
     "google_compute_region_security_policy": ("roles/compute.viewer", "roles/compute.securityAdmin"),
@@ -78,6 +79,8 @@ _CI_ROLES: Final[Mapping[str, tuple[str | None, str | None]]] = {
     ),
     "google_iap_": (None, "roles/iap.admin"),
     "google_kms_": (None, None),  # by grants on the key ring
+    "google_logging_project_bucket_config": ("logging.buckets.get", "roles/logging.configWriter"),
+    "google_logging_project_sink": ("logging.sinks.get", "roles/logging.configWriter"),
     "google_logging_": ("logging.logMetrics.get", "roles/logging.configWriter"),
     "google_monitoring_": ("roles/monitoring.viewer", "roles/monitoring.editor"),
     "google_project_default_service_accounts": (

@@ -113,14 +113,24 @@ def test_buckets_are_private_and_forgiving(
     )
 
 
-def test_predictions_and_requests_are_read_by_partition(synthesis: Synthesis) -> None:
+def test_no_query_reads_all_partitions(synthesis: Synthesis) -> None:
     data = synthesis.stack("prod-data")
-    for table in ("predictions", "requests"):
-        data.one(
-            "google_bigquery_table", dataset_id="predictions", table_id=table, require_partition_filter=True
-        )
+    tables = [each for each in data.all("google_bigquery_table").values() if "view" not in each]
+    assert len(tables) == 5
+    assert all(each["require_partition_filter"] for each in tables)
     view = data.one("google_bigquery_table", dataset_id="predictions", table_id="latest_predictions")
     assert (
         "WHERE `processed_at` >= TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 30 DAY) QUALIFY"
         in view["view"]["query"]
     )
+
+
+def test_a_query_has_a_cap_for_each_user_and_day(synthesis: Synthesis) -> None:
+    synthesis.stack("prod-data").one(
+        "google_cloud_quotas_quota_preference",
+        service="bigquery.googleapis.com",
+        quota_id="QueryUsagePerUserPerDay",
+        quota_config={"preferred_value": str(500 * 1024)},
+    )
+    assert "cloudquotas.googleapis.com" in json.dumps(synthesis.stack("prod-foundation").content)
+    synthesis.stack("dev-data").none("google_cloud_quotas_quota_preference")

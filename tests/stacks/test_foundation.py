@@ -89,6 +89,17 @@ def test_who_reads_data_is_logged(synthesis: Synthesis) -> None:
         )
 
 
+def test_audit_logs_stay_as_long_as_the_environment_says(synthesis: Synthesis) -> None:
+    for name, days in (("prod", 400), ("dev", 30)):
+        foundation = synthesis.stack(f"{name}-foundation")
+        bucket = foundation.one("google_logging_project_bucket_config", location="europe-west1")
+        assert bucket["retention_days"] == days
+        sink = foundation.one("google_logging_project_sink")
+        assert sink["destination"].endswith(f"sales-forecast-{name}/locations/europe-west1/buckets/audit")
+        assert "data_access" in sink["filter"]
+        assert foundation.address("google_logging_project_bucket_config") in sink["depends_on"]
+
+
 def test_default_accounts_are_no_editors_and_nothing_runs_as_them(synthesis: Synthesis) -> None:
     synthesis.stack("prod-foundation").one(
         "google_project_default_service_accounts", action="DEPRIVILEGE", restore_policy="NONE"

@@ -178,7 +178,7 @@ def test_the_committed_environments() -> None:
             "26: prediction.drain_seconds: expected a number of at least 0, found -1",
         ),
         (
-            'cloud = "simulated"\ngateway = { hostname = "localhost" }',
+            'cloud = "simulated"\ngateway = { hostname = "localhost", public = true }',
             (
                 "2: gateway.hostname: expected a full host name in lower case, such as forecast.example.com, "
                 'found "localhost"'
@@ -190,6 +190,14 @@ def test_the_committed_environments() -> None:
                 "2: gateway.iap_members.0: expected an IAM member, such as group:sales@example.com, "
                 'found "allUsers"'
             ),
+        ),
+        (
+            'cloud = "simulated"\ngateway = { hostname = "a.example.com" }',
+            "2: gateway.public: say who may call: either list iap_members, or set public = true",
+        ),
+        (
+            'cloud = "simulated"\ngateway = { hostname = "a.b", public = true, iap_members = ["domain:b"] }',
+            "2: gateway.public: say who may call: either list iap_members, or set public = true",
         ),
         (
             'cloud = "simulated"\nbudget = { billing_account = "0123", amount = 100 }',
@@ -243,7 +251,7 @@ def test_what_streaming_cannot_do_without_a_gateway(tmp_path: Path) -> None:
         "30: streaming.delivery: there is nobody to push to: list the stack services, or take pull",
     ]
     balanced = GOOD.replace("port         = 8781", 'port = 8781\n  autoscaling = { by = "traffic" }')
-    gateway = 'gateway = { hostname = "forecast.example.com" }\n'
+    gateway = 'gateway = { hostname = "forecast.example.com", public = true }\n'
     assert faults(tmp_path, balanced + gateway) == [
         (
             "30: streaming.autoscaling.by: no traffic reaches it through the Gateway: take cpu or backlog, "

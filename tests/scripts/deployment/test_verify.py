@@ -50,9 +50,8 @@ def staging(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Environment:
     monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", f"http://{unused}")
     target = environment.load("staging")
     assert target.gateway is not None
-    return target.model_copy(
-        update={"gateway": target.gateway.model_copy(update={"hostname": cluster.address})}
-    )
+    public = {"hostname": cluster.address, "iap_members": (), "public": True}
+    return target.model_copy(update={"gateway": target.gateway.model_copy(update=public)})
 
 
 def deploy(cluster: Cluster) -> None:
