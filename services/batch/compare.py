@@ -1,8 +1,8 @@
 """Compare a trained version with the one that is published, and decide what becomes of it and of its day.
 
 A model's error is its mean absolute scaled error over that of the seasonal naive in the same windows, on
-average over the levels (total, store, family): windows of other days are then no easier or harder. With a
-margin m
+average over the levels of aggregation that both manifests have: windows of other days are then no easier or
+harder. With a margin m
 
 - on the same sales, a version must have an error lower by m of it: a challenger has to prove itself;
 - on other sales, newer or corrected, it may have an error higher by m: fresh sales are worth that much, and
@@ -16,6 +16,7 @@ others were published gives the same scores.
 
 import datetime
 import sys
+from statistics import mean
 from typing import Any, Literal
 
 from services.batch import command
@@ -59,15 +60,18 @@ def compare(settings: BatchSettings, version: str, margin: float, *, dry_run: bo
         "reason": reason,
         "score_with": decision.score_with,
         "generation": generation,
-        "errors": {each.version: round(error(each), 4) for each in (candidate, current) if each},
+        "errors": {
+            ours.version: round(error(ours, other or ours), 4)
+            for ours, other in ((candidate, current), (current, candidate))
+            if ours
+        },
     }
 
 
-def error(manifest: Manifest) -> float:
-    """A version's error relative to the seasonal naive, averaged over levels."""
-    naive = manifest.backtest.seasonal_naive
-    ratios = [score.mase / naive[level].mase for level, score in manifest.backtest.model.items()]
-    return sum(ratios) / len(ratios)
+def error(manifest: Manifest, other: Manifest) -> float:
+    """A version's error relative to the seasonal naive, averaged over the levels that both have."""
+    ours, naive = manifest.backtest.model, manifest.backtest.seasonal_naive
+    return mean(ours[level].mase / naive[level].mase for level in ours if level in other.backtest.model)
 
 
 def judge(candidate: Manifest, current: Manifest | None, margin: float) -> tuple[Verdict, str]:
@@ -83,7 +87,7 @@ def judge(candidate: Manifest, current: Manifest | None, margin: float) -> tuple
         )
     challenger = candidate.data_fingerprint == current.data_fingerprint
     factor = 1 - margin if challenger else 1 + margin
-    ours, theirs = error(candidate), error(current)
+    ours, theirs = error(candidate, current), error(current, candidate)
     return "publish" if ours <= theirs * factor else "reject", (
         f"its error is {ours:.4f} of the seasonal naive's, that of the published {current.version} "
         f"{theirs:.4f}; on {'the same' if challenger else 'other'} sales at most {theirs * factor:.4f} "

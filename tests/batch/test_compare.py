@@ -4,6 +4,7 @@ import datetime
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from services.batch import compare
 from tests.batch.conftest import Run, amend
@@ -64,6 +65,16 @@ def test_what_becomes_of_a_version(
     assert found["verdict"] == verdict
     assert reason in found["reason"]
     assert found["score_with"] == (published if verdict == "reject" else version)
+
+
+def test_a_level_that_only_one_has_does_not_count(trained: Models) -> None:
+    """Versions of before had no score of the series."""
+    old = trained.registry.manifest("v1")
+    levels = {**old.backtest.model, "series": replace(old.backtest.model["total"], mase=99.0)}
+    naive = {**old.backtest.seasonal_naive, "series": old.backtest.seasonal_naive["total"]}
+    new = replace(old, backtest=replace(old.backtest, model=levels, seasonal_naive=naive))
+    assert compare.error(new, old) == compare.error(old, new) == compare.error(old, old)
+    assert compare.error(new, new) > 50
 
 
 def test_a_refused_day_keeps_its_version_when_others_are_published(trained: Models, run: Run) -> None:
