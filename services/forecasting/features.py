@@ -12,8 +12,6 @@ from services.forecasting.panel import SEASON, YEAR, Panel
 _WINDOWS = (7, 14, 28, 56, 112, 364)
 _WEEKS = (1, 4, 8, 26)
 _CALENDAR = ("weekday", "day_of_month", "day_of_year", "days_to_christmas")
-_EVIDENCE = 3
-"""Days with sales after which what a model learned from them outweighs the level."""
 
 
 class Features:
@@ -31,6 +29,7 @@ class Features:
     def __init__(self, panel: Panel, horizon: int):
         """Prepare for days up to `horizon` after the panel's end."""
         self._promoted = panel.onpromotion is not None
+        self._days = panel.days
         last = panel.days + horizon
         self.closed = closed_days(panel, last)
         begun = ~np.isnan(panel.sales)
@@ -79,13 +78,11 @@ class Features:
         overall = (always + 7 * self._like[series, origin]) / (days + 7)
         return (recent + 7 * overall) / (known + 7)
 
-    def evidence(self, series: NDArray[np.intp], origin: NDArray[np.intp]) -> NDArray[np.float64]:
-        """How far the days with sales of the last year can tell more than a level, 0 to 1.
-
-        1 for a series that sells every day, 0.3 for one that sells ten times a year.
-        """
-        sold, days = self._sold.sums(series, origin - YEAR, origin)
-        return sold / np.maximum(sold + _EVIDENCE * (1 - sold / np.maximum(days, 1)), 1)
+    def sold(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """On how many of the open days of the last year each series sold, and of how many."""
+        who = np.arange(len(self._family))
+        end = np.full_like(who, self._days)
+        return self._sold.sums(who, end - YEAR, end)
 
     def rows(
         self, series: NDArray[np.intp], origin: NDArray[np.intp], day: NDArray[np.intp]

@@ -112,16 +112,21 @@ class Panel:
     def to_learn_from(self) -> Self:
         """The panel without what misleads a model: leading zeros and bulk orders.
 
-        A series begins with its first sale. Nobody foresees the next bulk order, and a single one, up to a
-        thousand times the usual, would lift the forecast of all days: it counts as _BULK times the mean of
-        the series' days with sales before it. A day's value depends on the days before it only.
+        A series begins with its first sale. Nobody foresees a bulk order, and a single one, up to a thousand
+        times the usual, would lift the forecast of all days. It counts as _BULK times the mean of the series'
+        days with sales before it, or as what the series has reached _BULK_EVIDENCE times, which is forgotten
+        by half in two years: where large orders come often, they are part of what to expect. A day's value
+        depends on the days before it only.
         """
         begun = np.maximum.accumulate(np.nan_to_num(self.sales) > 0, axis=1)
         sales = np.where(begun, self.sales, np.nan)
         total, count = np.zeros(len(sales)), np.zeros(len(sales))
+        largest = np.zeros((len(sales), _BULK_EVIDENCE))  # ascending
         for day in range(self.days):
-            cap = _BULK * total / np.maximum(count, 1)
+            cap = np.maximum(_BULK * total / np.maximum(count, 1), largest[:, 0])
             bulk = (count >= _BULK_EVIDENCE) & (sales[:, day] > cap)
+            largest *= 0.5 ** (1 / (2 * YEAR))
+            largest = np.sort(np.column_stack([largest, np.nan_to_num(sales[:, day])]), axis=1)[:, 1:]
             sales[bulk, day] = cap[bulk]
             total += np.nan_to_num(sales[:, day])
             count += sales[:, day] > 0

@@ -114,6 +114,16 @@ def test_days_before_the_first_sale_are_not_enough() -> None:
         training.fit(panel)
 
 
+def test_large_orders_that_come_often_are_part_of_what_to_expect() -> None:
+    """Every four weeks 900 instead of 40: after the third they are no surprise, and the mean keeps them."""
+    sales = steady()
+    sales[28::28] = 900
+    usual = chain(it=sales).to_learn_from().sales[-1]
+    assert usual[28:85:28].max() < 600
+    assert usual[140::28].min() > 800
+    assert usual[112:].mean() == pytest.approx(sales[112:].mean(), rel=0.05)
+
+
 def test_what_to_learn_from_knows_no_later_day() -> None:
     """Leading zeros are no history, bulk orders are capped; later days change neither."""
     sales = steady()
