@@ -86,14 +86,99 @@ def test_chart_of_history_forecast_and_interval(
 
     for part in ("past", "future", "band"):
         assert page.locator(f"#drawing path.{part}").count() == 1
-    assert page.locator("#title").text_content() == "BREAD, 1"
+    assert page.locator("#title").text_content() == "BREAD, store 1"
     assert "80 %" in (page.locator("#interval-name").text_content() or "")
-    assert "v1" in (page.locator("#model-text").text_content() or "")
+    assert "v1" in page.locator("#model-facts").inner_text()
     assert "0.900" in (page.locator("#scores").text_content() or "")
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, re.findall(r"\d+", ground))) < 200) == (scheme == "dark")
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"page-{scheme}.png", full_page=True)
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1440])
+def test_the_page_starts_with_the_sum_of_all_stores_and_its_interval(
+    browser: Browser, predicting: Service, shared_models: Models, scheme: Scheme, width: int
+) -> None:
+    page = opened(browser, predicting, "/#metrics", scheme, width)
+
+    assert page.locator("#title").text_content() == "all families, all stores"
+    assert page.locator("#drawing path.band").count() == 1
+    page.get_by_text("Of one process").wait_for()
+    assert "MiB" in page.locator("#metrics-facts").inner_text()
+    assert page.locator("#routes tr").filter(has_text="/predict").inner_text().endswith("ms")
+    page.locator("#numbers summary").click()
+    last = page.locator("#rows tr").last.inner_text().replace(",", "").split("\t")
+    forecast = shared_models.forecast("v1")
+    lower, upper = forecast.sums["total"]
+    expected = [forecast.sales[:, 27].sum(), lower[0, 27], upper[0, 27]]
+    assert [float(cell) for cell in last[2:]] == pytest.approx(expected, abs=0.0501)
+    assert serious_faults(page) == []
+    assert fits(page)
+    page.screenshot(path=SCREENSHOTS / f"page-{width}-{scheme}.png", full_page=True)
+    page.close()
+
+
+@pytest.mark.parametrize(
+    ("address", "fault"),
+    [
+        ("/?store_nbr=nope", "store_nbr “nope” is no store"),
+        ("/?store_nbr=1&family=TEA+%26+CO", "family “TEA & CO” is no family of what is chosen"),
+        ("/?range=99", "range “99” is no number of days from 1 to 28"),
+        ("/?back=5", "back “5” is no number of days that is offered"),
+        ("/?store=1", "“store” is no parameter of this page"),
+        ("/?store_nbr=1&store_nbr=2", "“store_nbr” is given more than once"),
+    ],
+)
+def test_a_wrong_address_says_what_is_wrong(
+    browser: Browser, predicting: Service, address: str, fault: str
+) -> None:
+    page = browser.new_page()
+    page.goto(predicting.url + address)
+
+    status = page.get_by_role("status")
+    status.get_by_role("link", name="all stores").wait_for()
+    assert fault in status.inner_text()
+    assert page.locator("#answer").is_hidden()
+    page.get_by_role("combobox", name="Store").select_option("2")
+    page.get_by_text("all families, store 2", exact=True).wait_for()
+    assert page.locator("#answer").is_visible()
+    page.close()
+
+
+def test_keyboard_alone_reaches_everything(browser: Browser, predicting: Service) -> None:
+    page = opened(browser, predicting)
+
+    reached: list[str] = []
+    while reached.count("Metrics") < 2 and len(reached) < 30:
+        page.keyboard.press("Tab")
+        reached.append(
+            page.evaluate("document.activeElement.id || document.activeElement.textContent.trim()")
+        )
+    expected = [
+        "Skip to the chart",
+        "API",
+        "Model",
+        "Metrics",
+        "store",
+        "family",
+        "range",
+        "back",
+        "download",
+    ]
+    expected += ["chart", "The numbers as a table", "Metrics"]
+    assert [each for each in reached if each in expected] == expected
+    page.keyboard.press("Enter")
+    page.get_by_text("Of one process").wait_for()
+    page.close()
+
+
+def test_metrics_that_are_closed_are_said_to_be(browser: Browser, predicting: Service) -> None:
+    page = browser.new_page()
+    page.route("**/metrics", lambda route: route.fulfill(status=403))
+    page.goto(predicting.url + "/#metrics")
+
+    page.get_by_text("closed at this address (status 403)").wait_for()
     page.close()
 
 
@@ -120,22 +205,21 @@ def test_the_table_has_the_numbers_of_the_model(
 def test_selections_change_the_chart_and_the_url(browser: Browser, predicting: Service) -> None:
     page = opened(browser, predicting, "/?store_nbr=1&family=BREAD&range=14&back=56")
 
-    page.get_by_label("Store").select_option("2")
+    page.get_by_role("combobox", name="Store").select_option("2")
     # The families of store 2 are offered, and the selected one stays selected.
-    assert page.get_by_label("Family").locator("option").all_inner_texts() == [
+    assert page.get_by_role("combobox", name="Family").locator("option").all_inner_texts() == [
         "All families",
         "BREAD",
         "TEA & CO",
     ]
-    page.get_by_text("BREAD, 2", exact=True).wait_for()
-    page.get_by_label("Family").select_option("All families")
-    page.get_by_text("2 series, 2", exact=True).wait_for()
-    assert page.locator("#drawing path.band").count() == 0
-    assert page.get_by_text("intervals do not add up").is_visible()
+    page.get_by_text("BREAD, store 2", exact=True).wait_for()
+    page.get_by_role("combobox", name="Family").select_option("All families")
+    page.get_by_text("all families, store 2", exact=True).wait_for()
+    assert page.get_by_text("2 series", exact=True).is_visible()
     page.get_by_label("Days ahead").focus()
     page.keyboard.press("ArrowRight")
-    page.get_by_text("15 days for 2 series").wait_for()
-    assert page.url.endswith("/?store_nbr=2&family=&range=15&back=56")
+    page.get_by_text("15 days for all families").wait_for()
+    assert page.url.endswith("/?store_nbr=2&range=15&back=56")
     page.close()
 
 
@@ -180,13 +264,13 @@ def test_every_control_has_a_name_for_screen_readers(browser: Browser, predictin
     tree = page.locator("body").aria_snapshot()
     for named in (
         'combobox "Store"',
-        'combobox "Family"',
+        'combobox "Family of products"',
         'slider "Days ahead',
         'combobox "Days back"',
         'link "Download CSV"',
         "status",
         'application "',
-        'table "Backtest',
+        'table "Errors in the backtest',
         'heading "Model"',
     ):
         assert named in tree

@@ -7,45 +7,87 @@ const MARGIN = { top: 16, right: 12, bottom: 28, left: 52 };
 const element = (id) => document.getElementById(id);
 const units = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 const signed = new Intl.NumberFormat("en", { maximumFractionDigits: 1, signDisplay: "exceptZero" });
+const milliseconds = new Intl.NumberFormat("en", { maximumSignificantDigits: 2 });
 const day = new Intl.DateTimeFormat("en-GB", { weekday: "short", day: "numeric", month: "short", year: "numeric", timeZone: "UTC" });
 const month = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });
 
-let families = new Map(); // store -> its families
+let families = {}; // store -> its families
 let points = []; // points of the chart, one a day: {date, sold?, expected?, lower?, upper?}
 let cursor = null; // index of the selected point
 let scale = null;
 let latest = 0; // number of the latest request, so that a late response to an earlier one is dropped
 
+const query = (parameters) => new URLSearchParams(Object.entries(parameters).filter(([, value]) => value !== ALL));
+const total = (days) => days.reduce((sum, { sales }) => sum + sales, 0);
+const counted = (number, unit) => `${units.format(number)} ${number === 1 ? unit : `${unit}s`}`;
+const percent = (share) => `${Math.round(share * 100)} %`;
+
 async function ask(path, parameters = {}) {
-  const query = new URLSearchParams(Object.entries(parameters).filter(([, value]) => value !== ALL));
-  const answer = await fetch(`${path}?${query}`);
+  const answer = await fetch(`${path}?${query(parameters)}`);
   const body = await answer.json();
   if (!answer.ok) throw new Error(body.detail ?? answer.statusText);
   return body;
 }
 
-/** Sums the series of a columnar table by day. A sum of several series has no interval. */
-function byDay(columns, single) {
-  const days = new Map();
-  columns.date.forEach((date, i) => {
-    const sum = days.get(date) ?? { sales: 0 };
-    sum.sales += columns.sales[i];
-    if (single && columns.lower) [sum.lower, sum.upper] = [columns.lower[i], columns.upper[i]];
-    days.set(date, sum);
-  });
-  return [...days].sort(([a], [b]) => (a < b ? -1 : 1));
+function tell(text, fault = false) {
+  element("status").textContent = text;
+  element("status").classList.toggle("fault", fault);
 }
+
+function node(name, ...content) {
+  const made = document.createElement(name);
+  made.append(...content);
+  return made;
+}
+
+/** A row of a table: its name, then cells. */
+function row(name, ...cells) {
+  const head = node("th", name);
+  head.scope = "row";
+  return node("tr", head, ...cells.map((cell) => node("td", cell)));
+}
+
+const pairs = (facts) => Object.entries(facts).map(([name, value]) => node("div", node("dt", name), node("dd", value)));
 
 function options(select, values, all) {
   const selected = select.value;
-  select.replaceChildren(...[...(all ? [[ALL, all]] : []), ...values.map((value) => [value, value])].map(([value, text]) => new Option(text, value)));
-  select.value = [...select.options].some((option) => option.value === selected) ? selected : select.options[0].value;
+  select.replaceChildren(...(values.length > 1 ? [new Option(all, ALL)] : []), ...values.map((value) => new Option(value)));
+  select.value = selected;
+  if (select.selectedIndex < 0) select.selectedIndex = 0;
 }
 
+/** The families of a store, or of all stores. */
+const sold = (store) => (store === ALL ? [...new Set(Object.values(families).flat())].sort() : families[store]);
+
 function offerFamilies() {
-  const store = element("store").value;
-  const known = store === ALL ? [...new Set([...families.values()].flat())].sort() : families.get(store);
-  options(element("family"), known, known.length > 1 ? "All families" : null);
+  options(element("family"), sold(element("store").value), "All families");
+}
+
+/** Takes the choice from the address; returns what is wrong with it. */
+function choose(address) {
+  const fields = element("choice").elements;
+  const meanings = {
+    store_nbr: "no store",
+    family: "no family of what is chosen",
+    range: `no number of days from 1 to ${fields.range.max}`,
+    back: "no number of days that is offered",
+  };
+  const wrong = [...new Set(address.keys())].filter((name) => !(name in meanings)).map((name) => `“${name}” is no parameter of this page`);
+  for (const [name, meaning] of Object.entries(meanings)) {
+    const field = fields[name];
+    const initial = field.value;
+    const values = address.getAll(name);
+    if (values.length > 1) wrong.push(`“${name}” is given more than once`);
+    if (values.length === 1) {
+      field.value = values[0];
+      if (field.value !== values[0]) {
+        wrong.push(`${name} “${values[0]}” is ${meaning}`);
+        field.value = initial;
+      }
+    }
+    if (name === "store_nbr") offerFamilies();
+  }
+  return wrong;
 }
 
 async function show() {
@@ -53,70 +95,45 @@ async function show() {
   const filter = { store_nbr: element("store").value, family: element("family").value };
   const range = element("range").value;
   element("range-shown").textContent = range;
-  element("download").href = `/predict?${new URLSearchParams(Object.entries({ range, format: "csv", ...filter }).filter(([, value]) => value !== ALL))}`;
-  history.replaceState(null, "", `?${new URLSearchParams({ ...filter, range, back: element("back").value })}`);
+  element("download").href = `/predict?${query({ range, format: "csv", ...filter })}`;
+  history.replaceState(null, "", `?${query({ ...filter, range, back: element("back").value })}`);
   try {
-    const [future, past] = await Promise.all([
-      ask("/predict", { range, layout: "columns", ...filter }),
-      ask("/history", { range: element("back").value, layout: "columns", ...filter }),
+    const [{ prediction: expected }, { history: past }] = await Promise.all([
+      ask("/predict", { range, layout: "sum", ...filter }),
+      ask("/history", { range: element("back").value, layout: "sum", ...filter }),
     ]);
     if (number !== latest) return;
-    const keys = new Set(future.prediction.store_nbr.map((store, i) => `${store}\n${future.prediction.family[i]}`));
-    const sold = byDay(past.history, keys.size === 1);
-    const expected = byDay(future.prediction, keys.size === 1);
     points = [
-      ...sold.map(([date, { sales }]) => ({ date, sold: sales })),
-      ...expected.map(([date, { sales, lower, upper }]) => ({ date, expected: sales, lower, upper })),
+      ...past.map(({ date, sales }) => ({ date, sold: sales })),
+      ...expected.map(({ date, sales, lower, upper }) => ({ date, expected: sales, lower, upper })),
     ];
     cursor = null;
-    const store = filter.store_nbr || "all stores";
-    element("title").textContent = `${filter.family || (keys.size === 1 ? future.prediction.family[0] : `${keys.size} series`)}, ${store}`;
-    element("sum-note").hidden = keys.size === 1;
-    element("interval-name").hidden = keys.size !== 1;
+    element("answer").hidden = false;
+    element("title").textContent = `${filter.family || "all families"}, ${filter.store_nbr ? `store ${filter.store_nbr}` : "all stores"}`;
+    const certain = expected[0].upper !== null;
+    element("sum-note").hidden = certain;
+    element("interval-name").hidden = !certain;
     draw();
-    fill(sold, expected, keys.size);
-    tell(`${expected.length} days for ${element("title").textContent}: ${units.format(total(expected))} units expected.`);
+    const stores = filter.store_nbr ? [filter.store_nbr] : Object.keys(families);
+    fill(past, expected, stores.flatMap((store) => families[store]).filter((each) => !filter.family || each === filter.family).length);
+    tell(`${counted(expected.length, "day")} for ${element("title").textContent}: ${counted(total(expected), "unit")} expected.`);
   } catch (error) {
     if (number === latest) tell(`No forecast: ${error.message}`, true);
   }
 }
 
-const total = (days) => days.reduce((sum, [, { sales }]) => sum + sales, 0);
-
-function tell(text, fault = false) {
-  element("status").textContent = text;
-  element("status").classList.toggle("fault", fault);
-}
-
-function fill(sold, expected, series) {
-  const lately = sold.slice(-expected.length);
+function fill(past, expected, series) {
+  const lately = past.slice(-expected.length);
   const before = total(lately);
-  const change = lately.length === expected.length && before > 0 ? (total(expected) / before - 1) * 100 : null;
-  const figures = [
-    ["Expected, " + expected.length + (expected.length === 1 ? " day" : " days"), units.format(total(expected))],
-    ["Sold, the " + lately.length + (lately.length === 1 ? " day" : " days") + " before", units.format(before)],
-    ["Change", change === null ? "–" : `${signed.format(change)} %`],
-    ["Series", series],
-  ];
-  element("figures").replaceChildren(...figures.map(([name, value]) => {
-    const pair = document.createElement("div");
-    pair.append(node("dt", name), node("dd", value));
-    return pair;
+  const comparable = lately.length === expected.length && before > 0;
+  element("figures").replaceChildren(...pairs({
+    [`Expected, ${counted(expected.length, "day")}`]: counted(total(expected), "unit"),
+    [`Sold, the ${counted(lately.length, "day")} before`]: counted(before, "unit"),
+    Change: comparable ? `${signed.format((total(expected) / before - 1) * 100)} %` : "–",
+    "Added up": `${series} series`,
   }));
-  const number = (value) => (value === undefined ? "" : units.format(value));
-  element("rows").replaceChildren(...points.map((point) => {
-    const row = document.createElement("tr");
-    const date = node("th", point.date);
-    date.scope = "row";
-    row.append(date, ...[point.sold, point.expected, point.lower, point.upper].map((value) => node("td", number(value))));
-    return row;
-  }));
-}
-
-function node(name, text) {
-  const made = document.createElement(name);
-  made.textContent = text;
-  return made;
+  const number = (value) => (value == null ? "" : units.format(value));
+  element("rows").replaceChildren(...points.map((each) => row(each.date, ...[each.sold, each.expected, each.lower, each.upper].map(number))));
 }
 
 function svg(name, attributes, text) {
@@ -165,7 +182,7 @@ function draw() {
     if (to - from === 1) path.push("h.01");
     if (path.length) parts.push(svg("path", { class: name, d: path.join(""), "stroke-linecap": "round" }));
   };
-  if (points[first].upper !== undefined) {
+  if (points[first].upper !== null) {
     const edge = (value) => points.slice(first).map((point, i) => `${x(first + i).toFixed(1)} ${y(point[value]).toFixed(1)}`);
     parts.push(svg("path", { class: "band", d: `M${edge("upper").join("L")}L${edge("lower").reverse().join("L")}Z` }));
   }
@@ -189,8 +206,8 @@ function point(index) {
   }
   const { date, sold, expected, lower, upper } = points[index];
   const value = sold ?? expected;
-  const between = lower === undefined ? "" : `, ${units.format(lower)} to ${units.format(upper)}`;
-  const text = `${day.format(new Date(date))}: ${units.format(value)} ${sold === undefined ? "expected" : "sold"}${between}`;
+  const between = lower == null ? "" : `, ${units.format(lower)} to ${units.format(upper)}`;
+  const text = `${day.format(new Date(date))}: ${counted(value, "unit")} ${sold === undefined ? "expected" : "sold"}${between}`;
   const at = scale.x(index);
   mark.replaceChildren(
     svg("line", { class: "cursor", x1: at, x2: at, y1: MARGIN.top, y2: scale.y(0) }),
@@ -220,56 +237,82 @@ function pointed(event) {
   point(Math.min(Math.max(Math.round(share * (points.length - 1)), 0), points.length - 1));
 }
 
-function describe({ current, fault }) {
-  const age = current.age_seconds / 86400;
-  const old = age < 1 ? "today" : `${Math.floor(age)} ${age < 2 ? "day" : "days"} ago`;
-  const { model, seasonal_naive: naive, coverage } = current.backtest;
-  const percent = (share) => `${Math.round(share * 100)} %`;
-  element("model-text").textContent =
-    `Version ${current.version}, trained ${old} on ${current.series} series from ${current.first_date} to ${current.last_date}. ` +
-    `Intervals are meant to hold ${percent(current.interval)} of the days; in the backtest they held ${percent(coverage)}.` +
-    (fault ? ` A newer version is not served: ${fault}` : "");
-  element("interval-name").textContent = `${percent(current.interval)} interval`;
-  element("scores").replaceChildren(...Object.entries(model).map(([level, score]) => {
-    const row = document.createElement("tr");
-    const name = node("th", { store_nbr: "store", total: "all" }[level] ?? level);
-    name.scope = "row";
-    row.append(name, ...Object.entries({ mase: 3, wape: 3, rmse: 1 }).map(([metric, digits]) => {
-      const cell = node("td", `${score[metric].toFixed(digits)} `);
-      const compared = node("span", `(${naive[level][metric].toFixed(digits)})`);
+/** Shows the model's version and its scores. */
+function describe({ version, created_at, first_date, last_date, series, interval, backtest }) {
+  const { model, seasonal_naive: naive, coverage, chosen } = backtest;
+  const age = Math.floor((Date.now() - new Date(created_at)) / 86400000);
+  element("model-facts").replaceChildren(...pairs({
+    Version: version,
+    Trained: `${day.format(new Date(created_at))}, ${age < 1 ? "today" : `${counted(age, "day")} ago`}`,
+    "Learned from": `${series} series, ${day.format(new Date(first_date))} to ${day.format(new Date(last_date))}`,
+    Interval: `meant to hold ${percent(interval)} of the days; held ${percent(coverage)} in the backtest`,
+    Forecasters: Object.entries(chosen).map(([name, number]) => `${name}: ${number} series`).join(", "),
+  }));
+  element("interval-name").textContent = `${percent(interval)} interval`;
+  const shown = { mase: (value) => value.toFixed(3), wape: (value) => `${(value * 100).toFixed(1)} %`, rmse: (value) => `${value.toFixed(1)} units` };
+  element("scores").replaceChildren(...Object.entries(model).map(([level, score]) => row(
+    { store_nbr: "a store", family: "a family", series: "one series", total: "everything" }[level] ?? level,
+    ...Object.entries(shown).map(([metric, text]) => {
+      const compared = node("span", `(${text(naive[level][metric])})`);
       compared.className = "naive";
-      cell.append(compared);
-      return cell;
-    }));
-    return row;
+      return node("span", text(score[metric]), " ", compared);
+    }),
+  )));
+}
+
+/** Reads Prometheus' text format: a list of {name, labels, value}. */
+function samples(text) {
+  return [...text.matchAll(/^(\w+)(?:\{(.*)\})? (\S+)$/gm)].map(([, name, labels = "", value]) => ({
+    name, labels: Object.fromEntries([...labels.matchAll(/(\w+)="([^"]*)"/g)].map((label) => label.slice(1))), value: Number(value),
   }));
 }
 
+/** Shows what the process that answers has counted. */
+async function measure() {
+  const answer = await fetch("/metrics");
+  if (!answer.ok) {
+    element("metrics-status").textContent = `They are closed at this address (status ${answer.status}); Cloud Monitoring has them.`;
+    return;
+  }
+  const all = samples(await answer.text());
+  const sum = (name, labels = {}) => all.filter((each) => each.name === name && Object.entries(labels).every(([key, test]) => test(each.labels[key])))
+    .reduce((before, each) => before + each.value, 0);
+  const hits = sum("prediction_cache_lookups_total", { outcome: (outcome) => outcome === "hit" });
+  element("metrics-status").textContent = "Of one process; there may be several. They start at zero with it.";
+  element("metrics-facts").replaceChildren(...pairs({
+    "Running for": `${units.format((Date.now() / 1000 - sum("process_start_time_seconds")) / 3600)} hours`,
+    "Processor time": `${units.format(sum("process_cpu_seconds_total"))} seconds`,
+    Memory: `${units.format(sum("process_resident_memory_bytes") / 2 ** 20)} MiB`,
+    "Open connections": units.format(sum("prediction_connections")),
+    "Answered from the cache": percent(hits / (sum("prediction_cache_lookups_total") || 1)),
+  }));
+  const routes = [...new Set(all.filter((each) => each.name === "prediction_requests_total").map((each) => each.labels.route))].sort();
+  element("routes").replaceChildren(...routes.map((path) => {
+    const route = (each) => each === path;
+    const count = sum("prediction_request_duration_seconds_count", { route });
+    const answered = (digit) => units.format(sum("prediction_requests_total", { route, code: (code) => code.startsWith(digit) }));
+    return row(path, units.format(count), answered("4"), answered("5"), `${milliseconds.format((sum("prediction_request_duration_seconds_sum", { route }) / count) * 1000)} ms`);
+  }));
+}
+
+function openMetrics() {
+  if (location.hash === "#metrics") element("metrics").open = true;
+}
+
 async function start() {
+  element("metrics").addEventListener("toggle", () => element("metrics").open && measure());
+  addEventListener("hashchange", openMetrics);
+  openMetrics();
   try {
-    const [models, { prediction }] = await Promise.all([ask("/models"), ask("/predict", { range: 7, layout: "columns" })]);
-    describe(models);
-    // Selected first: the series with the highest expected sales.
-    let best = { sales: -1 };
-    for (const [i, store] of prediction.store_nbr.entries()) {
-      const family = prediction.family[i];
-      const known = families.get(store) ?? [];
-      if (known.at(-1) !== family) families.set(store, [...known, family]);
-      if (prediction.sales[i] > best.sales) best = { store, family, sales: prediction.sales[i] };
-    }
+    const model = await ask("/page.json");
+    describe(model);
+    families = model.families;
     const range = element("range");
-    range.max = models.max_range;
-    range.value = Math.min(28, models.max_range);
-    options(element("store"), [...families.keys()], families.size > 1 ? "All stores" : null);
-    const wanted = new URLSearchParams(location.search);
-    const choose = (id, value) => {
-      if (value !== null && [...element(id).options].some((option) => option.value === value)) element(id).value = value;
-    };
-    choose("store", wanted.get("store_nbr") ?? best.store);
-    offerFamilies();
-    choose("family", wanted.get("family") ?? best.family);
-    choose("back", wanted.get("back"));
-    if (wanted.get("range")) range.value = wanted.get("range");
+    range.max = model.max_range;
+    range.value = Math.min(28, model.max_range);
+    options(element("store"), Object.keys(families), "All stores");
+    const wrong = choose(new URLSearchParams(location.search));
+    element("range-shown").textContent = range.value;
     element("store").addEventListener("change", offerFamilies);
     element("choice").addEventListener("input", show);
     element("choice").addEventListener("submit", (event) => event.preventDefault());
@@ -278,7 +321,12 @@ async function start() {
     element("chart").addEventListener("pointerleave", () => point(null));
     element("chart").addEventListener("blur", () => point(null));
     new ResizeObserver(draw).observe(element("drawing"));
-    await show();
+    if (!wrong.length) {
+      await show();
+      return;
+    }
+    tell(`This address is wrong: ${wrong.join("; ")}. Choose what to show, or see `, true);
+    element("status").append(Object.assign(node("a", "all stores"), { href: "/" }), ".");
   } catch (error) {
     tell(`No forecast: ${error.message}`, true);
   }
