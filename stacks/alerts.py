@@ -141,7 +141,8 @@ class Alerts:
             # https://cloud.google.com/kubernetes-engine/docs/how-to/cluster-autoscaler-visibility
             when=log_condition(
                 'resource.type = "k8s_cluster" AND log_id("container.googleapis.com/'
-                f'cluster-autoscaler-visibility") AND resource.labels.cluster_name = "{PLATFORM}" AND '
+                'cluster-autoscaler-visibility") AND '
+                f'resource.labels.cluster_name = "{self._stack.environment.cluster_name}" AND '
                 "jsonPayload.noDecisionStatus.noScaleUp.unhandledPodGroups:*"
             ),
         )

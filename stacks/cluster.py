@@ -4,6 +4,7 @@ from typing import Final
 
 from infra.cdk import App
 from infra.cdk.stack import PlatformStack
+from infra.environment.cluster import ClusterSettings
 from infra.google.cluster import Cluster
 from infra.google.identity import Account, ServiceAgent, propagated
 from infra.google.image_policy import ImagePolicy
@@ -14,26 +15,31 @@ from stacks.registry import RegistryStack
 class ClusterStack(PlatformStack):
     """A cluster whose nodes run as an account that pulls images and writes logs and metrics."""
 
-    def __init__(self, scope: App, foundation: FoundationStack, registry: RegistryStack):
+    def __init__(
+        self,
+        scope: App,
+        settings: ClusterSettings,
+        foundation: FoundationStack,
+        registry: RegistryStack | None,
+    ):
         super().__init__(scope, "cluster", environment=foundation.environment)
         environment, key = foundation.environment, foundation.key
-        settings = environment.cluster
         nodes = Account(self, "nodes")
         grants = [
             # Logs and metrics belong to the project, so there is no smaller resource to grant this on.
             nodes.grant_project_role("roles/container.defaultNodeServiceAccount"),
-            registry.images.grant_read(nodes),
+            *([registry.images.grant_read(nodes)] if registry else []),
         ]
         if key:
             agents = {"gke": "container-engine-robot"}
             if settings.backup:
                 agents["gke-backup"] = "gcp-sa-gkebackup"
-            grants += [
-                key.grant_use(ServiceAgent(self, id_, service=service)) for id_, service in agents.items()
-            ]
+            for id_, service in agents.items():
+                grants += key.grant_use(ServiceAgent(self, id_, service=service))
         self.cluster: Final = Cluster(
             self,
             "cluster",
+            settings=settings,
             network=foundation.network,
             labels=self.labels,
             node_account=nodes,

@@ -109,11 +109,11 @@ def needs(environment: Environment) -> Iterator[Needs]:
         yield Needs(
             apis=["cloudquotas"], plan=["roles/cloudquotas.viewer"], apply=["roles/cloudquotas.admin"]
         )
-    if environment.encryption:
+    if environment.encrypted:
         yield Needs(apis=["cloudkms"])
     if "registry" in environment.stacks and environment.registry.scan:
         yield Needs(apis=["containerscanning"])
-    if "cluster" in environment.stacks:
+    if "cluster" in environment.stacks and environment.cluster:
         if environment.cluster.backup:
             yield Needs(apis=["gkebackup"], plan=["roles/gkebackup.viewer"], apply=["roles/gkebackup.admin"])
         if environment.cluster.binary_authorization:

@@ -9,7 +9,9 @@ from infra.cdk.providers import configure_kubernetes
 from infra.cdk.stack import PlatformStack
 from infra.cdk.waivers import waive
 from infra.environment import PLATFORM
+from infra.environment.existing import ExistingCluster
 from infra.google.bucket import Bucket
+from infra.google.cluster import Cluster
 from infra.google.composer import Composer, connection_secret
 from infra.google.identity import Account, Principal
 from infra.google.images import image
@@ -18,7 +20,6 @@ from infra.kubernetes.namespace import Namespace
 from infra.kubernetes.network_policy import DefaultDeny
 from infra.kubernetes.pod_runner import PodRunner
 from services.contracts.settings import DagSettings, to_environment
-from stacks.cluster import ClusterStack
 from stacks.data import DataStack
 from stacks.foundation import FoundationStack
 from stacks.registry import RegistryStack
@@ -38,15 +39,15 @@ class OrchestrationStack(PlatformStack):
         self,
         scope: App,
         foundation: FoundationStack,
-        registry: RegistryStack,
-        cluster: ClusterStack,
+        registry: RegistryStack | None,
+        cluster: Cluster | ExistingCluster,
         data: DataStack,
     ):
         environment = foundation.environment
         super().__init__(scope, "orchestration", environment=environment)
         airflow = Account(self, "airflow")
         # Steps run as pods and Dataflow jobs. Airflow itself starts them and has no access to data.
-        configure_kubernetes(self, host=cluster.cluster.dns_name, simulated=environment.simulated)
+        configure_kubernetes(self, host=cluster.dns_name, simulated=environment.simulated)
         namespace = Namespace(self, "namespace", name=f"{PLATFORM}-batch")
         DefaultDeny(self, "default-deny", namespace=namespace)
         steps = PodRunner(self, "batch", namespace=namespace, starter=airflow)
@@ -102,7 +103,7 @@ class OrchestrationStack(PlatformStack):
             steps_run_on="google",
             steps_project=environment.project_id,
             steps_region=environment.region,
-            steps_cluster=cluster.cluster.name,
+            steps_cluster=cluster.name,
             steps_namespace=namespace.name,
             steps_account=steps.name,
             steps_image=batch_image,
@@ -125,13 +126,14 @@ class OrchestrationStack(PlatformStack):
             after=after,
         )
 
-    def _dataflow_workers(self, airflow: Account, registry: RegistryStack, data: DataStack) -> Account:
+    def _dataflow_workers(self, airflow: Account, registry: RegistryStack | None, data: DataStack) -> Account:
         """The account of Dataflow's workers, which Airflow starts."""
         workers = Account(self, "dataflow")
         developer = airflow.grant_project_role("roles/dataflow.developer")
         waive(developer, {"CKV_GCP_49": "Google offers this role on projects only"})
         workers.grant_project_role("roles/dataflow.worker")
-        registry.images.grant_read(workers)
+        if registry:
+            registry.images.grant_read(workers)
         data.models.grant_read(workers)
         data.staging.grant_write(workers)
         data.sales.grant_read(workers)

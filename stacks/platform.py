@@ -1,10 +1,13 @@
 """All stacks of one environment, and how they are connected."""
 
 from functools import cached_property
+from typing import cast
 
 from infra.cdk import App
 from infra.cdk.stack import PlatformStack
 from infra.environment import UPSTREAM, Environment
+from infra.environment.existing import ExistingCluster
+from infra.google.cluster import Cluster
 from stacks.cluster import ClusterStack
 from stacks.data import DataStack
 from stacks.foundation import FoundationStack
@@ -27,7 +30,8 @@ class Platform:
         stacks: dict[str, PlatformStack] = {name: getattr(self, name) for name in self._environment.stacks}
         for name in self._environment.stacks:
             for upstream in UPSTREAM[name]:
-                stacks[name].add_dependency(stacks[upstream])
+                if upstream in stacks:
+                    stacks[name].add_dependency(stacks[upstream])
 
     @cached_property
     def foundation(self) -> FoundationStack:
@@ -35,14 +39,21 @@ class Platform:
         return FoundationStack(self._app, self._environment)
 
     @cached_property
-    def registry(self) -> RegistryStack:
-        """Container images."""
-        return RegistryStack(self._app, self.foundation)
+    def registry(self) -> RegistryStack | None:
+        """Container images; None if their repository exists."""
+        return None if self._environment.existing.repository else RegistryStack(self._app, self.foundation)
 
     @cached_property
-    def cluster(self) -> ClusterStack:
-        """Kubernetes."""
-        return ClusterStack(self._app, self.foundation, self.registry)
+    def cluster(self) -> ClusterStack | None:
+        """Kubernetes; None if the cluster exists."""
+        settings = self._environment.cluster
+        return ClusterStack(self._app, settings, self.foundation, self.registry) if settings else None
+
+    @property
+    def _kubernetes(self) -> Cluster | ExistingCluster:
+        # An environment has one or the other.
+        existing = self._environment.existing.cluster
+        return self.cluster.cluster if self.cluster else cast("ExistingCluster", existing)
 
     @cached_property
     def data(self) -> DataStack:
@@ -57,12 +68,12 @@ class Platform:
     @cached_property
     def orchestration(self) -> OrchestrationStack:
         """Airflow."""
-        return OrchestrationStack(self._app, self.foundation, self.registry, self.cluster, self.data)
+        return OrchestrationStack(self._app, self.foundation, self.registry, self._kubernetes, self.data)
 
     @cached_property
     def services(self) -> ServicesStack:
         """Prediction and streaming."""
-        return ServicesStack(self._app, self.foundation, self.cluster, self.data, self.messaging)
+        return ServicesStack(self._app, self.foundation, self._kubernetes, self.data, self.messaging)
 
     @cached_property
     def observability(self) -> ObservabilityStack:

@@ -16,6 +16,7 @@ class RegistryStack(PlatformStack):
         super().__init__(scope, "registry", environment=foundation.environment)
         key = foundation.key
         agent = ServiceAgent(self, "agent", service="gcp-sa-artifactregistry")
+        grants = key.grant_use(agent) if key else ()
         self.images: Final = ImageRepository(
-            self, "images", key=key, may_use_key=[propagated(self, [key.grant_use(agent)])] if key else []
+            self, "images", key=key, may_use_key=[propagated(self, grants)] if grants else []
         )

@@ -7,6 +7,8 @@ from infra.cdk import App
 from infra.cdk.providers import configure_kubernetes
 from infra.cdk.stack import PlatformStack
 from infra.environment import PLATFORM
+from infra.environment.existing import ExistingCluster
+from infra.google.cluster import Cluster
 from infra.google.images import image
 from infra.google.network import Network
 from infra.kubernetes.gateway import HEALTH_CHECK_RANGES, Gateway
@@ -16,7 +18,6 @@ from infra.kubernetes.workload import Workload
 from services.contracts.model import HORIZON_DAYS
 from services.contracts.names import PUSH_PATH
 from services.contracts.settings import HttpSettings, PredictionSettings, StreamingSettings
-from stacks.cluster import ClusterStack
 from stacks.data import DataStack
 from stacks.foundation import FoundationStack
 from stacks.messaging import MessagingStack
@@ -29,13 +30,13 @@ class ServicesStack(PlatformStack):
         self,
         scope: App,
         foundation: FoundationStack,
-        cluster: ClusterStack,
+        cluster: Cluster | ExistingCluster,
         data: DataStack,
         messaging: MessagingStack,
     ):
         environment = foundation.environment
         super().__init__(scope, "services", environment=environment)
-        configure_kubernetes(self, host=cluster.cluster.dns_name, simulated=environment.simulated)
+        configure_kubernetes(self, host=cluster.dns_name, simulated=environment.simulated)
         self._namespace: Final = Namespace(self, "namespace", name=PLATFORM)
         DefaultDeny(self, "default-deny", namespace=self._namespace)
         # A simulated pod is a process of this machine, which only this machine may call.
@@ -110,7 +111,7 @@ class ServicesStack(PlatformStack):
             size=size,
             drain_seconds=drain_seconds,
             # Pub/Sub redelivers what a vanished pod has not acknowledged.
-            spot=self.environment.cluster.spot is not None,
+            spot=bool(self.environment.cluster and self.environment.cluster.spot),
             subscription=messaging.predict_range,
         )
 
@@ -141,7 +142,7 @@ class ServicesStack(PlatformStack):
         if settings := self.environment.gateway:
             gateway = Gateway(self, "gateway", namespace=self._namespace, settings=settings)
             gateway.route(public=public, internal=internal)
-            callers = [str(network.addresses.proxy_only), *HEALTH_CHECK_RANGES]
+            callers = [str(network.proxy_only), *HEALTH_CHECK_RANGES]
         for workload in public.values():
             AllowCallers(self, f"{workload.name}-callers", workload=workload, ranges=callers)
         AllowCallers(self, "streaming-callers", workload=streaming, ranges=callers if internal else [])

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, ValidationInfo
 from pydantic import field_validator as validator
@@ -11,6 +11,7 @@ from pydantic import field_validator as validator
 from infra.environment.addresses import AddressPlan
 from infra.environment.cluster import ClusterSettings
 from infra.environment.data import DataSettings
+from infra.environment.existing import ExistingSettings
 from infra.environment.foundation import CiSettings
 from infra.environment.messaging import MessagingSettings
 from infra.environment.observability import AlertingSettings, BudgetSettings
@@ -79,6 +80,9 @@ class Environment(Section):
     zones: Annotated[tuple[Zone, ...], UNIQUE] = Field(
         min_length=1, description="zones of the region that nodes run in"
     )
+    existing: ExistingSettings = Field(
+        ExistingSettings(), description="what the environment uses instead of making it"
+    )
     stacks: Annotated[tuple[StackName, ...], UNIQUE] = Field(
         min_length=1, description="stacks that this environment has"
     )
@@ -89,8 +93,13 @@ class Environment(Section):
         False, description="encrypt images, cluster Secrets and backups with a key of the project's own"
     )
     registry: RegistrySettings = Field(RegistrySettings(), description="retention and scanning of images")
-    cluster: ClusterSettings = Field(description="the Kubernetes cluster")
-    network: Network = Field(description="block that all ranges are cut from, such as 10.0.0.0/16")
+    cluster: ClusterSettings | None = Field(
+        None, description="the Kubernetes cluster, unless existing has one"
+    )
+    network: Network | None = Field(
+        None,
+        description="block that all ranges are cut from, such as 10.0.0.0/16, unless existing has a network",
+    )
     data: DataSettings = Field(DataSettings(), description="tables and buckets")
     composer: ComposerSettings = Field(ComposerSettings(), description="managed Airflow")
     batch: BatchSection = Field(BatchSection(), description="the batch pipeline")
@@ -133,11 +142,29 @@ class Environment(Section):
     @property
     def image_repository(self) -> str:
         """Prefix of every image name."""
+        if at := self.existing.repository:
+            return f"{at.location}-docker.pkg.dev/{at.project_id}/{at.name}"
         return f"{self.region}-docker.pkg.dev/{self.project_id}/{PLATFORM}"
 
     @property
+    def cluster_name(self) -> str:
+        """Name of the Kubernetes cluster."""
+        return self.existing.cluster.name if self.existing.cluster else PLATFORM
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether a key of the project's own or an existing one encrypts."""
+        return self.encryption or self.existing.key is not None
+
+    @property
     def addresses(self) -> AddressPlan:
-        """The ranges of its network."""
+        """The ranges of its own network.
+
+        Raises:
+            ValueError: it has none.
+        """
+        if self.network is None:
+            raise ValueError(f"{self.name} uses an existing network")
         return AddressPlan.carve(self.network)
 
     @validator("zones")
@@ -153,20 +180,39 @@ class Environment(Section):
 
     @validator("stacks")
     @classmethod
-    def _with_upstream(cls, stacks: tuple[StackName, ...]) -> tuple[StackName, ...]:
+    def _with_upstream(cls, stacks: tuple[StackName, ...], info: ValidationInfo) -> tuple[StackName, ...]:
+        replaced: dict[str, str] = info.data["existing"].stacks if "existing" in info.data else {}
         refuse(
             ((index,), f"{stack} needs the stack {upstream}, which is not listed")
             for index, stack in enumerate(stacks)
             for upstream in UPSTREAM[stack]
-            if upstream not in stacks
+            if upstream not in stacks and upstream not in replaced
+        )
+        refuse(
+            ((index,), f"{replaced[stack]} takes the place of the stack {stack}: remove one of them")
+            for index, stack in enumerate(stacks)
+            if stack in replaced
         )
         return stacks
 
+    @validator("cluster", "network")
+    @classmethod
+    def _made_or_existing(cls, value: Any, info: ValidationInfo) -> Any:
+        if "existing" in info.data:
+            name = str(info.field_name)
+            existing = getattr(info.data["existing"], name)
+            if (value is None) is (existing is None):
+                both = "both are given" if existing else "neither is given"
+                raise ContradictionError(((), f"expected either {name} or existing.{name}; {both}"))
+        return value
+
     @validator("network")
     @classmethod
-    def _roomy(cls, network: IPv4Network, info: ValidationInfo) -> IPv4Network:
+    def _roomy(cls, network: IPv4Network | None, info: ValidationInfo) -> IPv4Network | None:
+        if network is None:
+            return None
         room = AddressPlan.carve(network).most_nodes
-        if "cluster" in info.data and "zones" in info.data:
+        if info.data.get("cluster") and "zones" in info.data:
             nodes = info.data["cluster"].most_nodes(len(info.data["zones"]))
             if nodes > room:
                 message = f"{network} has room for {room} nodes and their pods; the cluster may reach {nodes}"

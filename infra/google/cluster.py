@@ -7,14 +7,14 @@ from typing import Final
 from infra.cdk import Construct, TerraformResource, TerraformResourceLifecycle, google
 from infra.cdk.stack import environment_of
 from infra.cdk.waivers import waive
-from infra.environment import PLATFORM, Environment
+from infra.environment import PLATFORM
 from infra.environment.addresses import PODS_PER_NODE
 from infra.environment.cluster import ClusterMaintenance, ClusterMaintenanceExclusion, ClusterSettings
 from infra.environment.value_types import SOME_MONDAY, WEEK
 from infra.google.backup import BackupPlan
 from infra.google.identity import Account
 from infra.google.key import Key
-from infra.google.network import PODS_RANGE, SERVICES_RANGE, Network
+from infra.google.network import Network
 from infra.google.node_pool import OAUTH_SCOPES, add_node_pool, provisioned_nodes, resource_limits
 
 gke = google.container_cluster
@@ -40,6 +40,7 @@ class Cluster(Construct):
         scope: Construct,
         id_: str,
         *,
+        settings: ClusterSettings,
         network: Network,
         labels: Mapping[str, str],
         node_account: Account,
@@ -48,7 +49,6 @@ class Cluster(Construct):
     ):
         super().__init__(scope, id_)
         environment = environment_of(self)
-        settings = environment.cluster
         self.name: Final = PLATFORM
         self._resource = gke.ContainerCluster(
             self,
@@ -70,7 +70,7 @@ class Cluster(Construct):
         )
         _remove_default_pool(self._resource, node_account)
         _connect(self._resource, network)
-        _restrict_access(self._resource, environment, key)
+        _restrict_access(self._resource, environment.project_id, settings, key)
         _scale(self._resource, settings, environment.zones, node_account)
         _observe(self._resource, control_plane=settings.control_plane_telemetry)
         _maintain(self._resource, settings.maintenance)
@@ -131,7 +131,7 @@ def _connect(cluster: gke.ContainerCluster, network: Network) -> None:
     cluster.network = network.path
     cluster.subnetwork = network.subnet
     cluster.put_ip_allocation_policy(
-        cluster_secondary_range_name=PODS_RANGE, services_secondary_range_name=SERVICES_RANGE
+        cluster_secondary_range_name=network.pods, services_secondary_range_name=network.services
     )
     cluster.default_max_pods_per_node = PODS_PER_NODE  # the range of pods is sized for it
     cluster.put_private_cluster_config(enable_private_nodes=True)
@@ -148,16 +148,18 @@ def _connect(cluster: gke.ContainerCluster, network: Network) -> None:
     cluster.put_gateway_api_config(channel="CHANNEL_STANDARD")
 
 
-def _restrict_access(cluster: gke.ContainerCluster, environment: Environment, key: Key | None) -> None:
+def _restrict_access(
+    cluster: gke.ContainerCluster, project_id: str, settings: ClusterSettings, key: Key | None
+) -> None:
     """Configure identities of pods, what anonymous callers may do, admission of images and encryption."""
-    cluster.put_workload_identity_config(workload_pool=f"{environment.project_id}.svc.id.goog")
+    cluster.put_workload_identity_config(workload_pool=f"{project_id}.svc.id.goog")
     # Anonymous callers reach the health checks only, and no role binding can change that.
     cluster.put_anonymous_authentication_config(mode="LIMITED")
     cluster.put_rbac_binding_config(
         enable_insecure_binding_system_authenticated=False,
         enable_insecure_binding_system_unauthenticated=False,
     )
-    if environment.cluster.binary_authorization:
+    if settings.binary_authorization:
         cluster.put_binary_authorization(evaluation_mode="PROJECT_SINGLETON_POLICY_ENFORCE")
     if key:
         cluster.put_database_encryption(state="ENCRYPTED", key_name=key.path)

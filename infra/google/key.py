@@ -1,5 +1,6 @@
 """A Cloud KMS key with which Google's services encrypt the platform's data."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from infra.cdk import Construct, TerraformResource, TerraformResourceLifecycle, google
@@ -12,7 +13,9 @@ _ROTATION: Final = f"{90 * 24 * 3600}s"
 
 
 class Key(Construct):
-    """A key ring with one key, in the region of the services that use it.
+    """An existing key, or else a key ring with one key, in the region of the services that use it.
+
+    The owner of an existing key decides who may use it: nothing is granted on it here.
 
     Google Cloud never deletes either. Destroying this destroys the versions of the key, and so everything
     they encrypted. The names stay taken: to use them again, `terraform import` both.
@@ -24,10 +27,13 @@ class Key(Construct):
     def __init__(self, scope: Construct, id_: str, *, after: TerraformResource):
         super().__init__(scope, id_)
         environment = environment_of(self)
+        self._ring: google.kms_key_ring.KmsKeyRing | None = None
         self._ring_path: Final = (
             f"projects/{environment.project_id}/locations/{environment.region}/keyRings/{PLATFORM}"
         )
-        self.path: Final = f"{self._ring_path}/cryptoKeys/{PLATFORM}"
+        self.path: Final = environment.existing.key or f"{self._ring_path}/cryptoKeys/{PLATFORM}"
+        if environment.existing.key:
+            return
         lifecycle = TerraformResourceLifecycle(prevent_destroy=environment.deletion_protection)
         self._ring = google.kms_key_ring.KmsKeyRing(
             self, "ring", name=PLATFORM, location=environment.region, lifecycle=lifecycle, depends_on=[after]
@@ -41,15 +47,18 @@ class Key(Construct):
             lifecycle=lifecycle,
         )
 
-    def grant_use(self, principal: Principal) -> TerraformResource:
-        """Let a principal encrypt and decrypt. Returns the grant."""
-        return principal.grant(
+    def grant_use(self, principal: Principal) -> Sequence[TerraformResource]:
+        """Let a principal encrypt and decrypt. Returns the grant, if it is made here."""
+        if self._ring is None:
+            return ()
+        grant = principal.grant(
             google.kms_crypto_key_iam_member.KmsCryptoKeyIamMember,
             f"use-{PLATFORM}",
             "roles/cloudkms.cryptoKeyEncrypterDecrypter",
             self._key,
             crypto_key_id=self.path,
         )
+        return (grant,)
 
     def grant_read_settings(self, principal: Principal) -> None:
         """Let a principal see ring, key and their policies, but not use the key."""
@@ -60,6 +69,8 @@ class Key(Construct):
         self._grant_on_ring(principal, "roles/cloudkms.admin")
 
     def _grant_on_ring(self, principal: Principal, role: str) -> None:
+        if self._ring is None:
+            return
         principal.grant(
             google.kms_key_ring_iam_member.KmsKeyRingIamMember,
             f"{role.removeprefix('roles/')}-{PLATFORM}",

@@ -5,16 +5,13 @@ from typing import Final
 from infra.cdk import Construct, TerraformResource, google
 from infra.cdk.stack import environment_of
 from infra.cdk.waivers import waive
-from infra.environment import PLATFORM
+from infra.environment import PLATFORM, Environment
 
 subnetwork = google.compute_subnetwork
 
-PODS_RANGE: Final = "pods"
-SERVICES_RANGE: Final = "services"
-
 
 class Network(Construct):
-    """A network in one region.
+    """A network in one region: an existing one, or else one of the environment's own.
 
     It has no firewall rule of its own. A VPC denies incoming traffic by default, and GKE maintains the rules
     for what the cluster needs: kubelets, health checks, load balancer proxies.
@@ -22,18 +19,30 @@ class Network(Construct):
     Attributes:
         path: full resource name of the network.
         subnet: full resource name of the subnet for nodes.
+        pods: name of its range for pods.
+        services: name of its range for Services.
+        proxy_only: range of the load balancers.
     """
 
     def __init__(self, scope: Construct, id_: str, *, after: TerraformResource):
         super().__init__(scope, id_)
         environment = environment_of(self)
-        region = environment.region
-        addresses = environment.addresses
-        self.addresses: Final = addresses
-        self.path: Final = f"projects/{environment.project_id}/global/networks/{PLATFORM}"
-        self.subnet: Final = (
-            f"projects/{environment.project_id}/regions/{region}/subnetworks/{PLATFORM}-nodes"
+        given = environment.existing.network
+        project, name, subnet = (
+            (given.project_id, given.name, given.subnet)
+            if given
+            else (environment.project_id, PLATFORM, f"{PLATFORM}-nodes")
         )
+        self.path: Final = f"projects/{project}/global/networks/{name}"
+        self.subnet: Final = f"projects/{project}/regions/{environment.region}/subnetworks/{subnet}"
+        self.pods: Final = given.pods if given else "pods"
+        self.services: Final = given.services if given else "services"
+        self.proxy_only: Final = given.proxy_only if given else environment.addresses.proxy_only
+        if not given:
+            self._create(environment, after)
+
+    def _create(self, environment: Environment, after: TerraformResource) -> None:
+        region, addresses = environment.region, environment.addresses
         network = google.compute_network.ComputeNetwork(
             self,
             "Default",
@@ -51,10 +60,10 @@ class Network(Construct):
             ip_cidr_range=str(addresses.nodes),
             secondary_ip_range=[
                 subnetwork.ComputeSubnetworkSecondaryIpRange(
-                    range_name=PODS_RANGE, ip_cidr_range=str(addresses.pods)
+                    range_name=self.pods, ip_cidr_range=str(addresses.pods)
                 ),
                 subnetwork.ComputeSubnetworkSecondaryIpRange(
-                    range_name=SERVICES_RANGE, ip_cidr_range=str(addresses.services)
+                    range_name=self.services, ip_cidr_range=str(addresses.services)
                 ),
             ],
             private_ip_google_access=True,  # reach Google's APIs without the internet

@@ -88,6 +88,8 @@ def secrets(target: Environment) -> str:
 
 def quotas(target: Environment) -> str:
     """The region has room for the environment at its largest, and for the cluster's first, passing nodes."""
+    if target.cluster is None:
+        return "the cluster exists"
     pools = target.cluster.pools.values()
     zones = len(target.zones)
     nodes = target.cluster.most_nodes(zones) + zones

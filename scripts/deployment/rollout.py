@@ -35,7 +35,7 @@ def connect(target: Environment, clusters: ClusterManagerClient) -> kubernetes.c
         CommandError: the cluster is absent, not running, or not visible to this account.
         GoogleAuthError: gcloud is not logged in.
     """
-    name = f"projects/{target.project_id}/locations/{target.region}/clusters/{PLATFORM}"
+    name = f"projects/{target.project_id}/locations/{target.region}/clusters/{target.cluster_name}"
     try:
         cluster = clusters.get_cluster(name=name)
     except GoogleAPICallError as error:

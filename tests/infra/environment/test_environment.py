@@ -460,6 +460,7 @@ def test_a_section_that_may_be_left_out(tmp_path: Path, line: str, fault: str) -
 
 def test_defaults(tmp_path: Path) -> None:
     environment = read(tmp_path, GOOD)
+    assert environment.cluster
     assert environment.ci is None
     assert not environment.encryption
     assert environment.registry.keep_versions == 20
@@ -540,6 +541,43 @@ def test_a_stack_without_its_upstream(tmp_path: Path) -> None:
     ]
 
 
+EXISTING = """\
+existing = {
+  network = {
+    project_id = "company-network"
+    name       = "shared"
+    subnet     = "forecast"
+    pods       = "forecast-pods"
+    services   = "forecast-services"
+    proxy_only = "10.200.0.0/26"
+  }
+  repository = { project_id = "company-images", location = "europe-west1", name = "forecast" }
+  key        = "projects/company-keys/locations/europe-west1/keyRings/data/cryptoKeys/forecast"
+}
+"""
+
+
+def test_what_exists_is_not_made(tmp_path: Path) -> None:
+    both = faults(tmp_path, EXISTING + GOOD.replace('"messaging"', '"registry"'))
+    assert both == [
+        "21: stacks.2: existing.repository takes the place of the stack registry: remove one of them",
+        "25: network: expected either network or existing.network; both are given",
+    ]
+    own = re.sub(r"(?m)^network .*\n", "", GOOD)
+    neither = "1: network: expected either network or existing.network; neither is given"
+    assert faults(tmp_path, own) == [neither]
+    shared = read(tmp_path, EXISTING + own)
+    assert shared.image_repository == "europe-west1-docker.pkg.dev/company-images/forecast"
+    assert shared.encrypted
+    without = re.sub(r"(?s)cluster = \{.*?\n\}\n", "", own)
+    cluster = 'cluster = { name = "shared", dns_name = "gke-1.europe-west1.gke.goog" }'
+    reached = read(tmp_path, EXISTING.replace("existing = {", f"existing = {{\n  {cluster}") + without)
+    assert (reached.cluster, reached.cluster_name) == (None, "shared")
+    bad_key = EXISTING.replace("projects/company-keys/", "")
+    [message] = faults(tmp_path, bad_key + own)
+    assert message.startswith("11: existing.key: expected a key's full name: projects/P/")
+
+
 def test_an_unknown_stack(tmp_path: Path) -> None:
     assert faults(tmp_path, GOOD.replace('"messaging"', '"mesaging"')) == [
         f'9: stacks.2: expected one of {ALL_STACKS}, found "mesaging"; did you mean messaging?'
@@ -547,7 +585,7 @@ def test_an_unknown_stack(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "line"), [("cloud", 1), ("network", 1), ("cpu", 21), ("machine_type", 15), ("zones", 1)]
+    ("key", "line"), [("cloud", 1), ("region", 1), ("cpu", 21), ("machine_type", 15), ("zones", 1)]
 )
 def test_a_missing_key(tmp_path: Path, key: str, line: int) -> None:
     (message,) = faults(tmp_path, re.sub(rf"(?m)^ *{key} *=.*\n", "", GOOD, count=1))
