@@ -61,8 +61,8 @@ T = TypeVar("T")
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """One worker more than cores, because some tests mostly wait; four at most, because of memory."""
-    return min((os.cpu_count() or 1) + 1, 4)
+    """Two workers more than cores, because many tests mostly wait; four at most, because of memory."""
+    return min((os.cpu_count() or 1) + 2, 4)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -89,11 +89,12 @@ def free_port() -> int:
 
 
 def wait_for(what: str, condition: Callable[[], T | None], seconds: float = 20.0) -> T:
-    """Poll until `condition()` is truthy, and return its value."""
-    deadline = time.monotonic() + seconds
+    """Poll until `condition()` is truthy, and return its value. It asks less often the longer it waits."""
+    started = time.monotonic()
     while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
-        time.sleep(0.02)
+        waited = time.monotonic() - started
+        assert waited < seconds, f"not within {seconds:g} s: {what}"
+        time.sleep(min(0.02 + waited / 20, 0.25))
     return value
 
 

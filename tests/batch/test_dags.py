@@ -258,7 +258,7 @@ def test_a_backfill_run_twice_gives_the_same_days(
     airflow: Airflow, warehouse: Warehouse, inbox: Inbox
 ) -> None:
     SalesTable(warehouse.table).replace(small_sales(LAST, 200))
-    first, _, third = days = [RUN - datetime.timedelta(days=back) for back in (2, 1, 0)]
+    first, second, third = days = [RUN - datetime.timedelta(days=back) for back in (2, 1, 0)]
     conf = {"horizon": DAYS, "model": "theta"}
 
     with contextlib.closing(sqlite3.connect(airflow.folder / "airflow.db")) as database:
@@ -288,16 +288,16 @@ def test_a_backfill_run_twice_gives_the_same_days(
         found = scores(warehouse)
         assert found == sorted(itertools.chain(*partitions), key=str)
 
-        # Once more, as *Backfill* on Airflow's page does it.
+        # Two of the days once more, as *Backfill* on Airflow's page does it.
         body = {
             "dag_id": "sales_forecast",
             "from_date": f"{first}T00:00:00Z",
-            "to_date": f"{third}T23:59:59Z",
+            "to_date": f"{second}T23:59:59Z",
         }
         body |= {"dag_run_conf": conf, "reprocess_behavior": "completed", "max_active_runs": 1}
         planned = post(url, "backfills", body)["id"]
         runs = airflow.finish(planned)
-        assert [states(airflow, run)["keep"] for run in runs] == ["success"] * 3
+        assert [states(airflow, run)["keep"] for run in runs] == ["success"] * 2
         assert (
             scores(warehouse) == found
         )  # the day that was refused, too, though there is a newer version now

@@ -23,6 +23,7 @@ from tests.conftest import REPOSITORY, Models
 
 SERVERS: Final = ("BIGQUERY_EMULATOR_HOST", "STORAGE_EMULATOR_HOST")
 LAST: Final = datetime.date(2024, 6, 30)
+_SIDE_BY_SIDE: Final = 24  # they mostly wait
 
 # The arguments and variables of a run; each run is told its number, so that none meets what another one did.
 Case = Callable[[int], tuple[list[str], Mapping[str, str]]]
@@ -141,7 +142,7 @@ def test_no_request_is_waited_for_for_ever(steps: Steps, cases: dict[str, Case])
         status, printed, _, seconds = steps.run(module, case, swallow, server, first)
         return "" if status == 75 and seconds < 90 else f"{run}: {status} after {seconds:.0f} s: {printed}"
 
-    with ThreadPoolExecutor(16) as pool:
+    with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
         assert [wrong for wrong in pool.map(swallowed, runs) if wrong] == []
 
 
@@ -180,5 +181,5 @@ def test_each_error_is_final_or_temporary(steps: Steps, cases: dict[str, Case]) 
             "" if right and seconds < 90 else f"{module}, {name}: {status} after {seconds:.0f} s: {printed}"
         )
 
-    with ThreadPoolExecutor(16) as pool:
+    with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
         assert [wrong for wrong in pool.map(spoiled, runs) if wrong] == []
