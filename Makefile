@@ -1,6 +1,6 @@
 # Thin: the work is in scripts/. `make help` lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help install install-airflow pipeline airflow backfill up down deploy status open sql verify backtest diff test test-quick test-simulated test-images lint checkov validate audit format lock composer-packages docs site release-schemas bench-serving bench-streaming bench-synth bench-batch
+.PHONY: help install install-airflow pipeline airflow backfill up down deploy status open sql verify backtest diff test test-quick test-simulated test-images lint checkov validate audit format lock composer-packages docs site release-schemas bench-serving bench-load bench-streaming bench-synth bench-batch
 
 PYTHON := .venv/bin/python
 # A file at a time to each worker; tests/conftest.py has their number and order.
@@ -109,6 +109,9 @@ docs: install ## Write docs/iam.md and docs/environments.md, which are derived f
 
 bench-serving: install ## CPU per request, compared with Flask, FastAPI, MLServer and KServe
 	@$(PYTHON) -m scripts.bench.serving
+
+bench-load: install ## Latency of small requests while large ones run, at 30,490 series
+	@$(PYTHON) -m scripts.bench.load
 
 bench-streaming: install ## CPU per message, compared with other clients of Pub/Sub
 	@$(PYTHON) -m scripts.bench.streaming

@@ -41,9 +41,13 @@ PLATFORM_ROOMS = ("changes", "images", "integration", "newcomer", "simulated")
 # The files that take longest, from the longest on.
 LONGEST_FILES = (
     "batch/test_dags.py",
+    "batch/test_faults.py",
     "newcomer/test_newcomer.py",
     "simulated/test_deploy.py",
+    "simulated/test_planning.py",
     "streaming/test_failures.py",
+    "batch/test_commands.py",
+    "scripts/deployment/test_bootstrap.py",
     "simulated/test_dev.py",
     "simulated/test_prod.py",
     "simulated/test_staging.py",

@@ -13,37 +13,20 @@ import argparse
 import contextlib
 import dataclasses
 import functools
-import json
-import os
 import shutil
-import subprocess
 import sys
 import urllib.parse
 from typing import Final
 
-from scripts.bench import harness, model
+from scripts.bench import harness, model, wrk
 from scripts.bench.servers import OURS, WORK, Server, floor, our_servers, peers
-from scripts.command import CommandError, command
+from scripts.command import command
 from scripts.own_emulators import own_emulators
 
 CONNECTIONS: Final = (1, 16, 64)
 DAYS: Final = (30, 1)
 MODEL_CONNECTIONS: Final = 4
 """Few: requests that are not answered when the time is up cost CPU and are not counted."""
-
-
-WRK_SCRIPT: Final = """
-%s
-done = function(summary, latency)
-  local failed = 0
-  for _, number in pairs(summary.errors) do failed = failed + number end
-  io.write(string.format("@%%d %%d %%f %%f %%f", failed, summary.requests, summary.duration / 1e6,
-    latency:percentile(50) / 1e3, latency:percentile(99) / 1e3))
-end
-"""
-POST: Final = """
-wrk.method, wrk.body, wrk.headers["Content-Type"] = "POST", %s, "application/json"
-"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,21 +62,14 @@ def measure(server: Server, connections: int, days: int, seconds: int) -> Cell:
     """Send requests to a server from core 1.
 
     Raises:
-        RuntimeError: an answer was not a success.
+        CommandError: an answer was not a success.
     """
     url = f"http://127.0.0.1:{server.port}{server.path.format(days=days)}"
-    script = WORK / "wrk.lua"
-    body = server.body and json.dumps(server.body.replace("{days}", str(days)))
-    script.write_text(WRK_SCRIPT % (POST % body if body else ""))
-    command = ["taskset", "--cpu-list", "1", "wrk", "--threads", "1", "--connections", str(connections)]
-    options = ["--script", str(script), "--duration", f"{seconds}s", "--timeout", "30s", "--latency", url]
+    body = server.body and server.body.replace("{days}", str(days))
     before = server.cpu_seconds()
-    output = subprocess.run([*command, *options], capture_output=True, text=True, check=True).stdout
+    load = wrk.run(url, connections, seconds, body)
     used = server.cpu_seconds() - before
-    failed, requests, elapsed, p50, p99 = map(float, output.rpartition("@")[2].split())
-    if failed or not requests:
-        raise RuntimeError(f"{server.name}, {connections} connections, {url}:\n{output}")
-    return Cell(used / requests * 1e6, requests / elapsed, p50, p99)
+    return Cell(used / load.requests * 1e6, load.requests / load.seconds, load.p50_ms, load.p99_ms)
 
 
 @command("bench-serving")
@@ -103,8 +79,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=2, help="of each cell and round")
     options = parser.parse_args()
-    if not all(map(shutil.which, ("wrk", "nginx", "taskset"))) or (os.cpu_count() or 1) < 2:
-        raise CommandError("needs two cores, and wrk, nginx and taskset: see scripts/debian_packages.sh")
+    wrk.check("nginx")
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir(parents=True)
 

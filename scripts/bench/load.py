@@ -1,0 +1,128 @@
+"""Latency of small requests while large ones run, at 30,490 series, as many as the M5 competition has.
+
+The service runs on core 0, the load generators on core 1. One connection sends the small requests, one after
+the other, while others ask for every series again and again.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import subprocess
+import sys
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import numpy as np
+from google.cloud import storage
+
+from scripts.bench import harness, model, wrk
+from scripts.bench.servers import WORK, our_servers
+from scripts.command import command, command_parser
+from scripts.own_emulators import own_emulators
+from services.forecasting import artifact
+from services.forecasting.forecast import History
+from services.forecasting.model_registry import ModelRegistry
+
+SERIES: Final = 30_490
+BUCKET: Final = "large-models"
+ALONE: Final = "nothing else"
+LARGE: Final = {
+    "60 days of all series": "/predict?range=60",
+    "the same in CSV": "/predict?range=60&format=csv",
+    "180 days of history, CSV": "/history?format=csv",
+}
+_LARGE_CONNECTIONS: Final = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Latency:
+    """Of small requests, in milliseconds."""
+
+    p50_ms: float
+    p99_ms: float
+
+
+def publish() -> None:
+    """Publish a model of that many series, which repeat those of the default model."""
+    small = model.publish()
+    registry = ModelRegistry(model.BUCKET, model.PROJECT)
+    manifest = registry.manifest(small.version)
+    keys = sorted((f"S{number % 10}", f"P{number // 10:05}") for number in range(SERIES))
+    stores, families = zip(*keys, strict=True)
+    rows = np.arange(SERIES) % len(small.sales)
+    forecast = dataclasses.replace(
+        small,
+        version="large",
+        store_nbr=stores,
+        family=families,
+        sales=small.sales[rows],
+        lower=small.lower[rows],
+        upper=small.upper[rows],
+        sums={},
+    )
+    past = registry.load(small.version).history
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary, "large")
+        more = msgspec.structs.replace(manifest, version="large", series=SERIES)
+        artifact.save(folder, more, forecast, History(past.dates, past.sales[rows]), {})
+        storage.Client(project=model.PROJECT).create_bucket(BUCKET)
+        large = ModelRegistry(BUCKET, model.PROJECT)
+        large.upload(folder)
+        large.publish("large")
+
+
+@contextlib.contextmanager
+def sending(url: str | None, seconds: int) -> Generator[None]:
+    """Ask for something large meanwhile."""
+    if url is None:
+        yield
+        return
+    words = wrk.command(url, _LARGE_CONNECTIONS, 2 * seconds + 10)
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
+
+
+def measure(small: str, large: str | None, seconds: int) -> Latency:
+    """Latency of a small request while something large is sent."""
+    with sending(large, seconds):
+        load = wrk.run(small, 1, seconds)
+    return Latency(load.p50_ms, load.p99_ms)
+
+
+@command("bench-load")
+def main() -> int:
+    """Measure, print and write the result."""
+    parser = command_parser(__doc__, "make bench-load")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=4, help="of each measurement")
+    options = parser.parse_args()
+    wrk.check()
+    WORK.mkdir(parents=True, exist_ok=True)
+    with own_emulators():
+        publish()
+        server = our_servers({"MODEL_BUCKET": BUCKET, "HOST": "127.0.0.1"}, "store_nbr=S0&family=P00000")[0]
+        try:
+            server.start()
+            url = f"http://127.0.0.1:{server.port}"
+            for name, path in ("healthz", "/healthz"), ("one-series", server.path.format(days=7)):
+                loads = {ALONE: None} | {load: url + large for load, large in LARGE.items()}
+                measures = {
+                    load: functools.partial(measure, url + path, large, options.seconds)
+                    for load, large in loads.items()
+                }
+                medians = harness.interleave(measures, options.rounds, warm_up=True)
+                title = f"{path} at {SERIES:,} series, while {_LARGE_CONNECTIONS} connections ask for"
+                harness.publish(f"load-{name}", title, medians, ours=ALONE)
+        finally:
+            server.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
