@@ -15,7 +15,6 @@ from typing import Any, Final, NamedTuple
 
 import grpc.aio
 from google.api_core import exceptions
-from google.auth.credentials import AnonymousCredentials
 from google.cloud.bigquery_storage_v1 import types
 from google.cloud.bigquery_storage_v1.services.big_query_write import BigQueryWriteAsyncClient
 from google.cloud.bigquery_storage_v1.services.big_query_write.transports import (
@@ -23,7 +22,7 @@ from google.cloud.bigquery_storage_v1.services.big_query_write.transports import
 )
 from google.rpc import code_pb2
 
-from services.streaming.pubsub import emulator_options
+from services.streaming.channels import transport
 from services.streaming.rows import PREDICTION
 
 _log = logging.getLogger(__name__)
@@ -49,15 +48,6 @@ _AMBIGUOUS: Final = (
 # The stream is of no more use: BigQuery has deleted or finalized it, or expects another offset.
 _STREAM_LOST: Final = (exceptions.NotFound, exceptions.FailedPrecondition, exceptions.OutOfRange)
 
-# A connection that swallows what is sent breaks within 40 s. The Pub/Sub clients ping as often; this one does
-# not by itself. A subchannel of its own: otherwise a new channel would use the old one's connection.
-CHANNEL_OPTIONS: Final = (
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.http2.ping_timeout_ms", 10_000),
-    ("grpc.use_local_subchannel_pool", 1),
-)
-
 
 class AppendError(Exception):
     """BigQuery refused rows, and saved no row of the call."""
@@ -73,16 +63,9 @@ class _WaitingAppend(NamedTuple):
 def _client() -> BigQueryWriteAsyncClient:
     """A client of BigQuery, or of the emulator at BIGQUERY_STORAGE_EMULATOR_HOST."""
     emulator = os.environ.get("BIGQUERY_STORAGE_EMULATOR_HOST")
-
-    def channel(host: str, *, options: Any, **more: Any) -> grpc.aio.Channel:
-        options = [*options, *CHANNEL_OPTIONS]
-        if emulator is not None:
-            return grpc.aio.insecure_channel(emulator, options=[*options, *emulator_options()])
-        return BigQueryWriteGrpcAsyncIOTransport.create_channel(host, options=options, **more)
-
-    credentials = None if emulator is None else AnonymousCredentials()
-    transport = BigQueryWriteGrpcAsyncIOTransport(credentials=credentials, channel=channel)
-    return BigQueryWriteAsyncClient(transport=transport)
+    # Without a subchannel of its own, a new channel would use the connection of the one before.
+    own = (("grpc.use_local_subchannel_pool", 1),)
+    return BigQueryWriteAsyncClient(transport=transport(BigQueryWriteGrpcAsyncIOTransport, emulator, own))
 
 
 class _Connection:

@@ -13,42 +13,13 @@ from google.cloud.bigquery_storage_v1 import types
 from google.rpc import code_pb2
 
 from services.contracts.messages import SaleRangeRequest
+from services.streaming import channels
 from services.streaming import table as module
 from services.streaming.replies import ModelReplies
 from services.streaming.table import AppendError, PredictionsTable
 from tests.conftest import Models
 from tests.streaming.conftest import Surroundings, grpc_address
-
-
-class Relay:
-    """Passes bytes on to BigQuery, but for those of silent connections."""
-
-    def __init__(self, target: str) -> None:
-        self._host, _, port = target.rpartition(":")
-        self._port = int(port)
-        self._connections: list[dict[str, bool]] = []
-
-    def silence(self) -> None:
-        """Swallow what comes over the connections that are open now."""
-        for connection in self._connections:
-            connection["silent"] = True
-
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, state: Any) -> None:
-        with contextlib.suppress(OSError):
-            while data := await source.read(65536):
-                if not state["silent"]:
-                    sink.write(data)
-
-    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        state = {"silent": False}
-        self._connections.append(state)
-        from_target, to_target = await asyncio.open_connection(self._host, self._port)
-        await asyncio.gather(self._pump(reader, to_target, state), self._pump(from_target, writer, state))
-
-    async def listen(self) -> str:
-        """Start; returns the address."""
-        server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
-        return f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+from tests.streaming.silent_relay import Relay
 
 
 def rows(models: Models, request_id: str) -> list[bytes]:
@@ -63,8 +34,7 @@ def test_a_silent_connection_is_replaced(
 ) -> None:
     """It has swallowed rows and pings; whoever connects anew is answered."""
     if broken_by == "keepalive":
-        keepalive = tuple((name, min(value, 1000)) for name, value in module.CHANNEL_OPTIONS)
-        monkeypatch.setattr(module, "CHANNEL_OPTIONS", keepalive)
+        monkeypatch.setattr(channels, "KEEPALIVE", [(name, 1000) for name, _ in channels.KEEPALIVE])
     else:
         monkeypatch.setattr(module, "_APPEND_SECONDS", 2.0)
 

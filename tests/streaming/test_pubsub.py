@@ -1,0 +1,43 @@
+"""Connections to Pub/Sub that go silent."""
+
+import asyncio
+
+import pytest
+from google.api_core import exceptions
+
+from services.streaming import channels, pubsub
+from tests.streaming.conftest import Surroundings
+from tests.streaming.silent_relay import Relay
+
+
+def test_a_silent_connection_breaks_and_the_next_pull_has_another(
+    surroundings: Surroundings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ping that is not answered breaks it: without that, a pull would wait for its whole minute."""
+    monkeypatch.setattr(channels, "KEEPALIVE", [(name, 1000) for name, _ in channels.KEEPALIVE])
+
+    async def pull() -> None:
+        relay = Relay(f"127.0.0.1:{surroundings.pubsub.port}")
+        monkeypatch.setenv("PUBSUB_EMULATOR_HOST", await relay.listen())
+        subscriber, _ = pubsub.clients()
+
+        async def one() -> bytes:
+            pulled = await subscriber.pull(
+                subscription=surroundings.subscription, max_messages=1, retry=None, timeout=60
+            )
+            (received,) = pulled.received_messages
+            await subscriber.acknowledge(
+                subscription=surroundings.subscription, ack_ids=[received.ack_id], timeout=60
+            )
+            return received.message.data
+
+        surroundings.publish(b"1")
+        assert await one() == b"1"
+        relay.silence()
+        with pytest.raises(exceptions.ServiceUnavailable):
+            await one()
+        surroundings.publish(b"2")
+        assert await one() == b"2"
+        await subscriber.transport.close()
+
+    asyncio.run(pull())
