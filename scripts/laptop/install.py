@@ -80,14 +80,14 @@ TOOLS_NEEDED = (
         "Node.js",
         (20,),
         ("node", "--version"),
-        {"mise": "node@22", "brew": "node@22", "apt": "nodejs"},
+        {"mise": "node@24", "brew": "node@24", "apt": "nodejs"},
         "https://nodejs.org/en/download",
     ),
     Tool(
         "npm",
         (9,),
         ("npm", "--version"),
-        {"mise": "node@22", "brew": "node@22", "apt": "npm"},
+        {"mise": "node@24", "brew": "node@24", "apt": "npm"},
         "it comes with Node.js: https://nodejs.org/en/download",
     ),
     Tool(
