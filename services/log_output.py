@@ -54,7 +54,7 @@ class LogOutput:
 
     def _write_waiting(self) -> None:
         lines = [self._lines.popleft() for _ in range(len(self._lines))]
-        text = b"".join(b"%b\n" % line for line in lines)
+        text = b"\n".join([*lines, b""])
         if self._torn:
             text = b"\n" + text
         written = 0
