@@ -282,8 +282,11 @@ class Models:
         seed = np.random.default_rng(list(version.encode()))
         sales = np.round(seed.gamma(2.0, 10.0, (len(self.SERIES), self.HORIZON)), 3)
         stores, families = zip(*self.SERIES, strict=True)
-        groups = {"total": [[0, 1, 2, 3]], "store_nbr": [[0, 1], [2, 3]], "family": [[0, 2], [1], [3]]}
-        sums = {level: np.array([sales[each].sum(axis=0) for each in of]) for level, of in groups.items()}
+        sums: dict[str, Any] = {}
+        for level, names in (("total", [""] * len(stores)), ("store_nbr", stores), ("family", families)):
+            members = [[own == name for own in names] for name in sorted(set(names))]
+            total = np.array([sales[each].sum(axis=0) for each in members])
+            sums[level] = np.round(total * 0.8, 3), np.round(total * 1.2, 3)
         return Forecast(
             version=version,
             dates=tuple(self.FIRST + datetime.timedelta(days=day) for day in range(self.HORIZON)),
@@ -292,7 +295,7 @@ class Models:
             sales=sales,
             lower=np.round(sales / 2, 3),
             upper=np.round(sales * 2, 3),
-            sums={level: (np.round(sum_ * 0.8, 3), np.round(sum_ * 1.2, 3)) for level, sum_ in sums.items()},
+            sums=sums,
         )
 
     def history(self, version: str) -> History:

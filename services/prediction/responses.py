@@ -5,22 +5,20 @@ import hashlib
 import io
 import itertools
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, Literal
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from services.contracts.messages import HistoryRequest, ModelReference, PredictionRequest
 from services.contracts.model import HISTORY_DAYS
 from services.forecasting.artifact import Model
 from services.forecasting.encoded import EncodedForecast
-from services.forecasting.forecast import DECIMALS, UnknownSeriesError
 from services.http.messages import Response
 from services.lru_cache import LruCache
 from services.prediction import requests
 from services.prediction.pages import Page
+from services.prediction.tables import AnyRequest, Series, Tables
 
 _ENTRY_BYTES: Final = 1024
 """Memory of a cached response besides its query and body: dictionary entry, objects and headers."""
@@ -33,8 +31,6 @@ _PART_ROWS: Final = 1024
 _MAX_CACHED_BYTES: Final = 2 * 1024 * 1024
 """Longer bodies are encoded for each request."""
 _GZIPPED: Final = ("content-encoding", "gzip")
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
-"""What spreadsheets take for the begin of a formula: https://owasp.org/www-community/attacks/CSV_Injection."""
 
 
 class Query(msgspec.Struct, frozen=True, gc=False):
@@ -98,16 +94,10 @@ class ModelResponses:
         version = ModelReference(model.manifest.version)
         self._json_start = msgspec.json.encode({"success": True, "model": version})[: -len(b"}")]
         self._cache_control = cache_control
-        forecast = model.forecast
-        self._all: NDArray[np.intp] = np.arange(len(forecast.sales))
-        self._keys = {"store_nbr": np.array(forecast.store_nbr), "family": np.array(forecast.family)}
-        self._csv_keys = {
-            name: np.array([f"'{key}" if key.startswith(_FORMULA) else key for key in keys.tolist()])
-            for name, keys in self._keys.items()
-        }
+        self._tables = Tables(model)
         self.cache: LruCache[Query, CachedResponse] = LruCache()
         families: dict[str, list[str]] = {}
-        for store, family in zip(forecast.store_nbr, forecast.family, strict=True):
+        for store, family in zip(model.forecast.store_nbr, model.forecast.family, strict=True):
             families.setdefault(store, []).append(family)
         shown = ("version", "created_at", "first_date", "last_date", "series", "interval", "backtest")
         content = {name: getattr(model.manifest, name) for name in shown}
@@ -130,7 +120,7 @@ class ModelResponses:
             as_csv = query.prefers_csv and request.layout != "columns"
         else:
             as_csv = request.format == "csv"
-        series = self._select(request)
+        series = self._tables.select(request)
         if as_csv:
             headers = [
                 ("content-type", "text/csv; charset=utf-8"),
@@ -185,7 +175,7 @@ class ModelResponses:
         self.cache.put(query, response, _ENTRY_BYTES + len(query.text) + len(body))
         return response
 
-    def _parse(self, query: Query) -> PredictionRequest | HistoryRequest:
+    def _parse(self, query: Query) -> AnyRequest:
         if query.content == "history":
             return requests.from_query(query.text, HistoryRequest, HISTORY_DAYS)
         if query.posted:
@@ -195,30 +185,32 @@ class ModelResponses:
     def _content(
         self,
         query: Query,
-        request: PredictionRequest | HistoryRequest,
-        series: NDArray[np.intp],
+        request: AnyRequest,
+        series: Series,
         as_csv: bool,
     ) -> Iterator[bytes]:
         """The body of a response, in parts."""
-        name = query.content.encode()
+        content = query.content.encode()
         if request.layout == "sum":
-            sums = self._sums(request, series)
-            rows = zip(*sums.values(), strict=True)
+            sums = self._tables.sums(request, series)
             if as_csv:
-                yield _csv([sums, *rows])
+                yield _csv([sums, *_rows(sums)])
             else:
-                objects = msgspec.json.encode([dict(zip(sums, row, strict=True)) for row in rows])
-                yield b'%b,"%b":%b}' % (self._json_start, name, objects)
+                yield b'%b,"%b":[%b]}' % (self._json_start, content, _json_objects(sums))
             return
         size = max(1, _PART_ROWS // request.range)
         parts = [series[start : start + size] for start in range(0, len(series), size)]
-        table = self._table(request, self._csv_keys if as_csv else self._keys)
+        table = self._tables.columns(request, as_csv=as_csv)
+
+        def columns(part: Series) -> dict[str, list[Any]]:
+            return {name: column(part) for name, column in table.items()}
+
         if as_csv:
             yield _csv([table])
             for part in parts:
-                yield _csv(zip(*(column(part) for column in table.values()), strict=True))
+                yield _csv(_rows(columns(part)))
             return
-        yield b'%b,"%b":' % (self._json_start, name)
+        yield b'%b,"%b":' % (self._json_start, content)
         if request.layout == "columns":
             for separator, (name, column) in zip(_separators(b"{"), table.items(), strict=False):
                 yield b'%b"%b":' % (separator, name.encode())
@@ -226,85 +218,10 @@ class ModelResponses:
             yield b"}}"
             return
         if isinstance(request, HistoryRequest):
-            yield from _json_list(
-                msgspec.json.encode(
-                    [
-                        dict(zip(table, row, strict=True))
-                        for row in zip(*(column(part) for column in table.values()), strict=True)
-                    ]
-                )[1:-1]
-                for part in parts
-            )
+            yield from _json_list(_json_objects(columns(part)) for part in parts)
         else:
             yield from _json_list(self._encoded.rows(request.range, part.tolist()) for part in parts)
         yield b"}"
-
-    def _table(
-        self, request: PredictionRequest | HistoryRequest, keys: dict[str, NDArray[np.str_]]
-    ) -> dict[str, Callable[[NDArray[np.intp]], list[Any]]]:
-        """Columns: each a function of series, whose rows are ordered by series, then date."""
-        numbers: dict[str, NDArray[Any]]
-        if isinstance(request, HistoryRequest):
-            history = self._model.history
-            days, numbers = slice(-request.range, None), {"sales": history.sales}
-            dates = history.dates[days]
-        else:
-            forecast = self._model.forecast
-            days = slice(request.range)
-            numbers = {"sales": forecast.sales, "lower": forecast.lower, "upper": forecast.upper}
-            dates = forecast.dates[days]
-        date_texts = np.array([date.isoformat() for date in dates])
-
-        def known(series: NDArray[np.intp]) -> tuple[NDArray[np.intp], ...]:
-            return np.nonzero(~np.isnan(numbers["sales"][series, days]))
-
-        def key_column(values: NDArray[np.str_]) -> Callable[[NDArray[np.intp]], list[Any]]:
-            return lambda series: values[series[known(series)[0]]].tolist()
-
-        def number_column(values: NDArray[Any]) -> Callable[[NDArray[np.intp]], list[Any]]:
-            return lambda series: values[series, days][known(series)].round(DECIMALS).tolist()
-
-        return {
-            "date": lambda series: date_texts[known(series)[1]].tolist(),
-            **{name: key_column(values) for name, values in keys.items()},
-            **{name: number_column(values) for name, values in numbers.items()},
-        }
-
-    def _sums(
-        self, request: PredictionRequest | HistoryRequest, series: NDArray[np.intp]
-    ) -> dict[str, Sequence[Any]]:
-        """Columns of the sum of these series, a row for each day on which one of them is known."""
-        if isinstance(request, HistoryRequest):
-            history, days = self._model.history, slice(-request.range, None)
-            sales = history.sales[series, days]
-            known = ~np.isnan(sales).all(axis=0)
-            return {
-                "date": np.array(history.dates[days])[known].tolist(),
-                "sales": np.nansum(sales, axis=0)[known].round(DECIMALS).tolist(),
-            }
-        forecast, days = self._model.forecast, slice(request.range)
-        filters = {"store_nbr": _as_list(request.store_nbr), "family": _as_list(request.family)}
-        lower, upper = (
-            [end[days].round(DECIMALS).tolist() for end in ends]
-            if (ends := forecast.interval_of_sum(**filters))
-            else [[None] * request.range] * 2
-        )
-        sales = forecast.sales[series, days].sum(axis=0).round(DECIMALS).tolist()
-        return {"date": forecast.dates[days], "sales": sales, "lower": lower, "upper": upper}
-
-    def _select(self, request: PredictionRequest | HistoryRequest) -> NDArray[np.intp]:
-        if not request.store_nbr and not request.family:
-            return self._all
-        try:
-            return self._model.forecast.select(
-                store_nbr=_as_list(request.store_nbr), family=_as_list(request.family)
-            )
-        except UnknownSeriesError as error:
-            raise requests.no_series(error) from None
-
-
-def _as_list(filter_: str | list[str] | None) -> Sequence[str]:
-    return [filter_] if isinstance(filter_, str) else filter_ or ()
 
 
 def _etag(content: bytes) -> str:
@@ -322,6 +239,15 @@ def _csv(rows: Iterable[Iterable[Any]]) -> bytes:
     text = io.StringIO(newline="")
     csv.writer(text).writerows(rows)
     return text.getvalue().encode()
+
+
+def _rows(columns: dict[str, list[Any]]) -> Iterator[tuple[Any, ...]]:
+    return zip(*columns.values(), strict=True)
+
+
+def _json_objects(columns: dict[str, list[Any]]) -> bytes:
+    """Rows as JSON objects joined by commas."""
+    return msgspec.json.encode([dict(zip(columns, row, strict=True)) for row in _rows(columns)])[1:-1]
 
 
 def _separators(first: bytes) -> Iterator[bytes]:

@@ -1,0 +1,101 @@
+"""The numbers of one model version as columns: of series, or of their sum."""
+
+import datetime
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.contracts.messages import HistoryRequest, PredictionRequest
+from services.forecasting.artifact import Model
+from services.forecasting.forecast import DECIMALS, UnknownSeriesError
+from services.prediction import requests
+
+AnyRequest = PredictionRequest | HistoryRequest
+Series = NDArray[np.intp]
+
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+"""What spreadsheets take for the begin of a formula: https://owasp.org/www-community/attacks/CSV_Injection."""
+
+
+class Tables:
+    """Past sales and forecasts of a model version.
+
+    Args:
+        model: The version.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        forecast = model.forecast
+        self._all: Series = np.arange(len(forecast.sales))
+        self._keys = {"store_nbr": np.array(forecast.store_nbr), "family": np.array(forecast.family)}
+        self._csv_keys = {
+            name: np.array([f"'{key}" if key.startswith(_FORMULA) else key for key in keys.tolist()])
+            for name, keys in self._keys.items()
+        }
+
+    def select(self, request: AnyRequest) -> Series:
+        """The series that a request asks for.
+
+        Raises:
+            HttpError: there are none.
+        """
+        if not request.store_nbr and not request.family:
+            return self._all
+        try:
+            return self._model.forecast.select(**_filters(request))
+        except UnknownSeriesError as error:
+            raise requests.no_series(error) from None
+
+    def columns(self, request: AnyRequest, *, as_csv: bool) -> dict[str, Callable[[Series], list[Any]]]:
+        """Columns: each a function of series, whose rows are ordered by series, then date."""
+        dates, numbers = self._numbers(request)
+        date_texts = np.array([date.isoformat() for date in dates])
+
+        def known(series: Series) -> tuple[NDArray[np.intp], ...]:
+            return np.nonzero(~np.isnan(numbers["sales"][series]))
+
+        def key_column(values: NDArray[np.str_]) -> Callable[[Series], list[Any]]:
+            return lambda series: values[series[known(series)[0]]].tolist()
+
+        def number_column(values: NDArray[np.float64]) -> Callable[[Series], list[Any]]:
+            return lambda series: values[series][known(series)].round(DECIMALS).tolist()
+
+        keys = self._csv_keys if as_csv else self._keys
+        return {
+            "date": lambda series: date_texts[known(series)[1]].tolist(),
+            **{name: key_column(values) for name, values in keys.items()},
+            **{name: number_column(values) for name, values in numbers.items()},
+        }
+
+    def sums(self, request: AnyRequest, series: Series) -> dict[str, list[Any]]:
+        """Columns of the sum of these series, a row for each day on which one of them is known."""
+        dates, numbers = self._numbers(request)
+        sales = numbers["sales"][series]
+        known = ~np.isnan(sales).all(axis=0)
+        sums = {
+            "date": np.array(dates)[known].tolist(),
+            "sales": np.nansum(sales, axis=0)[known].round(DECIMALS).tolist(),
+        }
+        if isinstance(request, PredictionRequest):
+            ends = self._model.forecast.interval_of_sum(**_filters(request)) or (None, None)
+            for name, end in zip(("lower", "upper"), ends, strict=True):
+                days = len(dates)
+                sums[name] = [None] * days if end is None else end[:days].round(DECIMALS).tolist()
+        return sums
+
+    def _numbers(self, request: AnyRequest) -> tuple[Sequence[datetime.date], dict[str, NDArray[np.float64]]]:
+        """The days asked for, and the numbers of all series on them."""
+        if isinstance(request, HistoryRequest):
+            history, days = self._model.history, slice(-request.range, None)
+            return history.dates[days], {"sales": history.sales[:, days]}
+        forecast, days = self._model.forecast, slice(request.range)
+        numbers = {"sales": forecast.sales, "lower": forecast.lower, "upper": forecast.upper}
+        return forecast.dates[days], {name: values[:, days] for name, values in numbers.items()}
+
+
+def _filters(request: AnyRequest) -> dict[str, Sequence[str]]:
+    filters = {"store_nbr": request.store_nbr, "family": request.family}
+    return {name: [each] if isinstance(each, str) else each or () for name, each in filters.items()}
