@@ -8,11 +8,11 @@ from infra.simulator import emulators, home, kubelet, processes
 from scripts.command import CommandError
 
 # What Terraform and the simulator have in each file.
-_FILES = {"terraform/*.tfstate": "serial", "processes/*.json": "create_time"}
+_FILES = {"terraform/*.tfstate": "serial", "processes/*.json": "create_time", "resources/*/*.json": "id"}
 
 
 def check_files() -> None:
-    """Look for damage in Terraform's states and the records of processes.
+    """Look for damage in Terraform's states and the records of processes and resources.
 
     Raises:
         CommandError: a file is damaged; names it, and what to do.

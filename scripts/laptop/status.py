@@ -18,7 +18,8 @@ from scripts.deployment.verify import url_of
 from scripts.laptop.checks import check_files
 from scripts.paths import ROOT, SIMULATOR
 from services.contracts import names
-from services.forecasting.model_registry import ModelRegistry
+from services.forecasting.artifact import CorruptModelError
+from services.forecasting.model_registry import ModelRegistry, UnknownVersionError
 
 
 def show(target: Environment, console: Console) -> None:
@@ -34,7 +35,8 @@ def show(target: Environment, console: Console) -> None:
     table.add_row("page", f"{url}/   (make open)")
     table.add_row("API documentation", f"{url}/docs")
     table.add_row("forecast over HTTP", f"{url}/predict?range=7")
-    table.add_row("model", _model(target))
+    bucket = names.bucket_name(target.project_id, names.MODELS_BUCKET)
+    table.add_row("model", model_of(ModelRegistry(bucket, target.project_id)))
     for name, address in addresses.items():
         table.add_row(name, address)
     table.add_row("logs", str(home.folder("logs")))
@@ -51,14 +53,16 @@ def show(target: Environment, console: Console) -> None:
         console.print(escape(line), highlight=False, soft_wrap=True)
 
 
-def _model(target: Environment) -> str:
+def model_of(registry: ModelRegistry) -> str:
     """Version, age and accuracy of the published model."""
-    registry = ModelRegistry(names.bucket_name(target.project_id, names.MODELS_BUCKET), target.project_id)
-    current = registry.pointer()
-    if current is None:
-        return "none is published"
-    pointer, _ = current
-    manifest = registry.manifest(pointer.version)
+    try:
+        current = registry.pointer()
+        if current is None:
+            return "none is published"
+        pointer, _ = current
+        manifest = registry.manifest(pointer.version)
+    except (CorruptModelError, UnknownVersionError) as error:
+        return f"{error}; services keep the version they have. `make down FORCE=1`, `make up` start anew"
     age = datetime.datetime.now(datetime.UTC) - pointer.published_at
     own, naive = (each["total"].mase for each in (manifest.backtest.model, manifest.backtest.seasonal_naive))
     return (

@@ -14,14 +14,19 @@ from infra.simulator import log_files, processes
 from infra.simulator.processes import Process
 from scripts.deployment import deploy, destroy
 from scripts.laptop import status
-from tests.conftest import free_port, wait_for
+from services.contracts.model import MANIFEST_FILE, POINTER_OBJECT
+from tests.conftest import Models, free_port, wait_for
 
 COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], list[str]]] = {
     "make up": (deploy.main, ["local"]),
     "make status": (status.main, []),
     "make down": (destroy.main, ["local"]),
 }
-FILES = ("terraform/local-data.tfstate", "processes/container.app.log.json")
+FILES = (
+    "terraform/local-data.tfstate",
+    "processes/container.app.log.json",
+    "resources/google_pubsub_topic/1.json",
+)
 
 
 @pytest.fixture
@@ -47,8 +52,8 @@ def test_a_damaged_file_stops_a_command_and_is_named(
     home: Path, capsys: pytest.CaptureFixture[str], name: str, file: str, content: str
 ) -> None:
     main, arguments = COMMANDS[name]
-    (home / "processes").mkdir()
     (home / "terraform" / "local-new.tfstate").write_text("")  # a deployment was interrupted before its end
+    (home / file).parent.mkdir(parents=True, exist_ok=True)
     (home / file).write_text(content)
     assert main(arguments) == 1
     (line,) = capsys.readouterr().err.splitlines()
@@ -64,6 +69,7 @@ def test_force_clears_what_is_damaged_and_nothing_of_others(
         elsewhere.setenv("SIMULATOR_HOME", str(tmp_path / "other"))
         other = start("")
     try:
+        (home / file).parent.mkdir(parents=True, exist_ok=True)
         (home / file).write_text("")
         assert destroy.main(["local", "--force"]) == 0
         assert not own.alive
@@ -107,3 +113,11 @@ def test_a_log_that_grows_is_moved_aside(home: Path, monkeypatch: pytest.MonkeyP
         assert log.with_suffix(".log.1").read_text().endswith("line 199\n")
     finally:
         processes.stop([process.name])
+
+
+@pytest.mark.parametrize("damage", ["pointer", "manifest"])
+def test_status_tells_of_a_damaged_model(models: Models, damage: str) -> None:
+    models.publish("v1")
+    name = {"pointer": POINTER_OBJECT, "manifest": f"sales/v1/{MANIFEST_FILE}"}[damage]
+    models.bucket.blob(name).upload_from_string(b"{")
+    assert name.rpartition("/")[2] in status.model_of(models.registry)
