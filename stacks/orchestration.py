@@ -111,7 +111,9 @@ class OrchestrationStack(PlatformStack):
             steps_job_endpoint=environment.batch.job_endpoint,
             dataflow_template=f"gs://{bucket.name}/{_TEMPLATE}",
             dataflow_account=workers.email,
-            dataflow_subnetwork=foundation.network.subnet.partition("/")[2].partition("/")[2],
+            # In full, since it may be in another project:
+            # https://cloud.google.com/dataflow/docs/guides/specifying-networks
+            dataflow_subnetwork=f"https://www.googleapis.com/compute/v1/{foundation.network.subnet}",
             dataflow_machine_type=environment.batch.machine_type,
             dataflow_max_workers=environment.batch.max_workers,
         )

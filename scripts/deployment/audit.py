@@ -36,10 +36,12 @@ def vulnerabilities(lock: Path) -> list[str] | None:
 
 def npm() -> list[str] | None:
     """Those that are known of the packages of package-lock.json; None if there is no answer."""
-    answer = json.loads(captured("npm", "audit", "--json").stdout or "{}")
-    if "vulnerabilities" not in answer:
+    try:
+        found: dict[str, dict[str, Any]] = json.loads(captured("npm", "audit", "--json").stdout)[
+            "vulnerabilities"
+        ]
+    except (ValueError, KeyError):
         return None
-    found: dict[str, dict[str, Any]] = answer["vulnerabilities"]
     return [
         f"{name}: {each['severity']}"
         for name, each in found.items()

@@ -131,7 +131,7 @@ class DagSettings(BatchSettings, frozen=True, kw_only=True):
     steps_job_endpoint: Annotated[str | None, Meta(description="Of a Flink or Spark job server.")] = None
     dataflow_template: Annotated[str | None, Meta(description="gs:// object: the Flex Template.")] = None
     dataflow_account: Annotated[str | None, Meta(description="Mail address of the workers' account.")] = None
-    dataflow_subnetwork: Annotated[str | None, Meta(description="regions/R/subnetworks/S.")] = None
+    dataflow_subnetwork: Annotated[str | None, Meta(description="URL of the subnet.")] = None
     dataflow_machine_type: str | None = None
     dataflow_max_workers: int | None = None
 

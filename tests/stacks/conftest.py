@@ -7,6 +7,21 @@ import pytest
 from infra import environment
 from tests.stacks.synthesized import Synthesis, committed, synthesize_once
 
+EXISTING = """\
+existing = {
+  network = {
+    project_id = "company-network"
+    name       = "shared"
+    subnet     = "forecast"
+    pods       = "forecast-pods"
+    services   = "forecast-services"
+    proxy_only = "10.200.0.0/26"
+  }
+  repository = { project_id = "company-images", location = "europe-west1", name = "forecast" }
+  key        = "projects/company-keys/locations/europe-west1/keyRings/data/cryptoKeys/forecast"
+}
+"""
+
 
 @pytest.fixture(scope="session")
 def synthesis(tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
@@ -21,6 +36,7 @@ def variants(tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
     - `pushed`: push delivery, two more topics for replies, a public Gateway.
     - `queued`: no Gateway; streaming follows its backlog; CI is GitLab's.
     - `paged`: PagerDuty, a budget.
+    - `shared`: the network of a Shared VPC, a company's repository and key.
     """
     prod = (environment.DIRECTORY / "prod.tfvars").read_text()
     by_traffic = 'autoscaling  = { by = "traffic", requests_per_second = 50 }'
@@ -33,7 +49,8 @@ def variants(tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
     paged, count = re.subn(r"(alerting *= \{) (.*?) \}", r"\1 \2, pagerduty = true }", prod)
     assert count == 1
     paged += 'budget = { billing_account = "012345-6789AB-CDEF01", amount = 2000 }\n'
-    files = {"pushed": pushed, "queued": queued, "paged": paged}
+    shared = re.sub(r"(?m)^network .*\n", "", prod).replace('  "registry",\n', "") + EXISTING
+    files = {"pushed": pushed, "queued": queued, "paged": paged, "shared": shared}
     return synthesize_once(
         tmp_path_factory, "variants", {f"{name}.tfvars": text for name, text in files.items()}
     )

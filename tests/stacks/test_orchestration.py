@@ -160,7 +160,10 @@ def test_steps_run_as_accounts_of_their_own(prod: Stack) -> None:
     folder, _, name = variables["DATAFLOW_TEMPLATE"].removeprefix("gs://").partition("/")
     template = prod.one("google_storage_bucket_object", bucket=folder, name=name)
     assert json.loads(template["content"])["image"] == image
-    assert variables["DATAFLOW_SUBNETWORK"] == "regions/europe-west1/subnetworks/sales-forecast-nodes"
+    assert variables["DATAFLOW_SUBNETWORK"] == (
+        "https://www.googleapis.com/compute/v1/projects/sales-forecast-prod/"
+        "regions/europe-west1/subnetworks/sales-forecast-nodes"
+    )
     namespace = {"namespace": variables["STEPS_NAMESPACE"]}
     account = prod.one("kubernetes_service_account_v1", metadata=namespace)
     assert account["metadata"]["name"] == variables["STEPS_ACCOUNT"]

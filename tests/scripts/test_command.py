@@ -1,0 +1,86 @@
+"""What all commands share: they reach this machine past any proxy, and end with one line."""
+
+import http.server
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Answers with its own name, and counts what it is asked."""
+
+    def __init__(self, name: str) -> None:
+        self.asked: list[str] = []
+        server = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                server.asked.append(self.path)
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(name.encode())
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+                pass
+
+        super().__init__(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+PROGRAM = """
+    import os, subprocess, sys
+    import httpx
+    from scripts.command import command
+
+    ASK = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1]).read().decode())"
+
+    @command("ask")
+    def main() -> int:
+        for host in ("127.0.0.1", "localhost"):
+            print(httpx.get(f"http://{host}:{sys.argv[1]}/").text)
+        print(httpx.get("http://elsewhere.test/").text, flush=True)
+        subprocess.run([sys.executable, "-c", ASK, f"http://127.0.0.1:{sys.argv[1]}/"], check=True)
+        print(os.environ["NO_PROXY"], os.environ["no_proxy"])
+        return 0
+
+    main()
+"""
+
+
+@pytest.mark.parametrize(("before", "after"), [({}, ""), ({"NO_PROXY": "own.test"}, ",own.test")])
+def test_only_what_is_elsewhere_goes_through_a_proxy(before: dict[str, str], after: str) -> None:
+    proxy, own = Server("proxy"), Server("own")
+    through = f"http://127.0.0.1:{proxy.server_port}"
+    inherited = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(PROGRAM), str(own.server_port)],
+        cwd=REPOSITORY,
+        env={**inherited, "HTTP_PROXY": through, "http_proxy": through, **before},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    first = "127.0.0.1,localhost"
+    assert done.stdout.split() == ["own", "own", "proxy", "own", f"{first}{after}", first]
+    assert proxy.asked == ["http://elsewhere.test/"]
+
+
+def test_what_stops_a_command_is_one_line(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [REPOSITORY / "scripts" / "cost", "nowhere"],
+        env={**os.environ, "PLATFORM_ENVIRONMENTS": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("cost: ")
+    assert done.stderr.count("\n") == 1
