@@ -1,6 +1,6 @@
 # Thin: the work is in scripts/. `make help` lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help install install-airflow pipeline airflow backfill up down deploy status open sql verify backtest diff test test-quick test-simulated test-images lint checkov validate audit format lock composer-packages docs site release-schemas bench-serving bench-load bench-streaming bench-synth bench-batch
+.PHONY: help install install-airflow pipeline airflow backfill up down deploy status open sql verify backtest diff test test-quick test-simulated test-images lint checkov validate audit format lock composer-packages docs site release-schemas bench-serving bench-load bench-streaming bench-synth bench-batch bench-scale
 
 PYTHON := .venv/bin/python
 # A file at a time to each worker; tests/conftest.py has their number and order.
@@ -121,3 +121,6 @@ bench-synth: install ## Synthesis, compared with a plain import of the provider 
 
 bench-batch: install ## CPU per scored element, compared with Beam itself and a model call per element
 	@$(PYTHON) -m scripts.bench.batch
+
+bench-scale: install ## Training and serving of 3,000 and 30,490 series: CPU, memory, time to ready; a quarter of an hour
+	@$(PYTHON) -m scripts.bench.scale
