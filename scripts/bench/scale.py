@@ -1,8 +1,8 @@
 """Training and serving of panels of thousands of series: CPU, memory, and how they grow with the series.
 
-The sales are synthetic: 730 days, a level per product and shop of a few a month to hundreds a day, a week and a
-year, shops that open late. Each step is a process of its own. Memory is the peak of resident memory; that of a
-reload counts the time at which the service has both versions.
+The sales are synthetic: 730 days, levels of a few a month to hundreds a day, a week and a year, shops that
+open late. Each step is a process of its own. Memory is the peak of resident memory; that of a reload counts
+the time at which the service has both versions.
 """
 
 import argparse
@@ -34,7 +34,7 @@ TRAIN: Final = """\
 import datetime, sys
 from pathlib import Path
 import numpy as np
-from services.batch import command  # bounds threads, as in the command
+import services.batch  # bounds threads, as in the command
 from services.forecasting import training
 from services.forecasting.panel import Panel
 

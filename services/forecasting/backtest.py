@@ -1,6 +1,6 @@
 """Rolling-origin backtest: how well a model would have forecast windows it had not seen."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from services.contracts.model import HORIZON_DAYS, LEVELS, Accuracy
 from services.forecasting.cgroup import memory, processors
 from services.forecasting.levels import groups, summed
-from services.forecasting.panel import SEASON, Forecaster, Panel, UnusableSalesError
+from services.forecasting.panel import BLOCK, SEASON, Forecaster, Panel, UnusableSalesError
 
 HORIZON = 28
 ORIGINS = 8
@@ -71,8 +71,8 @@ def run(forecaster: Forecaster, panel: Panel) -> list[Window]:
         return list(threads.map(forecast, origins(panel)))
 
 
-def scores(windows: Sequence[Window], panel: Panel) -> dict[str, Accuracy]:
-    """Errors of the windows at each level of aggregation, averaged over series and origins.
+def scores(windows: Mapping[str, Sequence[Window]], panel: Panel) -> dict[str, dict[str, Accuracy]]:
+    """Errors of each forecaster's windows at each level of aggregation, averaged over series and origins.
 
     MASE is the mean absolute error over that of the seasonal naive forecast within the days known at the
     origin (Hyndman & Koehler 2006, https://doi.org/10.1016/j.ijforecast.2006.03.001). A series that had
@@ -81,23 +81,45 @@ def scores(windows: Sequence[Window], panel: Panel) -> dict[str, Accuracy]:
     Raises:
         UnusableSalesError: no series has one, or nothing was sold in any window.
     """
-    return {level: _score(windows, panel, groups(panel, level)) for level in LEVELS}
+    result: dict[str, dict[str, Accuracy]] = {name: {} for name in windows}
+    for level in LEVELS:
+        members = groups(panel, level)
+        actual = summed(panel.sales, members)
+        scales = {
+            window.origin: _scale(actual[:, : window.origin]) for window in next(iter(windows.values()))
+        }
+        for name, own in windows.items():
+            result[name][level] = _score(own, panel, members, actual, scales)
+    return result
 
 
-def _score(windows: Sequence[Window], panel: Panel, groups: NDArray[np.intp]) -> Accuracy:
-    actual = summed(panel.sales, groups)
+def _scale(known: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean absolute error of the seasonal naive forecast of each row, 0 where there is none."""
+    parts: list[NDArray[np.float64]] = []
+    for first in range(0, len(known), BLOCK):
+        block = known[first : first + BLOCK]
+        changes = np.abs(block[:, SEASON:] - block[:, :-SEASON])
+        counted = (~np.isnan(changes)).sum(axis=1)
+        parts.append(np.nansum(changes, axis=1) / np.maximum(counted, 1))
+    return np.concatenate(parts)
+
+
+def _score(
+    windows: Sequence[Window],
+    panel: Panel,
+    groups: NDArray[np.intp],
+    actual: NDArray[np.float64],
+    scales: Mapping[int, NDArray[np.float64]],
+) -> Accuracy:
     scaled: list[NDArray[np.float64]] = []
     errors: list[NDArray[np.float64]] = []
     sales: list[NDArray[np.float64]] = []
     for window in windows:
-        known = actual[:, : window.origin]
+        scale = scales[window.origin]
         test = actual[:, window.origin : window.origin + HORIZON]
         # What a series sold before it began is not known, and so is not an error either.
         begun = ~np.isnan(panel.sales[:, window.origin : window.origin + HORIZON])
         error = test - summed(np.where(begun, window.sales[:, :HORIZON], np.nan), groups)
-        changes = np.abs(known[:, SEASON:] - known[:, :-SEASON])
-        counted = (~np.isnan(changes)).sum(axis=1)
-        scale = np.nansum(changes, axis=1) / np.maximum(counted, 1)
         has_scale = (scale > 0) & ~np.isnan(error).all(axis=1)
         scaled.append(np.nanmean(np.abs(error[has_scale]), axis=1) / scale[has_scale])
         errors.append(error[~np.isnan(error)])

@@ -1,14 +1,18 @@
 """Classical forecasting methods, each fitted to every series on its own.
 
 They see the days on which a series' store was open: closed days are neither learned from nor counted as
-intermittent demand, and are forecast as 0. All series are smoothed at once, a day per step.
+intermittent demand, and are forecast as 0. Many series are smoothed at once, a day per step.
 """
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import wraps
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.forecasting.closed_days import closed_days
-from services.forecasting.panel import SEASON, Fitted, Panel
+from services.forecasting.panel import BLOCK, SEASON, Fitted, Forecaster, Panel
 
 _CROSTON_ALPHA = 0.1
 """As Croston (1972) and Syntetos & Boylan (2005) recommend."""
@@ -24,27 +28,42 @@ def seasonal_naive(panel: Panel, horizon: int) -> Fitted:
     return Fitted(last_week[:, np.arange(horizon) % SEASON])
 
 
-def exponential_smoothing(panel: Panel, horizon: int) -> Fitted:
+def _alone(method: Callable[[Panel, NDArray[np.bool_]], NDArray[np.float64]]) -> Forecaster:
+    """Forecaster of a method that takes BLOCK series and the days, known and ahead, when they are open."""
+
+    @wraps(method)
+    def forecaster(panel: Panel, horizon: int) -> Fitted:
+        open_ = _open(panel, horizon)
+        parts: list[NDArray[np.float64]] = []
+        for first in range(0, len(open_), BLOCK):
+            block = slice(first, first + BLOCK)
+            parts.append(method(replace(panel, sales=panel.sales[block]), open_[block]))
+        return Fitted(np.concatenate(parts))
+
+    return forecaster
+
+
+@_alone
+def exponential_smoothing(panel: Panel, open_: NDArray[np.bool_]) -> NDArray[np.float64]:
     """ETS(A,N,A): a level and a weekly season, both smoothed.
 
     The smoothing parameters of a series are those of a grid with the least squared error one step ahead
     (Hyndman et al. 2008, https://doi.org/10.1007/978-3-540-71918-2, ch. 2).
     """
-    open_ = _open(panel, horizon)
     level, season, _ = _smooth(panel, panel.sales, open_, _SEASON_GAMMAS)
-    weekday = _weekdays(panel, horizon)[panel.days :]
+    weekday = _weekdays(panel, open_.shape[1])[panel.days :]
     sales = np.maximum(level[:, None] + season[:, weekday], 0)
-    return Fitted(np.where(open_[:, panel.days :], sales, 0))
+    return np.where(open_[:, panel.days :], sales, 0)
 
 
-def theta(panel: Panel, horizon: int) -> Fitted:
+@_alone
+def theta(panel: Panel, open_: NDArray[np.bool_]) -> NDArray[np.float64]:
     """The Theta method: exponential smoothing plus half the slope of a line through the past.
 
     Written as in Hyndman & Billah (2003), https://doi.org/10.1016/S0169-2070(01)00143-1, on sales divided by
     the ratio of their weekday's mean to that of all days.
     """
-    open_ = _open(panel, horizon)
-    past, weekday = open_[:, : panel.days], _weekdays(panel, horizon)
+    past, weekday = open_[:, : panel.days], _weekdays(panel, open_.shape[1])
     sales = np.where(past, panel.sales, 0)
     ratio = np.zeros((len(sales), SEASON))
     overall = _mean(sales, past)
@@ -67,16 +86,16 @@ def theta(panel: Panel, horizon: int) -> Fitted:
     correction = (1 - (1 - alpha) ** count) / alpha
     forecast = level[:, None] + slope[:, None] / 2 * (ahead + correction[:, None])
     sales = np.maximum(forecast, 0) * factor[:, panel.days :]
-    return Fitted(np.where(counted[:, panel.days :], sales, 0))
+    return np.where(counted[:, panel.days :], sales, 0)
 
 
-def croston(panel: Panel, horizon: int) -> Fitted:
+@_alone
+def croston(panel: Panel, open_: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Croston's method for intermittent demand, with the correction of Syntetos & Boylan (2005).
 
     The mean size of a day with sales and the mean number of days between two of them are smoothed; their
     ratio, less the bias, is the forecast of every day (https://doi.org/10.1016/j.ijforecast.2004.10.001).
     """
-    open_ = _open(panel, horizon)
     size, interval = np.zeros(len(open_)), np.zeros(len(open_))
     since = np.ones(len(open_))
     for day in range(panel.days):
@@ -87,7 +106,7 @@ def croston(panel: Panel, horizon: int) -> Fitted:
         interval += np.where(sale, np.where(first, 1, _CROSTON_ALPHA) * (since - interval), 0)
         since = np.where(sale, 1, since + now)
     rate = np.divide(size, interval, out=np.zeros_like(size), where=interval > 0)
-    return Fitted(np.where(open_[:, panel.days :], (1 - _CROSTON_ALPHA / 2) * rate[:, None], 0))
+    return np.where(open_[:, panel.days :], (1 - _CROSTON_ALPHA / 2) * rate[:, None], 0)
 
 
 def _open(panel: Panel, horizon: int) -> NDArray[np.bool_]:
@@ -97,8 +116,8 @@ def _open(panel: Panel, horizon: int) -> NDArray[np.bool_]:
     return open_
 
 
-def _weekdays(panel: Panel, horizon: int) -> NDArray[np.intp]:
-    return (panel.first_date.weekday() + np.arange(panel.days + horizon)) % SEASON
+def _weekdays(panel: Panel, days: int) -> NDArray[np.intp]:
+    return (panel.first_date.weekday() + np.arange(days)) % SEASON
 
 
 def _mean(values: NDArray[np.float64], counted: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -112,7 +131,7 @@ def _smooth(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Level, season by weekday and the alpha of each series, with the parameters that erred least."""
     alpha, gamma = (each.ravel()[:, None] for each in np.meshgrid(_LEVEL_ALPHAS, gammas, indexing="ij"))
-    count, weekday = len(sales), _weekdays(panel, 0)
+    count, weekday = len(sales), _weekdays(panel, panel.days)
     past = counted[:, : panel.days]
     first = past & (np.cumsum(past, axis=1) <= _FIRST_DAYS)
     level = np.tile(_mean(sales, first), (len(alpha), 1))

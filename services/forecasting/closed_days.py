@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from services.forecasting.levels import groups
 from services.forecasting.panel import SEASON, YEAR, Panel
 
 # A weekday on which a store traded less often than this is closed; one Saturday in two years was not.
@@ -32,10 +33,10 @@ def closed_days(panel: Panel, days: int) -> NDArray[np.bool_]:
     Returns:
         Shape (series, days), where `days` is at least the panel's.
     """
-    stores, store = np.unique(np.array(panel.store_nbr), return_inverse=True)
-    sales = np.zeros((len(stores), panel.days))
-    np.add.at(sales, store, np.nan_to_num(panel.sales))
-    trade = sales > 0
+    store = groups(panel, "store_nbr")
+    trade = np.zeros((store.max() + 1, panel.days), dtype=bool)
+    for sales, own in zip(panel.sales, store, strict=True):
+        trade[own] |= sales > 0
     shutdown = _shutdowns(trade)
     exists = np.maximum.accumulate(trade, axis=1) & ~shutdown
     dates = [panel.date(day) for day in range(days)]
@@ -45,7 +46,7 @@ def closed_days(panel: Panel, days: int) -> NDArray[np.bool_]:
     holiday = _holidays(trade, exists & ~closed_weekday[:, weekday[: panel.days]], of_year[: panel.days])
     closed = closed_weekday[:, weekday] | holiday[:, of_year]
     closed[:, : panel.days] |= shutdown
-    sold = np.nansum(panel.sales, axis=1) > 0
+    sold = np.fmax.reduce(panel.sales, axis=1) > 0
     return closed[store] | ~sold[:, None]
 
 

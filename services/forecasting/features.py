@@ -1,17 +1,21 @@
 """What a model knows about a day to forecast: everything up to the origin, and the calendar of the day."""
 
 import datetime
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.forecasting.closed_days import closed_days
-from services.forecasting.panel import SEASON, YEAR, Panel
+from services.forecasting.panel import BLOCK, SEASON, YEAR, Panel
 
 _WINDOWS = (7, 14, 28, 56, 112, 364)
 _WEEKS = (1, 4, 8, 26)
 _CALENDAR = ("weekday", "day_of_month", "day_of_year", "days_to_christmas")
+_DAYS = 64
 
 
 class Features:
@@ -21,6 +25,8 @@ class Features:
     which the store was not expected to be closed. Promotions of days to come are not known; what a series'
     promotions were like until the origin, a week and a year ago stands for them.
 
+    Running sums take many times the memory of the sales: they are made for BLOCK series at a time.
+
     Attributes:
         closed: on which days the store of a series is expected to be closed, shape (series, panel's days
             and horizon).
@@ -28,35 +34,16 @@ class Features:
 
     def __init__(self, panel: Panel, horizon: int):
         """Prepare for days up to `horizon` after the panel's end."""
-        self._promoted = panel.onpromotion is not None
-        self._days = panel.days
+        self._panel = panel
         last = panel.days + horizon
         self.closed = closed_days(panel, last)
         begun = ~np.isnan(panel.sales)
-        sales = np.nan_to_num(panel.sales)
-        trading = begun & ~self.closed[:, : panel.days]
-        self._sales = _Means(sales, trading)
         self._begin = (~begun).sum(axis=1)
-        self._squares = _Means(sales**2, trading)
-        self._sold = _Means(sales > 0, trading)
-        self._same_weekday = _Means(sales, trading, step=SEASON)
-        day = np.arange(panel.days)
-        self._last_sale = np.maximum.accumulate(np.where(sales > 0, day, -YEAR), axis=1)
-
+        trading = begun & ~self.closed[:, : panel.days]
         _, self._store = np.unique(np.array(panel.store_nbr), return_inverse=True)
         _, self._family = np.unique(np.array(panel.family), return_inverse=True)
-        shape = (self._store.max() + 1, panel.days)
-        of_store, store_trading = np.zeros(shape), np.zeros(shape, dtype=bool)
-        np.add.at(of_store, self._store, np.where(trading, sales, 0.0))
-        np.logical_or.at(store_trading, self._store, trading)
-        self._store_sales = _Means(of_store, store_trading)
-
-        if panel.onpromotion is not None:
-            promotion = np.nan_to_num(panel.onpromotion)
-            self._promotion = _Means(promotion, begun)
-            self._promotion_same_weekday = _Means(promotion, begun, step=SEASON)
-
-        self._like = _like_levels(self._sales, self._store, self._family, panel.days)
+        self._store_sales = _store_sales(panel.sales, trading, self._store)
+        self._like = _LikeLevels(panel.sales, trading, self._store, self._family)
 
         dates = [panel.date(i) for i in range(last)]
         self._calendar = np.array(
@@ -67,33 +54,39 @@ class Features:
             dtype=float,
         )
 
-    def level(self, series: NDArray[np.intp], origin: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Scale of a series at an origin, units per open day, > 0.
+    def rows(self, series: NDArray[np.intp], origin: NDArray[np.intp], day: NDArray[np.intp]) -> "Rows":
+        """The features of `day` for `series` as known at `origin` <= day."""
+        level = np.empty(len(series))
+        columns: dict[str, NDArray[np.float64]] = {}
+        for first in range(0, len(self._store), BLOCK):
+            asked = np.flatnonzero((series >= first) & (series < first + BLOCK))
+            if len(asked) == 0:
+                continue
+            block = _Block(self._panel, self.closed, slice(first, first + BLOCK))
+            known = series[asked], origin[asked]
+            level[asked] = block.level(*known, self._like.at(*known))
+            for name, values in self._columns(block, *known, day[asked], level[asked]).items():
+                columns.setdefault(name, np.empty(len(series)))[asked] = values
+        return Rows(columns, level)
 
-        The mean of the last 112 days, shrunk towards that of all known days, which is shrunk towards the
-        level of like series: those of the family and of the store.
-        """
-        recent, known = self._sales.sums(series, origin - 112, origin)
-        always, days = self._sales.sums(series, np.zeros_like(origin), origin)
-        overall = (always + 7 * self._like[series, origin]) / (days + 7)
-        return (recent + 7 * overall) / (known + 7)
-
-    def sold(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def sold(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """On how many of the open days of the last year each series sold, and of how many."""
-        who = np.arange(len(self._family))
-        end = np.full_like(who, self._days)
-        return self._sold.sums(who, end - YEAR, end)
+        year = slice(max(self._panel.days - YEAR, 0), self._panel.days)
+        sales = self._panel.sales[:, year]
+        trading = ~np.isnan(sales) & ~self.closed[:, year]
+        return ((sales > 0) & trading).sum(axis=1), trading.sum(axis=1)
 
-    def rows(
-        self, series: NDArray[np.intp], origin: NDArray[np.intp], day: NDArray[np.intp]
+    def _columns(
+        self,
+        block: "_Block",
+        series: NDArray[np.intp],
+        origin: NDArray[np.intp],
+        day: NDArray[np.intp],
+        level: NDArray[np.float64],
     ) -> dict[str, NDArray[Any]]:
-        """The features of `day` for `series` as known at `origin` <= day, by name.
-
-        Means are relative to the level of the series.
-        """
-        level = self.level(series, origin)
-        means = {days: self._sales.between(series, origin - days, origin) for days in _WINDOWS}
-        squares = self._squares.between(series, origin - 112, origin)
+        who = series - block.first
+        means = {days: block.sales.between(who, origin - days, origin) for days in _WINDOWS}
+        squares = block.squares.between(who, origin - 112, origin)
         # The last day before the origin with the weekday of `day`.
         same = day - SEASON * (1 + (day - origin) // SEASON)
         store = self._store[series]
@@ -106,12 +99,12 @@ class Features:
             "level": np.log(level),
             "age": np.minimum(origin - self._begin[series], YEAR),
             **{f"mean_{days}": values / level for days, values in means.items()},
-            **{f"share_sold_{days}": self._sold.between(series, origin - days, origin) for days in (28, 112)},
+            **{f"share_sold_{days}": block.sold.between(who, origin - days, origin) for days in (28, 112)},
             "deviation_112": np.sqrt(np.maximum(squares - means[112] ** 2, 0)) / level,
-            "days_since_sale": origin - 1 - self._last_sale[series, origin - 1],
+            "days_since_sale": origin - 1 - block.last_sale[who, origin - 1],
             **{
-                f"same_weekday_{weeks}": self._same_weekday.between(
-                    series, same - SEASON * (weeks - 1), same + 1
+                f"same_weekday_{weeks}": block.same_weekday.between(
+                    who, same - SEASON * (weeks - 1), same + 1
                 )
                 / level
                 for weeks in _WEEKS
@@ -123,47 +116,138 @@ class Features:
             # How much more was sold around the day a year ago than before the origin a year ago.
             **{
                 name: _ratio(
-                    sales.between(who, year_ago - around, np.minimum(year_ago + around + 1, origin)),
-                    sales.between(who, origin - YEAR - 56, origin - YEAR),
+                    sales.between(row, year_ago - around, np.minimum(year_ago + around + 1, origin)),
+                    sales.between(row, origin - YEAR - 56, origin - YEAR),
                 )
-                for name, sales, who, around in (
-                    ("year_ago", self._sales, series, 10),
+                for name, sales, row, around in (
+                    ("year_ago", block.sales, who, 10),
                     ("store_year_ago", self._store_sales, store, 7),
                 )
             },
         }
-        if self._promoted:
-            of = self._promotion.between
-            columns |= {f"promotion_{days}": of(series, origin - days, origin) for days in (7, 28, 112)}
-            columns["promotion_same_weekday_4"] = self._promotion_same_weekday.between(
-                series, same - SEASON * 3, same + 1
+        if block.promotion and block.promotion_same_weekday:
+            of = block.promotion.between
+            columns |= {f"promotion_{days}": of(who, origin - days, origin) for days in (7, 28, 112)}
+            columns["promotion_same_weekday_4"] = block.promotion_same_weekday.between(
+                who, same - SEASON * 3, same + 1
             )
-            columns["promotion_year_ago"] = of(series, year_ago - 3, np.minimum(year_ago + 4, origin))
+            columns["promotion_year_ago"] = of(who, year_ago - 3, np.minimum(year_ago + 4, origin))
         return columns
 
 
-def _like_levels(
-    sales: "_Means", store: NDArray[np.intp], family: NDArray[np.intp], days: int
-) -> NDArray[np.float64]:
-    """Level that family and store of a series suggest at each origin, > 0, shape (series, days + 1).
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Features of days to forecast.
+
+    Attributes:
+        columns: by name; means are relative to the level.
+        level: scale of the series at the origin, units per open day, > 0.
+    """
+
+    columns: dict[str, NDArray[np.float64]]
+    level: NDArray[np.float64]
+
+    def matrix(self) -> NDArray[np.float64]:
+        """The columns, shape (rows, features)."""
+        return np.stack(list(self.columns.values()), axis=1)
+
+
+class _Block:
+    """Running sums of a few series."""
+
+    def __init__(self, panel: Panel, closed: NDArray[np.bool_], series: slice):
+        self.first = series.start
+        own = panel.sales[series]
+        begun = ~np.isnan(own)
+        sales = np.nan_to_num(own)
+        trading = begun & ~closed[series, : panel.days]
+        self.sales = _Means(sales, trading)
+        self.squares = _Means(sales**2, trading)
+        self.sold = _Means(sales > 0, trading)
+        self.same_weekday = _Means(sales, trading, step=SEASON)
+        day = np.arange(panel.days)
+        self.last_sale = np.maximum.accumulate(np.where(sales > 0, day, -YEAR), axis=1)
+        self.promotion = self.promotion_same_weekday = None
+        if panel.onpromotion is not None:
+            promotion = np.nan_to_num(panel.onpromotion[series])
+            self.promotion = _Means(promotion, begun)
+            self.promotion_same_weekday = _Means(promotion, begun, step=SEASON)
+
+    def level(
+        self, series: NDArray[np.intp], origin: NDArray[np.intp], like: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """The mean of 112 days, shrunk towards that of all days, which is shrunk towards like series'."""
+        who = series - self.first
+        recent, known = self.sales.sums(who, origin - 112, origin)
+        always, days = self.sales.sums(who, np.zeros_like(origin), origin)
+        overall = (always + 7 * like) / (days + 7)
+        return (recent + 7 * overall) / (known + 7)
+
+
+class _LikeLevels:
+    """Level that family and store of a series suggest at each origin, > 0.
 
     Effects of family and store on the logarithm of the level, each shrunk towards none: one huge series
     counts as one.
     """
-    who = np.arange(len(store))
-    levels = np.empty((len(store), days + 1))
-    for origin in range(days + 1):
-        total, known = sales.sums(who, np.full_like(who, origin - 112), np.full_like(who, origin))
-        weight = np.where(total > 0, known / (known + 28), 0.0)
-        level = np.log(np.where(total > 0, total, 1) / np.maximum(known, 1))
-        # Without any series, one unit a week.
-        common = (weight @ level - np.log(SEASON)) / (weight.sum() + 1)
-        effects = np.zeros(len(store))
-        for group in family, store:
-            rest = weight * (level - common - effects)
-            effects += (np.bincount(group, rest) / (np.bincount(group, weight) + 1))[group]
-        levels[:, origin] = np.exp(common + effects)
-    return levels
+
+    def __init__(
+        self,
+        sales: NDArray[np.float64],
+        trading: NDArray[np.bool_],
+        store: NDArray[np.intp],
+        family: NDArray[np.intp],
+    ):
+        self._groups = family, store
+        count, days = sales.shape
+        self._common = np.empty(days + 1)
+        self._effects = [np.empty((group.max() + 1, days + 1)) for group in self._groups]
+        # Sum and number of the days before an origin, and of those before its last 112 days.
+        until, before = np.zeros((2, 2, count))
+        older = _days(sales, trading)
+        for origin, day in enumerate(itertools.chain([np.zeros((2, count))], _days(sales, trading))):
+            until += day
+            if origin > 112:
+                before += next(older)
+            total, known = until - before
+            weight = np.where(total > 0, known / (known + 28), 0.0)
+            level = np.log(np.where(total > 0, total, 1) / np.maximum(known, 1))
+            # Without any series, one unit a week.
+            self._common[origin] = (weight @ level - np.log(SEASON)) / (weight.sum() + 1)
+            rest = level - self._common[origin]
+            effects = np.zeros(count)
+            for group, of_group in zip(self._groups, self._effects, strict=True):
+                error = weight * (rest - effects)
+                of_group[:, origin] = np.bincount(group, error) / (np.bincount(group, weight) + 1)
+                effects += of_group[group, origin]
+
+    def at(self, series: NDArray[np.intp], origin: NDArray[np.intp]) -> NDArray[np.float64]:
+        """The levels of these series at these origins."""
+        effects = [
+            values[group[series], origin] for group, values in zip(self._groups, self._effects, strict=True)
+        ]
+        return np.exp(self._common[origin] + sum(effects))
+
+
+def _days(sales: NDArray[np.float64], trading: NDArray[np.bool_]) -> Iterator[NDArray[np.float64]]:
+    """Of each day the sales of all series, and which of them trade, as 0 or 1.
+
+    Copied some days at a time, since one column of a matrix touches all of its memory.
+    """
+    for first in range(0, sales.shape[1], _DAYS):
+        days = slice(first, first + _DAYS)
+        trade = trading[:, days].T
+        yield from np.stack([np.where(trade, sales[:, days].T, 0.0), trade], axis=1)
+
+
+def _store_sales(sales: NDArray[np.float64], trading: NDArray[np.bool_], store: NDArray[np.intp]) -> "_Means":
+    """Running sums of stores, over days on which one of their series trades."""
+    shape = (store.max() + 1, sales.shape[1])
+    total, trades = np.zeros(shape), np.zeros(shape, dtype=bool)
+    for row, own in enumerate(store):  # `np.add.at` takes many times as long
+        total[own] += np.where(trading[row], sales[row], 0.0)
+        trades[own] |= trading[row]
+    return _Means(total, trades)
 
 
 def _christmas(date: datetime.date) -> datetime.date:
@@ -181,9 +265,12 @@ class _Means:
 
     def _running(self, values: NDArray[Any]) -> NDArray[np.float64]:
         """Column d + step holds the sum of columns d, d - step, d - 2 step, ..."""
-        sums = np.zeros((values.shape[0], values.shape[1] + self._step))
-        for day in range(values.shape[1]):
-            sums[:, day + self._step] = sums[:, day] + values[:, day]
+        rows, days = values.shape
+        steps = -(-days // self._step) + 1
+        sums = np.zeros((rows, steps * self._step))
+        sums[:, self._step : self._step + days] = values
+        by_step = sums.reshape(rows, steps, self._step)
+        np.cumsum(by_step, axis=1, out=by_step)
         return sums
 
     def sums(

@@ -5,6 +5,8 @@ from numpy.typing import NDArray
 
 from services.forecasting.panel import Panel
 
+_DAYS = 64
+
 
 def groups(panel: Panel, level: str) -> NDArray[np.intp]:
     """Number of the group that each series belongs to; groups are sorted by name."""
@@ -18,9 +20,15 @@ def groups(panel: Panel, level: str) -> NDArray[np.intp]:
 
 
 def summed(values: NDArray[np.float64], groups: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Sums by group and day; NaN where no member has a value."""
-    total = np.zeros((groups.max() + 1, values.shape[1]))
-    count = np.zeros_like(total)
-    np.add.at(total, groups, np.nan_to_num(values))
-    np.add.at(count, groups, ~np.isnan(values))
-    return np.where(count > 0, total, np.nan)
+    """Sums by group and day, NaN where no member has a value; the values themselves if each is a group."""
+    if np.array_equal(groups, np.arange(len(groups))):
+        return values
+    count = groups.max() + 1
+    sums = np.empty((count, values.shape[1]))
+    for first in range(0, values.shape[1], _DAYS):
+        # Some days at a time, since one column of a matrix touches all of its memory.
+        for day, column in enumerate(np.ascontiguousarray(values[:, first : first + _DAYS].T), first):
+            known = ~np.isnan(column)
+            total = np.bincount(groups[known], column[known], count)
+            sums[:, day] = np.where(np.bincount(groups[known], minlength=count) > 0, total, np.nan)
+    return sums

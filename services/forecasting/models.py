@@ -9,8 +9,7 @@ share what they have in common, such as the weeks before Christmas. Days on whic
 are not learned from, and forecast as 0.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import lightgbm
 import numpy as np
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from services.contracts.model import HORIZON_DAYS
 from services.forecasting.baselines import theta
 from services.forecasting.features import Features
-from services.forecasting.panel import Fitted, Panel, UnusableSalesError
+from services.forecasting.panel import BLOCK, Fitted, Panel, UnusableSalesError
 
 # Chosen by the backtest on the default data, among a handful of values each.
 TUNED = (
@@ -69,24 +68,23 @@ def fit(panel: Panel, features: Features) -> list[lightgbm.Booster]:
         UnusableSalesError: there is no day with sales.
     """
     begin = np.isnan(panel.sales).sum(axis=1)
-    usable = ~features.closed[:, : panel.days] & (np.arange(panel.days) > begin[:, None] + _WARM_UP)
-    series, target = np.nonzero(usable)
-    if len(series) == 0:
+    usable = np.flatnonzero(
+        ~features.closed[:, : panel.days] & (np.arange(panel.days) > begin[:, None] + _WARM_UP)
+    )
+    if len(usable) == 0:
         raise UnusableSalesError("there is no day with sales to learn from")
-    reach = np.minimum(HORIZON_DAYS, target - begin[series] - _WARM_UP)
 
     def one(seed: int) -> lightgbm.Booster:
         random = np.random.default_rng(seed)
-        drawn = np.sort(random.choice(len(series), min(len(series), _MAX_ROWS), replace=False))
-        who, day = series[drawn], target[drawn]
-        origin = day - random.integers(0, reach[drawn])
-        level = features.level(who, origin)
+        drawn = np.sort(random.choice(len(usable), min(len(usable), _MAX_ROWS), replace=False))
+        who, day = np.divmod(usable[drawn], panel.days)
+        origin = day - random.integers(0, np.minimum(HORIZON_DAYS, day - begin[who] - _WARM_UP))
         rows = features.rows(who, origin, day)
         data = lightgbm.Dataset(
-            _matrix(rows),
-            label=panel.sales[who, day] / level,
-            weight=level**_WEIGHT_POWER,
-            feature_name=list(rows),
+            rows.matrix(),
+            label=panel.sales[who, day] / rows.level,
+            weight=rows.level**_WEIGHT_POWER,
+            feature_name=list(rows.columns),
             categorical_feature=["weekday"],
         )
         return lightgbm.train({**_PARAMETERS, "seed": seed}, data, num_boost_round=_ROUNDS)
@@ -98,23 +96,22 @@ def predict(
     boosters: Sequence[lightgbm.Booster], panel: Panel, features: Features, horizon: int
 ) -> NDArray[np.float64]:
     """Expected units per day after the panel's end, shape (series, horizon)."""
-    count = len(panel.family)
-    series = np.repeat(np.arange(count), horizon)
-    day = np.tile(panel.days + np.arange(horizon), count)
-    origin = np.full(count * horizon, panel.days)
-    rows = _matrix(features.rows(series, origin, day))
-    ratio = np.mean([np.asarray(booster.predict(rows)) for booster in boosters], axis=0)
-    sold, _ = features.sold()
     # Of a few sales in a year the trees learn when they were, not when the next one comes.
-    evidence = np.repeat(sold**2 / (sold**2 + _EVIDENCE**2), horizon)
-    ratio = evidence * ratio + 1 - evidence
-    sales = (ratio * features.level(series, origin)).reshape(count, horizon)
+    sold = features.sold()[0][:, None]
+    evidence = sold**2 / (sold**2 + _EVIDENCE**2)
+    sales = np.empty((len(panel.family), horizon))
+    for first in range(0, len(sales), BLOCK):
+        block = slice(first, first + BLOCK)
+        shape = sales[block].shape
+        series = np.repeat(first + np.arange(shape[0]), horizon)
+        day = np.tile(panel.days + np.arange(horizon), shape[0])
+        rows = features.rows(series, np.full(len(series), panel.days), day)
+        known = rows.matrix()
+        ratio = np.mean([np.asarray(booster.predict(known)) for booster in boosters], axis=0).reshape(shape)
+        ratio = evidence[block] * ratio + 1 - evidence[block]
+        sales[block] = ratio * rows.level.reshape(shape)
     sales[features.closed[:, panel.days :]] = 0.0
     return sales
-
-
-def _matrix(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
-    return np.stack([column.astype(np.float64) for column in columns.values()], axis=1)
 
 
 def combination(panel: Panel, horizon: int) -> Fitted:

@@ -18,6 +18,9 @@ SEASON = 7
 YEAR = 364
 """Days back to the same season and the same weekday."""
 
+BLOCK = 512
+"""Series worked on at a time, where what is made of each takes much memory."""
+
 # More than so many times the mean of the days with sales before is a bulk order.
 _BULK = 6
 _BULK_WINDOW = 112

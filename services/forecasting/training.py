@@ -23,6 +23,8 @@ from services.forecasting.models import TUNED
 from services.forecasting.panel import Forecaster, Panel
 
 CHOICE_FILE = "choice.json"
+_SERVED = "what is served"
+_NAIVE = "seasonal naive"
 
 Candidates = Mapping[str, Forecaster]
 
@@ -57,13 +59,16 @@ def fit(sales: Panel, candidates: Candidates = CANDIDATES) -> Trained:
     windows = {name: backtest.run(candidate, usual) for name, candidate in candidates.items()}
     served = choice.served(windows, actual)
     chosen = choice.choose(windows, actual, sales.days)
+    naive = backtest.run(seasonal_naive, actual)
+    scores = backtest.scores({**windows, _SERVED: served, _NAIVE: naive}, actual)
+    del windows, naive  # memory for the rest
     held = intervals.coverage(served, actual, usual)
     report = Backtest(
         horizon=backtest.HORIZON,
         origins=[sales.date(window.origin - 1) for window in served],
-        model=backtest.scores(served, actual),
-        seasonal_naive=backtest.scores(backtest.run(seasonal_naive, actual), actual),
-        candidates={name: backtest.scores(own, actual) for name, own in windows.items()},
+        model=scores.pop(_SERVED),
+        seasonal_naive=scores.pop(_NAIVE),
+        candidates=scores,
         chosen=dict(zip(candidates, np.bincount(chosen, minlength=len(candidates)).tolist(), strict=True)),
         tuned=TUNED,
         coverage=held.levels["series"] or 0.0,

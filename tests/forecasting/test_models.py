@@ -4,7 +4,7 @@ import datetime
 import hashlib
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import msgspec
@@ -53,10 +53,9 @@ def test_features_know_nothing_after_their_origin(panel: Panel) -> None:
     asked = series, np.full_like(series, origin), origin + ahead
     before = Features(panel, 0)
     after = Features(changed_from(panel, origin), 0)
-    np.testing.assert_equal(before.rows(*asked), after.rows(*asked))
-    np.testing.assert_array_equal(before.level(*asked[:2]), after.level(*asked[:2]))
+    np.testing.assert_equal(asdict(before.rows(*asked)), asdict(after.rows(*asked)))
     later = series, np.full_like(series, origin + 1), origin + ahead + 1
-    changed = before.rows(*later)["mean_7"] != after.rows(*later)["mean_7"]
+    changed = before.rows(*later).columns["mean_7"] != after.rows(*later).columns["mean_7"]
     assert changed.any()
 
 
@@ -66,9 +65,10 @@ def test_features_are_those_of_the_days_before_their_origin(panel: Panel) -> Non
     origin, day = np.array([150]), np.array([152])
     for series in range(6):
         who = np.array([series])
-        values = {name: column[0] for name, column in features.rows(who, origin, day).items()}
+        rows = features.rows(who, origin, day)
+        values = {name: column[0] for name, column in rows.columns.items()}
         trading = ~features.closed[series, :150] & ~np.isnan(panel.sales[series, :150])
-        level = features.level(who, origin)[0]
+        level = rows.level[0]
 
         def mean(days: slice, *, row: int = series, counted: NDArray[np.bool_] = trading) -> float:
             return float(panel.sales[row, :150][days][counted[days]].mean())
@@ -276,7 +276,7 @@ def test_nothing_sold_is_nothing_to_learn_from() -> None:
 def test_scores_written_out(panel: Panel) -> None:
     """MASE, WAPE and RMSE of two windows, computed series by series."""
     windows = [Window(origin, panel.sales[:, origin - 60 : origin] + 1.5) for origin in (134, 162)]
-    scores = backtest.scores(windows, panel)
+    scores = backtest.scores({"": windows}, panel)[""]
     families = np.array(panel.family)
     actual = np.stack([np.nansum(panel.sales[families == name], axis=0) for name in ("F00", "F01", "F02")])
     scaled, errors, sold, expected = [], [], [], []
@@ -299,5 +299,5 @@ def test_scores_written_out(panel: Panel) -> None:
 
 def test_a_perfect_forecast_has_no_error(panel: Panel) -> None:
     windows = [Window(origin, panel.sales[:, origin : origin + HORIZON]) for origin in (134, 162)]
-    for score in backtest.scores(windows, panel).values():
+    for score in backtest.scores({"": windows}, panel)[""].values():
         assert (score.mase, score.wape, score.rmse, score.bias) == (0, 0, 0, 0)
