@@ -96,7 +96,7 @@ def _batch(pipeline: beam.Pipeline, options: ScoreOptions) -> None:
     # The version is found out here, so that every worker takes the same however long the job runs.
     version = ModelSource(options.model_bucket, options.model_project, options.model_version).current()
     source = ModelSource(options.model_bucket, options.model_project, version, run_date, options.horizon)
-    source.load(version)  # a fault of the model shows here rather than on workers, which try again and again
+    source.check(version)
     if options.input:
         questions = pipeline | "read files" >> ReadFromText(options.input, coder=BytesCoder())
     else:
@@ -128,7 +128,7 @@ def _stream(pipeline: beam.Pipeline, options: ScoreOptions) -> None:
     if not (options.predictions_table and options.reply_topic and options.dead_letter_topic):
         raise BatchError("streaming needs --predictions_table, --reply_topic and --dead_letter_topic")
     source = ModelSource(options.model_bucket, options.model_project, options.model_version)
-    source.load(source.current())  # as in a batch
+    source.check(source.current())
     topics = [options.reply_topic, *filter(None, (options.reply_topics or "").split(","))]
     stream.build(
         pipeline, source, options.subscription, options.predictions_table, topics, options.dead_letter_topic

@@ -4,10 +4,10 @@ Apart from the program, so that workers import what they run.
 """
 
 import datetime
+import functools
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Final
 
 import apache_beam as beam
@@ -29,6 +29,8 @@ NAMESPACE: Final = "score"
 """Of the pipeline's metrics."""
 _BATCH_SIZE: Final = 1000
 _POINTER_SECONDS: Final = 10.0
+_CACHED_SERIES: Final = 10_000
+"""Encoded at a time; all of 30,000 would take several times the memory of the model."""
 
 
 class ScoreLines:
@@ -45,18 +47,11 @@ class ScoreLines:
 
     def __init__(self, forecast: Forecast, first: datetime.date | None = None, days: int | None = None):
         self.forecast = forecast
-        begin = (first - forecast.dates[0]).days if first else 0
-        self.days = days or forecast.horizon - begin
-        if begin < 0 or begin + self.days > forecast.horizon:
-            raise BatchError(
-                f"model {forecast.version} forecasts {forecast.dates[0]} to {forecast.dates[-1]}, and "
-                f"{self.days} days from {first} on are asked for; train on newer sales, or ask for less"
-            )
-        count = forecast.horizon
-        version = b'"model_version":' + msgspec.json.encode(forecast.version) + b","
-        rows = forecast.rows(count, range(len(forecast.family)))
-        tails = [version + msgspec.json.encode(row)[1:] for row in rows]
-        self._tails = [tails[at + begin : at + begin + self.days] for at in range(0, len(tails), count)]
+        begin, self.days = _reach(forecast.version, forecast.dates[0], forecast.horizon, first, days)
+        # Not a method's, as a cache that holds the object that has it would keep an old version in memory.
+        self._tails = functools.lru_cache(_CACHED_SERIES)(
+            functools.partial(_tails, forecast, begin, self.days)
+        )
         keys = zip(forecast.store_nbr, forecast.family, strict=True)
         self._of_key = {key: (index,) for index, key in enumerate(keys)}
 
@@ -77,14 +72,40 @@ class ScoreLines:
             raise InvalidMessageError(str(error)) from None
         return chosen.tolist()
 
-    @cached_property
+    @functools.cached_property
     def replies(self) -> Replies:
         """Replies from the same model."""
         return Replies(self.forecast, self.days)
 
     def lines(self, head: bytes, series: Iterable[int], days: int) -> list[bytes]:
         """A line per row: `head`, which has the columns of the question, then those of the forecast."""
-        return [head + tail for index in series for tail in self._tails[index][:days]]
+        return [head + tail for index in series for tail in self._tails(index)[:days]]
+
+
+def _reach(
+    version: str, begin: datetime.date, horizon: int, first: datetime.date | None, days: int | None
+) -> tuple[int, int]:
+    """Position of the first day asked for in a forecast, and the number of days.
+
+    Raises:
+        BatchError: the forecast does not have these days.
+    """
+    at = (first - begin).days if first else 0
+    days = days or horizon - at
+    if at < 0 or at + days > horizon:
+        end = begin + datetime.timedelta(days=horizon - 1)
+        raise BatchError(
+            f"model {version} forecasts {begin} to {end}, and {days} days from {first} on are asked for; "
+            "train on newer sales, or ask for less"
+        )
+    return at, days
+
+
+def _tails(forecast: Forecast, begin: int, days: int, index: int) -> list[bytes]:
+    """The columns that do not come from the question, of `days` days of a series from `begin` on."""
+    version = b'"model_version":' + msgspec.json.encode(forecast.version) + b","
+    rows = forecast.rows(begin + days, [index])
+    return [version + msgspec.json.encode(row)[1:] for row in rows[begin:]]
 
 
 @dataclass(frozen=True)
@@ -117,6 +138,18 @@ class ModelSource:
         if pointer is None:
             raise UnknownVersionError(f"gs://{self.bucket} has no published model")
         return pointer[0].version
+
+    def check(self, version: str) -> None:
+        """Look for faults that every worker would meet, and try again and again, without loading the model.
+
+        Raises:
+            BatchError: the version does not have the days asked for.
+            UnknownVersionError: the registry has no complete version of this name.
+            CorruptModelError: an object is not what its manifest says.
+        """
+        manifest = ModelRegistry(self.bucket, self.project).check(version)
+        begin = manifest.last_date + datetime.timedelta(days=1)
+        _reach(version, begin, manifest.horizon, self.first, self.days)
 
     def load(self, version: str) -> ScoreLines:
         """A version's rows."""

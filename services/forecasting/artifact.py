@@ -119,7 +119,9 @@ def load_model(manifest: Manifest, files: Mapping[str, bytes]) -> Model:
         )
     with _corrupt(f"{manifest.version}/{HISTORY_FILE}"):
         arrays = _decode(files[HISTORY_FILE])
-        history = History(dates=tuple(arrays["dates"].tolist()), sales=arrays["sales"].astype(np.float64))
+        history = History(
+            dates=tuple(arrays["dates"].tolist()), sales=arrays["sales"].astype(np.float64, copy=False)
+        )
         if len(history.sales) != len(forecast.sales):
             raise ValueError(f"has {len(history.sales)} series, the forecast {len(forecast.sales)}")
         if history.dates[-1] + datetime.timedelta(days=1) != forecast.dates[0]:

@@ -92,6 +92,18 @@ class ModelRegistry:
             raise CorruptModelError(name, f"is the manifest of version {manifest.version}")
         return manifest
 
+    def check(self, version: str) -> Manifest:
+        """The manifest of a version, each object of which is what it says.
+
+        Raises:
+            UnknownVersionError: the version is absent or incomplete.
+            CorruptModelError: an object is not what the manifest says.
+        """
+        manifest = self.manifest(version)
+        for name in manifest.files:
+            self._file(manifest, name)
+        return manifest
+
     def load(self, version: str) -> Model:
         """Load a version for serving."""
         manifest = self.manifest(version)
@@ -124,9 +136,7 @@ class ModelRegistry:
         Raises:
             PointerMovedError: the pointer has another generation.
         """
-        manifest = self.manifest(version)
-        for name in manifest.files:
-            self._file(manifest, name)
+        self.check(version)
         current, present = self.pointer() or (None, 0)
         if generation is None:
             generation = present

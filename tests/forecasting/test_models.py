@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from services.contracts.model import HISTORY_DAYS, HORIZON_DAYS, LEVELS
-from services.forecasting import artifact, backtest, models, training
+from services.forecasting import artifact, backtest, baselines, features, intervals, models, training
 from services.forecasting.artifact import Model
 from services.forecasting.backtest import HORIZON, Window
 from services.forecasting.baselines import seasonal_naive
@@ -101,6 +101,15 @@ def trained(folder: Path) -> Model:
 def test_training_again_gives_the_same_bytes(panel: Panel, trained: Model, tmp_path: Path) -> None:
     first, again = trained.manifest, training.train(panel, tmp_path)
     assert msgspec.structs.replace(again, created_at=first.created_at) == first
+
+
+def test_series_taken_two_at_a_time_give_the_same_bytes(
+    panel: Panel, trained: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (backtest, baselines, features, intervals, models):
+        monkeypatch.setattr(module, "BLOCK", 2)
+    again = training.train(panel, tmp_path)
+    assert msgspec.structs.replace(again, created_at=trained.manifest.created_at) == trained.manifest
 
 
 def test_fitting_in_one_go_gives_what_is_saved(panel: Panel, trained: Model, tmp_path: Path) -> None:
