@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from infra.cdk import TerraformResource
 from infra.cdk.stack import PlatformStack
 from infra.google.ci_identity import CiIdentity
+from infra.google.deny_policy import DenyPolicy
 from infra.google.identity import NewAccount, Principal, ServiceAgent
 
 
@@ -36,4 +37,6 @@ def create_accounts(scope: PlatformStack, ci: CiIdentity | None, after: Sequence
         push.grant_sign_in_as(ServiceAgent(scope, "pubsub", service="gcp-sa-pubsub"))
     if "orchestration" in environment.stacks:
         airflow = create("airflow", "Workers of the Airflow environment", *deployers)
-        create("dataflow", "Workers of Dataflow", airflow)
+        dataflow = create("dataflow", "Workers of Dataflow", airflow)
+        if environment.composer.deny_policy:
+            DenyPolicy(scope, "deny-policy", airflow=airflow, dataflow=dataflow, after=after)

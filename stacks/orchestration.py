@@ -46,7 +46,7 @@ class OrchestrationStack(PlatformStack):
         environment = foundation.environment
         super().__init__(scope, "orchestration", environment=environment)
         airflow = Account(self, "airflow")
-        # Steps run as pods and Dataflow jobs. Airflow itself starts them and has no access to data.
+        # Steps run as pods and Dataflow jobs. Airflow itself starts them, and no stack grants it data.
         configure_kubernetes(self, host=cluster.dns_name, simulated=environment.simulated)
         namespace = Namespace(self, "namespace", name=f"{PLATFORM}-batch")
         DefaultDeny(self, "default-deny", namespace=namespace)

@@ -76,6 +76,12 @@ class ComposerSettings(Section):
         default={}, description="PyPI packages that DAG files need, each with its version, as in ==1.2.3"
     )
 
+    deny_policy: bool = Field(
+        default=False,
+        description="whether an IAM deny policy takes from Airflow's and Dataflow's accounts what their roles have "
+        "in excess; only a project of an organization can have one",
+    )
+
     @validator("worker")
     @classmethod
     def _twice(cls, worker: AirflowWorkers, info: ValidationInfo) -> AirflowWorkers:

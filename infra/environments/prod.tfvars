@@ -97,6 +97,7 @@ composer = {
 
   keep_snapshots_days = 30
   keep_history_days   = 180
+  deny_policy         = true
 
   packages = { apache-airflow-providers-smtp = "==3.2.0" }
 }

@@ -60,7 +60,8 @@ data = {
 }
 
 composer = {
-  worker = { cpu = 1, memory_gb = 4, max_count = 3 }
+  worker      = { cpu = 1, memory_gb = 4, max_count = 3 }
+  deny_policy = true
 
   packages = { apache-airflow-providers-smtp = "==3.2.0" }
 }

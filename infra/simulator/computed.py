@@ -58,6 +58,8 @@ _NAMES: Final[Mapping[str, str]] = {
     "google_project_iam_custom_role": _IDS["google_project_iam_custom_role"],
     "google_secret_manager_secret": _IDS["google_secret_manager_secret"],
     "google_service_account": _IDS["google_service_account"],
+    "google_tags_tag_key": "tagKeys/{number}",
+    "google_tags_tag_value": "tagValues/{number}",
 }
 _SELF_LINKS: Final[Mapping[str, str]] = {
     "google_bigquery": "https://bigquery.googleapis.com/bigquery/v2/",

@@ -7,6 +7,7 @@ import argparse
 import re
 import sys
 import tempfile
+from collections import defaultdict
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,7 @@ from scripts.deployment import terraform_plans
 from scripts.paths import ROOT
 from tests.stacks.iam_graph import Graph
 from tests.stacks.iam_needs import needs
+from tests.stacks.iam_reach import DECLARED, reach
 
 DOCUMENT: Final = ROOT / "docs" / "iam.md"
 
@@ -31,11 +33,34 @@ the grants of every environment with what its resources need: none is missing, n
   project are for what belongs to it alone; `tests/stacks/test_every_resource.py` has their reasons.
 - There are no account keys. Pods are Workload Identity principals, CI is federated, Google's services act as
   their own service agents (`service-NUMBER`).
-- `roles/composer.worker`, which Composer requires, includes the objects of all buckets of the project. The
-  grants on single buckets say what Airflow uses, and stay when Google narrows the role.
+- `roles/composer.worker`, which is the role that Google documents for an environment's account, includes 619
+  permissions: among them exec into pods, Secrets of the cluster, pushing images, every subscription and the
+  objects of all buckets. `roles/dataflow.worker` includes reading these objects and adding some. With
+  `composer.deny_policy` an IAM deny policy takes away what the platform has and they do not need. The grants
+  on single buckets say what Airflow uses, and stay when Google narrows the role.
+- A deny policy needs a project in an organization, whose administrator lets a person change it
+  (`roles/iam.denyAdmin`) and CI's accounts see it (`roles/iam.denyReviewer`). Without one, as in `dev`, a DAG
+  file can do all that the role includes.
+- Only a person may do, by applying `foundation`: who CI is and what it may do, the accounts of workloads and
+  who may act as them, custom roles, the deny policy. CI can grant the roles on the project that stacks grant
+  there, and no other.
 - With `streaming.delivery = "push"` the pods of `streaming` lose the subscription. Pub/Sub's service agent
   may then sign tokens as `sales-forecast-push` only; that account has no permissions.
 """
+
+_REACH: Final = """
+## What each account can change or read
+
+The permissions of these roles that change something of the platform or read its content, after the deny
+policy. On the project they reach every resource of their type, except that Airflow's and Dataflow's accounts
+reach no object of `PROJECT-tfstate`.
+"""
+
+_EXCESS: Final = """
+What the accounts of workloads can do in the whole project, and why it may stay:
+
+| who | may | because |
+|---|---|---|"""
 
 
 def document(graph: Graph) -> str:
@@ -45,10 +70,22 @@ def document(graph: Graph) -> str:
         member, on = _short(permission.member), f"{permission.kind} `{permission.name}`"
         lines.append(f"| {member} | `{permission.role}` | {on} | {'; '.join(reasons)} |")
     target = graph.environment
-    table = (
-        "\n".join(lines).replace(target.project_id, "PROJECT").replace(str(target.project_number), "NUMBER")
-    )
-    return f"{_INTRODUCTION}\n{table}\n"
+    text = f"{_INTRODUCTION}\n" + "\n".join(lines) + f"\n{_reach(graph)}"
+    return text.replace(target.project_id, "PROJECT").replace(str(target.project_number), "NUMBER")
+
+
+def _reach(graph: Graph) -> str:
+    """What each account can change or read, by account."""
+    able: defaultdict[str, defaultdict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for each in reach(graph):
+        on = "the project" if each.kind == "project" else f"{each.kind} `{each.name}`"
+        able[_short(each.member)][on].add(each.permission)
+    lines = ["| who | on | permissions |", "|---|---|---|"]
+    for who, where in sorted(able.items()):
+        for on, permissions in sorted(where.items()):
+            lines.append(f"| {who} | {on} | {', '.join(f'`{each}`' for each in sorted(permissions))} |")
+    reasons = [f"| `{who}` | `{permission}` | {reason} |" for (who, permission), reason in DECLARED.items()]
+    return "\n".join([_REACH, *lines, _EXCESS, *reasons, ""])
 
 
 def _short(member: str) -> str:

@@ -77,6 +77,9 @@ _CI_ROLES: Final[Mapping[str, tuple[str | None, str | None]]] = {
         "roles/iam.workloadIdentityPoolViewer",
         "roles/iam.workloadIdentityPoolViewer",
     ),
+    # The organization's administrator grants it there; an API that shows tags shows no content.
+    "google_iam_deny_policy": (None, None),
+    "google_tags_": ("roles/resourcemanager.tagViewer", "roles/resourcemanager.tagViewer"),
     "google_iap_": (None, "roles/iap.admin"),
     "google_kms_": (None, None),  # by grants on the key ring
     "google_logging_project_bucket_config": ("logging.buckets.get", "roles/logging.configWriter"),

@@ -55,6 +55,7 @@ NAMES = {
         "workload_identity_pool_provider_id",
         r"(?!gcp-)[a-z0-9-]{4,32}",
     ),
+    "google_iam_deny_policy": ("name", r"[a-z][a-z0-9-]{1,61}[a-z0-9]"),
     "google_kms_crypto_key": ("name", r"[\w-]{1,63}"),
     "google_kms_key_ring": ("name", r"[\w-]{1,63}"),
     "google_cloud_quotas_quota_preference": ("name", COMPUTE_NAME),
@@ -67,6 +68,8 @@ NAMES = {
     "google_pubsub_topic": ("name", PUBSUB_NAME),
     "google_secret_manager_secret": ("secret_id", r"[\w-]{1,255}"),
     "google_service_account": ("account_id", r"[a-z][a-z0-9-]{4,28}[a-z0-9]"),
+    "google_tags_tag_key": ("short_name", r"[\w.-]{1,256}"),
+    "google_tags_tag_value": ("short_name", r"[\w.-]{1,256}"),
     "google_storage_bucket": ("name", r"(?!goog)[a-z0-9][a-z0-9-]{1,61}[a-z0-9]"),
     "google_storage_bucket_object": ("name", r"[\w./-]{1,1024}"),
 }
@@ -81,6 +84,7 @@ NAMELESS = {
     "google_monitoring_uptime_check_config",
     "google_project_default_service_accounts",
     "google_project_service",
+    "google_tags_location_tag_binding",  # of one resource to one value
     "terraform_data",  # a pause
 }
 """Google makes up a number, or there is but one."""

@@ -11,6 +11,7 @@ from tests.stacks import iam_document
 from tests.stacks.iam_closure import faults, grants
 from tests.stacks.iam_graph import Graph, Permission, UnknownEdgeError
 from tests.stacks.iam_needs import ACCESS, needs
+from tests.stacks.iam_reach import DECLARED, PERMISSIONS, excess, reach, short, states
 from tests.stacks.synthesized import Synthesis
 
 
@@ -106,6 +107,54 @@ def test_a_grant_of_an_unknown_type_is_refused(prod: Graph) -> None:
     more = ("google_cloud_run_v2_service_iam_member", "here", {"member": "m", "role": "r"})
     with pytest.raises(UnknownEdgeError, match="here: no rule for grants of this type"):
         grants(dataclasses.replace(prod, resources=(*prod.resources, more)))
+
+
+@pytest.mark.parametrize("name", environment.names())
+def test_the_permissions_of_every_granted_role_are_known(synthesis: Synthesis, name: str) -> None:
+    graph = Graph.read(environment.load(name), synthesis.folder)
+    assert {each.role for each in grants(graph) if each.role.startswith("roles/")} <= PERMISSIONS.keys()
+
+
+@pytest.mark.parametrize("name", ["staging", "prod"])
+def test_nobody_but_ci_changes_more_than_it_needs(synthesis: Synthesis, name: str) -> None:
+    assert excess(Graph.read(environment.load(name), synthesis.folder)) == []
+
+
+def test_what_the_deny_policy_takes_away_is_found_without_it(prod: Graph) -> None:
+    kept = tuple(each for each in prod.resources if each[0] != "google_iam_deny_policy")
+    found = excess(dataclasses.replace(prod, resources=kept))
+    assert {
+        "airflow: container.pods.exec",
+        "airflow: container.secrets.get",
+        "airflow: artifactregistry.repositories.uploadArtifacts",
+        "airflow: pubsub.subscriptions.consume",
+    } <= {*found}
+
+
+def test_no_account_but_cis_can_set_a_policy_or_act_as_another(prod: Graph) -> None:
+    able = {
+        short(each.member)
+        for each in reach(prod)
+        if each.permission.endswith("setIamPolicy") or each.permission.endswith(".*")
+    }
+    assert able == {"ci-apply"}
+    acting = {(short(each.member), short(each.name)) for each in reach(prod) if ".actAs" in each.permission}
+    assert acting == {("airflow", "dataflow"), ("ci-apply", "airflow"), ("ci-apply", "nodes")}
+
+
+@pytest.mark.parametrize("gone", ["google_iam_deny_policy", "google_tags_location_tag_binding"])
+def test_only_ci_reads_terraforms_states(prod: Graph, gone: str) -> None:
+    """Airflow's role and Dataflow's read the objects of every bucket."""
+    assert {short(each) for each in states(prod)} == {"ci-apply", "ci-plan"}
+    kept = tuple(each for each in prod.resources if each[0] != gone)
+    open_to = {short(each) for each in states(dataclasses.replace(prod, resources=kept))}
+    assert open_to == {"ci-apply", "ci-plan", "airflow", "dataflow"}
+
+
+def test_every_declared_excess_is_there(prod: Graph) -> None:
+    there = {(short(each.member), each.permission) for each in reach(prod) if each.kind == "project"}
+    for account, permission in DECLARED:
+        assert any(account in ("*", who) and permission == each for who, each in there), (account, permission)
 
 
 def test_every_declared_access_is_used(prod: Graph, variants: Synthesis) -> None:
