@@ -47,4 +47,4 @@ class ClusterStack(PlatformStack):
             after=[propagated(self, grants)] if key else grants,
         )
         if settings.binary_authorization:
-            ImagePolicy(self, "image-policy", repository=environment.image_repository)
+            ImagePolicy(self, "image-policy")

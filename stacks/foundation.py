@@ -5,6 +5,7 @@ from typing import Final
 from infra.cdk import App, Construct
 from infra.cdk.stack import PlatformStack
 from infra.environment import Environment
+from infra.google.attestor import Attestor
 from infra.google.ci_identity import CiIdentity
 from infra.google.key import Key
 from infra.google.network import Network
@@ -33,8 +34,23 @@ class FoundationStack(PlatformStack):
         self.key: Final = Key(self, "key", after=apis["cloudkms"]) if environment.encrypted else None
         self.ci: Final = CiIdentity(self, "ci", ci=environment.ci, after=iam) if environment.ci else None
         create_accounts(self, self.ci, after=iam)
+        # Here, as CI may sign images, but not change whose signatures count.
+        signs = "cluster" in environment.stacks and environment.cluster.binary_authorization
+        attestor = (
+            Attestor(
+                self,
+                "attestor",
+                after=[apis[each] for each in ("binaryauthorization", "cloudkms", "containeranalysis")],
+            )
+            if signs
+            else None
+        )
         if self.ci:
             grant_rights(self, self.ci, after=iam)
+            if attestor:
+                attestor.grant_sign(self.ci.apply)
+                for account in (self.ci.plan, self.ci.apply):
+                    attestor.grant_read_settings(account)
             if self.key:
                 self.key.grant_read_settings(self.ci.plan)
                 self.key.grant_administer(self.ci.apply)

@@ -99,6 +99,10 @@ _STACKS: Final[Mapping[StackName, Needs]] = {
 }
 
 
+# Only a person may change them.
+_ATTESTORS: Final = ("roles/binaryauthorization.attestorsViewer", "roles/containeranalysis.notes.viewer")
+
+
 def needs(environment: Environment) -> Iterator[Needs]:
     """What the stacks of an environment need."""
     for stack in environment.stacks:
@@ -118,9 +122,14 @@ def needs(environment: Environment) -> Iterator[Needs]:
             yield Needs(apis=["gkebackup"], plan=["roles/gkebackup.viewer"], apply=["roles/gkebackup.admin"])
         if environment.cluster.binary_authorization:
             yield Needs(
-                apis=["binaryauthorization"],
-                plan=["roles/binaryauthorization.policyViewer"],
-                apply=["roles/binaryauthorization.policyEditor"],
+                apis=["binaryauthorization", "cloudkms", "containeranalysis"],
+                plan=["roles/binaryauthorization.policyViewer", *_ATTESTORS],
+                # Signatures of images are stored in the project.
+                apply=[
+                    "roles/binaryauthorization.policyEditor",
+                    "roles/containeranalysis.occurrences.editor",
+                    *_ATTESTORS,
+                ],
             )
     if "services" in environment.stacks and environment.gateway:
         yield Needs(

@@ -159,7 +159,7 @@ class ClusterSettings(Section):
         description="logs and metrics of API server, scheduler and controllers too, billed by volume",
     )
     binary_authorization: bool = Field(
-        False, description="admit only images of this environment, and Google's"
+        False, description="admit only images that scripts/push_image.sh signed, and Google's"
     )
     backup: BackupSettings | None = Field(None, description="backups of the cluster; none without it")
 

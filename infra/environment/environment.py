@@ -156,6 +156,16 @@ class Environment(Section):
         """Whether a key of the project's own or an existing one encrypts."""
         return self.encryption or self.existing.key is not None
 
+    def attestor(self) -> str:
+        """Full name of the attestor whose signatures the cluster asks of images."""
+        return f"projects/{self.project_id}/attestors/{PLATFORM}"
+
+    @property
+    def signing_key(self) -> str:
+        """Full name of the key that signs images."""
+        ring = f"projects/{self.project_id}/locations/{self.region}/keyRings/{PLATFORM}-images"
+        return f"{ring}/cryptoKeys/signing"
+
     @property
     def addresses(self) -> AddressPlan:
         """The ranges of its own network.

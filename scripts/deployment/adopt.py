@@ -48,10 +48,14 @@ def adopt(target: Environment, synthesis: Synthesis, *, dry_run: bool) -> str:
     for ring in existing("google_kms_key_ring", "name", ("kms", "keyrings"), place):
         of_ring = (place, f"--keyring={ring['id']}")
         for each in existing("google_kms_crypto_key", "name", ("kms", "keys"), *of_ring):
-            # Terraform destroys the versions of a key.
-            if each.get("primary", {}).get("state") != "ENABLED":
-                version = ("kms", "keys", "versions", "create", "--primary", f"--key={each['id']}")
-                deleted.append((*version, *of_ring, project))
+            # Terraform destroys the versions of a key. One that signs has no primary one.
+            of_key = (f"--key={each['id']}", *of_ring, project)
+            versions = ("kms", "keys", "versions")
+            if each.get("purpose") == "ASYMMETRIC_SIGN":
+                if not gcloud.ask(*versions, "list", *of_key, "--filter=state=ENABLED"):
+                    deleted.append((*versions, "create", *of_key))
+            elif each.get("primary", {}).get("state") != "ENABLED":
+                deleted.append((*versions, "create", "--primary", *of_key))
     if not found:
         return "nothing"
     if dry_run:

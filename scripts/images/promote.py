@@ -12,7 +12,7 @@ from pathlib import Path
 from infra import environment
 from infra.environment import IMAGES, Environment
 from scripts.command import CommandError, command, command_parser
-from scripts.images import image_registry
+from scripts.images import attestation, image_registry
 
 
 def promote(service: str, source: Environment, target: Environment, directory: Path) -> str:
@@ -48,6 +48,10 @@ def promote(service: str, source: Environment, target: Environment, directory: P
         done = "copied"
     if (arrived := image_registry.digest(copied)) != digest:
         raise CommandError(f"{copied} is {arrived}, not {digest}: the copy is not the image")
+    if target.cluster.binary_authorization:
+        image = f"{target.image_repository}/{service}@{digest}"
+        if not attestation.signed(target, image):
+            attestation.sign(target, image)
     file = environment.record_image(target.name, service, digest, directory=directory)
     return f"{service}@{digest} {done}; written to {file}: commit it, then deploy {target.name}-services"
 

@@ -26,7 +26,7 @@ from infra.environment import IMAGES, Environment
 from infra.environment.services import SERVICES
 from infra.google.images import source_digest, source_paths
 from scripts.command import CommandError, captured, command, command_parser
-from scripts.images import container_engine, image_registry, smoke_run
+from scripts.images import attestation, container_engine, image_registry, smoke_run
 from scripts.images.container_engine import Engine
 from scripts.paths import ROOT
 
@@ -136,7 +136,10 @@ def push(target: Environment, service: str, directory: Path, *, allow_dirty: boo
     report.add_row("image", reference)
     image_registry.log_in([target.image_repository.partition("/")[0]])
     digest = image_registry.digest(reference)
-    if digest is None:
+    # Only what was built and tried here is signed, so what lacks a signature is built again: to the same
+    # image, or the registry, whose tags are immutable, refuses it.
+    signs = target.cluster.binary_authorization
+    if digest is None or (signs and not attestation.signed(target, f"{repository}@{digest}")):
         engine = container_engine.engine()
         report.add_row("engine", engine.name)
         build(engine, service, origin, reference)
@@ -156,6 +159,8 @@ def push(target: Environment, service: str, directory: Path, *, allow_dirty: boo
         report.add_row(
             "push", f"done; {len(now & before)} of {len(now)} layers as in the image pinned before"
         )
+        if signs:
+            report.add_row("signed", attestation.sign(target, f"{repository}@{digest}"))
     else:
         report.add_row("push", "not needed: the registry has it")
     report.add_row("digest", digest)

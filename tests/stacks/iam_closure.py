@@ -11,6 +11,7 @@ _GRANTS: Final[Mapping[str, tuple[str, str]]] = {
     "google_artifact_registry_repository_iam_member": ("repository", "{repository}"),
     "google_bigquery_dataset_iam_member": ("dataset", "{dataset_id}"),
     "google_bigquery_table_iam_member": ("table", "{dataset_id}.{table_id}"),
+    "google_container_analysis_note_iam_member": ("note", "{note}"),
     "google_iap_web_iam_member": BACKENDS,
     "google_kms_crypto_key_iam_member": ("key", "{crypto_key_id}"),
     "google_kms_key_ring_iam_member": ("key ring", "{key_ring_id}"),
@@ -37,7 +38,7 @@ def grants(graph: Graph) -> dict[Permission, list[str]]:
         if kind not in _GRANTS:
             raise UnknownEdgeError(f"{address}: no rule for grants of this type")
         on, pattern = _GRANTS[kind]
-        name = re.sub(".*/(serviceAccounts|keyRings|cryptoKeys)/", "", pattern.format_map(each))
+        name = re.sub(".*/(serviceAccounts|keyRings)/", "", pattern.format_map(each))
         member = each["member"].removeprefix("iamMember:")
         found[Permission(member, each["role"], on, name)].append(address)
     return dict(found)

@@ -64,6 +64,15 @@ _CI_ROLES: Final[Mapping[str, tuple[str | None, str | None]]] = {
         "roles/binaryauthorization.policyViewer",
         "roles/binaryauthorization.policyEditor",
     ),
+    # Only a person may change whose signatures of images count.
+    "google_binary_authorization_attestor": (
+        "roles/binaryauthorization.attestorsViewer",
+        "roles/binaryauthorization.attestorsViewer",
+    ),
+    "google_container_analysis_": (
+        "roles/containeranalysis.notes.viewer",
+        "roles/containeranalysis.notes.viewer",
+    ),
     "google_certificate_manager_": ("roles/certificatemanager.viewer", "roles/certificatemanager.owner"),
     "google_cloud_quotas_": ("roles/cloudquotas.viewer", "roles/cloudquotas.admin"),
     "google_composer_": ("composer.environments.get", "roles/composer.admin"),
@@ -264,7 +273,7 @@ def _keys(graph: Graph) -> Iterator[_Need]:
     """Service agents encrypt and decrypt what their services keep."""
     for agent, kind, path, content in _ENCRYPTED:
         for key in graph.values(kind, path):
-            name = key.rpartition("/")[2]
+            name = key.partition("/keyRings/")[2]
             yield Permission(graph.agent(agent), _USE_KEY, "key", name), f"encrypts {content}"
 
 
@@ -294,7 +303,17 @@ def _ci(graph: Graph) -> Iterator[_Need]:
         yield graph.on_project(apply, "roles/bigquery.jobUser"), "`scripts/verify` asks for rows"
     for ring in graph.values("google_kms_key_ring", "name"):
         yield Permission(plan, "roles/cloudkms.viewer", "key ring", ring), "sees it and its key"
-        yield Permission(apply, "roles/cloudkms.admin", "key ring", ring), "changes who uses its key"
+        if ring.endswith("-images"):
+            yield Permission(apply, "roles/cloudkms.viewer", "key ring", ring), "sees it and its key"
+            key = Permission(apply, "roles/cloudkms.signerVerifier", "key", f"{ring}/cryptoKeys/signing")
+            yield key, "signs the images that it pushes"
+        else:
+            yield Permission(apply, "roles/cloudkms.admin", "key ring", ring), "changes who uses its key"
+    for note in graph.values("google_container_analysis_note", "name"):
+        attach = Permission(apply, "roles/containeranalysis.notes.attacher", "note", note)
+        yield attach, "signs the images that it pushes"
+        stores = graph.on_project(apply, "roles/containeranalysis.occurrences.editor")
+        yield stores, "stores the signatures of images, which belong to the project"
     for kind, path in _ACTING:
         for account in graph.values(kind, path):
             yield Permission(apply, _ACT_AS, "account", account), f"makes `{kind}`, which acts as it"

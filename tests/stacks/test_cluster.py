@@ -189,7 +189,7 @@ def test_what_is_seen_of_the_cluster(synthesis: Synthesis) -> None:
         )
 
 
-def test_production_admits_only_images_of_its_repository(synthesis: Synthesis) -> None:
+def test_production_admits_only_images_that_were_signed(synthesis: Synthesis) -> None:
     cluster = synthesis.stack("prod-cluster")
     cluster.one(
         "google_container_cluster",
@@ -198,14 +198,14 @@ def test_production_admits_only_images_of_its_repository(synthesis: Synthesis) -
     cluster.one(
         "google_binary_authorization_policy",
         default_admission_rule={
-            "evaluation_mode": "ALWAYS_DENY",
+            "evaluation_mode": "REQUIRE_ATTESTATION",
+            "require_attestations_by": ["projects/sales-forecast-prod/attestors/sales-forecast"],
             "enforcement_mode": "ENFORCED_BLOCK_AND_AUDIT_LOG",
         },
-        admission_whitelist_patterns=[
-            {"name_pattern": "europe-west1-docker.pkg.dev/sales-forecast-prod/sales-forecast/*"}
-        ],
         global_policy_evaluation_mode="ENABLE",
     )
+    policy = cluster.one("google_binary_authorization_policy")
+    assert "admission_whitelist_patterns" not in policy, "whoever may push there could run anything"
     dev = synthesis.stack("dev-cluster")
     dev.none("google_binary_authorization_policy")
     assert "binary_authorization" not in dev.one("google_container_cluster")

@@ -37,6 +37,8 @@ NAMES = {
     "google_bigquery_dataset": ("dataset_id", r"\w{1,1024}"),
     "google_bigquery_routine": ("routine_id", r"\w{1,256}"),
     "google_bigquery_table": ("table_id", r"\w{1,1024}"),
+    "google_binary_authorization_attestor": ("name", r"[\w-]{1,128}"),
+    "google_container_analysis_note": ("name", r"[\w-]{1,128}"),
     "google_certificate_manager_certificate": ("name", COMPUTE_NAME),
     "google_certificate_manager_dns_authorization": ("name", COMPUTE_NAME),
     "google_composer_environment": ("name", COMPUTE_NAME),

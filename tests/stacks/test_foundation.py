@@ -61,7 +61,10 @@ def test_ranges_are_apart(synthesis: Synthesis, environment: str) -> None:
 
 def test_production_has_a_key_that_rotates_and_stays(synthesis: Synthesis) -> None:
     foundation = synthesis.stack("prod-foundation")
-    foundation.one("google_kms_key_ring", location="europe-west1", lifecycle={"prevent_destroy": True})
+    for ring in ("sales-forecast", "sales-forecast-images"):
+        foundation.one(
+            "google_kms_key_ring", name=ring, location="europe-west1", lifecycle={"prevent_destroy": True}
+        )
     foundation.one(
         "google_kms_crypto_key",
         key_ring="${google_kms_key_ring.key_ring_33D8D7D0.id}",
@@ -75,8 +78,29 @@ def test_ci_administers_the_key_but_cannot_use_it(synthesis: Synthesis) -> None:
     foundation = synthesis.stack("prod-foundation")
     for role, access in (("roles/cloudkms.admin", "apply"), ("roles/cloudkms.viewer", "plan")):
         member = f"serviceAccount:sales-forecast-ci-{access}@sales-forecast-prod.iam.gserviceaccount.com"
-        foundation.one("google_kms_key_ring_iam_member", role=role, member=member)
-    foundation.none("google_kms_crypto_key_iam_member")
+        ring = "projects/sales-forecast-prod/locations/europe-west1/keyRings/sales-forecast"
+        foundation.one("google_kms_key_ring_iam_member", key_ring_id=ring, role=role, member=member)
+    foundation.none("google_kms_crypto_key_iam_member", role="roles/cloudkms.cryptoKeyEncrypterDecrypter")
+
+
+def test_ci_signs_images_but_cannot_change_whose_signatures_count(synthesis: Synthesis) -> None:
+    foundation = synthesis.stack("prod-foundation")
+    key = foundation.one("google_kms_crypto_key", purpose="ASYMMETRIC_SIGN")
+    assert key["version_template"] == {"algorithm": "EC_SIGN_P256_SHA256"}
+    foundation.one("google_binary_authorization_attestor", name="sales-forecast")
+    member = "serviceAccount:sales-forecast-ci-apply@sales-forecast-prod.iam.gserviceaccount.com"
+    ring = "projects/sales-forecast-prod/locations/europe-west1/keyRings/sales-forecast-images"
+    foundation.one(
+        "google_kms_crypto_key_iam_member",
+        crypto_key_id=f"{ring}/cryptoKeys/signing",
+        role="roles/cloudkms.signerVerifier",
+        member=member,
+    )
+    of_ring = foundation.one("google_kms_key_ring_iam_member", key_ring_id=ring, member=member)
+    assert of_ring["role"] == "roles/cloudkms.viewer"
+    for stack in ("prod-registry", "prod-cluster"):
+        synthesis.stack(stack).none("google_binary_authorization_attestor")
+    synthesis.stack("dev-foundation").none("google_binary_authorization_attestor")
 
 
 def test_who_reads_data_is_logged(synthesis: Synthesis) -> None:

@@ -143,6 +143,26 @@ def test_copy_that_is_another_image_is_not_written_down(
     assert not (environment.directory() / "staging.images.json").exists()
 
 
+@pytest.mark.usefixtures("checkout")
+def test_what_is_promoted_to_a_cluster_that_asks_for_a_signature_is_signed(registry: Tools) -> None:
+    record_image("dev", "prediction", DIGEST, directory=environment.directory())
+    registry.add("skopeo", {"inspect": (0, DIGEST)})
+    version = "projects/p/locations/l/keyRings/r/cryptoKeys/signing/cryptoKeyVersions/1"
+    answers = {
+        "container binauthz attestations list": (0, "[]"),
+        "container binauthz attestors describe": (0, '{"userOwnedGrafeasNote": {}}'),
+        "kms keys versions list": (0, f'[{{"name": "{version}"}}]'),
+    }
+    registry.add("gcloud", {**answers, "beta container binauthz": (1, "Permission denied")})
+    assert promote.main(["prediction", "dev", "staging"]) == 1
+    assert not (environment.directory() / "staging.images.json").exists(), "the cluster would not admit it"
+    registry.add("gcloud", answers)
+    assert promote.main(["prediction", "dev", "staging"]) == 0
+    signing = [call for call in registry.calls() if "sign-and-create" in call][-1]
+    repository = "europe-west1-docker.pkg.dev/sales-forecast-staging/sales-forecast"
+    assert f"--artifact-url={repository}/prediction@{DIGEST}" in signing
+
+
 def test_the_dockerfile_copies_the_sources_of_an_image() -> None:
     """What decides on the tag, and on a rollout on this machine, is what the image is made of."""
     text = (push_image.ROOT / container_engine.DOCKERFILE).read_text()

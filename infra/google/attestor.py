@@ -1,0 +1,101 @@
+"""Who says of an image that it was built from this repository and tried: a note, a key, an attestor."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from infra.cdk import Construct, TerraformResource, TerraformResourceLifecycle, google
+from infra.cdk.stack import environment_of
+from infra.cdk.waivers import waive
+from infra.environment import PLATFORM
+from infra.google.identity import Principal
+
+attestor = google.binary_authorization_attestor
+
+
+class Attestor(Construct):
+    """Signatures of images; with an `ImagePolicy` clusters admit no image without one.
+
+    Whoever may push to the repository cannot run what was pushed: that takes the right to sign, too.
+    `scripts/push_image.sh` signs what it built and tried, and gives the attestor the key's public half, which
+    no resource of Terraform's shows.
+
+    Google Cloud never deletes key rings and keys: to use their names again, `terraform import` both.
+
+    Args:
+        after: resources that must exist first.
+    """
+
+    def __init__(self, scope: Construct, id_: str, *, after: Sequence[TerraformResource]):
+        super().__init__(scope, id_)
+        environment = environment_of(self)
+        lifecycle = TerraformResourceLifecycle(prevent_destroy=environment.deletion_protection)
+        self._ring_path: Final = environment.signing_key.partition("/cryptoKeys/")[0]
+        self._key_path: Final = environment.signing_key
+        self._ring = google.kms_key_ring.KmsKeyRing(
+            self,
+            "ring",
+            name=self._ring_path.rpartition("/")[2],
+            location=environment.region,
+            lifecycle=lifecycle,
+            depends_on=[*after],
+        )
+        self._key = google.kms_crypto_key.KmsCryptoKey(
+            self,
+            "key",
+            name=self._key_path.rpartition("/")[2],
+            key_ring=self._ring.id,
+            purpose="ASYMMETRIC_SIGN",
+            version_template=google.kms_crypto_key.KmsCryptoKeyVersionTemplate(
+                algorithm="EC_SIGN_P256_SHA256"
+            ),
+            lifecycle=lifecycle,
+        )
+        waive(self._key, {"CKV_GCP_43": "Google rotates no asymmetric key"})
+        self._note = google.container_analysis_note.ContainerAnalysisNote(
+            self,
+            "note",
+            name=PLATFORM,
+            attestation_authority=google.container_analysis_note.ContainerAnalysisNoteAttestationAuthority(
+                hint=google.container_analysis_note.ContainerAnalysisNoteAttestationAuthorityHint(
+                    human_readable_name="built from this repository and tried"
+                )
+            ),
+            depends_on=[*after],
+        )
+        note = attestor.BinaryAuthorizationAttestorAttestationAuthorityNote(note_reference=self._note.name)
+        attestor.BinaryAuthorizationAttestor(
+            self,
+            "Default",
+            name=PLATFORM,
+            attestation_authority_note=note,
+            lifecycle=TerraformResourceLifecycle(
+                ignore_changes=["attestation_authority_note[0].public_keys"]
+            ),
+        )
+
+    def grant_sign(self, principal: Principal) -> None:
+        """Let a principal sign images. To store signatures takes a role on the project, too."""
+        principal.grant(
+            google.kms_crypto_key_iam_member.KmsCryptoKeyIamMember,
+            "sign-images",
+            "roles/cloudkms.signerVerifier",
+            self._key,
+            crypto_key_id=self._key_path,
+        )
+        principal.grant(
+            google.container_analysis_note_iam_member.ContainerAnalysisNoteIamMember,
+            "attest-images",
+            "roles/containeranalysis.notes.attacher",
+            self._note,
+            note=PLATFORM,
+        )
+
+    def grant_read_settings(self, principal: Principal) -> None:
+        """Let a principal see ring, key and their policies, but not sign."""
+        principal.grant(
+            google.kms_key_ring_iam_member.KmsKeyRingIamMember,
+            "see-signing-key",
+            "roles/cloudkms.viewer",
+            self._ring,
+            key_ring_id=self._ring_path,
+        )
