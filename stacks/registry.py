@@ -10,7 +10,7 @@ from stacks.foundation import FoundationStack
 
 
 class RegistryStack(PlatformStack):
-    """One repository for the images of all services. People push, with rights of their own."""
+    """One repository for all images. CI pushes what reaches main; people push while they develop."""
 
     def __init__(self, scope: App, foundation: FoundationStack):
         super().__init__(scope, "registry", environment=foundation.environment)

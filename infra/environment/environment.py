@@ -156,6 +156,7 @@ class Environment(Section):
         """Whether a key of the project's own or an existing one encrypts."""
         return self.encryption or self.existing.key is not None
 
+    @property
     def attestor(self) -> str:
         """Full name of the attestor whose signatures the cluster asks of images."""
         return f"projects/{self.project_id}/attestors/{PLATFORM}"

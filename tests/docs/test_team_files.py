@@ -1,5 +1,6 @@
 """What a team's repository has: owners, checks before a commit, GitLab's CI beside GitHub's."""
 
+import json
 import os
 import re
 import shutil
@@ -11,6 +12,7 @@ import msgspec
 import pytest
 import yaml
 
+from infra.environment import IMAGES
 from scripts.deployment.terraform_plans import Change, StackPlan
 from tests.conftest import REPOSITORY
 
@@ -67,6 +69,35 @@ def test_gitlab_deploys_what_it_showed_one_environment_after_the_other() -> None
         needed = [{"job": f"deploy {before}", "optional": True}] if before else None
         assert gitlab[f"diff {name}"].get("needs") == needed
     assert gitlab[".diff"]["stage"] == gitlab[".deploy"]["stage"]
+
+@pytest.mark.skipif(not shutil.which("jq"), reason="jq is not on PATH")
+def test_ci_pushes_every_image_with_its_provenance(tmp_path: Path) -> None:
+    jobs = yaml.safe_load((REPOSITORY / ".github" / "workflows" / "images.yml").read_text())["jobs"]
+    output = tmp_path / "output"
+    script = jobs["names"]["steps"][-1]["run"]
+    variables = {"PATH": os.environ["PATH"], "GITHUB_OUTPUT": str(output)}
+    subprocess.run(["bash", "-ec", script], cwd=REPOSITORY, env=variables, check=True)
+    assert json.loads(output.read_text().removeprefix("images=")) == [*IMAGES]
+    push = jobs["push"]
+    assert "id-token" in push["permissions"]
+    assert push["permissions"]["attestations"] == "write"
+    [checkout, *_, pushing, _, provenance, contents] = push["steps"]
+    assert checkout["with"]["fetch-depth"] == 0, "push_image.sh refuses a shallow clone"
+    assert 'scripts/push_image.sh "$IMAGE" "$ENVIRONMENT"' in pushing["run"]
+    for each in (provenance, contents):
+        assert each["uses"].startswith("actions/attest@")
+        assert each["with"]["subject-digest"] == "${{ steps.push.outputs.digest }}"
+        assert each["with"]["push-to-registry"] is True
+    assert "sbom-path" in contents["with"]
+
+
+@pytest.mark.parametrize(
+    "file", sorted((REPOSITORY / ".github").glob("*/**/*.yml")), ids=lambda file: file.name
+)
+def test_actions_are_named_by_commit(file: Path) -> None:
+    """A tag may move to other code, which would have the workflow's rights."""
+    for action in re.findall(r"uses: (\S+)", file.read_text()):
+        assert action.startswith("./") or re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", action), action
 
 
 GH = """#!/bin/bash

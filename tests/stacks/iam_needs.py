@@ -296,6 +296,8 @@ def _ci(graph: Graph) -> Iterator[_Need]:
     yield Permission(plan, _READ_OBJECTS, "bucket", states), "reads Terraform's states"
     yield Permission(apply, _WRITE_OBJECTS, "bucket", states), "reads and writes Terraform's states"
     yield graph.on_project(plan, _SEE_GRANTS), "sees grants"
+    if "registry" in graph.environment.stacks:
+        yield graph.on_project(apply, "roles/artifactregistry.admin"), "pushes images from `main`"
     yield from _ci_resources(graph, plan, apply)
     if any("condition_matched_log" in str(each) for each in graph.all("google_monitoring_alert_policy")):
         yield graph.on_project(apply, "roles/logging.configWriter"), "changes alerts on logs"
