@@ -30,7 +30,7 @@ def create_accounts(scope: PlatformStack, ci: CiIdentity | None, after: Sequence
         return account
 
     deployers = [ci.apply] if ci else []
-    if "cluster" in environment.stacks:
+    if environment.cluster and "cluster" in environment.stacks:
         create("nodes", "Nodes of the cluster", *deployers)
     if "messaging" in environment.stacks and environment.streaming.delivery == "push":
         push = create("push", "Pub/Sub, when it pushes requests to the streaming service", *deployers)

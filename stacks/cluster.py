@@ -23,7 +23,7 @@ class ClusterStack(PlatformStack):
         registry: RegistryStack | None,
     ):
         super().__init__(scope, "cluster", environment=foundation.environment)
-        environment, key = foundation.environment, foundation.key
+        key = foundation.key
         nodes = Account(self, "nodes")
         grants = [
             # Logs and metrics belong to the project, so there is no smaller resource to grant this on.

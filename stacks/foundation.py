@@ -35,16 +35,8 @@ class FoundationStack(PlatformStack):
         self.ci: Final = CiIdentity(self, "ci", ci=environment.ci, after=iam) if environment.ci else None
         create_accounts(self, self.ci, after=iam)
         # Here, as CI may sign images, but not change whose signatures count.
-        signs = "cluster" in environment.stacks and environment.cluster.binary_authorization
-        attestor = (
-            Attestor(
-                self,
-                "attestor",
-                after=[apis[each] for each in ("binaryauthorization", "cloudkms", "containeranalysis")],
-            )
-            if signs
-            else None
-        )
+        signing = ("binaryauthorization", "cloudkms", "containeranalysis") if environment.signs_images else ()
+        attestor = Attestor(self, "attestor", after=[apis[each] for each in signing]) if signing else None
         if self.ci:
             grant_rights(self, self.ci, after=iam)
             if attestor:

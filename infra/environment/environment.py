@@ -157,6 +157,11 @@ class Environment(Section):
         return self.encryption or self.existing.key is not None
 
     @property
+    def signs_images(self) -> bool:
+        """Whether its cluster admits signed images only."""
+        return bool(self.cluster and self.cluster.binary_authorization and "cluster" in self.stacks)
+
+    @property
     def attestor(self) -> str:
         """Full name of the attestor whose signatures the cluster asks of images."""
         return f"projects/{self.project_id}/attestors/{PLATFORM}"

@@ -48,7 +48,7 @@ def promote(service: str, source: Environment, target: Environment, directory: P
         done = "copied"
     if (arrived := image_registry.digest(copied)) != digest:
         raise CommandError(f"{copied} is {arrived}, not {digest}: the copy is not the image")
-    if target.cluster.binary_authorization:
+    if target.signs_images:
         image = f"{target.image_repository}/{service}@{digest}"
         if not attestation.signed(target, image):
             attestation.sign(target, image)

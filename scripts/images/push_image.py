@@ -138,8 +138,7 @@ def push(target: Environment, service: str, directory: Path, *, allow_dirty: boo
     digest = image_registry.digest(reference)
     # Only what was built and tried here is signed, so what lacks a signature is built again: to the same
     # image, or the registry, whose tags are immutable, refuses it.
-    signs = target.cluster.binary_authorization
-    if digest is None or (signs and not attestation.signed(target, f"{repository}@{digest}")):
+    if digest is None or (target.signs_images and not attestation.signed(target, f"{repository}@{digest}")):
         engine = container_engine.engine()
         report.add_row("engine", engine.name)
         build(engine, service, origin, reference)
@@ -159,7 +158,7 @@ def push(target: Environment, service: str, directory: Path, *, allow_dirty: boo
         report.add_row(
             "push", f"done; {len(now & before)} of {len(now)} layers as in the image pinned before"
         )
-        if signs:
+        if target.signs_images:
             report.add_row("signed", attestation.sign(target, f"{repository}@{digest}"))
     else:
         report.add_row("push", "not needed: the registry has it")

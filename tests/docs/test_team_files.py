@@ -70,6 +70,7 @@ def test_gitlab_deploys_what_it_showed_one_environment_after_the_other() -> None
         assert gitlab[f"diff {name}"].get("needs") == needed
     assert gitlab[".diff"]["stage"] == gitlab[".deploy"]["stage"]
 
+
 @pytest.mark.skipif(not shutil.which("jq"), reason="jq is not on PATH")
 def test_ci_pushes_every_image_with_its_provenance(tmp_path: Path) -> None:
     jobs = yaml.safe_load((REPOSITORY / ".github" / "workflows" / "images.yml").read_text())["jobs"]

@@ -41,6 +41,8 @@ PERMISSIONS: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "roles/cloudkms.signerVerifier": ("cloudkms.cryptoKeyVersions.useToSign",),
     "roles/cloudkms.viewer": (),
+    "roles/cloudquotas.admin": ("cloudquotas.quotas.update",),
+    "roles/cloudquotas.viewer": (),
     "roles/composer.admin": ("composer.*",),
     "roles/composer.worker": (
         *(
@@ -93,7 +95,7 @@ PERMISSIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "roles/iam.workloadIdentityUser": ("iam.serviceAccounts.getAccessToken",),
     "roles/iap.admin": ("iap.*",),
     "roles/iap.httpsResourceAccessor": (),
-    "roles/logging.configWriter": ("logging.logMetrics.*",),
+    "roles/logging.configWriter": ("logging.buckets.*", "logging.logMetrics.*", "logging.sinks.*"),
     "roles/monitoring.editor": ("monitoring.*",),
     "roles/monitoring.viewer": (),
     "roles/pubsub.admin": ("pubsub.*",),
