@@ -57,7 +57,7 @@ def show(target: Environment, synthesis: Synthesis, console: Console) -> None:
     used = [each for kind, each in listed["use"].items() if kind in kinds]
     missing = [text for kind, text in listed["not_counted"].items() if kind in kinds]
     lines = ["By use, not in the sums:"]
-    lines += [f"  {each['what']}: {each['price']} per {each['unit']} ({each['date']})" for each in used]
+    lines += [f"  {each['what']} ({each['date']})" for each in used]
     lines += ["Not counted:", *(f"  {text}" for text in missing)]
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)

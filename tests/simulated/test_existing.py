@@ -1,0 +1,120 @@
+"""dev where a company's network, cluster, image repository and key exist: none of them is made or changed."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from infra import environment
+from tests.simulated.conftest import Stack
+from tests.simulated.simulated_platform import Platform, simulated
+
+pytestmark = pytest.mark.slow
+
+NETWORK = "projects/company-network/global/networks/shared"
+SUBNET = "projects/company-network/regions/europe-west1/subnetworks/forecast"
+EXISTING = """\
+existing = {
+  network = {
+    project_id = "company-network"
+    name       = "shared"
+    subnet     = "forecast"
+    pods       = "forecast-pods"
+    services   = "forecast-services"
+    proxy_only = "10.200.0.0/26"
+  }
+  cluster    = { name = "shared", dns_name = "gke-1.europe-west1.gke.goog" }
+  repository = { project_id = "company-images", location = "europe-west1", name = "forecast" }
+  key        = "projects/company-keys/locations/europe-west1/keyRings/data/cryptoKeys/forecast"
+}
+"""
+COMPANY: dict[str, dict[str, Any]] = {
+    "google_compute_network": {
+        "shared": {"project": "company-network", "name": "shared", "auto_create_subnetworks": False}
+    },
+    "google_compute_subnetwork": {
+        "forecast": {
+            "project": "company-network",
+            "name": "forecast",
+            "region": "europe-west1",
+            "network": "${google_compute_network.shared.id}",
+            "ip_cidr_range": "10.200.64.0/20",
+            "secondary_ip_range": [
+                {"range_name": "forecast-pods", "ip_cidr_range": "10.201.0.0/16"},
+                {"range_name": "forecast-services", "ip_cidr_range": "10.200.80.0/20"},
+            ],
+        }
+    },
+    "google_kms_key_ring": {"data": {"project": "company-keys", "name": "data", "location": "europe-west1"}},
+    "google_kms_crypto_key": {"forecast": {"name": "forecast", "key_ring": "${google_kms_key_ring.data.id}"}},
+    "google_artifact_registry_repository": {
+        "forecast": {
+            "project": "company-images",
+            "location": "europe-west1",
+            "repository_id": "forecast",
+            "format": "DOCKER",
+        }
+    },
+    "google_container_cluster": {
+        "shared": {
+            "project": "sales-forecast-dev",
+            "location": "europe-west1",
+            "name": "shared",
+            "initial_node_count": 1,
+            "deletion_protection": False,
+            "network": NETWORK,
+            "subnetwork": SUBNET,
+            "workload_identity_config": {"workload_pool": "sales-forecast-dev.svc.id.goog"},
+            "depends_on": ["google_compute_subnetwork.forecast"],
+        }
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """The environment, synthesized, in a cloud where the company has applied what is its own."""
+    for platform in simulated("dev", tmp_path_factory):
+        company = Stack(platform.folder / "company", "company", os.environ | platform.variables)
+        company.write(COMPANY)
+        company.apply()
+        platform.edit(r"(?m)^network .*\n", EXISTING)
+        platform.edit(r"(?ms)^cluster = \{.*?^\}\n", "")
+        platform.edit(r'  "registry",\n  "cluster",\n', "")
+        platform.synthesize()
+        yield platform
+
+
+def made(platform: Platform) -> dict[str, int]:
+    """How many resources of the company's types there are."""
+    folder = platform.home / "resources"
+    return {kind: len(list((folder / kind).glob("*.json"))) for kind in COMPANY}
+
+
+def test_it_is_applied_and_the_company_keeps_what_is_its_own(platform: Platform) -> None:
+    assert set(platform.stacks) == {"foundation", "data", "messaging", "services", "observability"}
+    platform.apply_all()
+    assert platform.plan() == []
+    assert made(platform) == dict.fromkeys(COMPANY, 1)
+
+
+def test_images_come_from_the_companys_repository(platform: Platform) -> None:
+    target = environment.load("dev", directory=platform.environments)
+    assert target.image_repository == "europe-west1-docker.pkg.dev/company-images/forecast"
+    services = platform.synthesis.configuration("dev-services")
+    [provider] = services["provider"]["kubernetes"]
+    assert provider["host"] == "https://gke-1.europe-west1.gke.goog"
+    images = {
+        container["image"].partition("@")[0]
+        for each in services["resource"]["kubernetes_deployment_v1"].values()
+        for container in each["spec"]["template"]["spec"]["container"]
+    }
+    assert images == {f"{target.image_repository}/{name}" for name in ("prediction", "streaming")}
+
+
+def test_the_company_keeps_it_after_the_destruction(platform: Platform) -> None:
+    for stack in reversed(platform.stacks):
+        done = platform.terraform(stack, "destroy", "-auto-approve", "-refresh=false")
+        assert done.returncode == 0, f"{stack}: {done.stderr}"
+    assert made(platform) == dict.fromkeys(COMPANY, 1)
