@@ -7,6 +7,7 @@ const MARGIN = { top: 16, right: 12, bottom: 28, left: 52 };
 const element = (id) => document.getElementById(id);
 const units = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 const signed = new Intl.NumberFormat("en", { maximumFractionDigits: 1, signDisplay: "exceptZero" });
+const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 2 });
 const milliseconds = new Intl.NumberFormat("en", { maximumSignificantDigits: 2 });
 const day = new Intl.DateTimeFormat("en-GB", { weekday: "short", day: "numeric", month: "short", year: "numeric", timeZone: "UTC" });
 const month = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });
@@ -166,7 +167,7 @@ function draw() {
   const parts = [];
   for (let value = 0; value <= top * 1.0001; value += by) {
     parts.push(svg("line", { class: "grid", x1: MARGIN.left, x2: width - MARGIN.right, y1: y(value), y2: y(value) }));
-    parts.push(svg("text", { x: MARGIN.left - 8, y: y(value) + 4, "text-anchor": "end" }, units.format(value)));
+    parts.push(svg("text", { x: MARGIN.left - 8, y: y(value) + 4, "text-anchor": "end" }, short.format(value)));
   }
   const every = Math.ceil(points.length / Math.max(2, Math.floor(inner.width / 90)) / 7) * 7;
   for (let i = points.length > 7 ? (points.length - 1) % every : 0; i < points.length; i += every) {
