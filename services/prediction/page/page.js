@@ -250,7 +250,7 @@ function describe({ version, created_at, first_date, last_date, series, interval
     Forecasters: Object.entries(chosen).map(([name, number]) => `${name}: ${number} series`).join(", "),
   }));
   element("interval-name").textContent = `${percent(interval)} interval`;
-  const shown = { mase: (value) => value.toFixed(3), wape: (value) => `${(value * 100).toFixed(1)} %`, rmse: (value) => `${value.toFixed(1)} units` };
+  const shown = { mase: (value) => value.toFixed(3), wape: (value) => `${(value * 100).toFixed(1)} %`, rmse: (value) => value.toFixed(1) };
   element("scores").replaceChildren(...Object.entries(model).map(([level, score]) => row(
     { store_nbr: "a store", family: "a family", series: "one series", total: "everything" }[level] ?? level,
     ...Object.entries(shown).map(([metric, text]) => {
@@ -292,7 +292,7 @@ async function measure() {
     const route = (each) => each === path;
     const count = sum("prediction_request_duration_seconds_count", { route });
     const answered = (digit) => units.format(sum("prediction_requests_total", { route, code: (code) => code.startsWith(digit) }));
-    return row(path, units.format(count), answered("4"), answered("5"), `${milliseconds.format((sum("prediction_request_duration_seconds_sum", { route }) / count) * 1000)} ms`);
+    return row(path, units.format(count), answered("4"), answered("5"), milliseconds.format((sum("prediction_request_duration_seconds_sum", { route }) / count) * 1000));
   }));
 }
 
