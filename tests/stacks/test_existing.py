@@ -30,10 +30,14 @@ def test_what_exists_is_used(variants: Synthesis) -> None:
 
 
 def test_nothing_of_the_company_is_made_or_changed(variants: Synthesis) -> None:
-    made = {
-        kind for stack in variants.stacks if stack.id.startswith("shared-") for kind, _, _ in stack.resources
-    }
-    assert not {kind for kind in made if kind.startswith(("google_kms_", "google_artifact_registry_"))}
+    resources = [
+        each for stack in variants.stacks if stack.id.startswith("shared-") for each in stack.resources
+    ]
+    made = {kind for kind, _, _ in resources}
+    assert not {kind for kind in made if kind.startswith("google_artifact_registry_")}
+    rings = {each["name"] for kind, _, each in resources if kind == "google_kms_key_ring"}
+    assert rings == {"sales-forecast-images"}, "the key that signs images is the environment's own"
+    assert not {kind for kind, _, each in resources if kind.startswith("google_kms_") and KEY in str(each)}
     assert {kind for kind in made if kind.startswith("google_compute_")} == {
         "google_compute_address",
         "google_compute_region_security_policy",
