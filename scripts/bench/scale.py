@@ -66,6 +66,7 @@ class Scale:
     peak_mib: float
     artifact_mib: float
     ready_seconds: float
+    ready_cpu_seconds: float
     served_mib: float
     reload_peak_mib: float
 
@@ -88,8 +89,8 @@ def second_version(folder: Path) -> Path:
     return other
 
 
-def serve(folder: Path) -> tuple[float, float, float]:
-    """Serve a version, then publish another one: seconds to ready, memory with one version, peak memory."""
+def serve(folder: Path) -> tuple[float, float, float, float]:
+    """Serve a version, then publish another: seconds to ready, of CPU, memory with one version, its peak."""
     bucket = f"models-{folder.name}"
     storage.Client(project=PROJECT).create_bucket(bucket)
     registry = ModelRegistry(bucket, PROJECT)
@@ -102,7 +103,7 @@ def serve(folder: Path) -> tuple[float, float, float]:
         registry.publish(later)
         while _version(server) != later:
             time.sleep(0.1)
-        return server.ready_seconds, resident, _memory(server, "VmHWM")
+        return server.ready_seconds, server.ready_cpu_seconds, resident, _memory(server, "VmHWM")
     finally:
         server.stop()
 

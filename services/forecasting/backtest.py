@@ -21,7 +21,7 @@ MIN_ORIGINS = 3
 intervals made of the first can be tried on the last."""
 MIN_TRAINING_DAYS = 112
 """Before the first origin."""
-_BYTES_A_VALUE = 256  # of memory for each day of a series while a model is fitted to it
+_BYTES_A_VALUE = 32  # of memory for each day of a series while a model is fitted to it
 MIN_DAYS = MIN_TRAINING_DAYS + (MIN_ORIGINS - 1) * STEP + HORIZON
 
 
