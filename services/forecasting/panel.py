@@ -59,21 +59,26 @@ class Panel:
         """
         if frame.is_empty():
             raise UnusableSalesError("there are no sales")
-        keys = frame.select("store_nbr", "family").unique().sort("store_nbr", "family")
-        rows = frame.join(keys.with_row_index("series"), on=["store_nbr", "family"])
-        days = rows["date"].to_physical().to_numpy()
+        # Each run of rows of one series is looked up once: rows of thousands of series are gigabytes.
+        run = frame.select(pl.col("store_nbr").rle_id() + pl.col("family").rle_id()).to_series().rle_id()
+        heads = frame.select("store_nbr", "family").filter(run.diff().fill_null(1) > 0)
+        keys = heads.unique().sort("store_nbr", "family")
+        series = heads.join(
+            keys.with_row_index("series"), on=["store_nbr", "family"], how="left", maintain_order="left"
+        )["series"].to_numpy()[run.to_numpy()]
+        days = frame["date"].to_physical().to_numpy()
         first = int(days.min())
-        at = rows["series"].to_numpy(), days - first
+        at = series, days - first
 
         def matrix(column: str) -> NDArray[np.float64]:
             values = np.full((len(keys), days.max() - first + 1), np.nan)
-            values[at] = rows[column].cast(pl.Float64).to_numpy()
+            values[at] = frame[column].cast(pl.Float64).to_numpy()
             return values
 
         sales = matrix("sales")
         begun = np.maximum.accumulate(~np.isnan(sales), axis=1)
         bad = np.flatnonzero((begun & np.isnan(sales)).any(axis=1))
-        if len(bad) or len(rows) != begun.sum():
+        if len(bad) or len(frame) != begun.sum():
             names = [f"{store}, {family}" for store, family in keys[bad[:5]].iter_rows()] or ["repeated days"]
             raise UnusableSalesError(f"series do not have one row for each day: {'; '.join(names)}")
         return cls(
@@ -81,7 +86,7 @@ class Panel:
             store_nbr=tuple(keys["store_nbr"]),
             family=tuple(keys["family"]),
             sales=sales,
-            onpromotion=matrix("onpromotion") if "onpromotion" in rows.columns else None,
+            onpromotion=matrix("onpromotion") if "onpromotion" in frame.columns else None,
         )
 
     @property
