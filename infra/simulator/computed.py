@@ -14,13 +14,13 @@ from typing import Any, Final
 from infra.simulator.resources import Values
 from infra.simulator.values import is_unknown
 
-# Resource ids in the form of the real providers, with the resource's attributes in braces.
-_IDS: Final[Mapping[str, str]] = {
+IDS: Final[Mapping[str, str]] = {
     "google_artifact_registry_repository": (
         "projects/{project}/locations/{location}/repositories/{repository_id}"
     ),
     "google_bigquery_dataset": "projects/{project}/datasets/{dataset_id}",
     "google_bigquery_table": "projects/{project}/datasets/{dataset_id}/tables/{table_id}",
+    "google_billing_budget": "billingAccounts/{billing_account}/budgets/{uuid}",
     "google_composer_environment": "projects/{project}/locations/{region}/environments/{name}",
     "google_compute_network": "projects/{project}/global/networks/{name}",
     "google_compute_router": "projects/{project}/regions/{region}/routers/{name}",
@@ -35,6 +35,9 @@ _IDS: Final[Mapping[str, str]] = {
         "projects/{project}/locations/global/workloadIdentityPools/{workload_identity_pool_id}"
         "/providers/{workload_identity_pool_provider_id}"
     ),
+    "google_monitoring_alert_policy": "projects/{project}/alertPolicies/{number}",
+    "google_monitoring_dashboard": "projects/{project}/dashboards/{uuid}",
+    "google_monitoring_notification_channel": "projects/{project}/notificationChannels/{number}",
     "google_project_iam_custom_role": "projects/{project}/roles/{role_id}",
     "google_project_service": "{project}/{service}",
     "google_pubsub_schema": "projects/{project}/schemas/{name}",
@@ -44,23 +47,11 @@ _IDS: Final[Mapping[str, str]] = {
     "google_service_account": "projects/{project}/serviceAccounts/{email}",
     "google_storage_bucket": "{name}",
     "google_storage_bucket_object": "{bucket}-{name}",
-}
-# Resources whose name the cloud computes; where _IDS lacks the type, the id is that name.
-_NAMES: Final[Mapping[str, str]] = {
-    "google_iam_workload_identity_pool": _IDS["google_iam_workload_identity_pool"],
-    "google_iam_workload_identity_pool_provider": _IDS["google_iam_workload_identity_pool_provider"],
-    "google_monitoring_alert_policy": "projects/{project}/alertPolicies/{number}",
-    "google_monitoring_custom_service": "projects/{project}/services/{service_id}",
-    "google_monitoring_dashboard": "projects/{project}/dashboards/{uuid}",
-    "google_monitoring_notification_channel": "projects/{project}/notificationChannels/{number}",
-    "google_monitoring_slo": "projects/{project}/services/{service}/serviceLevelObjectives/{slo_id}",
-    "google_billing_budget": "billingAccounts/{billing_account}/budgets/{uuid}",
-    "google_project_iam_custom_role": _IDS["google_project_iam_custom_role"],
-    "google_secret_manager_secret": _IDS["google_secret_manager_secret"],
-    "google_service_account": _IDS["google_service_account"],
     "google_tags_tag_key": "tagKeys/{number}",
     "google_tags_tag_value": "tagValues/{number}",
 }
+"""Resource ids in the form of the real providers, with the resource's attributes in braces."""
+
 _SELF_LINKS: Final[Mapping[str, str]] = {
     "google_bigquery": "https://bigquery.googleapis.com/bigquery/v2/",
     "google_compute": "https://www.googleapis.com/compute/v1/",
@@ -134,10 +125,8 @@ class ComputedValues:
     def _text(self, name: str, path: tuple[str, ...]) -> str:
         if len(path) == 1:
             match name:
-                case "id":
+                case "id" | "name":  # where the cloud makes the name, it is the id
                     return self._id()
-                case "name" if self._type in _NAMES:
-                    return self._format(_NAMES[self._type])
                 case "self_link":
                     links = (link for prefix, link in _SELF_LINKS.items() if self._type.startswith(prefix))
                     return next(links, "") + self._id()
@@ -183,10 +172,8 @@ class ComputedValues:
         if self._metadata:
             namespace, name = self._metadata.get("namespace"), self._metadata.get("name")
             return f"{namespace}/{name}" if namespace else str(name)
-        if self._type in _IDS:
-            return self._format(_IDS[self._type])
-        if self._type in _NAMES:
-            return self._format(_NAMES[self._type])
+        if self._type in IDS:
+            return self._format(IDS[self._type])
         if self._type.endswith("_iam_member"):
             last = [self._given[key] for key in ("role", "member") if key in self._given]
             return "/".join([str(v) for v in self._given.values() if v not in last] + [str(v) for v in last])
@@ -210,8 +197,6 @@ class ComputedValues:
         made: dict[str, Any] = {
             "number": self._number(("name",)),
             "uuid": self._uuid(("name",)),
-            "service_id": self._digest(("service_id",)).hex()[:16],
-            "slo_id": self._digest(("slo_id",)).hex()[:16],
             "email": self._email(),
         }
         fields = re.findall(r"\{(\w+)\}", template)

@@ -8,57 +8,32 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from infra.simulator import inventory
+from infra.simulator.computed import IDS
 from infra.simulator.resources import ResourceError, Values
 from infra.simulator.values import items
 
-_PROJECT: Final = "projects/{project}"
-_NETWORK: Final = f"{_PROJECT}/global/networks/{{}}"
-_SUBNETWORK: Final = f"{_PROJECT}/regions/{{location}}/subnetworks/{{}}"
-
-# Type -> argument -> type of the resource that the argument names, and the form of its id; `{}` is its short
-# name. Where both resources are in an emulator, the emulator checks. Buckets are left out: they may exist
-# outside Terraform, such as the bucket of its states.
-_REFERENCES: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
-    "google_artifact_registry_repository_iam_member": {
-        "repository": (
-            "google_artifact_registry_repository",
-            f"{_PROJECT}/locations/{{location}}/repositories/{{}}",
-        )
-    },
-    "google_bigquery_dataset_iam_member": {
-        "dataset_id": ("google_bigquery_dataset", f"{_PROJECT}/datasets/{{}}")
-    },
-    "google_bigquery_table_iam_member": {
-        "table_id": ("google_bigquery_table", f"{_PROJECT}/datasets/{{dataset_id}}/tables/{{}}")
-    },
-    "google_compute_router": {"network": ("google_compute_network", _NETWORK)},
-    "google_compute_router_nat": {
-        "router": ("google_compute_router", f"{_PROJECT}/regions/{{region}}/routers/{{}}")
-    },
-    "google_compute_subnetwork": {"network": ("google_compute_network", _NETWORK)},
+# Type -> argument -> type of the resource that the argument names. Where both resources are in an emulator,
+# the emulator checks.
+_REFERENCES: Final[Mapping[str, Mapping[str, str]]] = {
+    "google_artifact_registry_repository_iam_member": {"repository": "google_artifact_registry_repository"},
+    "google_bigquery_dataset_iam_member": {"dataset_id": "google_bigquery_dataset"},
+    "google_bigquery_table_iam_member": {"table_id": "google_bigquery_table"},
+    "google_compute_router": {"network": "google_compute_network"},
+    "google_compute_router_nat": {"router": "google_compute_router"},
+    "google_compute_subnetwork": {"network": "google_compute_network"},
     "google_container_cluster": {
-        "network": ("google_compute_network", _NETWORK),
-        "subnetwork": ("google_compute_subnetwork", _SUBNETWORK),
+        "network": "google_compute_network",
+        "subnetwork": "google_compute_subnetwork",
     },
-    "google_container_node_pool": {
-        "cluster": ("google_container_cluster", f"{_PROJECT}/locations/{{location}}/clusters/{{}}")
-    },
+    "google_container_node_pool": {"cluster": "google_container_cluster"},
     "google_iam_workload_identity_pool_provider": {
-        "workload_identity_pool_id": (
-            "google_iam_workload_identity_pool",
-            f"{_PROJECT}/locations/global/workloadIdentityPools/{{}}",
-        )
+        "workload_identity_pool_id": "google_iam_workload_identity_pool"
     },
-    "google_pubsub_subscription_iam_member": {
-        "subscription": ("google_pubsub_subscription", f"{_PROJECT}/subscriptions/{{}}")
-    },
-    "google_pubsub_topic_iam_member": {"topic": ("google_pubsub_topic", f"{_PROJECT}/topics/{{}}")},
-    "google_secret_manager_secret_iam_member": {
-        "secret_id": ("google_secret_manager_secret", f"{_PROJECT}/secrets/{{}}")
-    },
-    "google_service_account_iam_member": {
-        "service_account_id": ("google_service_account", f"{_PROJECT}/serviceAccounts/{{}}")
-    },
+    "google_pubsub_subscription_iam_member": {"subscription": "google_pubsub_subscription"},
+    "google_pubsub_topic_iam_member": {"topic": "google_pubsub_topic"},
+    "google_secret_manager_secret_iam_member": {"secret_id": "google_secret_manager_secret"},
+    "google_service_account_iam_member": {"service_account_id": "google_service_account"},
+    "google_storage_bucket_iam_member": {"bucket": "google_storage_bucket"},
 }
 # Type -> types of resources that must be deleted before.
 _CONTENTS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -138,24 +113,25 @@ def check_deletion(type_name: str, values: Values) -> None:
         ResourceError: another resource is in it.
     """
     for kind in _CONTENTS.get(type_name, ()):
-        for argument, (target, form) in _REFERENCES[kind].items():
-            if target != type_name:
-                continue
-            for each in inventory.all_of(kind):
-                if _id(each, argument, form) == values["id"]:
-                    raise ResourceError(
-                        "Error 400: resource in use", f"{values['id']} is already being used by {each['id']}"
-                    )
+        for each in _naming(kind, type_name, values["id"]):
+            raise ResourceError(
+                "Error 400: resource in use", f"{values['id']} is already being used by {each['id']}"
+            )
 
 
 def remove_grants(type_name: str, id_: str) -> None:
     """Remove the grants on a resource that is deleted."""
-    for kind, references in _REFERENCES.items():
-        for argument, (target, form) in references.items():
-            if target == type_name and kind.endswith("_iam_member"):
-                for grant in inventory.all_of(kind):
-                    if _id(grant, argument, form) == id_:
-                        inventory.vanish(kind, grant["id"])
+    for kind in _REFERENCES:
+        if kind.endswith("_iam_member"):
+            for grant in _naming(kind, type_name, id_):
+                inventory.vanish(kind, grant["id"])
+
+
+def _naming(kind: str, type_name: str, id_: str) -> Iterator[Values]:
+    """The resources of a kind that name this resource."""
+    for argument, target in _REFERENCES[kind].items():
+        if target == type_name:
+            yield from (each for each in inventory.all_of(kind) if _id(each, argument, target) == id_)
 
 
 def _api(type_name: str, values: Values) -> None:
@@ -174,19 +150,23 @@ def _api(type_name: str, values: Values) -> None:
 
 
 def _references(type_name: str, values: Values, config: Values) -> None:
-    for argument, (target, form) in _REFERENCES.get(type_name, {}).items():
-        if config.get(argument) is None:
+    for argument, target in _REFERENCES.get(type_name, {}).items():
+        # A bucket may exist outside Terraform, such as that of its states.
+        if config.get(argument) is None or target == "google_storage_bucket":
             continue
-        id_ = _id(values, argument, form)
+        id_ = _id(values, argument, target)
         if not inventory.exists(target, id_):
             raise ResourceError("Error 404: not found", f"{target} {id_} does not exist", argument)
 
 
-def _id(values: Values, argument: str, form: str) -> str:
+def _id(values: Values, argument: str, target: str) -> str:
     """The id of the resource that an argument names, by its short name, full name or link."""
     name: str = values[argument]
-    found = re.search(r"projects/.*", name)
-    return found[0] if found else form.format(name, **values)
+    if found := re.search(r"projects/.*", name):
+        return found[0]
+    form = IDS[target]
+    own = re.findall(r"{(\w+)}", form)[-1]
+    return form.format_map({"region": values.get("location"), **values, own: name})
 
 
 def _member(values: Values) -> None:
@@ -225,8 +205,7 @@ def _granted(
     """
     found = [each for each in inventory.all_of("google_project_iam_member") if each["project"] == project]
     for kind, id_ in grants:
-        [(argument, (_, form))] = _REFERENCES[kind].items()
-        found += [each for each in inventory.all_of(kind) if _id(each, argument, form) == id_]
+        found += _naming(kind, kind.removesuffix("_iam_member"), id_)
     return any(
         members.fullmatch(each["member"]) and (each["role"] in roles or "/roles/" in each["role"])
         for each in found

@@ -14,12 +14,12 @@ from google.api_core.exceptions import NotFound
 from rich.console import Console
 
 from infra.environment import IMAGES, Environment
-from infra.simulator import emulators, home
+from infra.simulator import emulators
 from scripts.command import CommandError, command, command_parser, load_environment, use_environment
 from scripts.deployment import step
-from scripts.deployment.steps import Step, StepRunner, cdktf, cdktf_variables
+from scripts.deployment.steps import Step, StepRunner, cdktf, cdktf_variables, log_folder
 from scripts.laptop import checks, status
-from scripts.paths import ROOT, SIMULATOR
+from scripts.paths import SIMULATOR
 from services.batch import ingest
 from services.batch.warehouse import SalesTable
 from services.forecasting import backtest
@@ -128,9 +128,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if data:
         check_data(data)
     console = Console()
-    logs = (home.folder("logs") if target.simulated else ROOT / "build" / "logs") / f"deploy-{target.name}"
     resume = f"scripts/deploy {target.name}{f' --data {data}' if data else ''}"
-    runner = StepRunner(console, logs, resume)
+    runner = StepRunner(console, log_folder("deploy", target), resume)
     Deployment(target, data, runner).run()
     console.print(f"done in {sum(runner.taken.values()):.0f} s", highlight=False)
     if target.simulated:

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from infra.simulator import home
 from scripts.command import CommandError, command, command_parser, load_environment
-from scripts.deployment.steps import Step, StepRunner, cdktf, cdktf_variables
+from scripts.deployment.steps import Step, StepRunner, cdktf, cdktf_variables, log_folder
 from scripts.laptop.checks import check_files
 from scripts.paths import ROOT, SIMULATOR
 
@@ -34,8 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise CommandError("--force is for the platform on this machine")
     if target.name == "local" and not options.force:
         check_files()
-    logs = (home.folder("logs") if target.simulated else ROOT / "build" / "logs") / f"destroy-{target.name}"
-    runner = StepRunner(Console(), logs, f"scripts/destroy {target.name}")
+    runner = StepRunner(Console(), log_folder("destroy", target), f"scripts/destroy {target.name}")
     try:
         if not options.force:
             runner.run(

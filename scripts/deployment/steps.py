@@ -16,6 +16,8 @@ import psutil
 from rich.console import Console
 from rich.markup import escape
 
+from infra.environment import Environment
+from infra.simulator import home
 from scripts.command import CommandError
 from scripts.paths import ROOT
 
@@ -146,6 +148,11 @@ def _cause(log: Path) -> list[str]:
     lines = log.read_text(errors="replace").splitlines()
     first = next((number for number, line in enumerate(lines) if "Error: " in line), -_CAUSE_LINES)
     return lines[first:][:_CAUSE_LINES]
+
+
+def log_folder(verb: str, target: Environment) -> Path:
+    """Where the steps of `deploy` or `destroy` have their logs."""
+    return (home.folder("logs") if target.simulated else ROOT / "build" / "logs") / f"{verb}-{target.name}"
 
 
 def cdktf(verb: str, *stacks: str) -> tuple[str, ...]:
