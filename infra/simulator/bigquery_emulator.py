@@ -22,11 +22,12 @@ from google.protobuf.descriptor import FieldDescriptor
 from infra.simulator import log_files
 
 
-def link_extensions() -> None:
-    """Link the extensions of the wheels into DuckDB's folder of extensions, below $HOME."""
+def link_extensions(home: Path) -> None:
+    """Link the extensions of the wheels into DuckDB's folder of extensions, below a $HOME of its own."""
+    os.environ["HOME"] = str(home)
     with duckdb.connect() as connection:
         (platform,) = connection.execute("PRAGMA platform").fetchall()[0]
-    folder = Path(os.environ["HOME"], ".duckdb", "extensions", f"v{duckdb.__version__}", platform)
+    folder = home / ".duckdb" / "extensions" / f"v{duckdb.__version__}" / platform
     folder.mkdir(parents=True, exist_ok=True)
     for package in (duckdb_extension_spatial, duckdb_extension_avro):
         (file,) = Path(package.__path__[0]).rglob("*.duckdb_extension")
@@ -79,7 +80,7 @@ def main() -> None:
     parser.add_argument("--logs", type=Path, required=True, help="folder of logs that are kept small")
     arguments = parser.parse_args()
     log_files.rotate_in_background(arguments.logs)
-    link_extensions()
+    link_extensions(arguments.data)
     write_servicer.BigQueryWriteHandler = WriteHandler
     proto_deserializer._message_to_dict = fields_of  # pyright: ignore[reportPrivateUsage]
     run_forever(

@@ -33,7 +33,7 @@ class EmulatorError(Exception):
     """An emulator is not installed, does not start or does not run; the message says what to do."""
 
 
-class _PortTakenError(Exception):
+class _PortTakenError(EmulatorError):
     """Another process listens on the port."""
 
 
@@ -69,14 +69,12 @@ class Emulator:
         ports: Names of its ports; the first one serves HTTP.
         ready_path: Path that answers 200 when the emulator is ready.
         command: Its command line, from its ports.
-        home: Its $HOME, if it needs another one than other processes.
     """
 
     name: str
     ports: tuple[str, ...]
     ready_path: str
     command: Callable[[Ports], list[str]]
-    home: Callable[[], Path] | None = None
 
     @property
     def process_name(self) -> str:
@@ -151,10 +149,7 @@ def _storage_command(ports: Ports) -> list[str]:
 
 EMULATORS: Final = (
     Emulator("pubsub", ("port",), "/", _pubsub_command),
-    # DuckDB has its extensions in $HOME.
-    Emulator(
-        "bigquery", ("port", "grpc_port"), "/readyz", _bigquery_command, lambda: folder("data/bigquery")
-    ),
+    Emulator("bigquery", ("port", "grpc_port"), "/readyz", _bigquery_command),
     Emulator("storage", ("port",), "/_internal/healthcheck", _storage_command),
 )
 
@@ -186,15 +181,11 @@ def endpoints() -> Endpoints:
         EmulatorError: an emulator does not run.
     """
     found = {emulator.name: processes.find(emulator.process_name) for emulator in EMULATORS}
-    alive = {name: process for name, process in found.items() if process and process.alive}
-    if missing := sorted(found.keys() - alive.keys()):
+    ports = {name: process.labels for name, process in found.items() if process and process.alive}
+    if missing := sorted(found.keys() - ports.keys()):
         raise EmulatorError(f"not running in {home()}: {', '.join(missing)} emulator; run `make up`")
-    return Endpoints(
-        pubsub=f"{HOST}:{alive['pubsub'].labels['port']}",
-        bigquery=f"{HOST}:{alive['bigquery'].labels['port']}",
-        bigquery_grpc=f"{HOST}:{alive['bigquery'].labels['grpc_port']}",
-        storage=f"{HOST}:{alive['storage'].labels['port']}",
-    )
+    addresses = {name: f"{HOST}:{of['port']}" for name, of in ports.items()}
+    return Endpoints(**addresses, bigquery_grpc=f"{HOST}:{ports['bigquery']['grpc_port']}")
 
 
 def stop_all() -> None:
@@ -224,24 +215,18 @@ def ensure_one(emulator: Emulator) -> str | None:
     except _PortTakenError:
         # Another program took the port after it was found free.
         ports = free_ports(emulator.ports)
-        try:
-            _start(emulator, ports)
-        except _PortTakenError as error:
-            raise EmulatorError(f"{emulator.name} emulator: {error}") from None
+        _start(emulator, ports)
     if former and former.labels["port"] != str(ports["port"]):
         return f"{emulator.name} (now on port {ports['port']}: {former.labels['port']} is taken)"
     return emulator.name
 
 
 def _start(emulator: Emulator, ports: Ports) -> None:
-    environment = processes.base_environment() | (
-        {"HOME": str(emulator.home())} if emulator.home is not None else {}
-    )
     try:
         process = processes.start(
             emulator.process_name,
             emulator.command(ports),
-            environment,
+            processes.base_environment(),
             grace_seconds=_GRACE_SECONDS,
             labels={name: str(port) for name, port in ports.items()},
         )
@@ -249,11 +234,10 @@ def _start(emulator: Emulator, ports: Ports) -> None:
         raise EmulatorError(str(error)) from error
     try:
         _wait(emulator, process)
-    except ProcessError as error:
+    except BaseException as error:
         processes.stop([emulator.process_name])
-        raise EmulatorError(str(error)) from error
-    except BaseException:
-        processes.stop([emulator.process_name])
+        if isinstance(error, ProcessError):
+            raise EmulatorError(str(error)) from error
         raise
 
 
@@ -267,7 +251,7 @@ def _wait(emulator: Emulator, process: Process) -> None:
     port = int(process.labels["port"])
     processes.wait_until(lambda: _answers(emulator, port), process, seconds=_START_SECONDS)
     if not process.listens_on(port):
-        raise _PortTakenError(f"port {port} was taken by another program while it started")
+        raise _PortTakenError(f"{emulator.name} emulator: another program took port {port} while it started")
 
 
 def _answers(emulator: Emulator, port: int) -> bool:

@@ -19,7 +19,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tf.gen import (
     grpc_controller_pb2,
     grpc_controller_pb2_grpc,
-    grpc_stdio_pb2_grpc,
     tfplugin_pb2_grpc,
 )
 
@@ -35,11 +34,6 @@ class _Controller(grpc_controller_pb2_grpc.GRPCControllerServicer):
     def Shutdown(self, request: Any, context: grpc.ServicerContext) -> grpc_controller_pb2.Empty:  # noqa: N802
         self.shutdown.set()
         return grpc_controller_pb2.Empty()
-
-
-class _Stdio(grpc_stdio_pb2_grpc.GRPCStdioServicer):
-    def StreamStdio(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
-        return iter(())
 
 
 def _certificate() -> tuple[bytes, grpc.ServerCredentials]:
@@ -81,7 +75,6 @@ def serve(provider: tfplugin_pb2_grpc.ProviderServicer) -> None:
     controller = _Controller()
     tfplugin_pb2_grpc.add_ProviderServicer_to_server(provider, server)
     grpc_controller_pb2_grpc.add_GRPCControllerServicer_to_server(controller, server)
-    grpc_stdio_pb2_grpc.add_GRPCStdioServicer_to_server(_Stdio(), server)
     certificate, credentials = _certificate()
     with tempfile.TemporaryDirectory(prefix="simulator-") as folder:
         socket = f"{folder}/plugin"

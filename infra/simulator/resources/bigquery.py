@@ -3,6 +3,8 @@
 Access, encryption and labels are only recorded in Terraform's state.
 """
 
+# ruff: noqa: D102 -- `Handler` says what each method does
+
 import json
 from collections.abc import Mapping
 from typing import Any, Final
@@ -10,6 +12,7 @@ from typing import Any, Final
 from infra.simulator.resources import Handler, ResourceError, Values, columns, emulated
 from infra.simulator.resources.columns import Column
 
+_BIGQUERY: Final = emulated.Service("bigquery")
 _DATASET: Final[emulated.Fields] = {"description": (), "default_table_expiration_ms": ()}
 _TABLE: Final[emulated.Fields] = {"description": ()}
 _NOT_SIMULATED: Final = (
@@ -32,11 +35,9 @@ class Dataset(Handler):
     """`google_bigquery_dataset`."""
 
     def create(self, planned: Values) -> Values:
-        """Create the dataset."""
         path = _dataset_path(planned)
-        emulated.create(
+        _BIGQUERY.create(
             f"create dataset {planned['dataset_id']}",
-            emulated.endpoints().bigquery,
             "POST",
             path.rpartition("/")[0],
             {"datasetReference": {"datasetId": planned["dataset_id"]}, "location": planned["location"]}
@@ -49,10 +50,7 @@ class Dataset(Handler):
         }
 
     def read(self, state: Values) -> Values | None:
-        """Its description and the default expiration of its tables."""
-        live = emulated.read(
-            f"read dataset {state['dataset_id']}", emulated.endpoints().bigquery, _dataset_path(state)
-        )
+        live = _BIGQUERY.read(f"read dataset {state['dataset_id']}", _dataset_path(state))
         if live is None:
             return None
         if expiration := live.get("defaultTableExpirationMs"):
@@ -60,10 +58,8 @@ class Dataset(Handler):
         return emulated.observe(state, live, _DATASET)
 
     def update(self, prior: Values, planned: Values) -> Values:
-        """Change its description and the default expiration of its tables."""
-        emulated.change(
+        _BIGQUERY.change(
             f"update dataset {planned['dataset_id']}",
-            emulated.endpoints().bigquery,
             "PATCH",
             _dataset_path(planned),
             _patch(planned, _DATASET),
@@ -71,13 +67,8 @@ class Dataset(Handler):
         return planned
 
     def delete(self, state: Values) -> None:
-        """Delete the dataset.
-
-        Raises:
-            ResourceError: the dataset holds tables and `delete_contents_on_destroy` is not set.
-        """
-        name, path, address = state["dataset_id"], _dataset_path(state), emulated.endpoints().bigquery
-        listing = emulated.read(f"list dataset {name}", address, f"{path}/tables")
+        name, path = state["dataset_id"], _dataset_path(state)
+        listing = _BIGQUERY.read(f"list dataset {name}", f"{path}/tables")
         tables: list[str] = [item["tableReference"]["tableId"] for item in (listing or {}).get("tables", [])]
         if tables and not state.get("delete_contents_on_destroy"):
             raise ResourceError(
@@ -85,7 +76,7 @@ class Dataset(Handler):
                 f"it holds the tables {', '.join(tables)} and delete_contents_on_destroy is not set",
                 "delete_contents_on_destroy",
             )
-        emulated.delete(f"delete dataset {name}", address, f"{path}?deleteContents=true")
+        _BIGQUERY.delete(f"delete dataset {name}", f"{path}?deleteContents=true")
 
 
 class Table(Handler):
@@ -102,14 +93,12 @@ class Table(Handler):
         return []
 
     def create(self, planned: Values) -> Values:
-        """Create the table or view."""
         emulated.refuse(planned, _NOT_SIMULATED)
         path = _table_path(planned)
         if view := emulated.block(planned, "view"):
             return self._create_view(planned, view) | self._identity(path, "VIEW")
-        emulated.create(
+        _BIGQUERY.create(
             f"create table {_name(planned)}",
-            emulated.endpoints().bigquery,
             "POST",
             path.rpartition("/")[0],
             {"tableReference": {"tableId": planned["table_id"]}}
@@ -122,8 +111,7 @@ class Table(Handler):
 
     def read(self, state: Values) -> Values | None:
         """Its columns and description; also the query of a view, or the partitioning of a table."""
-        address = emulated.endpoints().bigquery
-        live = emulated.read(f"read table {_name(state)}", address, _table_path(state))
+        live = _BIGQUERY.read(f"read table {_name(state)}", _table_path(state))
         if live is None:
             return None
         seen = emulated.observe(state, live, _TABLE)
@@ -150,7 +138,6 @@ class Table(Handler):
         """Add columns, make columns nullable, change description, clustering, expiration or query."""
         if view := emulated.block(planned, "view"):
             return self._define_view(planned, view, prior)
-        address = emulated.endpoints().bigquery
         order = [column["name"] for column in columns.parse(prior.get("schema"))]
         wanted = columns.declared(planned.get("schema"))
         added = [column for column in wanted if column["name"] not in order]
@@ -163,9 +150,8 @@ class Table(Handler):
         # The emulator's catalog does not follow ALTER TABLE, and needs columns in the table's order.
         kept = [column for column in wanted if column["name"] in order]
         kept.sort(key=lambda column: order.index(column["name"]))
-        emulated.change(
+        _BIGQUERY.change(
             f"update table {_name(planned)}",
-            address,
             "PATCH",
             _table_path(planned),
             _patch(planned, _TABLE) | _layout(planned) | {"schema": {"fields": kept + added}},
@@ -173,11 +159,6 @@ class Table(Handler):
         return planned
 
     def delete(self, state: Values) -> None:
-        """Delete the view, or the table and its rows.
-
-        Raises:
-            ResourceError: `deletion_protection` is not false.
-        """
         # The real provider's default is true.
         if state.get("deletion_protection") is not False:
             raise ResourceError(
@@ -189,7 +170,7 @@ class Table(Handler):
             # The emulator's REST interface deletes only tables.
             self._query(f"delete view {_name(state)}", state, f"DROP VIEW IF EXISTS `{_name(state)}`")
         else:
-            emulated.delete(f"delete table {_name(state)}", emulated.endpoints().bigquery, _table_path(state))
+            _BIGQUERY.delete(f"delete table {_name(state)}", _table_path(state))
 
     def _identity(self, path: str, kind: str) -> Values:
         return {
@@ -206,7 +187,7 @@ class Table(Handler):
                 "view",
             )
         action = f"create view {_name(planned)}"
-        if emulated.read(action, emulated.endpoints().bigquery, _table_path(planned)):
+        if _BIGQUERY.read(action, _table_path(planned)):
             raise ResourceError(
                 f"Cannot {action}",
                 "it exists. If it is left over from an interrupted command, drop it and apply again",
@@ -231,9 +212,8 @@ class Table(Handler):
             declared = found
             planned = planned | {"schema": json.dumps(declared)}
         self._query(f"define view {name}", planned, f"CREATE OR REPLACE VIEW `{name}` AS {view['query']}")
-        emulated.change(
+        _BIGQUERY.change(
             f"describe view {name}",
-            emulated.endpoints().bigquery,
             "PATCH",
             _table_path(planned),
             _patch(planned, _TABLE) | {"schema": {"fields": declared}},
@@ -275,9 +255,8 @@ class Table(Handler):
 
     def _query(self, action: str, values: Values, sql: str) -> Any:
         project_path = emulated.path("bigquery", "v2", "projects", values["project"])
-        answer = emulated.change(
+        answer = _BIGQUERY.change(
             action,
-            emulated.endpoints().bigquery,
             "POST",
             f"{project_path}/queries",
             {"query": sql, "useLegacySql": False},

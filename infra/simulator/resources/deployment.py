@@ -5,6 +5,8 @@ several containers, lifecycle hooks. What matters only to a cluster is ignored: 
 contexts, affinity, tolerations, liveness probes.
 """
 
+# ruff: noqa: D102 -- `Handler` says what each method does
+
 import re
 from collections.abc import Mapping
 from typing import Final
@@ -24,7 +26,6 @@ class Deployment(Handler):
     """`kubernetes_deployment_v1`."""
 
     def create(self, planned: Values) -> Values:
-        """Start the container and wait for its readiness."""
         container = _container(planned)
         if kubelet.runs(container, emulated.endpoints()):
             raise ResourceError(
@@ -48,7 +49,6 @@ class Deployment(Handler):
         return planned
 
     def delete(self, state: Values) -> None:
-        """Stop the container."""
         kubelet.stop(_deployment(state))
 
     def _start(self, container: Container) -> None:

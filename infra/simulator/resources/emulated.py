@@ -42,68 +42,55 @@ def refuse(values: Values, names: Iterable[str], what: str = "", attribute: str 
             )
 
 
-def create(action: str, address: str, method: str, path: str, body: object, *, resource: str) -> Any:
-    """Send a request that creates something.
+class Service:
+    """Requests to an emulator; each takes what it does in words, for the summary of an error.
 
-    Args:
-        action: Description of the request, for the error's summary.
-        address: `host:port`.
-        method: HTTP method.
-        path: Path of the request.
-        body: JSON to send.
-        resource: Path of the new resource.
-
-    Raises:
-        ResourceError: the resource exists, or the emulator refuses.
+    Every method raises ResourceError if the emulator does not answer, or refuses.
     """
-    try:
-        return rest.call(method, address, path, body)
-    except rest.RestError as error:
-        detail = str(error)
-        if error.status == 409:
-            detail = detail.rstrip(".") + (
-                ". If it is left over from an interrupted command, remove it and apply again: "
-                f"curl -X DELETE 'http://{address}{resource}'"
-            )
-        raise ResourceError(f"Cannot {action}", detail) from error
 
+    def __init__(self, name: str) -> None:
+        """Send to pubsub, bigquery or storage."""
+        self._name = name
 
-def change(action: str, address: str, method: str, path: str, body: object = None) -> Any:
-    """Send a request that changes something.
+    @property
+    def address(self) -> str:
+        """`host:port` of the emulator."""
+        return getattr(endpoints(), self._name)
 
-    Raises:
-        ResourceError: the emulator refuses.
-    """
-    try:
-        return rest.call(method, address, path, body)
-    except rest.RestError as error:
-        raise ResourceError(f"Cannot {action}", str(error)) from error
+    def create(self, action: str, method: str, path: str, body: object, *, resource: str) -> Any:
+        """Create something that must not exist; `resource` is its path."""
+        try:
+            return rest.call(method, self.address, path, body)
+        except rest.RestError as error:
+            detail = str(error)
+            if error.status == 409:
+                detail = detail.rstrip(".") + (
+                    ". If it is left over from an interrupted command, remove it and apply again: "
+                    f"curl -X DELETE 'http://{self.address}{resource}'"
+                )
+            raise ResourceError(f"Cannot {action}", detail) from error
 
+    def change(self, action: str, method: str, path: str, body: object = None) -> Any:
+        """Change something; returns the answer."""
+        try:
+            return rest.call(method, self.address, path, body)
+        except rest.RestError as error:
+            raise ResourceError(f"Cannot {action}", str(error)) from error
 
-def read(action: str, address: str, path: str) -> Any:
-    """Get a resource; None if it does not exist.
+    def read(self, action: str, path: str) -> Any:
+        """Get a resource; None if it does not exist."""
+        return self._unless_absent(action, "GET", path)
 
-    Raises:
-        ResourceError: the emulator does not answer.
-    """
-    try:
-        return rest.call("GET", address, path)
-    except rest.RestError as error:
-        if error.status == 404:
-            return None
-        raise ResourceError(f"Cannot {action}", str(error)) from error
+    def delete(self, action: str, path: str) -> None:
+        """Delete a resource, if it exists."""
+        self._unless_absent(action, "DELETE", path)
 
-
-def delete(action: str, address: str, path: str) -> None:
-    """Delete a resource, if it exists.
-
-    Raises:
-        ResourceError: the emulator refuses.
-    """
-    try:
-        rest.call("DELETE", address, path)
-    except rest.RestError as error:
-        if error.status != 404:
+    def _unless_absent(self, action: str, method: str, path: str) -> Any:
+        try:
+            return rest.call(method, self.address, path)
+        except rest.RestError as error:
+            if error.status == 404:
+                return None
             raise ResourceError(f"Cannot {action}", str(error)) from error
 
 

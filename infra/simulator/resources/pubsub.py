@@ -6,6 +6,8 @@ dead-letter policy in the emulator only while Pub/Sub has both grants. BigQuery 
 pull subscriptions in the emulator, from which `bridge` delivers.
 """
 
+# ruff: noqa: D102 -- `Handler` says what each method does
+
 import json
 from collections.abc import Mapping
 from typing import Any, Final
@@ -15,6 +17,7 @@ from infra.simulator.home import locked
 from infra.simulator.push import PushTarget
 from infra.simulator.resources import Handler, ResourceError, Values, emulated
 
+_PUBSUB: Final = emulated.Service("pubsub")
 _TOPIC: Final[emulated.Fields] = {
     "message_retention_duration": (),
     "schema_settings": ("schema", "encoding"),
@@ -49,16 +52,30 @@ def _mask(fields: emulated.Fields) -> str:
     return ",".join(emulated.camel(name) for name in fields)
 
 
-class Schema(Handler):
+class _Named(Handler):
+    """A resource whose full name is `projects/<project>/<kind>s/<name>`."""
+
+    kind: str
+
+    def delete(self, state: Values) -> None:
+        """Delete it; subscriptions of a topic stay, without a topic."""
+        name = self._name(state)
+        _PUBSUB.delete(f"delete {self.kind} {name}", _path(name))
+
+    def _name(self, values: Values) -> str:
+        return _full_name(f"{self.kind}s", values, values["name"])
+
+
+class Schema(_Named):
     """`google_pubsub_schema`."""
 
+    kind = "schema"
+
     def create(self, planned: Values) -> Values:
-        """Create the schema; the emulator parses its definition."""
         name = self._name(planned)
         _, project, collection, schema = name.split("/")
-        emulated.create(
+        _PUBSUB.create(
             f"create schema {name}",
-            emulated.endpoints().pubsub,
             "POST",
             f"{emulated.path('v1', 'projects', project, collection)}?schemaId={schema}",
             self._body(planned),
@@ -67,52 +84,38 @@ class Schema(Handler):
         return planned | {"id": name}
 
     def read(self, state: Values) -> Values | None:
-        """The definition of the latest revision."""
         name = self._name(state)
-        live = emulated.read(f"read schema {name}", emulated.endpoints().pubsub, f"{_path(name)}?view=FULL")
+        live = _PUBSUB.read(f"read schema {name}", f"{_path(name)}?view=FULL")
         return emulated.observe(state, live, {"type": (), "definition": ()}) if live else None
 
     def update(self, prior: Values, planned: Values) -> Values:
-        """Commit a new revision.
-
-        Raises:
-            ResourceError: a message of one revision could not be read by the other.
-        """
+        """Commit a new revision, if messages of one can be read by the other."""
         name = self._name(planned)
         if planned["type"] == "AVRO":
             before, after = (json.loads(each["definition"]) for each in (prior, planned))
             if reason := _incompatible(before, after):
                 raise ResourceError(f"Cannot revise schema {name}", reason, "definition")
-        emulated.change(
+        _PUBSUB.change(
             f"revise schema {name}",
-            emulated.endpoints().pubsub,
             "POST",
             f"{_path(name)}:commit",
             {"schema": {"name": name} | self._body(planned)},
         )
         return planned
 
-    def delete(self, state: Values) -> None:
-        """Delete all revisions."""
-        name = self._name(state)
-        emulated.delete(f"delete schema {name}", emulated.endpoints().pubsub, _path(name))
-
-    def _name(self, values: Values) -> str:
-        return _full_name("schemas", values, values["name"])
-
     def _body(self, values: Values) -> dict[str, Any]:
         return {"type": values["type"], "definition": values["definition"]}
 
 
-class Topic(Handler):
+class Topic(_Named):
     """`google_pubsub_topic`."""
 
+    kind = "topic"
+
     def create(self, planned: Values) -> Values:
-        """Create the topic."""
         name = self._name(planned)
-        emulated.create(
+        _PUBSUB.create(
             f"create topic {name}",
-            emulated.endpoints().pubsub,
             "PUT",
             _path(name),
             emulated.body(planned, _TOPIC),
@@ -123,42 +126,31 @@ class Topic(Handler):
     def read(self, state: Values) -> Values | None:
         """Retention and schema settings; a deleted schema shows as `_deleted-schema_`."""
         name = self._name(state)
-        live = emulated.read(f"read topic {name}", emulated.endpoints().pubsub, _path(name))
+        live = _PUBSUB.read(f"read topic {name}", _path(name))
         return emulated.observe(state, live, _TOPIC) if live else None
 
     def update(self, prior: Values, planned: Values) -> Values:
-        """Change retention and schema settings."""
         name = self._name(planned)
-        emulated.change(
+        _PUBSUB.change(
             f"update topic {name}",
-            emulated.endpoints().pubsub,
             "PATCH",
             _path(name),
             {"topic": {"name": name} | emulated.body(planned, _TOPIC), "updateMask": _mask(_TOPIC)},
         )
         return planned
 
-    def delete(self, state: Values) -> None:
-        """Delete the topic; its subscriptions stay, without a topic."""
-        name = self._name(state)
-        emulated.delete(f"delete topic {name}", emulated.endpoints().pubsub, _path(name))
 
-    def _name(self, values: Values) -> str:
-        return _full_name("topics", values, values["name"])
-
-
-class Subscription(Handler):
+class Subscription(_Named):
     """`google_pubsub_subscription`: pull, push, or to a BigQuery table."""
 
+    kind = "subscription"
+
     def create(self, planned: Values) -> Values:
-        """Create the subscription, and start its bridge if it has one."""
         name = self._name(planned)
         target = self._target(planned)
-        address = emulated.endpoints().pubsub
         topic = _full_name("topics", planned, planned["topic"])
-        live = emulated.create(
+        live = _PUBSUB.create(
             f"create subscription {name}",
-            address,
             "PUT",
             _path(name),
             {"topic": topic} | self._body(planned),
@@ -167,7 +159,7 @@ class Subscription(Handler):
         try:
             self._deliver(name, target)
         except ResourceError:
-            emulated.delete(f"delete subscription {name}", address, _path(name))
+            _PUBSUB.delete(f"delete subscription {name}", _path(name))
             raise
         return self._observe(planned, live) | {"id": name}
 
@@ -178,7 +170,7 @@ class Subscription(Handler):
         bridge does not run.
         """
         name = self._name(state)
-        live = emulated.read(f"read subscription {name}", emulated.endpoints().pubsub, _path(name))
+        live = _PUBSUB.read(f"read subscription {name}", _path(name))
         if live is None:
             return None
         seen = self._observe(state, live)
@@ -190,12 +182,10 @@ class Subscription(Handler):
         return seen
 
     def update(self, prior: Values, planned: Values) -> Values:
-        """Change the subscription, and restart its bridge if the target has changed."""
         name = self._name(planned)
         target = self._target(planned)
-        emulated.change(
+        _PUBSUB.change(
             f"update subscription {name}",
-            emulated.endpoints().pubsub,
             "PATCH",
             _path(name),
             {
@@ -207,13 +197,8 @@ class Subscription(Handler):
         return planned
 
     def delete(self, state: Values) -> None:
-        """Stop the bridge and delete the subscription."""
-        name = self._name(state)
-        bridge.stop(name)
-        emulated.delete(f"delete subscription {name}", emulated.endpoints().pubsub, _path(name))
-
-    def _name(self, values: Values) -> str:
-        return _full_name("subscriptions", values, values["name"])
+        bridge.stop(self._name(state))
+        super().delete(state)
 
     def _body(self, values: Values) -> Values:
         body = emulated.body(values, _SUBSCRIPTION)
@@ -289,7 +274,7 @@ def settle_dead_letters() -> None:
             policy = emulated.body(subscription, fields) if rules.forwards_dead_letters(subscription) else {}
             body = {"subscription": {"name": name} | policy, "updateMask": _mask(fields)}
             try:
-                rest.call("PATCH", emulated.endpoints().pubsub, _path(name), body)
+                rest.call("PATCH", _PUBSUB.address, _path(name), body)
             except rest.RestError as error:
                 if error.status != 404:  # being destroyed, or lost with the emulator
                     raise ResourceError(f"Cannot change dead letters of {name}", str(error)) from error

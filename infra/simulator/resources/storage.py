@@ -4,6 +4,8 @@ The emulator knows a bucket's name and objects. Versioning, lifecycle, access, l
 recorded in Terraform's state.
 """
 
+# ruff: noqa: D102 -- `Handler` says what each method does
+
 import base64
 import hashlib
 from collections.abc import Mapping
@@ -14,6 +16,8 @@ from urllib.parse import quote
 from infra.simulator import rest
 from infra.simulator.resources import Handler, ResourceError, Values, emulated
 from infra.simulator.values import UNKNOWN, is_unknown
+
+_STORAGE: Final = emulated.Service("storage")
 
 
 def _bucket_path(name: str) -> str:
@@ -28,11 +32,9 @@ class Bucket(Handler):
     """`google_storage_bucket`."""
 
     def create(self, planned: Values) -> Values:
-        """Create the bucket."""
         name: str = planned["name"]
-        emulated.create(
+        _STORAGE.create(
             f"create bucket {name}",
-            emulated.endpoints().storage,
             "POST",
             "/storage/v1/b",
             {"name": name},
@@ -45,24 +47,16 @@ class Bucket(Handler):
         }
 
     def read(self, state: Values) -> Values | None:
-        """The state, if the bucket exists."""
         name: str = state["name"]
-        live = emulated.read(f"read bucket {name}", emulated.endpoints().storage, _bucket_path(name))
+        live = _STORAGE.read(f"read bucket {name}", _bucket_path(name))
         return state if live else None
 
     def update(self, prior: Values, planned: Values) -> Values:
-        """Nothing to do: the emulator knows nothing that can change."""
         return planned
 
     def delete(self, state: Values) -> None:
-        """Delete the bucket.
-
-        Raises:
-            ResourceError: the bucket holds objects and `force_destroy` is not set.
-        """
         name: str = state["name"]
-        address = emulated.endpoints().storage
-        listing = emulated.read(f"list bucket {name}", address, f"{_bucket_path(name)}/o")
+        listing = _STORAGE.read(f"list bucket {name}", f"{_bucket_path(name)}/o")
         objects: list[str] = [item["name"] for item in (listing or {}).get("items", [])]
         if objects and not state.get("force_destroy"):
             raise ResourceError(
@@ -71,8 +65,8 @@ class Bucket(Handler):
                 "force_destroy",
             )
         for item in objects:
-            emulated.delete(f"delete gs://{name}/{item}", address, _object_path(name, item))
-        emulated.delete(f"delete bucket {name}", address, _bucket_path(name))
+            _STORAGE.delete(f"delete gs://{name}/{item}", _object_path(name, item))
+        _STORAGE.delete(f"delete bucket {name}", _bucket_path(name))
 
 
 class Object(Handler):
@@ -97,7 +91,7 @@ class Object(Handler):
         try:
             live = rest.call(
                 "POST",
-                emulated.endpoints().storage,
+                _STORAGE.address,
                 f"/upload{_bucket_path(bucket)}/o?uploadType=media&name={quote(name, safe='')}",
                 content=(planned.get("content_type") or _media_type(planned), _content(planned)),
             )
@@ -111,25 +105,18 @@ class Object(Handler):
         }
 
     def read(self, state: Values) -> Values | None:
-        """The object's hashes."""
         bucket, name = state["bucket"], state["name"]
-        live = emulated.read(
-            f"read gs://{bucket}/{name}", emulated.endpoints().storage, _object_path(bucket, name)
-        )
+        live = _STORAGE.read(f"read gs://{bucket}/{name}", _object_path(bucket, name))
         if live is None:
             return None
         return _observed(state, live)
 
     def update(self, prior: Values, planned: Values) -> Values:
-        """Upload the object again."""
         return self.create(planned)
 
     def delete(self, state: Values) -> None:
-        """Delete the object."""
         bucket, name = state["bucket"], state["name"]
-        emulated.delete(
-            f"delete gs://{bucket}/{name}", emulated.endpoints().storage, _object_path(bucket, name)
-        )
+        _STORAGE.delete(f"delete gs://{bucket}/{name}", _object_path(bucket, name))
 
 
 def _content(values: Values) -> bytes:
