@@ -35,6 +35,8 @@ IDS: Final[Mapping[str, str]] = {
         "projects/{project}/locations/global/workloadIdentityPools/{workload_identity_pool_id}"
         "/providers/{workload_identity_pool_provider_id}"
     ),
+    "google_kms_crypto_key": "{key_ring}/cryptoKeys/{name}",
+    "google_kms_key_ring": "projects/{project}/locations/{location}/keyRings/{name}",
     "google_monitoring_alert_policy": "projects/{project}/alertPolicies/{number}",
     "google_monitoring_dashboard": "projects/{project}/dashboards/{uuid}",
     "google_monitoring_notification_channel": "projects/{project}/notificationChannels/{number}",

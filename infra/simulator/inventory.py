@@ -9,9 +9,32 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from infra.simulator.home import folder, write_atomic
 from infra.simulator.resources import Values
+
+# A deleted pool or provider keeps its id for 30 days.
+_KEEP_THEIR_IDS: Final = (
+    "google_iam_workload_identity_pool",
+    "google_iam_workload_identity_pool_provider",
+)
+# Cloud KMS deletes neither: Terraform destroys the versions of a key, and forgets it.
+_FOREVER: Final = ("google_kms_crypto_key", "google_kms_key_ring")
+
+
+def update(type_name: str, before: Values | None, after: Values | None) -> None:
+    """Record what has become of a resource."""
+    if after is not None:
+        record(type_name, after)
+    elif before is not None and type_name in _FOREVER:
+        record(type_name, before | ({"primary": []} if "primary" in before else {}))
+    elif before is not None and before.get("id"):
+        file = _path(type_name, before["id"])
+        if file.exists() and type_name in _KEEP_THEIR_IDS:
+            file.replace(file.with_suffix(".deleted"))
+        file.unlink(missing_ok=True)
+        _gone(file).unlink(missing_ok=True)
 
 
 def record(type_name: str, values: Values) -> None:
@@ -20,17 +43,10 @@ def record(type_name: str, values: Values) -> None:
         return
     text = json.dumps(values, sort_keys=True)
     file = _path(type_name, values["id"])
-    _gone(file).unlink(missing_ok=True)
+    for suffix in (".gone", ".deleted"):
+        file.with_suffix(suffix).unlink(missing_ok=True)
     if not file.exists() or file.read_text() != text:
         write_atomic(file, text)
-
-
-def forget(type_name: str, values: Values) -> None:
-    """Remove a resource, if it is recorded."""
-    if values.get("id"):
-        file = _path(type_name, values["id"])
-        file.unlink(missing_ok=True)
-        _gone(file).unlink(missing_ok=True)
 
 
 def vanish(type_name: str, id_: str) -> None:
@@ -45,13 +61,30 @@ def has_vanished(type_name: str, values: Values) -> bool:
     return bool(values.get("id")) and _gone(_path(type_name, values["id"])).exists()
 
 
-def all_of(type_name: str) -> Iterator[Values]:
+def is_taken(type_name: str, id_: str) -> bool:
+    """Whether a resource cannot be created, since its id is that of one that was destroyed."""
+    if type_name in _FOREVER:
+        return exists(type_name, id_)
+    return type_name in _KEEP_THEIR_IDS and any(each["id"] == id_ for each in deleted(type_name))
+
+
+def all_of(type_name: str, suffix: str = ".json") -> Iterator[Values]:
     """The resources of a type."""
-    for file in sorted(folder(f"resources/{type_name}").glob("*.json")):
+    for file in sorted(folder(f"resources/{type_name}").glob(f"*{suffix}")):
         try:
             yield json.loads(file.read_text())
         except FileNotFoundError:  # destroyed just now
             continue
+
+
+def deleted(type_name: str) -> Iterator[Values]:
+    """Destroyed resources of a type whose ids nobody can have yet."""
+    return all_of(type_name, ".deleted")
+
+
+def find(type_name: str, id_: str) -> Values | None:
+    """The resource with this id, if it exists."""
+    return next((each for each in all_of(type_name) if each["id"] == id_), None)
 
 
 def exists(type_name: str, id_: str) -> bool:

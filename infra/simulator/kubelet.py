@@ -110,12 +110,18 @@ def runs(container: Container, endpoints: Endpoints) -> bool:
     )
 
 
+def never_ready(container: Container, endpoints: Endpoints) -> bool:
+    """Whether the container was started and did not become ready, as a pod that crashes again and again."""
+    process = processes.find(container.process_name)
+    return process is not None and process.labels == _labels(container, endpoints, ready=False)
+
+
 def start(container: Container, endpoints: Endpoints) -> None:
     """Start the container and wait until it is ready, after stopping what is left of its Deployment.
 
     Raises:
         KubeletError: a port is taken, the image is not installed, or the container ends or does not become
-            ready; it is then stopped.
+            ready; it is then left as it is.
     """
     _check_image(container)
     stop(container.deployment)
@@ -125,7 +131,6 @@ def start(container: Container, endpoints: Endpoints) -> None:
         _wait(process, container)
         processes.relabel(process, _labels(container, endpoints, ready=True))
     except ProcessError as error:
-        stop(container.deployment)
         raise KubeletError(str(error)) from error
     except BaseException:
         stop(container.deployment)

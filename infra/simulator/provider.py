@@ -17,7 +17,7 @@ import grpc
 from tf.gen import tfplugin_pb2 as pb
 from tf.gen import tfplugin_pb2_grpc
 
-from infra.simulator import faults, inventory, planned_state, plugin, rules, validation
+from infra.simulator import canonical, faults, inventory, planned_state, plugin, rules, validation
 from infra.simulator.computed import ComputedValues
 from infra.simulator.facts import Block, read, schema
 from infra.simulator.resources import Handler, ResourceError, Values, handler
@@ -127,8 +127,10 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
             elif inventory.has_vanished(request.type_name, prior):
                 response.new_state.CopyFrom(encode(None))
                 return response
+            else:
+                state = canonical.as_stored(request.type_name, prior)
             response.new_state.CopyFrom(encode(state))
-            _update_inventory(request.type_name, prior, state)
+            inventory.update(request.type_name, prior, state)
         except ResourceError as error:
             response.diagnostics.append(_refusal(error))
         return response
@@ -179,7 +181,7 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
                 raise ResourceError(
                     "Deletion protection", "Apply deletion_protection = false first.", "deletion_protection"
                 )
-            _update_inventory(request.type_name, prior, planned)
+            inventory.update(request.type_name, prior, planned)
             if planned is None:
                 rules.remove_grants(request.type_name, prior.get("id") or "")
             response.new_state.CopyFrom(encode(planned))
@@ -189,6 +191,9 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
                 response.diagnostics.extend(self._start_emulators())
                 pubsub.settle_dead_letters()
         except ResourceError as error:
+            if error.created is not None:
+                inventory.record(request.type_name, error.created)
+                response.new_state.CopyFrom(encode(error.created))
             response.diagnostics.append(_refusal(error))
         return response
 
@@ -221,8 +226,13 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
     def ImportResourceState(
         self, request: pb.ImportResourceState.Request, context: grpc.ServicerContext
     ) -> pb.ImportResourceState.Response:
-        detail = f"No {request.type_name} exists outside Terraform's state."
-        return pb.ImportResourceState.Response(diagnostics=[_error("Import is not simulated", detail)])
+        found = inventory.find(request.type_name, request.id)
+        if found is None:
+            error = _error("Cannot import non-existent remote object", f"There is no {request.id}.")
+            return pb.ImportResourceState.Response(diagnostics=[error])
+        state = encode(conform(found, self._blocks[request.type_name]))
+        imported = pb.ImportResourceState.ImportedResource(type_name=request.type_name, state=state)
+        return pb.ImportResourceState.Response(imported_resources=[imported])
 
     def GetFunctions(
         self, request: pb.GetFunctions.Request, context: grpc.ServicerContext
@@ -269,16 +279,14 @@ def _check(type_name: str, prior: Values | None, planned: Values | None, config:
     if planned is not None:
         if prior is None:
             faults.inject(type_name)
+            if inventory.is_taken(type_name, planned.get("id") or ""):
+                raise ResourceError(
+                    "Error 409: alreadyExists",
+                    f"{planned['id']} belongs to a destroyed resource: scripts/bootstrap.sh takes it over",
+                )
         rules.check(type_name, planned, config)
     elif prior is not None:
         rules.check_deletion(type_name, prior)
-
-
-def _update_inventory(type_name: str, before: Values | None, after: Values | None) -> None:
-    if after is not None:
-        inventory.record(type_name, after)
-    elif before is not None:
-        inventory.forget(type_name, before)
 
 
 def main(arguments: list[str]) -> int:

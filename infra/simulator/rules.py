@@ -70,6 +70,7 @@ _PULLERS: Final = tuple(
     f"roles/artifactregistry.{each}" for each in ("reader", "writer", "repoAdmin", "admin")
 )
 _PUBSUB_AGENT: Final = re.compile(r"serviceAccount:service-\d+@gcp-sa-pubsub\.iam\.gserviceaccount\.com")
+_AGENT: Final = re.compile(r"serviceAccount:(service-\d+@[a-z-]+\.iam\.gserviceaccount\.com)")
 _IMAGE: Final = re.compile(r"(?P<location>[a-z0-9-]+)-docker\.pkg\.dev/(?P<project>[^/]+)/(?P<name>[^/]+)/")
 
 
@@ -178,6 +179,12 @@ def _member(values: Values) -> None:
             raise ResourceError(
                 "Error 400: badRequest", f"Service account {account[1]} does not exist.", "member"
             )
+    elif (agent := _AGENT.fullmatch(member)) and not inventory.exists("service_agent", agent[1]):
+        raise ResourceError(
+            "Error 400: badRequest",
+            f"Service account {agent[1]} does not exist: scripts/bootstrap.sh makes service agents.",
+            "member",
+        )
     elif gke := re.search(r"[/:]([a-z0-9-]+)\.svc\.id\.goog", member):
         clusters = inventory.all_of("google_container_cluster")
         if not any(each["project"] == gke[1] and each["workload_identity_config"] for each in clusters):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from infra.environment import Environment
+from infra.simulator import gcloud as simulated_gcloud
 from scripts.command import CommandError
 from scripts.deployment import gcloud
 from scripts.deployment.terraform_plans import Synthesis, Terraform
@@ -21,6 +22,7 @@ def adopt(target: Environment, synthesis: Synthesis, *, dry_run: bool) -> str:
     Raises:
         CommandError: gcloud or Terraform failed.
     """
+    google = simulated_gcloud if target.simulated else gcloud
     stack = f"{target.name}-foundation"
     foundation: dict[str, dict[str, Any]] = synthesis.configuration(stack)["resource"]
     project = f"--project={target.project_id}"
@@ -31,7 +33,7 @@ def adopt(target: Environment, synthesis: Synthesis, *, dry_run: bool) -> str:
         """Those resources of a type that Google has, as gcloud describes them."""
         declared = {each[key]: f"{kind}.{name}" for name, each in foundation.get(kind, {}).items()}
         every = ("--show-deleted",) if question[0] == "iam" else ()
-        for each in gcloud.ask(*question, "list", *place, project, *every) if declared else ():
+        for each in google.ask(*question, "list", *place, project, *every) if declared else ():
             id_ = each["name"].rpartition("/")[2]
             if id_ in declared:
                 found[declared[id_]] = each["name"]
@@ -61,7 +63,7 @@ def adopt(target: Environment, synthesis: Synthesis, *, dry_run: bool) -> str:
     if dry_run:
         return f"to be imported, unless the state has them: {', '.join(found)}"
     for command in deleted:
-        gcloud.run(*command)
+        google.run(*command)
     terraform = Terraform(synthesis, stack)
     _must(terraform, "init", "-input=false", "-no-color")
     known = terraform.run("state", "list").stdout.splitlines()  # fails while there is no state

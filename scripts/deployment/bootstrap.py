@@ -2,8 +2,9 @@
 
 Checks the project, enables all APIs at once, creates a bucket for Terraform's states (versioned, private,
 with uniform access) and the service agents that stacks grant something to: an agent that was never used does
-not exist, and Google refuses the grant. Takes over what a destroyed environment left behind. A second run
-repairs what differs; nothing is ever deleted. Exit status: 0 done, 1 failed, 2 wrong arguments.
+not exist, and Google refuses the grant. Takes over what a destroyed environment left behind. The simulated
+cloud needs the last two only. A second run repairs what differs; nothing is ever deleted.
+Exit status: 0 done, 1 failed, 2 wrong arguments.
 """
 
 import json
@@ -18,9 +19,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from infra import environment
 from infra.environment import Environment
-from scripts.command import CommandError, command, command_parser
+from infra.simulator import inventory
+from scripts.command import CommandError, command, command_parser, load_environment
 from scripts.deployment import gcloud, preflight
 from scripts.deployment.adopt import adopt
 from scripts.deployment.terraform_plans import Synthesis, synthesize
@@ -68,11 +69,13 @@ class Bootstrap:
         Raises:
             CommandError: a step failed; the steps before it are done.
         """
-        yield "project", preflight.project(self._target)
-        yield "APIs", self._enable_apis()
-        for service in self._agents():
-            yield f"agent of {service}", self._create_agent(service)
-        yield f"gs://{self._target.state_bucket}", self._create_bucket()
+        if not self._target.simulated:
+            yield "project", preflight.project(self._target)
+            yield "APIs", self._enable_apis()
+        for agent in self._agents():
+            yield f"agent {agent}", self._create_agent(agent)
+        if not self._target.simulated:
+            yield f"gs://{self._target.state_bucket}", self._create_bucket()
         if self._complete:  # Google tells only where its APIs are enabled
             adopted = adopt(self._target, self._synthesis, dry_run=self._dry_run)
             yield "left by a destroyed environment", adopted
@@ -90,13 +93,16 @@ class Bootstrap:
         return done
 
     def _agents(self) -> list[str]:
-        """The APIs whose service agents stacks grant something to."""
+        """The addresses of service agents that stacks grant something to."""
         text = "".join(json.dumps(self._synthesis.configuration(stack)) for stack in self._synthesis.stacks)
-        agents = set(re.findall(r"service-\d+@([a-z-]+)\.iam", text))
-        names = (_AGENTS.get(agent, agent.removeprefix("gcp-sa-")) for agent in agents)
-        return sorted(f"{name}.googleapis.com" for name in names)
+        return sorted(set(re.findall(r"service-\d+@[a-z-]+\.iam\.gserviceaccount\.com", text)))
 
-    def _create_agent(self, service: str) -> str:
+    def _create_agent(self, agent: str) -> str:
+        if self._target.simulated and not self._dry_run:
+            inventory.record("service_agent", {"id": agent})
+            return f"created: {agent}"
+        name = re.split("[@.]", agent)[1]
+        service = f"{_AGENTS.get(name, name.removeprefix('gcp-sa-'))}.googleapis.com"
         # Its existence cannot be queried; creating it again returns the same one.
         create = ("beta", "services", "identity", "create", f"--service={service}", self._project)
         return self._change("created", "exists", *create)
@@ -156,9 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--dry-run", action="store_true", help="report the changes without making them")
     given = parser.parse_args(arguments)
     table = Table("what", "state", title=f"{given.environment}: before the first deployment")
-    target = environment.load(given.environment, directory=environment.directory())
-    if target.simulated:
-        raise CommandError(f"{target.name} is simulated and needs no bootstrap: run `make up`")
+    target = load_environment(given.environment)
     with tempfile.TemporaryDirectory(prefix="bootstrap-") as folder:
         synthesis = synthesize(target.name, Path(folder) / "out")
         try:

@@ -1,14 +1,14 @@
 """Check what a deployment needs before anything is made: `scripts/preflight dev`.
 
 Logins, project and billing, examples that are left in the environment's file, secrets that must be given.
-With `--quotas` the region's quotas too, which Google tells once bootstrap has enabled its APIs: those are
-compared with the environment at its largest. Exit status: 0 ready, 1 something is missing (with its remedy).
+`scripts/preflight dev quotas` compares the region's quotas with the environment at its largest: Google tells
+them once bootstrap has enabled its APIs. Exit status: 0 ready, 1 something is missing (with its remedy).
 """
 
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import google.auth
@@ -24,6 +24,7 @@ from infra.environment.value_types import machine_size
 from scripts.command import CommandError, command, command_parser, load_environment, login_remedy
 from scripts.deployment import gcloud
 
+_PAGERDUTY_KEY = "TF_VAR_pagerduty_service_key"
 _EXAMPLES = re.compile(r"example\.com|your-organization|10000000000[1-4]\b|\b100000001\b|\b203\.0\.113\.")
 
 
@@ -81,8 +82,8 @@ def _values(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 def secrets(target: Environment) -> str:
     """Values that no file has are given; without, Terraform waits for somebody who types them."""
-    if target.alerting.pagerduty and "TF_VAR_pagerduty_service_key" not in os.environ:
-        raise CommandError("set TF_VAR_pagerduty_service_key: a key of PagerDuty's Events API v2")
+    if target.alerting.pagerduty and not os.environ.get(_PAGERDUTY_KEY):
+        raise CommandError(f"set {_PAGERDUTY_KEY}: a key of PagerDuty's Events API v2")
     return "all are given"
 
 
@@ -111,7 +112,9 @@ def quotas(target: Environment) -> str:
     return ", ".join(f"{name} {need} of {free[name]:.0f}" for name, need in needed.items() if name in free)
 
 
-_CHECKS: Sequence[Callable[[Environment], str]] = (examples, secrets, login, project, billing)
+_CHECKS: Mapping[str, Callable[[Environment], str]] = {
+    each.__name__: each for each in (examples, secrets, login, project, billing, quotas)
+}
 
 
 @command("preflight")
@@ -119,18 +122,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print a table of checks; 1 if one failed."""
     parser = command_parser(__doc__, "scripts/preflight")
     parser.add_argument("environment", metavar="ENVIRONMENT", help="dev, staging ...")
-    parser.add_argument("--quotas", action="store_true", help="also the quotas; bootstrap comes before")
+    parser.add_argument("checks", metavar="CHECK", nargs="*", help=f"{', '.join(_CHECKS)}; all but the last")
     options = parser.parse_args(arguments)
     target = load_environment(options.environment)
     if target.simulated:
         raise CommandError(f"{target.name} is simulated and needs no preflight: run `make up`")
     table = Table("", "check", Column("what was found", overflow="fold"))
     status = 0
-    for check in (*_CHECKS, quotas) if options.quotas else _CHECKS:
+    for name in options.checks or [each for each in _CHECKS if each != "quotas"]:
         try:
-            table.add_row("[green]✓[/]", check.__name__, escape(check(target)))
+            table.add_row("[green]✓[/]", name, escape(_CHECKS[name](target)))
         except CommandError as error:
-            table.add_row("[red]✗[/]", check.__name__, escape(str(error)))
+            table.add_row("[red]✗[/]", name, escape(str(error)))
             status = 1
     Console().print(table)
     return status

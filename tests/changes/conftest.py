@@ -25,6 +25,7 @@ class Checkout:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._bootstrapped: set[str] = set()
         copy_checkout(folder)
         link_installed(folder)
         for file in (folder / "infra" / "environments").glob("*.tfvars"):
@@ -80,6 +81,12 @@ class Checkout:
 
     def apply(self, environment: str, *stacks: str) -> str:
         """Apply stacks that were synthesized simulated, in this order; what Terraform printed."""
+        if environment not in self._bootstrapped:
+            bootstrap = "scripts.deployment.bootstrap"
+            self.python(
+                "-m", bootstrap, environment, PLATFORM_CLOUD="simulated", TF_CLI_CONFIG_FILE=os.devnull
+            )
+            self._bootstrapped.add(environment)
         return "\n".join(
             self.terraform(f"{environment}-{stack}", *arguments)
             for stack in stacks

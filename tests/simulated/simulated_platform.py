@@ -19,9 +19,12 @@ import pytest
 
 from infra import environment
 from infra.simulator import emulators, processes
+from scripts.command import load_environment
 from scripts.deployment import terraform_plans
+from scripts.deployment.bootstrap import Bootstrap
 from scripts.deployment.terraform_plans import Synthesis
 from services.contracts.names import MODELS_BUCKET, bucket_name
+from tests.checkout import copy_checkout, link_installed
 from tests.conftest import REPOSITORY, SIMULATOR, Models, free_port
 
 # Slow enough that a resource without a needed `depends_on` is created too early.
@@ -69,6 +72,29 @@ class Platform:
         assert count, f"{pattern} is not in {file}"
         file.write_text(text)
 
+    def command(self, name: str, *arguments: str) -> subprocess.Popen[str]:
+        """Start one of `scripts/`, in a copy of the repository: cdktf has one folder of output."""
+        checkout = self.folder / "checkout"
+        if not checkout.exists():
+            copy_checkout(checkout)
+            link_installed(checkout)
+        return subprocess.Popen(
+            [checkout / "scripts" / name, self.name, *arguments],
+            env=os.environ | self.variables,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def succeed(self, name: str, *arguments: str) -> str:
+        """What one of `scripts/` prints. It must succeed."""
+        process = self.command(name, *arguments)
+        printed, failed = process.communicate(timeout=1800)
+        assert process.returncode == 0, printed + failed
+        return printed
+
     def unprotect(self) -> None:
         self.edit("deletion_protection = true", "deletion_protection = false")
 
@@ -89,9 +115,13 @@ class Platform:
         (self.home / "faults.json").write_text(json.dumps(faults))
 
     def terraform(self, stack: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        folder = self.synthesis.folder / "stacks" / f"{self.name}-{stack}"
+        if arguments[0] != "init" and not (folder / ".terraform").exists():
+            initialized = self.terraform(stack, "init")
+            assert initialized.returncode == 0, initialized.stderr
         return subprocess.run(
             ["terraform", *arguments, "-input=false", "-no-color"],
-            cwd=self.synthesis.folder / "stacks" / f"{self.name}-{stack}",
+            cwd=folder,
             env=os.environ | self.variables,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -101,8 +131,6 @@ class Platform:
 
     def try_apply(self, stack: str) -> str | None:
         """Apply a stack; returns the error, or None."""
-        initialized = self.terraform(stack, "init")
-        assert initialized.returncode == 0, initialized.stderr
         done = self.terraform(stack, "apply", "-auto-approve")
         return done.stderr if done.returncode else None
 
@@ -111,8 +139,15 @@ class Platform:
             error = self.try_apply(stack)
             assert error is None, f"{stack}: {error}"
 
+    def bootstrap(self) -> None:
+        """Make what stacks need before the first deployment."""
+        with mock.patch.dict(os.environ, self.variables):
+            target = load_environment(self.name)
+            list(Bootstrap(target, self.synthesis, dry_run=False).steps())
+
     def apply_all(self) -> list[str]:
         """Apply all stacks, each a second time if an injected fault stops it; returns those stacks."""
+        self.bootstrap()
         failed: list[str] = []
         for stack in self.stacks:
             if stack == "services":
@@ -169,12 +204,19 @@ class Platform:
             stack for stack in self.stacks if self.terraform(stack, "plan", "-detailed-exitcode").returncode
         ]
 
+    def resources(self) -> list[str]:
+        """What exists, but for service agents and what Cloud KMS keeps for ever."""
+        files = (self.home / "resources").rglob("*.json")
+        return [
+            str(each) for each in files if not re.search("google_kms_(crypto|key)|service_agent", str(each))
+        ]
+
     def destroy(self) -> None:
         """Destroy all stacks in order, after which neither resources nor services are left."""
         for stack in reversed(self.stacks):
             done = self.terraform(stack, "destroy", "-auto-approve", "-refresh=false")
             assert done.returncode == 0, f"{stack}: {done.stderr}"
-        assert [str(each) for each in (self.home / "resources").rglob("*.json")] == []
+        assert self.resources() == []
         with mock.patch.dict(os.environ, self.variables):
             running = [process.name for process in processes.recorded() if process.alive]
         assert all(name.startswith(f"{emulators.KIND}.") for name in running)

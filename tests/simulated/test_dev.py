@@ -1,6 +1,9 @@
-"""dev in a simulated cloud: it recovers from faults, and `scripts/diff` reports changes, drift and losses."""
+"""dev in a simulated cloud: `scripts/deploy` from an empty project, interrupted and resumed; then `scripts/diff`."""
 
+import json
 import os
+import re
+import signal
 from collections.abc import Iterator
 from unittest import mock
 
@@ -8,33 +11,67 @@ import httpx
 import pytest
 
 from infra.simulator import emulators
-from tests.simulated.simulated_platform import SLOW, Platform, simulated
+from tests.conftest import wait_for
+from tests.simulated.simulated_platform import Platform, simulated
 
 pytestmark = pytest.mark.slow
 
-BROKEN = [
-    {"type": "google_bigquery_table", "skip": 1, "error": "Error 503: backendError"},
-    {"type": "google_container_node_pool", "error": "Error 403: quota exceeded"},
-    {"type": "google_pubsub_subscription", "skip": 2, "error": "Error 503: backendError"},
-    {"type": "kubernetes_deployment_v1", "skip": 1, "error": "the server is currently unable to handle it"},
-]
+# A sixth of a minute, in which Terraform is interrupted.
+SLOW_TABLES = {"type": "google_bigquery_table", "seconds": 10}
 
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """The environment, synthesized; the tests below go on from each other."""
+    """The environment, not applied; the tests below go on from each other."""
     for platform in simulated("dev", tmp_path_factory):
         platform.synthesize()
         yield platform
 
 
-def test_a_second_apply_repairs_a_failed_one(platform: Platform) -> None:
-    platform.inject(*SLOW, *BROKEN)
-    assert set(platform.apply_all()) == {"cluster", "data", "messaging", "services"}
+def test_a_faulty_file_stops_it_before_anything_starts(platform: Platform) -> None:
+    file = platform.folder / "sales.csv"
+    file.write_text("date,store_nbr,family,sales\n2024-01-01,1,A,-5\n")
+    process = platform.command("deploy", "--data", str(file))
+    _, failed = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "row 2" in failed
+    assert not (platform.home / "terraform").exists()
 
 
-def test_a_plan_after_the_apply_is_empty(platform: Platform) -> None:
-    assert platform.plan() == []
+def test_interrupted_it_keeps_what_terraform_has_made(platform: Platform) -> None:
+    platform.inject(SLOW_TABLES)
+    process = platform.command("deploy")
+    log = platform.home / "logs" / "deploy-dev" / "deploy-cluster,-data,-messaging.log"
+    wait_for(
+        "a table that is being created",
+        lambda: log.is_file() and re.search(r"google_bigquery_table.*: Creating", log.read_text()),
+        600,
+    )
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    printed, failed = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert "deploy what images need" in printed
+    assert "deploy cluster, data, messaging: interrupted" in failed
+    assert "to repeat it: npx --no-install cdktf deploy dev-cluster dev-data dev-messaging" in failed
+    assert "to go on from there: scripts/deploy dev" in failed
+    # What was being created is in the state: nothing exists that Terraform has forgotten.
+    state = json.loads((platform.home / "terraform" / "dev-data.tfstate").read_text())
+    assert "google_bigquery_table" in {each["type"] for each in state["resources"]}
+
+
+def test_resumed_it_goes_through(platform: Platform) -> None:
+    platform.inject()
+    printed = platform.succeed("deploy")
+    assert "✓ load sales" in printed
+    assert "✓ check the forecasts" in printed
+    assert platform.diff()[0] == 0
+
+
+def test_again_it_changes_nothing(platform: Platform) -> None:
+    serials = platform.serials()
+    printed = platform.succeed("deploy")
+    assert re.search(r"load sales.* not needed: the sales until 2011-12-08 stay", printed)
+    assert platform.serials() == serials
 
 
 def test_a_change_touches_only_what_it_should(platform: Platform) -> None:
@@ -101,5 +138,7 @@ def test_a_diff_that_loses_data_is_refused(platform: Platform) -> None:
     assert platform.diff("data", *allowed)[0] == 2
 
 
-def test_nothing_is_left_after_destruction(platform: Platform) -> None:
-    platform.destroy()
+def test_destroyed_nothing_is_left(platform: Platform) -> None:
+    platform.edit("europe-west4", "europe-west1")
+    platform.succeed("destroy")
+    assert platform.resources() == []

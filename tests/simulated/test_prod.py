@@ -1,5 +1,6 @@
-"""prod in a simulated cloud, which protects its data and clusters."""
+"""prod in a simulated cloud, which protects its data and clusters: `scripts/deploy` from an empty project."""
 
+import datetime
 import re
 from collections.abc import Iterator
 
@@ -18,9 +19,13 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         yield platform
 
 
-def test_all_stacks_apply(platform: Platform) -> None:
+def test_it_is_deployed_from_an_empty_project(platform: Platform) -> None:
     platform.inject(*SLOW)
-    assert platform.apply_all() == []
+    file = platform.folder / "sales.csv"
+    days = [datetime.date(2023, 1, 1) + datetime.timedelta(day) for day in range(500)]
+    rows = [f"{day},{store},A,{5 + store + day.weekday()}" for day in days for store in (1, 2)]
+    file.write_text("\n".join(["date,store_nbr,family,sales", *rows]))
+    assert "✓ check the forecasts" in platform.succeed("deploy", "--data", str(file))
 
 
 def test_a_plan_after_the_apply_is_empty(platform: Platform) -> None:
@@ -40,3 +45,16 @@ def test_nothing_is_left_after_unprotected_destruction(platform: Platform) -> No
     platform.synthesize()
     platform.apply("data", "cluster", "orchestration")
     platform.destroy()
+
+
+def test_what_a_destroyed_environment_left_is_taken_over(platform: Platform) -> None:
+    """A pool keeps its name for 30 days, a key ring for ever."""
+    refused = platform.try_apply("foundation")
+    assert refused is not None
+    assert "workloadIdentityPools/github belongs to a destroyed resource" in refused
+    assert "keyRings/sales-forecast belongs to a destroyed resource" in refused
+    platform.bootstrap()
+    platform.apply("foundation")
+    done = platform.terraform("foundation", "destroy", "-auto-approve", "-refresh=false")
+    assert done.returncode == 0, done.stderr
+    assert platform.resources() == []

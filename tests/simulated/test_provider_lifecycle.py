@@ -240,3 +240,51 @@ def test_a_type_that_only_the_state_has_is_destroyed(stack: Stack) -> None:
     }
     stack.apply()
     assert stack.plan().changes() == {}
+
+
+def test_a_deployment_that_never_gets_ready_is_tainted_where_terraform_waits(stack: Stack) -> None:
+    address = "kubernetes_deployment_v1.web"
+
+    def write(program: str, *, wait: bool) -> None:
+        container = {"name": "web", "image": "prediction:1", "command": ["python", "-c", program]}
+        spec = {
+            "selector": {"match_labels": {"app": "web"}},
+            "template": {"metadata": {}, "spec": {"container": [container]}},
+        }
+        deployment = {"metadata": {"name": "unready"}, "spec": spec, "wait_for_rollout": wait}
+        stack.write({"kubernetes_deployment_v1": {"web": deployment}}, providers=("kubernetes",))
+
+    def state() -> list[str | None]:
+        resources = json.loads((stack.folder / "terraform.tfstate").read_text())["resources"]
+        return [each["instances"][0].get("status") for each in resources]
+
+    write("raise SystemExit('no model')", wait=False)
+    refused = stack.run("apply", "-auto-approve")
+    assert "no model" in refused.diagnostics("error")[0]["detail"]
+    assert state() == []
+
+    write("raise SystemExit('no model')", wait=True)
+    refused = stack.run("apply", "-auto-approve")
+    assert "no model" in refused.diagnostics("error")[0]["detail"]
+    assert state() == ["tainted"]
+    assert stack.plan().changes() == {address: "replace"}
+
+    write("import time; time.sleep(600)", wait=True)
+    stack.apply()
+    assert stack.plan().changes() == {}
+    assert stack.destroy().status == 0
+
+
+def test_grants_on_a_bucket_vanish_with_it(stack: Stack) -> None:
+    grant = {"bucket": "vanishing", "role": "roles/viewer", "member": "user:a@example.com"}
+    stack.write(
+        {
+            "google_storage_bucket": {"sales": {"name": "vanishing", "location": "EU"}},
+            "google_storage_bucket_iam_member": {"read": grant},
+        }
+    )
+    stack.apply()
+    assert stack.run("destroy", "-auto-approve", "-target=google_storage_bucket.sales").status == 0
+    assert set(stack.plan().changes().values()) == {"create"}
+    assert len(stack.plan().changes()) == 2
+    assert stack.destroy().status == 0

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from infra.simulator import canonical
 from tests.simulated.conftest import Stack
 
+AGENT = "service-1@gcp-sa-pubsub.iam.gserviceaccount.com"
 RUNNER = "runner@p-1.iam.gserviceaccount.com"
 POOL = "principal://iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p-1.svc.id.goog"
 NETWORK = "projects/p-1/global/networks/main"
@@ -92,6 +94,9 @@ def test_missing_resources_are_refused(stack: Stack) -> None:
             "google_pubsub_topic_iam_member": {
                 "publish": {"topic": "t", "role": "roles/pubsub.publisher", "member": "user:a@example.com"}
             },
+            "google_storage_bucket_iam_member": {
+                "agent": {"bucket": "b", "role": "roles/viewer", "member": f"serviceAccount:{AGENT}"}
+            },
             "kubernetes_deployment_v1": {"web": deployment()},
             "kubernetes_manifest": {
                 "policy": {
@@ -115,6 +120,7 @@ def test_missing_resources_are_refused(stack: Stack) -> None:
         "google_container_node_pool": "clusters/main does not exist",
         "google_project_iam_member": f"Service account {RUNNER} does not exist",
         "google_pubsub_topic_iam_member": "projects/p-1/topics/t does not exist",
+        "google_storage_bucket_iam_member": f"Service account {AGENT} does not exist: scripts/bootstrap.sh",
         "kubernetes_deployment_v1": 'serviceaccount "web" not found',
         "kubernetes_manifest": 'namespaces "shop" not found',
         "kubernetes_service_account_v1": 'namespaces "shop" not found',
@@ -261,3 +267,47 @@ def test_grants_vanish_with_the_resource_they_are_on(stack: Stack, home: Path) -
     assert other.destroy().status == 0
     assert stack.destroy().status == 0
     assert [file for file in (home / "resources").rglob("*") if file.is_file()] == []
+
+
+def test_what_an_api_writes_in_its_own_way_shows_in_every_later_plan(stack: Stack) -> None:
+    def write(average: str, document: str) -> None:
+        metric = {"metric": {"name": "backlog"}, "target": {"type": "AverageValue", "average_value": average}}
+        spec = {
+            "max_replicas": 3,
+            "scale_target_ref": {"kind": "Deployment", "name": "web"},
+            "metric": {"type": "External", "external": metric},
+        }
+        stack.write(
+            {
+                "google_monitoring_dashboard": {"web": {"dashboard_json": document}},
+                "kubernetes_horizontal_pod_autoscaler_v2": {
+                    "web": {"metadata": {"name": "web"}, "spec": spec}
+                },
+            },
+            providers=("google", "kubernetes"),
+        )
+
+    write("1000", '{"displayName": "web", "mosaicLayout": {"columns": 0, "tiles": [{"title": ""}]}}')
+    stack.apply()
+    assert set(stack.plan().changes().values()) == {"update"}
+    stack.apply()
+    assert len(stack.plan().changes()) == 2
+    write("1k", '{"displayName": "web", "mosaicLayout": {"tiles": [{}]}}')
+    stack.apply()
+    assert stack.plan().changes() == {}
+
+
+@pytest.mark.parametrize(
+    ("written", "stored"),
+    [
+        ("1000", "1k"),
+        ("1k", "1k"),
+        ("1500", "1500"),
+        ("0.5", "500m"),
+        ("2000000", "2M"),
+        ("1Gi", "1Gi"),
+        ("0", "0"),
+    ],
+)
+def test_quantities_as_kubernetes_writes_them(written: str, stored: str) -> None:
+    assert canonical.quantity(written) == stored

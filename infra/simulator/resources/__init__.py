@@ -23,7 +23,10 @@ class ResourceError(Exception):
         summary: The problem, in a few words.
         detail: The error of the emulator or process, and what to do.
         attribute: Top-level attribute with the problem, whose line Terraform shows.
+        created: State of what exists all the same, which Terraform keeps and calls tainted.
     """
+
+    created: Values | None = None
 
     def __init__(self, summary: str, detail: str, attribute: str | None = None) -> None:
         super().__init__(f"{summary}: {detail}")

@@ -34,18 +34,33 @@ class Deployment(Handler):
                 "command, `make down` stops it",
                 "metadata",
             )
-        self._start(container)
-        return planned | {"id": container.deployment}
+        state = planned | {"id": container.deployment}
+        try:
+            self._start(container)
+        except ResourceError as error:
+            if planned.get("wait_for_rollout"):
+                error.created = state
+            else:
+                # A cluster would go on trying, and Terraform would not hear of it: here somebody watches.
+                kubelet.stop(container.deployment)
+            raise
+        return state
 
     def read(self, state: Values) -> Values | None:
-        """The state, if the container runs and has the present addresses of the emulators."""
-        return state if kubelet.runs(_container(state), emulated.endpoints()) else None
+        """The state, if the container runs, or never got ready, with the emulators' present addresses."""
+        container, endpoints = _container(state), emulated.endpoints()
+        exists = kubelet.runs(container, endpoints) or kubelet.never_ready(container, endpoints)
+        return state if exists else None
 
     def update(self, prior: Values, planned: Values) -> Values:
         """Restart the container if the pod template has changed, as a rollout does."""
         container = _container(planned)
         if _template(prior) != _template(planned):
-            self._start(container)
+            try:
+                self._start(container)
+            except ResourceError:
+                kubelet.stop(container.deployment)
+                raise
         return planned
 
     def delete(self, state: Values) -> None:

@@ -1,0 +1,56 @@
+"""Those commands of gcloud that take over what a destroyed environment left, for the simulated cloud."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from infra.simulator import inventory
+from infra.simulator.resources import Values
+
+_POOLS: Final = ("iam", "workload-identity-pools")
+_KINDS: Final[Mapping[tuple[str, ...], str]] = {
+    _POOLS: "google_iam_workload_identity_pool",
+    (*_POOLS, "providers"): "google_iam_workload_identity_pool_provider",
+    ("kms", "keyrings"): "google_kms_key_ring",
+    ("kms", "keys"): "google_kms_crypto_key",
+}
+_PARENTS: Final = {"--workload-identity-pool": "/workloadIdentityPools/{}/", "--keyring": "/keyRings/{}/"}
+
+
+def ask(*arguments: str) -> list[Values]:
+    """The resources that a `list` names, deleted ones among them."""
+    words, flags = _parse(arguments)
+    kind = _KINDS[words[:-1]]
+    parts = [f"projects/{flags['--project']}/"]
+    parts += [form.format(flags[flag]) for flag, form in _PARENTS.items() if flag in flags]
+    found = [{"state": "ACTIVE", **each} for each in inventory.all_of(kind)]
+    found += [{**each, "state": "DELETED"} for each in inventory.deleted(kind)]
+    return [
+        {"name": each["id"], "state": each["state"]}
+        | ({"primary": {"state": "ENABLED"}} if each.get("primary") else {})
+        for each in found
+        if all(part in each["id"] for part in parts)
+    ]
+
+
+def run(*arguments: str) -> None:
+    """Undelete a pool or provider, or give a key a new version."""
+    words, flags = _parse(arguments)
+    if words[-1] == "create":
+        id_ = f"/keyRings/{flags['--keyring']}/cryptoKeys/{flags['--key']}"
+        for key in inventory.all_of("google_kms_crypto_key"):
+            if key["id"].endswith(id_):
+                version = {"name": f"{key['id']}/cryptoKeyVersions/2", "state": "ENABLED"}
+                inventory.record("google_kms_crypto_key", key | {"primary": [version]})
+        return
+    *_, name = words
+    kind = _KINDS[words[:-2]]
+    for each in list(inventory.deleted(kind)):
+        if each["id"].endswith(f"/{name}"):
+            inventory.record(kind, each)
+
+
+def _parse(arguments: tuple[str, ...]) -> tuple[tuple[str, ...], dict[str, str]]:
+    flags = {
+        flag: value for flag, _, value in (each.partition("=") for each in arguments if each[:2] == "--")
+    }
+    return tuple(each for each in arguments if not each.startswith("--")), flags
