@@ -100,7 +100,7 @@ class Bootstrap:
     def _create_agent(self, agent: str) -> str:
         if self._target.simulated and not self._dry_run:
             inventory.record("service_agent", {"id": agent})
-            return f"created: {agent}"
+            return "created"
         name = re.split("[@.]", agent)[1]
         service = f"{_AGENTS.get(name, name.removeprefix('gcp-sa-'))}.googleapis.com"
         # Its existence cannot be queried; creating it again returns the same one.

@@ -61,12 +61,17 @@ def avro_schema(struct: type[msgspec.Struct]) -> dict[str, Any]:
         TypeError: a field has a type with no Avro counterpart here. Optional fields are among
             them: Avro's JSON encoding wraps a union's value, which no plain JSON sender does.
     """
-    fields = []
+    fields: list[dict[str, Any]] = []
     for field in _fields(struct):
         _, description = _description(field.type)
         fields.append(
             {"name": field.name, "type": _avro(field.type)} | ({"doc": description} if description else {})
         )
+        # Without a default, Pub/Sub refuses a new field: messages of the last revision lack it.
+        if field.default is not msgspec.NODEFAULT:
+            fields[-1]["default"] = msgspec.to_builtins(field.default)
+        elif field.default_factory is not msgspec.NODEFAULT:
+            fields[-1]["default"] = msgspec.to_builtins(field.default_factory())
     return {"type": "record", "name": struct.__name__, "fields": fields}
 
 

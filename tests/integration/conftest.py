@@ -14,7 +14,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from infra.simulator import emulators, install, processes
+from infra.simulator import emulators, install, inventory, processes
 from infra.simulator.emulators import Endpoints
 from tests.conftest import REPOSITORY, SIMULATOR, wait_for
 
@@ -79,6 +79,7 @@ class Cloud:
         """Remove everything but the emulators: much faster than a `terraform destroy`."""
         self.up()
         shutil.rmtree(self.home / "resources", ignore_errors=True)
+        inventory.record("service_agent", {"id": "service-1@gcp-sa-pubsub.iam.gserviceaccount.com"})
         names = [process.name for process in processes.recorded()]
         processes.stop(name for name in names if not name.startswith("emulator."))
         for collection in ("subscriptions", "topics", "schemas"):

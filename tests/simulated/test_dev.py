@@ -1,4 +1,4 @@
-"""dev in a simulated cloud: `scripts/deploy` from an empty project, interrupted and resumed; then `scripts/diff`."""
+"""dev in a simulated cloud: `scripts/deploy` from an empty project, interrupted, resumed; `scripts/diff`."""
 
 import json
 import os
