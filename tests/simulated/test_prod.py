@@ -24,7 +24,7 @@ def test_it_is_deployed_from_an_empty_project(platform: Platform) -> None:
     platform.inject(*SLOW)
     file = platform.folder / "sales.csv"
     days = [datetime.date(2023, 1, 1) + datetime.timedelta(day) for day in range(500)]
-    drawn = random.Random(1)  # noqa: S311 -- the same sales every time
+    drawn = random.Random(1)
     rows = [f"{day},{store},A,{drawn.randint(5, 15)}" for day in days for store in (1, 2)]
     file.write_text("\n".join(["date,store_nbr,family,sales", *rows]))
     assert "✓ check the forecasts" in platform.succeed("deploy", "--data", str(file))
