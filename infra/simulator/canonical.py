@@ -39,7 +39,7 @@ def _autoscaler(values: Values) -> Values:
             return {key: walk(each, key) for key, each in value.items()}
         if isinstance(value, list):
             return [walk(each, name) for each in value]
-        return quantity(value) if value and name in ("average_value", "value") else value
+        return quantity(value) if isinstance(value, str) and name in ("average_value", "value") else value
 
     return values | {"spec": walk(values["spec"], "spec")}
 

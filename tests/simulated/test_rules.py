@@ -273,6 +273,7 @@ def test_what_an_api_writes_in_its_own_way_shows_in_every_later_plan(stack: Stac
     def write(average: str, document: str) -> None:
         metric = {"metric": {"name": "backlog"}, "target": {"type": "AverageValue", "average_value": average}}
         spec = {
+            "behavior": {"scale_up": {"policy": {"type": "Pods", "value": 4, "period_seconds": 30}}},
             "max_replicas": 3,
             "scale_target_ref": {"kind": "Deployment", "name": "web"},
             "metric": {"type": "External", "external": metric},
