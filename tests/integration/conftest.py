@@ -44,6 +44,7 @@ class Cloud:
         """Start what does not run; returns what was started."""
         done = self.command("up")
         assert done.returncode == 0, done.stderr
+        inventory.record("service_agent", {"id": "service-1@gcp-sa-pubsub.iam.gserviceaccount.com"})
         return [line.removeprefix("started ") for line in done.stdout.splitlines() if "started" in line]
 
     @property
@@ -77,9 +78,8 @@ class Cloud:
 
     def clear(self) -> None:
         """Remove everything but the emulators: much faster than a `terraform destroy`."""
-        self.up()
         shutil.rmtree(self.home / "resources", ignore_errors=True)
-        inventory.record("service_agent", {"id": "service-1@gcp-sa-pubsub.iam.gserviceaccount.com"})
+        self.up()
         names = [process.name for process in processes.recorded()]
         processes.stop(name for name in names if not name.startswith("emulator."))
         for collection in ("subscriptions", "topics", "schemas"):

@@ -5,8 +5,8 @@ import (
 	"encoding/json"
 	"os"
 	"regexp"
-	"sort"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 
