@@ -25,7 +25,7 @@ var types = map[schema.ValueType]string{
 
 // A wrong value of each type: validation functions tell their bounds only in what they say of it.
 var wrong = map[schema.ValueType][]any{
-	schema.TypeString: {"\x00", "", strings.Repeat("x", 1<<20)},
+	schema.TypeString: {"\x00", "", strings.Repeat("x", 1<<16)},
 	schema.TypeInt:    {-1 << 40, 1 << 40},
 	schema.TypeFloat:  {-1e12, 1e12},
 }
@@ -156,7 +156,9 @@ func bounds(of *schema.Schema, result facts) {
 			}
 			result["one_of"] = allowed
 		} else if found := pattern.FindStringSubmatch(said); found != nil {
-			result["pattern"], _ = strconv.Unquote(found[1])
+			if text, _ := strconv.Unquote(found[1]); !strings.Contains(text, `\p{`) { // Python has no such classes
+				result["pattern"] = text
+			}
 		} else if found := length.FindStringSubmatch(said); found != nil {
 			result["length_range"] = []json.Number{json.Number(found[1]), json.Number(found[2])}
 		} else if found := between.FindStringSubmatch(said); found != nil {
