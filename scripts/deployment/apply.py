@@ -17,12 +17,11 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
-from scripts.command import CommandError, command, command_parser
-from scripts.deployment import terraform_plans
-from scripts.deployment.steps import Step, StepRunner
+from scripts.command import CommandError, command, command_parser, load_environment
+from scripts.deployment import preflight, terraform_plans
+from scripts.deployment.steps import Step, StepRunner, log_folder
 from scripts.deployment.terraform_plans import StackPlan, Synthesis, Terraform
 from scripts.laptop.install import TERRAFORM
-from scripts.paths import ROOT
 
 
 def apply(synthesis: Synthesis, approved: StackPlan, runner: StepRunner) -> None:
@@ -54,12 +53,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("environment", metavar="ENVIRONMENT", help="dev, staging ...")
     parser.add_argument("diff", type=Path, metavar="FILE", help="what `scripts/diff --json FILE` wrote")
     options = parser.parse_args(arguments)
+    target = load_environment(options.environment)
+    preflight.secrets(target)
     content = json.loads(options.diff.read_bytes())
-    name: str = options.environment
+    name = target.name
     if content["environment"] != name:
         raise CommandError(f"{options.diff} is a diff of {content['environment']}, not of {name}")
     approved = msgspec.convert(content["stacks"], list[StackPlan])
-    runner = StepRunner(Console(), ROOT / "build" / "logs" / f"apply-{name}", f"scripts/diff {name}")
+    runner = StepRunner(Console(), log_folder("apply", target), f"scripts/diff {name}")
     with tempfile.TemporaryDirectory(prefix="apply-") as folder:
         synthesis = terraform_plans.synthesize(name, Path(folder) / "out")
         for each in approved:

@@ -12,7 +12,7 @@ import pytest
 from google.auth.exceptions import DefaultCredentialsError
 
 from infra import environment
-from scripts.deployment import deploy, destroy, diff, preflight
+from scripts.deployment import apply, deploy, destroy, diff, preflight
 from tests.scripts.conftest import Tools
 
 ROOM = {"CPUS": 24, "SSD_TOTAL_GB": 500, "STATIC_ADDRESSES": 8}
@@ -110,13 +110,23 @@ def test_examples_of_the_committed_file_are_named(
 
 
 @pytest.mark.parametrize("key", [None, ""])
-@pytest.mark.parametrize("command", [preflight.main, deploy.main, destroy.main, diff.main])
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        (preflight.main, []),
+        (deploy.main, []),
+        (destroy.main, []),
+        (diff.main, []),
+        (apply.main, ["diff.json"]),
+    ],
+)
 def test_without_a_secret_nothing_starts(
     tools: Tools,
     dev: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     command: Callable[[Sequence[str]], int],
+    arguments: list[str],
     key: str | None,
 ) -> None:
     """Terraform would wait for somebody who types it, or miss it when half of the stacks are applied."""
@@ -125,7 +135,7 @@ def test_without_a_secret_nothing_starts(
     monkeypatch.delenv("TF_VAR_pagerduty_service_key", raising=False)
     if key is not None:
         monkeypatch.setenv("TF_VAR_pagerduty_service_key", key)  # as CI does where the repository has none
-    assert command(["dev"]) == 1
+    assert command(["dev", *arguments]) == 1
     printed = capsys.readouterr()
     assert "set TF_VAR_pagerduty_service_key" in printed.out + printed.err
     monkeypatch.setenv("TF_VAR_pagerduty_service_key", "key")
