@@ -43,6 +43,7 @@ def deployment(port: int, environment: dict[str, str] | None = None, **container
                 "depends_on": ["kubernetes_namespace_v1.shop"],
                 "metadata": [{"name": "web", "namespace": "shop"}],
                 "spec": [{"selector": [{"match_labels": {"app": "web"}}], "template": [template]}],
+                "wait_for_rollout": False,
             }
         },
     }
