@@ -19,13 +19,15 @@ _PARENTS: Final = {"--workload-identity-pool": "/workloadIdentityPools/{}/", "--
 def ask(*arguments: str) -> list[Values]:
     """The resources that a `list` names, deleted ones among them."""
     words, flags = _parse(arguments)
+    if "versions" in words:
+        return [version for key in _keys(flags) for version in key["primary"]]
     kind = _KINDS[words[:-1]]
     parts = [f"projects/{flags['--project']}/"]
     parts += [form.format(flags[flag]) for flag, form in _PARENTS.items() if flag in flags]
     found = [{"state": "ACTIVE", **each} for each in inventory.all_of(kind)]
     found += [{**each, "state": "DELETED"} for each in inventory.deleted(kind)]
     return [
-        {"name": each["id"], "state": each["state"]}
+        {"name": each["id"], "state": each["state"], "purpose": each.get("purpose")}
         | ({"primary": {"state": "ENABLED"}} if each.get("primary") else {})
         for each in found
         if all(part in each["id"] for part in parts)
@@ -36,17 +38,20 @@ def run(*arguments: str) -> None:
     """Undelete a pool or provider, or give a key a new version."""
     words, flags = _parse(arguments)
     if words[-1] == "create":
-        id_ = f"/keyRings/{flags['--keyring']}/cryptoKeys/{flags['--key']}"
-        for key in inventory.all_of("google_kms_crypto_key"):
-            if key["id"].endswith(id_):
-                version = {"name": f"{key['id']}/cryptoKeyVersions/2", "state": "ENABLED"}
-                inventory.record("google_kms_crypto_key", key | {"primary": [version]})
+        for key in _keys(flags):
+            version = {"name": f"{key['id']}/cryptoKeyVersions/2", "state": "ENABLED"}
+            inventory.record("google_kms_crypto_key", key | {"primary": [version]})
         return
     *_, name = words
     kind = _KINDS[words[:-2]]
     for each in list(inventory.deleted(kind)):
         if each["id"].endswith(f"/{name}"):
             inventory.record(kind, each)
+
+
+def _keys(flags: dict[str, str]) -> list[Values]:
+    id_ = f"/keyRings/{flags['--keyring']}/cryptoKeys/{flags['--key']}"
+    return [key for key in inventory.all_of("google_kms_crypto_key") if key["id"].endswith(id_)]
 
 
 def _parse(arguments: tuple[str, ...]) -> tuple[tuple[str, ...], dict[str, str]]:

@@ -54,7 +54,7 @@ def adopt(target: Environment, synthesis: Synthesis, *, dry_run: bool) -> str:
             of_key = (f"--key={each['id']}", *of_ring, project)
             versions = ("kms", "keys", "versions")
             if each.get("purpose") == "ASYMMETRIC_SIGN":
-                if not gcloud.ask(*versions, "list", *of_key, "--filter=state=ENABLED"):
+                if not google.ask(*versions, "list", *of_key, "--filter=state=ENABLED"):
                     deleted.append((*versions, "create", *of_key))
             elif each.get("primary", {}).get("state") != "ENABLED":
                 deleted.append((*versions, "create", "--primary", *of_key))
