@@ -152,6 +152,37 @@ def test_the_documents_commands_work_on_it(checkout: Checkout) -> None:
             assert json.loads(printed) if command.starts("curl") else printed
 
 
+def test_what_make_status_says_to_try_works(checkout: Checkout, tmp_path: Path) -> None:
+    _, found, tries = checkout.make("status").partition("What to try:\n")
+    assert found
+    printed = [line.partition("   #")[0].strip() for line in tries.splitlines() if line.startswith("  ")]
+    # The pipeline is tried by tests/batch, the end by the last test.
+    tried = [each for each in printed if each not in ("make pipeline", "make down")]
+    assert [each.split()[0] for each in tried] == ["curl", "scripts/publish", "make"]
+    for each in tried:
+        done = checkout.run("bash", "-ec", each)
+        assert done.returncode == 0, f"{each}: {done.stdout}{done.stderr}"
+        assert done.stdout
+    asked = "SELECT 'a word' AS word, COUNT(DISTINCT store_nbr) > 1 AS several FROM sales.sales"
+    rows = checkout.make("sql", f"QUERY={asked}")
+    assert re.search(r"word +┃ several", rows)
+    assert re.search(r"a word +│ True", rows)
+    refused = checkout.run("make", "--no-print-directory", "sql", "QUERY=SELECT nothing FROM sales.sales")
+    assert refused.returncode != 0
+    assert "sql: " in refused.stderr
+
+
+def test_make_open_opens_the_page(checkout: Checkout, tmp_path: Path) -> None:
+    browser = tmp_path / "browser"
+    browser.write_text('#!/bin/bash\necho "$1" >"$0.opened"\n')
+    browser.chmod(0o755)
+    done = checkout.run("env", f"BROWSER={browser}", "make", "--no-print-directory", "open")
+    assert (done.returncode, done.stdout) == (0, "")
+    page = (tmp_path / "browser.opened").read_text().strip()
+    assert page == f"http://127.0.0.1:{checkout.port}/"
+    assert "<!doctype html>" in httpx.get(page, timeout=30).text.lower()
+
+
 def test_diff_shows_no_changes(checkout: Checkout) -> None:
     done = checkout.run("npx", "--no-install", "cdktf", "diff", "local-messaging")
     assert done.returncode == 0, done.stdout + done.stderr
