@@ -9,13 +9,19 @@ from google.cloud import bigquery
 
 from services.batch.errors import BatchError
 from services.bigquery import REQUEST_SECONDS, RETRY, connect, query
+from services.contracts.model import HORIZON_DAYS
 from services.forecasting.panel import Panel, UnusableSalesError
 from services.forecasting.sales_columns import COLUMNS, KEY, REQUIRED, Type, with_values
 
 # One row per series: a result of a few arrays is read many times faster than one of many rows.
-_QUERY = "SELECT store_nbr, family, {arrays} FROM `{table}` WHERE date < @before GROUP BY store_nbr, family"
+# The days from @before to @until may have planned promotions, which have no sales.
+_QUERY = """
+SELECT store_nbr, family, {arrays} FROM `{table}`
+WHERE date < @until AND (date < @before OR sales IS NULL)
+GROUP BY store_nbr, family
+"""
 _LATEST = """
-SELECT store_nbr, family, MAX(date) AS last_date FROM `{table}` WHERE date < @before
+SELECT store_nbr, family, MAX(date) AS last_date FROM `{table}` WHERE date < @before AND sales IS NOT NULL
 GROUP BY store_nbr, family
 """
 # Numbers are read faster than dates and times.
@@ -49,7 +55,10 @@ class SalesTable:
         return Panel.from_frame(self.frame(before))
 
     def frame(self, before: datetime.date = datetime.date.max) -> pl.DataFrame:
-        """The rows until the day before, sorted by series and date, without columns that have no value."""
+        """The rows until the day before, and the promotions planned from it on, sorted by series and date.
+
+        Columns that have no value are left out.
+        """
         arrays: list[str] = []
         schema: dict[str, Type] = dict.fromkeys(KEY, pl.String)
         values: list[pl.Expr] = []
@@ -67,7 +76,8 @@ class SalesTable:
             schema[name] = pl.List(read_as)
             values.append(value.cast(kind).alias(name))
         columns: dict[str, list[object]] = {name: [] for name in schema}
-        for row in self._rows(_QUERY.replace("{arrays}", ", ".join(arrays)), before):
+        until = before + min(datetime.date.max - before, datetime.timedelta(days=HORIZON_DAYS))
+        for row in self._rows(_QUERY.replace("{arrays}", ", ".join(arrays)), before=before, until=until):
             for name, array in row.items():
                 columns[name].append(array)
         frame = (
@@ -79,7 +89,7 @@ class SalesTable:
 
     def latest(self, before: datetime.date) -> dict[tuple[str, str], datetime.date]:
         """The last day of each series (store, family) until the day before."""
-        rows = self._rows(_LATEST, before)
+        rows = self._rows(_LATEST, before=before)
         return {(row["store_nbr"], row["family"]): row["last_date"] for row in rows}
 
     def newest(self) -> datetime.date:
@@ -93,9 +103,9 @@ class SalesTable:
             raise UnusableSalesError(f"{self._name} is empty")
         return max(latest.values())
 
-    def _rows(self, statement: str, before: datetime.date) -> Iterator[bigquery.Row]:
+    def _rows(self, statement: str, **days: datetime.date) -> Iterator[bigquery.Row]:
         self._client.get_table(self._name, retry=RETRY)
-        yield from query(self._client, statement.format(table=self._name), before=before)
+        yield from query(self._client, statement.format(table=self._name), None, **days)
 
     def replace(self, frame: pl.DataFrame) -> None:
         """Replace all rows by those of `frame`: all of them, or none when it fails.

@@ -100,3 +100,7 @@ class Manifest(msgspec.Struct, frozen=True):
     interval: Annotated[float, Meta(description="Nominal coverage of lower..upper.")]
     backtest: Backtest
     files: Annotated[dict[str, str], Meta(description="File name to SHA-256.")]
+    planned_until: Annotated[
+        datetime.date | None,
+        Meta(description="Last day of the planned promotions that the forecast assumes, if it does."),
+    ] = None

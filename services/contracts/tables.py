@@ -8,12 +8,15 @@ from msgspec import Meta
 
 
 class Sale(msgspec.Struct, frozen=True):
-    """A day's sales of one family in one store: the input of the model."""
+    """A day's sales of one family in one store: the input of the model.
+
+    Rows without sales, on the days after the last sale, are the promotions planned.
+    """
 
     date: Annotated[datetime.date, Meta(description="Day of sale.")]
     store_nbr: Annotated[str, Meta(min_length=1, description="Store.")]
     family: Annotated[str, Meta(min_length=1, description="Family of products.")]
-    sales: Annotated[float, Meta(ge=0, description="Units sold.")]
+    sales: Annotated[float, Meta(ge=0, description="Units sold; NULL on days to come.")] | None
     onpromotion: (
         Annotated[int, Meta(ge=0, description="Items of the family on promotion that day.")] | None
     ) = None

@@ -22,8 +22,8 @@ class Features:
     """Features of a panel, computed for any (series, origin, day) by differences of running sums.
 
     An origin is the number of days known: day `origin - 1` is the last one seen. Means are over days on
-    which the store was not expected to be closed. Promotions of days to come are not known; what a series'
-    promotions were like until the origin, a week and a year ago stands for them.
+    which the store was not expected to be closed. What a series' promotions were like until the origin, a
+    week and a year ago stands for promotions of days to come, unless these are planned.
 
     Running sums take many times the memory of the sales: they are made for BLOCK series at a time.
 
@@ -32,9 +32,10 @@ class Features:
             and horizon).
     """
 
-    def __init__(self, panel: Panel, horizon: int):
-        """Prepare for days up to `horizon` after the panel's end."""
+    def __init__(self, panel: Panel, horizon: int, *, planned: bool = False):
+        """Prepare for days up to `horizon` after the panel's end; `planned`: with the promotions planned."""
         self._panel = panel
+        self._plan = panel.onpromotion if planned else None
         last = panel.days + horizon
         self.closed = closed_days(panel, last)
         begun = ~np.isnan(panel.sales)
@@ -132,6 +133,10 @@ class Features:
                 who, same - SEASON * 3, same + 1
             )
             columns["promotion_year_ago"] = of(who, year_ago - 3, np.minimum(year_ago + 4, origin))
+        if self._plan is not None:
+            known = day - origin < self._panel.planned
+            last = self._plan.shape[1] - 1
+            columns["promotion_planned"] = np.where(known, self._plan[series, np.minimum(day, last)], np.nan)
         return columns
 
 
@@ -169,7 +174,7 @@ class _Block:
         self.last_sale = np.maximum.accumulate(np.where(sales > 0, day, -YEAR), axis=1)
         self.promotion = self.promotion_same_weekday = None
         if panel.onpromotion is not None:
-            promotion = np.nan_to_num(panel.onpromotion[series])
+            promotion = np.nan_to_num(panel.onpromotion[series, : panel.days])
             self.promotion = _Means(promotion, begun)
             self.promotion_same_weekday = _Means(promotion, begun, step=SEASON)
 

@@ -114,6 +114,17 @@ def predict(
     return sales
 
 
+def planned(panel: Panel, horizon: int) -> Fitted:
+    """Gradient boosting that knows the promotions planned, which Theta does not."""
+    features = Features(panel, horizon, planned=True)
+    boosters = fit(panel, features)
+    return Fitted(predict(boosters, panel, features, horizon), _files("planned", boosters))
+
+
+def _files(name: str, boosters: Sequence[lightgbm.Booster]) -> dict[str, bytes]:
+    return {f"{name}_{n}.txt": each.model_to_string().encode() for n, each in enumerate(boosters, start=1)}
+
+
 def combination(panel: Panel, horizon: int) -> Fitted:
     """A weighted mean of gradient boosting and Theta: where one errs, the other one often does not.
 
@@ -125,5 +136,4 @@ def combination(panel: Panel, horizon: int) -> Fitted:
     sold, days = features.sold()
     weight = _THETA * np.minimum(sold / np.maximum(days, 1) / _OFTEN, 1)[:, None]
     trees, own = predict(boosters, panel, features, horizon), theta(panel, horizon).sales
-    files = {f"model_{n}.txt": each.model_to_string().encode() for n, each in enumerate(boosters, start=1)}
-    return Fitted((1 - weight) * trees + weight * own, files)
+    return Fitted((1 - weight) * trees + weight * own, _files("model", boosters))

@@ -12,6 +12,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from services.contracts.model import HORIZON_DAYS
+
 SEASON = 7
 """Days in the season of daily sales."""
 
@@ -40,7 +42,8 @@ class Panel:
         store_nbr: store of each series; series are sorted by (store_nbr, family).
         family: family of each series.
         sales: units sold, shape (series, days); NaN before a series begins, never after.
-        onpromotion: items on promotion, same shape and NaNs, or None where the data does not have it.
+        onpromotion: items on promotion, same shape and NaNs, or None where the data does not have it. It may
+            have more columns: those of the days after the last sale for which promotions are planned.
     """
 
     first_date: datetime.date
@@ -53,46 +56,68 @@ class Panel:
     def from_frame(cls, frame: pl.DataFrame) -> Self:
         """From rows `date, store_nbr, family, sales[, onpromotion]` in any order.
 
+        Rows without sales on the days that follow the last sale are the plan of promotions: nothing is
+        promoted in a series that has none there. A plan that begins later is ignored, as is what lies beyond
+        the horizon.
+
         Raises:
             UnusableSalesError: a series repeats a day or lacks one between its first and the last of all,
                 or there are no rows.
         """
-        if frame.is_empty():
+        # A filter copies the frame, even if it keeps each row.
+        sold = frame.filter(pl.col("sales").is_not_null()) if frame["sales"].null_count() else frame
+        if sold.is_empty():
             raise UnusableSalesError("there are no sales")
         # Each run of rows of one series is looked up once: rows of thousands of series are gigabytes.
-        run = frame.select(pl.col("store_nbr").rle_id() + pl.col("family").rle_id()).to_series().rle_id()
-        heads = frame.select("store_nbr", "family").filter(run.diff().fill_null(1) > 0)
+        run = sold.select(pl.col("store_nbr").rle_id() + pl.col("family").rle_id()).to_series().rle_id()
+        heads = sold.select("store_nbr", "family").filter(run.diff().fill_null(1) > 0)
         keys = heads.unique().sort("store_nbr", "family")
-        series = heads.join(
-            keys.with_row_index("series"), on=["store_nbr", "family"], how="left", maintain_order="left"
-        )["series"].to_numpy()[run.to_numpy()]
-        days = frame["date"].to_physical().to_numpy()
+        numbered = keys.with_row_index("series")
+        series = heads.join(numbered, on=["store_nbr", "family"], how="left", maintain_order="left")
+        days = sold["date"].to_physical().to_numpy()
         first = int(days.min())
-        at = series, days - first
+        at = series["series"].to_numpy()[run.to_numpy()], days - first
 
         def matrix(column: str) -> NDArray[np.float64]:
             values = np.full((len(keys), days.max() - first + 1), np.nan)
-            values[at] = frame[column].cast(pl.Float64).to_numpy()
+            values[at] = sold[column].cast(pl.Float64).to_numpy()
             return values
 
         sales = matrix("sales")
         begun = np.maximum.accumulate(~np.isnan(sales), axis=1)
         bad = np.flatnonzero((begun & np.isnan(sales)).any(axis=1))
-        if len(bad) or len(frame) != begun.sum():
+        if len(bad) or len(sold) != begun.sum():
             names = [f"{store}, {family}" for store, family in keys[bad[:5]].iter_rows()] or ["repeated days"]
             raise UnusableSalesError(f"series do not have one row for each day: {'; '.join(names)}")
+        onpromotion = matrix("onpromotion") if "onpromotion" in frame.columns else None
+        if onpromotion is not None and sold is not frame:
+            last = sold["date"].max()
+            rows = frame.filter(pl.col("sales").is_null(), pl.col("date") > last)
+            rows = rows.join(numbered, on=["store_nbr", "family"]).with_columns(
+                ahead=(pl.col("date") - last).dt.total_days() - 1
+            )
+            rows = rows.filter(pl.col("ahead") < HORIZON_DAYS)
+            if rows["ahead"].min() == 0:
+                plan = np.zeros((len(keys), int(rows["ahead"].to_numpy().max()) + 1))
+                plan[rows["series"].to_numpy(), rows["ahead"].to_numpy()] = rows["onpromotion"].to_numpy()
+                onpromotion = np.concatenate([onpromotion, plan], axis=1)
         return cls(
             first_date=datetime.date(1970, 1, 1) + datetime.timedelta(days=first),
             store_nbr=tuple(keys["store_nbr"]),
             family=tuple(keys["family"]),
             sales=sales,
-            onpromotion=matrix("onpromotion") if "onpromotion" in frame.columns else None,
+            onpromotion=onpromotion,
         )
 
     @property
     def days(self) -> int:
         """Number of days."""
         return self.sales.shape[1]
+
+    @property
+    def planned(self) -> int:
+        """Number of days after the last for which promotions are known."""
+        return 0 if self.onpromotion is None else self.onpromotion.shape[1] - self.days
 
     @property
     def last_date(self) -> datetime.date:
@@ -104,8 +129,8 @@ class Panel:
         return self.first_date + datetime.timedelta(days=day)
 
     def until(self, day: int) -> Self:
-        """What was known before column `day`."""
-        promotion = None if self.onpromotion is None else self.onpromotion[:, :day]
+        """What was known before column `day`; promotions were planned as far ahead as they are now."""
+        promotion = None if self.onpromotion is None else self.onpromotion[:, : day + self.planned]
         return replace(self, sales=self.sales[:, :day], onpromotion=promotion)
 
     def fingerprint(self) -> str:
@@ -141,8 +166,10 @@ class Panel:
             if day >= _BULK_WINDOW:
                 total -= np.nan_to_num(sales[:, day - _BULK_WINDOW])
                 count -= sales[:, day - _BULK_WINDOW] > 0
-        promotion = None if self.onpromotion is None else np.where(begun, self.onpromotion, np.nan)
-        return replace(self, sales=sales, onpromotion=promotion)
+        if self.onpromotion is None:
+            return replace(self, sales=sales)
+        begun = np.pad(begun, ((0, 0), (0, self.planned)), mode="edge")
+        return replace(self, sales=sales, onpromotion=np.where(begun, self.onpromotion, np.nan))
 
 
 class Fitted(NamedTuple):

@@ -30,14 +30,15 @@ _DECLARED = bigquery_schema(Sale)
 COLUMNS = {column["name"]: _TYPES[column["type"]] for column in _DECLARED}
 REQUIRED = tuple(column["name"] for column in _DECLARED if column["mode"] == "REQUIRED")
 KEY = ("store_nbr", "family")
-WHOLE = (*REQUIRED, "onpromotion")
+NEEDED = (*REQUIRED, "sales")
+WHOLE = (*NEEDED, "onpromotion")
 """Columns that the model reads: a file that has one has a value in each row."""
 
 
 def with_values(frame: pl.DataFrame) -> list[str]:
-    """The declared columns of a frame, without nullable ones that have no value in any row."""
+    """The declared columns of a frame, without those that have no value in any row and may lack it."""
     present = [name for name in COLUMNS if name in frame.columns]
-    return [name for name in present if name in REQUIRED or frame[name].null_count() < len(frame)]
+    return [name for name in present if name in NEEDED or frame[name].null_count() < len(frame)]
 
 
 def expected(name: str) -> str:

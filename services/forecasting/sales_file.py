@@ -5,6 +5,8 @@ keys; `sales` are units sold, >= 0; `onpromotion` counts items on promotion, a w
 come in any order. Every series has a row for each day from its first to the file's last, except for days
 that no series has: on those everything was closed, and they become zeros, which the notes say. A file that
 lacks a month of days, or most days, is no file of daily sales. Keys are trimmed and in Unicode's form NFC.
+
+Rows after the last sale with `onpromotion` and without `sales` are the promotions planned.
 """
 
 import datetime
@@ -15,7 +17,7 @@ from pathlib import Path
 
 import polars as pl
 
-from services.forecasting.sales_columns import COLUMNS, KEY, REQUIRED, WHOLE, expected, typed, with_values
+from services.forecasting.sales_columns import COLUMNS, KEY, NEEDED, WHOLE, expected, typed, with_values
 from services.forecasting.sales_faults import SHOWN, DataError, Fault
 from services.forecasting.table_file import read_csv, read_parquet
 
@@ -50,7 +52,7 @@ def read(path: Path) -> Sales:
     """
     raw, rows = read_parquet(path) if path.suffix.lower() == ".parquet" else read_csv(path)
     known = [name for name in COLUMNS if name in raw.columns]
-    faults = [_missing_column(name, raw.columns) for name in REQUIRED if name not in known]
+    faults = [_missing_column(name, raw.columns) for name in NEEDED if name not in known]
     if not faults and raw.is_empty():
         faults = [Fault("file", "has a header but no rows", 1)]
     if faults:
@@ -60,16 +62,48 @@ def read(path: Path) -> Sales:
     raw = raw.select(rows.alias("row"), *known)
     frame = raw.select("row", *(typed(name, raw.schema[name]) for name in known))
     frame = frame.with_columns(pl.col(KEY).str.strip_chars().str.normalize("NFC"))
-    faults = _value_faults(raw, frame) or _duplicate_faults(frame) or _missing_days(frame)
+    plan = _is_plan(raw, frame)
+    faults = _value_faults(raw.filter(~plan), frame.filter(~plan))
+    faults += _value_faults(raw.filter(plan), frame.filter(plan).drop("date", "sales"))
+    plan, frame = frame.filter(plan), frame.filter(~plan)
+    faults = (
+        faults or _duplicate_faults(pl.concat([frame, plan])) or _missing_days(frame) or _unknown(plan, frame)
+    )
     if faults:
         raise DataError(path.name, faults)
     frame, closed = _without_gaps(path.name, frame)
+    if len(plan):
+        notes.append(f"{len(plan)} rows until {plan['date'].max()} are planned promotions")
+        frame = pl.concat([frame, plan.select(frame.columns)]).sort(*KEY, "date")
     if closed:
         notes.append(
             f"{len(closed)} days on which no series has a row are closed days, filled with 0: "
             f"{', '.join(map(str, closed[:SHOWN]))}{', ...' * (len(closed) > SHOWN)}"
         )
     return Sales(frame, tuple(notes))
+
+
+def _is_plan(raw: pl.DataFrame, frame: pl.DataFrame) -> pl.Series:
+    """Which rows are after the last sale, and have none but promotions."""
+    if "onpromotion" not in frame.columns:
+        return pl.repeat(False, len(frame), eager=True)
+    last = pl.col("date").filter(pl.col("sales").is_not_null()).max()
+    after = frame.select(pl.col("date") > last).to_series().fill_null(value=False)
+    return after & (raw["sales"].cast(pl.String).str.strip_chars().fill_null("") == "")
+
+
+def _unknown(plan: pl.DataFrame, frame: pl.DataFrame) -> list[Fault]:
+    """Faults of plans for series that have no sales."""
+    rows = plan.join(frame, on=KEY, how="anti").sort("row")
+    if rows.is_empty():
+        return []
+    examples = tuple(
+        f"row {row}: {store}, {family}"
+        for row, store, family in rows.select("row", *KEY).head(SHOWN).iter_rows()
+    )
+    return [
+        Fault("store_nbr, family", "promotions are planned for a series without sales", len(rows), examples)
+    ]
 
 
 def _missing_column(name: str, columns: list[str]) -> Fault:

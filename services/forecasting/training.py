@@ -19,7 +19,7 @@ from services.forecasting.code import code_version
 from services.forecasting.forecast import DECIMALS, Forecast, History
 from services.forecasting.intervals import NOMINAL, Intervals, Past
 from services.forecasting.levels import groups, summed
-from services.forecasting.models import TUNED
+from services.forecasting.models import TUNED, planned
 from services.forecasting.panel import Forecaster, Panel
 
 CHOICE_FILE = "choice.json"
@@ -54,13 +54,17 @@ def fit(sales: Panel, candidates: Candidates = CANDIDATES) -> Trained:
     Raises:
         UnusableSalesError: the sales are too short, or nothing was sold.
     """
+    tried = dict(candidates)
+    if sales.planned and "combination" in candidates:
+        tried[choice.PLANNED] = planned
     usual = sales.to_learn_from()
     actual = replace(sales, sales=np.where(np.isnan(usual.sales), np.nan, sales.sales))
-    windows = {name: backtest.run(candidate, usual) for name, candidate in candidates.items()}
+    windows = {name: backtest.run(candidate, usual) for name, candidate in tried.items()}
     served = choice.served(windows, actual)
     chosen = choice.choose(windows, actual, sales.days)
     naive = backtest.run(seasonal_naive, actual)
     scores = backtest.scores({**windows, _SERVED: served, _NAIVE: naive}, actual)
+    chosen_file = _choice(actual, windows, chosen)
     del windows, naive  # memory for the rest
     held = intervals.coverage(served, actual, usual)
     report = Backtest(
@@ -69,12 +73,12 @@ def fit(sales: Panel, candidates: Candidates = CANDIDATES) -> Trained:
         model=scores.pop(_SERVED),
         seasonal_naive=scores.pop(_NAIVE),
         candidates=scores,
-        chosen=dict(zip(candidates, np.bincount(chosen, minlength=len(candidates)).tolist(), strict=True)),
+        chosen=dict(zip(tried, np.bincount(chosen, minlength=len(tried)).tolist(), strict=True)),
         tuned=TUNED,
         coverage=held.levels["series"] or 0.0,
         coverage_by=held,
     )
-    fitted = [candidate(usual, HORIZON_DAYS) for candidate in candidates.values()]
+    fitted = [candidate(usual, HORIZON_DAYS) for candidate in tried.values()]
     raw = choice.pick([each.sales for each in fitted], chosen)
     # However seldom a series sells, what is expected of an open day is not rounded to 0.
     expected = np.maximum(raw.round(DECIMALS), np.where(raw > 0, 10.0**-DECIMALS, 0))
@@ -91,9 +95,7 @@ def fit(sales: Panel, candidates: Candidates = CANDIDATES) -> Trained:
         sums=ends,
     )
     files = {name: content for each in fitted for name, content in each.files.items()}
-    return Trained(
-        table, _history(sales), report, files | {CHOICE_FILE: _choice(sales, list(candidates), chosen)}
-    )
+    return Trained(table, _history(sales), report, files | {CHOICE_FILE: chosen_file})
 
 
 def train(sales: Panel, directory: Path, candidates: Candidates = CANDIDATES) -> Manifest:
@@ -115,6 +117,9 @@ def train(sales: Panel, directory: Path, candidates: Candidates = CANDIDATES) ->
         interval=NOMINAL,
         backtest=trained.backtest,
         files={},
+        planned_until=sales.date(sales.days + sales.planned - 1)
+        if trained.backtest.chosen.get(choice.PLANNED)
+        else None,
     )
     return artifact.save(directory, manifest, trained.forecast, trained.history, trained.files)
 
@@ -129,12 +134,19 @@ def _ends(
     return np.minimum(lower.round(DECIMALS), sums), np.maximum(upper.round(DECIMALS), sums)
 
 
-def _choice(sales: Panel, names: list[str], chosen: NDArray[np.intp]) -> bytes:
-    """The choice as JSON: store to family to forecaster."""
-    by_store: dict[str, dict[str, str]] = {}
-    for store, family, position in zip(sales.store_nbr, sales.family, chosen.tolist(), strict=True):
-        by_store.setdefault(store, {})[family] = names[position]
-    return msgspec.json.format(msgspec.json.encode(by_store)) + b"\n"
+def _choice(sales: Panel, windows: Mapping[str, Sequence[Window]], chosen: NDArray[np.intp]) -> bytes:
+    """The choice as JSON: what serves a series unless it is named, store to family, with another one.
+
+    With that is how its error in the backtest compares with the default's.
+    """
+    names, default = list(windows), choice.default(windows, sales, sales.days)
+    errors = choice.errors(windows, sales, sales.days)
+    others: dict[str, dict[str, dict[str, float]]] = {}
+    for row in np.flatnonzero(chosen != default):
+        relative = errors[chosen[row], row] / errors[default, row]
+        of_store = others.setdefault(sales.store_nbr[row], {})
+        of_store[sales.family[row]] = {names[chosen[row]]: round(float(relative), 3)}
+    return msgspec.json.format(msgspec.json.encode({"default": names[default], "others": others})) + b"\n"
 
 
 def _history(sales: Panel) -> History:

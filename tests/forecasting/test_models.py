@@ -169,12 +169,14 @@ def test_the_forecast_served_is_the_model_s_own(panel: Panel, folder: Path, trai
     manifest, forecast = trained.manifest, trained.forecast
     own = {name: make(panel, HORIZON_DAYS).sales for name, make in CANDIDATES.items()}
     choice = msgspec.json.decode((folder / "choice.json").read_bytes())
+    names: list[str] = []
     for series, (store, family) in enumerate(zip(panel.store_nbr, panel.family, strict=True)):
-        expected = own[choice[store][family]][series].round(3).tolist()
+        name = next(iter(choice["others"].get(store, {}).get(family, {choice["default"]: 1})))
+        names.append(name)
+        expected = own[name][series].round(3).tolist()
         for days in range(1, HORIZON_DAYS + 1):
             rows = forecast.rows(days, forecast.select(store_nbr=[store], family=[family]).tolist())
             assert [row.sales for row in rows] == expected[:days]
-    names = [name for families in choice.values() for name in families.values()]
     assert manifest.backtest.chosen == {name: names.count(name) for name in CANDIDATES}
     assert (forecast.store_nbr, forecast.family) == (panel.store_nbr, panel.family)
     assert forecast.dates[0] == panel.last_date + datetime.timedelta(days=1)
@@ -238,6 +240,41 @@ def test_promotions_are_used() -> None:
     unpromoted = replace(promoted, onpromotion=np.zeros_like(promotion))
     known, unknown = (models.predict(model, each, Features(each, 7), 7) for each in (promoted, unpromoted))
     assert not np.allclose(known, unknown)
+
+
+def test_another_forecaster_is_explained_by_its_error(tmp_path: Path) -> None:
+    """One series has no season, no trend and no noise, which Croston's method forecasts without an error."""
+    panel = Panel.from_frame(make_sales(300))
+    panel.sales[0] = np.where(np.arange(300) % 7 == 6, 0, 20)
+    training.train(panel, tmp_path)
+    choice = msgspec.json.decode((tmp_path / "choice.json").read_bytes())
+    assert choice["default"] == "combination"
+    ((name, error),) = choice["others"]["1"]["F00"].items()
+    assert name in CANDIDATES
+    assert error < 0.8
+
+
+@pytest.mark.parametrize("helps", [True, False])
+def test_planned_promotions_are_used_where_the_backtest_says_so(tmp_path: Path, helps: bool) -> None:
+    """Promotions that double sales, without a pattern; and such that do nothing."""
+    days, planned = 250, 28
+    random = np.random.default_rng(5)
+    promotion = 1.0 * (random.random((6, days + planned)) < 0.3)
+    sales = random.poisson(40 * (1 + helps * promotion[:, :days])).astype(float)
+    panel = Panel.from_frame(make_sales(days))
+    panel = replace(panel, sales=sales, onpromotion=promotion)
+    manifest = training.train(panel, tmp_path)
+    assert manifest.version == training.version_of(panel)
+    _, files = artifact.read(tmp_path)
+    forecast = artifact.load_model(manifest, files).forecast.sales[:, :planned]
+    on = promotion[:, days:] > 0
+    lift = forecast[on].mean() / forecast[~on].mean()
+    if helps:
+        assert lift > 1.6
+        assert manifest.planned_until == panel.date(days + planned - 1)
+        assert manifest.backtest.chosen["planned"] == 6
+    else:
+        assert lift == pytest.approx(1, abs=0.1)
 
 
 def test_the_history_is_the_last_days_of_the_data(panel: Panel, trained: Model) -> None:

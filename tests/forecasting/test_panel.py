@@ -75,6 +75,45 @@ def test_no_sales_at_all(sales: pl.DataFrame) -> None:
         Panel.from_frame(sales.head(0))
 
 
+def with_plan(sales: pl.DataFrame, *, after: int) -> pl.DataFrame:
+    """Ten days of planned promotions for one series, from so many days after the last sale on."""
+    last = sales["date"].max()
+    assert isinstance(last, datetime.date)
+    plan = {
+        "date": [last + datetime.timedelta(days=after + day) for day in range(10)],
+        "store_nbr": "1",
+        "family": "F01",
+        "sales": None,
+        "onpromotion": 7,
+    }
+    return pl.concat([sales, pl.DataFrame(plan, schema=sales.schema)])
+
+
+def test_a_plan_is_known_ahead_of_each_day(sales: pl.DataFrame, panel: Panel) -> None:
+    planned = Panel.from_frame(with_plan(sales, after=1))
+    assert planned.onpromotion is not None
+    assert panel.onpromotion is not None
+    assert (planned.planned, planned.days) == (10, panel.days)
+    np.testing.assert_array_equal(planned.onpromotion[:, : panel.days], panel.onpromotion)
+    np.testing.assert_array_equal(planned.onpromotion[:, panel.days :].sum(axis=1), [0, 70, 0, 0, 0, 0])
+    assert planned.fingerprint() != panel.fingerprint()
+    known = planned.until(150)
+    assert known.onpromotion is not None
+    np.testing.assert_array_equal(known.onpromotion, panel.onpromotion[:, :160])
+    assert known.to_learn_from().planned == 10
+
+
+def test_a_plan_that_begins_later_is_ignored(sales: pl.DataFrame, panel: Panel) -> None:
+    planned = Panel.from_frame(with_plan(sales, after=2))
+    assert planned.fingerprint() == panel.fingerprint()
+
+
+def test_a_day_without_sales_is_no_plan(sales: pl.DataFrame) -> None:
+    first = pl.int_range(pl.len()) == 100
+    with pytest.raises(UnusableSalesError, match="one row for each day"):
+        Panel.from_frame(sales.with_columns(sales=pl.when(~first).then(pl.col("sales"))))
+
+
 def test_until_knows_nothing_later(panel: Panel) -> None:
     known = panel.until(100)
     assert (known.days, known.last_date) == (100, FIRST + datetime.timedelta(days=99))

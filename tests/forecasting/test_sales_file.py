@@ -446,3 +446,19 @@ def test_tomorrow_is_taken_and_the_day_after_is_not(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         sales_file.read(tmp_path / "s.csv")
+
+
+@pytest.mark.parametrize(
+    ("row", "fault"),
+    [
+        ("2024-01-03,1,A,,", "onpromotion: empty"),
+        ("2024-01-03,2,A,,3", "promotions are planned for a series without sales"),
+        ("2024-01-02,1,A,,3", "sales: empty"),
+    ],
+    ids=["nothing planned", "another store", "a day with sales"],
+)
+def test_faults_of_plans(tmp_path: Path, row: str, fault: str) -> None:
+    rows = "2024-01-01,1,A,1,0\n2024-01-01,1,B,1,0\n2024-01-02,1,B,1,0\n"
+    file = csv(tmp_path / "s.csv", rows + row + "\n", f"{HEADER.rstrip()},onpromotion\n")
+    with pytest.raises(DataError, match=fault):
+        sales_file.read(file)
