@@ -223,8 +223,21 @@ def test_production_is_backed_up(synthesis: Synthesis) -> None:
             "encryption_key": {"gcp_kms_encryption_key": KEY},
         },
     )
+    plan = cluster.address("google_gke_backup_backup_plan")
+    cluster.one(
+        "google_gke_backup_restore_plan",
+        backup_plan=f"${{{plan}.id}}",
+        cluster="${google_container_cluster.cluster.id}",
+        # A restore never replaces what an apply has made.
+        restore_config={
+            "all_namespaces": True,
+            "namespaced_resource_restore_mode": "MERGE_SKIP_ON_CONFLICT",
+            "volume_data_restore_policy": "RESTORE_VOLUME_DATA_FROM_BACKUP",
+        },
+    )
     dev = synthesis.stack("dev-cluster")
     dev.none("google_gke_backup_backup_plan")
+    dev.none("google_gke_backup_restore_plan")
     dev.one("google_container_cluster", addons_config={"gke_backup_agent_config": {"enabled": False}})
 
 
