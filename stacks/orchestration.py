@@ -17,7 +17,7 @@ from infra.google.identity import Account, Principal
 from infra.google.images import image
 from infra.google.secret import Secret
 from infra.kubernetes.namespace import Namespace
-from infra.kubernetes.network_policy import AllowGoogleApis, DefaultDeny
+from infra.kubernetes.network_policy import DefaultDeny
 from infra.kubernetes.pod_runner import PodRunner
 from services.contracts.settings import DagSettings, to_environment
 from stacks.data import DataStack
@@ -50,7 +50,6 @@ class OrchestrationStack(PlatformStack):
         configure_kubernetes(self, host=cluster.dns_name, simulated=environment.simulated)
         namespace = Namespace(self, "namespace", name=f"{PLATFORM}-batch")
         DefaultDeny(self, "default-deny", namespace=namespace)
-        AllowGoogleApis(self, "google-apis", namespace=namespace)
         steps = PodRunner(self, "batch", namespace=namespace, starter=airflow)
         # The smallest role that may connect by the cluster's DNS name (container.clusters.connect). It reads
         # no Secrets; what Airflow may change in the cluster is defined by the role in the namespace.

@@ -41,7 +41,7 @@ cluster = {
   spot = {
     machine_type = "e2-standard-2"
     min_nodes    = 0
-    max_nodes    = 2
+    max_nodes    = 3
   }
 }
 
