@@ -5,7 +5,6 @@ from typing import Final
 
 from infra.cdk import Construct, TerraformResource, TerraformResourceLifecycle, google
 from infra.cdk.stack import environment_of
-from infra.cdk.waivers import waive
 from infra.environment import PLATFORM
 from infra.google.identity import Principal
 
@@ -50,7 +49,6 @@ class Attestor(Construct):
             ),
             lifecycle=lifecycle,
         )
-        waive(self._key, {"CKV_GCP_43": "Google rotates no asymmetric key"})
         self._note = google.container_analysis_note.ContainerAnalysisNote(
             self,
             "note",
