@@ -10,7 +10,7 @@ from infra.google.certificate import Certificate
 from infra.google.security_policy import SecurityPolicy
 from infra.kubernetes.namespace import Namespace
 from infra.kubernetes.workload import SERVICE_PORT, Workload
-from services.contracts.names import METRICS_PATH, READINESS_PATH
+from services.contracts.names import METRICS_PATH, MODELS_PATH, READINESS_PATH
 
 HEALTH_CHECK_RANGES: Final = ("35.191.0.0/16", "130.211.0.0/22")
 """Source ranges of health checks: https://cloud.google.com/load-balancing/docs/health-check-concepts"""
@@ -58,7 +58,7 @@ class Gateway(Construct):
             profile="MODERN",
         )
         protection = SecurityPolicy(
-            self, "protection", name=self._google_name, closed=(METRICS_PATH, READINESS_PATH)
+            self, "protection", name=self._google_name, closed=(METRICS_PATH, MODELS_PATH, READINESS_PATH)
         )
         self._resource = namespace.custom_object(
             self,

@@ -30,6 +30,7 @@ STAGING_DATASET: Final = "staging"  # rows on their way into another table
 LIVENESS_PATH: Final = "/healthz"
 READINESS_PATH: Final = "/readyz"
 METRICS_PATH: Final = "/metrics"
+MODELS_PATH: Final = "/models"  # of the prediction service, for operators
 PREDICT_PATH: Final = "/predict"  # of the prediction service
 PUSH_PATH: Final = "/push"  # of the streaming service, for messages that Pub/Sub pushes
 

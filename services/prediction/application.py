@@ -10,7 +10,7 @@ from prometheus_client import Info
 
 from services.contracts.messages import ModelDescription, ModelsResponse
 from services.contracts.model import Manifest
-from services.contracts.names import PREDICT_PATH
+from services.contracts.names import MODELS_PATH, PREDICT_PATH
 from services.contracts.settings import PredictionSettings
 from services.forecasting.follower import ModelFollower, ServedModel
 from services.http import health, negotiation
@@ -49,7 +49,7 @@ class Application:
                 get("/page.json", lambda request: self._served().prepared.page.answer(request)),
                 get(PREDICT_PATH, self._predict, post=self._predict_posted),
                 get("/history", self._history),
-                get("/models", self._models),
+                get(MODELS_PATH, self._models),
                 get("/openapi.json", pages.Page(msgspec.json.encode(document), ".json").answer),
                 *health.routes(self._readiness),
             ]

@@ -15,7 +15,7 @@ from services.contracts.messages import (
     SummedHistoryResponse,
     SummedPredictionResponse,
 )
-from services.contracts.names import LIVENESS_PATH, METRICS_PATH, PREDICT_PATH, READINESS_PATH
+from services.contracts.names import LIVENESS_PATH, METRICS_PATH, MODELS_PATH, PREDICT_PATH, READINESS_PATH
 from services.http.health import Readiness
 
 _REFERENCE = "#/components/schemas/{name}"
@@ -145,7 +145,7 @@ def document(max_range: int) -> dict[str, Any]:
                 parameters=_query(history),
             )
         },
-        "/models": {
+        MODELS_PATH: {
             "get": _operation(
                 "The served model and the previous one, with age and backtest scores.",
                 {"200": _response("The models.", application_json=_schema("ModelsResponse"))},

@@ -249,10 +249,11 @@ def test_old_builds_of_composer_are_withdrawn(synthesis: Synthesis) -> None:
     assert "build" not in config["software_config"]["image_version"]
 
 
-def test_readiness_and_metrics_are_not_for_the_public(synthesis: Synthesis) -> None:
+def test_readiness_metrics_and_models_are_not_for_the_public(synthesis: Synthesis) -> None:
     rules = synthesis.stack("prod-services").one("google_compute_region_security_policy")["rules"]
     expression = rules[0]["match"]["expr"]["expression"]
-    assert expression == "request.path == '/metrics' || request.path == '/readyz'"
+    closed = ("/metrics", "/models", "/readyz")
+    assert expression == " || ".join(f"request.path == '{path}'" for path in closed)
 
 
 @pytest.mark.parametrize(
