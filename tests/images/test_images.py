@@ -1,6 +1,7 @@
 """Real images: what is in them, that they work, where they are pushed, what goes wrong."""
 
 import json
+import os
 import resource
 import subprocess
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from infra import environment
 from infra.environment import IMAGES
 from scripts.images import container_engine, image_registry, promote, push_image, smoke_run
 from tests.images.conftest import Checkout, Registry, another_machine
+from tests.scripts.conftest import Tools
 
 pytestmark = [pytest.mark.slow, pytest.mark.images]
 
@@ -46,6 +48,22 @@ def run_python(reference: str, code: str) -> subprocess.CompletedProcess[str]:
     options = ("--rm", "--read-only", "--network=host", "--no-healthcheck", "--cap-drop=ALL")
     command = ["podman", "run", *options, "--entrypoint=python", reference, "-c", code]
     return subprocess.run(command, check=False, capture_output=True, text=True)
+
+
+def signing_service(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Tools:
+    """A gcloud that signs: Binary Authorization and Cloud KMS exist in Google Cloud only."""
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    tools = Tools(folder)
+    tools.add(
+        "gcloud",
+        {
+            "container binauthz attestations list": (0, "[]"),
+            "container binauthz attestors describe": (0, '{"userOwnedGrafeasNote": {}}'),
+            "kms keys versions list": (0, '[{"name": "key/cryptoKeyVersions/1"}]'),
+        },
+    )
+    return tools
 
 
 def service_of(reference: str) -> str:
@@ -146,12 +164,14 @@ def test_from_source_to_a_pinned_rollout(
         assert checkout.images() == written
         assert registry.uploads() == uploads, "nothing was pushed again"
 
+        google = signing_service(tmp_path / "google", monkeypatch)
         assert promote.main([service, "dev", "staging"]) == 0
+        [signed] = [call for call in google.calls() if "sign-and-create" in call]
+        signed_image = f"{registry.address}/sales-forecast-staging/{service}@{digest}"
+        assert f"--artifact-url={signed_image}" in signed
         promoted = environment.load("staging", directory=checkout.environments).images[service]
         assert promoted == digest
-        assert (
-            image_registry.digest(f"{registry.address}/sales-forecast-staging/{service}@{digest}") == digest
-        )
+        assert image_registry.digest(signed_image) == digest
 
         with another_machine(tmp_path):
             container_engine.run(engine, "pull", "--quiet", f"{repository}@{digest}")

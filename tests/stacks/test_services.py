@@ -435,7 +435,10 @@ def test_the_public_is_kept_from_metrics_and_to_its_share(prod: Stack) -> None:
     protection = prod.one("google_compute_region_security_policy", name="sales-forecast-gateway")
     metrics, share, rest = protection["rules"]
     assert metrics["action"] == "deny(404)"
-    assert metrics["match"]["expr"]["expression"] == "request.path == '/metrics' || request.path == '/readyz'"
+    closed = ("/metrics", "/models", "/readyz")
+    assert metrics["match"]["expr"]["expression"] == " || ".join(
+        f"request.path == '{path}'" for path in closed
+    )
     assert share["action"] == "throttle"
     assert share["rate_limit_options"] == {
         "rate_limit_threshold": {"count": 6000, "interval_sec": 60},
