@@ -36,6 +36,22 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 REPOSITORY = Path(__file__).resolve().parents[1]
 SIMULATOR = REPOSITORY / "build" / "venvs" / "simulator"
 
+EXISTING = """\
+existing = {
+  network = {
+    project_id = "company-network"
+    name       = "shared"
+    subnet     = "forecast"
+    pods       = "forecast-pods"
+    services   = "forecast-services"
+    proxy_only = "10.200.0.0/26"
+  }
+  repository = { project_id = "company-images", location = "europe-west1", name = "forecast" }
+  key        = "projects/company-keys/locations/europe-west1/keyRings/data/cryptoKeys/forecast"
+}
+"""
+"""A section of an environment file: what a company lets it use instead of making it, but the cluster."""
+
 # What `make test-quick` leaves out.
 PLATFORM_ROOMS = ("changes", "images", "integration", "newcomer", "simulated")
 # The files that take longest, from the longest on.

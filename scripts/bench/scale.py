@@ -5,7 +5,6 @@ open late. Each step is a process of its own. Memory is the peak of resident mem
 the time at which the service has both versions.
 """
 
-import argparse
 import json
 import os
 import re
@@ -22,9 +21,11 @@ from google.cloud import storage
 from scripts.bench import harness
 from scripts.bench.model import PROJECT
 from scripts.bench.servers import WORK, Server, our_servers
+from scripts.command import command, command_parser
 from scripts.own_emulators import own_emulators
 from scripts.paths import VENVS
 from services.contracts.model import MANIFEST_FILE
+from services.contracts.names import MODELS_PATH
 from services.forecasting.model_registry import ModelRegistry
 
 FULL: Final = 30_490
@@ -109,7 +110,7 @@ def serve(folder: Path) -> tuple[float, float, float, float]:
 
 
 def _version(server: Server) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/models", timeout=30) as response:
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{MODELS_PATH}", timeout=30) as response:
         return json.load(response)["current"]["version"]
 
 
@@ -122,14 +123,16 @@ def _memory(server: Server, name: str) -> float:
     return int(found[1]) / 1024
 
 
+@command("bench-scale")
 def main() -> int:
     """Measure, print the table, write the result; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="make bench-scale", description=__doc__)
+    parser = command_parser(__doc__, "make bench-scale")
     parser.add_argument("--series", type=int, nargs="+", default=[3_000, FULL])
+    counts: list[int] = parser.parse_args().series
     WORK.mkdir(parents=True, exist_ok=True)
     results: dict[str, Scale] = {}
     with tempfile.TemporaryDirectory() as temporary, own_emulators():
-        for series in parser.parse_args().series:
+        for series in counts:
             folder = Path(temporary, str(series))
             training = train(series, folder)
             size = sum(file.stat().st_size for file in folder.iterdir()) / harness.MEBIBYTE

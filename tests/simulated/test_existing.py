@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from infra import environment
+from tests.conftest import EXISTING
 from tests.simulated.conftest import Stack
 from tests.simulated.simulated_platform import Platform, simulated
 
@@ -14,21 +15,7 @@ pytestmark = pytest.mark.slow
 
 NETWORK = "projects/company-network/global/networks/shared"
 SUBNET = "projects/company-network/regions/europe-west1/subnetworks/forecast"
-EXISTING = """\
-existing = {
-  network = {
-    project_id = "company-network"
-    name       = "shared"
-    subnet     = "forecast"
-    pods       = "forecast-pods"
-    services   = "forecast-services"
-    proxy_only = "10.200.0.0/26"
-  }
-  cluster    = { name = "shared", dns_name = "gke-1.europe-west1.gke.goog" }
-  repository = { project_id = "company-images", location = "europe-west1", name = "forecast" }
-  key        = "projects/company-keys/locations/europe-west1/keyRings/data/cryptoKeys/forecast"
-}
-"""
+CLUSTER = '  cluster = { name = "shared", dns_name = "gke-1.europe-west1.gke.goog" }'
 COMPANY: dict[str, dict[str, Any]] = {
     "google_compute_network": {
         "shared": {"project": "company-network", "name": "shared", "auto_create_subnetworks": False}
@@ -79,7 +66,8 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         company = Stack(platform.folder / "company", "company", os.environ | platform.variables)
         company.write(COMPANY)
         company.apply()
-        platform.edit(r"(?m)^network .*\n", EXISTING)
+        existing = EXISTING.replace("existing = {", f"existing = {{\n{CLUSTER}")
+        platform.edit(r"(?m)^network .*\n", existing)
         platform.edit(r"(?ms)^cluster = \{.*?^\}\n", "")
         platform.edit(r'  "registry",\n  "cluster",\n', "")
         platform.synthesize()

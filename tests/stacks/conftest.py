@@ -5,22 +5,8 @@ import re
 import pytest
 
 from infra import environment
+from tests.conftest import EXISTING
 from tests.stacks.synthesized import Synthesis, committed, synthesize_once
-
-EXISTING = """\
-existing = {
-  network = {
-    project_id = "company-network"
-    name       = "shared"
-    subnet     = "forecast"
-    pods       = "forecast-pods"
-    services   = "forecast-services"
-    proxy_only = "10.200.0.0/26"
-  }
-  repository = { project_id = "company-images", location = "europe-west1", name = "forecast" }
-  key        = "projects/company-keys/locations/europe-west1/keyRings/data/cryptoKeys/forecast"
-}
-"""
 
 
 @pytest.fixture(scope="session")

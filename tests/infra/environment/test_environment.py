@@ -16,6 +16,7 @@ from infra.environment import UPSTREAM, Environment, InvalidEnvironmentError, lo
 from infra.environment.cluster import ClusterSettings
 from infra.environment.orchestration import BatchSection
 from infra.environment.value_types import Section
+from tests.conftest import EXISTING
 
 GOOD = """\
 cloud          = "simulated"
@@ -539,22 +540,6 @@ def test_a_stack_without_its_upstream(tmp_path: Path) -> None:
     assert faults(tmp_path, GOOD.replace('  "data",\n', "")) == [
         "8: stacks.1: messaging needs the stack data, which is not listed"
     ]
-
-
-EXISTING = """\
-existing = {
-  network = {
-    project_id = "company-network"
-    name       = "shared"
-    subnet     = "forecast"
-    pods       = "forecast-pods"
-    services   = "forecast-services"
-    proxy_only = "10.200.0.0/26"
-  }
-  repository = { project_id = "company-images", location = "europe-west1", name = "forecast" }
-  key        = "projects/company-keys/locations/europe-west1/keyRings/data/cryptoKeys/forecast"
-}
-"""
 
 
 def test_what_exists_is_not_made(tmp_path: Path) -> None:
