@@ -20,6 +20,7 @@ from infra.simulator import emulators
 from scripts.command import CommandError
 from scripts.images.container_engine import Container, Engine
 from scripts.messages import publish
+from scripts.messages.subscriptions import temporary
 from scripts.own_emulators import own_emulators
 from services.contracts import names
 from services.contracts.messages import PredictionResponse, SaleRangeRequest
@@ -36,7 +37,6 @@ GRACE_SECONDS: Final = 30
 _PROJECT: Final = "smoke-test"
 _BUCKET: Final = "smoke-models"
 _TOPICS: Final = f"projects/{_PROJECT}/topics"
-_SUBSCRIPTION: Final = f"projects/{_PROJECT}/subscriptions/{names.PREDICT_RANGE_SUBSCRIPTION}"
 _READY_SECONDS: Final = 60.0
 _ANSWER_SECONDS: Final = 30.0
 # Imports everything that the other commands of the image import.
@@ -74,7 +74,11 @@ def check(engine: Engine, reference: str, service: str) -> str:
         log = Path(file.name)
         try:
             if service in SERVICES:
-                return _check_service(engine, reference, service, log)
+                # Its own: the emulator still delivers to pulls of a service that was stopped before.
+                with temporary(
+                    pubsub_v1.SubscriberClient(), _PROJECT, names.SALE_RANGE_TOPIC, "smoke"
+                ) as subscription:
+                    return _check_service(engine, reference, service, subscription, log)
             return _check_command(engine, reference, log)
         except SmokeError as error:
             tail = "\n    ".join(log.read_text(errors="replace").splitlines()[-15:])
@@ -91,7 +95,7 @@ def _check_command(engine: Engine, reference: str, log: Path) -> str:
     return "starts read-only, its commands load"
 
 
-def _check_service(engine: Engine, reference: str, service: str, log: Path) -> str:
+def _check_service(engine: Engine, reference: str, service: str, subscription: str, log: Path) -> str:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     match service:
@@ -100,7 +104,7 @@ def _check_service(engine: Engine, reference: str, service: str, log: Path) -> s
         case "streaming":
             settings = StreamingSettings(
                 model_bucket=_BUCKET,
-                subscription=_SUBSCRIPTION,
+                subscription=subscription,
                 reply_topic=f"{_TOPICS}/{names.SALE_PREDICTIONS_TOPIC}",
                 dead_letter_topic=f"{_TOPICS}/{names.DEAD_LETTER_TOPIC}",
                 predictions_table=f"{_PROJECT}.predictions.predictions",
@@ -135,9 +139,6 @@ def _make_topics() -> None:
     publisher = pubsub_v1.PublisherClient()
     for topic in (names.SALE_RANGE_TOPIC, names.SALE_PREDICTIONS_TOPIC, names.DEAD_LETTER_TOPIC):
         publisher.create_topic(name=f"{_TOPICS}/{topic}")
-    pubsub_v1.SubscriberClient().create_subscription(
-        name=_SUBSCRIPTION, topic=f"{_TOPICS}/{names.SALE_RANGE_TOPIC}"
-    )
 
 
 def _wait_ready(container: Container, port: int) -> None:
