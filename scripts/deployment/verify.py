@@ -4,7 +4,6 @@ In a cloud it first finds the cluster and waits for the rollouts and the Gateway
 VERIFY_SECONDS (300). Exit status: 0 every check passed, 1 a check failed.
 """
 
-import concurrent.futures
 import dataclasses
 import functools
 import sys
@@ -17,9 +16,8 @@ import kubernetes.client
 import msgspec
 from google.api_core import exceptions
 from google.auth.exceptions import GoogleAuthError
-from google.cloud import bigquery, pubsub_v1
+from google.cloud import bigquery
 from google.cloud.container_v1 import ClusterManagerClient
-from google.pubsub_v1 import SubscriberClient
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
@@ -27,10 +25,10 @@ from rich.table import Column, Table
 from infra.environment import PLATFORM, Environment
 from scripts.command import CommandError, command, command_parser, login_remedy, use_environment
 from scripts.deployment import rollout
-from scripts.messages.subscriptions import take
+from scripts.messages.publish import Answer, ask
 from services.bigquery import connect
 from services.contracts import names
-from services.contracts.messages import PredictionResponse, SalePrediction, SaleRangeRequest
+from services.contracts.messages import PredictionResponse, SaleRangeRequest
 
 DAYS = 7
 _PATIENCE_SECONDS = 30.0
@@ -126,28 +124,20 @@ def _look(target: Environment, service: str) -> str:
 
 
 def check_active(target: Environment) -> str:
-    """An active request on `sale-range` is answered once on `sale-predictions`.
+    """An active request on `sale-range` is answered on `sale-predictions`.
 
     Raises:
-        CommandError: no reply arrived in time, or a wrong one.
+        CommandError: no reply arrived in time, or a refusal.
     """
-    request = SaleRangeRequest(request_id=f"verify-{uuid.uuid4()}", range=DAYS, mode="active")
-    started = time.monotonic()
-    _publish(target, request)
-    for attributes, data in _replies(target, started + _PATIENCE_SECONDS):
-        if attributes.get(names.REQUEST_ID_ATTRIBUTE) != request.request_id:
-            continue
-        reply = msgspec.json.decode(data, type=SalePrediction)
-        if not reply.success or reply.request_id != request.request_id or not reply.prediction:
-            raise CommandError(
-                f"the reply is not that of the request: {data[:200]!r}; look at {_look(target, 'streaming')}"
-            )
-        taken = (time.monotonic() - started) * 1000
-        return f"reply with {len(reply.prediction)} rows after {taken:.0f} ms"
-    raise CommandError(
-        f"no reply on {names.SALE_PREDICTIONS_TOPIC} within {_PATIENCE_SECONDS:.0f} s; look at "
-        f"{_look(target, 'streaming')} and the topic {names.DEAD_LETTER_TOPIC}"
-    )
+    answer = _ask(target, SaleRangeRequest(request_id=f"verify-{uuid.uuid4()}", range=DAYS, mode="active"))
+    if answer is None:
+        raise CommandError(
+            f"no reply on {names.SALE_PREDICTIONS_TOPIC} within {_PATIENCE_SECONDS:.0f} s; look at "
+            f"{_look(target, 'streaming')} and the topic {names.DEAD_LETTER_TOPIC}"
+        )
+    if answer.status != "ok" or not answer.rows:
+        raise CommandError(f"no forecast, but {answer}; look at {_look(target, 'streaming')}")
+    return f"reply with {answer.rows} rows after {answer.seconds * 1000:.0f} ms"
 
 
 def check_passive(target: Environment) -> str:
@@ -166,7 +156,7 @@ def check_passive(target: Environment) -> str:
     parameter = bigquery.ScalarQueryParameter("request_id", "STRING", request.request_id)
     job = bigquery.QueryJobConfig(query_parameters=[parameter])
     started = time.monotonic()
-    _publish(target, request)
+    _ask(target, request)
     with connect(target.project_id) as client:
         while time.monotonic() < started + _PATIENCE_SECONDS:
             try:
@@ -182,29 +172,17 @@ def check_passive(target: Environment) -> str:
     )
 
 
-def _publish(target: Environment, request: SaleRangeRequest) -> None:
-    publisher = pubsub_v1.PublisherClient()
-    topic = publisher.topic_path(target.project_id, names.SALE_RANGE_TOPIC)
+def _ask(target: Environment, request: SaleRangeRequest) -> Answer | None:
+    """Publish a request; returns the reply, if it asks for one and one comes.
+
+    Raises:
+        CommandError: Pub/Sub cannot be reached, or has no such topic.
+    """
     try:
-        publisher.publish(topic, msgspec.json.encode(request)).result(timeout=_PATIENCE_SECONDS)
-    except (exceptions.GoogleAPICallError, concurrent.futures.TimeoutError) as error:
-        raise CommandError(
-            f"cannot publish on {topic}: {error!r}; is messaging deployed, {_ACCESS}"
-        ) from None
-
-
-def _replies(target: Environment, deadline: float) -> Iterator[tuple[dict[str, str], bytes]]:
-    """Acknowledge replies until the deadline; yields attributes and body of each."""
-    subscriber = SubscriberClient()
-    path = subscriber.subscription_path(target.project_id, names.SALE_PREDICTIONS_SUBSCRIPTION)
-    while time.monotonic() < deadline:
-        try:
-            messages = take(subscriber, path)
-        except exceptions.GoogleAPICallError as error:
-            reason = f"{error.message}; is messaging deployed, {_ACCESS}"
-            raise CommandError(f"cannot pull from {path}: {reason}") from None
-        for message in messages:
-            yield dict(message.attributes), message.data
+        return ask(target.project_id, [request], _PATIENCE_SECONDS).get(request.request_id)
+    except exceptions.GoogleAPIError as error:
+        reason = f"{error}; is messaging deployed, {_ACCESS}"
+        raise CommandError(f"cannot ask on {names.SALE_RANGE_TOPIC}: {reason}") from None
 
 
 def _checks(target: Environment) -> Iterator[tuple[str, Callable[[], str]]]:

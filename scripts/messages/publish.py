@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from scripts.command import CommandError, command, message_parser, use_environment
-from scripts.messages.subscriptions import take, temporary
+from scripts.messages.subscriptions import RETRY, take, temporary
 from services.contracts import names
 from services.contracts.messages import SalePrediction, SaleRangeRequest
 
@@ -67,7 +67,7 @@ def publish(topic: str, requests: Sequence[SaleRangeRequest]) -> None:
             pubsub_v1.PubsubMessage(data=msgspec.json.encode(request))
             for request in requests[begin : begin + _PER_CALL]
         ]
-        publisher.publish(topic=topic, messages=messages)
+        publisher.publish(topic=topic, messages=messages, retry=RETRY)
 
 
 def await_replies(

@@ -7,9 +7,13 @@ from typing import Final
 
 from google import pubsub_v1
 from google.api_core import exceptions
+from google.api_core.retry import Retry
 from google.protobuf import duration_pb2
 
 _EXPIRY_SECONDS: Final = 24 * 3600  # Pub/Sub's minimum, in case the deletion fails
+
+RETRY: Final = Retry(timeout=10.0)
+"""Of calls that a person waits for: the clients themselves try for a minute or more."""
 
 
 @contextlib.contextmanager
@@ -22,11 +26,10 @@ def temporary(
     """
     path = f"projects/{project}/subscriptions/{prefix}-{uuid.uuid4().hex[:12]}"
     expiry = pubsub_v1.ExpirationPolicy(ttl=duration_pb2.Duration(seconds=_EXPIRY_SECONDS))
-    subscriber.create_subscription(
-        request=pubsub_v1.Subscription(
-            name=path, topic=f"projects/{project}/topics/{topic}", expiration_policy=expiry
-        )
+    subscription = pubsub_v1.Subscription(
+        name=path, topic=f"projects/{project}/topics/{topic}", expiration_policy=expiry
     )
+    subscriber.create_subscription(request=subscription, retry=RETRY)
     try:
         yield path
     finally:

@@ -7,6 +7,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from google.api_core.retry import Retry
 from google.auth.exceptions import DefaultCredentialsError
 from google.cloud import bigquery, pubsub_v1
 
@@ -14,6 +15,7 @@ from infra import environment
 from infra.environment import Environment
 from scripts.deployment import verify
 from scripts.deployment.verify import Check
+from scripts.messages import publish, subscriptions
 from services.bigquery import connect
 from services.contracts import names
 from services.contracts.schema import bigquery_schema
@@ -45,6 +47,8 @@ def staging(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Environment:
     """An environment whose Gateway is the fake cluster; nothing answers yet."""
     monkeypatch.setattr(verify, "ClusterManagerClient", lambda: cluster.manager)
     monkeypatch.setattr(verify, "_PATIENCE_SECONDS", 1.0)
+    for module in (subscriptions, publish):
+        monkeypatch.setattr(module, "RETRY", Retry(timeout=1.0))
     unused = f"127.0.0.1:{free_port()}"
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", unused)
     monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", f"http://{unused}")
@@ -137,6 +141,10 @@ def test_environment_that_works(
     assert details["forecast over HTTP"] == "7 days of 1 series, model v1"
     assert details["active request over Pub/Sub"].startswith(f"reply with {7 * len(Models.SERIES)} rows")
     assert details["passive request over Pub/Sub"].startswith(f"{7 * len(Models.SERIES)} rows in")
+    replies = f"projects/{staging.project_id}/subscriptions/{names.SALE_PREDICTIONS_SUBSCRIPTION}"
+    assert (
+        len(subscriptions.take(pubsub_v1.SubscriberClient(), replies)) == 1
+    )  # other subscribers have it, too
 
 
 def test_streaming_does_not_answer(cluster: Cluster, staging: Environment, streaming: Service) -> None:
@@ -161,7 +169,7 @@ def test_nothing_is_deployed(staging: Environment, capsys: pytest.CaptureFixture
         assert "is staging-cluster deployed" in failed[name]
     assert "look at `kubectl --namespace sales-forecast logs deployment/prediction`" in failed[CHECKS[4]]
     for name in CHECKS[5:]:
-        assert "cannot publish on projects/sales-forecast-staging/topics/sale-range" in failed[name]
+        assert "cannot ask on sale-range: " in failed[name]
         assert "is messaging deployed" in failed[name]
 
 
