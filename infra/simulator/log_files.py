@@ -1,5 +1,6 @@
-"""Keeps the logs of detached processes small, which run for weeks and write to a file of their own."""
+"""Keeps the logs of processes small that run for weeks and write to files of their own."""
 
+import contextlib
 import os
 import shutil
 import threading
@@ -12,11 +13,15 @@ _CHECK_SECONDS: Final = 10.0
 
 
 def rotate(folder: Path) -> None:
-    """Move what is in the large logs of a folder to `<name>.log.1`. Lines written meanwhile may be lost."""
-    for log in folder.glob("*.log"):
-        if log.stat().st_size > MAX_BYTES:
-            shutil.copyfile(log, log.with_suffix(".log.1"))
-            os.truncate(log, 0)
+    """Move what is in the large logs below a folder to `<name>.log.1`. Lines written meanwhile may be lost.
+
+    Who writes them appends.
+    """
+    for log in folder.rglob("*.log"):
+        with contextlib.suppress(FileNotFoundError):  # its process may remove it
+            if log.stat().st_size > MAX_BYTES:
+                shutil.copyfile(log, log.with_suffix(".log.1"))
+                os.truncate(log, 0)
 
 
 def rotate_in_background(folder: Path) -> None:

@@ -23,7 +23,7 @@ import httpx
 from rich.console import Console
 from rich.table import Column, Table
 
-from infra.simulator import home
+from infra.simulator import home, log_files
 from scripts.command import CommandError, command, use_environment
 from scripts.deployment import step
 from scripts.paths import ROOT
@@ -180,11 +180,12 @@ class Airflow:
         Raises:
             CommandError: it does not become healthy; says where the logs are.
         """
+        log_files.rotate_in_background(self.folder)
         processes: list[subprocess.Popen[bytes]] = []
         url = f"http://127.0.0.1:{self.port}"
         try:
             for command in PROCESSES:
-                with (self.folder / f"{command[0]}.log").open("wb") as out:
+                with (self.folder / f"{command[0]}.log").open("ab") as out:
                     process = subprocess.Popen(
                         [PROGRAM, *command],
                         cwd=self.folder,
