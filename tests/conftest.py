@@ -321,7 +321,7 @@ class Models:
         first = self.FIRST - datetime.timedelta(days=90)
         return History(tuple(first + datetime.timedelta(days=day) for day in range(90)), sales)
 
-    def upload(self, version: str) -> Manifest:
+    def upload(self, version: str, planned_until: datetime.date | None = None) -> Manifest:
         """Save and upload a version, without publishing it."""
         score = Accuracy(mase=0.9, wape=0.3, rmse=4.0)
         manifest = Manifest(
@@ -345,6 +345,7 @@ class Models:
                 coverage=0.8,
             ),
             files={},
+            planned_until=planned_until,
         )
         files = {"model.txt": version.encode()}
         artifact.save(self.folder / version, manifest, self.forecast(version), self.history(version), files)

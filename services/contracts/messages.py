@@ -88,6 +88,15 @@ class ModelReference(msgspec.Struct, frozen=True):
     version: Annotated[str, Meta(description="Version folder in the models bucket.")]
 
 
+class ForecastReference(ModelReference, frozen=True):
+    """Which model made a forecast, and what it took as known."""
+
+    planned_until: Annotated[
+        datetime.date | None,
+        Meta(description="Last day of the planned promotions that the forecast assumes, null for none."),
+    ]
+
+
 class SumRow(msgspec.Struct, frozen=True):
     """A day of the chosen series together, with the prediction interval of their sum, in units sold per day.
 
@@ -104,7 +113,7 @@ class PredictionResponse(msgspec.Struct, frozen=True):
     """The body of a successful `/predict`."""
 
     success: bool
-    model: ModelReference
+    model: ForecastReference
     prediction: list[PredictionRow]
 
 
@@ -123,7 +132,7 @@ class ColumnarPredictionResponse(msgspec.Struct, frozen=True):
     """The body of a successful `/predict` with the layout `columns`."""
 
     success: bool
-    model: ModelReference
+    model: ForecastReference
     prediction: PredictionColumns
 
 
@@ -131,7 +140,7 @@ class SummedPredictionResponse(msgspec.Struct, frozen=True):
     """The body of a successful `/predict` with the layout `sum`."""
 
     success: bool
-    model: ModelReference
+    model: ForecastReference
     prediction: list[SumRow]
 
 

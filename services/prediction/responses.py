@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from services.contracts.messages import HistoryRequest, ModelReference, PredictionRequest
+from services.contracts.messages import ForecastReference, HistoryRequest, ModelReference, PredictionRequest
 from services.contracts.model import HISTORY_DAYS
 from services.forecasting.artifact import Model
 from services.forecasting.encoded import EncodedForecast
@@ -91,8 +91,15 @@ class ModelResponses:
     def __init__(self, model: Model, max_range: int, cache_control: str) -> None:
         self._model = model
         self._encoded = EncodedForecast(model.forecast, max_range)
-        version = ModelReference(model.manifest.version)
-        self._json_start = msgspec.json.encode({"success": True, "model": version})[: -len(b"}")]
+        manifest = model.manifest
+        made_by = {
+            "prediction": ForecastReference(manifest.version, manifest.planned_until),
+            "history": ModelReference(manifest.version),
+        }
+        self._json_starts = {
+            content: msgspec.json.encode({"success": True, "model": reference})[: -len(b"}")]
+            for content, reference in made_by.items()
+        }
         self._cache_control = cache_control
         self._tables = Tables(model)
         self.cache: LruCache[Query, CachedResponse] = LruCache()
@@ -100,7 +107,7 @@ class ModelResponses:
         for store, family in zip(model.forecast.store_nbr, model.forecast.family, strict=True):
             families.setdefault(store, []).append(family)
         shown = ("version", "created_at", "first_date", "last_date", "series", "interval", "backtest")
-        content = {name: getattr(model.manifest, name) for name in shown}
+        content = {name: getattr(manifest, name) for name in (*shown, "planned_until")}
         content |= {"max_range": self.max_range, "families": families}
         self.page = Page(msgspec.json.encode(content), ".json")
 
@@ -190,13 +197,13 @@ class ModelResponses:
         as_csv: bool,
     ) -> Iterator[bytes]:
         """The body of a response, in parts."""
-        content = query.content.encode()
+        content, start = query.content.encode(), self._json_starts[query.content]
         if request.layout == "sum":
             sums = self._tables.sums(request, series)
             if as_csv:
                 yield _csv([sums, *_rows(sums)])
             else:
-                yield b'%b,"%b":[%b]}' % (self._json_start, content, _json_objects(sums))
+                yield b'%b,"%b":[%b]}' % (start, content, _json_objects(sums))
             return
         size = max(1, _PART_ROWS // request.range)
         parts = [series[start : start + size] for start in range(0, len(series), size)]
@@ -210,7 +217,7 @@ class ModelResponses:
             for part in parts:
                 yield _csv(_rows(columns(part)))
             return
-        yield b'%b,"%b":' % (self._json_start, content)
+        yield b'%b,"%b":' % (start, content)
         if request.layout == "columns":
             for separator, (name, column) in zip(_separators(b"{"), table.items(), strict=False):
                 yield b'%b"%b":' % (separator, name.encode())

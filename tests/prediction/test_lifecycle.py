@@ -34,7 +34,7 @@ def test_not_ready_before_a_model_is_published(own: Service, models: Models) -> 
 
     models.publish("v1")
     own.wait_ready()
-    assert own.get("/predict?range=7").json()["model"] == {"version": "v1"}
+    assert own.get("/predict?range=7").json()["model"]["version"] == "v1"
 
 
 def test_not_ready_while_the_bucket_is_absent(own: Service) -> None:
@@ -121,7 +121,7 @@ def test_a_damaged_new_version_leaves_the_old_one_serving(
     state = own.get("/readyz")
     assert state.status_code == 200
     assert state.json()["model"] == "v1"
-    assert own.get("/predict?range=7").json()["model"] == {"version": "v1"}
+    assert own.get("/predict?range=7").json()["model"]["version"] == "v1"
     metrics = own.get("/metrics").text
     assert 'model_info{version="v1"} 1.0' in metrics
     assert 'model_reloads_total{outcome="failed"} 0.0' not in metrics

@@ -273,6 +273,22 @@ def test_models_describes_the_served_and_the_previous_version(own: Service, mode
     assert "v9" in second["fault"]
 
 
+def test_a_forecast_says_which_plan_it_assumes(own: Service, models: Models) -> None:
+    models.publish("v1")
+    own.start()
+    own.wait_ready()
+    assert own.get("/predict?range=7").json()["model"] == {"version": "v1", "planned_until": None}
+
+    models.upload("v2", planned_until=models.FIRST)
+    models.publish("v2")
+    own.wait_model("v2")
+
+    for query in ("range=7", "range=7&layout=columns", "range=7&layout=sum"):
+        reference = own.get(f"/predict?{query}").json()["model"]
+        assert reference == {"version": "v2", "planned_until": models.FIRST.isoformat()}
+    assert own.get("/history").json()["model"] == {"version": "v2"}
+
+
 def test_a_missing_previous_version_does_no_harm(own: Service, models: Models) -> None:
     for version in ("v1", "v2", "v2"):
         models.publish(version)

@@ -239,13 +239,14 @@ function pointed(event) {
 }
 
 /** Shows the model's version and its scores. */
-function describe({ version, created_at, first_date, last_date, series, interval, backtest }) {
+function describe({ version, created_at, first_date, last_date, series, interval, backtest, planned_until }) {
   const { model, seasonal_naive: naive, coverage, chosen } = backtest;
   const age = Math.floor((Date.now() - new Date(created_at)) / 86400000);
   element("model-facts").replaceChildren(...pairs({
     Version: version,
     Trained: `${day.format(new Date(created_at))}, ${age < 1 ? "today" : `${counted(age, "day")} ago`}`,
     "Learned from": `${series} series, ${day.format(new Date(first_date))} to ${day.format(new Date(last_date))}`,
+    ...(planned_until && { Promotions: `as planned until ${day.format(new Date(planned_until))}` }),
     Interval: `meant to hold ${percent(interval)} of the days; held ${percent(coverage)} in the backtest`,
     Forecasters: Object.entries(chosen).map(([name, number]) => `${name}: ${number} series`).join(", "),
   }));
