@@ -1,5 +1,14 @@
 """Signatures of images, which clusters with Binary Authorization ask for."""
 
+import base64
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
 from infra.environment import Environment
 from scripts.command import CommandError
 from scripts.deployment import gcloud
@@ -8,13 +17,58 @@ _BINAUTHZ = ("container", "binauthz")
 
 
 def signed(target: Environment, image: str) -> bool:
-    """Whether an image, by digest, has a signature of the environment's attestor.
+    """Whether the environment's cluster admits an image: whether a key of its attestor signed the digest.
+
+    A record of a signature proves nothing: whoever may write notes' occurrences can store one.
+
+    Args:
+        target: environment with the attestor.
+        image: the image, `<repository>/<service>@sha256:...`.
 
     Raises:
         CommandError: Google does not answer, or there is no attestor.
     """
+    keys = _keys(target)
     question = ("attestations", "list", f"--attestor={target.attestor}", f"--artifact-url={image}")
-    return bool(gcloud.ask(*_BINAUTHZ, *question, f"--project={target.project_id}"))
+    records = gcloud.ask(*_BINAUTHZ, *question, f"--project={target.project_id}") if keys else ()
+    return any(_valid(each["attestation"], keys, image.rpartition("@")[2]) for each in records)
+
+
+def _keys(target: Environment) -> dict[str, str]:
+    """Public keys of the attestor, as PEM, by name."""
+    named = gcloud.ask(*_BINAUTHZ, "attestors", "describe", target.attestor, f"--project={target.project_id}")
+    keys = named["userOwnedGrafeasNote"].get("publicKeys", ())
+    return {each["id"]: each["pkixPublicKey"]["publicKeyPem"] for each in keys if "pkixPublicKey" in each}
+
+
+def _valid(attestation: Mapping[str, Any], keys: Mapping[str, str], digest: str) -> bool:
+    """Whether the payload names the digest, and one of the keys signed exactly this payload."""
+    try:
+        payload = _decoded(attestation["serializedPayload"])
+        named = json.loads(payload)["critical"]["image"]["docker-manifest-digest"]
+    except (ValueError, KeyError, TypeError):
+        return False
+    return named == digest and any(
+        _verified(keys[each["publicKeyId"]], each["signature"], payload)
+        for each in attestation["signatures"]
+        if each["publicKeyId"] in keys
+    )
+
+
+def _verified(pem: str, signature: str, payload: bytes) -> bool:
+    key = serialization.load_pem_public_key(pem.encode())
+    if not isinstance(key, ec.EllipticCurvePublicKey):  # the platform's own is of this kind
+        return False
+    try:
+        key.verify(_decoded(signature), payload, ec.ECDSA(hashes.SHA256()))
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def _decoded(text: str) -> bytes:
+    """Bytes from either alphabet of base64: gcloud may print the one that is safe in URLs."""
+    return base64.b64decode(text.translate(str.maketrans("-_", "+/")))
 
 
 def sign(target: Environment, image: str) -> str:
@@ -30,19 +84,17 @@ def sign(target: Environment, image: str) -> str:
     Raises:
         CommandError: the attestor or the key is missing, or may not be used.
     """
-    project = f"--project={target.project_id}"
     key = f"--key={target.signing_key}"
     versions = gcloud.ask("kms", "keys", "versions", "list", key, "--filter=state=ENABLED")
     if not versions:
         raise CommandError(f"no version of {target.signing_key} is enabled: bootstrap and deploy foundation")
     version = max((each["name"] for each in versions), key=lambda name: int(name.rpartition("/")[2]))
-    attestors = (*_BINAUTHZ, "attestors")
-    known = gcloud.ask(*attestors, "describe", target.attestor, project)["userOwnedGrafeasNote"]
+    project = f"--project={target.project_id}"
     # Terraform has no resource that shows the public half of a key, so who pushes first registers it. CI may
     # not: whoever could would sign with a key of their own.
-    if not any(each["id"].endswith(version) for each in known.get("publicKeys", ())):
+    if not any(each.endswith(version) for each in _keys(target)):
         of_key = (f"--attestor={target.attestor}", f"--keyversion={version}")
-        gcloud.run(*attestors, "public-keys", "add", *of_key, project)
+        gcloud.run(*_BINAUTHZ, "attestors", "public-keys", "add", *of_key, project)
     what = (f"--artifact-url={image}", f"--attestor={target.attestor}", f"--keyversion={version}")
     gcloud.run("beta", *_BINAUTHZ, "attestations", "sign-and-create", *what, "--validate", project)
     return version
