@@ -11,10 +11,10 @@ help: ## This list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 24
 
 install: ## Check the tools, install everything into this folder
-	@python3 scripts/laptop/install.py
+	@python3 -m scripts install
 
 install-airflow:
-	@python3 scripts/laptop/install.py --airflow
+	@python3 -m scripts install --airflow
 
 up: install ## Bring the platform up on this machine (DATA=path: your own sales file)
 	@scripts/deploy local $(if $(DATA),--data "$(DATA)")
@@ -26,19 +26,19 @@ deploy: install ## Deploy an environment, from an empty project to a forecast (E
 	@scripts/deploy $(ENV) $(if $(DATA),--data "$(DATA)")
 
 status: install ## Addresses, model, emulators and services of the local platform
-	@$(PYTHON) -m scripts.laptop.status
+	@$(PYTHON) -m scripts status
 
 open: install ## Open the page of the local platform in a browser
-	@$(PYTHON) -m scripts.laptop.status --open
+	@$(PYTHON) -m scripts status --open
 
 sql: install ## Ask the local BigQuery (QUERY='SELECT * FROM sales.sales LIMIT 5')
-	@$(PYTHON) -m scripts.laptop.sql '$(subst ','\'',$(QUERY))'
+	@$(PYTHON) -m scripts sql '$(subst ','\'',$(QUERY))'
 
 verify: install ## Check the rollouts and forecasts of an environment (ENV=dev; default local)
 	@scripts/verify $(or $(ENV),local)
 
 backtest: install ## Backtest every forecaster on past sales (DATA=path: your own sales file)
-	@$(PYTHON) -m scripts.laptop.compare_forecasters $(if $(DATA),--data "$(DATA)")
+	@$(PYTHON) -m scripts backtest $(if $(DATA),--data "$(DATA)")
 
 diff: install ## What a deployment would change (ENV=dev, STACKS="messaging services")
 	@scripts/diff $(or $(ENV),local) $(STACKS)
@@ -69,14 +69,14 @@ lint: install-airflow ## ruff, strict type checks, workflows, Dockerfiles, shell
 	@.venv/bin/shellcheck .ci/run scripts/*.sh
 
 checkov: ## What checkov finds in production's stacks
-	@python3 scripts/laptop/install.py --checkov
-	@$(PYTHON) -m scripts.deployment.checkov_scan
+	@python3 -m scripts install --checkov
+	@$(PYTHON) -m scripts checkov
 
 validate: install ## Validate every stack with the real providers, where a Terraform registry is
-	@$(PYTHON) -m scripts.deployment.validate
+	@$(PYTHON) -m scripts validate
 
 audit: install ## Known vulnerabilities in every lock file
-	@$(PYTHON) -m scripts.deployment.audit
+	@$(PYTHON) -m scripts audit
 
 format: install ## Format the code
 	@.venv/bin/ruff check --fix .
@@ -86,16 +86,16 @@ lock: ## Resolve the packages of services and the dependency groups of pyproject
 	@scripts/lock.sh
 
 composer-packages: install ## Resolve the PyPI packages of Composer before it fails on them
-	@$(PYTHON) -m scripts.deployment.composer_packages
+	@$(PYTHON) -m scripts composer-packages
 
 pipeline: install-airflow ## Run the batch pipeline for the day after the newest sales (DATE=, CONF='{"dry_run": true}')
-	@$(PYTHON) -m scripts.laptop.airflow pipeline $(if $(DATE),--date $(DATE)) $(if $(CONF),--conf '$(CONF)')
+	@$(PYTHON) -m scripts airflow pipeline $(if $(DATE),--date $(DATE)) $(if $(CONF),--conf '$(CONF)')
 
 airflow: install-airflow ## Airflow's pages on loopback, until Ctrl-C
-	@$(PYTHON) -m scripts.laptop.airflow serve
+	@$(PYTHON) -m scripts airflow serve
 
 backfill: install-airflow ## Run the batch pipeline for every day of a range (FROM=2011-12-01 TO=2011-12-03)
-	@$(PYTHON) -m scripts.laptop.airflow backfill $(FROM) $(TO)
+	@$(PYTHON) -m scripts airflow backfill $(FROM) $(TO)
 
 site: install ## Build docs/ as a site in build/site, and check its links
 	@NO_MKDOCS_2_WARNING=1 build/venvs/tools/bin/uv run --quiet --isolated --no-project --with-requirements requirements/site.lock mkdocs build
@@ -105,22 +105,22 @@ release-schemas: install ## Record the tables' columns once a release is deploye
 
 docs: install ## Write docs/iam.md and docs/environments.md, which are derived from stacks and environment
 	@$(PYTHON) -m tests.stacks.iam_document
-	@$(PYTHON) -m scripts.deployment.environment_reference
+	@$(PYTHON) -m scripts environment-reference
 
 bench-serving: install ## CPU per request, compared with Flask, FastAPI, MLServer and KServe
-	@$(PYTHON) -m scripts.bench.serving
+	@$(PYTHON) -m scripts bench-serving
 
 bench-load: install ## Latency of small requests while large ones run, at 30,490 series
-	@$(PYTHON) -m scripts.bench.load
+	@$(PYTHON) -m scripts bench-load
 
 bench-streaming: install ## CPU per message, compared with other clients of Pub/Sub
-	@$(PYTHON) -m scripts.bench.streaming
+	@$(PYTHON) -m scripts bench-streaming
 
 bench-synth: install ## Synthesis, compared with a plain import of the provider bindings
-	@$(PYTHON) -m scripts.bench.synth
+	@$(PYTHON) -m scripts bench-synth
 
 bench-batch: install ## CPU per scored element, compared with Beam itself and a model call per element
-	@$(PYTHON) -m scripts.bench.batch
+	@$(PYTHON) -m scripts bench-batch
 
 bench-scale: install ## Training and serving of 3,000 and 30,490 series: CPU, memory, time to ready; a quarter of an hour
-	@$(PYTHON) -m scripts.bench.scale
+	@$(PYTHON) -m scripts bench-scale

@@ -68,10 +68,10 @@ def login_remedy(error: GoogleAuthError) -> str:
     return f"not logged in to Google Cloud: run `gcloud auth application-default login` ({reason})"
 
 
-def command_parser(description: str | None, prog: str | None = None) -> argparse.ArgumentParser:
+def command_parser(description: str | None) -> argparse.ArgumentParser:
     """A parser whose help shows a docstring as it is written."""
     return argparse.ArgumentParser(
-        prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
 
 

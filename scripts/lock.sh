@@ -18,7 +18,7 @@ group() {
     compile "requirements/$name.lock" --group "pyproject.toml:$name" "$@"
 }
 
-python3 scripts/laptop/install.py
+python3 -m scripts install
 group dev services/*/requirements.in
 group infra --constraint requirements/dev.lock
 for service in services/*/requirements.in; do

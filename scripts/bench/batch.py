@@ -6,10 +6,8 @@ cost of Beam itself. The last one calls LightGBM for every element, on fewer ele
 milliseconds. The cost of the same pipeline on one element is subtracted.
 """
 
-import argparse
 import json
 import os
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +15,16 @@ from typing import Final
 
 from scripts.bench import harness
 from scripts.bench.harness import Usage
+from scripts.command import command, command_parser
 from scripts.paths import VENVS
 
 PYTHON: Final = VENVS / "batch" / "bin" / "python"
 OURS: Final = "services.batch.score"
 IDENTITY: Final = "Beam, identity"
 EACH: Final = "Beam, a model call per element"
+ELEMENTS: Final = 100_000
+CALLS: Final = 500
+"""Elements for the model that is called on each."""
 
 _PEERS: Final = """\
 import datetime, json, sys
@@ -99,23 +101,17 @@ def run(name: str, folder: Path, count: int) -> Usage:
     return harness.measure((str(PYTHON), "-c", program, *kind, str(source), target), dict(os.environ))
 
 
+@command("bench-batch")
 def main() -> int:
     """Measure, print the table, write the result; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="make bench-batch", description=__doc__)
-    parser.add_argument("--elements", type=int, default=100_000)
-    parser.add_argument("--calls", type=int, default=500, help="elements for the model called on each")
-    options = parser.parse_args()
+    command_parser(__doc__).parse_args()
     results: dict[str, Cost] = {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        for name, count in ((IDENTITY, options.elements), (OURS, options.elements), (EACH, options.calls)):
+        for name, count in ((IDENTITY, ELEMENTS), (OURS, ELEMENTS), (EACH, CALLS)):
             start, whole = run(name, folder, 1), run(name, folder, count)
-            longer = whole if name == EACH else run(name, folder, 4 * options.elements)
+            longer = whole if name == EACH else run(name, folder, 4 * ELEMENTS)
             cpu = (whole.cpu_seconds - start.cpu_seconds) / (count - 1) * 1e6
             results[name] = Cost(cpu, whole.peak_mib, longer.peak_mib)
-    harness.publish("batch", f"Scoring, {options.elements:,} elements", results, ours=OURS)
+    harness.publish("batch", f"Scoring, {ELEMENTS:,} elements", results, ours=OURS)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

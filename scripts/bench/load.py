@@ -8,7 +8,6 @@ import contextlib
 import dataclasses
 import functools
 import subprocess
-import sys
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
@@ -35,6 +34,8 @@ LARGE: Final = {
     "180 days of history, CSV": "/history?format=csv",
 }
 _LARGE_CONNECTIONS: Final = 4
+_SECONDS: Final = 4
+"""Of each measurement."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,12 +76,12 @@ def publish() -> None:
 
 
 @contextlib.contextmanager
-def sending(url: str | None, seconds: int) -> Generator[None]:
+def sending(url: str | None) -> Generator[None]:
     """Ask for something large meanwhile."""
     if url is None:
         yield
         return
-    words = wrk.command(url, _LARGE_CONNECTIONS, 2 * seconds + 10)
+    words = wrk.command(url, _LARGE_CONNECTIONS, 2 * _SECONDS + 10)
     with subprocess.Popen(words, stdout=subprocess.DEVNULL) as process:
         try:
             yield
@@ -88,20 +89,17 @@ def sending(url: str | None, seconds: int) -> Generator[None]:
             process.terminate()
 
 
-def measure(small: str, large: str | None, seconds: int) -> Latency:
+def measure(small: str, large: str | None) -> Latency:
     """Latency of a small request while something large is sent."""
-    with sending(large, seconds):
-        load = wrk.run(small, 1, seconds)
+    with sending(large):
+        load = wrk.run(small, 1, _SECONDS)
     return Latency(load.p50_ms, load.p99_ms)
 
 
 @command("bench-load")
 def main() -> int:
     """Measure, print and write the result."""
-    parser = command_parser(__doc__, "make bench-load")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=4, help="of each measurement")
-    options = parser.parse_args()
+    command_parser(__doc__).parse_args()
     wrk.check()
     WORK.mkdir(parents=True, exist_ok=True)
     with own_emulators():
@@ -113,16 +111,11 @@ def main() -> int:
             for name, path in ("healthz", "/healthz"), ("one-series", server.path.format(days=7)):
                 loads = {ALONE: None} | {load: url + large for load, large in LARGE.items()}
                 measures = {
-                    load: functools.partial(measure, url + path, large, options.seconds)
-                    for load, large in loads.items()
+                    load: functools.partial(measure, url + path, large) for load, large in loads.items()
                 }
-                medians = harness.interleave(measures, options.rounds, warm_up=True)
+                medians = harness.interleave(measures, 3, warm_up=True)
                 title = f"{path} at {SERIES:,} series, while {_LARGE_CONNECTIONS} connections ask for"
                 harness.publish(f"load-{name}", title, medians, ours=ALONE)
         finally:
             server.stop()
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

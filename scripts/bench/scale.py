@@ -8,7 +8,6 @@ the time at which the service has both versions.
 import json
 import os
 import re
-import sys
 import tempfile
 import time
 import urllib.request
@@ -28,8 +27,8 @@ from services.contracts.model import MANIFEST_FILE
 from services.contracts.names import MODELS_PATH
 from services.forecasting.model_registry import ModelRegistry
 
-FULL: Final = 30_490
-"""Series of the M5 competition."""
+SERIES: Final = (3_000, 30_490)
+"""The latter are those of the M5 competition."""
 
 TRAIN: Final = """\
 import datetime, sys
@@ -126,13 +125,11 @@ def _memory(server: Server, name: str) -> float:
 @command("bench-scale")
 def main() -> int:
     """Measure, print the table, write the result; returns the exit status."""
-    parser = command_parser(__doc__, "make bench-scale")
-    parser.add_argument("--series", type=int, nargs="+", default=[3_000, FULL])
-    counts: list[int] = parser.parse_args().series
+    command_parser(__doc__).parse_args()
     WORK.mkdir(parents=True, exist_ok=True)
     results: dict[str, Scale] = {}
     with tempfile.TemporaryDirectory() as temporary, own_emulators():
-        for series in counts:
+        for series in SERIES:
             folder = Path(temporary, str(series))
             training = train(series, folder)
             size = sum(file.stat().st_size for file in folder.iterdir()) / harness.MEBIBYTE
@@ -141,7 +138,3 @@ def main() -> int:
     largest = next(reversed(results))
     harness.publish("scale", "Training and serving", results, ours=largest)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

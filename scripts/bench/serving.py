@@ -9,22 +9,23 @@ Two questions: the cost of serving alone (peers answer with a constant; our serv
 the cost of a forecast of N days when a request calls the model N times, compared with precomputed responses.
 """
 
-import argparse
 import contextlib
 import dataclasses
 import functools
 import shutil
-import sys
 import urllib.parse
 from typing import Final
 
 from scripts.bench import harness, model, wrk
 from scripts.bench.servers import OURS, WORK, Server, floor, our_servers, peers
-from scripts.command import command
+from scripts.command import command, command_parser
 from scripts.own_emulators import own_emulators
 
 CONNECTIONS: Final = (1, 16, 64)
 DAYS: Final = (30, 1)
+ROUNDS: Final = 3
+SECONDS: Final = 2
+"""Of each cell and round."""
 MODEL_CONNECTIONS: Final = 4
 """Few: requests that are not answered when the time is up cost CPU and are not counted."""
 
@@ -75,10 +76,7 @@ def measure(server: Server, connections: int, days: int, seconds: int) -> Cell:
 @command("bench-serving")
 def main() -> int:
     """Measure, print and write the result."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=2, help="of each cell and round")
-    options = parser.parse_args()
+    command_parser(__doc__).parse_args()
     wrk.check("nginx")
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir(parents=True)
@@ -99,19 +97,17 @@ def main() -> int:
         serving = [*up([floor()]), *mine, *up(peers(model=False))]
         modelled = [mine[0], *up(peers(model=True))]
         loads = {
-            (server.name, connections): functools.partial(measure, server, connections, 7, options.seconds)
+            (server.name, connections): functools.partial(measure, server, connections, 7, SECONDS)
             for connections in CONNECTIONS
             for server in serving
         }
-        cells = harness.interleave(loads, options.rounds, warm_up=True)
+        cells = harness.interleave(loads, ROUNDS, warm_up=True)
         calls = {
-            (server.name, days): functools.partial(
-                measure, server, MODEL_CONNECTIONS, days, options.seconds + 1
-            )
+            (server.name, days): functools.partial(measure, server, MODEL_CONNECTIONS, days, SECONDS + 1)
             for days in DAYS
             for server in modelled
         }
-        costs = harness.interleave(calls, options.rounds, warm_up=False)
+        costs = harness.interleave(calls, ROUNDS, warm_up=False)
         results = {
             server.name: Result(
                 **dataclasses.asdict(cells[server.name, 64]),
@@ -130,7 +126,3 @@ def main() -> int:
     title = f"With a model, {MODEL_CONNECTIONS} connections"
     harness.publish("serving-models", title, forecasts, ours=OURS)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -12,7 +12,6 @@ with the forecast.
 - ours: `python -m services.streaming`.
 """
 
-import argparse
 import contextlib
 import functools
 import os
@@ -37,7 +36,7 @@ from scripts.bench import harness, model
 from scripts.bench.harness import MEBIBYTE
 from scripts.bench.model import BUCKET, PROJECT
 from scripts.bench.streaming_clients import CLIENTS, DAYS
-from scripts.command import CommandError, command
+from scripts.command import CommandError, command, command_parser
 from scripts.own_emulators import own_emulators
 from scripts.paths import ROOT
 from services.contracts.messages import SalePrediction, SaleRangeRequest
@@ -46,6 +45,9 @@ from services.contracts.settings import StreamingSettings, to_environment
 from services.forecasting.forecast import Forecast
 
 OURS: Final = "ours"
+MESSAGES: Final = 20_000
+ROUNDS: Final = 2
+ENDURANCE_ROUNDS: Final = 10
 _BATCH: Final = 1000
 _PATIENCE_SECONDS: Final = 180
 _SETTLE_SECONDS: Final = 0.5  # after the last reply, for acknowledgements
@@ -188,7 +190,7 @@ def restart_emulator() -> None:
     emulators.ensure()
 
 
-def measure(name: str, forecast: Forecast, messages: int) -> Run:
+def measure(name: str, forecast: Forecast) -> Run:
     """One client answers messages that are already published."""
     restart_emulator()
     requests = Requests(forecast)
@@ -196,7 +198,7 @@ def measure(name: str, forecast: Forecast, messages: int) -> Run:
         requests.publish(1)
         requests.check(*requests.collect(process))
         process.send_signal(signal.SIGSTOP)
-        requests.publish(messages)
+        requests.publish(MESSAGES)
         before = sum(process.cpu_times()[:2])
         begun = time.monotonic()
         process.send_signal(signal.SIGCONT)
@@ -206,12 +208,12 @@ def measure(name: str, forecast: Forecast, messages: int) -> Run:
         used = sum(process.cpu_times()[:2]) - before
         status = Path(f"/proc/{process.pid}/status").read_text()
         peak_kib = int(status.partition("VmHWM:")[2].split()[0])
-        run = Run(used / messages * 1e6, messages / elapsed, peak_kib / 1024)
+        run = Run(used / MESSAGES * 1e6, MESSAGES / elapsed, peak_kib / 1024)
     requests.check(*replies)
     return run
 
 
-def endurance(forecast: Forecast, messages: int, rounds: int) -> list[float]:
+def endurance(forecast: Forecast) -> list[float]:
     """Memory (PSS) of our service after each of several rounds of messages, MiB.
 
     The service keeps running while the emulator restarts between the rounds.
@@ -219,38 +221,27 @@ def endurance(forecast: Forecast, messages: int, rounds: int) -> list[float]:
     requests = Requests(forecast)
     memory: list[float] = []
     with client(OURS, requests) as process:
-        for _ in range(rounds):
+        for _ in range(ENDURANCE_ROUNDS):
             restart_emulator()
             requests.create()
-            requests.publish(messages)
+            requests.publish(MESSAGES)
             requests.check(*requests.collect(process))
             memory.append(process.memory_full_info().pss / MEBIBYTE)
     return memory
 
 
-def bench(messages: int, rounds: int, endurance_rounds: int) -> None:
-    """Measure, print, and write the result."""
-    forecast = model.publish()
-    measures = {name: functools.partial(measure, name, forecast, messages) for name in (OURS, *CLIENTS)}
-    medians = harness.interleave(measures, rounds, warm_up=False)
-    memory = endurance(forecast, messages, endurance_rounds)
-    title = f"{messages:,} active requests, {DAYS} days of one series, median of {rounds}"
-    harness.publish("streaming", title, medians, ours=OURS, pss_mib=memory)
-    print(f"ours, PSS after every {messages:,} messages: {', '.join(f'{each:.0f}' for each in memory)} MiB")
-
-
 @command("bench-streaming")
 def main() -> int:
     """Measure, print and write the result; 1 if a reply is missing or wrong."""
-    parser = argparse.ArgumentParser(description="The streaming service against other Pub/Sub clients.")
-    parser.add_argument("--messages", type=int, default=20_000)
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--endurance-rounds", type=int, default=10)
-    options = parser.parse_args()
+    command_parser(__doc__).parse_args()
     with own_emulators():
-        bench(options.messages, options.rounds, options.endurance_rounds)
+        forecast = model.publish()
+        measures = {name: functools.partial(measure, name, forecast) for name in (OURS, *CLIENTS)}
+        medians = harness.interleave(measures, ROUNDS, warm_up=False)
+        memory = endurance(forecast)
+        title = f"{MESSAGES:,} active requests, {DAYS} days of one series, median of {ROUNDS}"
+        harness.publish("streaming", title, medians, ours=OURS, pss_mib=memory)
+        print(
+            f"ours, PSS after every {MESSAGES:,} messages: {', '.join(f'{each:.0f}' for each in memory)} MiB"
+        )
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

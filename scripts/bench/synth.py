@@ -5,7 +5,6 @@ process that it starts, memory that of the larger of the two; bytecode exists fo
 be identical.
 """
 
-import argparse
 import functools
 import hashlib
 import os
@@ -16,6 +15,7 @@ from typing import Final
 
 from scripts.bench import harness
 from scripts.bench.harness import Usage
+from scripts.command import command, command_parser
 from scripts.paths import BENCH
 
 # `infra.cdk` comes too late to make these packages lazy, and Node runs without the preload.
@@ -29,15 +29,17 @@ runpy.run_module("stacks", run_name="__main__")
 OURS: Final = "lazy imports"
 PEER: Final = "plain imports"
 COMMANDS: Final = {OURS: ("-m", "stacks"), PEER: ("-c", PLAIN)}
+ENVIRONMENT: Final = "prod"
+ROUNDS: Final = 3
 
 
-def synthesize(command: tuple[str, ...], environment: str, folder: Path) -> tuple[Usage, str]:
+def synthesize(command: tuple[str, ...], folder: Path) -> tuple[Usage, str]:
     """Run one synthesis; returns its cost and a hash of its output."""
     variables = {
         **os.environ,
         "CDKTF_OUTDIR": str(folder / "out"),
         "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "20",
-        "PLATFORM_ENV": environment,
+        "PLATFORM_ENV": ENVIRONMENT,
         "PYTHONPYCACHEPREFIX": str(BENCH / "pycache"),
         "SIMULATOR_HOME": str(folder / "home"),
         "TMPDIR": str(folder),  # jsii leaves files behind
@@ -57,30 +59,24 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
+@command("bench-synth")
 def main() -> int:
     """Measure, print and write the result; 1 if the outputs differ."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--environment", default="prod")
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
+    command_parser(__doc__).parse_args()
 
     fingerprints: set[str] = set()
 
     def measure(command: tuple[str, ...]) -> Usage:
         with tempfile.TemporaryDirectory() as folder:
-            run, wrote = synthesize(command, options.environment, Path(folder))
+            run, wrote = synthesize(command, Path(folder))
         fingerprints.add(wrote)
         return run
 
     measures = {name: functools.partial(measure, command) for name, command in COMMANDS.items()}
-    medians = harness.interleave(measures, options.rounds, warm_up=True)
+    medians = harness.interleave(measures, ROUNDS, warm_up=True)
     if len(fingerprints) > 1:
         print("lazy and plain imports synthesize different stacks", file=sys.stderr)
         return 1
-    title = f"Synthesis of {options.environment}, median of {options.rounds}"
+    title = f"Synthesis of {ENVIRONMENT}, median of {ROUNDS}"
     harness.publish("synth", title, medians, ours=OURS)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

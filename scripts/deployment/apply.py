@@ -9,7 +9,6 @@ skipped, so that a second run goes on after a failure. Exit status: 0 all is app
 """
 
 import json
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,7 +48,7 @@ def apply(synthesis: Synthesis, approved: StackPlan, runner: StepRunner) -> None
 @command("apply")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Apply stack after stack; returns the exit status."""
-    parser = command_parser(__doc__, "scripts/apply")
+    parser = command_parser(__doc__)
     parser.add_argument("environment", metavar="ENVIRONMENT", help="dev, staging ...")
     parser.add_argument("diff", type=Path, metavar="FILE", help="what `scripts/diff --json FILE` wrote")
     options = parser.parse_args(arguments)
@@ -66,7 +65,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for each in approved:
             apply(synthesis, each, runner)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -63,7 +63,3 @@ def main() -> int:
     for name, found in results.items():
         print(f"{name}: {'no answer' if found is None else ', '.join(found) or 'none known'}")
     return 3 if None in results.values() else int(any(results.values()))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

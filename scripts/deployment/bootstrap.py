@@ -9,7 +9,6 @@ Exit status: 0 done, 1 failed, 2 wrong arguments.
 
 import json
 import re
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -157,7 +156,7 @@ class Bootstrap:
 @command("bootstrap")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the arguments and run; returns the exit status."""
-    parser = command_parser(__doc__, "bootstrap.sh")
+    parser = command_parser(__doc__)
     parser.add_argument("environment", metavar="ENVIRONMENT", help="dev, staging ...")
     parser.add_argument("--dry-run", action="store_true", help="report the changes without making them")
     given = parser.parse_args(arguments)
@@ -172,7 +171,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if table.row_count:
                 Console().print(table)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

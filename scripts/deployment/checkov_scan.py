@@ -5,7 +5,6 @@ offline, and gets the resources only, since it cannot parse other blocks.
 """
 
 import json
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -98,7 +97,3 @@ def main() -> int:
         print(f"{each.stack}: {each.resource}: {each.check}: {each.problem}")
     print(f"checkov: {len(found)} findings; fix or waive them beside the resource (infra/cdk/waivers.py)")
     return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

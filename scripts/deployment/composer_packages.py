@@ -86,7 +86,3 @@ def main() -> int:
             return 3
         print(f"{key}: {len(packages)} pinned, {count} with Airflow {AIRFLOW_VERSION}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

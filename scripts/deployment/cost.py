@@ -5,7 +5,6 @@ range: idle, with the fewest nodes; full, with the most. What depends on traffic
 what has no price here by name: neither is in the sums. Exit status: 0 shown, 1 no prices for the region.
 """
 
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -66,7 +65,7 @@ def show(target: Environment, synthesis: Synthesis, console: Console) -> None:
 @command("cost")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the costs; returns the exit status."""
-    parser = command_parser(__doc__, "scripts/cost")
+    parser = command_parser(__doc__)
     parser.add_argument("environment", metavar="ENVIRONMENT", help="dev, staging ...")
     target = load_environment(parser.parse_args(arguments).environment)
     if target.name == "local":
@@ -74,7 +73,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="cost-") as folder:
         show(target, synthesize(target.name, Path(folder) / "out"), Console())
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -5,7 +5,6 @@ resumes; after a success, it changes nothing. Without --data, sales are loaded i
 Exit status: 0 done, 1 a step failed (the message names the command that repeats it).
 """
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -117,7 +116,7 @@ def check_data(file: Path) -> None:
 @command("deploy")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Take every step; 1 at the first that fails."""
-    parser = command_parser(__doc__, "scripts/deploy")
+    parser = command_parser(__doc__)
     parser.add_argument("environment", metavar="ENVIRONMENT", help="local, dev ...")
     parser.add_argument("--data", type=Path, help="sales file; the default data set if the table is empty")
     options = parser.parse_args(arguments)
@@ -137,7 +136,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if target.simulated:
         status.show(target, console)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

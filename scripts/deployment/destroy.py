@@ -7,7 +7,6 @@ bucket, the key ring, and for 30 days the identity pool's name. Exit status: 0 d
 
 import shutil
 import subprocess
-import sys
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -23,7 +22,7 @@ from scripts.paths import ROOT, SIMULATOR
 @command("destroy")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Destroy the stacks, then stop what runs here; 1 if Terraform could not destroy everything."""
-    parser = command_parser(__doc__, "scripts/destroy")
+    parser = command_parser(__doc__)
     parser.add_argument("environment", metavar="ENVIRONMENT", help="local, dev ...")
     parser.add_argument("--force", action="store_true", help="local only: remove its folder as it is")
     options = parser.parse_args(arguments)
@@ -49,7 +48,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.force:
         shutil.rmtree(home.home())
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

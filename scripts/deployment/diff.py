@@ -34,9 +34,7 @@ class _Parser(argparse.ArgumentParser):
 @command("diff")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the diff and write the files asked for; returns the exit status."""
-    parser = _Parser(
-        prog="scripts/diff", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("environment", help="such as dev: a file of infra/environments")
     parser.add_argument("stacks", nargs="*", metavar="stack", help="such as messaging; default: all")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write a comment for a pull request")
@@ -71,7 +69,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         content = {"environment": options.environment, "status": status, "stacks": msgspec.to_builtins(found)}
         options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return status
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,7 +1,6 @@
 """Write the tables of `docs/environments.md`: each key of an environment file, its type, default, meaning."""
 
 import inspect
-import sys
 from collections.abc import Iterator
 from datetime import date
 from ipaddress import IPv4Network
@@ -138,7 +137,3 @@ def main() -> int:
     DOCUMENT.write_text(document(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
     print(f"keys of environment files: docs/{DOCUMENT.name}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

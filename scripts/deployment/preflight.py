@@ -7,7 +7,6 @@ them once bootstrap has enabled its APIs. Exit status: 0 ready, 1 something is m
 
 import os
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -120,7 +119,7 @@ _CHECKS: Mapping[str, Callable[[Environment], str]] = {
 @command("preflight")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a table of checks; 1 if one failed."""
-    parser = command_parser(__doc__, "scripts/preflight")
+    parser = command_parser(__doc__)
     parser.add_argument("environment", metavar="ENVIRONMENT", help="dev, staging ...")
     parser.add_argument("checks", metavar="CHECK", nargs="*", help=f"{', '.join(_CHECKS)}; all but the last")
     options = parser.parse_args(arguments)
@@ -137,7 +136,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
             status = 1
     Console().print(table)
     return status
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -9,7 +9,6 @@ It runs on this machine with the caller's own credentials (`gcloud auth applicat
 
 import argparse
 import os
-import sys
 
 from infra.environment import Environment
 from scripts.command import command, command_parser, use_environment
@@ -43,7 +42,3 @@ def main() -> int:
     variables = {**os.environ, **to_environment(settings(target))}
     python = str(VENVS / "batch" / "bin" / "python")
     os.execve(python, [python, "-m", f"services.batch.{options.command}", *options.arguments], variables)  # noqa: S606 -- no shell is needed
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -4,7 +4,6 @@ Terraform downloads the providers, so it needs its registry or a mirror. No logi
 all are valid, 1 one is not, 3 there is no registry to download the providers from.
 """
 
-import sys
 import tempfile
 from pathlib import Path
 
@@ -38,7 +37,3 @@ def main() -> int:
                 print(f"{stack}: {'valid' if done.returncode == 0 else done.stderr.strip()}")
                 status |= int(done.returncode != 0)
     return status
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -6,7 +6,6 @@ VERIFY_SECONDS (300). Exit status: 0 every check passed, 1 a check failed.
 
 import dataclasses
 import functools
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -224,7 +223,7 @@ def run(target: Environment) -> list[Check]:
 @command("verify")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a table of checks; 1 if one failed."""
-    parser = command_parser(__doc__, "verify")
+    parser = command_parser(__doc__)
     parser.add_argument("environment", metavar="ENVIRONMENT", help="local, dev ...")
     name = parser.parse_args(arguments).environment
     checks = run(use_environment(name))
@@ -233,7 +232,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         table.add_row("[green]✓[/]" if check.passed else "[red]✗[/]", check.name, escape(check.detail))
     Console().print(table)
     return 0 if all(check.passed for check in checks) else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

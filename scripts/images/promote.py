@@ -5,7 +5,6 @@ target's infra/environments/<environment>.images.json. Exit status: 0 done, 1 fa
 down), 2 wrong arguments.
 """
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -59,7 +58,7 @@ def promote(service: str, source: Environment, target: Environment, directory: P
 @command("promote")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the arguments and run; returns the exit status."""
-    parser = command_parser(__doc__, "promote.sh")
+    parser = command_parser(__doc__)
     parser.add_argument("service", metavar="SERVICE", choices=IMAGES, help="%(choices)s")
     parser.add_argument("source", metavar="FROM", help="environment that has the image")
     parser.add_argument("target", metavar="TO", help="environment that is to have it")
@@ -68,7 +67,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     source, target = environment.load_all((given.source, given.target), directory=directory)
     print(promote(given.service, source, target, directory))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -173,7 +173,7 @@ def push(target: Environment, service: str, directory: Path, *, allow_dirty: boo
 @command("push_image")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the arguments and run; returns the exit status."""
-    parser = command_parser(__doc__, "push_image.sh")
+    parser = command_parser(__doc__)
     parser.add_argument("service", metavar="SERVICE", choices=IMAGES, help="%(choices)s")
     parser.add_argument("environment", metavar="ENVIRONMENT", help="that it is pushed for: dev, staging ...")
     parser.add_argument("--allow-dirty", action="store_true", help="take sources that are not committed")
@@ -188,7 +188,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         push(target, given.service, directory, allow_dirty=given.allow_dirty, dry_run=given.dry_run)
     )
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -3,7 +3,6 @@
 Its database and logs are below the simulated cloud's folder. No process of it outlives the command.
 """
 
-import argparse
 import contextlib
 import datetime
 import json
@@ -14,7 +13,6 @@ import signal
 import socket
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any
@@ -24,7 +22,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from infra.simulator import home, log_files
-from scripts.command import CommandError, command, use_environment
+from scripts.command import CommandError, command, command_parser, use_environment
 from scripts.deployment import step
 from scripts.paths import ROOT
 from services.batch.warehouse import SalesTable
@@ -279,7 +277,7 @@ def failed(airflow: Airflow, run_id: str) -> bool:
 @command("airflow")
 def main() -> int:
     """Parse the arguments and run; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="make", description=__doc__)
+    parser = command_parser(__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     pipeline = commands.add_parser("pipeline", help="run the DAG for one day")
     pipeline.add_argument("--date", type=datetime.date.fromisoformat, help="the day after the newest sales")
@@ -310,7 +308,3 @@ def main() -> int:
     for run_id in runs:
         console.print(report(airflow, run_id))
     return 1 if any(failed(airflow, run_id) for run_id in runs) else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -3,8 +3,6 @@
 Training writes the same figures, and RMSE, into the manifest of the version.
 """
 
-import argparse
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,7 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Column, Table
 
-from scripts.command import CommandError, command
+from scripts.command import CommandError, command, command_parser
 from services.batch import ingest
 from services.contracts.model import LEVELS, Accuracy, Backtest
 from services.forecasting import training
@@ -52,10 +50,10 @@ def _name(level: str) -> str:
     return "store" if level == "store_nbr" else level
 
 
-@command("make backtest")
+@command("backtest")
 def main(arguments: list[str] | None = None) -> int:
     """Backtest and print; 1 if the file cannot be used."""
-    parser = argparse.ArgumentParser(prog="make backtest", description=__doc__)
+    parser = command_parser(__doc__)
     parser.add_argument("--data", type=Path, help="sales file; the default data set when absent")
     options = parser.parse_args(arguments)
     try:
@@ -71,7 +69,3 @@ def main(arguments: list[str] | None = None) -> int:
         console.print(f"  {', '.join(held)}")
     console.print(f"Parameters: {backtest.tuned}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -278,7 +278,3 @@ def main() -> int:
         return 1
     (BUILD / "install.json").write_text(json.dumps({"seconds": round(time.monotonic() - started, 1)}))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,6 +1,5 @@
 """Ask the local BigQuery: `make sql QUERY='SELECT * FROM predictions.latest_predictions LIMIT 5'`."""
 
-import sys
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -13,7 +12,7 @@ from services.bigquery import connect
 @command("sql")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the rows."""
-    parser = command_parser(__doc__, "make sql")
+    parser = command_parser(__doc__)
     parser.add_argument("query", metavar="QUERY", help="in GoogleSQL")
     query = parser.parse_args(arguments).query
     with connect(use_environment("local").project_id) as client:
@@ -23,7 +22,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
             table.add_row(*("NULL" if value is None else str(value) for value in row.values()))
     Console().print(table)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -3,7 +3,6 @@
 import datetime
 import os
 import subprocess
-import sys
 import webbrowser
 from collections.abc import Sequence
 
@@ -74,7 +73,7 @@ def model_of(registry: ModelRegistry) -> str:
 @command("status")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print everything; 1 if a process is dead or nothing runs."""
-    parser = command_parser(__doc__, "make status")
+    parser = command_parser(__doc__)
     parser.add_argument("--open", action="store_true", help="open the page in a browser, print nothing else")
     options = parser.parse_args(arguments)
     target = load_environment("local")
@@ -87,7 +86,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     status = subprocess.run((*SIMULATOR, "status"), cwd=ROOT, check=False).returncode
     show(target, Console())
     return status
-
-
-if __name__ == "__main__":
-    sys.exit(main())

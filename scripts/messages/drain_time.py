@@ -17,7 +17,6 @@ The default cost is the last result of `make bench-streaming`.
 
 import json
 import math
-import sys
 from dataclasses import dataclass
 from typing import Final
 
@@ -108,7 +107,3 @@ def main() -> int:
         table.add_row(name, value)
     Console().print(table)
     return int(not holds)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -9,7 +9,6 @@ Replies arrive on a temporary subscription, so that other subscribers still rece
 """
 
 import csv
-import sys
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -163,7 +162,3 @@ def main() -> int:
     answers = ask(use_environment(options.environment).project_id, requests, options.seconds)
     show(requests, answers, options.seconds)
     return int(any(each.mode == "active" and each.request_id not in answers for each in requests))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -9,7 +9,6 @@ send some twice, but loses none. Dead letters that are not selected stay.
 """
 
 import collections
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -133,7 +132,3 @@ def main() -> int:
     console = Console()
     console.print(table if moved or left else "there are no dead letters")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -9,7 +9,6 @@ oldest message in progress, from the service's own metrics.
 """
 
 import contextlib
-import sys
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -215,7 +214,3 @@ def main() -> int:
                     snapshots = snapshots[-10:]
     except KeyboardInterrupt:
         return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

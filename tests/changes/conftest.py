@@ -82,9 +82,13 @@ class Checkout:
     def apply(self, environment: str, *stacks: str) -> str:
         """Apply stacks that were synthesized simulated, in this order; what Terraform printed."""
         if environment not in self._bootstrapped:
-            bootstrap = "scripts.deployment.bootstrap"
             self.python(
-                "-m", bootstrap, environment, PLATFORM_CLOUD="simulated", TF_CLI_CONFIG_FILE=os.devnull
+                "-m",
+                "scripts",
+                "bootstrap",
+                environment,
+                PLATFORM_CLOUD="simulated",
+                TF_CLI_CONFIG_FILE=os.devnull,
             )
             self._bootstrapped.add(environment)
         return "\n".join(

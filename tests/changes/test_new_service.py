@@ -55,7 +55,7 @@ def changed(checkout: Checkout) -> None:
     file = checkout.folder / LOCAL
     file.write_text(file.read_text() + SECTION)
     checkout.edit("stacks/services.py", OTHERS, OTHERS + textwrap.indent(BLOCK, 8 * " "))
-    status, printed = checkout.run("python3", "scripts/laptop/install.py", UV_OFFLINE="1")
+    status, printed = checkout.run("python3", "-m", "scripts", "install", UV_OFFLINE="1")
     assert status == 0, printed
 
 

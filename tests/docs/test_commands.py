@@ -23,6 +23,7 @@ import pytest
 from infra import environment
 from infra.environment import PLATFORM
 from infra.google.composer import connection_secret
+from scripts import __main__ as scripts
 from services.contracts.settings import BatchSettings, from_environment
 from tests.conftest import REPOSITORY
 from tests.docs.markdown import ON_A_PLATFORM, Command, commands
@@ -106,8 +107,7 @@ def accepted(module: str, words: Sequence[str]) -> Accepted:
 def test_scripts_take_their_arguments(command: Command) -> None:
     script = REPOSITORY / command.words[0]
     assert script.resolve() == REPOSITORY / "scripts" / "run.sh"
-    (room,) = {file.parent.name for file in script.parent.glob(f"*/{script.stem}.py")}
-    call = accepted(f"scripts.{room}.{script.stem}", command.words)
+    call = accepted(f"scripts.{scripts.COMMANDS[script.stem]}", command.words)
     given = vars(call.given)
     named = {given[name] for name in ("environment", "source", "target") if name in given}
     assert named <= {*environment.names()}

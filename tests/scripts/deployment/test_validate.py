@@ -32,7 +32,7 @@ def validate(folder: Path, init: str, check: str) -> subprocess.CompletedProcess
     terraform.chmod(0o755)
     variables = {"PLATFORM_ENVIRONMENTS": str(environments), "TERRAFORM_BINARY_NAME": str(terraform)}
     return subprocess.run(
-        [sys.executable, "-m", "scripts.deployment.validate"],
+        [sys.executable, "-m", "scripts", "validate"],
         cwd=REPOSITORY,
         env=os.environ | variables,
         capture_output=True,
