@@ -10,7 +10,7 @@ from prometheus_client import Counter
 
 _MAX_LINES: Final = 10_000
 """Waiting to be written. A line has a few kilobytes at most, most have 600 bytes."""
-_BATCH_SECONDS: Final = 0.1
+_BATCH_SECONDS: Final = 0.02
 """Lines of that time are written by one system call."""
 _EXIT_SECONDS: Final = 2.0
 

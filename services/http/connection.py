@@ -12,7 +12,6 @@ import sys
 import time
 from typing import Final, cast
 
-from services.http import trace_context
 from services.http.messages import Application, AsyncHandler, Request, Response
 from services.http.parser import MAX_BODY_BYTES, PipeliningError, RequestParser
 from services.http.problems import HttpError
@@ -36,6 +35,8 @@ _REFUSALS: Final = 64
 """So many connections beyond the limit are refused with a response; more are only closed."""
 _JOIN_BYTES: Final = 64 * 1024
 """Up to this size, copying a body behind its head is cheaper than a second system call."""
+_READ_BYTES: Final = 64 * 1024
+"""Received at a time."""
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -48,7 +49,8 @@ class ServerState:
         max_connections: Limit of connections. One client may have half of them.
         connections: Open connections, the oldest first.
         clients: Their number by the client's address.
-        date: Value of the `date` header, at most a second old.
+        buffer: Receives what the connections read, each in its turn.
+        date_and_trace: The `date` header, at most a second old, and the name of the next one.
         streams: Number of responses that are written in parts.
         turn: Held to write one part, while the event loop turns once: others wait for one part at most.
     """
@@ -61,12 +63,13 @@ class ServerState:
         self.max_connections = max_connections
         self.connections: dict[Connection, None] = {}
         self.clients: collections.Counter[str] = collections.Counter()
-        self.date = ""
+        self.buffer = memoryview(bytearray(_READ_BYTES))
+        self.date_and_trace = b""
         self.streams = 0
         self.turn = asyncio.Lock()
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """A connection. Without pipelining, only `_parser.request` is in flight.
 
     Attributes:
@@ -138,13 +141,16 @@ class Connection(asyncio.Protocol):
             if task is not None:
                 task.cancel()
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where bytes are to be received."""
+        return self._server.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Bytes have come."""
         if self._closing:
             return
-        parser = self._parser
         try:
-            parser.feed(data)
+            self._parser.feed(self._server.buffer[:nbytes])
         except HttpError as error:
             self._on_error(error)
         except PipeliningError:
@@ -380,10 +386,7 @@ class Connection(asyncio.Protocol):
 
     def _reject(self, error: HttpError) -> None:
         """Answer what cannot be read as a request."""
-        request = self._parser.request if self._parser.receiving else Request(self._client)
-        request.path = request.target.partition(b"?")[0]
-        request.trace = trace_context.begin(request.headers.get(b"traceparent"))
-        self._respond_early(request, error.response())
+        self._respond_early(self._parser.rejected(), error.response())
 
     def _respond_early(self, request: Request, response: Response) -> None:
         """Answer an incomplete request, then close the connection: the rest is not parsed."""
@@ -400,16 +403,15 @@ class Connection(asyncio.Protocol):
             self._transport.write_eof()
 
     def _write(self, request: Request, response: Response, keep_alive: bool) -> None:
-        end = "\r\n" if keep_alive else "connection: close\r\n\r\n"
+        end = b"\r\n\r\n" if keep_alive else b"\r\nconnection: close\r\n\r\n"
         if response.parts is not None and request.http_version == "1.1":
-            end = f"transfer-encoding: chunked\r\n{end}"
-        date, parent = self._server.date, request.trace.parent
-        head = f"{response.head}date: {date}\r\ntraceparent: {parent}\r\n{end}".encode("latin-1")
+            end = b"\r\ntransfer-encoding: chunked" + end
+        head = (response.head, self._server.date_and_trace, request.traceparent, end)
         body = b"" if request.method == b"HEAD" else response.body
         if len(body) <= _JOIN_BYTES:
-            self._transport.write(head + body)
+            self._transport.write(b"".join((*head, body)))
         else:
-            self._transport.write(head)
+            self._transport.write(b"".join(head))
             self._transport.write(body)
 
     def _close(self) -> None:

@@ -6,11 +6,12 @@ from typing import Any, Protocol
 
 import msgspec
 
-from services.http import trace_context
-
 
 class Request(msgspec.Struct, gc=False):
-    """A request. Header names are in lower case; the values of repeated headers are joined by commas."""
+    """A request. Header names are in lower case; the values of repeated headers are joined by commas.
+
+    `traceparent` is that of the response: it names the request's span.
+    """
 
     client: str
     method: bytes = b""
@@ -20,7 +21,7 @@ class Request(msgspec.Struct, gc=False):
     http_version: str = "1.1"
     headers: dict[bytes, bytes] = {}
     body: bytes = b""
-    trace: trace_context.Trace = trace_context.NONE
+    traceparent: bytes = b""
 
 
 class Response:
@@ -49,12 +50,12 @@ class Response:
         self.body = body
         self.parts = parts
         self.size = len(body)
-        lines = [f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}"]
-        lines += [f"{name}: {value}" for name, value in headers]
+        lines = [f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}\r\n"]
+        lines += [f"{name}: {value}\r\n" for name, value in headers]
         # RFC 9110, 8.6, forbids content-length in a 204; in a 304 it would be that of the body left out.
         if parts is None and status not in (http.HTTPStatus.NO_CONTENT, http.HTTPStatus.NOT_MODIFIED):
-            lines.append(f"content-length: {len(body)}")
-        self.head = "".join(f"{line}\r\n" for line in lines)
+            lines.append(f"content-length: {len(body)}\r\n")
+        self.head = "".join(lines).encode("latin-1")
 
 
 class Application(Protocol):

@@ -51,6 +51,8 @@ class RequestParser:
         self._parser = httptools.HttpRequestParser(self)
 
         self.request = Request(client)
+        self._target = b""
+        self._headers: dict[bytes, bytes] = {}
         self.keep_alive = True
         self.started = time.perf_counter()
         self.receiving = False
@@ -61,7 +63,7 @@ class RequestParser:
         self._silent_bytes = 0  # received since the last callback: the parser buffers an incomplete header
         self._body: list[bytes] = []
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | memoryview) -> None:
         """Parse received bytes.
 
         Raises:
@@ -75,7 +77,7 @@ class RequestParser:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            rest = data[upgrade.args[0] :]
+            rest = bytes(data[upgrade.args[0] :])
         except httptools.HttpParserCallbackError as error:
             raise error.__context__ or error from None
         except httptools.HttpParserError as error:
@@ -87,6 +89,15 @@ class RequestParser:
                 self._ignore_upgrade(rest)
             elif self._head_bytes + self._silent_bytes > MAX_HEAD_BYTES:
                 raise _head_too_large()
+
+    def rejected(self) -> Request:
+        """What is known of the request that is being received; an empty one if there is none."""
+        if self.receiving and not self._in_head:
+            return self.request
+        target, headers = (self._target, self._headers) if self.receiving else (b"", {})
+        request = Request(self._client, target=target, path=target.partition(b"?")[0], headers=headers)
+        request.traceparent = trace_context.begin(headers.get(b"traceparent"))
+        return request
 
     def limit_body(self, max_bytes: int) -> None:
         """Set the limit of the body of `request`.
@@ -131,7 +142,8 @@ class RequestParser:
         """A request begins."""
         if not self.pipelining:
             raise PipeliningError
-        self.request = Request(self._client)
+        self._target = b""
+        self._headers = {}
         self.receiving = True
         self.body_bytes = 0
         self._in_head = True
@@ -139,7 +151,7 @@ class RequestParser:
 
     def on_url(self, url: bytes) -> None:
         """A part or all of the target."""
-        self.request.target += url
+        self._target += url
         self._head_bytes += len(url)
         self._silent_bytes = 0
 
@@ -149,26 +161,29 @@ class RequestParser:
         self._silent_bytes = 0
         # A trailer must not be taken for a header (RFC 9110, 6.5.1).
         if self._in_head:
-            name, headers = name.lower(), self.request.headers
+            name, headers = name.lower(), self._headers
             headers[name] = b"%b, %b" % (headers[name], value) if name in headers else value
 
     def on_headers_complete(self) -> None:
         """The head of the request is complete."""
-        request, parser = self.request, self._parser
-        request.method = parser.get_method()
-        request.http_version = parser.get_http_version()
+        parser, target, headers = self._parser, self._target, self._headers
+        path, _, query = target.partition(b"?")
+        version = parser.get_http_version()
+        traceparent = trace_context.begin(headers.get(b"traceparent"))
+        # One call: setting the attributes one by one costs more.
+        self.request = request = Request(
+            self._client, parser.get_method(), target, path, query, version, headers, b"", traceparent
+        )
         upgrade = parser.should_upgrade()
         if upgrade and request.method != b"CONNECT":
             return
+        self._in_head = False
         if self._head_bytes > MAX_HEAD_BYTES:
             raise _head_too_large()
-        self._in_head = False
         _check_head(request)
-        request.path, _, request.query = request.target.partition(b"?")
-        if not request.path.startswith(b"/") and request.path != b"*":
+        if not path.startswith(b"/") and path != b"*":
             _parse_absolute_target(request)
-        request.trace = trace_context.begin(request.headers.get(b"traceparent"))
-        self.keep_alive = parser.should_keep_alive() and not upgrade and request.http_version == "1.1"
+        self.keep_alive = parser.should_keep_alive() and not upgrade and version == "1.1"
         self._on_head()
 
     def on_body(self, part: bytes) -> None:

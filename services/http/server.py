@@ -81,7 +81,8 @@ class Server:
     def _tick(self) -> None:
         """Once a second: update the date, and time connections out."""
         self._ticker = asyncio.get_running_loop().call_later(_TICK_SECONDS, self._tick)
-        self._state.date = email.utils.formatdate(usegmt=True)
+        date = email.utils.formatdate(usegmt=True)
+        self._state.date_and_trace = f"date: {date}\r\ntraceparent: ".encode()
         now = time.perf_counter()
         for connection in [each for each in self._state.connections if each.deadline < now]:
             connection.time_out()

@@ -1,13 +1,12 @@
 """The access log: one line of JSON for each request."""
 
-import datetime
 import functools
 import http
 import ipaddress
+import time
 from typing import Final
 
 import msgspec
-from msgspec import field
 
 from services import log_output
 from services.http import trace_context
@@ -16,9 +15,11 @@ from services.http.messages import Request, Response
 _MAX_TARGET: Final = 1024
 _MAX_USER_AGENT: Final = 256
 
+_SPAN: Final = b'","logging.googleapis.com/spanId":"'
+_SAMPLED: Final = b'","logging.googleapis.com/trace_sampled":true,'
+_NOT_SAMPLED: Final = b'","logging.googleapis.com/trace_sampled":false,'
+
 _encode = msgspec.json.Encoder().encode
-_now = datetime.datetime.now
-_UTC = datetime.UTC
 
 
 class _HttpRequest(msgspec.Struct, rename="camel", gc=False):
@@ -36,57 +37,65 @@ class _HttpRequest(msgspec.Struct, rename="camel", gc=False):
     protocol: str
 
 
-class _Own(msgspec.Struct, gc=False):
-    """Fields that each line has of its own.
-
-    https://cloud.google.com/logging/docs/structured-logging#special-payload-fields
-    """
-
-    time: datetime.datetime
-    trace: str = field(name=trace_context.LOG_FIELD)
-    span_id: str = field(name="logging.googleapis.com/spanId")
-    sampled: bool = field(name="logging.googleapis.com/trace_sampled")
-
-
 class AccessLog:
     """Logs requests.
+
+    See https://cloud.google.com/logging/docs/structured-logging#special-payload-fields.
 
     Args:
         trace_project: Google Cloud project of the traces, if any.
     """
 
     def __init__(self, trace_project: str | None) -> None:
-        self._trace_prefix = trace_context.log_prefix(trace_project)
+        self._second = 0
+        self._seconds = b""  # the beginning of a line of this second
+        prefix = trace_context.log_prefix(trace_project)
+        self._microseconds = f'%06dZ","{trace_context.LOG_FIELD}":"{prefix}'.encode()
 
     def add(self, request: Request, response: Response, seconds: float) -> None:
         """Log a request, its response and how long it took."""
-        headers, trace = request.headers, request.trace
+        headers, trace = request.headers, request.traceparent
         shared = _shared(
             request.method,
             request.target[: _MAX_TARGET + 1],
             response.status,
             response.size,
-            _client(request.client, headers.get(b"x-forwarded-for", b"")),
+            request.client,
+            headers.get(b"x-forwarded-for"),
             headers.get(b"user-agent", b"")[: _MAX_USER_AGENT + 1],
             request.http_version,
         )
-        own = _encode(_Own(_now(_UTC), self._trace_prefix + trace.trace_id, trace.span_id, trace.sampled))
-        log_output.stdout.write(b'%b%b%.6fs"}}' % (own[:-1], shared, seconds))
+        now = time.time()
+        if (second := int(now)) != self._second:
+            self._second = second
+            self._seconds = time.strftime('{"time":"%Y-%m-%dT%H:%M:%S.', time.gmtime(second)).encode()
+        sampled = _SAMPLED if trace.endswith(b"1") else _NOT_SAMPLED
+        microseconds = self._microseconds % ((now - second) * 1e6)
+        latency = b'%.6fs"}}' % seconds
+        line = (self._seconds, microseconds, trace[3:35], _SPAN, trace[36:52], sampled, shared, latency)
+        log_output.stdout.write(b"".join(line))
 
 
 @functools.lru_cache(maxsize=1024)
 def _shared(
-    method: bytes, target: bytes, status: int, size: int, client: str, user_agent: bytes, version: str
+    method: bytes,
+    target: bytes,
+    status: int,
+    size: int,
+    peer: str,
+    forwarded: bytes | None,
+    user_agent: bytes,
+    version: str,
 ) -> bytes:
     """The middle of a line, up to the latency: it is the same whenever a client repeats a request."""
     verb, url = method.decode(), _text(target, _MAX_TARGET)
-    agent = _text(user_agent, _MAX_USER_AGENT)
+    agent, client = _text(user_agent, _MAX_USER_AGENT), _client(peer, forwarded or b"")
     fields = {
         "severity": "ERROR" if status == http.HTTPStatus.INTERNAL_SERVER_ERROR else "INFO",
         "message": f"{verb} {url} {status}",
         "httpRequest": _HttpRequest(verb, url, status, str(size), client, agent, f"HTTP/{version}"),
     }
-    return b',%b,"latency":"' % _encode(fields).removeprefix(b"{").removesuffix(b"}}")
+    return b'%b,"latency":"' % _encode(fields).removeprefix(b"{").removesuffix(b"}}")
 
 
 def _text(value: bytes, limit: int) -> str:
@@ -95,7 +104,6 @@ def _text(value: bytes, limit: int) -> str:
     return f"{text}..." if len(value) > limit else text
 
 
-@functools.lru_cache(maxsize=1024)
 def _client(peer: str, forwarded: bytes) -> str:
     """The client's address.
 

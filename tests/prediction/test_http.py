@@ -321,11 +321,12 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> Callable[[Request], dict[str, Any
 
 
 def test_access_log_names_the_trace_of_cloud_logging(logged: Callable[[Request], dict[str, Any]]) -> None:
-    trace = trace_context.begin(None)
-    line = logged(Request("", b"GET", b"/", trace=trace))
+    traceparent = trace_context.begin(None)
+    line = logged(Request("", b"GET", b"/", traceparent=traceparent))
 
-    assert line["logging.googleapis.com/trace"] == f"projects/p/traces/{trace.trace_id}"
-    assert line["logging.googleapis.com/spanId"] == trace.span_id
+    _, trace, span, _ = traceparent.decode().split("-")
+    assert line["logging.googleapis.com/trace"] == f"projects/p/traces/{trace}"
+    assert line["logging.googleapis.com/spanId"] == span
 
 
 @pytest.mark.parametrize(
