@@ -25,7 +25,7 @@ from tests.scripts.conftest import DEPLOYMENTS, GATEWAY, PROGRAMMED, Cluster, de
 
 FORECAST: dict[str, Any] = {
     "success": True,
-    "model": {"version": "v1"},
+    "model": {"version": "v1", "planned_until": None},
     "prediction": [
         {"date": f"2024-03-0{day}", "store_nbr": "1", "family": "A", "sales": 1, "lower": 0, "upper": 2}
         for day in range(1, 1 + verify.DAYS)
