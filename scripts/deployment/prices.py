@@ -71,6 +71,12 @@ def costs(kind: str, values: Mapping[str, Any], region: str) -> Iterator[Cost]:
             yield fixed("an address of Cloud NAT", "nat_address")
         case "google_kms_crypto_key":
             yield fixed("a version of a key", "key_version")
+        case "google_composer_environment":
+            yield _airflow(only(only(values["config"])["workloads_config"]), listed["composer"])
+        case "google_compute_region_security_policy":
+            armor, rules = listed["security_policy"], len(values["rules"])
+            month = armor["month"] + rules * armor["rule_month"]
+            yield Cost(f"Cloud Armor: a policy of {rules} rules", month, month)
         case "kubernetes_manifest" if values["manifest"]["kind"] == "Gateway":
             yield fixed("the load balancer", "load_balancer")
         case _:
@@ -95,6 +101,18 @@ def _pool(values: Mapping[str, Any], listed: Mapping[str, Any]) -> Iterator[Cost
     yield Cost(f"their disks of {config['disk_size_gb']} GB", least * of_disk, most * of_disk)
     nat = listed["nat_node"]["hour"] * _HOURS
     yield Cost("their share of Cloud NAT", min(least, _NAT_NODES) * nat, min(most, _NAT_NODES) * nat)
+
+
+def _airflow(workloads: Mapping[str, Any], listed: Mapping[str, Any]) -> Cost:
+    idle = full = 0.0
+    for block in workloads.values():
+        process = only(block)
+        units = process["cpu"] * listed["dcu_per_cpu"] + process["memory_gb"] * listed["dcu_per_gb"]
+        least = process.get("min_count") or process.get("count", 1)
+        idle, full = idle + least * units, full + (process.get("max_count") or least) * units
+    assumed = f"assumed: {listed['dcu_per_cpu']} DCU a CPU, {listed['dcu_per_gb']} a GB of memory"
+    price = listed["hour"] * _HOURS
+    return Cost(f"Airflow's processes; {assumed}", idle * price, full * price)
 
 
 def only(block: Any) -> Mapping[str, Any]:

@@ -55,6 +55,31 @@ def test_a_machine_without_a_price_is_not_guessed() -> None:
     assert unknown == ("1 to 2 nodes z3-highmem-88: not counted, no list price", 0, 0)
 
 
+def test_airflow_pays_for_its_processes_from_fewest_to_most() -> None:
+    workloads = {
+        "scheduler": {"cpu": 1, "memory_gb": 4, "count": 2},
+        "triggerer": {"cpu": 0.5, "memory_gb": 1, "count": 0},
+        "web_server": {"cpu": 1, "memory_gb": 2},
+        "worker": {"cpu": 2, "memory_gb": 8, "min_count": 1, "max_count": 5},
+    }
+    [airflow] = costs("google_composer_environment", {"config": {"workloads_config": workloads}})
+    assert airflow[0] == "Airflow's processes; assumed: 0.6 DCU a CPU, 0.1 a GB of memory"
+    others, worker = 2 * (0.6 + 0.4) + (0.6 + 0.2), 2 * 0.6 + 0.8
+    assert airflow[1:] == (
+        pytest.approx(730 * 0.06 * (others + worker)),
+        pytest.approx(730 * 0.06 * (others + 5 * worker)),
+    )
+    planned = {"config": [{"workloads_config": [{name: [each] for name, each in workloads.items()}]}]}
+    assert costs("google_composer_environment", planned) == [airflow]
+
+
+def test_cloud_armor_pays_for_the_policy_and_its_rules() -> None:
+    found = costs(
+        "google_compute_region_security_policy", {"rules": [{"priority": each} for each in range(3)]}
+    )
+    assert found == [("Cloud Armor: a policy of 3 rules", 8, 8)]
+
+
 def test_a_change_adds_what_its_plan_adds() -> None:
     before, after = pool("e2-standard-2", 1, 3), pool("e2-standard-4", 1, 3)
     before["node_config"], before["autoscaling"] = (
