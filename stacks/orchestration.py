@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from infra.cdk import App
 from infra.cdk.providers import configure_kubernetes
@@ -50,45 +50,16 @@ class OrchestrationStack(PlatformStack):
         configure_kubernetes(self, host=cluster.dns_name, simulated=environment.simulated)
         namespace = Namespace(self, "namespace", name=f"{PLATFORM}-batch")
         DefaultDeny(self, "default-deny", namespace=namespace)
-        steps = PodRunner(self, "batch", namespace=namespace, starter=airflow)
-        # The smallest role that may connect by the cluster's DNS name (container.clusters.connect). It reads
-        # no Secrets; what Airflow may change in the cluster is defined by the role in the namespace.
-        airflow.grant_project_role("roles/container.viewer")
-        for bucket in (data.models, data.staging):
-            bucket.grant_write(steps.identity)
-        for table in (data.sales, data.scores, data.transient_scores, data.staged_rows):
-            table.grant_write(steps.identity)
+        steps = self._step_runner(namespace, airflow, data)
         workers = self._dataflow_workers(airflow, registry, data)
         for principal in (steps.identity, workers):
             # Loads and queries are jobs, which belong to the project.
             principal.grant_project_role("roles/bigquery.jobUser")
-
-        bucket = Bucket(
-            self,
-            "airflow-bucket",
-            purpose="airflow",
-            soft_delete_days=environment.data.soft_delete_days,
-            keep_versions=environment.data.keep_versions,
-            # Airflow writes a log file per attempt of each task and never deletes one.
-            delete_after_days=environment.composer.keep_history_days,
-            delete_below="logs/",
-        )
-        snapshots = Bucket(
-            self,
-            "airflow-snapshots-bucket",
-            purpose="airflow-snapshots",
-            soft_delete_days=environment.data.soft_delete_days,
-            delete_after_days=environment.composer.keep_snapshots_days,
-        )
-        after = [bucket.grant_write(airflow), snapshots.grant_write(airflow)]
+        bucket, snapshots = self._airflow_buckets()
         if ci := foundation.ci:
             bucket.grant_read(Principal(self, "ci-plan", member=ci.plan.member))  # the DAG files
         batch_image = image(self, environment, service="batch")
         self._write_files(bucket, batch_image)
-        channels = ("mail", "pagerduty") if environment.alerting.pagerduty else ("mail",)
-        for channel in channels:
-            secret = Secret(self, f"{channel}-connection", name=connection_secret(_CONNECTIONS[channel]))
-            secret.grant_read(airflow)
         settings = DagSettings(
             model_bucket=data.models.name,
             staging_bucket=data.staging.name,
@@ -98,7 +69,7 @@ class OrchestrationStack(PlatformStack):
             staging_dataset=data.staged_rows.name,
             platform_environment=environment.name,
             runbook_url=environment.runbook,
-            alert_channels=channels,
+            alert_channels=self._alert_channels(airflow),
             alert_email=environment.alerting.email,
             steps_run_on="google",
             steps_project=environment.project_id,
@@ -125,8 +96,50 @@ class OrchestrationStack(PlatformStack):
             bucket=bucket,
             snapshots=snapshots,
             variables=to_environment(settings),
-            after=after,
+            after=[bucket.grant_write(airflow), snapshots.grant_write(airflow)],
         )
+
+    def _step_runner(self, namespace: Namespace, airflow: Account, data: DataStack) -> PodRunner:
+        """What lets Airflow start pods in the namespace, under an account that writes the data."""
+        steps = PodRunner(self, "batch", namespace=namespace, starter=airflow)
+        # The smallest role that may connect by the cluster's DNS name (container.clusters.connect). It reads
+        # no Secrets; what Airflow may change in the cluster is defined by the role in the namespace.
+        airflow.grant_project_role("roles/container.viewer")
+        for bucket in (data.models, data.staging):
+            bucket.grant_write(steps.identity)
+        for table in (data.sales, data.scores, data.transient_scores, data.staged_rows):
+            table.grant_write(steps.identity)
+        return steps
+
+    def _alert_channels(self, airflow: Account) -> tuple[Literal["mail", "pagerduty"], ...]:
+        """Where Airflow sends alerts; it reads the secret of each channel's connection."""
+        channels = ("mail", "pagerduty") if self.environment.alerting.pagerduty else ("mail",)
+        for channel in channels:
+            secret = Secret(self, f"{channel}-connection", name=connection_secret(_CONNECTIONS[channel]))
+            secret.grant_read(airflow)
+        return channels
+
+    def _airflow_buckets(self) -> tuple[Bucket, Bucket]:
+        """Airflow's own bucket, and that of its snapshots."""
+        environment = self.environment
+        bucket = Bucket(
+            self,
+            "airflow-bucket",
+            purpose="airflow",
+            soft_delete_days=environment.data.soft_delete_days,
+            keep_versions=environment.data.keep_versions,
+            # Airflow writes a log file per attempt of each task and never deletes one.
+            delete_after_days=environment.composer.keep_history_days,
+            delete_below="logs/",
+        )
+        snapshots = Bucket(
+            self,
+            "airflow-snapshots-bucket",
+            purpose="airflow-snapshots",
+            soft_delete_days=environment.data.soft_delete_days,
+            delete_after_days=environment.composer.keep_snapshots_days,
+        )
+        return bucket, snapshots
 
     def _dataflow_workers(self, airflow: Account, registry: RegistryStack | None, data: DataStack) -> Account:
         """The account of Dataflow's workers, which Airflow starts."""
