@@ -8,7 +8,6 @@ from infra.environment import Environment
 from infra.google.bucket import Bucket
 from infra.google.dataset import Dataset, DatasetTable, LatestView
 from infra.google.identity import Principal
-from infra.google.quota import cap_queries
 from services.contracts.names import (
     LATEST_PREDICTIONS_VIEW,
     MODELS_BUCKET,
@@ -92,8 +91,6 @@ class DataStack(PlatformStack):
             for dataset in (sales, predictions):
                 dataset.grant_read(reader)
 
-        if settings.query_gb_per_user:
-            cap_queries(self, gigabytes=settings.query_gb_per_user)
         self.models: Final = self._bucket(MODELS_BUCKET, keep_versions=settings.keep_versions)
         self.files: Final = self._bucket("data", keep_versions=settings.keep_versions)
         self.staging: Final = self._bucket(STAGING_BUCKET, delete_after_days=7)

@@ -1,4 +1,4 @@
-"""The foundation of all stacks: enabled APIs, the network, the encryption key, the identities of CI."""
+"""The foundation of all stacks: APIs, the network, the encryption key, CI's identities, a cap on queries."""
 
 from typing import Final
 
@@ -10,6 +10,7 @@ from infra.google.ci_identity import CiIdentity
 from infra.google.key import Key
 from infra.google.network import Network
 from infra.google.project import ProjectSettings, enable_apis
+from infra.google.quota import cap_queries
 from stacks.accounts import create_accounts
 from stacks.ci import grant_rights
 from stacks.needs import IAM_APIS, needs
@@ -37,6 +38,9 @@ class FoundationStack(PlatformStack):
         # Here, as CI may sign images, but not change whose signatures count.
         signing = ("binaryauthorization", "cloudkms", "containeranalysis") if environment.signs_images else ()
         attestor = Attestor(self, "attestor", after=[apis[each] for each in signing]) if signing else None
+        # Here, as nobody but a person may lift a cap.
+        if "data" in environment.stacks and (cap := environment.data.query_gb_per_user):
+            cap_queries(self, gigabytes=cap, after=apis["cloudquotas"])
         if self.ci:
             grant_rights(self, self.ci, after=iam)
             if attestor:

@@ -110,8 +110,9 @@ def needs(environment: Environment) -> Iterator[Needs]:
     if environment.ci:
         yield Needs(apis=["iamcredentials", "sts"])  # they exchange tokens
     if "data" in environment.stacks and environment.data.query_gb_per_user:
+        # Only a person may lift a cap.
         yield Needs(
-            apis=["cloudquotas"], plan=["roles/cloudquotas.viewer"], apply=["roles/cloudquotas.admin"]
+            apis=["cloudquotas"], plan=["roles/cloudquotas.viewer"], apply=["roles/cloudquotas.viewer"]
         )
     if environment.encrypted:
         yield Needs(apis=["cloudkms"])

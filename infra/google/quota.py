@@ -1,16 +1,16 @@
 """Caps on what a project uses of a Google service."""
 
-from infra.cdk import Construct, google
+from infra.cdk import Construct, TerraformResource, google
 from infra.cdk.stack import environment_of
 
 preference = google.cloud_quotas_quota_preference
 
 
-def cap_queries(scope: Construct, *, gigabytes: int) -> None:
+def cap_queries(scope: Construct, *, gigabytes: int, after: TerraformResource) -> None:
     """Cap what each person and account may query in BigQuery on a day; a query beyond it fails.
 
     By default there is no cap for one user: https://cloud.google.com/bigquery/docs/custom-quotas. Google
-    deletes no cap: a destruction leaves it, and a project that is deployed again imports it first.
+    deletes no cap: a destruction leaves it, and `scripts/bootstrap.sh` imports it before a new deployment.
     """
     environment = environment_of(scope)
     preference.CloudQuotasQuotaPreference(
@@ -26,4 +26,5 @@ def cap_queries(scope: Construct, *, gigabytes: int) -> None:
         # The first cap is a decrease from no limit; a higher one later is a request, which names a person.
         ignore_safety_checks="QUOTA_DECREASE_PERCENTAGE_TOO_HIGH",
         contact_email=environment.alerting.email,
+        depends_on=[after],
     )

@@ -21,6 +21,7 @@ IDS: Final[Mapping[str, str]] = {
     "google_bigquery_dataset": "projects/{project}/datasets/{dataset_id}",
     "google_bigquery_table": "projects/{project}/datasets/{dataset_id}/tables/{table_id}",
     "google_billing_budget": "billingAccounts/{billing_account}/budgets/{uuid}",
+    "google_cloud_quotas_quota_preference": "{parent}/locations/global/quotaPreferences/{name}",
     "google_composer_environment": "projects/{project}/locations/{region}/environments/{name}",
     "google_compute_network": "projects/{project}/global/networks/{name}",
     "google_compute_router": "projects/{project}/regions/{region}/routers/{name}",

@@ -10,9 +10,13 @@ _POOLS: Final = ("iam", "workload-identity-pools")
 _KINDS: Final[Mapping[tuple[str, ...], str]] = {
     _POOLS: "google_iam_workload_identity_pool",
     (*_POOLS, "providers"): "google_iam_workload_identity_pool_provider",
+    ("beta", "quotas", "preferences"): "google_cloud_quotas_quota_preference",
     ("kms", "keyrings"): "google_kms_key_ring",
     ("kms", "keys"): "google_kms_crypto_key",
 }
+_NAMED_BY_PROJECT: Final = ("google_kms_key_ring", "google_kms_crypto_key")
+"""Other names begin with the project's number, as those of most of Google's newer APIs."""
+_NUMBER: Final = "100000000000"
 _PARENTS: Final = {"--workload-identity-pool": "/workloadIdentityPools/{}/", "--keyring": "/keyRings/{}/"}
 
 
@@ -27,7 +31,7 @@ def ask(*arguments: str) -> list[Values]:
     found = [{"state": "ACTIVE", **each} for each in inventory.all_of(kind)]
     found += [{**each, "state": "DELETED"} for each in inventory.deleted(kind)]
     return [
-        {"name": each["id"], "state": each["state"], "purpose": each.get("purpose")}
+        {"name": _name(kind, each["id"]), "state": each["state"], "purpose": each.get("purpose")}
         | ({"primary": {"state": "ENABLED"}} if each.get("primary") else {})
         for each in found
         if all(part in each["id"] for part in parts)
@@ -47,6 +51,10 @@ def run(*arguments: str) -> None:
     for each in list(inventory.deleted(kind)):
         if each["id"].endswith(f"/{name}"):
             inventory.record(kind, each)
+
+
+def _name(kind: str, id_: str) -> str:
+    return id_ if kind in _NAMED_BY_PROJECT else f"projects/{_NUMBER}/{id_.split('/', 2)[2]}"
 
 
 def _keys(flags: dict[str, str]) -> list[Values]:

@@ -19,8 +19,8 @@ _KEEP_THEIR_IDS: Final = (
     "google_iam_workload_identity_pool",
     "google_iam_workload_identity_pool_provider",
 )
-# Cloud KMS deletes neither: Terraform destroys the versions of a key, and forgets it.
-_FOREVER: Final = ("google_kms_crypto_key", "google_kms_key_ring")
+# Nobody can delete them: Terraform destroys the versions of a key, and forgets the rest.
+_FOREVER: Final = ("google_cloud_quotas_quota_preference", "google_kms_crypto_key", "google_kms_key_ring")
 
 
 def update(type_name: str, before: Values | None, after: Values | None) -> None:

@@ -49,8 +49,12 @@ _CONTENTS: Final[Mapping[str, tuple[str, ...]]] = {
 _APIS: Final[Mapping[str, str]] = {
     "google_artifact_registry_": "artifactregistry",
     "google_billing_budget": "billingbudgets",
+    "google_binary_authorization_": "binaryauthorization",
+    "google_certificate_manager_": "certificatemanager",
+    "google_cloud_quotas_": "cloudquotas",
     "google_composer_": "composer",
     "google_compute_": "compute",
+    "google_container_analysis_": "containeranalysis",  # before the prefix that it begins with
     "google_container_": "container",
     "google_gke_backup_": "gkebackup",
     "google_iam_workload_": "iam",
@@ -139,7 +143,7 @@ def _api(type_name: str, values: Values) -> None:
     needed = next((api for prefix, api in _APIS.items() if type_name.startswith(prefix)), None)
     if needed is None:
         return
-    project = values.get("project")
+    project = values.get("project") or values.get("parent", "").removeprefix("projects/")
     services = inventory.all_of("google_project_service")
     enabled = [each["service"] for each in services if each["project"] == project]
     # If Terraform enables no API, they are enabled elsewhere.

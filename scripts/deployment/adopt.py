@@ -1,7 +1,8 @@
 """Take over what a destroyed environment leaves behind, since Google gives its names to nobody for a while.
 
-A deleted identity pool keeps its name for 30 days, key rings and keys keep theirs for ever: a second
-deployment would end in error 409. They are undeleted where needed, and imported into `foundation`'s state.
+A deleted identity pool keeps its name for 30 days; key rings, keys and caps on quotas keep theirs for ever:
+a second deployment would end in error 409. They are undeleted where needed, and imported into the state of
+`foundation`.
 """
 
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ _POOLS = ("iam", "workload-identity-pools")
 
 
 def adopt(target: Environment, synthesis: Synthesis, *, dry_run: bool) -> str:
-    """Undelete and import pool, provider, key ring and key, where they exist; returns what was done.
+    """Undelete and import pool, provider, key ring, key and cap, where they exist; returns what was done.
 
     Raises:
         CommandError: gcloud or Terraform failed.
@@ -36,7 +37,9 @@ def adopt(target: Environment, synthesis: Synthesis, *, dry_run: bool) -> str:
         for each in google.ask(*question, "list", *place, project, *every) if declared else ():
             id_ = each["name"].rpartition("/")[2]
             if id_ in declared:
-                found[declared[id_]] = each["name"]
+                # Google names projects by number. Terraform would replace what is imported so.
+                in_project = each["name"].split("/", 2)[2]
+                found[declared[id_]] = f"projects/{target.project_id}/{in_project}"
                 if each.get("state") == "DELETED":
                     deleted.append((*question, "undelete", id_, *place, project))
                 yield {**each, "id": id_}
@@ -46,6 +49,7 @@ def adopt(target: Environment, synthesis: Synthesis, *, dry_run: bool) -> str:
         of_pool = (place, f"--workload-identity-pool={pool['id']}")
         kind, key = "google_iam_workload_identity_pool_provider", "workload_identity_pool_provider_id"
         list(existing(kind, key, (*_POOLS, "providers"), *of_pool))
+    list(existing("google_cloud_quotas_quota_preference", "name", ("beta", "quotas", "preferences")))
     place = f"--location={target.region}"
     for ring in existing("google_kms_key_ring", "name", ("kms", "keyrings"), place):
         of_ring = (place, f"--keyring={ring['id']}")

@@ -205,11 +205,10 @@ class Platform:
         ]
 
     def resources(self) -> list[str]:
-        """What exists, but for service agents and what Cloud KMS keeps for ever."""
+        """What exists, but for service agents and what nobody can delete."""
         files = (self.home / "resources").rglob("*.json")
-        return [
-            str(each) for each in files if not re.search("google_kms_(crypto|key)|service_agent", str(each))
-        ]
+        kept = re.compile("google_(cloud_quotas|kms_(crypto|key))|service_agent")
+        return [str(each) for each in files if not kept.search(str(each))]
 
     def destroy(self) -> None:
         """Destroy all stacks in order, after which neither resources nor services are left."""

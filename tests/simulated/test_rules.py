@@ -163,6 +163,23 @@ def test_missing_apis_pools_and_grants_are_refused(stack: Stack) -> None:
                     "depends_on": ["google_project_service.apis"],
                 }
             },
+            "google_cloud_quotas_quota_preference": {
+                "cap": {
+                    "parent": "projects/p-1",
+                    "name": "cap",
+                    "service": "bigquery.googleapis.com",
+                    "quota_id": "QueryUsagePerUserPerDay",
+                    "quota_config": {"preferred_value": "1"},
+                    "depends_on": ["google_project_service.apis"],
+                }
+            },
+            "google_container_analysis_note": {
+                "tried": {
+                    "name": "tried",
+                    "attestation_authority": {"hint": {"human_readable_name": "tried"}},
+                    "depends_on": ["google_project_service.apis"],
+                }
+            },
             "google_project_iam_member": {
                 "pods": {
                     "project": "p-1",
@@ -186,13 +203,19 @@ def test_missing_apis_pools_and_grants_are_refused(stack: Stack) -> None:
         providers=("google", "kubernetes"),
     )
     found = refusals(stack)
-    assert found.keys() == {"google_artifact_registry_repository", "google_project_iam_member"}
-    assert "artifactregistry.googleapis.com has not been used" in found["google_artifact_registry_repository"]
-    assert "Identity Pool does not exist (p-1.svc.id.goog)" in found["google_project_iam_member"]
+    for kind, reason in {
+        "google_artifact_registry_repository": "artifactregistry.googleapis.com has not been used",
+        "google_cloud_quotas_quota_preference": "cloudquotas.googleapis.com has not been used",
+        "google_container_analysis_note": "containeranalysis.googleapis.com has not been used",
+        "google_project_iam_member": "Identity Pool does not exist (p-1.svc.id.goog)",
+    }.items():
+        assert reason in found.pop(kind)
+    assert found == {}
 
     content = json.loads((stack.folder / "cdk.tf.json").read_text())
     resources = content["resource"]
-    enabled["apis"]["for_each"] = '${toset(["artifactregistry", "compute", "container", "iam"])}'
+    apis = ["artifactregistry", "cloudquotas", "compute", "container", "containeranalysis", "iam"]
+    enabled["apis"]["for_each"] = f"${{toset({json.dumps(apis)})}}"
     cluster["workload_identity_config"] = [{"workload_pool": "p-1.svc.id.goog"}]  # pyright: ignore[reportArgumentType]
     resources |= {"google_project_service": enabled, "google_container_cluster": {"main": cluster}}
     stack.write(resources, providers=("google", "kubernetes"))

@@ -74,7 +74,7 @@ _CI_ROLES: Final[Mapping[str, tuple[str | None, str | None]]] = {
         "roles/containeranalysis.notes.viewer",
     ),
     "google_certificate_manager_": ("roles/certificatemanager.viewer", "roles/certificatemanager.owner"),
-    "google_cloud_quotas_": ("roles/cloudquotas.viewer", "roles/cloudquotas.admin"),
+    "google_cloud_quotas_": ("roles/cloudquotas.viewer", "roles/cloudquotas.viewer"),
     "google_composer_": ("composer.environments.get", "roles/composer.admin"),
     "google_compute_": ("roles/compute.viewer", "roles/compute.networkAdmin"),
     "google_compute_region_security_policy": ("roles/compute.viewer", "roles/compute.securityAdmin"),

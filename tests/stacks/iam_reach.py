@@ -41,7 +41,6 @@ PERMISSIONS: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "roles/cloudkms.signerVerifier": ("cloudkms.cryptoKeyVersions.useToSign",),
     "roles/cloudkms.viewer": (),
-    "roles/cloudquotas.admin": ("cloudquotas.quotas.update",),
     "roles/cloudquotas.viewer": (),
     "roles/composer.admin": ("composer.*",),
     "roles/composer.worker": (

@@ -126,11 +126,12 @@ def test_no_query_reads_all_partitions(synthesis: Synthesis) -> None:
 
 
 def test_a_query_has_a_cap_for_each_user_and_day(synthesis: Synthesis) -> None:
-    synthesis.stack("prod-data").one(
+    foundation = synthesis.stack("prod-foundation")
+    foundation.one(
         "google_cloud_quotas_quota_preference",
         service="bigquery.googleapis.com",
         quota_id="QueryUsagePerUserPerDay",
         quota_config={"preferred_value": str(500 * 1024)},
     )
-    assert "cloudquotas.googleapis.com" in json.dumps(synthesis.stack("prod-foundation").content)
-    synthesis.stack("dev-data").none("google_cloud_quotas_quota_preference")
+    assert "cloudquotas.googleapis.com" in json.dumps(foundation.content)
+    synthesis.stack("dev-foundation").none("google_cloud_quotas_quota_preference")

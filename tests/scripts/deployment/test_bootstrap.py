@@ -47,6 +47,8 @@ match words:
     case ["iam", "workload-identity-pools", *providers, "undelete", name]:
         for each in state["providers"] if providers else state["pools"]:
             each["state"] = "ACTIVE"
+    case ["beta", "quotas", "preferences", "list"]:
+        print(json.dumps(state["caps"]))
     case ["kms", "keyrings", "list"]:
         print(json.dumps(state["rings"]))
     case ["kms", "keys", "list"]:
@@ -88,7 +90,7 @@ class Project:
         program.write_text(_GCLOUD.format(python=sys.executable, state=str(self._file)))
         program.chmod(0o755)
         nothing: dict[str, Any] = {
-            name: [] for name in ("apis", "agents", "pools", "providers", "rings", "keys")
+            name: [] for name in ("apis", "agents", "pools", "providers", "caps", "rings", "keys")
         }
         self.write({"number": "100000000002", **nothing, "bucket": None, "changes": 0})
 
@@ -272,11 +274,13 @@ def test_what_a_destroyed_environment_left_is_taken_over(project: Project, tmp_p
     program.write_text(_TERRAFORM.format(python=sys.executable, log=str(log)))
     program.chmod(0o755)
     pool = "projects/100000000004/locations/global/workloadIdentityPools/github"
+    cap = "locations/global/quotaPreferences/bigquery-queries-per-user"
     ring = "projects/sales-forecast-prod/locations/europe-west1/keyRings/sales-forecast"
     left = {
         "number": "100000000004",
         "pools": [{"name": pool, "state": "DELETED"}, {"name": f"{pool}-other", "state": "DELETED"}],
         "providers": [{"name": f"{pool}/providers/github", "state": "DELETED"}],
+        "caps": [{"name": f"projects/100000000004/{cap}"}],
         "rings": [{"name": ring}],
         "keys": [{"name": f"{ring}/cryptoKeys/sales-forecast"}],
     }
@@ -286,11 +290,14 @@ def test_what_a_destroyed_environment_left_is_taken_over(project: Project, tmp_p
     state = project.read()
     assert [each["state"] for each in (*state["pools"][:1], *state["providers"])] == ["ACTIVE", "ACTIVE"]
     assert state["keys"][0]["primary"] == {"state": "ENABLED"}
+    # By number, Terraform would replace them.
+    named = pool.replace("100000000004", "sales-forecast-prod")
     calls = [json.loads(line) for line in log.read_text().splitlines()]
     assert calls[:2] == [["init"], ["state", "list"]]
     assert {address.partition(".")[0]: name for _, address, name in calls[2:]} == {
-        "google_iam_workload_identity_pool": pool,
-        "google_iam_workload_identity_pool_provider": f"{pool}/providers/github",
+        "google_cloud_quotas_quota_preference": f"projects/sales-forecast-prod/{cap}",
+        "google_iam_workload_identity_pool": named,
+        "google_iam_workload_identity_pool_provider": f"{named}/providers/github",
         "google_kms_key_ring": ring,
         "google_kms_crypto_key": f"{ring}/cryptoKeys/sales-forecast",
     }
