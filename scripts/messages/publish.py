@@ -2,7 +2,7 @@
 
     scripts/publish 7                          # passive: rows in BigQuery
     scripts/publish 7 14 --active              # wait for the replies, show how long they took
-    scripts/publish 7 --store-nbr France --count 100 --active
+    scripts/publish 7 --store-nbr France --active
     scripts/publish --csv requests.csv         # range[, store_nbr, family, mode, request_id]
 
 Replies arrive on a temporary subscription, so that other subscribers still receive theirs.
@@ -27,6 +27,7 @@ from services.contracts.messages import SalePrediction, SaleRangeRequest
 
 _PER_CALL: Final = 1000
 _SHOWN: Final = 20
+_ANSWER_SECONDS: Final = 30
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -104,7 +105,7 @@ def ask(project: str, requests: Sequence[SaleRangeRequest], seconds: float) -> d
         return await_replies(subscriber, replies, ids, seconds)
 
 
-def show(requests: Sequence[SaleRangeRequest], answers: dict[str, Answer], seconds: float) -> None:
+def show(requests: Sequence[SaleRangeRequest], answers: dict[str, Answer]) -> None:
     """Print the replies."""
     console = Console()
     table = Table("request", "days", "store", "family", "answer", "rows", "ms")
@@ -114,7 +115,7 @@ def show(requests: Sequence[SaleRangeRequest], answers: dict[str, Answer], secon
         if request.mode == "passive":
             came = ("to BigQuery", "", "")
         elif answer is None:
-            came = (f"none within {seconds:g} s", "", "")
+            came = (f"none within {_ANSWER_SECONDS} s", "", "")
         else:
             came = (answer.reason or answer.status, str(answer.rows), f"{answer.seconds * 1000:.0f}")
         table.add_row(request.request_id, *asked, *came)
@@ -137,13 +138,7 @@ def main() -> int:
     parser.add_argument("--store-nbr", help="only this store")
     parser.add_argument("--family", help="only this family")
     parser.add_argument("--active", action="store_true", help="wait for replies")
-    parser.add_argument(
-        "--count", type=int, default=1, help="number of times to send each; default %(default)s"
-    )
     parser.add_argument("--csv", type=Path, help="file of requests, one per line")
-    parser.add_argument(
-        "--seconds", type=float, default=30, help="how long to wait for replies; default %(default)s"
-    )
     options = parser.parse_args()
     if not options.range and not options.csv:
         parser.error("give a range or --csv")
@@ -157,8 +152,7 @@ def main() -> int:
             mode="active" if options.active else "passive",
         )
         for days in options.range
-        for _ in range(options.count)
     ]
-    answers = ask(use_environment(options.environment).project_id, requests, options.seconds)
-    show(requests, answers, options.seconds)
+    answers = ask(use_environment(options.environment).project_id, requests, _ANSWER_SECONDS)
+    show(requests, answers)
     return int(any(each.mode == "active" and each.request_id not in answers for each in requests))
