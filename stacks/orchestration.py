@@ -67,6 +67,7 @@ class OrchestrationStack(PlatformStack):
             scores_table=data.scores.name,
             transient_scores_table=data.transient_scores.name,
             staging_dataset=data.staged_rows.name,
+            group_series=environment.batch.group_series,
             platform_environment=environment.name,
             runbook_url=environment.runbook,
             alert_channels=self._alert_channels(airflow),

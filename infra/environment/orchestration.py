@@ -100,7 +100,7 @@ class ComposerSettings(Section):
 
 
 class BatchSection(Section):
-    """Where the batch pipeline's Beam job runs."""
+    """Where the batch pipeline's Beam jobs run."""
 
     runner: Literal["DataflowRunner", "FlinkRunner", "SparkRunner"] = Field(
         default="DataflowRunner", description="Dataflow, or a cluster that has a job server of Beam"
@@ -110,6 +110,12 @@ class BatchSection(Section):
         pattern=r"^[^:/]+:\d+$",
         validate_default=True,
         description="host:port of that job server, which pods of the cluster reach",
+    )
+    group_series: int | None = Field(
+        default=None,
+        ge=1,
+        description="most series learned from together, in whole stores that jobs of Beam train; "
+        "by default training learns from all at once, in a pod",
     )
     machine_type: MachineType = Field(
         default="n2-standard-2", description="machine type of a Dataflow worker"

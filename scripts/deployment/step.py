@@ -27,6 +27,7 @@ def settings(target: Environment) -> BatchSettings:
         scores_table=f"{project}.{names.PREDICTIONS_DATASET}.{names.SCORES_TABLE}",
         transient_scores_table=f"{project}.{names.PREDICTIONS_DATASET}.{names.TRANSIENT_SCORES_TABLE}",
         staging_dataset=f"{project}.{names.STAGING_DATASET}",
+        group_series=target.batch.group_series,
     )
 
 

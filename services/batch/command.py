@@ -67,19 +67,30 @@ class EntryPoint:
         command: takes the settings, then a keyword argument per option.
         description: for `--help`.
         options: of the command line.
+        beam: whether those of Beam may follow, which the command takes as `beam`; `--runner` comes first.
     """
 
     def __init__(
-        self, command: Callable[..., dict[str, Any]], description: str | None, *options: Option
+        self,
+        command: Callable[..., dict[str, Any]],
+        description: str | None,
+        *options: Option,
+        beam: bool = False,
     ) -> None:
         self._command = command
+        self._beam = beam
         self._parser = argparse.ArgumentParser(prog=command.__name__, description=description)
         for flag, settings in options:
             self._parser.add_argument(flag, **settings)
 
     def __call__(self, arguments: list[str] | None = None) -> int:
         """Run the command; returns the exit status."""
-        given = vars(self._parser.parse_args(arguments))
+        words = sys.argv[1:] if arguments is None else arguments
+        named = [self._beam and word.startswith("--runner") for word in words]
+        own = named.index(True) if any(named) else len(words)
+        given = vars(self._parser.parse_args(words[:own]))
+        if words[own:]:
+            given["beam"] = words[own:]
         return attempt(
             self._parser.prog, lambda: self._command(from_environment(BatchSettings, os.environ), **given)
         )

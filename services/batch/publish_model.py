@@ -24,7 +24,9 @@ def publish(settings: BatchSettings, version: str | None, generation: int | None
         PointerMovedError: somebody else moved the pointer meanwhile.
     """
     registry = ModelRegistry(settings.model_bucket, project=settings.project)
-    version = version or training.version_of(SalesTable(settings.sales_table).read())
+    version = version or training.version_of(
+        SalesTable(settings.sales_table).read(), group_series=settings.group_series
+    )
     pointer, present = registry.pointer() or (None, 0)
     previous = pointer.version if pointer else None
     if previous != version:

@@ -16,27 +16,16 @@ import apache_beam as beam
 from apache_beam.coders import BytesCoder
 from apache_beam.io.textio import ReadFromText
 from apache_beam.metrics.metric import MetricsFilter
-from apache_beam.options.pipeline_options import (
-    GoogleCloudOptions,
-    PipelineOptions,
-    PortableOptions,
-    StandardOptions,
-)
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 from apache_beam.pvalue import AsList
 from apache_beam.runners.dataflow.dataflow_runner import DataflowPipelineResult
 
-from services.batch import command, stream
-from services.batch.beam_io import QueryRows, ReplaceDay, WriteLines, look_for_no_credentials
+from services.batch import command, runners, stream
+from services.batch.beam_io import QueryRows, ReplaceDay, WriteLines
 from services.batch.errors import BatchError
 from services.batch.partition import Partition
 from services.batch.questions import BatchQuestions
 from services.batch.scoring import DEAD, NAMESPACE, ROWS, Answer, ModelSource, answered
-
-# What Beam's DirectRunner comes to in the end; by that name, it would download Prism and try that first.
-_BATCH_HERE = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
-_STREAM_HERE = "apache_beam.runners.direct.direct_runner.BundleBasedDirectRunner"
-# They hand the job to a server, without which Beam would download one.
-_PORTABLE = ("PortableRunner", "FlinkRunner", "SparkRunner")
 
 
 class ScoreOptions(PipelineOptions):
@@ -149,14 +138,8 @@ def score(options: PipelineOptions) -> dict[str, Any]:
         BatchError: options are missing or do not go together; the model does not reach the days to score.
         UnknownVersionError: the registry has no such version, or no pointer.
     """
-    asked, standard = options.view_as(ScoreOptions), options.view_as(StandardOptions)
-    standard.streaming = bool(asked.subscription)
-    if standard.runner in (None, "DirectRunner"):
-        standard.runner = _STREAM_HERE if standard.streaming else _BATCH_HERE
-    elif standard.runner in _PORTABLE and not options.view_as(PortableOptions).job_endpoint:
-        raise BatchError(f"--runner={standard.runner} needs --job_endpoint=HOST:PORT, that of its job server")
-    if options.view_as(GoogleCloudOptions).no_auth:
-        look_for_no_credentials()
+    asked = options.view_as(ScoreOptions)
+    runners.choose(options, streaming=bool(asked.subscription))
     pipeline = beam.Pipeline(options=options)
     build(pipeline, asked)
     result = pipeline.run()

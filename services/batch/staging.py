@@ -43,11 +43,19 @@ def read_sales(project: str, address: str) -> Panel:
     Raises:
         BatchError: there is no such object.
     """
+    return Panel.from_frame(pl.read_parquet(io.BytesIO(read(project, address))))
+
+
+def read(project: str, address: str) -> bytes:
+    """A staged object.
+
+    Raises:
+        BatchError: there is no such object.
+    """
     blob = storage.Blob.from_uri(address, client=storage.Client(project=project))
     try:
-        content = blob.download_as_bytes(timeout=_TIMEOUT, retry=_RETRY)
+        return blob.download_as_bytes(timeout=_TIMEOUT, retry=_RETRY)
     except NotFound:
         raise BatchError(
             f"{address} is absent; files of runs are deleted after some days. Run `extract` again"
         ) from None
-    return Panel.from_frame(pl.read_parquet(io.BytesIO(content)))

@@ -1,6 +1,8 @@
 """Train a model on the sales in BigQuery, or on those of a run, backtest it, upload it to the model registry.
 
 The version follows from data and code: when the registry has it already, there is nothing to do.
+With GROUP_SERIES, stores are learned from in groups of so many series: one after the other, or as a job of
+Beam if its options come last, beginning with --runner. The version is the same.
 """
 
 import sys
@@ -11,11 +13,13 @@ from typing import Any
 from services.batch import command, staging
 from services.batch.warehouse import SalesTable
 from services.contracts.settings import BatchSettings
-from services.forecasting import training
+from services.forecasting import learning, training
 from services.forecasting.model_registry import ModelRegistry, UnknownVersionError
 
 
-def train(settings: BatchSettings, snapshot: str | None, model: str = command.BEST) -> dict[str, Any]:
+def train(
+    settings: BatchSettings, snapshot: str | None, model: str = command.BEST, beam: list[str] | None = None
+) -> dict[str, Any]:
     """Train if need be; returns the version and its scores.
 
     Raises:
@@ -26,12 +30,19 @@ def train(settings: BatchSettings, snapshot: str | None, model: str = command.BE
         sales = staging.read_sales(settings.project, snapshot)
     else:
         sales = SalesTable(settings.sales_table).read()
-    candidates = command.candidates(model)
+    candidates, most = command.candidates(model), settings.group_series
+    version = training.version_of(sales, candidates, group_series=most)
     try:
-        manifest, trained = registry.manifest(training.version_of(sales, candidates)), False
+        manifest, trained = registry.manifest(version), False
     except UnknownVersionError:
+        learn = learning.learn_here
+        if beam:
+            # Importing Beam takes seconds.
+            from services.batch.train_groups import learn_with
+
+            learn = learn_with(settings, version, model, beam)
         with tempfile.TemporaryDirectory() as folder:
-            training.train(sales, Path(folder), candidates)
+            training.train(sales, Path(folder), candidates, group_series=most, learn=learn)
             manifest, trained = registry.upload(Path(folder)), True
     return {
         "version": manifest.version,
@@ -47,6 +58,7 @@ main = command.EntryPoint(
     __doc__,
     ("--snapshot", {"help": "what `extract` wrote; all sales in BigQuery when not given"}),
     command.MODEL,
+    beam=True,
 )
 
 if __name__ == "__main__":

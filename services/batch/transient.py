@@ -23,7 +23,7 @@ def transient(
         BatchError: the sales end too early for these days; the rows did not all arrive.
     """
     sales = SalesTable(settings.sales_table).read(before=run_date)
-    trained = training.fit(sales, command.candidates(model))
+    trained = training.fit(sales, command.candidates(model), group_series=settings.group_series)
     scores = ScoreLines(trained.forecast, run_date, horizon)
     head = BatchQuestions(run_date, horizon).head(Question())
     lines = scores.lines(head, range(len(trained.forecast.family)), horizon)

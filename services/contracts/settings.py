@@ -97,6 +97,12 @@ class BatchSettings(msgspec.Struct, frozen=True, kw_only=True):
     staging_dataset: Annotated[
         str, Meta(pattern=r"^[^.]+\.[^.]+$", description="project.dataset of rows on their way to a table.")
     ]
+    group_series: (
+        Annotated[
+            int, Meta(ge=1, description="Most series learned from together, whole stores of them; or all.")
+        ]
+        | None
+    ) = None
 
     @property
     def project(self) -> str:

@@ -52,7 +52,7 @@ def save(
 ) -> Manifest:
     """Write a version into `directory`, which is created if absent; returns the manifest with its files."""
     contents = {
-        FORECAST_FILE: _encode(
+        FORECAST_FILE: encode(
             dates=np.array(forecast.dates, dtype="datetime64[D]"),
             store_nbr=np.array(forecast.store_nbr),
             family=np.array(forecast.family),
@@ -65,7 +65,7 @@ def save(
                 for end, values in zip(("lower", "upper"), ends, strict=True)
             },
         ),
-        HISTORY_FILE: _encode(dates=np.array(history.dates, dtype="datetime64[D]"), sales=history.sales),
+        HISTORY_FILE: encode(dates=np.array(history.dates, dtype="datetime64[D]"), sales=history.sales),
         **model_files,
     }
     manifest = msgspec.structs.replace(
@@ -102,7 +102,7 @@ def load_manifest(content: bytes) -> Manifest:
 def load_model(manifest: Manifest, files: Mapping[str, bytes]) -> Model:
     """Decode the SERVED_FILES of a version, whose SHA-256 is verified already."""
     with _corrupt(f"{manifest.version}/{FORECAST_FILE}"):
-        arrays = _decode(files[FORECAST_FILE])
+        arrays = decode(files[FORECAST_FILE])
         forecast = Forecast(
             version=manifest.version,
             dates=tuple(arrays["dates"].tolist()),
@@ -118,7 +118,7 @@ def load_model(manifest: Manifest, files: Mapping[str, bytes]) -> Model:
             },
         )
     with _corrupt(f"{manifest.version}/{HISTORY_FILE}"):
-        arrays = _decode(files[HISTORY_FILE])
+        arrays = decode(files[HISTORY_FILE])
         history = History(
             dates=tuple(arrays["dates"].tolist()), sales=arrays["sales"].astype(np.float64, copy=False)
         )
@@ -146,14 +146,16 @@ def verify(manifest: Manifest, name: str, content: bytes) -> None:
         raise CorruptModelError(f"{manifest.version}/{name}", problem)
 
 
-def _encode(**arrays: NDArray[Any]) -> bytes:
-    # savez stamps every member with 1980-01-01, so that the bytes depend on the values alone.
+def encode(**arrays: NDArray[Any]) -> bytes:
+    """The content of an .npz file: bytes that depend on the values alone."""
+    # savez stamps every member with 1980-01-01.
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
 
 
-def _decode(content: bytes) -> dict[str, NDArray[Any]]:
+def decode(content: bytes) -> dict[str, NDArray[Any]]:
+    """The arrays of an .npz file."""
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         return dict(arrays)
 

@@ -56,11 +56,11 @@ def origins(panel: Panel) -> list[int]:
     return chosen
 
 
-def run(forecaster: Forecaster, panel: Panel) -> list[Window]:
+def run(forecaster: Forecaster, panel: Panel, origins: Sequence[int]) -> list[Window]:
     """Forecast from each origin with what was known then.
 
     Raises:
-        UnusableSalesError: the panel is too short, or holds nothing to learn from.
+        UnusableSalesError: the panel holds nothing to learn from.
     """
 
     def forecast(origin: int) -> Window:
@@ -68,7 +68,7 @@ def run(forecaster: Forecaster, panel: Panel) -> list[Window]:
 
     fitting = panel.sales.size * _BYTES_A_VALUE
     with ThreadPoolExecutor(max(1, min(processors(), memory() // 2 // fitting))) as threads:
-        return list(threads.map(forecast, origins(panel)))
+        return list(threads.map(forecast, origins))
 
 
 def scores(windows: Mapping[str, Sequence[Window]], panel: Panel) -> dict[str, dict[str, Accuracy]]:

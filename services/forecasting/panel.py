@@ -133,6 +133,12 @@ class Panel:
         promotion = None if self.onpromotion is None else self.onpromotion[:, : day + self.planned]
         return replace(self, sales=self.sales[:, :day], onpromotion=promotion)
 
+    def part(self, rows: slice) -> Self:
+        """Some of the series."""
+        promotion = None if self.onpromotion is None else self.onpromotion[rows]
+        keys = {"store_nbr": self.store_nbr[rows], "family": self.family[rows]}
+        return replace(self, sales=self.sales[rows], onpromotion=promotion, **keys)
+
     def fingerprint(self) -> str:
         """SHA-256 of keys and values, whatever the order of the rows they came from."""
         digest = hashlib.sha256(

@@ -18,20 +18,24 @@ from services.forecasting.choice import CANDIDATES
 from services.forecasting.code import code_version
 from services.forecasting.forecast import DECIMALS, Forecast, History
 from services.forecasting.intervals import NOMINAL, Intervals, Past
+from services.forecasting.learning import Candidates, Learn, Learned, learn_here, store_groups
 from services.forecasting.levels import groups, summed
-from services.forecasting.models import TUNED, planned
-from services.forecasting.panel import Forecaster, Panel
+from services.forecasting.models import TUNED
+from services.forecasting.panel import Panel
 
 CHOICE_FILE = "choice.json"
 _SERVED = "what is served"
 _NAIVE = "seasonal naive"
 
-Candidates = Mapping[str, Forecaster]
 
+def version_of(sales: Panel, candidates: Candidates = CANDIDATES, *, group_series: int | None = None) -> str:
+    """Name of the version: last day of the sales, and a hash of sales, their groups, candidates and code.
 
-def version_of(sales: Panel, candidates: Candidates = CANDIDATES) -> str:
-    """Name of the version: last day of the sales, and a hash of sales, candidates and code."""
-    parts = f"{sales.fingerprint()} {code_version(__name__)} {' '.join(candidates)}"
+    Raises:
+        UnusableSalesError: see `fit`.
+    """
+    ends = [group.stop for group in store_groups(sales, group_series)]
+    parts = f"{sales.fingerprint()} {code_version(__name__)} {' '.join(candidates)} {ends}"
     digest = hashlib.sha256(parts.encode()).hexdigest()
     return f"{sales.last_date:%Y%m%d}-{digest[:10]}"
 
@@ -46,25 +50,38 @@ class Trained:
     files: dict[str, bytes]
 
 
-def fit(sales: Panel, candidates: Candidates = CANDIDATES) -> Trained:
+def fit(
+    sales: Panel,
+    candidates: Candidates = CANDIDATES,
+    *,
+    group_series: int | None = None,
+    learn: Learn = learn_here,
+) -> Trained:
     """Train in memory: backtest and fit the candidates, forecast each series by the one chosen for it.
 
-    The same sales give the same bits.
+    The same sales and groups give the same bits, wherever the groups were learned from.
+
+    Args:
+        sales: of all series.
+        candidates: forecasters to choose from.
+        group_series: most series that are learned from together; see `store_groups`.
+        learn: from the groups.
 
     Raises:
         UnusableSalesError: the sales are too short, or nothing was sold.
     """
-    tried = dict(candidates)
-    if sales.planned and "combination" in candidates:
-        tried[choice.PLANNED] = planned
     usual = sales.to_learn_from()
     actual = replace(sales, sales=np.where(np.isnan(usual.sales), np.nan, sales.sales))
-    windows = {name: backtest.run(candidate, usual) for name, candidate in tried.items()}
+    origins = backtest.origins(actual)
+    groups = [usual.part(rows) for rows in store_groups(sales, group_series)]
+    learned = Learned.merged(learn(groups, candidates, origins))
+    windows, forecasts, files = learned.windows, learned.forecasts, learned.files
+    del learned
     served = choice.served(windows, actual)
     chosen = choice.choose(windows, actual, sales.days)
-    naive = backtest.run(seasonal_naive, actual)
+    naive = backtest.run(seasonal_naive, actual, origins)
     scores = backtest.scores({**windows, _SERVED: served, _NAIVE: naive}, actual)
-    chosen_file = _choice(actual, windows, chosen)
+    files |= {CHOICE_FILE: _choice(actual, windows, chosen)}
     del windows, naive  # memory for the rest
     held = intervals.coverage(served, actual, usual)
     report = Backtest(
@@ -73,19 +90,18 @@ def fit(sales: Panel, candidates: Candidates = CANDIDATES) -> Trained:
         model=scores.pop(_SERVED),
         seasonal_naive=scores.pop(_NAIVE),
         candidates=scores,
-        chosen=dict(zip(tried, np.bincount(chosen, minlength=len(tried)).tolist(), strict=True)),
+        chosen=dict(zip(forecasts, np.bincount(chosen, minlength=len(forecasts)).tolist(), strict=True)),
         tuned=TUNED,
         coverage=held.levels["series"] or 0.0,
         coverage_by=held,
     )
-    fitted = [candidate(usual, HORIZON_DAYS) for candidate in tried.values()]
-    raw = choice.pick([each.sales for each in fitted], chosen)
+    raw = choice.pick(list(forecasts.values()), chosen)
     # However seldom a series sells, what is expected of an open day is not rounded to 0.
     expected = np.maximum(raw.round(DECIMALS), np.where(raw > 0, 10.0**-DECIMALS, 0))
     ends = {level: _ends(level, expected, served, actual, usual) for level in LEVELS}
     lower, upper = ends.pop("series")
     table = Forecast(
-        version=version_of(sales, candidates),
+        version=version_of(sales, candidates, group_series=group_series),
         dates=tuple(sales.date(sales.days + day) for day in range(HORIZON_DAYS)),
         store_nbr=sales.store_nbr,
         family=sales.family,
@@ -94,17 +110,19 @@ def fit(sales: Panel, candidates: Candidates = CANDIDATES) -> Trained:
         upper=upper,
         sums=ends,
     )
-    files = {name: content for each in fitted for name, content in each.files.items()}
-    return Trained(table, _history(sales), report, files | {CHOICE_FILE: chosen_file})
+    return Trained(table, _history(sales), report, files)
 
 
-def train(sales: Panel, directory: Path, candidates: Candidates = CANDIDATES) -> Manifest:
-    """Train and save the version in `directory`.
-
-    Raises:
-        UnusableSalesError: see `fit`.
-    """
-    trained = fit(sales, candidates)
+def train(
+    sales: Panel,
+    directory: Path,
+    candidates: Candidates = CANDIDATES,
+    *,
+    group_series: int | None = None,
+    learn: Learn = learn_here,
+) -> Manifest:
+    """Train and save the version in `directory`; see `fit`."""
+    trained = fit(sales, candidates, group_series=group_series, learn=learn)
     manifest = Manifest(
         version=trained.forecast.version,
         created_at=datetime.datetime.now(datetime.UTC),

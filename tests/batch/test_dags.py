@@ -433,7 +433,7 @@ def test_what_operators_of_the_cloud_are_told(tmp_path: Path) -> None:
         from_environment(
             BatchSettings,
             told
-            | {"STAGING_DATASET": "a.b"}
+            | {"STAGING_DATASET": "a.b", "GROUP_SERIES": "1"}
             | dict.fromkeys(("SALES_TABLE", "SCORES_TABLE", "TRANSIENT_SCORES_TABLE"), "a.b.c"),
         ).model_bucket
         == "a-model_bucket"
@@ -498,6 +498,11 @@ except TaskDeferralTimeout:
     done.append("timeout")
 os.environ["STEPS_RUNNER"] = "FlinkRunner"
 done.append(forecast_steps.score("--horizon=7", timeout=timedelta(hours=1)).arguments)
+done.append(forecast_steps.training_job() == forecast_google.job_server_arguments())
+del os.environ["GROUP_SERIES"]
+done.append(forecast_steps.training_job())
+os.environ |= {{"GROUP_SERIES": "5", "STEPS_RUN_ON": "processes"}}
+done.append(forecast_steps.training_job())
 print(json.dumps(done))
 """
 
@@ -518,6 +523,9 @@ def test_steps_in_the_cloud_end_with_their_timeout_and_go_where_the_environment_
             *("--horizon=7", "--runner=FlinkRunner", "--job_endpoint=a-steps_job_endpoint"),
             *("--environment_type=DOCKER", "--environment_config=a-steps_image"),
         ],
+        True,
+        [],
+        ["--runner=DirectRunner"],
     ]
 
 

@@ -29,12 +29,12 @@ def test_the_artifact_is_served_the_same_way_under_another_version(checkout: Che
     before = train(checkout, "before")
     checkout.edit(
         TRAINING,
-        "    fitted = [",
-        "    own = np.nan_to_num(sales.sales[:, -28:]).reshape(-1, 4, 7).mean(axis=1)\n    fitted = [",
+        "    raw = ",
+        "    own = np.nan_to_num(sales.sales[:, -28:]).reshape(-1, 4, 7).mean(axis=1)\n    raw = ",
     )
     checkout.edit(
         TRAINING,
-        "choice.pick([each.sales for each in fitted], chosen)",
+        "choice.pick(list(forecasts.values()), chosen)",
         "own[:, np.arange(HORIZON_DAYS) % 7]",
     )
     after = train(checkout, "after")

@@ -38,7 +38,7 @@ OF_PLATFORM = [each for each in COMMANDS if each.words[0] in ON_A_PLATFORM]
 OF_CDKTF = [each for each in COMMANDS if each.starts("npx", "cdktf")]
 OF_SCRIPTS = [each for each in COMMANDS if each.words[0].startswith("scripts/")]
 OF_BATCH = [each for each in COMMANDS if each.starts(str(BATCH.relative_to(REPOSITORY)), "-m")]
-OF_BEAM = [each for each in OF_BATCH if each.words[2] == "services.batch.score"]
+OF_BEAM = [each for each in OF_BATCH if any(word.startswith("--runner=") for word in each.words)]
 OF_CLOUD = [each for each in COMMANDS if each.words[0] in ("gcloud", "kubectl")]
 
 

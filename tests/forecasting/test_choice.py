@@ -52,7 +52,10 @@ def test_what_comes_after_an_origin_never_changes_the_choice_made_there(panel: P
     classical = {name: CANDIDATES[name] for name in ("theta", "exponential_smoothing", "croston")}
 
     def served(panel: Panel) -> list[Window]:
-        return choice.served({name: backtest.run(make, panel) for name, make in classical.items()}, panel)
+        origins = backtest.origins(panel)
+        return choice.served(
+            {name: backtest.run(make, panel, origins) for name, make in classical.items()}, panel
+        )
 
     windows = served(panel)
     origin = windows[2].origin

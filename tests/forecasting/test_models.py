@@ -39,9 +39,10 @@ def changed_from(panel: Panel, day: int) -> Panel:
 @pytest.mark.parametrize("name", [*CANDIDATES, "seasonal_naive"])
 def test_what_comes_after_an_origin_never_changes_the_forecast_from_it(panel: Panel, name: str) -> None:
     candidate = {**CANDIDATES, "seasonal_naive": seasonal_naive}[name]
-    windows = backtest.run(candidate, panel)
+    origins = backtest.origins(panel)
+    windows = backtest.run(candidate, panel, origins)
     for window in windows[:-1]:
-        other = backtest.run(candidate, changed_from(panel, window.origin))
+        other = backtest.run(candidate, changed_from(panel, window.origin), origins)
         (same,) = [each for each in other if each.origin == window.origin]
         assert same.sales.tobytes() == window.sales.tobytes()
         assert other[-1].sales.tobytes() != windows[-1].sales.tobytes()

@@ -20,6 +20,7 @@ STEP_VARIABLES = (
     "SCORES_TABLE",
     "TRANSIENT_SCORES_TABLE",
     "STAGING_DATASET",
+    "GROUP_SERIES",
 )
 """What every step is told: the fields of `services.contracts.settings.BatchSettings`."""
 
@@ -81,7 +82,7 @@ def pod_arguments(
     command: str, arguments: Sequence[str], cpu: str, memory: str, timeout: timedelta
 ) -> dict[str, Any]:
     """What `GKEStartPodOperator` is told."""
-    variables = {name: os.environ[name] for name in STEP_VARIABLES}
+    variables = {name: os.environ[name] for name in STEP_VARIABLES if name in os.environ}
     # Where Kubernetes reads a container's last words: a result needs no second container, whose image would
     # have to come from elsewhere, and no right to run commands inside pods.
     variables["RESULT_FILE"] = "/dev/termination-log"
@@ -139,7 +140,7 @@ def pod_arguments(
 
 
 def job_server_arguments() -> tuple[str, ...]:
-    """What the scoring pipeline is told to run on Flink or Spark, with workers of the batch image."""
+    """What a pipeline is told to run on Flink or Spark, with workers of the batch image."""
     return (
         f"--runner={os.environ['STEPS_RUNNER']}",
         f"--job_endpoint={os.environ['STEPS_JOB_ENDPOINT']}",

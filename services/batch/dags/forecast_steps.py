@@ -88,6 +88,13 @@ def score(*arguments: str, timeout: timedelta, **options: Any) -> BaseOperator:
     return ProcessStep(command="score", arguments=(*arguments, *local), **options)
 
 
+def training_job() -> tuple[str, ...]:
+    """What `train` is told to learn from groups of stores as a job of Beam, if the environment has groups."""
+    if "GROUP_SERIES" not in os.environ:
+        return ()
+    return forecast_google.job_server_arguments() if run_on_google() else ("--runner=DirectRunner",)
+
+
 class ProcessStep(BaseOperator):
     """Runs a command as a process of this machine; its log is the task's, its result the task's."""
 

@@ -18,7 +18,7 @@ from airflow.sdk import (
     task,
 )
 from forecast_alerts import OWNER, Alert, deadline_missed
-from forecast_steps import MODEL, RUN_DATE, definition, run_on_google, score, step
+from forecast_steps import MODEL, RUN_DATE, definition, run_on_google, score, step, training_job
 
 _MINUTES = timedelta(minutes=1)
 _SNAPSHOT = "--snapshot={{ ti.xcom_pull('extract')['snapshot'] }}"
@@ -64,6 +64,7 @@ with DAG(
         "train",
         _SNAPSHOT,
         "--model={{ params.model }}",
+        *training_job(),
         timeout=90 * _MINUTES,
         cpu="2",
         memory="4Gi",

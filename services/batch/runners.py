@@ -1,0 +1,35 @@
+"""Which of Beam's runners a job goes to."""
+
+from typing import Final
+
+from apache_beam.options.pipeline_options import (
+    GoogleCloudOptions,
+    PipelineOptions,
+    PortableOptions,
+    StandardOptions,
+)
+
+from services.batch.beam_io import look_for_no_credentials
+from services.batch.errors import BatchError
+
+# What Beam's DirectRunner comes to in the end; by that name, it would download Prism and try that first.
+_BATCH_HERE: Final = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+_STREAM_HERE: Final = "apache_beam.runners.direct.direct_runner.BundleBasedDirectRunner"
+# They hand the job to a server, without which Beam would download one.
+_PORTABLE: Final = ("PortableRunner", "FlinkRunner", "SparkRunner")
+
+
+def choose(options: PipelineOptions, *, streaming: bool = False) -> None:
+    """Complete the options that say where a job runs.
+
+    Raises:
+        BatchError: the runner needs a job server, and none is named.
+    """
+    standard = options.view_as(StandardOptions)
+    standard.streaming = streaming
+    if standard.runner in (None, "DirectRunner"):
+        standard.runner = _STREAM_HERE if streaming else _BATCH_HERE
+    elif standard.runner in _PORTABLE and not options.view_as(PortableOptions).job_endpoint:
+        raise BatchError(f"--runner={standard.runner} needs --job_endpoint=HOST:PORT, that of its job server")
+    if options.view_as(GoogleCloudOptions).no_auth:
+        look_for_no_credentials()

@@ -1,0 +1,139 @@
+"""Learning from groups of stores, each on its own: backtest windows and forecasts of every candidate.
+
+What comes after takes all series together, so a group may be learned from in another process or on another
+machine: the result has the same bytes.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.contracts.model import HORIZON_DAYS
+from services.forecasting import artifact, backtest, choice
+from services.forecasting.backtest import Window
+from services.forecasting.models import planned
+from services.forecasting.panel import Forecaster, Panel
+
+Candidates = Mapping[str, Forecaster]
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """What was learned from a panel.
+
+    Attributes:
+        windows: of the backtest, by candidate.
+        forecasts: units per day after the panel's end, by candidate, shape (series, HORIZON_DAYS).
+        files: fitted models, name to content.
+    """
+
+    windows: dict[str, list[Window]]
+    forecasts: dict[str, NDArray[np.float64]]
+    files: dict[str, bytes]
+
+    @classmethod
+    def merged(cls, groups: Sequence[Self]) -> Self:
+        """All series again, in the order of the groups; files get the number of their group."""
+        if len(groups) == 1:
+            return groups[0]
+        first = groups[0]
+        return cls(
+            {
+                name: [
+                    Window(window.origin, np.concatenate([each.windows[name][n].sales for each in groups]))
+                    for n, window in enumerate(windows)
+                ]
+                for name, windows in first.windows.items()
+            },
+            {name: np.concatenate([each.forecasts[name] for each in groups]) for name in first.forecasts},
+            {
+                f"group_{number}_{name}": content
+                for number, each in enumerate(groups, start=1)
+                for name, content in each.files.items()
+            },
+        )
+
+    def encode(self) -> bytes:
+        """For the way from another machine."""
+        return artifact.encode(
+            names=np.array(list(self.forecasts)),
+            origins=np.array([window.origin for window in next(iter(self.windows.values()))]),
+            windows=np.array([[window.sales for window in own] for own in self.windows.values()]),
+            forecasts=np.array(list(self.forecasts.values())),
+            **{f"file {name}": np.frombuffer(content, np.uint8) for name, content in self.files.items()},
+        )
+
+    @classmethod
+    def decode(cls, content: bytes) -> Self:
+        """The other end of `encode`."""
+        arrays = artifact.decode(content)
+        names, origins = arrays.pop("names").tolist(), arrays.pop("origins").tolist()
+        windows, forecasts = arrays.pop("windows"), arrays.pop("forecasts")
+        return cls(
+            {
+                name: [Window(origin, sales) for origin, sales in zip(origins, own, strict=True)]
+                for name, own in zip(names, windows, strict=True)
+            },
+            dict(zip(names, forecasts, strict=True)),
+            {name.removeprefix("file "): values.tobytes() for name, values in arrays.items()},
+        )
+
+
+Learn = Callable[[Sequence[Panel], Candidates, Sequence[int]], list[Learned]]
+"""Learns from groups, with these candidates and origins of the backtest: here, or elsewhere."""
+
+
+def store_groups(sales: Panel, most: int | None) -> list[slice]:
+    """Rows of each group: whole stores in alphabetical order, up to so many series.
+
+    A store of more series is a group. What did not sell long enough before the first origin to learn from is
+    no group: the next store joins it, or the last stores join the group before.
+
+    Raises:
+        UnusableSalesError: the sales are too short to backtest.
+    """
+    if most is None:
+        return [slice(0, len(sales.family))]
+    known = backtest.origins(sales)[0] - backtest.MIN_TRAINING_DAYS
+    teaches = np.asarray((np.nan_to_num(sales.sales[:, : known + 1]) > 0).any(axis=1))
+    groups: list[slice] = []
+    row = 0
+    for _, members in groupby(sales.store_nbr):
+        store = slice(row, row + len(list(members)))
+        row = store.stop
+        last = groups[-1] if groups else None
+        if last is None or (store.stop - last.start > most and teaches[last].any()):
+            groups.append(store)
+        else:
+            groups[-1] = slice(last.start, store.stop)
+    if len(groups) > 1 and not teaches[groups[-1]].any():
+        end = groups.pop()
+        groups[-1] = slice(groups[-1].start, end.stop)
+    return groups
+
+
+def learn(usual: Panel, candidates: Candidates, origins: Sequence[int]) -> Learned:
+    """Backtest and fit the candidates, and the one that knows planned promotions where there are any.
+
+    Raises:
+        UnusableSalesError: there is nothing to learn from.
+    """
+    tried = dict(candidates)
+    if usual.planned and "combination" in candidates:
+        tried[choice.PLANNED] = planned
+    windows = {name: backtest.run(candidate, usual, origins) for name, candidate in tried.items()}
+    fitted = {name: candidate(usual, HORIZON_DAYS) for name, candidate in tried.items()}
+    return Learned(
+        windows,
+        {name: each.sales for name, each in fitted.items()},
+        {name: content for each in fitted.values() for name, content in each.files.items()},
+    )
+
+
+def learn_here(groups: Sequence[Panel], candidates: Candidates, origins: Sequence[int]) -> list[Learned]:
+    """Learn from one group after the other."""
+    return [learn(group, candidates, origins) for group in groups]

@@ -1,0 +1,87 @@
+"""Training by groups of stores: a job of Beam gives the bytes of a process that takes one after the other."""
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import polars as pl
+import pytest
+
+from services.batch import ingest, publish_model, train
+from services.contracts.model import Manifest
+from services.forecasting import learning, training
+from services.forecasting.panel import Panel
+from tests.batch.conftest import Run, Warehouse
+from tests.forecasting.conftest import make_sales
+
+
+def starts(sales: pl.DataFrame, most: int | None) -> list[str]:
+    """First store of each group."""
+    panel = Panel.from_frame(sales)
+    groups = learning.store_groups(panel, most)
+    assert [group.start for group in groups[1:]] == [group.stop for group in groups[:-1]]
+    assert (groups[0].start, groups[-1].stop) == (0, len(panel.family))
+    return [panel.store_nbr[group.start] for group in groups]
+
+
+def test_groups_are_whole_stores() -> None:
+    sales = make_sales(stores=5, families=2)
+    assert starts(sales, None) == ["1"]
+    assert starts(sales, 10) == ["1"]
+    assert starts(sales, 5) == ["1", "3", "5"]
+    assert starts(sales, 1) == ["1", "2", "3", "4", "5"]
+
+
+@pytest.mark.parametrize(("new", "groups"), [("1", ["1", "3"]), ("2", ["1", "2"]), ("3", ["1", "2"])])
+def test_stores_too_new_to_learn_from_join_others(new: str, groups: list[str]) -> None:
+    sales = make_sales(stores=3, families=2)
+    opened = sales["date"].max() - pl.duration(days=50)
+    assert starts(sales.filter((pl.col("store_nbr") != new) | (pl.col("date") > opened)), 2) == groups
+
+
+def test_what_was_learned_arrives_as_it_is() -> None:
+    panel = Panel.from_frame(make_sales())
+    candidates = {"theta": training.CANDIDATES["theta"]}
+    learned = learning.learn(panel, candidates, [120, 134])
+    arrived = learning.Learned.decode(learned.encode())
+    assert [window.origin for window in arrived.windows["theta"]] == [120, 134]
+    for sent, found in zip(learned.windows["theta"], arrived.windows["theta"], strict=True):
+        np.testing.assert_array_equal(sent.sales, found.sales)
+    np.testing.assert_array_equal(learned.forecasts["theta"], arrived.forecasts["theta"])
+    assert learned.files == arrived.files
+
+
+def test_a_job_gives_the_bytes_of_a_process(
+    warehouse: Warehouse, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_sales(stores=3).write_csv(tmp_path / "sales.csv")
+    run(ingest.main, "--file", tmp_path / "sales.csv")
+    whole = run(train.main)["version"]
+    monkeypatch.setenv("GROUP_SERIES", "3")
+
+    version = run(train.main)["version"]
+    assert version != whole
+    here = _forget(warehouse, version)
+    assert run(train.main, "--runner=DirectRunner")["trained"] is True
+    job = warehouse.registry.manifest(version)
+
+    assert msgspec.structs.replace(job, created_at=here.created_at) == here
+    assert {"group_1_model_1.txt", "group_2_model_1.txt", "group_3_model_1.txt"} < job.files.keys()
+    assert job.files["group_1_model_1.txt"] != job.files["group_2_model_1.txt"]
+    staged = [blob.name for blob in warehouse.models.bucket.list_blobs(prefix=f"training/{version}/")]
+    assert len(staged) == 2 * 3
+    assert run(publish_model.main) == {"version": version, "changed": True, "previous": None}
+
+
+def _forget(warehouse: Warehouse, version: str) -> Manifest:
+    """Delete a version; its manifest."""
+    manifest = warehouse.registry.manifest(version)
+    for blob in warehouse.models.bucket.list_blobs(prefix=f"sales/{version}/"):
+        blob.delete()
+    return manifest
+
+
+def test_options_that_no_one_knows_are_refused(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run(train.main, "--runer=DirectRunner")
+    assert "unrecognized arguments: --runer=DirectRunner" in capsys.readouterr().err
