@@ -31,7 +31,7 @@ class FoundationStack(PlatformStack):
             keep_audit_logs_days=environment.data.keep_audit_logs_days,
             after=[apis["compute"], apis["logging"]],
         )
-        self.network: Final = Network(self, "network", after=apis["compute"])
+        self.network: Final = Network(self, "network", after=[apis["compute"], apis["dns"]])
         self.key: Final = Key(self, "key", after=apis["cloudkms"]) if environment.encrypted else None
         self.ci: Final = CiIdentity(self, "ci", ci=environment.ci, after=iam) if environment.ci else None
         create_accounts(self, self.ci, after=iam)

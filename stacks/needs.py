@@ -37,9 +37,10 @@ class Needs:
 _STACKS: Final[Mapping[StackName, Needs]] = {
     # This stack also defines what CI may do. Only a person may change that.
     "foundation": Needs(
-        apis=("compute", "logging", *IAM_APIS),
+        apis=("compute", "dns", "logging", *IAM_APIS),
         plan=(
             "roles/compute.viewer",
+            "roles/dns.reader",
             "roles/iam.roleViewer",
             "roles/iam.securityReviewer",  # reads the policies of all resources, hence all grants
             "roles/iam.serviceAccountViewer",
@@ -49,6 +50,7 @@ _STACKS: Final[Mapping[StackName, Needs]] = {
         plan_permissions=("logging.buckets.get", "logging.sinks.get"),
         apply=(
             "roles/compute.networkAdmin",
+            "roles/dns.admin",
             "roles/iam.roleViewer",
             "roles/iam.serviceAccountViewer",
             "roles/iam.workloadIdentityPoolViewer",

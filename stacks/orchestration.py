@@ -17,7 +17,7 @@ from infra.google.identity import Account, Principal
 from infra.google.images import image
 from infra.google.secret import Secret
 from infra.kubernetes.namespace import Namespace
-from infra.kubernetes.network_policy import DefaultDeny
+from infra.kubernetes.network_policy import AllowGoogleApis, DefaultDeny
 from infra.kubernetes.pod_runner import PodRunner
 from services.contracts.settings import DagSettings, to_environment
 from stacks.data import DataStack
@@ -50,6 +50,7 @@ class OrchestrationStack(PlatformStack):
         configure_kubernetes(self, host=cluster.dns_name, simulated=environment.simulated)
         namespace = Namespace(self, "namespace", name=f"{PLATFORM}-batch")
         DefaultDeny(self, "default-deny", namespace=namespace)
+        AllowGoogleApis(self, "google-apis", namespace=namespace)
         steps = self._step_runner(namespace, airflow, data)
         workers = self._dataflow_workers(airflow, registry, data)
         for principal in (steps.identity, workers):

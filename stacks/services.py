@@ -11,9 +11,10 @@ from infra.environment.existing import ExistingCluster
 from infra.google.cluster import Cluster
 from infra.google.images import image
 from infra.google.network import Network
+from infra.kubernetes.compute_class import SpotFirst
 from infra.kubernetes.gateway import HEALTH_CHECK_RANGES, Gateway
 from infra.kubernetes.namespace import Namespace
-from infra.kubernetes.network_policy import AllowCallers, DefaultDeny
+from infra.kubernetes.network_policy import AllowCallers, AllowGoogleApis, DefaultDeny
 from infra.kubernetes.workload import Workload
 from services.contracts.model import HORIZON_DAYS
 from services.contracts.names import PUSH_PATH
@@ -56,6 +57,15 @@ class ServicesStack(PlatformStack):
         # What one of them needs is granted here, in environments that have it:
         # `if "NAME" in others: data.models.grant_read(others["NAME"].identity)`
         others = {name: self._http(name) for name in environment.services}
+
+        for workload in (prediction, streaming, *others.values()):
+            if workload.identity.node.children:  # its grants
+                AllowGoogleApis(
+                    self,
+                    f"{workload.name}-google-apis",
+                    namespace=self._namespace,
+                    selector=workload.selector,
+                )
 
         routes = {environment.services[name].route: workload for name, workload in others.items()}
         internal = {PUSH_PATH: streaming} if messaging.push else {}
@@ -111,8 +121,9 @@ class ServicesStack(PlatformStack):
             size=size,
             drain_seconds=drain_seconds,
             # Pub/Sub redelivers what a vanished pod has not acknowledged.
-            spot=bool(self.environment.cluster and self.environment.cluster.spot),
-            subscription=messaging.predict_range,
+            spot=SpotFirst(self, "spot-first", labels=self._namespace.labels)
+            if self.environment.cluster and self.environment.cluster.spot
+            else None,
         )
 
     def _http(self, name: str) -> Workload:

@@ -1,6 +1,5 @@
 """Settings of the stack `cluster`."""
 
-import math
 from datetime import date, timedelta
 from typing import Annotated, Final, Literal
 
@@ -8,7 +7,6 @@ from pydantic import Field, ValidationInfo
 from pydantic import field_validator as validator
 
 from infra.environment.value_types import (
-    SMALLEST_CPUS,
     SOME_MONDAY,
     UNIQUE,
     WEEK,
@@ -18,13 +16,14 @@ from infra.environment.value_types import (
     Section,
     Weekday,
     at_least,
-    machine_size,
-    refuse,
 )
 
 # https://cloud.google.com/kubernetes-engine/docs/how-to/maintenance-windows-and-exclusions
 NODE_DISK_GB: Final = 50
 """Boot disk of a node."""
+
+SPOT_POOLS: Final = ("spot", "spot-fallback")
+"""Pools for pods that may lose their node: of spot nodes, and of others while there are none."""
 
 _MAINTENANCE_HOURS: Final = 48
 """Hours of maintenance that GKE requires in any 32 days, in windows of at least four hours."""
@@ -52,13 +51,6 @@ class NodePool(Section):
     def surge(self, zones: int) -> int:
         """Nodes that an upgrade temporarily adds to `max_nodes`."""
         return self.max_nodes if self.upgrade == "BLUE_GREEN" else zones
-
-
-class AutoProvisioning(Section):
-    """Node pools that GKE creates for pods that fit no other pool; limits apply to the whole cluster."""
-
-    max_cpus: int = Field(ge=2, le=10_000, description="most CPUs of all nodes together")
-    max_memory_gb: int = Field(ge=4, le=100_000, description="most memory of all nodes together, in GB")
 
 
 class ClusterMaintenanceExclusion(Section):
@@ -145,10 +137,8 @@ class ClusterSettings(Section):
     general: NodePool = Field(description="pool for all pods")
     spot: NodePool | None = Field(
         None,
-        description="cheaper nodes that may vanish: for streaming, whose messages are redelivered",
-    )
-    auto_provisioning: AutoProvisioning | None = Field(
-        None, description="limits of node pools that GKE creates itself; without it, GKE creates none"
+        description="cheaper nodes that may vanish, for streaming, whose messages are redelivered; as many "
+        "other nodes while there are none",
     )
     autoscaling_profile: Literal["BALANCED", "OPTIMIZE_UTILIZATION"] = Field(
         "BALANCED", description="whether spare nodes are kept for a while or removed soon"
@@ -165,31 +155,10 @@ class ClusterSettings(Section):
 
     @property
     def pools(self) -> dict[str, NodePool]:
-        """Its own node pools, by key."""
-        return {"general": self.general} | ({"spot": self.spot} if self.spot else {})
-
-    @validator("auto_provisioning")
-    @classmethod
-    def _above_the_pools(
-        cls, limits: AutoProvisioning | None, info: ValidationInfo
-    ) -> AutoProvisioning | None:
-        if limits is None or "general" not in info.data or "spot" not in info.data:
-            return limits
-        pools: list[NodePool] = [pool for pool in (info.data["general"], info.data["spot"]) if pool]
-        cpus = sum(pool.max_nodes * machine_size(pool.machine_type).cpus for pool in pools)
-        memory = sum(pool.max_nodes * machine_size(pool.machine_type).memory_gb for pool in pools)
-        refuse(
-            (
-                (key,),
-                f"expected at least {math.ceil(most)}, which the node pools alone may reach, found {found}",
-            )
-            for key, found, most in (
-                ("max_cpus", limits.max_cpus, cpus),
-                ("max_memory_gb", limits.max_memory_gb, memory),
-            )
-            if found < most
-        )
-        return limits
+        """Its node pools, by name. Other nodes stand in for as many spot nodes as cannot be had."""
+        if not self.spot:
+            return {"general": self.general}
+        return {"general": self.general} | dict.fromkeys(SPOT_POOLS, self.spot)
 
     def most_nodes(self, zones: int) -> int:
         """Most nodes at any time, including those that upgrades add.
@@ -197,13 +166,4 @@ class ClusterSettings(Section):
         Args:
             zones: number of zones of the nodes.
         """
-        pools = self.pools.values()
-        nodes = sum(pool.max_nodes for pool in pools)
-        surge = sum(pool.surge(zones) for pool in pools)
-        if self.auto_provisioning:
-            # Most nodes fit below the limit if all but the fewest of the pools are of the smallest size.
-            cpus = sum(pool.min_nodes * machine_size(pool.machine_type).cpus for pool in pools)
-            smallest = (self.auto_provisioning.max_cpus - cpus) // SMALLEST_CPUS
-            nodes = max(nodes, sum(pool.min_nodes for pool in pools) + smallest)
-            surge += zones  # GKE upgrades its pools one after the other
-        return nodes + surge
+        return sum(pool.max_nodes + pool.surge(zones) for pool in self.pools.values())

@@ -19,7 +19,6 @@ from infra.environment.orchestration import BatchSection, ComposerSettings
 from infra.environment.registry import RegistrySettings
 from infra.environment.services import (
     SERVICES,
-    CalledWorkload,
     GatewaySettings,
     HttpWorkload,
     ImageName,
@@ -106,7 +105,7 @@ class Environment(Section):
     gateway: GatewaySettings | None = Field(
         None, description="the way in from the internet; without it nobody outside the cluster gets in"
     )
-    prediction: CalledWorkload = Field(description="the prediction service")
+    prediction: WorkloadSettings = Field(description="the prediction service")
     streaming: StreamingWorkload = Field(description="the streaming service")
     services: dict[str, HttpWorkload] = Field({}, description="other services, by name")
     messaging: MessagingSettings = Field(MessagingSettings(), description="subscriptions")
@@ -238,7 +237,7 @@ class Environment(Section):
 
     @validator("prediction")
     @classmethod
-    def _counted(cls, prediction: CalledWorkload, info: ValidationInfo) -> CalledWorkload:
+    def _counted(cls, prediction: WorkloadSettings, info: ValidationInfo) -> WorkloadSettings:
         if prediction.autoscaling.by == "traffic" and info.data.get("gateway") is None:
             raise ContradictionError((("autoscaling", "by"), _NO_GATEWAY))
         return prediction
@@ -261,7 +260,7 @@ class Environment(Section):
                 (("delivery",), "there is nobody to push to: list the stack services, or take pull")
             )
         if not push and streaming.autoscaling.by == "traffic":
-            message = 'no traffic reaches it through the Gateway: take cpu or backlog, or delivery = "push"'
+            message = 'no traffic reaches it through the Gateway: take cpu, or delivery = "push"'
             faults.append((("autoscaling", "by"), message))
         refuse(faults)
         return streaming

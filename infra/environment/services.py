@@ -39,8 +39,8 @@ HttpPath = Annotated[str, matching(r"(/[A-Za-z0-9._~-]+)+", "a path, such as /ec
 class Autoscaling(Section):
     """The metric that the number of a service's pods follows."""
 
-    by: Literal["cpu", "traffic", "backlog"] = Field(
-        default="cpu", description="CPU use, traffic through the Gateway, or backlog of the subscription"
+    by: Literal["cpu", "traffic"] = Field(
+        default="cpu", description="CPU use, or traffic through the Gateway"
     )
     requests_per_second: int = Field(
         default=200,
@@ -71,18 +71,7 @@ class WorkloadSettings(Section):
         return at_least("min_replicas", most, info)
 
 
-class CalledWorkload(WorkloadSettings):
-    """A service that clients call, and that reads no subscription."""
-
-    @validator("autoscaling")
-    @classmethod
-    def _no_backlog(cls, autoscaling: Autoscaling) -> Autoscaling:
-        if autoscaling.by == "backlog":
-            raise ContradictionError((("by",), "the service reads no subscription; take cpu or traffic"))
-        return autoscaling
-
-
-class HttpWorkload(CalledWorkload):
+class HttpWorkload(WorkloadSettings):
     """An HTTP service without settings of its own; its name is a folder of services/."""
 
     route: HttpPath = Field(

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from datetime import date
 from ipaddress import IPv4Network
-from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 from pydantic_core import PydanticCustomError
@@ -162,28 +162,11 @@ CiRepository = Annotated[
     ),
 ]
 
-SMALLEST_CPUS: Final = 2
-"""CPUs of the smallest allowed node."""
 
-# Least memory per CPU of all machine families:
-# https://cloud.google.com/compute/docs/general-purpose-machines
-_GB_PER_CPU: Final = {"highcpu": 0.9, "standard": 3.75, "highmem": 6.5}
-_SHARED_CORE_GB: Final = {"small": 2.0, "medium": 4.0}
-
-
-class MachineSize(NamedTuple):
-    """CPUs, and a lower bound of the memory in GB."""
-
-    cpus: int
-    memory_gb: float
-
-
-def machine_size(machine_type: str) -> MachineSize:
-    """Size of a machine type, from its name."""
-    _, kind, *cpus = machine_type.split("-")
-    if not cpus:
-        return MachineSize(SMALLEST_CPUS, _SHARED_CORE_GB[kind])
-    return MachineSize(int(cpus[0]), int(cpus[0]) * _GB_PER_CPU[kind])
+def machine_cpus(machine_type: str) -> int:
+    """Number of CPUs of a machine type, from its name; those with shared cores have two."""
+    size = machine_type.rpartition("-")[2]
+    return int(size) if size.isdigit() else 2
 
 
 Days = Annotated[int, Field(ge=1, le=3650)]

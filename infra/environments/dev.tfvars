@@ -41,7 +41,7 @@ cluster = {
   spot = {
     machine_type = "e2-standard-2"
     min_nodes    = 0
-    max_nodes    = 3
+    max_nodes    = 1 # and one that is no spot node; a new project's quota has room for 500 GB of boot disks
   }
 }
 

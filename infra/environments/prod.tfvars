@@ -46,11 +46,7 @@ cluster = {
   spot = {
     machine_type = "e2-standard-4"
     min_nodes    = 0
-    max_nodes    = 15
-  }
-  auto_provisioning = {
-    max_cpus      = 160
-    max_memory_gb = 640
+    max_nodes    = 4
   }
   maintenance = { # before working hours, so that somebody is there soon
     days       = ["MO", "TU", "WE", "TH"]

@@ -38,11 +38,7 @@ cluster = {
   spot = {
     machine_type = "e2-standard-4"
     min_nodes    = 0
-    max_nodes    = 6
-  }
-  auto_provisioning = {
-    max_cpus      = 64
-    max_memory_gb = 256
+    max_nodes    = 2
   }
 }
 

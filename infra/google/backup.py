@@ -7,10 +7,11 @@ from infra.environment.cluster import BackupSettings
 from infra.google.key import Key
 
 gke_backup = google.gke_backup_backup_plan
+gke_restore = google.gke_backup_restore_plan
 
 
 class BackupPlan(Construct):
-    """Backs up all namespaces of a cluster, every night.
+    """Backs up all namespaces of a cluster every night, and says how a backup is restored.
 
     An apply restores what the stacks make. Backups are for everything else on the cluster.
 
@@ -28,11 +29,12 @@ class BackupPlan(Construct):
         key: Key | None,
     ):
         super().__init__(scope, id_)
-        gke_backup.GkeBackupBackupPlan(
+        region = environment_of(self).region
+        plan = gke_backup.GkeBackupBackupPlan(
             self,
             "Default",
             name=PLATFORM,
-            location=environment_of(self).region,
+            location=region,
             cluster=cluster.id,
             backup_schedule=gke_backup.GkeBackupBackupPlanBackupSchedule(cron_schedule="0 4 * * *"),
             retention_policy=gke_backup.GkeBackupBackupPlanRetentionPolicy(
@@ -48,5 +50,23 @@ class BackupPlan(Construct):
                 )
                 if key
                 else None,
+            ),
+        )
+        gke_restore.GkeBackupRestorePlan(
+            self,
+            "restore",
+            name=PLATFORM,
+            location=region,
+            backup_plan=plan.id,
+            cluster=cluster.id,
+            restore_config=gke_restore.GkeBackupRestorePlanRestoreConfig(
+                all_namespaces=True,
+                # What is there stays: what an apply has made since is newer than the backup.
+                namespaced_resource_restore_mode="MERGE_SKIP_ON_CONFLICT",
+                volume_data_restore_policy="RESTORE_VOLUME_DATA_FROM_BACKUP",
+                cluster_resource_restore_scope=gke_restore.GkeBackupRestorePlanRestoreConfigClusterResourceRestoreScope(
+                    no_group_kinds=True  # GKE and the stacks make them
+                ),
+                cluster_resource_conflict_policy="USE_EXISTING_VERSION",
             ),
         )

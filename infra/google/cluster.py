@@ -15,7 +15,7 @@ from infra.google.backup import BackupPlan
 from infra.google.identity import Account
 from infra.google.key import Key
 from infra.google.network import Network
-from infra.google.node_pool import OAUTH_SCOPES, add_node_pool, provisioned_nodes, resource_limits
+from infra.google.node_pool import OAUTH_SCOPES, add_node_pool
 
 gke = google.container_cluster
 
@@ -27,7 +27,7 @@ _CONTROL_PLANE: Final = ("APISERVER", "SCHEDULER", "CONTROLLER_MANAGER")
 
 
 class Cluster(Construct):
-    """A cluster with autoscaled node pools and, optionally, pools that GKE makes by itself.
+    """A cluster with autoscaled node pools.
 
     Args:
         labels: labels of the machines, which the bill shows.
@@ -71,7 +71,7 @@ class Cluster(Construct):
         _remove_default_pool(self._resource, node_account)
         _connect(self._resource, network)
         _restrict_access(self._resource, environment.project_id, settings, key)
-        _scale(self._resource, settings, environment.zones, node_account)
+        _scale(self._resource, settings.autoscaling_profile)
         _observe(self._resource, control_plane=settings.control_plane_telemetry)
         _maintain(self._resource, settings.maintenance)
         waive(
@@ -171,30 +171,10 @@ def _restrict_access(
     )
 
 
-def _scale(
-    cluster: gke.ContainerCluster, settings: ClusterSettings, zones: Sequence[str], account: Account
-) -> None:
-    """Configure autoscaling: of nodes, of the pools that GKE makes by itself, and of what pods request."""
-    if settings.auto_provisioning:
-        cluster.put_cluster_autoscaling(
-            enabled=True,
-            autoscaling_profile=settings.autoscaling_profile,
-            auto_provisioning_locations=list(zones),
-            resource_limits=resource_limits(settings.auto_provisioning),
-            auto_provisioning_defaults=provisioned_nodes(account),
-        )
-        cluster.put_node_pool_defaults(
-            node_config_defaults=gke.ContainerClusterNodePoolDefaultsNodeConfigDefaults(
-                gcfs_config=gke.ContainerClusterNodePoolDefaultsNodeConfigDefaultsGcfsConfig(enabled=True)
-            )
-        )
-        cluster.put_node_pool_auto_config(
-            node_kubelet_config=gke.ContainerClusterNodePoolAutoConfigNodeKubeletConfig(
-                insecure_kubelet_readonly_port_enabled="FALSE"
-            )
-        )
-    else:
-        cluster.put_cluster_autoscaling(enabled=False, autoscaling_profile=settings.autoscaling_profile)
+def _scale(cluster: gke.ContainerCluster, profile: str) -> None:
+    """Configure autoscaling of nodes, and of what pods request."""
+    # GKE makes no pools of its own: those of the environment have limits and hardened nodes.
+    cluster.put_cluster_autoscaling(enabled=False, autoscaling_profile=profile)
     cluster.put_vertical_pod_autoscaling(enabled=True)
     # Metrics are read more often, so pods come sooner.
     cluster.put_pod_autoscaling(hpa_profile="PERFORMANCE")

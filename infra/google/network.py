@@ -1,5 +1,7 @@
 """The network: a VPC, subnets for nodes and load balancers, and Cloud NAT for machines without an address."""
 
+from collections.abc import Sequence
+from ipaddress import IPv4Network
 from typing import Final
 
 from infra.cdk import Construct, TerraformResource, google
@@ -7,7 +9,13 @@ from infra.cdk.stack import environment_of
 from infra.cdk.waivers import waive
 from infra.environment import PLATFORM, Environment
 
+dns = google.dns_managed_zone
 subnetwork = google.compute_subnetwork
+
+GOOGLE_APIS: Final = "199.36.153.8/30"
+"""Addresses of Google's APIs for private networks: https://cloud.google.com/vpc/docs/configure-private-google-access"""
+
+_GOOGLE_APIS_NAME: Final = "private.googleapis.com."
 
 
 class Network(Construct):
@@ -24,7 +32,7 @@ class Network(Construct):
         proxy_only: range of the load balancers.
     """
 
-    def __init__(self, scope: Construct, id_: str, *, after: TerraformResource):
+    def __init__(self, scope: Construct, id_: str, *, after: Sequence[TerraformResource]):
         super().__init__(scope, id_)
         environment = environment_of(self)
         given = environment.existing.network
@@ -41,14 +49,14 @@ class Network(Construct):
         if not given:
             self._create(environment, after)
 
-    def _create(self, environment: Environment, after: TerraformResource) -> None:
+    def _create(self, environment: Environment, after: Sequence[TerraformResource]) -> None:
         region, addresses = environment.region, environment.addresses
         network = google.compute_network.ComputeNetwork(
             self,
             "Default",
             name=PLATFORM,
             auto_create_subnetworks=False,  # they would be in every region, with ranges that Google chooses
-            depends_on=[after],
+            depends_on=after,
         )
         waive(network, {"CKV2_GCP_18": "what no rule allows is refused; GKE makes the rules it needs"})
         subnetwork.ComputeSubnetwork(
@@ -82,6 +90,7 @@ class Network(Construct):
             purpose="REGIONAL_MANAGED_PROXY",  # of the regional load balancers
             role="ACTIVE",
         )
+        self._name_google_apis(network, after)
         router = google.compute_router.ComputeRouter(
             self, "router", name=f"{PLATFORM}-router", network=network.id, region=region
         )
@@ -102,3 +111,28 @@ class Network(Construct):
             # Errors are connections that got no port; flow logs contain the others.
             log_config=google.compute_router_nat.ComputeRouterNatLogConfig(enable=True, filter="ERRORS_ONLY"),
         )
+
+    def _name_google_apis(
+        self, network: google.compute_network.ComputeNetwork, after: Sequence[TerraformResource]
+    ) -> None:
+        """Resolve the names of Google's APIs to a few addresses, so that network policies can name them."""
+        zone = dns.DnsManagedZone(
+            self,
+            "google-apis",
+            name="google-apis",
+            dns_name="googleapis.com.",
+            description="Google's APIs without the internet",
+            visibility="private",
+            force_destroy=not environment_of(self).deletion_protection,
+            private_visibility_config=dns.DnsManagedZonePrivateVisibilityConfig(
+                networks=[dns.DnsManagedZonePrivateVisibilityConfigNetworks(network_url=network.id)]
+            ),
+            depends_on=after,
+        )
+        for id_, name, kind, values in (
+            ("addresses", _GOOGLE_APIS_NAME, "A", [str(each) for each in IPv4Network(GOOGLE_APIS)]),
+            ("names", "*.googleapis.com.", "CNAME", [_GOOGLE_APIS_NAME]),
+        ):
+            google.dns_record_set.DnsRecordSet(
+                self, id_, managed_zone=zone.name, name=name, type=kind, ttl=300, rrdatas=values
+            )

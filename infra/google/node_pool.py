@@ -1,19 +1,20 @@
-"""Node pools of a GKE cluster: the platform's own, and those that GKE makes by itself."""
+"""Node pools of a GKE cluster."""
 
 from collections.abc import Mapping
 from typing import Final
 
 from infra.cdk import Construct, TerraformResourceLifecycle, google
-from infra.environment.cluster import NODE_DISK_GB, AutoProvisioning, NodePool
+from infra.environment.cluster import NODE_DISK_GB, SPOT_POOLS, NodePool
 from infra.google.identity import Account
 
 gke = google.container_cluster
 node_pool = google.container_node_pool
 
-SPOT_KEY: Final = "cloud.google.com/gke-spot"
-"""Label that GKE gives to spot nodes, and key of their taint (effect `NoSchedule`)."""
+CLASS_KEY: Final = "cloud.google.com/compute-class"
+"""Label and taint of the nodes of a compute class; GKE looks for both, and pods select the label."""
 
-SPOT_VALUE: Final = "true"
+SPOT_CLASS: Final = "spot-first"
+"""Compute class of pods that may lose their node at any time."""
 
 OAUTH_SCOPES: Final = ["https://www.googleapis.com/auth/cloud-platform"]
 """IAM decides what nodes may do; narrower scopes would limit it a second time."""
@@ -32,8 +33,9 @@ def add_node_pool(
     labels: Mapping[str, str],
     account: Account,
 ) -> None:
-    """Add an autoscaled node pool to a cluster; the pool `spot` has spot machines."""
-    spot = name == "spot"
+    """Add an autoscaled node pool to a cluster; the first of `SPOT_POOLS` has spot machines."""
+    spot = name == SPOT_POOLS[0]
+    of_class = name in SPOT_POOLS
     node_pool.ContainerNodePool(
         scope,
         name,
@@ -60,13 +62,13 @@ def add_node_pool(
             # Image streaming: a container starts before all of its image is there.
             gcfs_config=node_pool.ContainerNodePoolNodeConfigGcfsConfig(enabled=True),
             spot=spot,
-            # Only for pods that can lose their node at any time.
+            labels={CLASS_KEY: SPOT_CLASS} if of_class else None,
             taint=[
                 node_pool.ContainerNodePoolNodeConfigTaint(
-                    key=SPOT_KEY, value=SPOT_VALUE, effect="NO_SCHEDULE"
+                    key=CLASS_KEY, value=SPOT_CLASS, effect="NO_SCHEDULE"
                 )
             ]
-            if spot
+            if of_class
             else None,
             service_account=account.email,
             oauth_scopes=OAUTH_SCOPES,
@@ -99,33 +101,5 @@ def _upgrade(settings: NodePool) -> node_pool.ContainerNodePoolUpgradeSettings:
             ),
             # The old nodes stay, empty, for an hour: time to roll back.
             node_pool_soak_duration="3600s",
-        ),
-    )
-
-
-def resource_limits(limits: AutoProvisioning) -> list[gke.ContainerClusterClusterAutoscalingResourceLimits]:
-    """Most CPUs and memory of all nodes together."""
-    return [
-        gke.ContainerClusterClusterAutoscalingResourceLimits(resource_type=resource, maximum=maximum)
-        for resource, maximum in (("cpu", limits.max_cpus), ("memory", limits.max_memory_gb))
-    ]
-
-
-def provisioned_nodes(account: Account) -> gke.ContainerClusterClusterAutoscalingAutoProvisioningDefaults:
-    """Nodes of the pools that GKE makes by itself; they are like those of the platform's own pools."""
-    return gke.ContainerClusterClusterAutoscalingAutoProvisioningDefaults(
-        service_account=account.email,
-        oauth_scopes=OAUTH_SCOPES,
-        disk_size=NODE_DISK_GB,
-        disk_type=_DISK_TYPE,
-        image_type=_IMAGE_TYPE,
-        management=gke.ContainerClusterClusterAutoscalingAutoProvisioningDefaultsManagement(
-            auto_repair=True, auto_upgrade=True
-        ),
-        upgrade_settings=gke.ContainerClusterClusterAutoscalingAutoProvisioningDefaultsUpgradeSettings(
-            strategy="SURGE", max_surge=1, max_unavailable=0
-        ),
-        shielded_instance_config=gke.ContainerClusterClusterAutoscalingAutoProvisioningDefaultsShieldedInstanceConfig(
-            enable_secure_boot=True, enable_integrity_monitoring=True
         ),
     )

@@ -4,7 +4,6 @@ from typing import Any, Final
 
 from infra.cdk import kubernetes
 from infra.environment.services import Autoscaling, WorkloadSettings
-from infra.google.subscription import Subscription
 
 hpa = kubernetes.horizontal_pod_autoscaler_v2
 
@@ -14,22 +13,16 @@ _CAPACITY_PERCENT: Final = 70
 _CPU_PERCENT: Final = 80
 """Share of the CPU that a pod requests above which pods are added."""
 
-_MESSAGES_PER_POD: Final = "1k"
-"""As Kubernetes returns a thousand."""
-
 _COOLDOWN_SECONDS: Final = 300
 """Time for which the load must be low before pods are removed. A shorter time makes the number oscillate."""
 
 
-def horizontal(
-    name: str, size: WorkloadSettings, subscription: Subscription | None
-) -> hpa.HorizontalPodAutoscalerV2Spec:
+def horizontal(name: str, size: WorkloadSettings) -> hpa.HorizontalPodAutoscalerV2Spec:
     """Spec that adds pods quickly (up to twice as many every 30 s) and removes them slowly (half a minute).
 
     Args:
         name: name of the Deployment and its Service.
         size: least and most pods, and the metric their number follows.
-        subscription: subscription whose backlog is followed, if any.
     """
     return hpa.HorizontalPodAutoscalerV2Spec(
         min_replicas=size.min_replicas,
@@ -37,7 +30,7 @@ def horizontal(
         scale_target_ref=hpa.HorizontalPodAutoscalerV2SpecScaleTargetRef(
             api_version="apps/v1", kind="Deployment", name=name
         ),
-        metric=[_metric(size.autoscaling, name, subscription)],
+        metric=[_metric(size.autoscaling, name)],
         behavior=hpa.HorizontalPodAutoscalerV2SpecBehavior(
             scale_up=[
                 hpa.HorizontalPodAutoscalerV2SpecBehaviorScaleUp(
@@ -86,9 +79,7 @@ def vertical(name: str) -> dict[str, Any]:
     }
 
 
-def _metric(
-    autoscaling: Autoscaling, name: str, subscription: Subscription | None
-) -> hpa.HorizontalPodAutoscalerV2SpecMetric:
+def _metric(autoscaling: Autoscaling, name: str) -> hpa.HorizontalPodAutoscalerV2SpecMetric:
     match autoscaling.by:
         case "cpu":
             return hpa.HorizontalPodAutoscalerV2SpecMetric(
@@ -114,27 +105,6 @@ def _metric(
                     ),
                     target=hpa.HorizontalPodAutoscalerV2SpecMetricObjectTarget(
                         type="AverageValue", average_value=str(_CAPACITY_PERCENT)
-                    ),
-                ),
-            )
-        case "backlog":
-            if subscription is None:
-                raise ValueError(f"{name} follows a backlog, but no subscription is given")
-            # It needs a metrics adapter in the cluster, of which there can be only one:
-            # https://cloud.google.com/kubernetes-engine/docs/tutorials/autoscaling-metrics#pubsub
-            return hpa.HorizontalPodAutoscalerV2SpecMetric(
-                type="External",
-                external=hpa.HorizontalPodAutoscalerV2SpecMetricExternal(
-                    metric=hpa.HorizontalPodAutoscalerV2SpecMetricExternalMetric(
-                        name="pubsub.googleapis.com|subscription|num_undelivered_messages",
-                        selector=[
-                            hpa.HorizontalPodAutoscalerV2SpecMetricExternalMetricSelector(
-                                match_labels={"resource.labels.subscription_id": subscription.name}
-                            )
-                        ],
-                    ),
-                    target=hpa.HorizontalPodAutoscalerV2SpecMetricExternalTarget(
-                        type="AverageValue", average_value=_MESSAGES_PER_POD
                     ),
                 ),
             )

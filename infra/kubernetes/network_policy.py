@@ -1,9 +1,11 @@
 """Network policies: the traffic that pods of a namespace may send and receive."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from infra.cdk import Construct, kubernetes
+from infra.cdk.stack import environment_of
+from infra.google.network import GOOGLE_APIS
 from infra.kubernetes.namespace import Namespace
 from infra.kubernetes.workload import Workload
 
@@ -19,7 +21,7 @@ _COLLECTORS: Final = ["gmp-system", "gke-gmp-system"]
 
 
 class DefaultDeny(Construct):
-    """Pods may use DNS, the metadata server and HTTPS. They receive no traffic."""
+    """Pods may use DNS and the metadata server. They receive no traffic."""
 
     def __init__(self, scope: Construct, id_: str, *, namespace: Namespace):
         super().__init__(scope, id_)
@@ -55,10 +57,39 @@ class DefaultDeny(Construct):
                     networking.NetworkPolicyV1SpecEgress(
                         to=[_egress_to(_METADATA_SERVER)], ports=[_egress_port(80, "TCP")]
                     ),
-                    # Google's APIs have no fixed addresses.
+                ],
+            ),
+            depends_on=[namespace.resource],
+        )
+
+
+class AllowGoogleApis(Construct):
+    """Lets pods that were granted something reach Google's APIs, and so nothing else outside the cluster.
+
+    Args:
+        selector: labels of the pods; all pods of the namespace if empty.
+    """
+
+    def __init__(
+        self, scope: Construct, id_: str, *, namespace: Namespace, selector: Mapping[str, str] | None = None
+    ):
+        super().__init__(scope, id_)
+        existing = environment_of(self).existing
+        # In somebody else's network the names have addresses that nobody here knows.
+        addresses = "0.0.0.0/0" if existing.network or existing.cluster else GOOGLE_APIS
+        networking.NetworkPolicyV1(
+            self,
+            "Default",
+            metadata=networking.NetworkPolicyV1Metadata(
+                name=id_, namespace=namespace.name, labels=namespace.labels
+            ),
+            spec=networking.NetworkPolicyV1Spec(
+                pod_selector=networking.NetworkPolicyV1SpecPodSelector(match_labels=selector),
+                policy_types=["Egress"],
+                egress=[
                     networking.NetworkPolicyV1SpecEgress(
-                        to=[_egress_to("0.0.0.0/0")], ports=[_egress_port(443, "TCP")]
-                    ),
+                        to=[_egress_to(addresses)], ports=[_egress_port(443, "TCP")]
+                    )
                 ],
             ),
             depends_on=[namespace.resource],

@@ -7,7 +7,7 @@ import msgspec
 
 from infra.cdk import kubernetes
 from infra.environment.services import WorkloadSettings
-from infra.google.node_pool import SPOT_KEY, SPOT_VALUE
+from infra.google.node_pool import CLASS_KEY, SPOT_CLASS
 from services.contracts.names import LIVENESS_PATH, READINESS_PATH
 from services.contracts.settings import to_environment
 
@@ -70,14 +70,14 @@ def pod(
             )
             for topology in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
         ],
+        node_selector={CLASS_KEY: SPOT_CLASS} if spot else None,
         toleration=[
             apps.DeploymentV1SpecTemplateSpecToleration(
-                key=SPOT_KEY, operator="Equal", value=SPOT_VALUE, effect="NoSchedule"
+                key=CLASS_KEY, operator="Equal", value=SPOT_CLASS, effect="NoSchedule"
             )
         ]
         if spot
         else None,
-        affinity=_prefer_spot_nodes() if spot else None,
         container=[_container(name, image, settings, size)],
         volume=[
             apps.DeploymentV1SpecTemplateSpecVolume(
@@ -138,24 +138,4 @@ def _container(
                 mount_path="/tmp",  # noqa: S108
             )
         ],
-    )
-
-
-def _prefer_spot_nodes() -> apps.DeploymentV1SpecTemplateSpecAffinity:
-    """Prefer spot nodes; use other nodes if there are none."""
-    return apps.DeploymentV1SpecTemplateSpecAffinity(
-        node_affinity=apps.DeploymentV1SpecTemplateSpecAffinityNodeAffinity(
-            preferred_during_scheduling_ignored_during_execution=[
-                apps.DeploymentV1SpecTemplateSpecAffinityNodeAffinityPreferredDuringSchedulingIgnoredDuringExecution(
-                    weight=100,
-                    preference=apps.DeploymentV1SpecTemplateSpecAffinityNodeAffinityPreferredDuringSchedulingIgnoredDuringExecutionPreference(
-                        match_expressions=[
-                            apps.DeploymentV1SpecTemplateSpecAffinityNodeAffinityPreferredDuringSchedulingIgnoredDuringExecutionPreferenceMatchExpressions(
-                                key=SPOT_KEY, operator="In", values=[SPOT_VALUE]
-                            )
-                        ]
-                    ),
-                )
-            ]
-        )
     )

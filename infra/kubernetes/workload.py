@@ -1,5 +1,6 @@
 """A service on the cluster: Deployment, Service, autoscalers, disruption budget, metrics, service account."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Final
 
@@ -8,8 +9,8 @@ import msgspec
 from infra.cdk import Construct, TerraformResource, kubernetes
 from infra.cdk.waivers import waive
 from infra.environment.services import WorkloadSettings
-from infra.google.subscription import Subscription
 from infra.kubernetes.autoscaling import horizontal, hpa, vertical
+from infra.kubernetes.compute_class import SpotFirst
 from infra.kubernetes.namespace import Namespace
 from infra.kubernetes.pod import PORT_NAME, pod
 from services.contracts.names import METRICS_PATH
@@ -29,8 +30,7 @@ class Workload(Construct):
         settings: of the service, passed as environment variables.
         size: port, replicas, CPU, memory, and what they follow.
         drain_seconds: time for which the service still answers after SIGTERM; 0 if it has no callers.
-        spot: prefer spot nodes; only for services that lose no work when a node vanishes.
-        subscription: subscription that it reads, if any.
+        spot: nodes that may vanish; only for services that lose no work then.
     """
 
     def __init__(
@@ -43,8 +43,7 @@ class Workload(Construct):
         settings: msgspec.Struct,
         size: WorkloadSettings,
         drain_seconds: int,
-        spot: bool = False,
-        subscription: Subscription | None = None,
+        spot: SpotFirst | None = None,
     ):
         super().__init__(scope, id_)
         self.name: Final = id_
@@ -62,11 +61,11 @@ class Workload(Construct):
                 size=size,
                 selector=self.selector,
                 drain_seconds=drain_seconds,
-                spot=spot,
+                spot=spot is not None,
             ),
-            after=account,
+            after=[account, spot.resource] if spot else [account],
         )
-        self._scale(deployment, subscription)
+        self._scale(deployment)
         # A manifest, since Terraform's resource does not know the policy: pods that are not ready, without a
         # model for example, would keep a node from being drained.
         namespace.custom_object(
@@ -95,7 +94,7 @@ class Workload(Construct):
         )
 
     def _deployment(
-        self, pods: apps.DeploymentV1SpecTemplateSpec, after: TerraformResource
+        self, pods: apps.DeploymentV1SpecTemplateSpec, after: Sequence[TerraformResource]
     ) -> apps.DeploymentV1:
         deployment = apps.DeploymentV1(
             self,
@@ -120,19 +119,19 @@ class Workload(Construct):
                     metadata=apps.DeploymentV1SpecTemplateMetadata(labels=self._labels), spec=pods
                 ),
             ),
-            depends_on=[after],
+            depends_on=after,
         )
         waive(deployment, {"CKV_K8S_11": "idle CPU is free, throttling is latency; the request is the share"})
         return deployment
 
-    def _scale(self, deployment: apps.DeploymentV1, subscription: Subscription | None) -> None:
+    def _scale(self, deployment: apps.DeploymentV1) -> None:
         hpa.HorizontalPodAutoscalerV2(
             Construct(self, "autoscaler"),
             "Default",
             metadata=hpa.HorizontalPodAutoscalerV2Metadata(
                 name=self.name, namespace=self.namespace.name, labels=self._labels
             ),
-            spec=horizontal(self.name, self.size, subscription),
+            spec=horizontal(self.name, self.size),
             depends_on=[deployment],
         )
         self.namespace.custom_object(

@@ -19,7 +19,7 @@ from rich.table import Column, Table
 
 from infra.environment import Environment
 from infra.environment.cluster import NODE_DISK_GB
-from infra.environment.value_types import machine_size
+from infra.environment.value_types import machine_cpus
 from scripts.command import CommandError, command, command_parser, load_environment, login_remedy
 from scripts.deployment import gcloud
 
@@ -93,10 +93,7 @@ def quotas(target: Environment) -> str:
     pools = target.cluster.pools.values()
     zones = len(target.zones)
     nodes = target.cluster.most_nodes(zones) + zones
-    cpus = max(
-        sum(pool.max_nodes * machine_size(pool.machine_type).cpus for pool in pools),
-        target.cluster.auto_provisioning.max_cpus if target.cluster.auto_provisioning else 0,
-    )
+    cpus = sum(pool.max_nodes * machine_cpus(pool.machine_type) for pool in pools)
     needed = {"CPUS": cpus, "SSD_TOTAL_GB": nodes * NODE_DISK_GB, "STATIC_ADDRESSES": 1}
     region = gcloud.ask("compute", "regions", "describe", target.region, f"--project={target.project_id}")
     free = {each["metric"]: each["limit"] - each["usage"] for each in region["quotas"]}

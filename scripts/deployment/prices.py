@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from infra.environment.value_types import machine_size
+from infra.environment.value_types import machine_cpus
 from scripts.command import CommandError
 
 _FOLDER: Final = Path(__file__).with_name("list_prices")
@@ -94,7 +94,7 @@ def _pool(values: Mapping[str, Any], listed: Mapping[str, Any]) -> Iterator[Cost
     if machine is None or disk is None:
         yield Cost(f"{name}: not counted, no list price", 0, 0)
         return
-    cpus = machine_size(config["machine_type"]).cpus
+    cpus = machine_cpus(config["machine_type"])
     node = cpus * machine["spot" if spot else "standard"] * _HOURS
     yield Cost(name, least * node, most * node)
     of_disk = config["disk_size_gb"] * disk["month"]

@@ -125,10 +125,8 @@ def test_it_is_removed_with_its_section(checkout: Checkout) -> None:
 def test_clients_reach_it_through_the_gateway(checkout: Checkout) -> None:
     file = checkout.folder / "infra/environments/prod.tfvars"
     file.write_text(file.read_text() + SECTION)
-    manifests = [
-        each["manifest"]
-        for each in checkout.synthesize("prod")["services"]["resource"]["kubernetes_manifest"].values()
-    ]
+    stack = checkout.synthesize("prod")["services"]["resource"]
+    manifests = [each["manifest"] for each in stack["kubernetes_manifest"].values()]
 
     def spec(kind: str, name: str) -> dict[str, Any]:
         [found] = [each for each in manifests if (each["kind"], each["metadata"]["name"]) == (kind, name)]
@@ -145,6 +143,9 @@ def test_clients_reach_it_through_the_gateway(checkout: Checkout) -> None:
     assert spec("HealthCheckPolicy", "echo")["default"]["config"]["httpHealthCheck"]["port"] == PORT
     policies = [spec("GCPBackendPolicy", name)["default"]["securityPolicy"] for name in routes]
     assert policies == ["sales-forecast-gateway"] * 2
+    # It was granted the models, so it reaches Google's APIs.
+    policy = stack["kubernetes_network_policy_v1"]["echo-google-apis"]["spec"]
+    assert policy["pod_selector"]["match_labels"] == {"app.kubernetes.io/name": "echo"}
 
 
 def services(**sections: str) -> str:
@@ -179,10 +180,6 @@ SMALL = 'cpu = "100m", memory = "64Mi"'
                 "+2: services.ecko.route: /echo is the route of echo",
                 "+3: services.prediction: prediction has a section of its own",
             ],
-        ),
-        (
-            services(echo=f'port = 9001, route = "/echo", {SMALL}, autoscaling = {{ by = "backlog" }}'),
-            ["+1: services.echo.autoscaling.by: the service reads no subscription; take cpu or traffic"],
         ),
     ],
 )

@@ -86,7 +86,7 @@ def test_a_change_touches_only_what_it_should(platform: Platform) -> None:
         for name, each in stacks.items()
         if each["outcome"] != "unchanged"
     }
-    assert stacks["cluster"]["cost"] == {"what": "difference", "idle": 0, "full": 96.03}
+    assert stacks["cluster"]["cost"] == {"what": "difference", "idle": 0, "full": 347.92}
     assert changed == {
         "cluster": {("google_container_node_pool", "update")},
         "observability": {("google_monitoring_notification_channel", "update")},
@@ -100,7 +100,7 @@ def test_exactly_what_was_shown_is_applied(platform: Platform) -> None:
     platform.edit(r"max_nodes( *)= 4", r"max_nodes\1= 5")
     refused = platform.script("apply", shown)
     assert refused.returncode == 1
-    assert "dev-cluster: approved was: 2 to update; now it is another plan: 2 to update" in refused.stderr
+    assert "dev-cluster: approved was: 3 to update; now it is another plan: 3 to update" in refused.stderr
     assert "Run `scripts/diff dev` again" in refused.stderr
     assert platform.serials() == before, "nothing was applied"
 

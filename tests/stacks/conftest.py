@@ -20,7 +20,7 @@ def variants(tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
     """Production with what no committed environment asks for, each within its folder's parent as a file.
 
     - `pushed`: push delivery, two more topics for replies, a public Gateway.
-    - `queued`: no Gateway; streaming follows its backlog; CI is GitLab's.
+    - `closed`: no Gateway; CI is GitLab's.
     - `paged`: PagerDuty, a budget.
     - `shared`: the network of a Shared VPC, a company's repository and key.
     """
@@ -29,14 +29,13 @@ def variants(tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
     replies = 'reply_topics = ["shop-replies", "depot"]'
     pushed = _within(prod, "streaming", f'delivery = "push"\n  {by_traffic}\n  {replies}')
     pushed = pushed.replace('iap_members = ["group:sales@example.com"]', "public = true")
-    queued = re.sub(r"(?ms)^gateway = \{.*?^\}\n", "", prod).replace('"traffic"', '"cpu"')
-    queued = _within(queued, "streaming", 'autoscaling = { by = "backlog" }')
-    queued = _within(queued, "ci", 'issuer = "gitlab"')
+    closed = re.sub(r"(?ms)^gateway = \{.*?^\}\n", "", prod).replace('"traffic"', '"cpu"')
+    closed = _within(closed, "ci", 'issuer = "gitlab"')
     paged, count = re.subn(r"(alerting *= \{) (.*?) \}", r"\1 \2, pagerduty = true }", prod)
     assert count == 1
     paged += 'budget = { billing_account = "012345-6789AB-CDEF01", amount = 2000 }\n'
     shared = re.sub(r"(?m)^network .*\n", "", prod).replace('  "registry",\n', "") + EXISTING
-    files = {"pushed": pushed, "queued": queued, "paged": paged, "shared": shared}
+    files = {"pushed": pushed, "closed": closed, "paged": paged, "shared": shared}
     return synthesize_once(
         tmp_path_factory, "variants", {f"{name}.tfvars": text for name, text in files.items()}
     )

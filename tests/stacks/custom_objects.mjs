@@ -7,6 +7,7 @@ const require = createRequire(import.meta.url);
 // One is published as ES modules, the other is not.
 const PACKAGES = {
   "gateway.networking.k8s.io": { name: "@kubernetes-models/gateway-api", load: (path) => import(path) },
+  "cloud.google.com": { name: "@kubernetes-models/gke", load: (path) => require(path) },
   "networking.gke.io": { name: "@kubernetes-models/gke", load: (path) => require(path) },
 };
 const objects = JSON.parse(readFileSync(0, "utf8"));

@@ -80,6 +80,7 @@ _CI_ROLES: Final[Mapping[str, tuple[str | None, str | None]]] = {
     "google_compute_region_security_policy": ("roles/compute.viewer", "roles/compute.securityAdmin"),
     "google_compute_region_ssl_policy": ("roles/compute.viewer", "roles/compute.securityAdmin"),
     "google_container_": ("roles/container.viewer", "roles/container.admin"),
+    "google_dns_": ("roles/dns.reader", "roles/dns.admin"),
     "google_gke_backup_": ("roles/gkebackup.viewer", "roles/gkebackup.admin"),
     # Only a person may change identity pools, custom roles and accounts.
     "google_iam_workload_identity_": (

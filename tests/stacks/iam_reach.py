@@ -91,6 +91,8 @@ PERMISSIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "roles/iam.serviceAccountUser": ("iam.serviceAccounts.actAs",),
     "roles/iam.serviceAccountViewer": (),
     "roles/iam.workloadIdentityPoolViewer": (),
+    "roles/dns.admin": ("dns.managedZones.*", "dns.resourceRecordSets.*"),
+    "roles/dns.reader": (),
     "roles/iam.workloadIdentityUser": ("iam.serviceAccounts.getAccessToken",),
     "roles/iap.admin": ("iap.*",),
     "roles/iap.httpsResourceAccessor": (),

@@ -80,20 +80,20 @@ def test_anybody_else_is_refused(synthesis: Synthesis, claims: dict[str, str]) -
 @pytest.mark.parametrize(
     ("claims", "granted"),
     [
-        ({"environment": "queued"}, "apply"),
+        ({"environment": "closed"}, "apply"),
         ({"environment": "prod"}, "plan"),
         ({}, "plan"),
         ({"ref_path": "refs/heads/feature"} | MERGE_REQUEST, "plan"),
-        ({"ref_path": "refs/heads/feature", "environment": "queued"} | MERGE_REQUEST, "plan"),
-        ({"environment": "queued"} | MERGE_REQUEST, "plan"),  # from the branch `main` of a fork
-        ({"ref_path": "refs/heads/feature", "environment": "queued"}, None),
-        ({"ref_path": "refs/tags/main", "environment": "queued"}, None),
-        ({"project_path": "somebody/fork", "project_id": "5", "environment": "queued"}, None),
-        ({"project_id": "5", "environment": "queued"}, None),
+        ({"ref_path": "refs/heads/feature", "environment": "closed"} | MERGE_REQUEST, "plan"),
+        ({"environment": "closed"} | MERGE_REQUEST, "plan"),  # from the branch `main` of a fork
+        ({"ref_path": "refs/heads/feature", "environment": "closed"}, None),
+        ({"ref_path": "refs/tags/main", "environment": "closed"}, None),
+        ({"project_path": "somebody/fork", "project_id": "5", "environment": "closed"}, None),
+        ({"project_id": "5", "environment": "closed"}, None),
     ],
 )
 def test_gitlab_has_the_same_rules(variants: Synthesis, claims: dict[str, str], granted: str | None) -> None:
-    foundation = variants.stack("queued-foundation")
+    foundation = variants.stack("closed-foundation")
     assert exchange(foundation, OF_GITLAB | claims) == granted
     provider = foundation.one("google_iam_workload_identity_pool_provider")
     assert provider["oidc"] == {"issuer_uri": "https://gitlab.com"}
@@ -124,7 +124,7 @@ def test_plan_sees_no_content(synthesis: Synthesis) -> None:
         for each in foundation.all("google_project_iam_member").values()
         if each["member"] == plan
     }
-    assert all(role.endswith(("iewer", "Reviewer", "/ciPlan")) for role in roles)
+    assert all(role.endswith(("iewer", "Reviewer", "/ciPlan", "dns.reader")) for role in roles)
     assert not {"roles/bigquery.dataViewer", "roles/storage.objectViewer", "roles/logging.viewer"} & roles
     permissions = foundation.one("google_project_iam_custom_role")["permissions"]
     assert all(permission.endswith(".get") for permission in permissions)

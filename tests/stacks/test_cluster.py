@@ -5,7 +5,7 @@ import math
 import pytest
 
 from infra import environment
-from infra.google.node_pool import SPOT_KEY, SPOT_VALUE
+from infra.google.node_pool import CLASS_KEY, SPOT_CLASS
 from tests.stacks.synthesized import Synthesis
 
 KEY = "projects/sales-forecast-prod/locations/europe-west1/keyRings/sales-forecast/cryptoKeys/sales-forecast"
@@ -108,43 +108,27 @@ def test_general_pool(synthesis: Synthesis) -> None:
     assert "taint" not in pool["node_config"]
 
 
-def test_only_pods_that_ask_for_it_run_on_spot_nodes(synthesis: Synthesis) -> None:
-    synthesis.stack("prod-cluster").one(
-        "google_container_node_pool",
-        name="spot",
-        autoscaling={"total_min_node_count": 0, "total_max_node_count": 15, "location_policy": "ANY"},
-        upgrade_settings={"strategy": "SURGE", "max_surge": 1, "max_unavailable": 0},
-        node_config={
-            "spot": True,
-            "taint": [{"key": SPOT_KEY, "value": SPOT_VALUE, "effect": "NO_SCHEDULE"}],
-        },
-    )
-    synthesis.stack("local-cluster").none("google_container_node_pool", name="spot")
-
-
-def test_pools_that_gke_makes_are_limited_and_as_safe(synthesis: Synthesis) -> None:
-    synthesis.stack("prod-cluster").one(
-        "google_container_cluster",
-        cluster_autoscaling={
-            "enabled": True,
-            "autoscaling_profile": "BALANCED",
-            "auto_provisioning_locations": ["europe-west1-b", "europe-west1-c", "europe-west1-d"],
-            "resource_limits": [
-                {"resource_type": "cpu", "maximum": 160},
-                {"resource_type": "memory", "maximum": 640},
-            ],
-            "auto_provisioning_defaults": {
-                "service_account": NODES,
-                "management": {"auto_repair": True, "auto_upgrade": True},
-                "shielded_instance_config": {"enable_secure_boot": True, "enable_integrity_monitoring": True},
+def test_only_pods_that_ask_for_it_run_on_spot_nodes_and_their_stand_ins(synthesis: Synthesis) -> None:
+    for name, spot, policy in (("spot", True, "ANY"), ("spot-fallback", False, "BALANCED")):
+        synthesis.stack("prod-cluster").one(
+            "google_container_node_pool",
+            name=name,
+            autoscaling={"total_min_node_count": 0, "total_max_node_count": 4, "location_policy": policy},
+            upgrade_settings={"strategy": "SURGE", "max_surge": 1, "max_unavailable": 0},
+            node_config={
+                "spot": spot,
+                "labels": {CLASS_KEY: SPOT_CLASS},
+                "taint": [{"key": CLASS_KEY, "value": SPOT_CLASS, "effect": "NO_SCHEDULE"}],
             },
-        },
-        node_pool_auto_config={"node_kubelet_config": {"insecure_kubelet_readonly_port_enabled": "FALSE"}},
-    )
-    synthesis.stack("dev-cluster").one(
-        "google_container_cluster",
-        cluster_autoscaling={"enabled": False, "autoscaling_profile": "OPTIMIZE_UTILIZATION"},
-    )
+        )
+        synthesis.stack("local-cluster").none("google_container_node_pool", name=name)
+
+
+def test_gke_makes_no_pools_of_its_own(synthesis: Synthesis) -> None:
+    for name, profile in (("prod", "BALANCED"), ("dev", "OPTIMIZE_UTILIZATION")):
+        synthesis.stack(f"{name}-cluster").one(
+            "google_container_cluster", cluster_autoscaling={"enabled": False, "autoscaling_profile": profile}
+        )
 
 
 def test_maintenance(synthesis: Synthesis) -> None:
@@ -239,8 +223,21 @@ def test_production_is_backed_up(synthesis: Synthesis) -> None:
             "encryption_key": {"gcp_kms_encryption_key": KEY},
         },
     )
+    plan = cluster.address("google_gke_backup_backup_plan")
+    cluster.one(
+        "google_gke_backup_restore_plan",
+        backup_plan=f"${{{plan}.id}}",
+        cluster="${google_container_cluster.cluster.id}",
+        # A restore never replaces what an apply has made.
+        restore_config={
+            "all_namespaces": True,
+            "namespaced_resource_restore_mode": "MERGE_SKIP_ON_CONFLICT",
+            "volume_data_restore_policy": "RESTORE_VOLUME_DATA_FROM_BACKUP",
+        },
+    )
     dev = synthesis.stack("dev-cluster")
     dev.none("google_gke_backup_backup_plan")
+    dev.none("google_gke_backup_restore_plan")
     dev.one("google_container_cluster", addons_config={"gke_backup_agent_config": {"enabled": False}})
 
 
@@ -261,6 +258,4 @@ def test_pods_start_and_scale_quickly(synthesis: Synthesis) -> None:
     prod = synthesis.stack("prod-cluster")
     for pool in prod.all("google_container_node_pool").values():
         assert pool["node_config"]["gcfs_config"] == {"enabled": True}
-    cluster = prod.one("google_container_cluster", pod_autoscaling={"hpa_profile": "PERFORMANCE"})
-    provisioned = cluster["node_pool_defaults"]["node_config_defaults"]
-    assert provisioned["gcfs_config"] == {"enabled": True}
+    prod.one("google_container_cluster", pod_autoscaling={"hpa_profile": "PERFORMANCE"})

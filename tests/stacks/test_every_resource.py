@@ -51,7 +51,10 @@ NAMES = {
     "google_compute_subnetwork": ("name", COMPUTE_NAME),
     "google_container_cluster": ("name", r"[a-z][a-z0-9-]{0,38}[a-z0-9]"),
     "google_container_node_pool": ("name", r"[a-z][a-z0-9-]{0,38}[a-z0-9]"),
+    "google_dns_managed_zone": ("name", COMPUTE_NAME),
+    "google_dns_record_set": ("name", r"(\*|[a-z]+)\.googleapis\.com\."),
     "google_gke_backup_backup_plan": ("name", COMPUTE_NAME),
+    "google_gke_backup_restore_plan": ("name", COMPUTE_NAME),
     "google_iam_workload_identity_pool": ("workload_identity_pool_id", r"(?!gcp-)[a-z0-9-]{4,32}"),
     "google_iam_workload_identity_pool_provider": (
         "workload_identity_pool_provider_id",

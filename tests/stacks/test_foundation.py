@@ -24,9 +24,12 @@ def test_only_the_apis_of_the_stacks_there_are(synthesis: Synthesis) -> None:
 
 def test_network(synthesis: Synthesis) -> None:
     foundation = synthesis.stack("prod-foundation")
-    compute = foundation.address("google_project_service", service="compute.googleapis.com")
+    apis = [
+        foundation.address("google_project_service", service=f"{api}.googleapis.com")
+        for api in ("compute", "dns")
+    ]
     foundation.one(
-        "google_compute_network", name="sales-forecast", auto_create_subnetworks=False, depends_on=[compute]
+        "google_compute_network", name="sales-forecast", auto_create_subnetworks=False, depends_on=apis
     )
     foundation.one(
         "google_compute_subnetwork",
@@ -44,6 +47,21 @@ def test_network(synthesis: Synthesis) -> None:
     )
     # The VPC lets nothing in, and the rules for what must come in are GKE's.
     foundation.none("google_compute_firewall")
+
+
+def test_google_apis_have_a_few_addresses(synthesis: Synthesis) -> None:
+    foundation = synthesis.stack("prod-foundation")
+    zone = foundation.one("google_dns_managed_zone", dns_name="googleapis.com.", visibility="private")
+    network = foundation.address("google_compute_network", name="sales-forecast")
+    assert zone["private_visibility_config"]["networks"] == [{"network_url": f"${{{network}.id}}"}]
+    addresses = foundation.one("google_dns_record_set", type="A", name="private.googleapis.com.")["rrdatas"]
+    assert addresses == [str(each) for each in ip_network("199.36.153.8/30")]
+    foundation.one(
+        "google_dns_record_set",
+        type="CNAME",
+        name="*.googleapis.com.",
+        rrdatas=["private.googleapis.com."],
+    )
 
 
 @pytest.mark.parametrize("environment", names())

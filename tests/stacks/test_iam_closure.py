@@ -41,7 +41,7 @@ def test_grants_are_what_is_needed(synthesis: Synthesis, name: str) -> None:
     assert faults(needs(graph), grants(graph)) == []
 
 
-@pytest.mark.parametrize("name", ["pushed", "queued", "paged"])
+@pytest.mark.parametrize("name", ["pushed", "closed", "paged"])
 def test_grants_of_other_settings_are_what_is_needed(variants: Synthesis, name: str) -> None:
     graph = variant(variants, name)
     assert faults(needs(graph), grants(graph)) == []

@@ -22,14 +22,8 @@ CERTIFICATE = "sales-forecast-gateway-4f8c2083"
 
 @pytest.fixture
 def pushed(variants: Synthesis) -> Stack:
-    """Pub/Sub sends requests through the Gateway; IAP guards prediction."""
+    """Pub/Sub sends requests through the Gateway, which is public."""
     return variants.stack("pushed-services")
-
-
-@pytest.fixture
-def queued(variants: Synthesis) -> Stack:
-    """Streaming follows its backlog; there is no Gateway."""
-    return variants.stack("queued-services")
 
 
 @pytest.fixture(params=ENVIRONMENTS)
@@ -191,18 +185,26 @@ def test_pods_spread_over_zones_and_nodes(services: Stack, workload: str) -> Non
     assert {each["when_unsatisfiable"] for each in spread} == {"ScheduleAnyway"}
 
 
-def test_streaming_prefers_nodes_that_may_vanish_and_nobody_else_takes_them(
+def test_streaming_gets_spot_nodes_first_and_nobody_else_takes_them(
     prod: Stack, synthesis: Synthesis
 ) -> None:
     pod = spec_of(prod, "streaming")["template"]["spec"]
-    (toleration,) = pod["toleration"]
-    assert toleration == {
-        "key": "cloud.google.com/gke-spot",
-        "operator": "Equal",
-        "value": "true",
-        "effect": "NoSchedule",
-    }
-    assert list(pod["affinity"]["node_affinity"]) == ["preferred_during_scheduling_ignored_during_execution"]
+    key = "cloud.google.com/compute-class"
+    assert pod["node_selector"] == {key: "spot-first"}
+    assert pod["toleration"] == [
+        {"key": key, "operator": "Equal", "value": "spot-first", "effect": "NoSchedule"}
+    ]
+    order = custom(prod, "ComputeClass", "spot-first")
+    assert order["priorities"] == [{"nodepools": ["spot"]}, {"nodepools": ["spot-fallback"]}]
+    assert order["activeMigration"] == {"optimizeRulePriority": True}
+    pools = synthesis.stack("prod-cluster").all("google_container_node_pool").values()
+    assert {"spot", "spot-fallback"} <= {each["name"] for each in pools}
+    (deployment,) = (
+        each
+        for each in prod.all("kubernetes_deployment_v1").values()
+        if each["metadata"]["name"] == "streaming"
+    )
+    assert prod.address("kubernetes_manifest", manifest={"kind": "ComputeClass"}) in deployment["depends_on"]
     without_such_nodes = spec_of(synthesis.stack("local-services"), "streaming")["template"]["spec"]
     for other in (spec_of(prod, "prediction")["template"]["spec"], without_such_nodes):
         assert not {"toleration", "affinity", "node_selector"} & set(other)
@@ -293,20 +295,6 @@ def test_the_number_of_pods_follows_the_traffic(
     services.one("kubernetes_service_v1", metadata={"name": workload})
     policy = custom(services, "GCPBackendPolicy", workload)
     assert policy["default"]["maxRatePerEndpoint"] == rate
-
-
-def test_the_number_of_pods_follows_the_backlog(queued: Stack) -> None:
-    (metric,) = autoscaler_of(queued, "streaming")["metric"]
-    assert metric == {
-        "type": "External",
-        "external": {
-            "metric": {
-                "name": "pubsub.googleapis.com|subscription|num_undelivered_messages",
-                "selector": [{"match_labels": {"resource.labels.subscription_id": "predict-range"}}],
-            },
-            "target": {"type": "AverageValue", "average_value": "1k"},
-        },
-    }
 
 
 def test_resource_requests_are_recommended(prod: Stack) -> None:
@@ -509,10 +497,10 @@ def test_kubernetes_takes_every_object(services: Stack) -> None:
 
 
 def test_the_definitions_of_gateway_api_and_gke_take_every_object(prod: Stack, pushed: Stack) -> None:
-    groups = ("gateway.networking.k8s.io/", "networking.gke.io/")
+    groups = ("gateway.networking.k8s.io/", "networking.gke.io/", "cloud.google.com/")
     found = [each for stack in (prod, pushed) for each in manifests(stack)]
     found = [each for each in found if each["apiVersion"].startswith(groups)]
-    assert len(found) == 6 + 8
+    assert len(found) == 7 + 9
     assert check_custom(found) == []
     # What they refuse, lest they take anything:
     unknown, wrong = (json.loads(json.dumps(each)) for each in (found[0], found[0]))
@@ -530,7 +518,7 @@ def test_quantities_and_names_are_kubernetes(services: Stack, pushed: Stack) -> 
     for stack in (services, pushed):
         for each in manifests(stack):
             assert name.fullmatch(each["metadata"]["name"]), each["metadata"]
-            if each["kind"] != "Namespace":
+            if each["kind"] not in ("ComputeClass", "Namespace"):
                 assert name.fullmatch(each["metadata"]["namespace"])
             if each["kind"] == "Deployment":
                 (container,) = each["spec"]["template"]["spec"]["containers"]
@@ -551,7 +539,8 @@ def test_all_traffic_is_denied_but_what_is_needed(prod: Stack) -> None:
     assert everything["policy_types"] == ["Ingress", "Egress"]
     assert "ingress" not in everything
     ports = [port["port"] for rule in everything["egress"] for port in rule["ports"]]
-    assert ports == ["53", "53", "80", "443"]
+    assert ports == ["53", "53", "80"]
+    assert "0.0.0.0/0" not in json.dumps(prod.content)
 
     prediction = prod.one("kubernetes_network_policy_v1", metadata={"name": "prediction-callers"})["spec"]
     (rule,) = prediction["ingress"]
@@ -559,6 +548,30 @@ def test_all_traffic_is_denied_but_what_is_needed(prod: Stack) -> None:
     assert ranges(prediction) == ["10.18.32.0/23", "35.191.0.0/16", "130.211.0.0/22"]
     streaming = prod.one("kubernetes_network_policy_v1", metadata={"name": "streaming-callers"})["spec"]
     assert ranges(streaming) == []
+
+
+def test_who_was_granted_something_reaches_google_apis_and_nobody_else(synthesis: Synthesis) -> None:
+    for stack, namespace in (
+        ("prod-services", "sales-forecast"),
+        ("prod-orchestration", "sales-forecast-batch"),
+    ):
+        reaching: dict[str, Any] = {}
+        for policy in synthesis.stack(stack).all("kubernetes_network_policy_v1").values():
+            for rule in policy["spec"].get("egress", []):
+                if [port["port"] for port in rule["ports"]] == ["443"]:
+                    assert rule["to"] == [{"ip_block": {"cidr": "199.36.153.8/30"}}]
+                    reaching |= {policy["metadata"]["name"]: policy["spec"]["pod_selector"]}
+        members = {each.get("member", "") for _, _, each in synthesis.stack(stack).resources}
+        subject = f"/subject/ns/{namespace}/sa/"
+        granted = {each.rpartition("/")[2] for each in members if subject in each}
+        if namespace == "sales-forecast":
+            assert reaching == {
+                f"{name}-google-apis": {"match_labels": {"app.kubernetes.io/name": name}} for name in granted
+            }
+            assert granted == {"prediction", "streaming"}
+        else:
+            assert granted == {"batch"}
+            assert reaching == {"google-apis": {}}
 
 
 def test_each_service_may_do_what_it_does_and_nothing_else(prod: Stack) -> None:
@@ -596,6 +609,8 @@ def test_everything_waits_for_its_namespace(services: Stack) -> None:
     waits = {f"{kind}.{name}": set(each.get("depends_on", [])) for kind, name, each in services.resources}
     for kind, name, each in services.resources:
         if kind.startswith("kubernetes_") and kind != "kubernetes_namespace_v1":
+            if each.get("manifest", {}).get("kind") == "ComputeClass":
+                continue  # of the whole cluster
             assert each.get("manifest", each)["metadata"]["namespace"] == "sales-forecast"
             reached, ahead = set[str](), [f"{kind}.{name}"]
             while ahead:
