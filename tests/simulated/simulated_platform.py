@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -72,14 +73,22 @@ class Platform:
         assert count, f"{pattern} is not in {file}"
         file.write_text(text)
 
+    @cached_property
+    def checkout(self) -> Path:
+        """A copy of the repository: cdktf has one folder of output.
+
+        A simulated image is known by its sources, so somebody who edits them during the tests would change
+        every later plan.
+        """
+        folder = self.folder / "checkout"
+        copy_checkout(folder)
+        link_installed(folder)
+        return folder
+
     def command(self, name: str, *arguments: str) -> subprocess.Popen[str]:
-        """Start one of `scripts/`, in a copy of the repository: cdktf has one folder of output."""
-        checkout = self.folder / "checkout"
-        if not checkout.exists():
-            copy_checkout(checkout)
-            link_installed(checkout)
+        """Start one of `scripts/`."""
         return subprocess.Popen(
-            [checkout / "scripts" / name, self.name, *arguments],
+            [self.checkout / "scripts" / name, self.name, *arguments],
             env=os.environ | self.variables,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -175,7 +184,7 @@ class Platform:
     def script(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command of scripts/ on the environment."""
         return subprocess.run(
-            [REPOSITORY / "scripts" / name, self.name, *arguments],
+            [self.checkout / "scripts" / name, self.name, *arguments],
             env=os.environ | self.variables,
             capture_output=True,
             text=True,
