@@ -16,7 +16,8 @@ def install(path: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     unset = ("JAVA_HOME", "CLOUDSDK_ROOT_DIR", "PUBSUB_EMULATOR_JAR", "TERRAFORM_BINARY_NAME")
     inherited = {name: value for name, value in os.environ.items() if name not in unset}
     return subprocess.run(
-        [sys.executable, ROOT / "scripts" / "laptop" / "install.py"],
+        [sys.executable, "-m", "scripts", "install"],
+        cwd=ROOT,
         env={**inherited, "PATH": str(path), **variables},
         capture_output=True,
         text=True,
