@@ -106,3 +106,23 @@ def test_the_company_keeps_it_after_the_destruction(platform: Platform) -> None:
         done = platform.terraform(stack, "destroy", "-auto-approve", "-refresh=false")
         assert done.returncode == 0, f"{stack}: {done.stderr}"
     assert made(platform) == dict.fromkeys(COMPANY, 1)
+
+
+def test_a_key_that_exists_encrypts_what_is_made(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The company has the key alone: images and the cluster's secrets are the platform's."""
+    key = "projects/company-keys/locations/europe-west1/keyRings/data/cryptoKeys/forecast"
+    for platform in simulated("dev", tmp_path_factory):
+        company = Stack(platform.folder / "company", "company", os.environ | platform.variables)
+        company.write({kind: named for kind, named in COMPANY.items() if kind.startswith("google_kms")})
+        company.apply()
+        platform.edit(r"(?m)^network ", f'existing = {{ key = "{key}" }}\nnetwork ')
+        platform.synthesize()
+        platform.bootstrap()
+        platform.apply("foundation", "registry", "cluster")
+        resources = platform.home / "resources"
+        for kind in ("google_artifact_registry_repository", "google_container_cluster"):
+            [file] = (resources / kind).glob("*.json")
+            assert key in file.read_text()
+        # Only its owner says who may use it, and the platform makes none of its own.
+        assert made(platform)["google_kms_crypto_key"] == 1
+        assert not list((resources / "google_kms_crypto_key_iam_member").glob("*.json"))
