@@ -107,7 +107,10 @@ def predict(
         day = np.tile(panel.days + np.arange(horizon), shape[0])
         rows = features.rows(series, np.full(len(series), panel.days), day)
         known = rows.matrix()
-        ratio = np.mean([np.asarray(booster.predict(known)) for booster in boosters], axis=0).reshape(shape)
+        # LightGBM keeps this number once for all threads: left out, it would change under fits and
+        # predictions of other threads, whose buffers are as many.
+        each = [np.asarray(booster.predict(known, num_threads=1)) for booster in boosters]
+        ratio = np.mean(each, axis=0).reshape(shape)
         ratio = evidence[block] * ratio + 1 - evidence[block]
         sales[block] = ratio * rows.level.reshape(shape)
     sales[features.closed[:, panel.days :]] = 0.0
