@@ -3,7 +3,6 @@
 import dataclasses
 import datetime
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -21,6 +20,7 @@ import numpy as np
 import pytest
 from google.cloud import storage
 
+from infra.simulator import emulators
 from services.contracts.model import Accuracy, Backtest, Manifest
 from services.forecasting import artifact
 from services.forecasting.forecast import Forecast, History
@@ -241,20 +241,12 @@ def bigquery_emulator(
 def pubsub_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     """The Pub/Sub emulator, empty."""
     folder = tmp_path_factory.mktemp("pubsub")
-    for program in ("gcloud", "java"):
-        if not shutil.which(program):
-            pytest.skip(f"{program} is not on PATH")
-    root = subprocess.run(
-        ["gcloud", "info", "--format=value(installation.sdk_root)"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.strip()
-    jars = sorted(Path(root, "platform", "pubsub-emulator", "lib").glob("cloud-pubsub-emulator-*.jar"))
-    if not jars:
-        pytest.skip("gcloud has no component pubsub-emulator")
     port = free_port()
-    command = ["java", "-Xmx256m", "-jar", str(jars[0]), "--host=127.0.0.1", f"--port={port}"]
+    with mock.patch.dict(os.environ, {"SIMULATOR_HOME": str(folder)}):
+        try:
+            command = emulators.EMULATORS[0].command({"port": port})
+        except emulators.EmulatorError as error:
+            pytest.skip(str(error))
     emulator = Process(command, {}, port, folder / "log")
     emulator.start()
     yield emulator

@@ -9,6 +9,7 @@ import platform
 import shutil
 import socket
 import subprocess
+import zipfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ KIND: Final = "emulator"
 _START_SECONDS: Final = 120.0
 _GRACE_SECONDS: Final = 10.0
 _SITE_PACKAGES: Final = "lib/python3.*/site-packages"
+
+_CLASS: Final = "io/grpc/InternalStatus.class"
+_SIGNATURE: Final = "(Lio/grpc/Status;Lio/grpc/Metadata;{})Lio/grpc/StatusRuntimeException;"
 
 Ports = Mapping[str, int]
 
@@ -89,8 +93,8 @@ def _pubsub_command(ports: Ports) -> list[str]:
         raise EmulatorError("Java is not on PATH: install a JRE 11 or newer, or set JAVA_HOME")
     jar = os.environ.get("PUBSUB_EMULATOR_JAR")
     if jar is None:
-        folder = Path(_sdk_root(), "platform", "pubsub-emulator", "lib")
-        jar = max(folder.glob("cloud-pubsub-emulator-*-all.jar"), default=None)
+        library = Path(_sdk_root(), "platform", "pubsub-emulator", "lib")
+        jar = max(library.glob("cloud-pubsub-emulator-*-all.jar"), default=None)
     if jar is None:
         raise EmulatorError(
             "the Pub/Sub emulator is not installed: `gcloud components install pubsub-emulator`, or "
@@ -98,7 +102,33 @@ def _pubsub_command(ports: Ports) -> list[str]:
         )
     # The heap holds messages until they are acknowledged or expire.
     heap = ["-Xms32m", "-Xmx512m", "-XX:+UseSerialGC"]
-    return [java, *heap, "-jar", str(jar), f"--host={HOST}", f"--port={ports['port']}"]
+    program = ["-cp", f"{_mended(Path(jar))}:{jar}", "com.google.cloud.pubsub.testing.v1.Main"]
+    return [java, *heap, *program, f"--host={HOST}", f"--port={ports['port']}"]
+
+
+def _mended(jar: Path) -> Path:
+    """A folder to precede the emulator on the class path: a class whose method has the name that is called.
+
+    Emulator 0.8.20 has classes of two versions of gRPC. It fails where it would notice that a client has gone
+    (NoSuchMethodError), and hands messages to the client's pulls: each is lost until its lease ends.
+    """
+    with zipfile.ZipFile(jar) as classes:
+        content = classes.read(_CLASS)
+    for found, wanted in (
+        (_constant("asRuntimeExceptionWithoutStacktrace"), _constant("asRuntimeException")),
+        (_constant(_SIGNATURE.format("")), _constant(_SIGNATURE.format("Z"))),
+        (b"\0\4\0\2\0\0\0\12", b"\0\4\0\3\0\0\0\12"),  # size of its stack, its variables, its code
+    ):
+        content = content.replace(found, wanted)
+    path = folder("pubsub") / _CLASS
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return folder("pubsub")
+
+
+def _constant(text: str) -> bytes:
+    """A string in a Java class: tag, length, UTF-8."""
+    return b"\1" + len(text).to_bytes(2, "big") + text.encode()
 
 
 def _sdk_root() -> str:

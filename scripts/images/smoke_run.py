@@ -74,7 +74,7 @@ def check(engine: Engine, reference: str, service: str) -> str:
         log = Path(file.name)
         try:
             if service in SERVICES:
-                # Its own: the emulator still delivers to pulls of a service that was stopped before.
+                # Its own: what it asks, no other service answers.
                 with temporary(
                     pubsub_v1.SubscriberClient(), _PROJECT, names.SALE_RANGE_TOPIC, "smoke"
                 ) as subscription:

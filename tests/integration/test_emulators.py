@@ -2,12 +2,17 @@
 
 import concurrent.futures
 import socket
+import time
+import uuid
 
+import grpc
 import httpx
 import psutil
 import pytest
+from google.pubsub_v1 import PublisherClient, PubsubMessage, PullRequest, SubscriberClient
 
 from infra.simulator import emulators
+from scripts.messages import subscriptions
 from tests.conftest import wait_for
 from tests.integration.conftest import Cloud
 
@@ -32,6 +37,34 @@ def belonging(cloud: Cloud) -> list[int]:
         except psutil.Error:
             continue
     return found
+
+
+def test_pubsub_hands_no_message_to_pulls_of_a_client_that_has_gone(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", cloud.endpoints.pubsub)
+    publisher, subscriber = PublisherClient(), SubscriberClient()
+
+    def all_arrive() -> bool:
+        name = f"projects/gone-clients/{{}}/t-{uuid.uuid4().hex}"
+        topic, subscription = name.format("topics"), name.format("subscriptions")
+        publisher.create_topic(name=topic)
+        subscriber.create_subscription(name=subscription, topic=topic, ack_deadline_seconds=600)
+        with grpc.insecure_channel(cloud.endpoints.pubsub) as channel:
+            pull = channel.unary_unary(
+                "/google.pubsub.v1.Subscriber/Pull", request_serializer=PullRequest.serialize
+            )
+            request = PullRequest(subscription=subscription, max_messages=1)
+            pulls = [pull.future(request, timeout=60) for _ in range(4)]
+            time.sleep(0.5)  # until they wait
+        assert all(each.done() for each in pulls)
+        time.sleep(0.5)  # the emulator looks every 50 ms
+        publisher.publish(topic=topic, messages=[PubsubMessage(data=b"x")])
+        time.sleep(0.5)  # for the pulls to take it, if they do
+        return bool(subscriptions.take(subscriber, subscription))
+
+    # More than once: it may be slow to notice. Before it was mended, the message was lost every time.
+    wait_for("a message", all_arrive, 60)
 
 
 class TestUp:
