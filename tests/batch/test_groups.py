@@ -1,5 +1,6 @@
 """Training by groups of stores: a job of Beam gives the bytes of a process that takes one after the other."""
 
+import subprocess
 from pathlib import Path
 
 import msgspec
@@ -12,7 +13,9 @@ from services.contracts.model import Manifest
 from services.forecasting import learning, training
 from services.forecasting.panel import Panel
 from tests.batch.conftest import Run, Warehouse
+from tests.conftest import free_port, listening, wait_for
 from tests.forecasting.conftest import make_sales
+from tests.images import beam_programs
 
 
 def starts(sales: pl.DataFrame, most: int | None) -> list[str]:
@@ -71,6 +74,31 @@ def test_a_job_gives_the_bytes_of_a_process(
     staged = [blob.name for blob in warehouse.models.bucket.list_blobs(prefix=f"training/{version}/")]
     assert len(staged) == 2 * 3
     assert run(publish_model.main) == {"version": version, "changed": True, "previous": None}
+
+
+@pytest.mark.slow
+def test_a_real_job_server_gives_the_bytes_of_a_process(
+    warehouse: Warehouse, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prism = beam_programs.program("prism")
+    if prism is None:
+        pytest.skip("Prism is absent: python -m tests.images.beam_programs")
+    make_sales(stores=2).write_csv(tmp_path / "sales.csv")
+    run(ingest.main, "--file", tmp_path / "sales.csv")
+    monkeypatch.setenv("GROUP_SERIES", "3")
+    here = _forget(warehouse, run(train.main)["version"])
+    port = free_port()
+    with (tmp_path / "prism.log").open("wb") as log:
+        server = subprocess.Popen([prism, f"--job_port={port}", "--serve_http=false"], stdout=log, stderr=log)
+    try:
+        wait_for("Prism listens", lambda: listening(port))
+        job = ("--runner=PortableRunner", f"--job_endpoint=127.0.0.1:{port}", "--environment_type=LOOPBACK")
+        assert run(train.main, *job)["trained"] is True
+    finally:
+        server.kill()
+        server.wait()
+    found = warehouse.registry.manifest(here.version)
+    assert msgspec.structs.replace(found, created_at=here.created_at) == here
 
 
 def _forget(warehouse: Warehouse, version: str) -> Manifest:
