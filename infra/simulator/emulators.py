@@ -112,8 +112,11 @@ def _mended(jar: Path) -> Path:
     Emulator 0.8.20 has classes of two versions of gRPC. It fails where it would notice that a client has gone
     (NoSuchMethodError), and hands messages to the client's pulls: each is lost until its lease ends.
     """
-    with zipfile.ZipFile(jar) as classes:
-        content = classes.read(_CLASS)
+    try:
+        with zipfile.ZipFile(jar) as classes:
+            content = classes.read(_CLASS)
+    except (OSError, zipfile.BadZipFile, KeyError) as error:
+        raise EmulatorError(f"{jar} is not the Pub/Sub emulator: {error}") from None
     for found, wanted in (
         (_constant("asRuntimeExceptionWithoutStacktrace"), _constant("asRuntimeException")),
         (_constant(_SIGNATURE.format("")), _constant(_SIGNATURE.format("Z"))),
