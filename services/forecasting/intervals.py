@@ -3,8 +3,8 @@
 An error is measured in the standard deviation that a forecast y has if its variance grows with it,
 sqrt(phi * y), where phi is the dispersion of the series, known at the origin. Quantiles of a series' own
 errors, shrunk towards those of all series, shape its interval; a factor for each series then makes it hold
-the nominal share of the errors, and another one for each horizon (conformal in spirit: Vovk et al.,
-https://doi.org/10.1007/b106715). New series get wider intervals.
+the nominal share of the errors, another one for each third of the series by size, and one for each horizon
+(conformal in spirit: Vovk et al., https://doi.org/10.1007/b106715). New series get wider intervals.
 """
 
 from collections.abc import Sequence
@@ -98,6 +98,14 @@ class Intervals:
         [own] = _quantiles(score, 1 - (1 - NOMINAL) * len(ratios) / (len(ratios) + 1))
         self._own = np.maximum(own, _NEAREST)[:, None]
         score /= self._own
+        # The errors of what sells seldom have another shape: mostly a little above, now and then far below.
+        third = _thirds(past.usual[:, :known])
+        typical = _shrunk(score, 1.0)
+        factor = np.array([_shrunk(score[third == each], typical) / typical for each in range(3)])[third][
+            :, None
+        ]
+        self._own *= factor
+        score /= factor
         self._horizon = np.ones(HORIZON_DAYS)
         least = 0.0
         for days in _HORIZONS.values():
@@ -124,8 +132,7 @@ def coverage(windows: Sequence[Window], actual: Panel, usual: Panel) -> Coverage
     """
     inside = {level: _inside(Past.of(windows, actual, usual, level)) for level in LEVELS}
     series = inside["series"]
-    size = np.nan_to_num(actual.sales).mean(axis=1)
-    thirds = np.digitize(size, np.quantile(size, [1 / 3, 2 / 3]))
+    thirds = _thirds(actual.sales)
     return Coverage(
         thirds={
             name: _mean(series[:, thirds == third]) for third, name in enumerate(("small", "middle", "large"))
@@ -188,6 +195,12 @@ def _shrunk(scores: Matrix, towards: float) -> float:
     if len(counted) == 0:
         return towards
     return (len(counted) * np.quantile(counted, NOMINAL) + _SHRINKAGE * towards) / (len(counted) + _SHRINKAGE)
+
+
+def _thirds(sales: Matrix) -> NDArray[np.intp]:
+    """0, 1 or 2 for small, middle and large series."""
+    size = np.nan_to_num(sales).mean(axis=1)
+    return np.digitize(size, np.quantile(size, [1 / 3, 2 / 3]))
 
 
 def _new(usual: Matrix) -> NDArray[np.bool_]:

@@ -46,6 +46,15 @@ def test_coverage_holds_by_size_horizon_and_level() -> None:
     assert held.levels["store_nbr"] == pytest.approx(NOMINAL, abs=0.15)
 
 
+def test_series_that_sell_daily_keep_their_share_among_those_that_seldom_do() -> None:
+    """Among many that hardly ever sell, whose errors have another shape, the largest held 70 %."""
+    random = np.random.default_rng(7)
+    rate = np.repeat([0.05, 0.1, 3.0], 40)
+    panel = panel_of(random.poisson(rate[:, None], (120, DAYS)).astype(float))
+    thirds = intervals.coverage(windows_of(rate), panel, panel).thirds
+    assert thirds["large"] == pytest.approx(NOMINAL, abs=0.06)
+
+
 def test_a_series_with_larger_errors_has_wider_intervals() -> None:
     """Of the same size and dispersion so far, but never forecast well."""
     random = np.random.default_rng(3)
