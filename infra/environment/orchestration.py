@@ -114,8 +114,8 @@ class BatchSection(Section):
     group_series: int | None = Field(
         default=None,
         ge=1,
-        description="most series learned from together, in whole stores that jobs of Beam train; "
-        "by default training learns from all at once, in a pod",
+        description="most series learned from together, in groups of whole stores; "
+        "by default training learns from all at once",
     )
     machine_type: MachineType = Field(
         default="n2-standard-2", description="machine type of a Dataflow worker"

@@ -499,6 +499,8 @@ except TaskDeferralTimeout:
 os.environ["STEPS_RUNNER"] = "FlinkRunner"
 done.append(forecast_steps.score("--horizon=7", timeout=timedelta(hours=1)).arguments)
 done.append(forecast_steps.training_job() == forecast_google.job_server_arguments())
+os.environ["STEPS_RUNNER"] = "DataflowRunner"
+done.append(forecast_steps.training_job())
 del os.environ["GROUP_SERIES"]
 done.append(forecast_steps.training_job())
 os.environ |= {{"GROUP_SERIES": "5", "STEPS_RUN_ON": "processes"}}
@@ -524,6 +526,7 @@ def test_steps_in_the_cloud_end_with_their_timeout_and_go_where_the_environment_
             *("--environment_type=DOCKER", "--environment_config=a-steps_image"),
         ],
         True,
+        [],
         [],
         ["--runner=DirectRunner"],
     ]

@@ -89,10 +89,15 @@ def score(*arguments: str, timeout: timedelta, **options: Any) -> BaseOperator:
 
 
 def training_job() -> tuple[str, ...]:
-    """What `train` is told to learn from groups of stores as a job of Beam, if the environment has groups."""
+    """What `train` is told to learn from groups of stores as a job of Beam.
+
+    Nothing without groups, nor on Dataflow: pods may start no jobs, so one takes each in turn.
+    """
     if "GROUP_SERIES" not in os.environ:
         return ()
-    return forecast_google.job_server_arguments() if run_on_google() else ("--runner=DirectRunner",)
+    if not run_on_google():
+        return ("--runner=DirectRunner",)
+    return () if os.environ["STEPS_RUNNER"] == "DataflowRunner" else forecast_google.job_server_arguments()
 
 
 class ProcessStep(BaseOperator):
