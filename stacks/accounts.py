@@ -13,8 +13,10 @@ from infra.google.deny_policy import DenyPolicy
 from infra.google.identity import NewAccount, Principal, ServiceAgent
 
 
-def create_accounts(scope: PlatformStack, ci: CiIdentity | None, after: Sequence[TerraformResource]) -> None:
-    """Create the accounts that the stacks of the environment need.
+def create_accounts(
+    scope: PlatformStack, ci: CiIdentity | None, after: Sequence[TerraformResource]
+) -> DenyPolicy | None:
+    """Create the accounts that the stacks of the environment need. Returns what Airflow's may not do.
 
     Args:
         scope: the stack.
@@ -37,6 +39,9 @@ def create_accounts(scope: PlatformStack, ci: CiIdentity | None, after: Sequence
         push.grant_sign_in_as(ServiceAgent(scope, "pubsub", service="gcp-sa-pubsub"))
     if "orchestration" in environment.stacks:
         airflow = create("airflow", "Workers of the Airflow environment", *deployers)
-        dataflow = create("dataflow", "Workers of Dataflow", airflow)
+        create("dataflow", "Workers of Dataflow", airflow)
+        # Airflow's own account does not reach the cluster, where its role could do everything.
+        create("starter", "Starts the pods of Airflow's steps").grant_sign_in_as(airflow)
         if environment.composer.deny_policy:
-            DenyPolicy(scope, "deny-policy", airflow=airflow, dataflow=dataflow, after=after)
+            return DenyPolicy(scope, "deny-policy", airflow=airflow, after=after)
+    return None

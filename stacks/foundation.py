@@ -34,7 +34,7 @@ class FoundationStack(PlatformStack):
         self.network: Final = Network(self, "network", after=[apis["compute"], apis["dns"]])
         self.key: Final = Key(self, "key", after=apis["cloudkms"]) if environment.encrypted else None
         self.ci: Final = CiIdentity(self, "ci", ci=environment.ci, after=iam) if environment.ci else None
-        create_accounts(self, self.ci, after=iam)
+        self.deny_policy: Final = create_accounts(self, self.ci, after=iam)
         # Here, as CI may sign images, but not change whose signatures count.
         signing = ("binaryauthorization", "cloudkms", "containeranalysis") if environment.signs_images else ()
         attestor = Attestor(self, "attestor", after=[apis[each] for each in signing]) if signing else None

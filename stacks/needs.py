@@ -143,9 +143,9 @@ def needs(environment: Environment) -> Iterator[Needs]:
         if environment.gateway.iap_members:
             yield Needs(apis=["iap"], apply=["roles/iap.admin"])
     if "orchestration" in environment.stacks and environment.composer.deny_policy:
-        # Only a person may change it. An organization's administrator lets CI see it: roles/iam.denyReviewer.
-        tags = "roles/resourcemanager.tagViewer"
-        yield Needs(plan=[tags], apply=[tags])
+        # Only a person may change it, and the tag by which it knows Airflow's buckets; CI attaches the tag.
+        # An organization's administrator lets CI see the policy: roles/iam.denyReviewer.
+        yield Needs(plan=["roles/resourcemanager.tagViewer"], apply=["roles/resourcemanager.tagUser"])
     if "observability" in environment.stacks and environment.budget:
         yield Needs(
             apis=["billingbudgets"], plan_permissions=["serviceusage.services.use"]

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Final, Literal
 
-from infra.cdk import App
+from infra.cdk import App, TerraformResource
 from infra.cdk.providers import configure_kubernetes
 from infra.cdk.stack import PlatformStack
 from infra.cdk.waivers import waive
@@ -13,7 +13,7 @@ from infra.environment.existing import ExistingCluster
 from infra.google.bucket import Bucket
 from infra.google.cluster import Cluster
 from infra.google.composer import Composer, connection_secret
-from infra.google.identity import Account, Principal
+from infra.google.identity import Account, Principal, project_iam
 from infra.google.images import image
 from infra.google.secret import Secret
 from infra.kubernetes.namespace import Namespace
@@ -51,12 +51,16 @@ class OrchestrationStack(PlatformStack):
         namespace = Namespace(self, "namespace", name=f"{PLATFORM}-batch")
         DefaultDeny(self, "default-deny", namespace=namespace)
         AllowGoogleApis(self, "google-apis", namespace=namespace)
-        steps = self._step_runner(namespace, airflow, data)
+        starter = Account(self, "starter")
+        steps = self._step_runner(namespace, starter, data)
         workers = self._dataflow_workers(airflow, registry, data)
         for principal in (steps.identity, workers):
             # Loads and queries are jobs, which belong to the project.
             principal.grant_project_role("roles/bigquery.jobUser")
         bucket, snapshots = self._airflow_buckets()
+        after: list[TerraformResource] = [bucket.grant_write(airflow), snapshots.grant_write(airflow)]
+        if policy := foundation.deny_policy:
+            after += [each.tag(policy.airflows) for each in (bucket, snapshots)]
         if ci := foundation.ci:
             bucket.grant_read(Principal(self, "ci-plan", member=ci.plan.member))  # the DAG files
         batch_image = image(self, environment, service="batch")
@@ -79,6 +83,7 @@ class OrchestrationStack(PlatformStack):
             steps_cluster=cluster.name,
             steps_namespace=namespace.name,
             steps_account=steps.name,
+            steps_starter=starter.email,
             steps_image=batch_image,
             steps_runner=environment.batch.runner,
             steps_job_endpoint=environment.batch.job_endpoint,
@@ -98,15 +103,15 @@ class OrchestrationStack(PlatformStack):
             bucket=bucket,
             snapshots=snapshots,
             variables=to_environment(settings),
-            after=[bucket.grant_write(airflow), snapshots.grant_write(airflow)],
+            after=after,
         )
 
-    def _step_runner(self, namespace: Namespace, airflow: Account, data: DataStack) -> PodRunner:
+    def _step_runner(self, namespace: Namespace, starter: Account, data: DataStack) -> PodRunner:
         """What lets Airflow start pods in the namespace, under an account that writes the data."""
-        steps = PodRunner(self, "batch", namespace=namespace, starter=airflow)
+        steps = PodRunner(self, "batch", namespace=namespace, starter=starter)
         # The smallest role that may connect by the cluster's DNS name (container.clusters.connect). It reads
-        # no Secrets; what Airflow may change in the cluster is defined by the role in the namespace.
-        airflow.grant_project_role("roles/container.viewer")
+        # no Secrets; what the account may change in the cluster is defined by the role in the namespace.
+        starter.grant_project_role("roles/container.viewer")
         for bucket in (data.models, data.staging):
             bucket.grant_write(steps.identity)
         for table in (data.sales, data.scores, data.transient_scores, data.staged_rows):
@@ -148,7 +153,13 @@ class OrchestrationStack(PlatformStack):
         workers = Account(self, "dataflow")
         developer = airflow.grant_project_role("roles/dataflow.developer")
         waive(developer, {"CKV_GCP_49": "Google offers this role on projects only"})
-        workers.grant_project_role("roles/dataflow.worker")
+        workers.grant_project_role(
+            "roles/dataflow.worker",
+            condition=project_iam.ProjectIamMemberCondition(
+                title="no objects",  # of any bucket of the project; the grants below name those it uses
+                expression='resource.type != "storage.googleapis.com/Object"',
+            ),
+        )
         if registry:
             registry.images.grant_read(workers)
         data.models.grant_read(workers)

@@ -78,8 +78,8 @@ class ComposerSettings(Section):
 
     deny_policy: bool = Field(
         default=False,
-        description="whether an IAM deny policy takes from the accounts of Airflow and Dataflow what their "
-        "roles have in excess; only a project of an organization can have one",
+        description="whether an IAM deny policy takes from Airflow's account what its role has in excess; "
+        "only a project of an organization can have one",
     )
 
     @validator("worker")

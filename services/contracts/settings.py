@@ -132,6 +132,7 @@ class DagSettings(BatchSettings, frozen=True, kw_only=True):
     steps_cluster: str | None = None
     steps_namespace: str | None = None
     steps_account: Annotated[str | None, Meta(description="Kubernetes service account of the pods.")] = None
+    steps_starter: Annotated[str | None, Meta(description="Account that starts the pods.")] = None
     steps_image: Annotated[str | None, Meta(description="Batch image, by digest.")] = None
     steps_runner: Annotated[str | None, Meta(description="Beam's runner of the scoring.")] = None
     steps_job_endpoint: Annotated[str | None, Meta(description="Of a Flink or Spark job server.")] = None

@@ -35,12 +35,20 @@ the grants of every environment with what its resources need: none is missing, n
   their own service agents (`service-NUMBER`).
 - `roles/composer.worker`, which is the role that Google documents for an environment's account, includes 619
   permissions: among them exec into pods, Secrets of the cluster, pushing images, every subscription and the
-  objects of all buckets. `roles/dataflow.worker` includes reading these objects and adding some. With
-  `composer.deny_policy` an IAM deny policy takes away what the platform has and they do not need. The grants
-  on single buckets say what Airflow uses, and stay when Google narrows the role.
+  objects of all buckets. With `composer.deny_policy` an IAM deny policy takes that away; of the buckets it
+  spares those with the tag `used-by = airflow`. Airflow starts pods as `sales-forecast-starter`, which may do
+  that and nothing else. The grants on single buckets say what Airflow uses, and stay when Google narrows the
+  role.
+- `roles/dataflow.worker` includes reading and adding objects of all buckets. A condition of the grant leaves
+  them out; grants on single buckets name those that Dataflow uses.
 - A deny policy needs a project in an organization, whose administrator lets a person change it
   (`roles/iam.denyAdmin`) and CI's accounts see it (`roles/iam.denyReviewer`). Without one, as in `dev`, a DAG
   file can do all that the role includes.
+- Not verified with Google: that Composer and Dataflow work with the deny policy and the condition, and that
+  deny rules take each of these permissions (Google refuses the whole policy at apply if not):
+  `clusters.*` of GKE, which has to cover `clusters.connect`, `subscriptions.*` and `topics.*` of Pub/Sub,
+  `objects.*` of Cloud Storage, and those on repositories. The [list of
+  permissions](https://cloud.google.com/iam/docs/deny-permissions-support) has groups of this form.
 - Only a person may do, by applying `foundation`: who CI is and what it may do, the accounts of workloads and
   who may act as them, custom roles, the deny policy. CI can grant the roles on the project that stacks grant
   there, and no other.
@@ -52,8 +60,7 @@ _REACH: Final = """
 ## What each account can change or read
 
 The permissions of these roles that change something of the platform or read its content, after the deny
-policy. On the project they reach every resource of their type, except that Airflow's and Dataflow's accounts
-reach no object of `PROJECT-tfstate`.
+policy. On the project they reach every resource of their type.
 """
 
 _EXCESS: Final = """

@@ -89,7 +89,8 @@ _CI_ROLES: Final[Mapping[str, tuple[str | None, str | None]]] = {
     ),
     # The organization's administrator grants it there; an API that shows tags shows no content.
     "google_iam_deny_policy": (None, None),
-    "google_tags_": ("roles/resourcemanager.tagViewer", "roles/resourcemanager.tagViewer"),
+    # Only a person may change tags; CI attaches them.
+    "google_tags_": ("roles/resourcemanager.tagViewer", "roles/resourcemanager.tagUser"),
     "google_iap_": (None, "roles/iap.admin"),
     "google_kms_": (None, None),  # by grants on the key ring
     "google_logging_project_bucket_config": ("logging.buckets.get", "roles/logging.configWriter"),
@@ -216,7 +217,11 @@ def _steps(graph: Graph, airflow: str, variables: Mapping[str, str]) -> Iterator
     account = variables["DATAFLOW_ACCOUNT"]
     workers = f"serviceAccount:{account}"
     pods = graph.pod(variables["STEPS_NAMESPACE"], variables["STEPS_ACCOUNT"])
-    yield graph.on_project(airflow, "roles/container.viewer"), "reaches the cluster to start pods in"
+    starter = variables["STEPS_STARTER"]
+    sign_in = Permission(airflow, "roles/iam.serviceAccountTokenCreator", "account", starter)
+    yield sign_in, "starts pods as that account"
+    reach = graph.on_project(f"serviceAccount:{starter}", "roles/container.viewer")
+    yield reach, "reaches the cluster to start pods in"
     yield graph.on_project(airflow, "roles/dataflow.developer"), "starts jobs; they belong to the project"
     yield Permission(airflow, _ACT_AS, "account", account), "names their workers"
     yield graph.on_project(workers, "roles/dataflow.worker"), "takes work; jobs belong to the project"

@@ -4,7 +4,6 @@ A role on one resource changes that one, which is its purpose. A role on the pro
 its types, whatever it was granted for: what that is, less what the deny policy takes away, must be declared.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, Final, NamedTuple
@@ -103,6 +102,7 @@ PERMISSIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "roles/pubsub.publisher": ("pubsub.topics.publish",),
     "roles/pubsub.subscriber": ("pubsub.subscriptions.consume",),
     "roles/pubsub.viewer": (),
+    "roles/resourcemanager.tagUser": ("storage.buckets.createTagBinding",),
     "roles/resourcemanager.tagViewer": (),
     "roles/resourcemanager.projectIamAdmin": ("resourcemanager.projects.setIamPolicy",),
     "roles/secretmanager.admin": ("secretmanager.secrets.*", "secretmanager.versions.*"),
@@ -115,16 +115,13 @@ PERMISSIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "roles/storage.objectViewer": ("storage.objects.get",),
 }
 
-_OTHER_BUCKETS: Final = "other buckets than the states'; deny rules know tags only"
 DECLARED: Final[Mapping[tuple[str, str], str]] = {
     ("*", "bigquery.jobs.create"): "jobs belong to the project; they read and write what their tables grant",
     ("airflow", "artifactregistry.repositories.downloadArtifacts"): "images hold no secrets",
-    ("airflow", "container.clusters.connect"): "reaches the cluster to start pods in",
+    ("airflow", "containeranalysis.occurrences.create"): "a signature takes the note and the key, too",
     ("airflow", "dataflow.jobs.create"): "starts jobs",
     ("dataflow", "dataflow.workItems.update"): "works",
-    **{("airflow", each): f"pods that it starts write them anyway: {_OTHER_BUCKETS}" for each in _OBJECTS},
-    ("dataflow", "storage.objects.create"): f"adds objects to {_OTHER_BUCKETS}",
-    ("dataflow", "storage.objects.get"): f"reads {_OTHER_BUCKETS}",
+    ("starter", "container.clusters.connect"): "reaches the cluster to start pods in",
 }
 """Account (a pattern) and permission on the project to the reason why it may stay."""
 
@@ -139,7 +136,9 @@ class Reach(NamedTuple):
 
 
 def reach(graph: Graph) -> Iterator[Reach]:
-    """What everybody can change, deny rules considered.
+    """What everybody can change, deny rules and conditions considered.
+
+    A permission on objects of the whole project that is left for some buckets is one on each of these.
 
     Raises:
         KeyError: `PERMISSIONS` lacks a role.
@@ -153,26 +152,25 @@ def reach(graph: Graph) -> Iterator[Reach]:
         for permission in permissions:
             if permission.endswith(".get") and grant.role in custom:
                 continue  # CI's plan sees settings
-            if not any(_denies(rule, grant, permission) for rule in _rules(graph)):
+            rules = [rule for rule in _rules(graph) if _denies(rule, grant, permission)]
+            if any("denial_condition" not in rule for rule in rules) or _excluded(graph, grant, permission):
+                continue
+            if rules:
+                for bucket in set.intersection(*(_tagged(graph, rule) for rule in rules)):
+                    if grant.kind == "project" or grant.name == bucket:
+                        yield Reach(grant.member, permission, "bucket", bucket)
+            else:
                 yield Reach(grant.member, permission, grant.kind, grant.name)
 
 
-def states(graph: Graph) -> set[str]:
-    """Members that can read or write the objects in the bucket of Terraform's states."""
-    bucket = graph.environment.state_bucket
-    closed = {
-        principal
-        for rule in _rules(graph)
-        if "denial_condition" in rule and "storage.googleapis.com/objects.*" in rule["denied_permissions"]
-        for principal in rule["denied_principals"]
-        if _tagged(graph, bucket, rule["denial_condition"]["expression"])
-    }
+def users(graph: Graph) -> dict[str, set[str]]:
+    """Of each bucket, who can read or write its objects."""
+    buckets = [*graph.values("google_storage_bucket", "name"), graph.environment.state_bucket]
+    able = [each for each in reach(graph) if each.permission.startswith("storage.objects.")]
+    everywhere = {short(each.member) for each in able if each.kind == "project"}
     return {
-        each.member
-        for each in reach(graph)
-        if each.permission.startswith("storage.objects")
-        and (each.kind == "project" or each.name == bucket)
-        and _principal(each.member) not in closed
+        bucket: everywhere | {short(each.member) for each in able if each.name == bucket}
+        for bucket in buckets
     }
 
 
@@ -201,18 +199,23 @@ def _rules(graph: Graph) -> Iterator[Mapping[str, Any]]:
 
 
 def _denies(rule: Mapping[str, Any], grant: Permission, permission: str) -> bool:
-    """Whether a rule without a condition takes a permission from the member of a grant."""
+    """Whether a rule takes a permission from the member of a grant, wherever its condition holds."""
     service, _, rest = permission.partition(".")
+    if service == "container" and not rest.startswith("clusters."):
+        rest = "clusters.connect"  # without which nobody reaches what is in the cluster
     full = f"{service}.googleapis.com/{rest}"
-    principals, denied, kept = (
-        rule.get(f"{each}") or []
-        for each in ("denied_principals", "denied_permissions", "exception_permissions")
+    return _principal(grant.member) in rule["denied_principals"] and any(
+        fnmatchcase(full, each) for each in rule["denied_permissions"]
     )
-    return (
-        "denial_condition" not in rule
-        and _principal(grant.member) in principals
-        and any(fnmatchcase(full, each) for each in denied)
-        and full not in kept
+
+
+def _excluded(graph: Graph, grant: Permission, permission: str) -> bool:
+    """Whether the condition of a grant on the project leaves a permission out."""
+    no_objects = 'resource.type != "storage.googleapis.com/Object"'
+    return permission.startswith("storage.objects.") and any(
+        each.get("condition", {}).get("expression") == no_objects
+        for each in graph.all("google_project_iam_member")
+        if (each["member"], each["role"]) == (grant.member, grant.role)
     )
 
 
@@ -221,12 +224,10 @@ def _principal(member: str) -> str:
     return f"principal://iam.googleapis.com/projects/-/serviceAccounts/{email}"
 
 
-def _tagged(graph: Graph, bucket: str, expression: str) -> bool:
-    """Whether a bucket has the tag that a condition asks for."""
+def _tagged(graph: Graph, rule: Mapping[str, Any]) -> set[str]:
+    """The buckets that a rule spares, which have the tag that its condition names."""
     (value,) = graph.values("google_tags_tag_value", "short_name")
     (key,) = graph.values("google_tags_tag_key", "short_name")
-    asked = re.fullmatch(r"resource\.matchTag\('([^']+)', '([^']+)'\)", expression)
-    bound = {each.rpartition("/")[2] for each in graph.values("google_tags_location_tag_binding", "parent")}
-    return (
-        bool(asked) and asked.groups() == (f"{graph.environment.project_id}/{key}", value) and bucket in bound
-    )
+    spared = f"!resource.matchTag('{graph.environment.project_id}/{key}', '{value}')"
+    assert rule["denial_condition"]["expression"] == spared
+    return {each.rpartition("/")[2] for each in graph.values("google_tags_location_tag_binding", "parent")}

@@ -23,7 +23,7 @@ ALL = [f"{name}-{stack}" for name, each in ENVIRONMENTS.items() for stack in eac
 PROJECT_ROLES = {
     ("cluster", "nodes", "roles/container.defaultNodeServiceAccount"): "logs and metrics are a project's",
     ("orchestration", "airflow", "roles/composer.worker"): "Composer checks for it on the project",
-    ("orchestration", "airflow", "roles/container.viewer"): "a cluster has no policy of its own",
+    ("orchestration", "starter", "roles/container.viewer"): "a cluster has no policy of its own",
     ("orchestration", "airflow", "roles/dataflow.developer"): "jobs are made in a project",
     ("orchestration", "dataflow", "roles/bigquery.jobUser"): "loads and queries are jobs of a project",
     ("orchestration", "dataflow", "roles/dataflow.worker"): "jobs are made in a project",
@@ -228,12 +228,14 @@ def test_versions_and_state(stack: Stack, here: Environment) -> None:
         assert terraform["backend"] == {"gcs": state}
 
 
-def test_only_the_cluster_is_read_from_a_state(stack: Stack) -> None:
+def test_only_cluster_and_tag_are_read_from_a_state(stack: Stack) -> None:
     """A data source would need credentials at plan, and the resource to exist."""
     data = stack.content.get("data", {})
-    if stack.id.endswith(("-services", "-orchestration")):
-        (state,) = data.pop("terraform_remote_state").values()
-        assert "cluster" in str(state["config"])
+    layers = {"cluster"} if stack.id.endswith(("-services", "-orchestration")) else set[str]()
+    if stack.all("google_tags_location_tag_binding"):
+        layers.add("foundation")
+    states = data.pop("terraform_remote_state", {})
+    assert {each.rpartition("-")[2] for each in states} == layers
     assert not data
 
 

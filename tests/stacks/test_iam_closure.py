@@ -11,7 +11,7 @@ from tests.stacks import iam_document
 from tests.stacks.iam_closure import faults, grants
 from tests.stacks.iam_graph import Graph, Permission, UnknownEdgeError
 from tests.stacks.iam_needs import ACCESS, needs
-from tests.stacks.iam_reach import DECLARED, PERMISSIONS, excess, reach, short, states
+from tests.stacks.iam_reach import DECLARED, PERMISSIONS, excess, reach, short, users
 from tests.stacks.synthesized import Synthesis
 
 
@@ -138,17 +138,43 @@ def test_no_account_but_cis_can_set_a_policy_or_act_as_another(prod: Graph) -> N
         if each.permission.endswith("setIamPolicy") or each.permission.endswith(".*")
     }
     assert able == {"ci-apply"}
-    acting = {(short(each.member), short(each.name)) for each in reach(prod) if ".actAs" in each.permission}
-    assert acting == {("airflow", "dataflow"), ("ci-apply", "airflow"), ("ci-apply", "nodes")}
+    acting = {
+        (short(each.member), short(each.name))
+        for each in reach(prod)
+        if each.permission in ("iam.serviceAccounts.actAs", "iam.serviceAccounts.getAccessToken")
+    }
+    workflows = {("apply", "ci-apply"), ("plan", "ci-plan")}
+    started = {("airflow", "dataflow"), ("airflow", "starter")}
+    assert acting == workflows | started | {("ci-apply", "airflow"), ("ci-apply", "nodes")}
 
 
-@pytest.mark.parametrize("gone", ["google_iam_deny_policy", "google_tags_location_tag_binding"])
-def test_only_ci_reads_terraforms_states(prod: Graph, gone: str) -> None:
+def test_each_bucket_has_its_users_and_no_others(prod: Graph) -> None:
+    assert {name.removeprefix("sales-forecast-prod-"): who for name, who in users(prod).items()} == {
+        "airflow": {"airflow", "ci-apply", "ci-plan"},
+        "airflow-snapshots": {"airflow", "ci-apply"},
+        "data": {"ci-apply"},
+        "models": {"batch", "ci-apply", "dataflow", "prediction", "streaming"},
+        "staging": {"batch", "ci-apply", "dataflow"},
+        "tfstate": {"ci-apply", "ci-plan"},
+    }
+
+
+def test_without_deny_policy_or_condition_every_bucket_is_open(prod: Graph) -> None:
     """Airflow's role and Dataflow's read the objects of every bucket."""
-    assert {short(each) for each in states(prod)} == {"ci-apply", "ci-plan"}
-    kept = tuple(each for each in prod.resources if each[0] != gone)
-    open_to = {short(each) for each in states(dataclasses.replace(prod, resources=kept))}
-    assert open_to == {"ci-apply", "ci-plan", "airflow", "dataflow"}
+    kept = tuple(each for each in prod.resources if each[0] != "google_iam_deny_policy")
+    opened = users(dataclasses.replace(prod, resources=kept))
+    assert all("airflow" in who for who in opened.values())
+    free = tuple(
+        (kind, at, {name: value for name, value in each.items() if name != "condition"})
+        for kind, at, each in prod.resources
+    )
+    assert all("dataflow" in who for who in users(dataclasses.replace(prod, resources=free)).values())
+
+
+def test_airflow_loses_its_buckets_without_their_tag(prod: Graph) -> None:
+    kept = tuple(each for each in prod.resources if each[0] != "google_tags_location_tag_binding")
+    closed = users(dataclasses.replace(prod, resources=kept))
+    assert not any("airflow" in who for who in closed.values())
 
 
 def test_every_declared_excess_is_there(prod: Graph) -> None:

@@ -46,6 +46,11 @@ def test_it_is_private_and_waits_until_its_account_may_work(prod: Stack) -> None
         prod.address("google_project_iam_member", role="roles/composer.worker", member=AIRFLOW),
         prod.address(bucket, bucket="sales-forecast-prod-airflow", member=AIRFLOW),
         prod.address(bucket, bucket="sales-forecast-prod-airflow-snapshots", member=AIRFLOW),
+        # A deny policy closes every bucket that lacks the tag.
+        *(
+            f"google_tags_location_tag_binding.{name}"
+            for name in prod.content["resource"]["google_tags_location_tag_binding"]
+        ),
     }
 
 
@@ -168,7 +173,8 @@ def test_steps_run_as_accounts_of_their_own(prod: Stack) -> None:
     account = prod.one("kubernetes_service_account_v1", metadata=namespace)
     assert account["metadata"]["name"] == variables["STEPS_ACCOUNT"]
     binding = prod.one("kubernetes_role_binding_v1", metadata=namespace)
-    assert [each["name"] for each in binding["subject"]] == [AIRFLOW.removeprefix("serviceAccount:")]
+    assert [each["name"] for each in binding["subject"]] == [variables["STEPS_STARTER"]]
+    assert variables["STEPS_STARTER"].startswith("sales-forecast-starter@")
     role = prod.one("kubernetes_role_v1", metadata=namespace)
     assert role["metadata"]["name"] == binding["role_ref"]["name"]
     assert {each for rule in role["rule"] for each in rule["api_groups"]} == {""}

@@ -92,6 +92,7 @@ def pod_arguments(
         "location": os.environ["STEPS_REGION"],
         "cluster_name": os.environ["STEPS_CLUSTER"],
         "use_dns_endpoint": True,  # the cluster's own address is not reachable from Composer's network
+        "impersonation_chain": os.environ["STEPS_STARTER"],
         "namespace": os.environ["STEPS_NAMESPACE"],
         "arguments": list(arguments),  # templates of the pod's own dictionary would not be rendered in lists
         "do_xcom_push": False,  # see RESULT_FILE
