@@ -38,12 +38,12 @@ OF_PLATFORM = [each for each in COMMANDS if each.words[0] in ON_A_PLATFORM]
 OF_CDKTF = [each for each in COMMANDS if each.starts("npx", "cdktf")]
 OF_SCRIPTS = [each for each in COMMANDS if each.words[0].startswith("scripts/")]
 OF_BATCH = [each for each in COMMANDS if each.starts(str(BATCH.relative_to(REPOSITORY)), "-m")]
-OF_BEAM = [each for each in OF_BATCH if any(word.startswith("--runner=") for word in each.words)]
+OF_BEAM = [each for each in COMMANDS if any(word.startswith("--runner=") for word in each.words)]
 OF_CLOUD = [each for each in COMMANDS if each.words[0] in ("gcloud", "kubectl")]
 
 
 def test_every_command_is_tried() -> None:
-    kinds = [OF_MAKE, OF_SOURCE, OF_PLATFORM, OF_CDKTF, OF_SCRIPTS, OF_BATCH, OF_CLOUD]
+    kinds = [OF_MAKE, OF_SOURCE, OF_PLATFORM, OF_CDKTF, OF_SCRIPTS, OF_BATCH, OF_BEAM, OF_CLOUD]
     assert [each for each in COMMANDS if not any(each in kind for kind in kinds)] == []
     assert all(kinds)
     assert OF_BEAM
@@ -125,7 +125,7 @@ def test_batch_commands_take_their_settings_and_arguments(command: Command) -> N
 def test_the_pipeline_takes_its_options(command: Command) -> None:
     if not BATCH.exists():
         pytest.skip(f"{BATCH} is absent: run `make install`")
-    _, _, module, *options = command.words
+    _, module, *options = command.words[command.words.index("-m") :]
     # Beam leaves out options that it does not know.
     known = (
         f"import json, sys, {module}; from apache_beam.options.pipeline_options import PipelineOptions;"

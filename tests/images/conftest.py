@@ -23,10 +23,10 @@ from tests.images import beam_programs
 
 # Kept between runs: making the bases and fetching the packages take minutes.
 STORAGE = ROOT / "build" / "containers"
-BUILD_IMAGE = "localhost/build:bookworm"
-BASE_IMAGE = "localhost/base:bookworm"
+BUILD_IMAGE = "localhost/build:trixie"
+BASE_IMAGE = "localhost/base:trixie"
 DATAFLOW_IMAGE = "localhost/dataflow:stand-in"
-# What our Dockerfiles use of `python:3.11-slim-bookworm`, and what distroless' Python has.
+# What our Dockerfiles use of `python:3.13-slim-trixie`, and what distroless' Python has.
 _BUILD_PACKAGES = (
     *("base-files", "ca-certificates", "libc-bin", "python3-pip"),
     *("coreutils", "dash", "findutils", "sed"),
@@ -98,7 +98,7 @@ def _import(name: str, packages: tuple[str, ...], archive: Path) -> None:
     subprocess.run(
         [
             *("mmdebstrap", "--quiet", "--variant=extract", f"--include={','.join(packages)}", *exclude),
-            *(f"--extract-hook=copy-in {authorities} /etc/ssl/certs", "bookworm", str(archive)),
+            *(f"--extract-hook=copy-in {authorities} /etc/ssl/certs", "trixie", str(archive)),
         ],
         check=True,
     )

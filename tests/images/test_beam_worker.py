@@ -2,15 +2,13 @@
 
 import contextlib
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Generator, Mapping
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPOSITORY, Models, free_port, listening, wait_for
+from tests.conftest import Models, free_port, listening, wait_for
 from tests.images import beam_programs
 
 pytestmark = [pytest.mark.slow, pytest.mark.images]
@@ -43,9 +41,8 @@ def test_the_image_works_for_a_job_server(
     models.bucket.blob("questions.json").upload_from_string(QUESTIONS)
     job, pool = free_port(), free_port()
     name = f"beam-pool-{pool}"
-    container = ("podman", "run", "--rm", f"--name={name}", "--network=host", "--cap-drop=ALL")
-    container += (f"--env=STORAGE_EMULATOR_HOST={models.url}", "--entrypoint=python", images["batch"])
-    module = ("-m", "apache_beam.runners.worker.worker_pool_main")
+    options = ("--network=host", "--cap-drop=ALL", f"--env=STORAGE_EMULATOR_HOST={models.url}")
+    container = ("podman", "run", "--rm", *options, "--entrypoint=python")
     request.addfinalizer(
         lambda: subprocess.run(
             ["podman", "rm", "--force", "--time=0", name], check=False, capture_output=True
@@ -57,22 +54,23 @@ def test_the_image_works_for_a_job_server(
             pool,
             tmp_path / "pool.log",
             *container,
-            *module,
+            f"--name={name}",
+            images["batch"],
+            *("-m", "apache_beam.runners.worker.worker_pool_main"),
             f"--service_port={pool}",
             "--container_executable=/opt/apache/beam/boot",
         ),
     ):
         done = subprocess.run(
             [
-                *(sys.executable, "-m", "services.batch.score", "--no_auth", "--horizon=7"),
+                # Not from here: workers read functions that their own version of Python wrote.
+                *(*container, images["batch"], "-m", "services.batch.score", "--no_auth", "--horizon=7"),
                 *("--runner=PortableRunner", f"--job_endpoint=127.0.0.1:{job}"),
                 *("--environment_type=EXTERNAL", f"--environment_config=127.0.0.1:{pool}"),
                 *(f"--input=gs://{models.bucket_name}/questions.json", f"--run_date={Models.FIRST}"),
                 *(f"--model_bucket={models.bucket_name}", "--model_project=test"),
                 f"--output=gs://{models.bucket_name}/out",
             ],
-            cwd=REPOSITORY,
-            env={**os.environ, "STORAGE_EMULATOR_HOST": models.url},
             capture_output=True,
             text=True,
             check=False,
