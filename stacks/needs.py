@@ -116,6 +116,8 @@ def needs(environment: Environment) -> Iterator[Needs]:
         yield Needs(
             apis=["cloudquotas"], plan=["roles/cloudquotas.viewer"], apply=["roles/cloudquotas.viewer"]
         )
+    if environment.trains_by_job:
+        yield Needs(grants=["roles/bigquery.jobUser"])
     if environment.encrypted:
         yield Needs(apis=["cloudkms"])
     if "registry" in environment.stacks and environment.registry.scan:

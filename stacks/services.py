@@ -1,4 +1,4 @@
-"""Workloads on the cluster: prediction behind a load balancer, streaming on Pub/Sub, other HTTP services."""
+"""What runs on the cluster: prediction behind a load balancer, streaming on Pub/Sub, other HTTP services."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -13,12 +13,18 @@ from infra.google.images import image
 from infra.google.network import Network
 from infra.kubernetes.compute_class import SpotFirst
 from infra.kubernetes.gateway import HEALTH_CHECK_RANGES, Gateway
+from infra.kubernetes.job import Job
 from infra.kubernetes.namespace import Namespace
 from infra.kubernetes.network_policy import AllowCallers, AllowGoogleApis, DefaultDeny
 from infra.kubernetes.workload import Workload
 from services.contracts.model import HORIZON_DAYS
 from services.contracts.names import PUSH_PATH
-from services.contracts.settings import HttpSettings, PredictionSettings, StreamingSettings
+from services.contracts.settings import (
+    HttpSettings,
+    PredictionSettings,
+    StreamingSettings,
+    TrainingSettings,
+)
 from stacks.data import DataStack
 from stacks.foundation import FoundationStack
 from stacks.messaging import MessagingStack
@@ -66,6 +72,9 @@ class ServicesStack(PlatformStack):
                     namespace=self._namespace,
                     selector=workload.selector,
                 )
+
+        if environment.trains_by_job:
+            self._first_model(data)
 
         routes = {environment.services[name].route: workload for name, workload in others.items()}
         internal = {PUSH_PATH: streaming} if messaging.push else {}
@@ -124,6 +133,27 @@ class ServicesStack(PlatformStack):
             spot=SpotFirst(self, "spot-first", labels=self._namespace.labels)
             if self.environment.cluster and self.environment.cluster.spot
             else None,
+        )
+
+    def _first_model(self, data: DataStack) -> None:
+        """Train in the cluster what the services wait for, where no Airflow does."""
+        job = Job(self, "first-model", namespace=self._namespace)
+        job.run(
+            "services.batch.first_model",
+            image=image(self, self.environment, service="batch"),
+            settings=TrainingSettings(
+                model_bucket=data.models.name,
+                sales_table=data.sales.name,
+                group_series=self.environment.batch.group_series,
+            ),
+            cpu="1",
+            memory="4Gi",
+            after=[
+                data.models.grant_write(job.identity),
+                data.sales.grant_read(job.identity),
+                # Queries are jobs, which belong to the project.
+                job.identity.grant_project_role("roles/bigquery.jobUser"),
+            ],
         )
 
     def _http(self, name: str) -> Workload:

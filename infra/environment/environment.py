@@ -156,6 +156,11 @@ class Environment(Section):
         return self.encryption or self.existing.key is not None
 
     @property
+    def trains_by_job(self) -> bool:
+        """Whether a Job in the cluster trains the first model, since there is no Airflow."""
+        return "services" in self.stacks and "orchestration" not in self.stacks
+
+    @property
     def signs_images(self) -> bool:
         """Whether its cluster admits signed images only."""
         return bool(self.cluster and self.cluster.binary_authorization and "cluster" in self.stacks)

@@ -15,11 +15,11 @@ apps = kubernetes.deployment_v1
 
 PORT_NAME: Final = "http"
 
-_USER: Final = "65532"
+USER: Final = "65532"
 """The unprivileged user of containers: `nonroot` by the convention of distroless images."""
 
 # Otherwise each client asks for metadata of the bucket, which its role does not include.
-_NO_BUCKET_LOOKUP: Final = {"DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA": "1"}
+NO_BUCKET_LOOKUP: Final = {"DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA": "1"}
 
 _STOPPING_SECONDS: Final = 25
 """Time for a service to finish its requests after its drain."""
@@ -48,9 +48,9 @@ def pod(
         termination_grace_period_seconds=drain_seconds + _STOPPING_SECONDS,
         security_context=apps.DeploymentV1SpecTemplateSpecSecurityContext(
             run_as_non_root=True,
-            run_as_user=_USER,
-            run_as_group=_USER,
-            fs_group=_USER,
+            run_as_user=USER,
+            run_as_group=USER,
+            fs_group=USER,
             seccomp_profile=apps.DeploymentV1SpecTemplateSpecSecurityContextSeccompProfile(
                 type="RuntimeDefault"
             ),
@@ -96,7 +96,7 @@ def _container(
         command=["python", "-m", f"services.{name}"],
         env=[
             apps.DeploymentV1SpecTemplateSpecContainerEnv(name=variable, value=value)
-            for variable, value in (to_environment(settings) | _NO_BUCKET_LOOKUP).items()
+            for variable, value in (to_environment(settings) | NO_BUCKET_LOOKUP).items()
         ],
         port=[apps.DeploymentV1SpecTemplateSpecContainerPort(name=PORT_NAME, container_port=size.port)],
         # Liveness probes begin when the startup probe succeeds: a slow start is no reason to restart.

@@ -1,4 +1,4 @@
-"""Runs the containers of Deployments as local processes.
+"""Runs the containers of Deployments and Jobs as local processes.
 
 Each container is one detached process, however many replicas its Deployment has: it listens on the ports of
 this machine. It runs in the Python environment `build/venvs/<name of the image>`, in the repository's folder.
@@ -9,7 +9,9 @@ Resources and security contexts are not enforced, and no liveness probe is made.
 restarted: the next plan shows that it is gone, and an apply starts it again.
 """
 
+import dataclasses
 import http.client
+import math
 import os
 import shutil
 import time
@@ -69,10 +71,10 @@ class Probe:
 
 @dataclass(frozen=True)
 class Container:
-    """The container of a Deployment.
+    """The container of a Deployment or Job.
 
     Attributes:
-        deployment: `<namespace>/<name>`.
+        deployment: `<namespace>/<name>` of either.
         name: Name in the pod.
         image: Image; the last part of its repository is the name of the Python environment.
         command: Program and arguments.
@@ -137,8 +139,51 @@ def start(container: Container, endpoints: Endpoints) -> None:
         raise
 
 
+def run(
+    container: Container, endpoints: Endpoints, *, tries: int, deadline_seconds: float | None, wait: bool
+) -> None:
+    """Run the container of a Job to its end.
+
+    Args:
+        container: What runs.
+        endpoints: Addresses of the emulators.
+        tries: How often it is run until it ends with status 0.
+        deadline_seconds: For all tries; None for no limit.
+        wait: Whether to wait for the end; otherwise nobody is there to try again.
+
+    Raises:
+        KubeletError: the image is not installed, or no try succeeded in time.
+    """
+    _check_image(container)
+    status = folder("tmp") / f"{container.process_name}.status"
+    deadline = time.monotonic() + (deadline_seconds or math.inf)
+    # A process that nobody waits for tells its status by a file.
+    program = ("sh", "-c", '"$@"; echo $? > "$0"', str(status), *container.command)
+    try:
+        for left in reversed(range(tries)):
+            status.unlink(missing_ok=True)
+            process = _start(dataclasses.replace(container, command=program), endpoints)
+            if not wait:
+                return
+            processes.wait_until(
+                lambda process=process: not process.alive,
+                process,
+                seconds=deadline - time.monotonic(),
+                poll_seconds=_POLL_SECONDS,
+            )
+            if status.exists() and int(status.read_text()) == 0:
+                stop(container.deployment)
+                return
+            if not left:
+                log = f"The end of its log ({process.log}):\n{process.tail()}"
+                raise KubeletError(f"it failed {tries} times. {log}")
+    except ProcessError as error:
+        stop(container.deployment)
+        raise KubeletError(str(error)) from error
+
+
 def stop(deployment: str) -> None:
-    """Stop the processes of a Deployment: SIGTERM, then SIGKILL after the grace period."""
+    """Stop the processes of a Deployment or Job: SIGTERM, then SIGKILL after the grace period."""
     processes.stop(
         process.name for process in processes.recorded() if process.labels.get("deployment") == deployment
     )

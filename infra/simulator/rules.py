@@ -105,7 +105,7 @@ def check(type_name: str, values: Values, config: Values) -> None:
             _writable(values)
         case "google_composer_environment":
             _worker(values)
-        case "kubernetes_deployment_v1":
+        case "kubernetes_deployment_v1" | "kubernetes_job_v1":
             _runnable(values)
         case _:
             pass

@@ -22,6 +22,7 @@ from scripts.paths import SIMULATOR
 from services.batch import ingest
 from services.batch.warehouse import SalesTable
 from services.forecasting import backtest
+from services.forecasting.model_registry import ModelRegistry
 from services.forecasting.panel import Panel, UnusableSalesError
 from services.forecasting.sales_faults import DataError
 
@@ -68,8 +69,11 @@ class Deployment:
         if self._target.simulated:
             self._variables |= emulators.endpoints().environment
         self._load_sales()
-        self._step("train and backtest", "scripts/step", name, "train")
-        self._step("publish the model", "scripts/step", name, "publish_model")
+        if not self._target.trains_by_job:
+            self._step("train and backtest", "scripts/step", name, "train")
+            self._step("publish the model", "scripts/step", name, "publish_model")
+        elif not self._published():
+            self._step("train the first model", "scripts/first_model", name)
         self._deploy("deploy the services", _AFTER_THE_MODEL)
         self._step("check the forecasts", "scripts/verify", name)
 
@@ -83,6 +87,11 @@ class Deployment:
         if self._target.simulated:
             file = ("--replace", *file)  # nothing here that --data should not replace
         self._step("load sales", "scripts/step", self._target.name, "ingest", *file)
+
+    def _published(self) -> bool:
+        use_environment(self._target.name)
+        batch = step.settings(self._target)
+        return ModelRegistry(batch.model_bucket, project=batch.project).pointer() is not None
 
     def _deploy(self, name: str, stacks: Sequence[str]) -> None:
         wanted = [f"{self._target.name}-{stack}" for stack in stacks if stack in self._target.stacks]

@@ -8,14 +8,14 @@ import msgspec
 from services.batch import command
 from services.batch.warehouse import SalesTable
 from services.contracts.messages import PredictionRow
-from services.contracts.settings import BatchSettings
+from services.contracts.settings import TrainingSettings
 from services.forecasting import training
 from services.forecasting.artifact import CorruptModelError
 from services.forecasting.forecast import Forecast
 from services.forecasting.model_registry import ModelRegistry
 
 
-def publish(settings: BatchSettings, version: str | None, generation: int | None = None) -> dict[str, Any]:
+def publish(settings: TrainingSettings, version: str | None, generation: int | None = None) -> dict[str, Any]:
     """Move the pointer unless it is there already; returns where it points and pointed.
 
     Raises:

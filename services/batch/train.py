@@ -12,13 +12,13 @@ from typing import Any
 
 from services.batch import command, staging
 from services.batch.warehouse import SalesTable
-from services.contracts.settings import BatchSettings
+from services.contracts.settings import TrainingSettings
 from services.forecasting import learning, training
 from services.forecasting.model_registry import ModelRegistry, UnknownVersionError
 
 
 def train(
-    settings: BatchSettings, snapshot: str | None, model: str = command.BEST, beam: list[str] | None = None
+    settings: TrainingSettings, snapshot: str | None, model: str = command.BEST, beam: list[str] | None = None
 ) -> dict[str, Any]:
     """Train if need be; returns the version and its scores.
 

@@ -86,17 +86,11 @@ class StreamingSettings(ForecastSettings, frozen=True, kw_only=True):
             raise ValueError("DELIVERY is push: PUSH_AUDIENCE and PUSH_ACCOUNT must be set")
 
 
-class BatchSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The batch commands. Tables are `project.dataset.table`, buckets without gs://."""
+class TrainingSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What trains a model is told. Tables are `project.dataset.table`, buckets without gs://."""
 
     model_bucket: Annotated[str, Meta(min_length=1, description="Bucket of the model registry.")]
-    staging_bucket: Annotated[str, Meta(min_length=1, description="Bucket of files between two steps.")]
     sales_table: Annotated[TableName, Meta(description="Daily sales.")]
-    scores_table: Annotated[TableName, Meta(description="Forecasts of the daily scoring.")]
-    transient_scores_table: Annotated[TableName, Meta(description="Forecasts of models that are not kept.")]
-    staging_dataset: Annotated[
-        str, Meta(pattern=r"^[^.]+\.[^.]+$", description="project.dataset of rows on their way to a table.")
-    ]
     group_series: (
         Annotated[
             int, Meta(ge=1, description="Most series learned from together, whole stores of them; or all.")
@@ -108,6 +102,17 @@ class BatchSettings(msgspec.Struct, frozen=True, kw_only=True):
     def project(self) -> str:
         """Where the tables and buckets are, and jobs run."""
         return self.sales_table.split(".")[0]
+
+
+class BatchSettings(TrainingSettings, frozen=True, kw_only=True):
+    """The batch commands."""
+
+    staging_bucket: Annotated[str, Meta(min_length=1, description="Bucket of files between two steps.")]
+    scores_table: Annotated[TableName, Meta(description="Forecasts of the daily scoring.")]
+    transient_scores_table: Annotated[TableName, Meta(description="Forecasts of models that are not kept.")]
+    staging_dataset: Annotated[
+        str, Meta(pattern=r"^[^.]+\.[^.]+$", description="project.dataset of rows on their way to a table.")
+    ]
 
 
 class DagSettings(BatchSettings, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from services.batch import ingest, train
+from services.batch import first_model, ingest, train
 from services.batch import publish_model as publish
 from services.batch.warehouse import SalesTable
 from tests.batch.conftest import Run, Warehouse, amend
@@ -341,3 +341,22 @@ def test_a_kaggle_extract_from_file_to_forecast(
     assert forecast.dates[0] == datetime.date(2017, 8, 16)
     bakery = forecast.select(store_nbr=["3"], family=["BREAD/BAKERY"])
     assert len(forecast.rows(7, bakery.tolist())) == 7
+
+
+# --- first model ------------------------------------------------------
+
+
+def test_the_first_model_waits_for_sales_and_keeps_what_is_published(
+    warehouse: Warehouse, run: Run, file: Path
+) -> None:
+    def once(_: list[str]) -> int:
+        return first_model.main()
+
+    assert run(once) == {"version": None, "nothing_done": f"no sales yet: {warehouse.table} is empty"}
+    run(ingest.main, "--file", file)
+    first = run(once)
+    assert first["changed"]
+    pointer = warehouse.registry.pointer()
+    assert pointer
+    assert pointer[0].version == first["version"]
+    assert run(once) == {"version": first["version"], "nothing_done": "a model is published"}

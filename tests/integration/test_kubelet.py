@@ -261,3 +261,59 @@ class TestRefusals:
         pod(resources)["container"] *= 2
         with pytest.raises(ResourceError, match="a pod with several containers"):
             handle().create(values(resources))
+
+
+class TestJobs:
+    def job(self, script: str, **arguments: Any) -> dict[str, Any]:
+        pod = {
+            "restart_policy": "Never",
+            "container": [{"name": "job", "image": IMAGE, "command": ["sh", "-c", script]}],
+        }
+        spec = {"backoff_limit": 1, "template": [{"metadata": [{}], "spec": [pod]}]}
+        spec |= arguments.pop("spec", {})
+        return {
+            "kubernetes_job_v1": {
+                "job": {
+                    "metadata": [{"name": "job"}],
+                    "spec": [spec],
+                    **arguments,
+                }
+            }
+        }
+
+    def test_it_runs_to_its_end_once(self, cloud: Cloud, terraform: Terraform, tmp_path: Path) -> None:
+        ran = tmp_path / "ran"
+        terraform.apply(self.job(f"echo run >> {ran}"))
+        assert ran.read_text() == "run\n"
+        assert terraform.plan() == {}
+        assert not (cloud.home / "processes" / "container.default.job.job.json").exists()
+        terraform.apply(self.job(f"echo again >> {ran}"))
+        assert ran.read_text() == "run\nagain\n", "another template replaces it"
+        terraform.destroy()
+
+    def test_a_failure_is_tried_again_and_runs_anew_at_the_next_apply(
+        self, cloud: Cloud, terraform: Terraform, tmp_path: Path
+    ) -> None:
+        ran = tmp_path / "ran"
+        script = f"echo run >> {ran}; echo no such sales; test $(wc -l < {ran}) -gt 2"
+        message = terraform.refused(self.job(script))
+        assert "job: default/job is in failed state" in message
+        assert "no such sales" in message
+        assert ran.read_text() == "run\n" * 2
+        assert terraform.plan() == {"kubernetes_job_v1.job": "replace"}
+        terraform.apply()
+        assert ran.read_text() == "run\n" * 3
+
+    def test_its_deadline_ends_it(self, cloud: Cloud, terraform: Terraform) -> None:
+        message = terraform.refused(self.job("sleep 600", spec={"active_deadline_seconds": 1}))
+        assert "job: default/job is in failed state" in message
+        assert not (cloud.home / "processes" / "container.default.job.job.json").exists()
+
+    def test_nobody_waits_if_told_so(self, cloud: Cloud, terraform: Terraform, tmp_path: Path) -> None:
+        go, done = tmp_path / "go", tmp_path / "done"
+        script = f"while ! test -e {go}; do sleep 0.1; done; touch {done}"
+        terraform.apply(self.job(script, wait_for_completion=False))
+        assert not done.exists()
+        go.touch()
+        wait_for("the end of the Job", done.exists)
+        terraform.destroy()

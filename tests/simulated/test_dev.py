@@ -59,10 +59,18 @@ def test_interrupted_it_keeps_what_terraform_has_made(platform: Platform) -> Non
     assert "google_bigquery_table" in {each["type"] for each in state["resources"]}
 
 
-def test_resumed_it_goes_through(platform: Platform) -> None:
+def test_without_sales_the_first_model_stops_nothing(platform: Platform) -> None:
     platform.inject()
+    platform.apply("cluster", "data", "messaging")
+    platform.succeed("first_model")
+    log = platform.home / "logs" / "sales-forecast.first-model.first-model.log"
+    assert "no sales yet: sales-forecast-dev.sales.sales is empty" in log.read_text()
+
+
+def test_resumed_it_goes_through(platform: Platform) -> None:
     printed = platform.succeed("deploy")
     assert "✓ load sales" in printed
+    assert "✓ train the first model" in printed
     assert "✓ check the forecasts" in printed
     assert platform.diff()[0] == 0
 

@@ -27,6 +27,7 @@ _SEE_GRANTS: Final = "roles/iam.securityReviewer"
 
 ACCESS: Final[Mapping[str, Mapping[str, str]]] = {
     "prediction": {"MODEL_BUCKET": _READ_OBJECTS},
+    "first-model": {"MODEL_BUCKET": _WRITE_OBJECTS, "SALES_TABLE": _READ_ROWS},
     "streaming": {
         "MODEL_BUCKET": _READ_OBJECTS,
         "SUBSCRIPTION": _SUBSCRIBE,
@@ -183,9 +184,11 @@ def _subscriptions(graph: Graph) -> Iterator[_Need]:
 
 def _pods(graph: Graph) -> Iterator[_Need]:
     """Pods use what their environment variables name."""
-    for each in graph.all("kubernetes_deployment_v1"):
+    for each in (*graph.all("kubernetes_deployment_v1"), *graph.all("kubernetes_job_v1")):
         pod = each["spec"]["template"]["spec"]
         member = graph.pod(each["metadata"]["namespace"], pod["service_account_name"])
+        if "SALES_TABLE" in str(pod):
+            yield graph.on_project(member, _RUN_JOBS), "queries a table; jobs belong to the project"
         for container in pod["container"]:
             variables = {variable["name"]: variable.get("value", "") for variable in container["env"]}
             yield from _code(graph, each["metadata"]["name"], member, variables)
@@ -239,7 +242,7 @@ def _nodes(graph: Graph) -> Iterator[_Need]:
     """Nodes write logs and metrics, and pull the images of pods."""
     images = {
         container["image"]
-        for each in graph.all("kubernetes_deployment_v1")
+        for each in (*graph.all("kubernetes_deployment_v1"), *graph.all("kubernetes_job_v1"))
         for container in each["spec"]["template"]["spec"]["container"]
     }
     repositories = {name for image in images for name in graph.repositories(image)}

@@ -17,6 +17,7 @@ VERSION = "1.33"
 KINDS = {
     "kubernetes_deployment_v1": ("apps/v1", "Deployment"),
     "kubernetes_horizontal_pod_autoscaler_v2": ("autoscaling/v2", "HorizontalPodAutoscaler"),
+    "kubernetes_job_v1": ("batch/v1", "Job"),
     "kubernetes_namespace_v1": ("v1", "Namespace"),
     "kubernetes_network_policy_v1": ("networking.k8s.io/v1", "NetworkPolicy"),
     "kubernetes_service_account_v1": ("v1", "ServiceAccount"),

@@ -289,7 +289,7 @@ def test_members_are_of_this_project(stack: Stack, here: Environment) -> None:
     known = (
         rf"serviceAccount:[a-z0-9-]+@{project}\.iam\.gserviceaccount\.com"
         rf"|serviceAccount:service-{number}@({agents})\.iam\.gserviceaccount\.com"
-        rf"|principal://{pools}/{project}\.svc\.id\.goog/subject/ns/sales-forecast(-batch)?/sa/[a-z]+"
+        rf"|principal://{pools}/{project}\.svc\.id\.goog/subject/ns/sales-forecast(-batch)?/sa/[a-z-]+"
         rf"|principalSet://{pools}/github/attribute\.access/(plan|apply)"
     )
     nothing(

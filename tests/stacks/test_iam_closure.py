@@ -183,10 +183,11 @@ def test_every_declared_excess_is_there(prod: Graph) -> None:
         assert any(account in ("*", who) and permission == each for who, each in there), (account, permission)
 
 
-def test_every_declared_access_is_used(prod: Graph, variants: Synthesis) -> None:
+def test_every_declared_access_is_used(prod: Graph, synthesis: Synthesis, variants: Synthesis) -> None:
+    dev = Graph.read(environment.load("dev"), synthesis.folder)
     reasons = {
         reason
-        for graph in (prod, variant(variants, "pushed"))
+        for graph in (prod, dev, variant(variants, "pushed"))
         for each in needs(graph).values()
         for reason in each
     }

@@ -491,7 +491,7 @@ def ranges(policy: dict[str, Any]) -> list[str]:
 def test_kubernetes_takes_every_object(services: Stack) -> None:
     core = {api for api, _ in KINDS.values()}
     found = [each for each in manifests(services) if each["apiVersion"] in core]
-    assert {each["kind"] for each in found} | {"Service"} == {kind for _, kind in KINDS.values()}
+    assert {each["kind"] for each in found} | {"Job", "Service"} == {kind for _, kind in KINDS.values()}
     for each in found:
         check_core(each)
 
@@ -617,3 +617,21 @@ def test_everything_waits_for_its_namespace(services: Stack) -> None:
                 ahead.extend(waits[address] - reached if (address := ahead.pop()) not in reached else ())
                 reached.add(address)
             assert namespace in reached, name
+
+
+def test_a_job_trains_the_first_model_where_there_is_no_airflow(synthesis: Synthesis) -> None:
+    for name in ("staging", "prod", "local"):
+        synthesis.stack(f"{name}-services").none("kubernetes_job_v1")
+    services = synthesis.stack("dev-services")
+    job = services.one("kubernetes_job_v1")
+    assert "wait_for_completion" not in job, "Terraform waits by default"
+    assert job["spec"]["active_deadline_seconds"] < int(job["timeouts"]["create"].removesuffix("s"))
+    assert job["spec"]["backoff_limit"] == 6
+    pod = job["spec"]["template"]["spec"]
+    assert pod["service_account_name"] == "first-model"
+    assert pod["container"][0]["command"] == ["python", "-m", "services.batch.first_model"]
+    policy = services.one("kubernetes_network_policy_v1", metadata={"name": "first-model-google-apis"})
+    selected = policy["spec"]["pod_selector"]["match_labels"]
+    assert selected.items() <= job["spec"]["template"]["metadata"]["labels"].items()
+    # Terraform may not start it before it may read and write.
+    assert len([each for each in job["depends_on"] if "iam_member" in each]) == 3

@@ -85,6 +85,7 @@ _MODULES: Final[Mapping[str, str]] = {
     "google_storage_bucket": "storage",
     "google_storage_bucket_object": "storage",
     "kubernetes_deployment_v1": "deployment",
+    "kubernetes_job_v1": "deployment",
 }
 
 

@@ -1,4 +1,4 @@
-"""Deployments as local processes: reads the manifest, which `kubelet` runs.
+"""Deployments and Jobs as local processes: reads the manifest, which `kubelet` runs.
 
 What would matter to the program and has no counterpart on a laptop is refused: secrets, config maps, mounts,
 several containers, lifecycle hooks. What matters only to a cluster is ignored: replicas, resources, security
@@ -71,6 +71,36 @@ class Deployment(Handler):
             kubelet.start(container, emulated.endpoints())
         except KubeletError as error:
             raise ResourceError(f"Deployment {container.deployment} does not run", str(error)) from error
+
+
+class Job(Handler):
+    """`kubernetes_job_v1`. What has run to its end stays, as in a cluster, and does not run again."""
+
+    def create(self, planned: Values) -> Values:
+        container, spec = _container(planned), planned["spec"][0]
+        state = planned | {"id": container.deployment}
+        try:
+            kubelet.run(
+                container,
+                emulated.endpoints(),
+                tries=1 + int(spec["backoff_limit"]),
+                deadline_seconds=spec.get("active_deadline_seconds"),
+                wait=planned["wait_for_completion"],
+            )
+        except KubeletError as error:
+            failed = ResourceError(f"job: {container.deployment} is in failed state", str(error))
+            failed.created = state
+            raise failed from error
+        return state
+
+    def read(self, state: Values) -> Values | None:
+        return state
+
+    def update(self, prior: Values, planned: Values) -> Values:
+        return planned
+
+    def delete(self, state: Values) -> None:
+        kubelet.stop(_deployment(state))
 
 
 def _deployment(values: Values) -> str:
@@ -176,4 +206,7 @@ def _probe(what: str, values: Values, ports: Mapping[str | None, int]) -> Probe:
     )
 
 
-HANDLERS: Final[Mapping[str, Handler]] = {"kubernetes_deployment_v1": Deployment()}
+HANDLERS: Final[Mapping[str, Handler]] = {
+    "kubernetes_deployment_v1": Deployment(),
+    "kubernetes_job_v1": Job(),
+}

@@ -1,0 +1,35 @@
+"""Train the first model in the cluster, once sales are loaded: `scripts/first_model dev`.
+
+Runs the Job `first-model` of the services stack, again if it has run, and makes what it needs. The Job does
+nothing where a model is published. Where there is Airflow, there is no such Job: its pipeline trains.
+Exit status: 0 done, 1 failed, 2 wrong arguments.
+"""
+
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from scripts.command import CommandError, command, command_parser, load_environment
+from scripts.deployment.terraform_plans import Terraform, synthesize
+
+_JOB: Final = "kubernetes_job_v1.first-model"
+
+
+@command("first_model")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the Job, and wait for its end."""
+    parser = command_parser(__doc__, "scripts/first_model")
+    parser.add_argument("environment", metavar="ENVIRONMENT", help="dev ...")
+    target = load_environment(parser.parse_args(arguments).environment)
+    if not target.trains_by_job:
+        raise CommandError(f"{target.name} has no such Job: trigger its pipeline in Airflow")
+    with tempfile.TemporaryDirectory(prefix="first-model-") as folder:
+        terraform = Terraform(synthesize(target.name, Path(folder) / "out"), f"{target.name}-services")
+        for words in (("init",), ("apply", "-auto-approve", f"-replace={_JOB}", f"-target={_JOB}")):
+            done = terraform.run(*words, "-input=false", "-no-color")
+            print(done.stdout, file=sys.stderr)
+            if done.returncode != 0:
+                raise CommandError(f"terraform {words[0]}: {done.stderr.strip()}")
+    return 0

@@ -1,0 +1,39 @@
+"""Train and publish the first model; with a model, or without sales, do nothing and say so.
+
+A Kubernetes Job runs it where there is no Airflow.
+"""
+
+import datetime
+import os
+import sys
+from typing import Any
+
+from services.batch.command import attempt
+from services.batch.publish_model import publish
+from services.batch.train import train
+from services.batch.warehouse import SalesTable
+from services.contracts.settings import TrainingSettings, from_environment
+from services.forecasting.model_registry import ModelRegistry
+
+
+def first_model(settings: TrainingSettings) -> dict[str, Any]:
+    """Returns the version that is published now, and why nothing was done, if so.
+
+    Raises:
+        UnusableSalesError: the sales are incomplete or too short.
+    """
+    present = ModelRegistry(settings.model_bucket, project=settings.project).pointer()
+    if present:
+        return {"version": present[0].version, "nothing_done": "a model is published"}
+    if not SalesTable(settings.sales_table).latest(datetime.date.max):
+        return {"version": None, "nothing_done": f"no sales yet: {settings.sales_table} is empty"}
+    return publish(settings, train(settings, None)["version"])
+
+
+def main() -> int:
+    """Returns the exit status of the batch commands."""
+    return attempt("first_model", lambda: first_model(from_environment(TrainingSettings, os.environ)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
