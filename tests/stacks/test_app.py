@@ -68,7 +68,7 @@ def test_environments_of_another_folder(tmp_path: Path) -> None:
     synthesis = Synthesis(tmp_path / "out")
     assert {stack.id.partition("-")[0] for stack in synthesis.stacks} == {"mine"}
     services = synthesis.stack("mine-services")
-    assert set(services.content["variable"]) == {"prediction_digest"}
+    assert set(services.content["variable"]) == {"batch_digest", "prediction_digest"}
     pod = services.one("kubernetes_deployment_v1", metadata={"name": "streaming"})["spec"]["template"]["spec"]
     assert pod["container"][0]["image"].endswith(f"/sales-forecast/streaming@{digest}")
 

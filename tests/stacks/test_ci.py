@@ -158,4 +158,4 @@ def test_only_foundation_which_a_person_applies_makes_accounts_and_says_who_acts
             stack.none("google_service_account_iam_member")
     accounts = synthesis.stack("prod-foundation").all("google_service_account").values()
     names = {each["account_id"].removeprefix("sales-forecast-") for each in accounts}
-    assert names == {"ci-plan", "ci-apply", "nodes", "airflow", "dataflow"}
+    assert names == {"ci-plan", "ci-apply", "nodes", "airflow", "dataflow", "starter"}
