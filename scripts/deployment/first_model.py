@@ -20,7 +20,7 @@ _JOB: Final = "kubernetes_job_v1.first-model"
 @command("first_model")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the Job, and wait for its end."""
-    parser = command_parser(__doc__, "scripts/first_model")
+    parser = command_parser(__doc__)
     parser.add_argument("environment", metavar="ENVIRONMENT", help="dev ...")
     target = load_environment(parser.parse_args(arguments).environment)
     if not target.trains_by_job:

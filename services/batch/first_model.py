@@ -8,11 +8,12 @@ import os
 import sys
 from typing import Any
 
-from services.batch.command import attempt
+from services.batch import command
 from services.batch.publish_model import publish
-from services.batch.train import train
+from services.batch.train import train_by
 from services.batch.warehouse import SalesTable
 from services.contracts.settings import TrainingSettings, from_environment
+from services.forecasting import learning
 from services.forecasting.model_registry import ModelRegistry
 
 
@@ -27,12 +28,13 @@ def first_model(settings: TrainingSettings) -> dict[str, Any]:
         return {"version": present[0].version, "nothing_done": "a model is published"}
     if not SalesTable(settings.sales_table).latest(datetime.date.max):
         return {"version": None, "nothing_done": f"no sales yet: {settings.sales_table} is empty"}
-    return publish(settings, train(settings, None)["version"])
+    trained = train_by(lambda _: learning.learn_here, settings, None, command.BEST)
+    return publish(settings, trained["version"])
 
 
 def main() -> int:
     """Returns the exit status of the batch commands."""
-    return attempt("first_model", lambda: first_model(from_environment(TrainingSettings, os.environ)))
+    return command.attempt("first_model", lambda: first_model(from_environment(TrainingSettings, os.environ)))
 
 
 if __name__ == "__main__":

@@ -7,20 +7,47 @@ Beam if its options come last, beginning with --runner. The version is the same.
 
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from services.batch import command, staging
 from services.batch.warehouse import SalesTable
-from services.contracts.settings import TrainingSettings
+from services.contracts.settings import BatchSettings, TrainingSettings
 from services.forecasting import learning, training
 from services.forecasting.model_registry import ModelRegistry, UnknownVersionError
 
 
 def train(
-    settings: TrainingSettings, snapshot: str | None, model: str = command.BEST, beam: list[str] | None = None
+    settings: BatchSettings, snapshot: str | None, model: str, beam: list[str] | None = None
+) -> dict[str, Any]:
+    """Train if need be, with a job of Beam's if its options are given; returns the version and its scores.
+
+    Raises:
+        UnusableSalesError: the sales are none, incomplete or too short.
+    """
+
+    def learn_by(version: str) -> learning.Learn:
+        if not beam:
+            return learning.learn_here
+        # Importing Beam takes seconds.
+        from services.batch.train_groups import learn_with
+
+        return learn_with(settings, version, model, beam)
+
+    return train_by(learn_by, settings, snapshot, model)
+
+
+def train_by(
+    learn_by: Callable[[str], learning.Learn], settings: TrainingSettings, snapshot: str | None, model: str
 ) -> dict[str, Any]:
     """Train if need be; returns the version and its scores.
+
+    Args:
+        learn_by: what learns from the groups of a version.
+        settings: of the command.
+        snapshot: what `extract` wrote; None for all sales in BigQuery.
+        model: kind of model.
 
     Raises:
         UnusableSalesError: the sales are none, incomplete or too short.
@@ -35,14 +62,8 @@ def train(
     try:
         manifest, trained = registry.manifest(version), False
     except UnknownVersionError:
-        learn = learning.learn_here
-        if beam:
-            # Importing Beam takes seconds.
-            from services.batch.train_groups import learn_with
-
-            learn = learn_with(settings, version, model, beam)
         with tempfile.TemporaryDirectory() as folder:
-            training.train(sales, Path(folder), candidates, group_series=most, learn=learn)
+            training.train(sales, Path(folder), candidates, group_series=most, learn=learn_by(version))
             manifest, trained = registry.upload(Path(folder)), True
     return {
         "version": manifest.version,
