@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -101,10 +102,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: ranks.get(place(item), len(ranks)))
 
 
+def _free_ports() -> Iterator[int]:
+    """Free loopback ports, none of them twice in a run.
+
+    They lie below those that systems give to outgoing connections and to whoever asks for any port:
+    a port of that kind can be taken, or be given again, before its server starts. Each worker of xdist
+    has every n-th, from anywhere on, as other runs may share the machine.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    ports = range(20_000 + worker, 32_000, workers)
+    first = random.randrange(len(ports))
+    for port in (*ports[first:], *ports[:first]):
+        if emulators.is_free(port):
+            yield port
+
+
+_FREE_PORTS = _free_ports()
+
+
 def free_port() -> int:
-    """A loopback port nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
+    """A loopback port that nobody listens on, and that no other test is given."""
+    return next(_FREE_PORTS)
 
 
 def wait_for(what: str, condition: Callable[[], T | None], seconds: float = 20.0) -> T:

@@ -110,26 +110,21 @@ class Server:
         return [self.process, *self.process.children(recursive=True)]
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    return emulators.free_ports(("port",))["port"]
-
-
 def our_servers(environment: Mapping[str, str], series: str) -> list[Server]:
     """Our service as it is, and without log and metrics; requests are for one series, as for the peers."""
     python = str(VENVS / "prediction" / "bin" / "python")
     path = f"/predict?range={{days}}&{series}"
     servers: list[Server] = []
-    for name, module in ((OURS, "services.prediction"), (UNOBSERVED, "scripts.bench.peers.ours_unobserved")):
-        port = free_port()
+    modules = {OURS: "services.prediction", UNOBSERVED: "scripts.bench.peers.ours_unobserved"}
+    for name, port in emulators.free_ports(tuple(modules)).items():
         variables = {**environment, "PORT": str(port)}
-        servers.append(Server(name, [python, "-m", module], port, path, environment=variables))
+        servers.append(Server(name, [python, "-m", modules[name]], port, path, environment=variables))
     return servers
 
 
 def floor() -> Server:
     """Nginx with a constant as long as our response for a week."""
-    port = free_port()
+    port = emulators.free_ports(("port",))["port"]
     configuration = WORK / "nginx.conf"
     configuration.write_text(
         f"""
@@ -159,15 +154,16 @@ def peers(*, model: bool) -> list[Server]:
     ) -> Server:
         return Server(name, command, port, path, body=body, ready=ready, environment=variables)
 
-    flask, fastapi, ml, kserve_port = (free_port() for _ in range(4))
+    names = ("flask", "fastapi", "mlserver", "mlserver grpc", "mlserver metrics", "kserve")
+    flask, fastapi, ml, grpc, metrics, kserve_port = emulators.free_ports(names).values()
     folder = WORK / f"mlserver-{ml}"
     folder.mkdir()
     settings = {
         "debug": False,
         "host": "127.0.0.1",
         "http_port": ml,
-        "grpc_port": free_port(),
-        "metrics_port": free_port(),
+        "grpc_port": grpc,
+        "metrics_port": metrics,
         "parallel_workers": 0,
         "logging_settings": None,
     }
