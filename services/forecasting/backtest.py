@@ -71,8 +71,48 @@ def run(forecaster: Forecaster, panel: Panel, origins: Sequence[int]) -> list[Wi
         return list(threads.map(forecast, origins))
 
 
-def scores(windows: Mapping[str, Sequence[Window]], panel: Panel) -> dict[str, dict[str, Accuracy]]:
-    """Errors of each forecaster's windows at each level of aggregation, averaged over series and origins.
+@dataclass(frozen=True, eq=False)
+class ErrorSums:
+    """Errors of windows at a level of aggregation, summed over the days of each window.
+
+    A day on which no series of a group had begun is not counted: what is not known is not an error either.
+
+    Attributes:
+        absolute: sums of absolute errors, shape (windows, groups), as the others.
+        squared: of squared errors.
+        excess: of what was forecast too much; negative where it was too little.
+        sold: units.
+        days: number of days counted.
+    """
+
+    absolute: NDArray[np.float64]
+    squared: NDArray[np.float64]
+    excess: NDArray[np.float64]
+    sold: NDArray[np.float64]
+    days: NDArray[np.float64]
+
+
+Errors = Mapping[str, Mapping[str, ErrorSums]]
+"""Of each forecaster, by name, at each level."""
+
+
+def errors(windows: Sequence[Window], panel: Panel) -> dict[str, ErrorSums]:
+    """Errors of a forecaster at each level of aggregation; the windows are over."""
+    result: dict[str, ErrorSums] = {}
+    for level in LEVELS:
+        members = groups(panel, level)
+        sums: list[NDArray[np.float64]] = []
+        for window in windows:
+            actual = panel.sales[:, window.origin : window.origin + HORIZON]
+            excess = summed(window.sales[:, :HORIZON] - actual, members)
+            each = np.abs(excess), excess**2, excess, summed(actual, members), ~np.isnan(excess)
+            sums.append(np.nansum(np.stack(each), axis=2))
+        result[level] = ErrorSums(*np.stack(sums, axis=1))
+    return result
+
+
+def scores(errors: Errors, panel: Panel, origins: Sequence[int]) -> dict[str, dict[str, Accuracy]]:
+    """Scores of each forecaster's errors at each level of aggregation, averaged over series and origins.
 
     MASE is the mean absolute error over that of the seasonal naive forecast within the days known at the
     origin (Hyndman & Koehler 2006, https://doi.org/10.1016/j.ijforecast.2006.03.001). A series that had
@@ -81,15 +121,24 @@ def scores(windows: Mapping[str, Sequence[Window]], panel: Panel) -> dict[str, d
     Raises:
         UnusableSalesError: no series has one, or nothing was sold in any window.
     """
-    result: dict[str, dict[str, Accuracy]] = {name: {} for name in windows}
+    result: dict[str, dict[str, Accuracy]] = {name: {} for name in errors}
     for level in LEVELS:
-        members = groups(panel, level)
-        actual = summed(panel.sales, members)
-        scales = {
-            window.origin: _scale(actual[:, : window.origin]) for window in next(iter(windows.values()))
-        }
-        for name, own in windows.items():
-            result[name][level] = _score(own, panel, members, actual, scales)
+        actual = summed(panel.sales, groups(panel, level))
+        scale = np.stack([_scale(actual[:, :origin]) for origin in origins])
+        for name, of_level in errors.items():
+            own = of_level[level]
+            counted = (scale > 0) & (own.days > 0)
+            sold = own.sold.sum()
+            if not counted.any() or sold == 0:
+                raise UnusableSalesError(
+                    "nothing was sold in the backtest's windows, or never a different number before"
+                )
+            result[name][level] = Accuracy(
+                mase=float((own.absolute[counted] / own.days[counted] / scale[counted]).mean()),
+                wape=float(own.absolute.sum() / sold),
+                bias=float(own.excess.sum() / sold),
+                rmse=float(np.sqrt(own.squared.sum() / own.days.sum())),
+            )
     return result
 
 
@@ -102,36 +151,3 @@ def _scale(known: NDArray[np.float64]) -> NDArray[np.float64]:
         counted = (~np.isnan(changes)).sum(axis=1)
         parts.append(np.nansum(changes, axis=1) / np.maximum(counted, 1))
     return np.concatenate(parts)
-
-
-def _score(
-    windows: Sequence[Window],
-    panel: Panel,
-    groups: NDArray[np.intp],
-    actual: NDArray[np.float64],
-    scales: Mapping[int, NDArray[np.float64]],
-) -> Accuracy:
-    scaled: list[NDArray[np.float64]] = []
-    errors: list[NDArray[np.float64]] = []
-    sales: list[NDArray[np.float64]] = []
-    for window in windows:
-        scale = scales[window.origin]
-        test = actual[:, window.origin : window.origin + HORIZON]
-        # What a series sold before it began is not known, and so is not an error either.
-        begun = ~np.isnan(panel.sales[:, window.origin : window.origin + HORIZON])
-        error = test - summed(np.where(begun, window.sales[:, :HORIZON], np.nan), groups)
-        has_scale = (scale > 0) & ~np.isnan(error).all(axis=1)
-        scaled.append(np.nanmean(np.abs(error[has_scale]), axis=1) / scale[has_scale])
-        errors.append(error[~np.isnan(error)])
-        sales.append(test[~np.isnan(error)])
-    error, mase, sold = (np.concatenate(parts) for parts in (errors, scaled, sales))
-    if len(mase) == 0 or sold.sum() == 0:
-        raise UnusableSalesError(
-            "nothing was sold in the backtest's windows, or never a different number before"
-        )
-    return Accuracy(
-        mase=float(mase.mean()),
-        wape=float(np.abs(error).sum() / sold.sum()),
-        bias=float(-error.sum() / sold.sum()),
-        rmse=float(np.sqrt((error**2).mean())),
-    )

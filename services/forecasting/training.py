@@ -2,7 +2,7 @@
 
 import datetime
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from services.contracts.model import HISTORY_DAYS, HORIZON_DAYS, LEVELS, Backtest, Manifest
 from services.forecasting import artifact, backtest, choice, intervals
-from services.forecasting.backtest import Window
+from services.forecasting.backtest import Errors, Window
 from services.forecasting.baselines import seasonal_naive
 from services.forecasting.choice import CANDIDATES
 from services.forecasting.code import code_version
@@ -77,12 +77,14 @@ def fit(
     learned = Learned.merged(learn(groups, candidates, origins))
     windows, forecasts, files = learned.windows, learned.forecasts, learned.files
     del learned
-    served = choice.served(windows, actual)
-    chosen = choice.choose(windows, actual, sales.days)
-    naive = backtest.run(seasonal_naive, actual, origins)
-    scores = backtest.scores({**windows, _SERVED: served, _NAIVE: naive}, actual)
-    files |= {CHOICE_FILE: _choice(actual, windows, chosen)}
-    del windows, naive  # memory for the rest
+    errors = {name: backtest.errors(own, actual) for name, own in windows.items()}
+    served = choice.served(windows, errors)
+    del windows  # memory for the rest
+    chosen = choice.choose(errors)
+    files |= {CHOICE_FILE: _choice(sales, errors, chosen)}
+    errors[_SERVED] = backtest.errors(served, actual)
+    errors[_NAIVE] = backtest.errors(backtest.run(seasonal_naive, actual, origins), actual)
+    scores = backtest.scores(errors, actual, origins)
     held = intervals.coverage(served, actual, usual)
     report = Backtest(
         horizon=backtest.HORIZON,
@@ -152,16 +154,16 @@ def _ends(
     return np.minimum(lower.round(DECIMALS), sums), np.maximum(upper.round(DECIMALS), sums)
 
 
-def _choice(sales: Panel, windows: Mapping[str, Sequence[Window]], chosen: NDArray[np.intp]) -> bytes:
+def _choice(sales: Panel, errors: Errors, chosen: NDArray[np.intp]) -> bytes:
     """The choice as JSON: what serves a series unless it is named, store to family, with another one.
 
     With that is how its error in the backtest compares with the default's.
     """
-    names, default = list(windows), choice.default(windows, sales, sales.days)
-    errors = choice.errors(windows, sales, sales.days)
+    names, default = list(errors), choice.default(errors)
+    own = choice.of_series(errors)
     others: dict[str, dict[str, dict[str, float]]] = {}
     for row in np.flatnonzero(chosen != default):
-        relative = errors[chosen[row], row] / errors[default, row]
+        relative = own[chosen[row], row] / own[default, row]
         of_store = others.setdefault(sales.store_nbr[row], {})
         of_store[sales.family[row]] = {names[chosen[row]]: round(float(relative), 3)}
     return msgspec.json.format(msgspec.json.encode({"default": names[default], "others": others})) + b"\n"

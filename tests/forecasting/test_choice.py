@@ -1,6 +1,7 @@
 """The choice of a forecaster: by windows that are over, and with a margin."""
 
 import datetime
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from services.contracts.model import HORIZON_DAYS
 from services.forecasting import backtest, choice
-from services.forecasting.backtest import Window
+from services.forecasting.backtest import Errors, Window
 from services.forecasting.choice import CANDIDATES
 from services.forecasting.panel import Panel
 
@@ -21,10 +22,14 @@ def window(origin: int, *errors: float) -> Window:
     return Window(origin, np.repeat(10.0 + np.array(errors)[:, None], HORIZON_DAYS, axis=1))
 
 
+def errors(windows: Mapping[str, Sequence[Window]], panel: Panel = PANEL) -> Errors:
+    return {name: backtest.errors(own, panel) for name, own in windows.items()}
+
+
 @pytest.mark.parametrize(("error", "chosen"), [(0.5, 1), (-0.79, 1), (0.81, 0), (1.5, 0)])
 def test_another_has_to_be_better_by_the_margin(error: float, chosen: int) -> None:
     windows = {"first": [window(100, 1, 1)], "second": [window(100, error, 2)]}
-    assert choice.choose(windows, PANEL, DAYS).tolist() == [chosen, 0]
+    assert choice.choose(errors(windows)).tolist() == [chosen, 0]
 
 
 def test_only_windows_that_are_over_count() -> None:
@@ -32,20 +37,18 @@ def test_only_windows_that_are_over_count() -> None:
         "first": [window(100, 1, 1), window(114, 0, 0)],
         "second": [window(100, 0, 0), window(114, 9, 9)],
     }
-    assert choice.choose(windows, PANEL, 127).tolist() == [0, 0]
-    assert choice.choose(windows, PANEL, 128).tolist() == [1, 1]
-    assert choice.choose(windows, PANEL, 141).tolist() == [1, 1]
-    assert choice.choose(windows, PANEL, 142).tolist() == [0, 0]
+    assert [choice.choose(errors(windows), over).tolist() for over in range(3)] == [[0, 0], [1, 1], [0, 0]]
 
 
-def test_windows_are_served_by_who_was_chosen_then() -> None:
+@pytest.mark.parametrize(("origin", "later"), [(127, [12, 12]), (128, [13, 12])])
+def test_windows_are_served_by_who_was_chosen_then(origin: int, later: list[int]) -> None:
     windows = {
-        "first": [window(100, 1, 1), window(128, 2, 2)],
-        "second": [window(100, 0, 5), window(128, 3, 3)],
+        "first": [window(100, 1, 1), window(origin, 2, 2)],
+        "second": [window(100, 0, 5), window(origin, 3, 3)],
     }
-    served = choice.served(windows, PANEL)
-    assert [each.origin for each in served] == [100, 128]
-    assert [each.sales[:, 0].tolist() for each in served] == [[11, 11], [13, 12]]
+    served = choice.served(windows, errors(windows))
+    assert [each.origin for each in served] == [100, origin]
+    assert [each.sales[:, 0].tolist() for each in served] == [[11, 11], later]
 
 
 def test_what_comes_after_an_origin_never_changes_the_choice_made_there(panel: Panel) -> None:
@@ -53,9 +56,8 @@ def test_what_comes_after_an_origin_never_changes_the_choice_made_there(panel: P
 
     def served(panel: Panel) -> list[Window]:
         origins = backtest.origins(panel)
-        return choice.served(
-            {name: backtest.run(make, panel, origins) for name, make in classical.items()}, panel
-        )
+        windows = {name: backtest.run(make, panel, origins) for name, make in classical.items()}
+        return choice.served(windows, errors(windows, panel))
 
     windows = served(panel)
     origin = windows[2].origin

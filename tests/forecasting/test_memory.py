@@ -47,7 +47,9 @@ def theta(panel: Panel) -> None:
 
 
 def scores(panel: Panel) -> None:
-    backtest.scores({"": [Window(DAYS - backtest.HORIZON, panel.sales[:, :HORIZON])]}, panel)
+    origin = DAYS - backtest.HORIZON
+    errors = backtest.errors([Window(origin, panel.sales[:, :HORIZON])], panel)
+    backtest.scores({"": errors}, panel, [origin])
 
 
 @pytest.mark.parametrize(

@@ -323,7 +323,7 @@ def test_nothing_sold_is_nothing_to_learn_from() -> None:
 def test_scores_written_out(panel: Panel) -> None:
     """MASE, WAPE and RMSE of two windows, computed series by series."""
     windows = [Window(origin, panel.sales[:, origin - 60 : origin] + 1.5) for origin in (134, 162)]
-    scores = backtest.scores({"": windows}, panel)[""]
+    scores = backtest.scores({"": backtest.errors(windows, panel)}, panel, (134, 162))[""]
     families = np.array(panel.family)
     actual = np.stack([np.nansum(panel.sales[families == name], axis=0) for name in ("F00", "F01", "F02")])
     scaled, errors, sold, expected = [], [], [], []
@@ -346,5 +346,5 @@ def test_scores_written_out(panel: Panel) -> None:
 
 def test_a_perfect_forecast_has_no_error(panel: Panel) -> None:
     windows = [Window(origin, panel.sales[:, origin : origin + HORIZON]) for origin in (134, 162)]
-    for score in backtest.scores({"": windows}, panel)[""].values():
+    for score in backtest.scores({"": backtest.errors(windows, panel)}, panel, (134, 162))[""].values():
         assert (score.mase, score.wape, score.rmse, score.bias) == (0, 0, 0, 0)

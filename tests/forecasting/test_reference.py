@@ -128,5 +128,5 @@ def test_smoothing_is_near(
 def test_measures_are_the_same(
     panel: Panel, window: Window, reference: dict[str, NDArray[np.float64]], measure: str
 ) -> None:
-    score = backtest.scores({"": [window]}, panel)[""]["series"]
+    score = backtest.scores({"": backtest.errors([window], panel)}, panel, [window.origin])[""]["series"]
     assert getattr(score, measure) == pytest.approx(float(reference[measure]))
