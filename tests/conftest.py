@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import inspect
 import os
 import random
 import signal
@@ -30,6 +31,10 @@ from services.forecasting.model_registry import ModelRegistry
 # A busy machine takes longer over an example; that is no fault of what is tried.
 hypothesis.settings.register_profile("any-machine", deadline=None)
 hypothesis.settings.load_profile("any-machine")
+
+# Nor do five seconds, httpx's default, tell a fault from a busy machine.
+_httpx_default: httpx.Timeout = inspect.signature(httpx.get).parameters["timeout"].default
+_httpx_default.connect = _httpx_default.read = _httpx_default.write = _httpx_default.pool = 180.0
 
 # Interpreters that tests start compile each module once, also where bytecode is switched off.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -126,8 +131,11 @@ def free_port() -> int:
     return next(_FREE_PORTS)
 
 
-def wait_for(what: str, condition: Callable[[], T | None], seconds: float = 20.0) -> T:
-    """Poll until `condition()` is truthy, and return its value. It asks less often the longer it waits."""
+def wait_for(what: str, condition: Callable[[], T | None], seconds: float = 180.0) -> T:
+    """Poll until `condition()` is truthy, and return its value. It asks less often the longer it waits.
+
+    The limit only ends a test that hangs, also on a slow machine that has other work.
+    """
     started = time.monotonic()
     while not (value := condition()):
         waited = time.monotonic() - started
@@ -181,7 +189,7 @@ class Process:
         )
         assert process.poll() is None, self.log.read_text()
 
-    def stop(self, number: signal.Signals = signal.SIGTERM, seconds: float = 30.0) -> int:
+    def stop(self, number: signal.Signals = signal.SIGTERM, seconds: float = 180.0) -> int:
         """Signal it, and wait for its exit code. It may have ended before."""
         assert self.process is not None
         if self.process.poll() is None:

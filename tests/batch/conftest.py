@@ -121,9 +121,7 @@ def steps_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             [interpreter, "-m", "tests.batch.step_server", address], cwd=REPOSITORY, start_new_session=True
         )
         try:
-            wait_for(
-                "the step server listens", lambda: Path(address).exists() or server.poll() is not None, 120
-            )
+            wait_for("the step server listens", lambda: Path(address).exists() or server.poll() is not None)
             assert server.poll() is None
             yield str(client)
         finally:

@@ -265,7 +265,7 @@ def test_as_a_process_in_its_own_environment(warehouse: Warehouse, file: Path) -
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=600,
         )
 
     done = command("services.batch.ingest", "--file", file)

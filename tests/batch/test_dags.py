@@ -247,7 +247,7 @@ def clear(url: str, run_id: str, task: str) -> None:
         # Its tasks may hold the lock of the database.
         return None if answer.status_code == 503 else answer
 
-    wait_for("the lock is free", ask, 60).raise_for_status()
+    wait_for("the lock is free", ask).raise_for_status()
 
 
 @pytest.mark.slow

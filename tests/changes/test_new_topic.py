@@ -31,8 +31,8 @@ def test_a_published_message_reaches_the_subscription(checkout: Checkout) -> Non
     checkout.apply("dev", "foundation", "data", "messaging")
     url = f"http://{checkout.emulators()['PUBSUB_EMULATOR_HOST']}/v1/projects/sales-forecast-dev"
     body = {"messages": [{"data": "Mw=="}]}
-    httpx.post(f"{url}/topics/stock:publish", json=body, timeout=30).raise_for_status()
-    pulled = httpx.post(f"{url}/subscriptions/stock:pull", json={"maxMessages": 1}, timeout=30).json()
+    httpx.post(f"{url}/topics/stock:publish", json=body, timeout=180).raise_for_status()
+    pulled = httpx.post(f"{url}/subscriptions/stock:pull", json={"maxMessages": 1}, timeout=180).json()
     assert [each["message"]["data"] for each in pulled["receivedMessages"]] == ["Mw=="]
 
 

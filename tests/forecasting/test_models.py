@@ -145,7 +145,7 @@ print(fitted.forecast.version)
         check=True,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     served = (trained.forecast.sales, trained.forecast.lower, trained.forecast.upper, trained.history.sales)
     files = trained.manifest.files

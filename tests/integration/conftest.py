@@ -37,7 +37,7 @@ class Cloud:
             capture_output=True,
             text=True,
             check=False,
-            timeout=300,
+            timeout=1200,
         )
 
     def up(self) -> list[str]:
@@ -94,7 +94,7 @@ class Cloud:
             self.storage("DELETE", f"b/{bucket['name']}")
 
     def _call(self, address: str, method: str, path: str, body: object) -> Any:
-        response = httpx.request(method, f"http://{address}{path}", json=body, timeout=30)
+        response = httpx.request(method, f"http://{address}{path}", json=body, timeout=180)
         response.raise_for_status()
         return response.json() if response.content else None
 
@@ -140,7 +140,7 @@ class Terraform:
             capture_output=True,
             text=True,
             check=False,
-            timeout=180,
+            timeout=1200,
         )
         assert done.returncode == expect, done.stdout + done.stderr
         return done.stdout + done.stderr

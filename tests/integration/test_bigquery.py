@@ -323,7 +323,7 @@ class TestSubscriptions:
         cloud.kill("emulator.bigquery")
         publish(address, b"meanwhile")
         cloud.up()
-        wait_for("the other row", lambda: set(bodies(cloud)) == {b"before", b"meanwhile"}, seconds=30)
+        wait_for("the other row", lambda: set(bodies(cloud)) == {b"before", b"meanwhile"})
 
     def test_a_dead_bridge_is_detected_and_repaired(self, cloud: Cloud, terraform: Terraform) -> None:
         terraform.apply(delivered())
@@ -332,14 +332,14 @@ class TestSubscriptions:
         assert terraform.plan() == {SUBSCRIPTION: "update"}
         terraform.apply()
         assert terraform.plan() == {}
-        wait_for("the row", lambda: bodies(cloud) == [b"waits"], seconds=30)
+        wait_for("the row", lambda: bodies(cloud) == [b"waits"])
 
     def test_a_restarted_pubsub_finds_its_bridge_again(self, cloud: Cloud, terraform: Terraform) -> None:
         terraform.apply(delivered())
         cloud.kill("emulator.pubsub")
         terraform.apply()
         publish(cloud.endpoints.pubsub, b"after")
-        wait_for("the row", lambda: bodies(cloud) == [b"after"], seconds=30)
+        wait_for("the row", lambda: bodies(cloud) == [b"after"])
 
     def test_a_table_that_does_not_fit(self, terraform: Terraform) -> None:
         columns = [column for column in COLUMNS if column["name"] not in ("attributes", "data")]

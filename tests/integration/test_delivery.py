@@ -114,7 +114,7 @@ def run(cloud: Cloud, models: Models, stopping: list[str], delivery: Any, **more
         except httpx.TransportError:
             return False
 
-    wait_for(f"{delivery} service is ready", ready, 60)
+    wait_for(f"{delivery} service is ready", ready)
     return url
 
 
@@ -139,11 +139,11 @@ def test_pulled_pushed_and_written_to_bigquery(
     run(cloud, model, stopping, "pull")
     url = run(cloud, model, stopping, "push", push_audience=ENDPOINT, push_account=ACCOUNT)
 
-    (pulled,) = wait_for("reply to the pulled request", lambda: bodies(cloud, "pulled"), 60)
-    (pushed,) = wait_for("reply to the pushed request", lambda: bodies(cloud, "pushed"), 60)
+    (pulled,) = wait_for("reply to the pulled request", lambda: bodies(cloud, "pulled"))
+    (pushed,) = wait_for("reply to the pushed request", lambda: bodies(cloud, "pushed"))
     assert pulled == pushed
     assert json.loads(pushed)["request_id"] == "r"
-    wait_for("the row", lambda: cloud.query("SELECT data FROM received.requests"), 60)
+    wait_for("the row", lambda: cloud.query("SELECT data FROM received.requests"))
     assert cloud.query("SELECT data FROM received.requests") == [[base64.b64encode(request).decode()]]
 
     # Pushes without a token or with another one are refused.

@@ -57,14 +57,14 @@ def test_pubsub_hands_no_message_to_pulls_of_a_client_that_has_gone(
             request = PullRequest(subscription=subscription, max_messages=1)
             pulls = [pull.future(request, timeout=60) for _ in range(4)]
             time.sleep(0.5)  # until they wait
-        assert all(each.done() for each in pulls)
+        wait_for("the pulls have ended", lambda: all(each.done() for each in pulls))
         time.sleep(0.5)  # the emulator looks every 50 ms
         publisher.publish(topic=topic, messages=[PubsubMessage(data=b"x")])
         time.sleep(0.5)  # for the pulls to take it, if they do
         return bool(subscriptions.take(subscriber, subscription))
 
     # More than once: it may be slow to notice. Before it was mended, the message was lost every time.
-    wait_for("a message", all_arrive, 60)
+    wait_for("a message", all_arrive)
 
 
 class TestUp:

@@ -10,7 +10,6 @@ import os
 import random
 import re
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +19,7 @@ import psutil
 import pytest
 
 from tests.checkout import copy_checkout, link_installed
-from tests.conftest import wait_for
+from tests.conftest import free_port, wait_for
 from tests.docs.markdown import ON_A_PLATFORM, Command, commands
 
 pytestmark = pytest.mark.slow
@@ -33,10 +32,7 @@ class Checkout:
         self.folder = folder
         copy_checkout(folder)
         link_installed(folder)
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            second.bind(("127.0.0.1", 0))
-            self.port, streaming = first.getsockname()[1], second.getsockname()[1]
+        self.port, streaming = free_port(), free_port()
         tfvars = folder / "infra" / "environments" / "local.tfvars"
         text = tfvars.read_text()
         assert "= 8780" in text
@@ -51,7 +47,7 @@ class Checkout:
             if not name.startswith(("PLATFORM_", "SIMULATOR_", "VIRTUAL_ENV", "TF_", "PYTEST_"))
         }
         return subprocess.run(
-            command, cwd=self.folder, env=inherited, capture_output=True, text=True, check=False, timeout=1200
+            command, cwd=self.folder, env=inherited, capture_output=True, text=True, check=False, timeout=3600
         )
 
     def make(self, *arguments: str) -> str:
@@ -60,7 +56,7 @@ class Checkout:
         return done.stdout
 
     def predict(self, query: str) -> httpx.Response:
-        return httpx.get(f"http://127.0.0.1:{self.port}/predict?{query}", timeout=30)
+        return httpx.get(f"http://127.0.0.1:{self.port}/predict?{query}", timeout=120)
 
     def processes(self) -> list[psutil.Process]:
         """Every process that was started from this folder or works in it."""
@@ -180,7 +176,7 @@ def test_make_open_opens_the_page(checkout: Checkout, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "")
     page = (tmp_path / "browser.opened").read_text().strip()
     assert page == f"http://127.0.0.1:{checkout.port}/"
-    assert "<!doctype html>" in httpx.get(page, timeout=30).text.lower()
+    assert "<!doctype html>" in httpx.get(page, timeout=120).text.lower()
 
 
 def test_diff_shows_no_changes(checkout: Checkout) -> None:

@@ -379,7 +379,7 @@ def client(predicting: Service) -> Iterator[httpx.Client]:
     ],
 )
 def test_no_malformed_request_causes_a_server_error(predicting: Service, head: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", predicting.port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", predicting.port), timeout=60) as connection:
         connection.sendall(head + b"Connection: close\r\n\r\n")
         connection.shutdown(socket.SHUT_WR)
         answer = connection.makefile("rb").read()

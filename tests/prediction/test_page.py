@@ -46,7 +46,7 @@ def opened(
     page = browser.new_page(
         color_scheme=scheme, viewport={"width": width, "height": 900}, locale="en-GB", reduced_motion="reduce"
     )
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(120_000)
     faults: list[str] = []
     page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: faults.append(str(error)))

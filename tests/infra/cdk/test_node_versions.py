@@ -16,7 +16,7 @@ def test_the_pseudo_terminal_of_cdktf_needs_no_build_for_a_version_of_node() -> 
         "shell.onData((data) => process.stdout.write(data));"
     )
     done = subprocess.run(
-        ["node", "-e", code], cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=60
+        ["node", "-e", code], cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=600
     )
     assert done.stdout.strip() == "hello"
     installed = REPOSITORY / "node_modules" / PSEUDO_TERMINAL / "package.json"
