@@ -105,7 +105,7 @@ release-schemas: install ## Record the tables' columns once a release is deploye
 
 docs: install ## Write docs/iam.md and docs/environments.md, which are derived from stacks and environment
 	@$(PYTHON) -m tests.stacks.iam_document
-	@$(PYTHON) -m scripts environment-reference
+	@$(PYTHON) -m tests.docs.environment_reference
 
 bench-serving: install ## CPU per request, compared with Flask, FastAPI, MLServer and KServe
 	@$(PYTHON) -m scripts bench-serving

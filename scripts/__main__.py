@@ -23,7 +23,6 @@ COMMANDS = {
     "destroy": "deployment.destroy",
     "diff": "deployment.diff",
     "drain_time": "messages.drain_time",
-    "environment-reference": "deployment.environment_reference",
     "first_model": "deployment.first_model",
     "install": "laptop.install",
     "preflight": "deployment.preflight",

@@ -11,8 +11,8 @@ import pytest
 
 from infra.environment import Environment, tfvars
 from infra.environment.value_types import Section
-from scripts.deployment import environment_reference
 from tests.conftest import REPOSITORY
+from tests.docs import environment_reference
 from tests.docs.markdown import DOCUMENTS, OF_SITE, anchors, blocks, prose, spans
 from tests.test_rooms import knows, modules
 

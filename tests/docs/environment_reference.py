@@ -1,4 +1,4 @@
-"""Write the tables of `docs/environments.md`: each key of an environment file, its type, default, meaning."""
+"""The tables of `docs/environments.md`: each key of an environment file, its type, default, meaning."""
 
 import inspect
 from collections.abc import Iterator
@@ -132,8 +132,5 @@ def _plain(value: object) -> str:
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 
-def main() -> int:
-    """Write the document; returns the exit status."""
+if __name__ == "__main__":
     DOCUMENT.write_text(document(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
-    print(f"keys of environment files: docs/{DOCUMENT.name}")
-    return 0
