@@ -1,6 +1,13 @@
 """On which days a store is closed."""
 
+import datetime
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import cache
+
+import holidays
 import numpy as np
+from holidays.constants import HOLIDAY_NAME_DELIMITER
 from numpy.typing import NDArray
 
 from services.forecasting.levels import groups
@@ -14,6 +21,13 @@ _CHANCE_WEEKDAY = 0.01
 _CHANCE_HOLIDAY = 0.0001
 # A day of the year without trade is a holiday once it has been seen this often.
 _HOLIDAY_YEARS = 2
+# The same of a public holiday, which is expected to be closed: it need be seen only once.
+_CHANCE_PUBLIC = 0.1
+# Stores that trade on more than this share of their open days tell which holidays they have: those of the
+# country for which the share of them that was closed, less a half, adds up to so much.
+_STEADY = 0.8
+_LIKENESS = 1.5
+_ANY = "any national holiday"
 # Of the number month * 31 + day.
 _DAYS_OF_YEAR = 12 * 31 + 31 + 1
 # A pause between two days of trade is a shutdown if it is longer than this, and than so many usual pauses.
@@ -26,9 +40,9 @@ def closed_days(panel: Panel, days: int) -> NDArray[np.bool_]:
 
     Learned from the panel's own days since a store's first trade, without shutdowns: pauses that are long for
     the store, and over. Closed are shutdowns, weekdays on which a store hardly traded in its last year, and
-    days of the year on which it, or every store, never traded. A store that trades seldom, or is new, has no
-    trade on some days by chance; where a store is too new to tell, the other stores' closed weekdays count. A
-    series that never sold is closed.
+    days of the year and public holidays on which it, or every store, never traded. A store that trades
+    seldom, or is new, has no trade on some days by chance; where a store is too new to tell, the other
+    stores' closed weekdays count. A series that never sold is closed.
 
     Returns:
         Shape (series, days), where `days` is at least the panel's.
@@ -45,6 +59,7 @@ def closed_days(panel: Panel, days: int) -> NDArray[np.bool_]:
     of_year = np.array([date.month * 31 + date.day for date in dates])
     holiday = _holidays(trade, exists & ~closed_weekday[:, weekday[: panel.days]], of_year[: panel.days])
     closed = closed_weekday[:, weekday] | holiday[:, of_year]
+    closed |= _public_holidays(trade, exists & ~closed_weekday[:, weekday[: panel.days]], dates)
     closed[:, : panel.days] |= shutdown
     sold = np.fmax.reduce(panel.sales, axis=1) > 0
     return closed[store] | ~sold[:, None]
@@ -106,3 +121,63 @@ def _holidays(
         & ((1 - usual)[:, None] ** times < _CHANCE_HOLIDAY)
     )
     return everybody | own
+
+
+def _public_holidays(
+    trade: NDArray[np.bool_], open_: NDArray[np.bool_], dates: Sequence[datetime.date]
+) -> NDArray[np.bool_]:
+    """Public holidays on which a store, or all stores, never traded. Shape (stores, days).
+
+    Their country is the one whose national holidays had trade least often. A holiday is closed once it has
+    been seen closed, and one that has not been seen where no national holiday ever had trade.
+    """
+    known = trade.shape[1]
+    # All stores together are one more: where each trades seldom, only that tells.
+    trade, open_ = (np.vstack([each, each.any(axis=0)]) for each in (trade, open_))
+    usual = (trade & open_).sum(axis=1) / np.maximum(open_.sum(axis=1), 1)
+    steady = open_ & (usual > _STEADY)[:, None]
+    # From -0.5 where all that usually trade do so on a day, to 0.5 where none does.
+    quiet = (steady & ~trade).sum(axis=0) / np.maximum(steady.sum(axis=0), 1) - steady.any(axis=0) / 2
+    first, years = dates[0].toordinal(), (dates[0].year, dates[-1].year)
+    closed = np.zeros((len(trade), len(dates)), dtype=bool)
+
+    def likeness(country: str) -> float:
+        days = _national(*years)[country] - first
+        return quiet[days[(days >= 0) & (days < known)]].sum()
+
+    country = max(_national(*years), key=likeness)
+    if likeness(country) < _LIKENESS:
+        return closed[:-1]
+    for name, days in _by_name(country, *years).items():
+        day = days[(days >= first) & (days < first + len(dates))] - first
+        past = day[day < known]
+        times = open_[:, past].sum(axis=1)
+        never = (times > 0) & ~(open_ & trade)[:, past].any(axis=1)
+        chance = _CHANCE_HOLIDAY if name == _ANY else _CHANCE_PUBLIC
+        closed[np.ix_(never & ((1 - usual) ** times < chance), day)] = True
+    return closed[:-1] | closed[-1]
+
+
+@cache
+def _national(first: int, last: int) -> dict[str, NDArray[np.intp]]:
+    """Ordinals of the national holidays of each country in these years."""
+    years = range(first, last + 1)
+    return {
+        country: np.array(
+            [day.toordinal() for day in holidays.country_holidays(country, years=years)], np.intp
+        )
+        for country in holidays.list_supported_countries(include_aliases=False)
+    }
+
+
+@cache
+def _by_name(country: str, first: int, last: int) -> dict[str, NDArray[np.intp]]:
+    """Ordinals in these years of each holiday of a country and of its parts, and of all national ones."""
+    named: dict[str, set[int]] = defaultdict(set)
+    for part in (None, *holidays.list_supported_countries(include_aliases=False)[country]):
+        for day, names in holidays.country_holidays(country, part, years=range(first, last + 1)).items():
+            for name in names.split(HOLIDAY_NAME_DELIMITER):
+                named[name].add(day.toordinal())
+    return {_ANY: _national(first, last)[country]} | {
+        name: np.array(sorted(days)) for name, days in named.items()
+    }

@@ -185,3 +185,61 @@ def test_a_holiday_of_one_store() -> None:
     dates = [panel.date(days + day) for day in np.flatnonzero(ahead[1]).tolist()]
     assert dates == [datetime.date(2026, 1, 1)]
     assert not ahead[0].any()
+
+
+NATIONAL = ("2022-04-15", "2022-04-18", "2022-05-26", "2022-06-06", "2022-10-03", "2022-12-25", "2022-12-26")
+NATIONAL_NEXT = (
+    "2023-04-07",
+    "2023-04-10",
+    "2023-05-18",
+    "2023-05-29",
+    "2023-10-03",
+    "2023-12-25",
+    "2023-12-26",
+)
+
+
+def german(*closed: str, steady: bool = True) -> Panel:
+    """Ten stores that are closed on these days but for the first one, at a station; known is 2022."""
+    random = np.random.default_rng(3)
+    sales = np.where(
+        random.random((10, 363)) < (1 if steady else 0.3), random.poisson(40, (10, 363)) + 1.0, 0.0
+    )
+    panel = Panel(datetime.date(2022, 1, 3), tuple("0123456789"), ("A",) * 10, sales, None)
+    for date in closed:
+        sales[steady:, (datetime.date.fromisoformat(date) - panel.first_date).days] = 0
+    return panel
+
+
+def next_year(panel: Panel, store: int) -> list[str]:
+    ahead = closed_days(panel, panel.days + 365)[store, panel.days :]
+    return [str(panel.date(panel.days + day)) for day in np.flatnonzero(ahead).tolist()]
+
+
+def test_public_holidays_move() -> None:
+    """Each was seen once. 1 May was a day as any other, so 1 January, not seen, is expected to be one."""
+    panel = german(*NATIONAL)
+    assert next_year(panel, 0) == []
+    assert next_year(panel, 1) == list(NATIONAL_NEXT)
+
+
+def test_a_public_holiday_not_seen_is_as_all_others() -> None:
+    assert next_year(german(*NATIONAL, "2022-05-01"), 1) == sorted(
+        (*NATIONAL_NEXT, "2023-01-01", "2023-05-01")
+    )
+
+
+def test_a_public_holiday_of_a_part_of_the_country() -> None:
+    panel = german(*NATIONAL)
+    panel.sales[3, (datetime.date(2022, 6, 16) - panel.first_date).days] = 0
+    assert next_year(panel, 2) == list(NATIONAL_NEXT)
+    assert next_year(panel, 3) == sorted((*NATIONAL_NEXT, "2023-06-08"))
+
+
+def test_public_holidays_of_stores_that_trade_seldom() -> None:
+    """Which day is closed, only all of them together tell."""
+    assert next_year(german(*NATIONAL, steady=False), 5) == list(NATIONAL_NEXT)
+
+
+def test_days_without_trade_that_are_no_holidays_make_no_country() -> None:
+    assert next_year(german(*(f"2022-{month:02}-17" for month in range(1, 13))), 1) == []
