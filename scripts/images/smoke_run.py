@@ -2,7 +2,6 @@
 
 import contextlib
 import datetime
-import socket
 import tempfile
 import time
 import uuid
@@ -74,7 +73,7 @@ def check(engine: Engine, reference: str, service: str) -> str:
         log = Path(file.name)
         try:
             if service in SERVICES:
-                # Its own: what it asks, no other service answers.
+                # A subscription of its own: no other container takes its request.
                 with temporary(
                     pubsub_v1.SubscriberClient(), _PROJECT, names.SALE_RANGE_TOPIC, "smoke"
                 ) as subscription:
@@ -96,8 +95,7 @@ def _check_command(engine: Engine, reference: str, log: Path) -> str:
 
 
 def _check_service(engine: Engine, reference: str, service: str, subscription: str, log: Path) -> str:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = emulators.free_ports(("port",))["port"]
     match service:
         case "prediction":
             settings = PredictionSettings(model_bucket=_BUCKET, host="127.0.0.1", port=port, drain_seconds=0)

@@ -10,7 +10,6 @@ import os
 import pathlib
 import secrets
 import signal
-import socket
 import sqlite3
 import subprocess
 import time
@@ -21,7 +20,7 @@ import httpx
 from rich.console import Console
 from rich.table import Column, Table
 
-from infra.simulator import home, log_files
+from infra.simulator import emulators, home, log_files
 from scripts.command import CommandError, command, command_parser, use_environment
 from scripts.deployment import step
 from scripts.paths import ROOT
@@ -76,7 +75,6 @@ class Airflow:
 
     def __init__(self, folder: pathlib.Path, variables: Mapping[str, str]):
         self.folder = folder
-        self.port = _free_port()
         secret = secrets.token_hex()
         self._environment = {
             **os.environ,
@@ -86,10 +84,7 @@ class Airflow:
             "AIRFLOW__CORE__PARALLELISM": "2",
             # SQLite lets one write at a time; the others wait for their turn.
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder.absolute()}/airflow.db?timeout=60",
-            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{self.port}/execution/",
-            "AIRFLOW__API__HOST": "127.0.0.1",
-            "AIRFLOW__API__PORT": str(self.port),
-            "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{self.port}",
+            "AIRFLOW__API__HOST": emulators.HOST,
             "AIRFLOW__API__SECRET_KEY": secret,
             "AIRFLOW__API_AUTH__JWT_SECRET": secret,
             # Loopback is the fence; whoever may start this may do everything.
@@ -180,14 +175,21 @@ class Airflow:
         """
         log_files.rotate_in_background(self.folder)
         processes: list[subprocess.Popen[bytes]] = []
-        url = f"http://127.0.0.1:{self.port}"
+        # Found now, and not when this object is made: by then another program may have taken it.
+        port = emulators.free_ports(("port",))["port"]
+        url = f"http://{emulators.HOST}:{port}"
+        environment = self._environment | {
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
+            "AIRFLOW__API__PORT": str(port),
+            "AIRFLOW__API__BASE_URL": url,
+        }
         try:
             for command in PROCESSES:
                 with (self.folder / f"{command[0]}.log").open("ab") as out:
                     process = subprocess.Popen(
                         [PROGRAM, *command],
                         cwd=self.folder,
-                        env=self._environment,
+                        env=environment,
                         stdin=subprocess.DEVNULL,
                         stdout=out,
                         stderr=subprocess.STDOUT,
@@ -248,11 +250,6 @@ class Airflow:
             time.sleep(1)
         ids = "SELECT run_id FROM dag_run WHERE backfill_id = ? ORDER BY logical_date"
         return [run_id for (run_id,) in self._query(ids, str(backfill))]
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 def report(airflow: Airflow, run_id: str) -> Table:
