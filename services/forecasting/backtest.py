@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from services.contracts.model import HORIZON_DAYS, LEVELS, Accuracy
 from services.forecasting.cgroup import memory, processors
 from services.forecasting.levels import groups, summed
-from services.forecasting.panel import BLOCK, SEASON, Forecaster, Panel, UnusableSalesError
+from services.forecasting.panel import BLOCK, SEASON, Fitted, Forecaster, Panel, UnusableSalesError
 
 HORIZON = 28
 ORIGINS = 8
@@ -56,15 +56,15 @@ def origins(panel: Panel) -> list[int]:
     return chosen
 
 
-def run(forecaster: Forecaster, panel: Panel, origins: Sequence[int]) -> list[Window]:
-    """Forecast from each origin with what was known then.
+def run(forecaster: Forecaster, panel: Panel, origins: Sequence[int]) -> list[Fitted]:
+    """Forecast HORIZON_DAYS days from each origin with what was known then.
 
     Raises:
         UnusableSalesError: the panel holds nothing to learn from.
     """
 
-    def forecast(origin: int) -> Window:
-        return Window(origin, forecaster(panel.until(origin), HORIZON_DAYS).sales)
+    def forecast(origin: int) -> Fitted:
+        return forecaster(panel.until(origin), HORIZON_DAYS)
 
     fitting = panel.sales.size * _BYTES_A_VALUE
     with ThreadPoolExecutor(max(1, min(processors(), memory() // 2 // fitting))) as threads:

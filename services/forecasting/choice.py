@@ -17,13 +17,16 @@ CANDIDATES: dict[str, Forecaster] = {
     "exponential_smoothing": exponential_smoothing,
     "croston": croston,
 }
-"""The first serves a series unless another did better. All forecast a mean: a forecaster of medians would win
-by the absolute error where a series seldom sells, with a forecast of 0."""
+"""What they forecast, and the parts of it, are to choose from. All forecast a mean: a forecaster of medians
+would win by the absolute error where a series seldom sells, with a forecast of 0."""
 
 PLANNED = "planned"
-"""A further candidate for sales with promotions planned. It comes first where it did better on them all."""
+"""A further candidate, for sales with promotions planned."""
 
-# By how much another's error must be less than the first one's: a few windows of one series are little
+# By how much a candidate's error on all sales must be less than the first one's to be the default.
+_DEFAULT_MARGIN = 0.02
+
+# By how much another's error on a series must be less than the default's: a few windows of one are little
 # evidence. On the default data, choosing without a margin was worse than not choosing.
 _MARGIN = 0.2
 
@@ -37,12 +40,12 @@ def choose(errors: Errors, over: int | None = None) -> NDArray[np.intp]:
 
     Returns:
         Positions in `errors`, shape (series,): the candidate with the least sum of absolute errors if it is
-        less than the first one's by _MARGIN, otherwise the first.
+        less than the default's by _MARGIN, otherwise the default.
     """
-    own, first = of_series(errors, over), default(errors, over)
-    own[first] *= 1 - _MARGIN
-    # Of equals the first, which is such where no window is over.
-    order = np.roll(np.arange(len(own)), -first)
+    own, usual = of_series(errors, over), default(errors, over)
+    own[usual] *= 1 - _MARGIN
+    # Of equals the default, which is such where no window is over.
+    order = np.roll(np.arange(len(own)), -usual)
     return order[own[order].argmin(axis=0)]
 
 
@@ -54,14 +57,12 @@ def of_series(errors: Errors, over: int | None = None) -> NDArray[np.float64]:
 def default(errors: Errors, over: int | None = None) -> int:
     """Position of the candidate that serves a series unless another did better.
 
-    The first one, or that which knows the plan if it had the lesser error, on average of the levels.
+    The first, or the one with the least error, on average of the levels, if that is less by _DEFAULT_MARGIN.
     """
-    if PLANNED not in errors:
-        return 0
-    pair = next(iter(errors.values())), errors[PLANNED]
-    total = np.array([[own[level].absolute[:over].sum() for own in pair] for level in LEVELS])
-    helps = total.any() and np.mean(total[:, 1] / np.maximum(total[:, 0], 1e-9)) < 1
-    return list(errors).index(PLANNED) if helps else 0
+    total = np.array([[own[level].absolute[:over].sum() for level in LEVELS] for own in errors.values()])
+    relative = (total / np.maximum(total[0], 1e-9)).mean(axis=1)
+    relative[0] -= _DEFAULT_MARGIN
+    return int(relative.argmin())
 
 
 def served(windows: Mapping[str, Sequence[Window]], errors: Errors) -> list[Window]:

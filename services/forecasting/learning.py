@@ -12,7 +12,6 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from services.contracts.model import HORIZON_DAYS
 from services.forecasting import artifact, backtest, choice
 from services.forecasting.backtest import Window
 from services.forecasting.models import planned
@@ -125,13 +124,15 @@ def learn(usual: Panel, candidates: Candidates, origins: Sequence[int]) -> Learn
     tried = dict(candidates)
     if usual.planned and "combination" in candidates:
         tried[choice.PLANNED] = planned
-    windows = {name: backtest.run(candidate, usual, origins) for name, candidate in tried.items()}
-    fitted = {name: candidate(usual, HORIZON_DAYS) for name, candidate in tried.items()}
-    return Learned(
-        windows,
-        {name: each.sales for name, each in fitted.items()},
-        {name: content for each in fitted.values() for name, content in each.files.items()},
-    )
+    learned = Learned({}, {}, {})
+    for candidate, forecaster in tried.items():
+        *past, now = backtest.run(forecaster, usual, [*origins, usual.days])
+        learned.files.update(now.files)
+        for name in (candidate, *now.parts):
+            sales = [each.parts.get(name, each.sales) for each in (*past, now)]
+            learned.forecasts[name] = sales.pop()
+            learned.windows[name] = [Window(*window) for window in zip(origins, sales, strict=True)]
+    return learned
 
 
 def learn_here(groups: Sequence[Panel], candidates: Candidates, origins: Sequence[int]) -> list[Learned]:

@@ -184,10 +184,12 @@ class Fitted(NamedTuple):
     Attributes:
         sales: expected units per day after the panel's end, shape (series, days ahead), >= 0.
         files: what was learned, name to content.
+        parts: forecasts of which it was made that are candidates, too, by name.
     """
 
     sales: NDArray[np.float64]
     files: Mapping[str, bytes] = MappingProxyType({})
+    parts: Mapping[str, NDArray[np.float64]] = MappingProxyType({})
 
 
 Forecaster = Callable[[Panel, int], Fitted]

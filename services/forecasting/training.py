@@ -83,7 +83,8 @@ def fit(
     chosen = choice.choose(errors)
     files |= {CHOICE_FILE: _choice(sales, errors, chosen)}
     errors[_SERVED] = backtest.errors(served, actual)
-    errors[_NAIVE] = backtest.errors(backtest.run(seasonal_naive, actual, origins), actual)
+    naive = [Window(origin, seasonal_naive(actual.until(origin), HORIZON_DAYS).sales) for origin in origins]
+    errors[_NAIVE] = backtest.errors(naive, actual)
     scores = backtest.scores(errors, actual, origins)
     held = intervals.coverage(served, actual, usual)
     report = Backtest(

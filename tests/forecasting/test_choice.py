@@ -32,6 +32,15 @@ def test_another_has_to_be_better_by_the_margin(error: float, chosen: int) -> No
     assert choice.choose(errors(windows)).tolist() == [chosen, 0]
 
 
+@pytest.mark.parametrize(("error", "chosen"), [(0.97, 1), (0.99, 0)])
+def test_the_default_is_best_on_all_sales_together(error: float, chosen: int) -> None:
+    """One series alone, 3 % better, would be little evidence."""
+    windows = {"first": [window(100, 1, 1)], "second": [window(100, error, error)]}
+    assert choice.choose(errors(windows)).tolist() == [chosen, chosen]
+    windows = {"first": [window(100, 1, 1)], "second": [window(100, error, 1.1)]}
+    assert choice.choose(errors(windows)).tolist() == [0, 0]
+
+
 def test_only_windows_that_are_over_count() -> None:
     windows = {
         "first": [window(100, 1, 1), window(114, 0, 0)],
@@ -56,7 +65,13 @@ def test_what_comes_after_an_origin_never_changes_the_choice_made_there(panel: P
 
     def served(panel: Panel) -> list[Window]:
         origins = backtest.origins(panel)
-        windows = {name: backtest.run(make, panel, origins) for name, make in classical.items()}
+        windows = {
+            name: [
+                Window(origin, each.sales)
+                for origin, each in zip(origins, backtest.run(make, panel, origins), strict=True)
+            ]
+            for name, make in classical.items()
+        }
         return choice.served(windows, errors(windows, panel))
 
     windows = served(panel)
