@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+import gc
 import logging
 import os
 import signal
@@ -50,9 +51,12 @@ class _Handler(logging.Handler):
 def start(kind: type[Settings]) -> Settings:
     """Set up logging and read the settings from the environment.
 
+    What was imported is kept from the garbage collector, which would go through it again and again.
+
     Raises:
         SystemExit: with code 2, after one line on stderr, if a setting is missing or invalid.
     """
+    gc.freeze()
     handler = _Handler()
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
