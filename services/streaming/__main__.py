@@ -9,9 +9,9 @@ from services.contracts.settings import StreamingSettings
 from services.forecasting.follower import ModelFollower
 from services.forecasting.model_registry import ModelRegistry
 from services.http.server import Server
-from services.streaming import pubsub
 from services.streaming.application import Application
 from services.streaming.processing import Processor
+from services.streaming.pubsub import PubSub
 from services.streaming.push import PushHandler
 from services.streaming.replies import ModelReplies
 from services.streaming.table import PredictionsTable
@@ -31,10 +31,10 @@ async def run(settings: StreamingSettings) -> int:
         lambda model: ModelReplies(model.forecast, settings.max_range),
         settings.model_poll_seconds,
     )
-    subscriber, publisher = pubsub.clients()
+    pubsub = PubSub()
     table = PredictionsTable(settings.predictions_table)
-    processor = Processor(settings, publisher, table)
-    worker = Worker(settings, subscriber, processor, follower)
+    processor = Processor(settings, pubsub, table)
+    worker = Worker(settings, pubsub, processor, follower)
     application = Application(follower, lambda: worker.fault or processor.fault)
     push = PushHandler(settings, processor, follower) if settings.delivery == "push" else None
     server = Server(application, push)

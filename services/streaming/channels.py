@@ -21,6 +21,21 @@ KEEPALIVE: Final = (
 _RECONNECT: Final = (("grpc.initial_reconnect_backoff_ms", 200), ("grpc.max_reconnect_backoff_ms", 2000))
 
 
+def channel(kind: Any, emulator: str | None, options: Options, **arguments: Any) -> grpc.aio.Channel:
+    """A channel to the service of one of Google's clients.
+
+    Args:
+        kind: The client's transport, of the asyncio interface.
+        emulator: Address of an emulator, if that is to be used.
+        options: Options of the channel, besides those for silence.
+        arguments: Others of the transport's own channels.
+    """
+    options = [*options, *KEEPALIVE]
+    if emulator is not None:
+        return grpc.aio.insecure_channel(emulator, options=[*options, *_RECONNECT])
+    return kind.create_channel(options=options, **arguments)
+
+
 def transport(kind: type[Transport], emulator: str | None, more: Options = ()) -> Transport:
     """A transport for one of Google's clients.
 
@@ -31,12 +46,8 @@ def transport(kind: type[Transport], emulator: str | None, more: Options = ()) -
     """
     of_kind: Any = kind
 
-    # The clients find Pub/Sub's emulator by themselves, but then limit what they receive to gRPC's 4 MB,
-    # while a message may have 10. `options` are those that they use with Google Cloud.
-    def channel(host: str, *, options: Options, **arguments: Any) -> grpc.aio.Channel:
-        options = [*options, *KEEPALIVE, *more]
-        if emulator is not None:
-            return grpc.aio.insecure_channel(emulator, options=[*options, *_RECONNECT])
-        return of_kind.create_channel(host, options=options, **arguments)
+    # `options` are those that the clients use with Google Cloud.
+    def own_channel(host: str, *, options: Options, **arguments: Any) -> grpc.aio.Channel:
+        return channel(kind, emulator, [*options, *more], host=host, **arguments)
 
-    return of_kind(credentials=None if emulator is None else AnonymousCredentials(), channel=channel)
+    return of_kind(credentials=None if emulator is None else AnonymousCredentials(), channel=own_channel)

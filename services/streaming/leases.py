@@ -1,14 +1,12 @@
-"""Leases of pulled messages: extend, acknowledge, release."""
+"""Leases of pulled messages."""
 
 import asyncio
 import time
 from typing import Final
 
-from google import pubsub_v1
-
 from services.streaming import metrics
 from services.streaming.metrics import attempted
-from services.streaming.pubsub import CALL_SECONDS, RETRY
+from services.streaming.pubsub import PubSub
 
 _CHECK_SECONDS: Final = 4
 """A message seen at two checks is extended: in time even for the shortest deadline, 10 s."""
@@ -26,9 +24,9 @@ class Leases:
         ack_ids: Messages whose deadline is extended.
     """
 
-    def __init__(self, subscriber: pubsub_v1.SubscriberAsyncClient, subscription: str) -> None:
+    def __init__(self, pubsub: PubSub, subscription: str) -> None:
         self.ack_ids: set[str] = set()
-        self._subscriber = subscriber
+        self._pubsub = pubsub
         self._subscription = subscription
 
     async def extend_forever(self) -> None:
@@ -41,22 +39,7 @@ class Leases:
             due = [each for each, time_due in due_at.items() if time_due < now]
             for begin in range(0, len(due), _CALL_IDS):
                 ack_ids = due[begin : begin + _CALL_IDS]
-                if await attempted("extend", self.extend(ack_ids, _LEASE_SECONDS)):
+                extending = self._pubsub.extend(self._subscription, ack_ids, _LEASE_SECONDS)
+                if await attempted("extend", extending):
                     metrics.EXTENSIONS.inc(len(ack_ids))
                     due_at.update(dict.fromkeys(ack_ids, now + _RENEW_SECONDS))
-
-    async def acknowledge(self, ack_ids: list[str]) -> None:
-        """Acknowledge messages."""
-        request = pubsub_v1.AcknowledgeRequest.pb()(subscription=self._subscription, ack_ids=ack_ids)
-        await self._subscriber.acknowledge(
-            request=pubsub_v1.AcknowledgeRequest.wrap(request), retry=RETRY, timeout=CALL_SECONDS
-        )
-
-    async def extend(self, ack_ids: list[str], seconds: int) -> None:
-        """Move the deadlines of messages; 0 seconds have them delivered again."""
-        request = pubsub_v1.ModifyAckDeadlineRequest.pb()(
-            subscription=self._subscription, ack_ids=ack_ids, ack_deadline_seconds=seconds
-        )
-        await self._subscriber.modify_ack_deadline(
-            request=pubsub_v1.ModifyAckDeadlineRequest.wrap(request), retry=RETRY, timeout=CALL_SECONDS
-        )

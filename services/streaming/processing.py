@@ -9,8 +9,6 @@ import time
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Final
 
-from google import pubsub_v1
-
 from services import answers
 from services.answers import Answers, Outgoing
 from services.contracts.decoding import InvalidMessageError, decode
@@ -21,6 +19,7 @@ from services.streaming import metrics
 from services.streaming.batch import MessageBatch
 from services.streaming.metrics import attempted
 from services.streaming.publishing import publish
+from services.streaming.pubsub import PubSub
 from services.streaming.replies import ModelReplies
 from services.streaming.table import APPEND_BYTES, ROW_OVERHEAD_BYTES, PredictionsTable
 
@@ -68,11 +67,9 @@ class Processor:
         stopping: Set when the process is about to stop: no more rows are saved.
     """
 
-    def __init__(
-        self, settings: StreamingSettings, publisher: pubsub_v1.PublisherAsyncClient, table: PredictionsTable
-    ) -> None:
+    def __init__(self, settings: StreamingSettings, pubsub: PubSub, table: PredictionsTable) -> None:
         self.stopping = False
-        self._publisher = publisher
+        self._pubsub = pubsub
         self._table = table
         self._answers = Answers(settings.reply_topic, settings.reply_topics)
         self._dead_letter_topic = settings.dead_letter_topic
@@ -197,7 +194,7 @@ class Processor:
     async def _publish(
         self, topic: str, key: str, outgoing: list[Outgoing], published: set[str], batch: MessageBatch
     ) -> None:
-        await publish(self._publisher, topic, key, outgoing, published=published, refused=batch.refused)
+        await publish(self._pubsub, topic, key, outgoing, published=published, refused=batch.refused)
 
     async def _save(
         self, replies: ModelReplies, passive: Collection[tuple[Any, SaleRangeRequest]], durable: set[str]

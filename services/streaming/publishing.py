@@ -3,19 +3,18 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from google import pubsub_v1
 from google.api_core import exceptions
 
 from services.answers import MESSAGE_BYTES, Outgoing
 from services.streaming.metrics import report
-from services.streaming.pubsub import CALL_SECONDS, RETRY
+from services.streaming.pubsub import PublishRequest, PubSub
 
 _PUBLISH_MESSAGES: Final = 1000  # https://cloud.google.com/pubsub/quotas#resource_limits
 _MESSAGE_OVERHEAD_BYTES: Final = 64  # tags and lengths of a message in a publish request
 
 
 async def publish(
-    client: pubsub_v1.PublisherAsyncClient,
+    pubsub: PubSub,
     topic: str,
     ordering_key: str,
     outgoing: Sequence[Outgoing],
@@ -32,28 +31,26 @@ async def publish(
     """
     for batch in publish_batches(outgoing):
         try:
-            await _publish_batch(client, topic, ordering_key, batch)
+            await _publish_batch(pubsub, topic, ordering_key, batch)
             published.update(each.ack_id for each in batch)
         except exceptions.InvalidArgument:
             # One message that Pub/Sub does not accept fails the call: publish each alone.
             for one in batch:
                 try:
-                    await _publish_batch(client, topic, ordering_key, [one])
+                    await _publish_batch(pubsub, topic, ordering_key, [one])
                     published.add(one.ack_id)
                 except exceptions.InvalidArgument as error:
                     report("publish", error)
                     refused.add(one.ack_id)
 
 
-async def _publish_batch(
-    client: pubsub_v1.PublisherAsyncClient, topic: str, ordering_key: str, batch: Sequence[Outgoing]
-) -> None:
-    request = pubsub_v1.PublishRequest.pb()(topic=topic)
+async def _publish_batch(pubsub: PubSub, topic: str, ordering_key: str, batch: Sequence[Outgoing]) -> None:
+    request = PublishRequest(topic=topic)
     for each in batch:
         message = request.messages.add(data=each.data, ordering_key=ordering_key)
         for name, value in each.attributes.items():  # a map made of a dictionary costs four times that
             message.attributes[name] = value
-    await client.publish(request=pubsub_v1.PublishRequest.wrap(request), retry=RETRY, timeout=CALL_SECONDS)
+    await pubsub.publish(request)
 
 
 def publish_batches(outgoing: Sequence[Outgoing]) -> Iterator[Sequence[Outgoing]]:

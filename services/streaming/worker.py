@@ -9,7 +9,6 @@ import logging
 import random
 from typing import Any, Final
 
-from google import pubsub_v1
 from google.api_core import exceptions
 
 from services.contracts.settings import StreamingSettings
@@ -19,6 +18,7 @@ from services.streaming.flow_control import OUTSTANDING_PULLS, FlowControl
 from services.streaming.leases import Leases
 from services.streaming.metrics import attempted, report
 from services.streaming.processing import Processor
+from services.streaming.pubsub import PubSub
 from services.streaming.replies import ModelReplies
 
 _log = logging.getLogger(__name__)
@@ -45,18 +45,18 @@ class Worker:
     def __init__(
         self,
         settings: StreamingSettings,
-        subscriber: pubsub_v1.SubscriberAsyncClient,
+        pubsub: PubSub,
         processor: Processor,
         follower: ModelFollower[ModelReplies],
     ) -> None:
         self.fault: str | None = None
         self._subscription = settings.subscription
-        self._subscriber = subscriber
+        self._pubsub = pubsub
         self._processor = processor
         self._follower = follower
         self._stop = asyncio.Event()
         self._flow_control = FlowControl(settings.max_messages)
-        self._leases = Leases(subscriber, settings.subscription)
+        self._leases = Leases(pubsub, settings.subscription)
         self._batches: set[asyncio.Task[None]] = set()
 
     def stop(self) -> None:
@@ -116,11 +116,7 @@ class Worker:
         number = await self._flow_control.reserve()
         batch = None
         try:
-            response = await self._subscriber.pull(
-                subscription=self._subscription, max_messages=number, retry=None, timeout=_PULL_SECONDS
-            )
-            # Raw protobuf messages: their proto-plus wrappers cost more than the answers.
-            if received := pubsub_v1.PullResponse.pb(response).received_messages:
+            if received := await self._pubsub.pull(self._subscription, number, _PULL_SECONDS):
                 batch = MessageBatch(received)
                 self._flow_control.take(len(batch.messages), batch.size)
                 number -= len(batch.messages)
@@ -141,7 +137,7 @@ class Worker:
             report("answer", error)
         self._leases.ack_ids -= batch.messages.keys()
         if unanswered := [each for each in batch.messages if each not in batch.durable]:
-            await attempted("release", self._leases.extend(unanswered, 0))
+            await attempted("release", self._pubsub.extend(self._subscription, unanswered, 0))
         self._flow_control.free(len(batch.messages), batch.size)
         self._processor.finish(batch)
 
@@ -157,7 +153,7 @@ class Worker:
             finally:
                 if durable := batch.durable - acknowledged:
                     acknowledged |= durable
-                    await attempted("acknowledge", self._leases.acknowledge([*durable]))
+                    await attempted("acknowledge", self._pubsub.acknowledge(self._subscription, [*durable]))
                     self._leases.ack_ids -= durable
             if not batch.pending or self._stop.is_set():
                 return

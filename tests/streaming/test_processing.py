@@ -9,9 +9,10 @@ import pytest
 from google import pubsub_v1
 
 from services.contracts.settings import StreamingSettings
-from services.streaming import processing, pubsub
+from services.streaming import processing
 from services.streaming.batch import MessageBatch
 from services.streaming.processing import Processor
+from services.streaming.pubsub import PubSub
 from services.streaming.replies import ModelReplies
 from services.streaming.table import PredictionsTable
 from tests.streaming.conftest import Surroundings
@@ -39,7 +40,7 @@ def with_processor(
         return ModelReplies(surroundings.models.registry.load(version).forecast, 30)
 
     async def run() -> None:
-        subscriber, publisher = pubsub.clients()
+        pubsub = PubSub()
         settings = StreamingSettings(
             model_bucket="b",
             subscription=surroundings.subscription,
@@ -47,9 +48,8 @@ def with_processor(
             dead_letter_topic=surroundings.dead_letter_topic,
             predictions_table=surroundings.table,
         )
-        await use(Processor(settings, publisher, PredictionsTable(surroundings.table)), load)
-        await publisher.transport.close()
-        await subscriber.transport.close()
+        await use(Processor(settings, pubsub, PredictionsTable(surroundings.table)), load)
+        await pubsub.close()
 
     asyncio.run(run())
 

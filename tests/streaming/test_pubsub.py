@@ -5,7 +5,8 @@ import asyncio
 import pytest
 from google.api_core import exceptions
 
-from services.streaming import channels, pubsub
+from services.streaming import channels
+from services.streaming.pubsub import PubSub
 from tests.streaming.conftest import Surroundings
 from tests.streaming.silent_relay import Relay
 
@@ -19,16 +20,11 @@ def test_a_silent_connection_breaks_and_the_next_pull_has_another(
     async def pull() -> None:
         relay = Relay(f"127.0.0.1:{surroundings.pubsub.port}")
         monkeypatch.setenv("PUBSUB_EMULATOR_HOST", await relay.listen())
-        subscriber, _ = pubsub.clients()
+        pubsub = PubSub()
 
         async def one() -> bytes:
-            pulled = await subscriber.pull(
-                subscription=surroundings.subscription, max_messages=1, retry=None, timeout=60
-            )
-            (received,) = pulled.received_messages
-            await subscriber.acknowledge(
-                subscription=surroundings.subscription, ack_ids=[received.ack_id], timeout=60
-            )
+            (received,) = await pubsub.pull(surroundings.subscription, 1, 60)
+            await pubsub.acknowledge(surroundings.subscription, [received.ack_id])
             return received.message.data
 
         surroundings.publish(b"1")
@@ -38,6 +34,6 @@ def test_a_silent_connection_breaks_and_the_next_pull_has_another(
             await one()
         surroundings.publish(b"2")
         assert await one() == b"2"
-        await subscriber.transport.close()
+        await pubsub.close()
 
     asyncio.run(pull())
