@@ -44,7 +44,7 @@ class Checkout:
         inherited = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(("PLATFORM_", "SIMULATOR_", "VIRTUAL_ENV", "TF_", "PYTEST_"))
+            if not name.startswith(("CLOUDSDK_", "PLATFORM_", "SIMULATOR_", "VIRTUAL_ENV", "TF_", "PYTEST_"))
         }
         return subprocess.run(
             command, cwd=self.folder, env=inherited, capture_output=True, text=True, check=False, timeout=3600
