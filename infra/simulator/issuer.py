@@ -24,7 +24,7 @@ from infra.simulator import emulators, processes, rest
 from infra.simulator.emulators import HOST, Emulator
 from infra.simulator.home import VENVS, locked
 
-TOKEN_SECONDS: Final = 3600
+_TOKEN_SECONDS: Final = 3600
 _DISCOVERY: Final = "/.well-known/openid-configuration"
 _KEYS: Final = "/certs"
 _TOKEN: Final = "/token"  # noqa: S105 -- a path
@@ -109,7 +109,7 @@ class _Server(ThreadingHTTPServer):
             "email": account,
             "email_verified": True,
             "iat": now,
-            "exp": now + TOKEN_SECONDS,
+            "exp": now + _TOKEN_SECONDS,
         }
         signed = ".".join(_encode(json.dumps(part).encode()) for part in (header, claims))
         return f"{signed}.{_encode(self._key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256()))}"

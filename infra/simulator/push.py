@@ -6,9 +6,8 @@ port of the container that has the subscription's endpoint in one of its environ
 
 import http.client
 import json
-import time
 import urllib.parse
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import psutil
@@ -19,7 +18,6 @@ from infra.simulator.kubelet import KIND as CONTAINER
 
 _ANSWER_SECONDS: Final = 60.0
 _ACKNOWLEDGED: Final = (102, 200, 201, 202, 204)
-_RENEW_SECONDS: Final = issuer.TOKEN_SECONDS / 2
 
 
 class PushError(Exception):
@@ -39,8 +37,6 @@ class PushTarget:
     endpoint: str
     account: str
     audience: str
-    # Token to the time when it is renewed.
-    _tokens: dict[str, float] = field(default_factory=dict[str, float], compare=False, repr=False)
 
     @property
     def arguments(self) -> list[str]:
@@ -54,24 +50,25 @@ class PushTarget:
             PushError: no container has this endpoint.
             rest.RestError: the issuer gives no token.
         """
+        token = issuer.token(self.account, self.audience)
         connection = http.client.HTTPConnection(HOST, self._port(), timeout=_ANSWER_SECONDS)
         done: list[str] = []
         refused: list[str] = []
         try:
             for each in received:
-                accepted = self._push(connection, each, subscription)
+                accepted = self._push(connection, each, subscription, token)
                 (done if accepted else refused).append(each["ackId"])
         finally:
             connection.close()
         return done, refused
 
     def _push(
-        self, connection: http.client.HTTPConnection, received: dict[str, Any], subscription: str
+        self, connection: http.client.HTTPConnection, received: dict[str, Any], subscription: str, token: str
     ) -> bool:
         headers = {
             "User-Agent": "CloudPubSub-Google",
             "Content-Type": "application/json",
-            "Authorization": f"Bearer {self._token()}",
+            "Authorization": f"Bearer {token}",
         }
         push: dict[str, Any] = {"message": received["message"], "subscription": subscription}
         if attempt := received.get("deliveryAttempt"):
@@ -84,17 +81,7 @@ class PushTarget:
         except (OSError, http.client.HTTPException):
             connection.close()
             return False
-        if answer.status == http.client.UNAUTHORIZED:
-            self._tokens.clear()  # the issuer may have restarted with a new key
         return answer.status in _ACKNOWLEDGED
-
-    def _token(self) -> str:
-        current = next((token for token, renew in self._tokens.items() if renew > time.monotonic()), None)
-        if current is None:
-            current = issuer.token(self.account, self.audience)
-            self._tokens.clear()
-            self._tokens[current] = time.monotonic() + _RENEW_SECONDS
-        return current
 
     def _port(self) -> int:
         for process in processes.recorded():
