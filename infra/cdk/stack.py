@@ -2,7 +2,7 @@
 
 from typing import cast
 
-from infra.cdk import App, Construct, GcsBackend, LocalBackend, TerraformStack
+from infra.cdk import App, Construct, GcsBackend, LocalBackend, TerraformResource, TerraformStack
 from infra.cdk.providers import configure_google
 from infra.environment import Environment, StackName
 
@@ -26,6 +26,13 @@ class PlatformStack(TerraformStack):
             labels=self.labels,
             simulated=environment.simulated,
         )
+
+    def prepare_stack(self) -> None:
+        """Called by cdktf before it synthesizes: say of each resource in whose project it is."""
+        for each in self.node.find_all():
+            if isinstance(each, TerraformResource) and getattr(each, "project_input", "") is None:
+                each.project = self.environment.project_id  # pyright: ignore[reportAttributeAccessIssue]
+        super().prepare_stack()
 
 
 def environment_of(construct: Construct) -> Environment:

@@ -178,6 +178,15 @@ def test_labels(stack: Stack, here: Environment) -> None:
     nothing(faults())
 
 
+def test_projects_are_stated(stack: Stack, here: Environment) -> None:
+    """Not left to whatever the provider's default is."""
+    nothing(
+        f"{kind}.{name}: project = {resource.get('project')}"
+        for kind, name, resource in stack.resources
+        if "project" in arguments(kind) and resource.get("project") != here.project_id
+    )
+
+
 def test_names_are_known_before_an_apply_and_fit_the_api(stack: Stack) -> None:
     def faults() -> Iterator[str]:
         for kind, name, resource in stack.resources:
@@ -230,7 +239,7 @@ def test_versions_and_state(stack: Stack, here: Environment) -> None:
 
 def test_only_cluster_and_tag_are_read_from_a_state(stack: Stack) -> None:
     """A data source would need credentials at plan, and the resource to exist."""
-    data = stack.content.get("data", {})
+    data = dict(stack.content.get("data", {}))
     layers = {"cluster"} if stack.id.endswith(("-services", "-orchestration")) else set[str]()
     if stack.all("google_tags_location_tag_binding"):
         layers.add("foundation")

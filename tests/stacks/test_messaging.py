@@ -22,6 +22,7 @@ def messaging(synthesis: Synthesis) -> Stack:
 def test_requests_have_no_schema_and_can_be_replayed(messaging: Stack) -> None:
     assert messaging.one("google_pubsub_topic", name="sale-range") == {
         "name": "sale-range",
+        "project": "sales-forecast-prod",
         "message_retention_duration": f"{14 * 24 * 3600}s",
         "message_storage_policy": {"allowed_persistence_regions": ["europe-west1"]},
         "lifecycle": {"prevent_destroy": True},

@@ -578,7 +578,7 @@ def test_each_service_may_do_what_it_does_and_nothing_else(prod: Stack) -> None:
     granted: set[tuple[str, str, str]] = set()
     for kind, _, each in prod.resources:
         if "_iam_" in kind and kind != "google_iap_web_iam_member":
-            others = {"member", "role", "depends_on"}
+            others = {"member", "role", "project", "depends_on"}
             resource = ".".join(each[key] for key in sorted(each.keys() - others))
             granted.add((each["member"].rpartition("/")[2], each["role"], resource))
     assert granted == {
