@@ -1,11 +1,9 @@
 """Alerts on causes that objectives show too late, or not at all."""
 
-from collections.abc import Sequence
 from typing import Final
 
 from infra.cdk.stack import PlatformStack
 from infra.environment import PLATFORM, Environment
-from infra.google.subscription import Subscription
 from infra.monitoring.alerting import (
     Alert,
     Condition,
@@ -18,13 +16,9 @@ from infra.monitoring.alerting import (
 from services.contracts import metrics
 from stacks.messaging import MessagingStack
 
-WAITING: Final = "pubsub.googleapis.com/subscription/num_undelivered_messages"
-OLDEST: Final = "pubsub.googleapis.com/subscription/oldest_unacked_message_age"
 LOAD_BALANCER: Final = "loadbalancing.googleapis.com/https/external/regional"
 DAG_RUNS: Final = "composer.googleapis.com/workflow/run_count"
 
-_OLDEST_SECONDS: Final = 600
-_BACKLOG: Final = 10_000
 _FAILED_PERCENT: Final = 5
 _LATENCY_SECONDS: Final = 1
 _MODEL_AGE_DAYS: Final = 14
@@ -63,51 +57,15 @@ class Alerts:
         )
 
     def _message_alerts(self, messaging: MessagingStack) -> None:
-        self._alert(
-            "dead-letters",
-            "WARNING",
-            title="Requests in the dead letters",
-            summary="Somebody sent requests that cannot be answered or written to their table, or the "
-            "service cannot answer good ones.",
-            when=threshold_condition(
-                0,
-                metric=WAITING,
-                resource="pubsub_subscription",
-                where=_of_subscriptions(messaging.dead_letters),
-                aligner="ALIGN_MAX",
-                minutes=1,
-            ),
-        )
-        self._alert(
-            "oldest-message",
-            "CRITICAL",
-            title="Requests wait too long",
-            summary="Requests are not answered or not written to their table, or one after the other fails.",
-            when=threshold_condition(
-                _OLDEST_SECONDS,
-                metric=OLDEST,
-                resource="pubsub_subscription",
-                where=_of_subscriptions(messaging.served),
-                aligner="ALIGN_MAX",
-                minutes=1,
-                lasting_minutes=5,
-            ),
-        )
-        self._alert(
-            "backlog",
-            "WARNING",
-            title="More requests wait than are answered",
-            summary="More requests come than the pods there may be can answer.",
-            when=threshold_condition(
-                _BACKLOG,
-                metric=WAITING,
-                resource="pubsub_subscription",
-                where=_of_subscriptions([messaging.predict_range]),
-                aligner="ALIGN_MIN",
-                minutes=5,
-                lasting_minutes=10,
-            ),
-        )
+        subscriptions = messaging.subscriptions
+        for alert in dict.fromkeys(each for subscription in subscriptions for each in subscription.alerts):
+            self._alert(
+                alert.runbook,
+                alert.severity,
+                title=alert.title,
+                summary=alert.summary,
+                when=alert.condition([each for each in subscriptions if alert in each.alerts]),
+            )
 
     def _pod_alerts(self) -> None:
         self._alert(
@@ -270,11 +228,6 @@ def failed_share() -> str:
     """PromQL: share of the requests at the Gateway that fail."""
     requests = promql(f"{LOAD_BALANCER}/request_count")
     return f'sum(rate({requests}{{response_code_class="500"}}[5m])) / sum(rate({requests}[5m]))'
-
-
-def _of_subscriptions(subscriptions: Sequence[Subscription]) -> str:
-    names = ", ".join(f'"{each.name}"' for each in subscriptions)
-    return f"resource.labels.subscription_id = one_of({names})"
 
 
 def promql(metric: str) -> str:

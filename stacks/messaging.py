@@ -5,7 +5,14 @@ from typing import Final
 from infra.cdk import App
 from infra.cdk.stack import PlatformStack
 from infra.google.identity import Account, ServiceAgent
-from infra.google.subscription import PushDelivery, Subscription, TableDelivery
+from infra.google.subscription import (
+    OLDEST,
+    WAITING,
+    MessageAlert,
+    PushDelivery,
+    Subscription,
+    TableDelivery,
+)
 from infra.google.topic import MessageSchema, Topic
 from services.contracts.messages import SalePrediction
 from services.contracts.names import (
@@ -18,6 +25,36 @@ from services.contracts.names import (
 )
 from stacks.data import DataStack
 
+_DEAD_LETTERS: Final = MessageAlert(
+    "dead-letters",
+    "WARNING",
+    title="Requests in the dead letters",
+    summary="Somebody sent requests that cannot be answered or written to their table, or the "
+    "service cannot answer good ones.",
+    metric=WAITING,
+    limit=0,
+)
+_OLDEST_MESSAGE: Final = MessageAlert(
+    "oldest-message",
+    "CRITICAL",
+    title="Requests wait too long",
+    summary="Requests are not answered or not written to their table, or one after the other fails.",
+    metric=OLDEST,
+    limit=600,
+    lasting_minutes=5,
+)
+_BACKLOG: Final = MessageAlert(
+    "backlog",
+    "WARNING",
+    title="More requests wait than are answered",
+    summary="More requests come than the pods there may be can answer.",
+    metric=WAITING,
+    limit=10_000,
+    aligner="ALIGN_MIN",
+    minutes=5,
+    lasting_minutes=10,
+)
+
 
 class MessagingStack(PlatformStack):
     """Topics, subscriptions, and the grants that Pub/Sub needs to forward messages.
@@ -28,8 +65,7 @@ class MessagingStack(PlatformStack):
     Attributes:
         reply_topics: topics besides `sale_predictions` that a request may name for its reply.
         push: endpoint of the streaming service; None if it pulls requests.
-        served: subscriptions whose messages must not wait.
-        dead_letters: subscriptions that have messages if something is wrong.
+        subscriptions: those that declare alerts.
     """
 
     def __init__(self, scope: App, data: DataStack):
@@ -59,9 +95,12 @@ class MessagingStack(PlatformStack):
             topic=self.sale_range,
             dead_letter_topic=self.dead_letter,
             delivery=self.push,
+            alerts=(_OLDEST_MESSAGE, _BACKLOG),
         )
         # Messages of a topic without a subscription are lost.
-        dead_letters = Subscription(self, "dead-letters", name=DEAD_LETTER_TOPIC, topic=self.dead_letter)
+        dead_letters = Subscription(
+            self, "dead-letters", name=DEAD_LETTER_TOPIC, topic=self.dead_letter, alerts=(_DEAD_LETTERS,)
+        )
         Subscription(self, "replies", name=SALE_PREDICTIONS_SUBSCRIPTION, topic=self.sale_predictions)
         for topic in self.reply_topics:
             Subscription(self, f"replies-{topic.name}", name=topic.name, topic=topic)
@@ -78,15 +117,15 @@ class MessagingStack(PlatformStack):
             topic=self.sale_range,
             dead_letter_topic=unwritten,
             delivery=TableDelivery(table=data.requests, after=(may_write,)),
+            alerts=(_OLDEST_MESSAGE,),
         )
         for topic, subscription in ((self.dead_letter, self.predict_range), (unwritten, requests)):
             topic.grant_publish(pubsub)
             subscription.grant_subscribe(pubsub)
-        self.served: Final = (self.predict_range, requests)
-        self.dead_letters: Final = (
-            dead_letters,
-            Subscription(self, "unwritten", name=unwritten.name, topic=unwritten),
+        not_written = Subscription(
+            self, "unwritten", name=unwritten.name, topic=unwritten, alerts=(_DEAD_LETTERS,)
         )
+        self.subscriptions: Final = (dead_letters, not_written, self.predict_range, requests)
 
     def _push(self) -> PushDelivery | None:
         """The push endpoint, with an account that has no rights: its tokens only identify Pub/Sub."""

@@ -6,7 +6,7 @@ from infra.cdk import App
 from infra.cdk.stack import PlatformStack
 from infra.environment import PLATFORM, Environment
 from infra.google.budget import Budget
-from infra.google.subscription import Subscription
+from infra.google.subscription import OLDEST, WAITING, Subscription
 from infra.monitoring.alerting import OnCall
 from infra.monitoring.dashboard import Chart, Dashboard, Section
 from infra.monitoring.objective import AvailabilityIndicator, LatencyIndicator, Objective
@@ -16,8 +16,6 @@ from services.contracts.names import LIVENESS_PATH, PREDICT_PATH
 from stacks.alerts import (
     DAG_RUNS,
     LOAD_BALANCER,
-    OLDEST,
-    WAITING,
     Alerts,
     available_pods,
     failed_share,

@@ -1,5 +1,6 @@
 """Pub/Sub subscriptions."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,8 +9,12 @@ from infra.cdk.stack import environment_of
 from infra.google.dataset import DatasetTable
 from infra.google.identity import Account, Principal
 from infra.google.topic import Topic
+from infra.monitoring.alerting import Condition, Severity, threshold_condition
 
 pubsub = google.pubsub_subscription
+
+WAITING: Final = "pubsub.googleapis.com/subscription/num_undelivered_messages"
+OLDEST: Final = "pubsub.googleapis.com/subscription/oldest_unacked_message_age"
 
 # The streaming service sends invalid requests to the dead letters itself, at once. Attempts are for outages
 # under push delivery (20 attempts with these back-offs take more than two hours), and for requests that crash
@@ -46,6 +51,43 @@ class TableDelivery:
     after: tuple[TerraformResource, ...]
 
 
+@dataclass(frozen=True)
+class MessageAlert:
+    """What somebody has to know of messages that wait. Subscriptions that declare the same one share it.
+
+    Attributes:
+        runbook: its section in the runbook.
+        title: a few words, the subject of the mail.
+        summary: one sentence: what it means.
+        metric: `WAITING` or `OLDEST`.
+        limit: most messages, or seconds.
+        aligner: ALIGN_MIN: all the time; ALIGN_MAX: at one time.
+    """
+
+    runbook: str
+    severity: Severity
+    title: str
+    summary: str
+    metric: str
+    limit: float
+    aligner: str = "ALIGN_MAX"
+    minutes: int = 1
+    lasting_minutes: int = 0
+
+    def condition(self, subscriptions: Sequence["Subscription"]) -> Condition:
+        """One of the subscriptions is above the limit."""
+        names = ", ".join(f'"{each.name}"' for each in subscriptions)
+        return threshold_condition(
+            self.limit,
+            metric=self.metric,
+            resource="pubsub_subscription",
+            where=f"resource.labels.subscription_id = one_of({names})",
+            aligner=self.aligner,
+            minutes=self.minutes,
+            lasting_minutes=self.lasting_minutes,
+        )
+
+
 class Subscription(Construct):
     """A subscription whose messages are pulled, pushed, or written to a table.
 
@@ -54,6 +96,7 @@ class Subscription(Construct):
             retention ends. Pub/Sub's service agent needs grants to publish there and to subscribe here, or it
             delivers them forever.
         delivery: endpoint or table; a pull subscription if absent.
+        alerts: what somebody has to know of its messages.
 
     Attributes:
         path: full resource name, `projects/<project>/subscriptions/<name>`.
@@ -68,10 +111,12 @@ class Subscription(Construct):
         topic: Topic,
         dead_letter_topic: Topic | None = None,
         delivery: PushDelivery | TableDelivery | None = None,
+        alerts: Sequence[MessageAlert] = (),
     ):
         super().__init__(scope, id_)
         environment = environment_of(self)
         self.name: Final = name
+        self.alerts: Final = alerts
         self.path: Final = f"projects/{environment.project_id}/subscriptions/{name}"
         self._resource = pubsub.PubsubSubscription(
             self,

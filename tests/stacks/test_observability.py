@@ -160,6 +160,22 @@ def test_messages_are_watched(synthesis: Synthesis, prod: Stack) -> None:
         assert (watched["comparison"], watched["threshold_value"]) == ("COMPARISON_GT", limit)
 
 
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_every_subscription_that_loses_or_delays_requests_is_watched(synthesis: Synthesis, name: str) -> None:
+    subscriptions = synthesis.stack(f"{name}-messaging").all("google_pubsub_subscription").values()
+    late = {each["name"] for each in subscriptions if "dead_letter_policy" in each}
+    topics = {
+        each["dead_letter_policy"]["dead_letter_topic"]
+        for each in subscriptions
+        if "dead_letter_policy" in each
+    }
+    dead = {each["name"] for each in subscriptions if each["topic"] in topics}
+    stack = synthesis.stack(f"{name}-observability")
+    for title, watched in (("wait too long", late), ("dead letters", dead)):
+        names = threshold(stack, title)["filter"].partition("one_of(")[2]
+        assert watched == set(re.findall(r'"([^"]+)"', names))
+
+
 def test_pods_nodes_and_models_are_watched(prod: Stack) -> None:
     assert query(prod, "no ready pod") == (
         "sum by (deployment) (kube_deployment_status_replicas_available"
