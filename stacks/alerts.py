@@ -105,6 +105,21 @@ class Alerts:
             ),
         )
         self._alert(
+            "cluster-events",
+            "WARNING",
+            title="GKE upgrades the cluster, or a bulletin concerns it",
+            summary="An upgrade began, ended or failed, a security bulletin asks for one, or support of a "
+            "version ends.",
+            # https://cloud.google.com/kubernetes-engine/docs/concepts/cluster-notifications
+            # Without news of versions that may be had: GKE takes them by itself.
+            when=log_condition(
+                'resource.type = ("gke_cluster" OR "gke_nodepool") AND '
+                'log_id("container.googleapis.com/notifications") AND '
+                f'resource.labels.cluster_name = "{self._stack.environment.cluster_name}" AND '
+                'NOT jsonPayload.@type:"UpgradeAvailableEvent"'
+            ),
+        )
+        self._alert(
             "stale-model",
             "WARNING",
             title=f"The model served is older than {_MODEL_AGE_DAYS} days",

@@ -64,9 +64,10 @@ _STACKS: Final[Mapping[StackName, Needs]] = {
         apply=("roles/artifactregistry.admin",),
     ),
     "cluster": Needs(
-        apis=("container", "containersecurity"),
-        plan=("roles/container.viewer",),
-        apply=("roles/container.admin",),  # includes the objects in the cluster
+        apis=("container", "containersecurity", "pubsub"),
+        plan=("roles/container.viewer", "roles/pubsub.viewer"),
+        # The former includes the objects in the cluster.
+        apply=("roles/container.admin", "roles/pubsub.admin"),
         grants=("roles/container.defaultNodeServiceAccount",),
     ),
     "data": Needs(

@@ -16,6 +16,7 @@ from infra.google.identity import Account
 from infra.google.key import Key
 from infra.google.network import Network
 from infra.google.node_pool import OAUTH_SCOPES, add_node_pool
+from infra.google.topic import Topic
 
 gke = google.container_cluster
 
@@ -50,6 +51,7 @@ class Cluster(Construct):
         super().__init__(scope, id_)
         environment = environment_of(self)
         self.name: Final = PLATFORM
+        events = Topic(self, "events", name="cluster-events")
         self._resource = gke.ContainerCluster(
             self,
             "Default",
@@ -66,7 +68,12 @@ class Cluster(Construct):
                     enabled=settings.backup is not None
                 )
             ),
-            depends_on=after,
+            # For programs; people are mailed by an alert on the log of the same events. The role that Google
+            # gives to GKE's service agent suffices to publish.
+            notification_config=gke.ContainerClusterNotificationConfig(
+                pubsub=gke.ContainerClusterNotificationConfigPubsub(enabled=True, topic=events.path)
+            ),
+            depends_on=[*after, events.resource],
         )
         _remove_default_pool(self._resource, node_account)
         _connect(self._resource, network)

@@ -50,6 +50,16 @@ def test_what_every_cluster_has(synthesis: Synthesis, environment: str) -> None:
     )
 
 
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_events_of_the_cluster_reach_a_topic(synthesis: Synthesis, environment: str) -> None:
+    stack = synthesis.stack(f"{environment}-cluster")
+    topic = f"projects/sales-forecast-{environment}/topics/cluster-events"
+    cluster = stack.one(
+        "google_container_cluster", notification_config={"pubsub": {"enabled": True, "topic": topic}}
+    )
+    assert stack.address("google_pubsub_topic", name="cluster-events") in cluster["depends_on"]
+
+
 def test_ranges_of_pods_and_services_are_those_of_the_network(synthesis: Synthesis) -> None:
     subnet = synthesis.stack("prod-foundation").one("google_compute_subnetwork", name="sales-forecast-nodes")
     pods, services = (each["range_name"] for each in subnet["secondary_ip_range"])

@@ -192,6 +192,16 @@ def test_pods_nodes_and_models_are_watched(prod: Stack) -> None:
     assert nodes["alert_strategy"]["notification_rate_limit"] == {"period": "3600s"}
 
 
+def test_people_hear_of_upgrades_and_bulletins(prod: Stack) -> None:
+    (condition,) = alert(prod, "GKE upgrades the cluster")["conditions"]
+    assert condition["condition_matched_log"]["filter"] == (
+        'resource.type = ("gke_cluster" OR "gke_nodepool")'
+        ' AND log_id("container.googleapis.com/notifications")'
+        ' AND resource.labels.cluster_name = "sales-forecast"'
+        ' AND NOT jsonPayload.@type:"UpgradeAvailableEvent"'
+    )
+
+
 def test_the_gateway_is_watched_where_there_is_one(prod: Stack, synthesis: Synthesis) -> None:
     assert query(prod, "of requests fail").endswith(" > 0.05")
     slow = threshold(prod, "One request in 100")
