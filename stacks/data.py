@@ -91,7 +91,9 @@ class DataStack(PlatformStack):
             for dataset in (sales, predictions):
                 dataset.grant_read(reader)
 
-        self.models: Final = self._bucket(MODELS_BUCKET, keep_versions=settings.keep_versions)
+        self.models: Final = self._bucket(
+            MODELS_BUCKET, keep_versions=settings.keep_versions, second_region=settings.second_region
+        )
         self.files: Final = self._bucket("data", keep_versions=settings.keep_versions)
         self.staging: Final = self._bucket(STAGING_BUCKET, delete_after_days=7)
 
@@ -118,7 +120,12 @@ class DataStack(PlatformStack):
         )
 
     def _bucket(
-        self, purpose: str, *, keep_versions: int | None = None, delete_after_days: int | None = None
+        self,
+        purpose: str,
+        *,
+        keep_versions: int | None = None,
+        delete_after_days: int | None = None,
+        second_region: str | None = None,
     ) -> Bucket:
         return Bucket(
             self,
@@ -128,4 +135,5 @@ class DataStack(PlatformStack):
             soft_delete_days=0 if delete_after_days else self.environment.data.soft_delete_days,
             keep_versions=keep_versions,
             delete_after_days=delete_after_days,
+            second_region=second_region,
         )

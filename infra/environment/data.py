@@ -1,11 +1,15 @@
 """Settings of the stack `data`."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 from pydantic import field_validator as validator
 
-from infra.environment.value_types import UNIQUE, ContradictionError, Days, IamMember, Section
+from infra.environment.value_types import UNIQUE, ContradictionError, Days, IamMember, Region, Section
+
+# https://cloud.google.com/storage/docs/locations#location-dr
+CONTINENTS: Final = {"europe": "EU", "us": "US", "asia": "ASIA"}
+"""By the beginning of a region's name, what Cloud Storage calls a pair of its regions."""
 
 
 class DataSettings(Section):
@@ -34,6 +38,10 @@ class DataSettings(Section):
         ge=0,
         le=90,
         description="days to restore deleted objects in: 0, or 7 to 90",
+    )
+    second_region: Region | None = Field(
+        default=None,
+        description="region of the same continent that has all models, too; a change replaces their bucket",
     )
     readers: Annotated[tuple[IamMember, ...], UNIQUE] = Field(
         default=(), description="who may read sales and predictions in BigQuery"

@@ -10,7 +10,7 @@ from pydantic import field_validator as validator
 
 from infra.environment.addresses import AddressPlan
 from infra.environment.cluster import ClusterSettings
-from infra.environment.data import DataSettings
+from infra.environment.data import CONTINENTS, DataSettings
 from infra.environment.existing import ExistingSettings
 from infra.environment.foundation import CiSettings
 from infra.environment.messaging import MessagingSettings
@@ -239,6 +239,17 @@ class Environment(Section):
                 remedy = "Take a larger block or lower limits of the node pools"
                 raise ContradictionError(((), f"{message}, upgrades included. {remedy}"))
         return network
+
+    @validator("data")
+    @classmethod
+    def _on_the_continent(cls, data: DataSettings, info: ValidationInfo) -> DataSettings:
+        first, second = info.data.get("region"), data.second_region
+        if first and second:
+            here, there = (each.partition("-")[0] for each in (first, second))
+            if first == second or here != there or here not in CONTINENTS:
+                expected = f"expected another region of {first}'s continent, found {second}"
+                raise ContradictionError((("second_region",), expected))
+        return data
 
     @validator("prediction")
     @classmethod

@@ -78,6 +78,7 @@ data = {
   query_gb_per_user     = 500
   keep_versions         = 20
   soft_delete_days      = 30
+  second_region         = "europe-west4"
   readers               = ["group:sales-analysts@example.com"]
 }
 

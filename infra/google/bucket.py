@@ -6,6 +6,7 @@ from typing import Final
 from infra.cdk import AssetType, Construct, TerraformAsset, TerraformResource, google
 from infra.cdk.stack import environment_of
 from infra.cdk.waivers import waive
+from infra.environment.data import CONTINENTS
 from infra.google.identity import Principal
 from services.contracts.names import bucket_name
 
@@ -15,7 +16,7 @@ storage_iam = google.storage_bucket_iam_member
 
 
 class Bucket(Construct):
-    """A private bucket in one region.
+    """A private bucket in one region or two.
 
     Args:
         purpose: what it holds; its name is that of the project and this.
@@ -23,6 +24,7 @@ class Bucket(Construct):
         keep_versions: noncurrent versions kept of each replaced or deleted object; no versioning if absent.
         delete_after_days: age at which objects are deleted; never if absent.
         delete_below: prefix of the names of objects to delete by age; all objects if absent.
+        second_region: has all objects within hours, and is used if the environment's own is down.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class Bucket(Construct):
         keep_versions: int | None = None,
         delete_after_days: int | None = None,
         delete_below: str | None = None,
+        second_region: str | None = None,
     ):
         super().__init__(scope, id_)
         environment = environment_of(self)
@@ -65,7 +68,15 @@ class Bucket(Construct):
             self,
             "Default",
             name=self.name,
-            location=environment.region.upper(),  # as the API returns it
+            # As the API returns it.
+            location=(
+                CONTINENTS[second_region.partition("-")[0]] if second_region else environment.region.upper()
+            ),
+            custom_placement_config=storage.StorageBucketCustomPlacementConfig(
+                data_locations=[environment.region.upper(), second_region.upper()]
+            )
+            if second_region
+            else None,
             force_destroy=not environment.deletion_protection,
             uniform_bucket_level_access=True,  # IAM alone decides: objects have no access lists
             public_access_prevention="enforced",  # even if a grant allows it

@@ -101,7 +101,7 @@ def test_buckets_are_private_and_forgiving(
     synthesis.stack("prod-data").one(
         "google_storage_bucket",
         name=f"sales-forecast-prod-{bucket}",
-        location="EUROPE-WEST1",
+        location="EU" if bucket == "models" else "EUROPE-WEST1",
         uniform_bucket_level_access=True,
         public_access_prevention="enforced",
         versioning={"enabled": versioned},
@@ -111,6 +111,15 @@ def test_buckets_are_private_and_forgiving(
             {"action": {"type": "Delete"}, "condition": condition},
         ],
     )
+
+
+def test_models_are_in_two_regions_where_the_environment_names_a_second(synthesis: Synthesis) -> None:
+    prod, dev = (synthesis.stack(f"{name}-data").all("google_storage_bucket") for name in ("prod", "dev"))
+    assert {
+        each["name"]: each["custom_placement_config"]["data_locations"]
+        for each in (*prod.values(), *dev.values())
+        if "custom_placement_config" in each
+    } == {"sales-forecast-prod-models": ["EUROPE-WEST1", "EUROPE-WEST4"]}
 
 
 def test_no_query_reads_all_partitions(synthesis: Synthesis) -> None:

@@ -267,6 +267,10 @@ def test_what_streaming_cannot_do_without_a_gateway(tmp_path: Path) -> None:
             "35: data.soft_delete_days: Cloud Storage takes 0 or 7 to 90, found 3",
         ),
         (
+            'data = { second_region = "us-east1" }',
+            "35: data.second_region: expected another region of europe-west1's continent, found us-east1",
+        ),
+        (
             'data = { readers = ["everybody"] }',
             (
                 "35: data.readers.0: expected an IAM member, such as group:sales@example.com, "
