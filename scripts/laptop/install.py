@@ -67,6 +67,8 @@ TERRAFORM = Tool(
     {"mise": "terraform@1.9", "brew": "hashicorp/tap/terraform"},
     "https://developer.hashicorp.com/terraform/install",
 )
+# Debian 12 and Ubuntu 24.04 have an older Node.js.
+NODE = {"mise": "node@24", "brew": "node@24", "apt": "npm && sudo npm install --global node@24 npm@11"}
 TOOLS_NEEDED = (
     Tool(
         "Python",
@@ -75,19 +77,30 @@ TOOLS_NEEDED = (
         {"mise": "python@3.11", "brew": "python@3.11", "apt": "python3"},
         "https://www.python.org/downloads",
     ),
+    Tool(
+        "pip for Python",  # a package of its own in Debian
+        (20,),
+        (
+            sys.executable,
+            "-c",
+            "import sys; sys.tracebacklimit = 0; import ensurepip as e; print(e.version())",
+        ),
+        {"mise": "python@3.11", "brew": "python@3.11", "apt": "python3-venv"},
+        "https://docs.python.org/3/library/ensurepip.html",
+    ),
     TERRAFORM,
     Tool(
         "Node.js",
         (20,),
         ("node", "--version"),
-        {"mise": "node@24", "brew": "node@24", "apt": "nodejs"},
+        NODE,
         "https://nodejs.org/en/download",
     ),
     Tool(
         "npm",
-        (9,),
+        (10,),  # older ones take no alias among the overrides of package.json
         ("npm", "--version"),
-        {"mise": "node@24", "brew": "node@24", "apt": "npm"},
+        NODE,
         "it comes with Node.js: https://nodejs.org/en/download",
     ),
     Tool(

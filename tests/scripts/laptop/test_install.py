@@ -49,7 +49,7 @@ def test_everything_missing_is_told_at_once_with_its_remedy(tmp_path: Path) -> N
 def test_an_old_tool_is_told_with_its_version(tmp_path: Path) -> None:
     program(tmp_path, "terraform", "Terraform v1.5.7")
     program(tmp_path, "node", "v18.19.0")
-    program(tmp_path, "npm", "11.1.0")
+    program(tmp_path, "npm", "9.2.0")
     program(tmp_path, "java", 'openjdk version "17.0.15"')
     # The stand-ins need a shell.
     (tmp_path / "sh").symlink_to(shutil.which("sh") or "/bin/sh")
@@ -57,7 +57,8 @@ def test_an_old_tool_is_told_with_its_version(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "Terraform >= 1.6 (found 1.5)" in done.stderr
     assert "Node.js >= 20 (found 18.19)" in done.stderr
-    assert "npm" not in done.stderr
+    # It does not understand the overrides of package.json.
+    assert "npm >= 10 (found 9.2)" in done.stderr
     assert "Java" not in done.stderr
 
 
@@ -70,7 +71,10 @@ def test_gcloud_without_the_emulator_component(tmp_path: Path) -> None:
 
 def test_the_line_that_brings_a_tool_is_that_of_the_machines_package_manager(tmp_path: Path) -> None:
     program(tmp_path, "apt-get", "")
-    assert "`sudo apt-get install default-jre-headless`" in install(tmp_path).stderr
+    told = install(tmp_path).stderr
+    assert "`sudo apt-get install default-jre-headless`" in told
+    # Debian 12 has Node.js 18 and npm 9.
+    assert "`sudo apt-get install npm && sudo npm install --global node@24 npm@11`" in told
     program(tmp_path, "mise", "")
     assert "`mise use terraform@1.9`" in install(tmp_path).stderr
 
@@ -78,6 +82,16 @@ def test_the_line_that_brings_a_tool_is_that_of_the_machines_package_manager(tmp
 def test_a_tool_that_prints_no_version_is_broken(tmp_path: Path) -> None:
     program(tmp_path, "node", "Segmentation fault\nat 0x00", 139)
     assert "(`node` is broken: Segmentation fault)" in install(tmp_path).stderr
+
+
+def test_a_python_without_its_package_for_environments(tmp_path: Path) -> None:
+    program(tmp_path, "apt-get", "")
+    (tmp_path / "ensurepip.py").write_text("raise ModuleNotFoundError(\"No module named 'ensurepip'\")")
+    told = install(tmp_path, PYTHONPATH=str(tmp_path)).stderr
+    assert (
+        "is broken: ModuleNotFoundError: No module named 'ensurepip'): `sudo apt-get install python3-venv`"
+        in told
+    )
 
 
 def test_variables_name_tools_that_are_not_on_path(tmp_path: Path) -> None:
