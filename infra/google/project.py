@@ -27,7 +27,7 @@ class ProjectSettings(Construct):
     """Audit logs tell who read and wrote data, and default service accounts lose their role Editor.
 
     Args:
-        keep_audit_logs_days: days for which nobody can delete an audit log.
+        keep_audit_logs_days: days that audit logs stay.
     """
 
     def __init__(

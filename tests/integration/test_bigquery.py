@@ -3,13 +3,14 @@
 import base64
 import itertools
 import json
+import re
 from typing import Any
 
 import httpx
 import psutil
 import pytest
 
-from tests.conftest import wait_for
+from tests.conftest import REPOSITORY, wait_for
 from tests.integration.conftest import PROJECT, Cloud, Terraform
 
 TABLE = "google_bigquery_table.requests"
@@ -109,6 +110,39 @@ def publish(address: str, *bodies: bytes) -> None:
 def bodies(cloud: Cloud) -> list[bytes]:
     rows = cloud.query("SELECT data FROM raw.requests ORDER BY publish_time, message_id")
     return [base64.b64decode(data or "") for (data,) in rows]
+
+
+class TestRestore:
+    def test_the_drill_brings_deleted_rows_back(self, cloud: Cloud, terraform: Terraform) -> None:
+        """The statements of docs/operations.md; the emulator knows a table's rows of now only."""
+        text = (REPOSITORY / "docs" / "operations.md").read_text()
+        drill = [sql for _, sql in re.findall(r"bq query --use_legacy_sql=false (['\"])(.+?)\1", text, re.S)]
+        assert len(drill) == 3
+        columns = json.dumps([{"name": "date", "type": "DATE"}, {"name": "sales", "type": "INTEGER"}])
+        terraform.apply(
+            {
+                "google_bigquery_dataset": {
+                    name: {"dataset_id": name, "location": "EU", "delete_contents_on_destroy": True}
+                    for name in ("sales", "staging")
+                },
+                "google_bigquery_table": {
+                    "sales": {
+                        "dataset_id": "${google_bigquery_dataset.sales.dataset_id}",
+                        "table_id": "sales",
+                        "schema": columns,
+                        "deletion_protection": False,
+                    }
+                },
+            }
+        )
+        cloud.query("INSERT INTO sales.sales VALUES (DATE '2024-01-01', 3), (DATE '2024-01-02', 4)")
+        before = cloud.query("SELECT * FROM sales.sales ORDER BY date")
+        then, lost, back = (sql.partition("FOR SYSTEM_TIME")[0] for sql in drill)
+        cloud.query(then)
+        cloud.query(lost)
+        assert cloud.query("SELECT * FROM sales.sales") == []
+        cloud.query(back)
+        assert cloud.query("SELECT * FROM sales.sales ORDER BY date") == before
 
 
 class TestTables:
