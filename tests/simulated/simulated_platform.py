@@ -4,8 +4,10 @@ Each environment has a test file of its own, so that they run in parallel. Its t
 most of the time goes into Terraform commands.
 """
 
+import datetime
 import json
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -52,6 +54,7 @@ class Platform:
         self.home = home
         self.environments = folder / "environments"
         self.environments.mkdir()
+        self.shown = folder / "diff.json"
         for file in (environment.DIRECTORY / f"{name}.tfvars", environment.DIRECTORY / f"{name}.images.json"):
             if file.exists():
                 shutil.copy(file, self.environments)
@@ -100,9 +103,19 @@ class Platform:
     def succeed(self, name: str, *arguments: str) -> str:
         """What one of `scripts/` prints. It must succeed."""
         process = self.command(name, *arguments)
-        printed, failed = process.communicate(timeout=1800)
+        printed, failed = process.communicate(timeout=3600)
         assert process.returncode == 0, printed + failed
         return printed
+
+    @cached_property
+    def sales(self) -> str:
+        """The path of a sales file of two series until 2024-05-14, which are soon learned."""
+        file = self.folder / "sales.csv"
+        days = [datetime.date(2023, 1, 1) + datetime.timedelta(day) for day in range(500)]
+        drawn = random.Random(1)
+        rows = [f"{day},{store},A,{drawn.randint(5, 15)}" for day in days for store in (1, 2)]
+        file.write_text("\n".join(["date,store_nbr,family,sales", *rows]))
+        return str(file)
 
     def unprotect(self) -> None:
         self.edit("deletion_protection = true", "deletion_protection = false")
@@ -192,12 +205,11 @@ class Platform:
         )
 
     def diff(self, *stacks: str) -> tuple[int, dict[str, Any]]:
-        """Run `scripts/diff`; returns its exit status and its findings by stack."""
-        file = self.folder / "diff.json"
-        done = self.script("diff", *stacks, "--json", str(file))
-        assert file.exists(), done.stdout + done.stderr
-        found = json.loads(file.read_text())
-        file.unlink()
+        """Run `scripts/diff`; returns its exit status and its findings by stack, which stay in `shown`."""
+        self.shown.unlink(missing_ok=True)
+        done = self.script("diff", *stacks, "--json", str(self.shown))
+        assert self.shown.exists(), done.stdout + done.stderr
+        found = json.loads(self.shown.read_text())
         return done.returncode, {
             each["stack"].removeprefix(f"{self.name}-"): each for each in found["stacks"]
         }

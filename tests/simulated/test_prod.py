@@ -1,7 +1,5 @@
 """prod in a simulated cloud, which protects its data and clusters: `scripts/deploy` from an empty project."""
 
-import datetime
-import random
 import re
 from collections.abc import Iterator
 
@@ -22,12 +20,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 
 def test_it_is_deployed_from_an_empty_project(platform: Platform) -> None:
     platform.inject(*SLOW)
-    file = platform.folder / "sales.csv"
-    days = [datetime.date(2023, 1, 1) + datetime.timedelta(day) for day in range(500)]
-    drawn = random.Random(1)
-    rows = [f"{day},{store},A,{drawn.randint(5, 15)}" for day in days for store in (1, 2)]
-    file.write_text("\n".join(["date,store_nbr,family,sales", *rows]))
-    assert "✓ check the forecasts" in platform.succeed("deploy", "--data", str(file))
+    assert "✓ check the forecasts" in platform.succeed("deploy", "--data", platform.sales)
 
 
 def test_a_plan_after_the_apply_is_empty(platform: Platform) -> None:
