@@ -15,10 +15,11 @@ import httpx
 import pytest
 
 from infra.simulator import emulators, install, inventory, processes
-from infra.simulator.emulators import Endpoints
+from infra.simulator.emulators import EmulatorError, Endpoints
 from tests.conftest import REPOSITORY, SIMULATOR, wait_for
 
 PROJECT = "test-project"
+PUBSUB_AGENT = {"id": "service-1@gcp-sa-pubsub.iam.gserviceaccount.com"}
 Resources = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """Resource type to name to arguments, as in Terraform's JSON syntax."""
 
@@ -44,7 +45,7 @@ class Cloud:
         """Start what does not run; returns what was started."""
         done = self.command("up")
         assert done.returncode == 0, done.stderr
-        inventory.record("service_agent", {"id": "service-1@gcp-sa-pubsub.iam.gserviceaccount.com"})
+        inventory.record("service_agent", PUBSUB_AGENT)
         return [line.removeprefix("started ") for line in done.stdout.splitlines() if "started" in line]
 
     @property
@@ -57,9 +58,10 @@ class Cloud:
 
     def kill(self, name: str) -> None:
         """SIGKILL a process, and wait until it is gone."""
-        pid = self.record(name)["pid"]
-        os.kill(pid, signal.SIGKILL)
-        wait_for(f"{name} is dead", lambda: f"{name} DEAD" in " ".join(self.command("status").stdout.split()))
+        process = processes.find(name)
+        assert process is not None
+        os.kill(process.pid, signal.SIGKILL)
+        wait_for(f"{name} is dead", lambda: not process.alive)
 
     def pubsub(self, method: str, path: str, body: object = None) -> Any:
         return self._call(self.endpoints.pubsub, method, f"/v1/projects/{PROJECT}/{path}", body)
@@ -78,8 +80,12 @@ class Cloud:
 
     def clear(self) -> None:
         """Remove everything but the emulators: much faster than a `terraform destroy`."""
+        try:
+            assert self.endpoints
+        except EmulatorError:  # a test has killed one
+            self.up()
         shutil.rmtree(self.home / "resources", ignore_errors=True)
-        self.up()
+        inventory.record("service_agent", PUBSUB_AGENT)
         names = [process.name for process in processes.recorded()]
         processes.stop(name for name in names if not name.startswith("emulator."))
         for collection in ("subscriptions", "topics", "schemas"):

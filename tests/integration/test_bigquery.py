@@ -7,9 +7,9 @@ import re
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 
+from infra.simulator import processes
 from tests.conftest import REPOSITORY, wait_for
 from tests.integration.conftest import PROJECT, Cloud, Terraform
 
@@ -239,7 +239,8 @@ class TestTables:
 
 
 class TestViews:
-    def test_a_view_returns_its_query_and_the_plan_is_empty(self, cloud: Cloud, terraform: Terraform) -> None:
+    def test_life_of_a_view(self, cloud: Cloud, terraform: Terraform) -> None:
+        """It returns its query, changes in place, and leaves its table when it goes."""
         terraform.apply(viewed())
         insert(cloud, message_id="1", attributes="old")
         insert(cloud, message_id="1", attributes="new")
@@ -250,16 +251,19 @@ class TestViews:
         assert live["schema"]["fields"][1]["description"] == "what was said last"
         assert terraform.plan() == {}
 
-    def test_query_and_description_change_in_place(self, cloud: Cloud, terraform: Terraform) -> None:
-        terraform.apply(viewed())
         query = "SELECT message_id, UPPER(attributes) AS attributes FROM `test-project.raw.requests`"
         terraform.configure(viewed(query, description="loud"))
         assert terraform.plan() == {VIEW: "update"}
         terraform.apply()
-        insert(cloud, message_id="1", attributes="quiet")
-        assert cloud.query("SELECT attributes FROM raw.latest") == [["QUIET"]]
+        loud = sorted(cloud.query("SELECT attributes FROM raw.latest"))
+        assert loud == [["NEW"], ["OLD"], ["ONLY"]]
         assert cloud.bigquery("GET", "datasets/raw/tables/latest")["description"] == "loud"
         assert terraform.plan() == {}
+
+        terraform.apply(stack())
+        with pytest.raises(httpx.HTTPStatusError, match="404"):
+            cloud.bigquery("GET", "datasets/raw/tables/latest")
+        assert len(cloud.query("SELECT * FROM raw.requests")) == 3
 
     def test_undeclared_columns_follow_the_query(self, terraform: Terraform) -> None:
         terraform.apply(viewed(schema=None))
@@ -286,13 +290,6 @@ class TestViews:
         assert terraform.plan() == {VIEW: "create"}
         terraform.apply()
         assert terraform.plan() == {}
-
-    def test_deletion_leaves_the_table(self, cloud: Cloud, terraform: Terraform) -> None:
-        terraform.apply(viewed())
-        terraform.apply(stack())
-        with pytest.raises(httpx.HTTPStatusError, match="404"):
-            cloud.bigquery("GET", "datasets/raw/tables/latest")
-        assert cloud.query("SELECT * FROM raw.requests") == []
 
     def test_protected_until_deletion_protection_is_false(self, cloud: Cloud, terraform: Terraform) -> None:
         terraform.apply(viewed(deletion_protection=True))
@@ -323,6 +320,11 @@ class TestViews:
 class TestSubscriptions:
     def test_every_message_becomes_a_row(self, cloud: Cloud, terraform: Terraform) -> None:
         terraform.apply(delivered())
+        # Values that Google computes are known from the creation on.
+        known = [terraform.state(address) for address in (SUBSCRIPTION, TABLE)]
+        terraform.run("apply", "-refresh-only", "-auto-approve", "-input=false")
+        assert [terraform.state(address) for address in (SUBSCRIPTION, TABLE)] == known
+
         published = [b"7", b'{"range": 3}', b"\xff\x00", b""]
         publish(cloud.endpoints.pubsub, *published)
         wait_for("all are rows", lambda: len(bodies(cloud)) == len(published))
@@ -331,6 +333,12 @@ class TestSubscriptions:
         assert name == f"projects/{PROJECT}/subscriptions/save"
         assert json.loads(attributes or "") == {"kind": "test"}
         assert terraform.plan() == {}
+
+        bridge = processes.find(BRIDGE)
+        assert bridge is not None
+        terraform.apply(stack())
+        wait_for("the bridge is gone", lambda: not bridge.alive)
+        assert processes.find(BRIDGE) is None
 
     def test_refused_until_pubsub_may_write(self, cloud: Cloud, terraform: Terraform) -> None:
         without = delivered()
@@ -342,12 +350,6 @@ class TestSubscriptions:
         with pytest.raises(httpx.HTTPStatusError, match="404"):
             cloud.pubsub("GET", "subscriptions/save")
         terraform.apply(delivered())
-
-    def test_computed_values_are_known_after_creation(self, terraform: Terraform) -> None:
-        terraform.apply(delivered())
-        known = [terraform.state(address) for address in ("google_pubsub_subscription.save", TABLE)]
-        terraform.run("apply", "-refresh-only", "-auto-approve", "-input=false")
-        assert [terraform.state(address) for address in ("google_pubsub_subscription.save", TABLE)] == known
 
     def test_no_message_is_lost_while_bigquery_is_down(self, cloud: Cloud, terraform: Terraform) -> None:
         terraform.apply(delivered())
@@ -380,10 +382,3 @@ class TestSubscriptions:
         assert "lacks the columns attributes, data" in terraform.refused(delivered(columns))
         text = [*COLUMNS[:-1], {"name": "data", "type": "STRING"}]
         assert "column data must be BYTES" in terraform.refused(delivered(text))
-
-    def test_deletion_stops_the_bridge(self, cloud: Cloud, terraform: Terraform) -> None:
-        terraform.apply(delivered())
-        pid = cloud.record(BRIDGE)["pid"]
-        terraform.apply(stack())
-        wait_for("the bridge is gone", lambda: not psutil.pid_exists(pid))
-        assert not (cloud.home / "processes" / f"{BRIDGE}.json").exists()

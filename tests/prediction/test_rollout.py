@@ -20,10 +20,10 @@ GET = b"GET /predict?range=30 HTTP/1.1\r\nHost: x\r\n\r\n"
 
 @pytest.fixture
 def workers(models: Models, tmp_path: Path) -> Iterator[list[Service]]:
-    """Two services with model v1 that drain for three seconds."""
+    """Two services with model v1; a busy machine sees within their drain that one is not ready."""
     models.publish("v1")
     two = [
-        service("services.prediction", {**models.environment, "DRAIN_SECONDS": "3"}, tmp_path / f"{name}.log")
+        service("services.prediction", {**models.environment, "DRAIN_SECONDS": "6"}, tmp_path / f"{name}.log")
         for name in ("first", "second")
     ]
     for each in two:
