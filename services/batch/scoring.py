@@ -28,6 +28,8 @@ ROWS: Final = "rows"
 NAMESPACE: Final = "score"
 """Of the pipeline's metrics."""
 _BATCH_SIZE: Final = 1000
+_BLOCK_ROWS: Final = 10_000
+"""About as many are in memory: one question may ask for every day of every series."""
 _POINTER_SECONDS: Final = 10.0
 _CACHED_SERIES: Final = 10_000
 """Encoded at a time; all of 30,000 would take several times the memory of the model."""
@@ -197,8 +199,8 @@ class Counters:
 class Answer(beam.DoFn):
     """Answers batches of questions.
 
-    Yields a block of rows, one a line, for each batch, and the number of its rows under the tag `rows`;
-    questions that cannot be answered go under the tag `dead`.
+    Yields blocks of rows, one a line, and the number of rows in each under the tag `rows`; questions that
+    cannot be answered go under the tag `dead`.
     """
 
     def __init__(self, source: ModelSource, questions: BatchQuestions):
@@ -213,8 +215,8 @@ class Answer(beam.DoFn):
     def process(self, element: list[bytes]) -> Iterator[Any]:
         """Answer a batch."""
         model, questions = self._model.current(), self._questions
+        rows = dead = 0
         lines: list[bytes] = []
-        dead = 0
         for each in element:
             try:
                 question, days = questions.read(each)
@@ -223,11 +225,21 @@ class Answer(beam.DoFn):
                 dead += 1
                 yield TaggedOutput(DEAD, questions.dead(each, str(error)))
             else:
-                lines += model.lines(questions.head(question), series, days)
+                head = questions.head(question)
+                for index in series:
+                    lines += model.lines(head, (index,), days)
+                    if len(lines) >= _BLOCK_ROWS:
+                        yield from _block(lines)
+                        rows += len(lines)
+                        lines = []
         if lines:
-            yield b"\n".join(lines)
-            yield TaggedOutput(ROWS, len(lines))
-        self._counters.count(len(element), len(lines), dead)
+            yield from _block(lines)
+        self._counters.count(len(element), rows + len(lines), dead)
+
+
+def _block(lines: list[bytes]) -> Iterator[Any]:
+    yield b"\n".join(lines)
+    yield TaggedOutput(ROWS, len(lines))
 
 
 def answered(elements: Any, do_fn: beam.DoFn, *tags: str) -> Any:

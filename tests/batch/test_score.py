@@ -5,9 +5,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from apache_beam.pvalue import TaggedOutput
 
 from services.batch import check_day, check_scores, extract, score, transient, validate
+from services.batch.questions import BatchQuestions
+from services.batch.scoring import Answer, ModelSource, ScoreLines
 from services.batch.warehouse import SalesTable
 from services.forecasting.forecast import Forecast
 from tests.batch.conftest import Run, Warehouse
@@ -88,6 +92,27 @@ def test_files_in_files_out(warehouse: Warehouse, run: Run, tmp_path: Path) -> N
         "upper": forecast.upper[0, 0],
     }
     assert [row["date"] for row in found if row.get("request_id") == "r"] == ["2024-02-27", "2024-02-28"]
+
+
+def test_a_question_for_every_series_is_answered_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Never more than about one block is in memory, also where many such questions come together."""
+    days = tuple(RUN + datetime.timedelta(days=day) for day in range(7))
+    stores, sales = tuple(f"{number:04}" for number in range(4000)), np.ones((4000, 7))
+    forecast = Forecast("v", days, stores, ("A",) * 4000, sales, sales, sales)
+
+    def load(source: ModelSource, version: str) -> ScoreLines:
+        return ScoreLines(forecast)
+
+    monkeypatch.setattr(ModelSource, "load", load)
+    answers = list(Answer(ModelSource("b", "p", "v"), BatchQuestions(RUN, 7)).process([b"{}"] * 2))
+    blocks = [each.split(b"\n") for each in answers if isinstance(each, bytes)]
+    assert [each.value for each in answers if isinstance(each, TaggedOutput)] == [
+        len(each) for each in blocks
+    ]
+    assert max(len(each) for each in blocks) < 10_000 + 7
+    found = [json.loads(line) for block in blocks for line in block]
+    expected = [(store, str(day)) for store in stores for day in days]
+    assert [(row["store_nbr"], row["date"]) for row in found] == expected * 2
 
 
 def test_a_day_of_the_table_is_replaced_and_no_other(warehouse: Warehouse, run: Run, tmp_path: Path) -> None:
