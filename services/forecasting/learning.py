@@ -126,6 +126,8 @@ def learn(usual: Panel, candidates: Candidates, origins: Sequence[int]) -> Learn
         tried[choice.PLANNED] = planned
     learned = Learned({}, {}, {})
     for candidate, forecaster in tried.items():
+        if candidate in learned.forecasts:  # as a part of another
+            continue
         *past, now = backtest.run(forecaster, usual, [*origins, usual.days])
         learned.files.update(now.files)
         for name in (candidate, *now.parts):

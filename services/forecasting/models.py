@@ -139,6 +139,5 @@ def combination(panel: Panel, horizon: int) -> Fitted:
     sold, days = features.sold()
     weight = _THETA * np.minimum(sold / np.maximum(days, 1) / _OFTEN, 1)[:, None]
     trees, own = predict(boosters, panel, features, horizon), theta(panel, horizon).sales
-    return Fitted(
-        (1 - weight) * trees + weight * own, _files("model", boosters), {"gradient_boosting": trees}
-    )
+    both = (1 - weight) * trees + weight * own
+    return Fitted(both, _files("model", boosters), {"gradient_boosting": trees, "theta": own})
