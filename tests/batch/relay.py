@@ -2,6 +2,7 @@
 
 import http.server
 import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Final
@@ -29,6 +30,9 @@ class Relay(http.server.ThreadingHTTPServer):
         target: URL of the server.
         fault: see `Fault`.
         spoiled_from: number of the first such request, counted from 1.
+
+    Attributes:
+        spoiled_at: when it came, on `time.monotonic`.
     """
 
     daemon_threads = True
@@ -39,6 +43,7 @@ class Relay(http.server.ThreadingHTTPServer):
         self.fault = fault
         self.spoiled_from = spoiled_from
         self.requests: list[str] = []
+        self.spoiled_at = 0.0
         self.ended = threading.Event()
         self._lock = threading.Lock()
 
@@ -49,6 +54,8 @@ class Relay(http.server.ThreadingHTTPServer):
     def count(self, request: str) -> int:
         with self._lock:
             self.requests.append(request)
+            if len(self.requests) == self.spoiled_from:
+                self.spoiled_at = time.monotonic()
             return len(self.requests)
 
     def handle_error(self, request: object, client_address: object) -> None:
