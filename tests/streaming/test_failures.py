@@ -4,13 +4,14 @@ import collections
 import json
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 from google import pubsub_v1
 
 from tests.conftest import wait_for
-from tests.streaming.conftest import LEASE_SECONDS, Surroundings
+from tests.streaming.conftest import LEASE_SECONDS, Surroundings, grpc_address
 
 POISON = b"seven"
 
@@ -61,6 +62,14 @@ def test_killed_amid_work_and_one_in_a_hundred_is_poison(
     assert running.unacknowledged() == []
 
 
+def unread(address: str) -> int:
+    """Bytes that a server was sent and has not read."""
+    port = f":{int(address.rpartition(':')[2]):04X}"
+    tables = [Path("/proc/net", name).read_text().splitlines() for name in ("tcp", "tcp6")]
+    sockets = [line.split() for table in tables for line in table]
+    return sum(int(each[4].partition(":")[2], 16) for each in sockets if each[1].endswith(port))
+
+
 def test_killed_between_saving_and_acknowledging(running: Surroundings, latest_predictions: str) -> None:
     """The rows are there twice, and once in the view: those that were made last."""
     running.create_view(latest_predictions)
@@ -73,7 +82,7 @@ def test_killed_between_saving_and_acknowledging(running: Surroundings, latest_p
     try:
         running.publish(*(ask(f"p-{number}", "passive", store_nbr="1") for number in (1, 2, 3)))
         wait_for("messages", lambda: running.metric("streaming_messages_received_total") == 4)
-        time.sleep(2)  # until the rows are on their way
+        wait_for("rows on their way", lambda: unread(grpc_address(running.bigquery_server)) > 3 * 2 * 30 * 50)
         working.send_signal(signal.SIGSTOP)
     finally:
         saving.send_signal(signal.SIGCONT)
