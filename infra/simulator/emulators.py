@@ -38,7 +38,7 @@ class EmulatorError(Exception):
 
 
 class _PortTakenError(EmulatorError):
-    """Another process listens on the port."""
+    """Another process listens on a port."""
 
 
 @dataclass(frozen=True)
@@ -271,7 +271,8 @@ def _start(emulator: Emulator, ports: Ports) -> None:
     except BaseException as error:
         processes.stop([emulator.process_name])
         if isinstance(error, ProcessError):
-            raise EmulatorError(str(error)) from error
+            taken = not all(map(is_free, ports.values()))
+            raise (_PortTakenError if taken else EmulatorError)(str(error)) from error
         raise
 
 

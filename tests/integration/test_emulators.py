@@ -4,6 +4,7 @@ import concurrent.futures
 import socket
 import time
 import uuid
+from unittest import mock
 
 import grpc
 import httpx
@@ -106,6 +107,18 @@ class TestUp:
         assert done.returncode == 1
         assert "gcloud components install pubsub-emulator" in done.stderr
         assert own_cloud.up() == ["pubsub"]
+
+    @pytest.mark.parametrize("emulator", emulators.EMULATORS[1:], ids=lambda each: each.name)
+    def test_a_port_that_another_program_took_meanwhile_is_replaced(
+        self, own_cloud: Cloud, monkeypatch: pytest.MonkeyPatch, emulator: emulators.Emulator
+    ) -> None:
+        find = emulators.free_ports
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            taken = find(emulator.ports) | {emulator.ports[-1]: other.getsockname()[1]}
+            monkeypatch.setattr(emulators, "free_ports", mock.Mock(side_effect=[taken, find(emulator.ports)]))
+            assert emulators.ensure_one(emulator) == emulator.name
+        labels = own_cloud.record(f"emulator.{emulator.name}")["labels"]
+        assert labels[emulator.ports[-1]] != str(taken[emulator.ports[-1]])
 
 
 class TestAfterACrash:
