@@ -83,7 +83,7 @@ def contracts(draw: st.DrawFn) -> pl.DataFrame:
 
 
 @pytest.mark.parametrize("name", ["s.csv", "s.csv.gz", "s.csv.xz", "s.parquet"])
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(frame=contracts())
 def test_what_satisfies_the_contract_is_read_whole(tmp_path: Path, name: str, frame: pl.DataFrame) -> None:
     read = sales_file.read(write(tmp_path / name, frame))
@@ -248,7 +248,7 @@ def test_gaps_of_single_series_are_named(tmp_path: Path) -> None:
     }
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_any_row_taken_out_of_a_series_is_missed(
     tmp_path: Path, sales: pl.DataFrame, data: st.DataObject
