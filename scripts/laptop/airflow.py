@@ -37,7 +37,7 @@ _PRELOADED = (
     "airflow.sdk.execution_time.task_runner",
     "airflow.dag_processing.dagbag",
 )
-_PATIENCE_SECONDS = 180.0
+_PATIENCE_SECONDS = 600.0
 # What a task's result has to say, besides rows.
 _NOTES = {
     "check_day": "{day} is complete",

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import httpx
 import polars as pl
@@ -29,7 +30,7 @@ from services.batch.warehouse import SalesTable
 from services.contracts.settings import BatchSettings, DagSettings, from_environment, to_environment
 from tests.batch.conftest import Warehouse, amend
 from tests.batch.sales import SERIES, small_sales
-from tests.conftest import wait_for
+from tests.conftest import free_port, wait_for
 
 pytestmark = [
     pytest.mark.platform,
@@ -121,6 +122,8 @@ def variables(warehouse: Warehouse, inbox: Inbox, monkeypatch: pytest.MonkeyPatc
     """What Airflow is told: the test's own tables and bucket, and the inbox."""
     for name, value in warehouse.environment.items():
         monkeypatch.setenv(name, value)
+    port = mock.Mock(return_value={"port": free_port()})
+    monkeypatch.setattr(program.emulators, "free_ports", port)
     inbox.mails.clear()
     inbox.events.clear()
     batch = from_environment(BatchSettings, warehouse.environment)
