@@ -74,8 +74,11 @@ class Processor:
         self._answers = Answers(settings.reply_topic, settings.reply_topics)
         self._dead_letter_topic = settings.dead_letter_topic
         self._trace_prefix = trace_context.log_prefix(settings.trace_project)
-        # When a model version answered a request, oldest first.
-        self._answered: dict[tuple[str, SaleRangeRequest], float] = {}
+        # When a model version answered a request, oldest first. To find that one, a plain dictionary goes
+        # past all that were deleted.
+        self._answered: collections.OrderedDict[tuple[str, SaleRangeRequest], float] = (
+            collections.OrderedDict()
+        )
         self._in_progress: set[MessageBatch] = set()
         self._last_answer = time.monotonic()
         metrics.OLDEST.set_function(self._oldest_age)
