@@ -38,6 +38,11 @@ class Features:
         self._plan = panel.onpromotion if planned else None
         last = panel.days + horizon
         self.closed = closed_days(panel, last)
+        # Without weekdays: what else is closed, people buy for before, and after.
+        self._holiday = self.closed.copy()
+        for weekday in range(SEASON):
+            days = self._holiday[:, weekday::SEASON]
+            days[days.mean(axis=1) > 0.5] = False
         begun = ~np.isnan(panel.sales)
         self._begin = (~begun).sum(axis=1)
         trading = begun & ~self.closed[:, : panel.days]
@@ -92,6 +97,7 @@ class Features:
         same = day - SEASON * (1 + (day - origin) // SEASON)
         store = self._store[series]
         year_ago = day - YEAR
+        last = self._holiday.shape[1] - 1
         columns = {
             "horizon": day - origin,
             **dict(zip(_CALENDAR, self._calendar[day].T, strict=True)),
@@ -99,6 +105,10 @@ class Features:
             "family": self._family[series],
             "level": np.log(level),
             "age": np.minimum(origin - self._begin[series], YEAR),
+            **{
+                name: self._holiday[series[:, None], np.clip(day[:, None] + days, 0, last)].sum(axis=1)
+                for name, days in (("holidays_before", (-3, -2, -1)), ("holidays_after", (1, 2, 3)))
+            },
             **{f"mean_{days}": values / level for days, values in means.items()},
             **{f"share_sold_{days}": block.sold.between(who, origin - days, origin) for days in (28, 112)},
             "deviation_112": np.sqrt(np.maximum(squares - means[112] ** 2, 0)) / level,

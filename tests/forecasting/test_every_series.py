@@ -2,6 +2,7 @@
 
 import datetime
 
+import holidays
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from services.forecasting import training
 from services.forecasting.closed_days import closed_days
 from services.forecasting.forecast import Forecast
+from services.forecasting.models import combination
 from services.forecasting.panel import Panel, UnusableSalesError
 
 DAYS = 420
@@ -239,6 +241,23 @@ def test_a_public_holiday_of_a_part_of_the_country() -> None:
 def test_public_holidays_of_stores_that_trade_seldom() -> None:
     """Which day is closed, only all of them together tell."""
     assert next_year(german(*NATIONAL, steady=False), 5) == list(NATIONAL_NEXT)
+
+
+def test_the_day_before_a_public_holiday() -> None:
+    """Twice the usual is sold then, which all holidays teach together: Ascension Day's eve is a Wednesday."""
+    known = datetime.date(2023, 5, 1)
+    first = datetime.date(2021, 1, 4)
+    days = (known - first).days
+    sales = np.random.default_rng(4).poisson(40, (30, days)).astype(float) + 1
+    for date in holidays.country_holidays("DE", years=(2021, 2022, 2023)):
+        if first < date < known:
+            sales[:, (date - first).days] = 0
+            sales[:, (date - first).days - 1] *= 2
+    panel = Panel(first, tuple(f"{row:02}" for row in range(30)), ("A",) * 30, sales, None)
+    forecast = combination(panel, 28).sales.mean(axis=0)
+    assert panel.date(days + 17) == datetime.date(2023, 5, 18)
+    assert forecast[17] == 0
+    assert forecast[16] > 1.1 * forecast[9]
 
 
 def test_days_without_trade_that_are_no_holidays_make_no_country() -> None:
