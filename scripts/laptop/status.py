@@ -30,7 +30,7 @@ def show(target: Environment, console: Console) -> None:
     url = url_of(target, "prediction")
     addresses = emulators.endpoints().environment
     os.environ.update(addresses)
-    table = Table(title="The platform is up", show_header=False)
+    table = Table(title="The platform on this machine", show_header=False)
     table.add_row("page", f"{url}/   (make open)")
     table.add_row("API documentation", f"{url}/docs")
     table.add_row("forecast over HTTP", f"{url}/predict?range=7")

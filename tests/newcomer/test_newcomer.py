@@ -107,7 +107,7 @@ def kaggle_like(path: Path) -> None:
 
 def test_make_up_answers_for_every_series(checkout: Checkout) -> None:
     printed = checkout.make("up")
-    assert "The platform is up" in printed
+    assert "The platform on this machine" in printed
     assert f"127.0.0.1:{checkout.port}/predict?range=7" in printed
     response = checkout.predict("range=7")
     assert response.status_code == 200
