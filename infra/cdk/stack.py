@@ -2,7 +2,16 @@
 
 from typing import cast
 
-from infra.cdk import App, Construct, GcsBackend, LocalBackend, TerraformResource, TerraformStack
+from infra.cdk import (
+    App,
+    Construct,
+    GcsBackend,
+    LocalBackend,
+    TerraformResource,
+    TerraformStack,
+    TerraformVariable,
+    TerraformVariableValidationConfig,
+)
 from infra.cdk.providers import configure_google
 from infra.environment import Environment, StackName
 
@@ -26,6 +35,7 @@ class PlatformStack(TerraformStack):
             labels=self.labels,
             simulated=environment.simulated,
         )
+        self.pagerduty_key = _pagerduty_key(self) if environment.alerting.pagerduty else None
 
     def prepare_stack(self) -> None:
         """Called by cdktf before it synthesizes: say of each resource in whose project it is."""
@@ -33,6 +43,30 @@ class PlatformStack(TerraformStack):
             if isinstance(each, TerraformResource) and getattr(each, "project_input", "") is None:
                 each.project = self.environment.project_id  # pyright: ignore[reportAttributeAccessIssue]
         super().prepare_stack()
+
+
+def _pagerduty_key(stack: PlatformStack) -> TerraformVariable:
+    """The key that `observability` needs: Terraform plans and applies no stack without it.
+
+    So `npx cdktf deploy` of all stacks ends before the first one, not before the last.
+    """
+    return TerraformVariable(
+        stack,
+        "pagerduty_service_key",
+        type="string",
+        sensitive=True,
+        nullable=False,
+        # Without a default Terraform asks for it on standard input, in CI until the job is killed.
+        # A simulated environment pages nobody.
+        default="simulated" if stack.environment.simulated else "",
+        description="Integration key of the PagerDuty service: TF_VAR_pagerduty_service_key.",
+        validation=[
+            TerraformVariableValidationConfig(
+                condition='${var.pagerduty_service_key != ""}',
+                error_message="Set TF_VAR_pagerduty_service_key, the integration key of PagerDuty.",
+            )
+        ],
+    )
 
 
 def environment_of(construct: Construct) -> Environment:

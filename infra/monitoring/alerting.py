@@ -3,13 +3,7 @@
 from collections.abc import Sequence
 from typing import Final, Literal
 
-from infra.cdk import (
-    Construct,
-    TerraformResourceLifecycle,
-    TerraformVariable,
-    TerraformVariableValidationConfig,
-    google,
-)
+from infra.cdk import Construct, TerraformResourceLifecycle, google
 from infra.cdk.stack import PlatformStack, environment_of
 from infra.environment.observability import AlertingSettings
 
@@ -23,8 +17,8 @@ Severity = Literal["CRITICAL", "WARNING"]
 class OnCall(Construct):
     """Notification channels: mail for every alert, PagerDuty for critical ones.
 
-    PagerDuty's integration key is a secret. It is a sensitive variable of the stack: no file contains it, and
-    no plan shows it.
+    PagerDuty's integration key is a secret. It is a sensitive variable: no file contains it, and no plan
+    shows it.
     """
 
     def __init__(self, scope: PlatformStack, id_: str, *, settings: AlertingSettings):
@@ -43,31 +37,14 @@ class OnCall(Construct):
             lifecycle=lifecycle,
         )
         self._urgent = [self.mail]
-        if settings.pagerduty:
-            key = TerraformVariable(
-                scope,
-                "pagerduty_service_key",
-                type="string",
-                sensitive=True,
-                nullable=False,
-                # Without a default Terraform asks for it on standard input, in CI until the job is killed.
-                # A simulated environment pages nobody.
-                default="simulated" if scope.environment.simulated else "",
-                description="Integration key of the PagerDuty service: TF_VAR_pagerduty_service_key.",
-                validation=[
-                    TerraformVariableValidationConfig(
-                        condition='${var.pagerduty_service_key != ""}',
-                        error_message="Set TF_VAR_pagerduty_service_key, the integration key of PagerDuty.",
-                    )
-                ],
-            )
+        if scope.pagerduty_key:
             pager = notification_channel.MonitoringNotificationChannel(
                 self,
                 "pagerduty",
                 display_name="PagerDuty",
                 type="pagerduty",
                 sensitive_labels=notification_channel.MonitoringNotificationChannelSensitiveLabels(
-                    service_key=key.string_value
+                    service_key=scope.pagerduty_key.string_value
                 ),
                 user_labels=labels,
                 lifecycle=lifecycle,

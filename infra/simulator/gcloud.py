@@ -11,6 +11,7 @@ _KINDS: Final[Mapping[tuple[str, ...], str]] = {
     _POOLS: "google_iam_workload_identity_pool",
     (*_POOLS, "providers"): "google_iam_workload_identity_pool_provider",
     ("beta", "quotas", "preferences"): "google_cloud_quotas_quota_preference",
+    ("logging", "buckets"): "google_logging_project_bucket_config",
     ("kms", "keyrings"): "google_kms_key_ring",
     ("kms", "keys"): "google_kms_crypto_key",
 }
@@ -32,6 +33,7 @@ def ask(*arguments: str) -> list[Values]:
     found += [{**each, "state": "DELETED"} for each in inventory.deleted(kind)]
     return [
         {"name": _name(kind, each["id"]), "state": each["state"], "purpose": each.get("purpose")}
+        | ({"lifecycleState": "DELETE_REQUESTED"} if each["state"] == "DELETED" else {})
         | ({"primary": {"state": "ENABLED"}} if each.get("primary") else {})
         for each in found
         if all(part in each["id"] for part in parts)
@@ -39,7 +41,7 @@ def ask(*arguments: str) -> list[Values]:
 
 
 def run(*arguments: str) -> None:
-    """Undelete a pool or provider, or give a key a new version."""
+    """Undelete a pool, provider or log bucket, or give a key a new version."""
     words, flags = _parse(arguments)
     if words[-1] == "create":
         for key in _keys(flags):

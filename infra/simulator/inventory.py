@@ -14,10 +14,11 @@ from typing import Final
 from infra.simulator.home import folder, write_atomic
 from infra.simulator.resources import Values
 
-# A deleted pool or provider keeps its id for 30 days.
+# A deleted pool or provider keeps its id for 30 days, a deleted log bucket for 7.
 _KEEP_THEIR_IDS: Final = (
     "google_iam_workload_identity_pool",
     "google_iam_workload_identity_pool_provider",
+    "google_logging_project_bucket_config",
 )
 # Nobody can delete them: Terraform destroys the versions of a key, and forgets the rest.
 _FOREVER: Final = ("google_cloud_quotas_quota_preference", "google_kms_crypto_key", "google_kms_key_ring")

@@ -1,8 +1,8 @@
 """Take over what a destroyed environment leaves behind, since Google gives its names to nobody for a while.
 
-A deleted identity pool keeps its name for 30 days; key rings, keys and caps on quotas keep theirs for ever:
-a second deployment would end in error 409. They are undeleted where needed, and imported into the state of
-`foundation`.
+A deleted identity pool keeps its name for 30 days, a log bucket for 7; key rings, keys and caps on quotas
+keep theirs for ever: a second deployment would end in an error. They are undeleted where needed, and imported
+into the state of `foundation`.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ _POOLS = ("iam", "workload-identity-pools")
 
 
 def adopt(target: Environment, synthesis: Synthesis, *, dry_run: bool) -> str:
-    """Undelete and import pool, provider, key ring, key and cap, where they exist; returns what was done.
+    """Undelete and import what exists of that; returns what was done.
 
     Raises:
         CommandError: gcloud or Terraform failed.
@@ -40,7 +40,7 @@ def adopt(target: Environment, synthesis: Synthesis, *, dry_run: bool) -> str:
                 # Google names projects by number. Terraform would replace what is imported so.
                 in_project = each["name"].split("/", 2)[2]
                 found[declared[id_]] = f"projects/{target.project_id}/{in_project}"
-                if each.get("state") == "DELETED":
+                if each.get("state") == "DELETED" or each.get("lifecycleState") == "DELETE_REQUESTED":
                     deleted.append((*question, "undelete", id_, *place, project))
                 yield {**each, "id": id_}
 
@@ -51,6 +51,7 @@ def adopt(target: Environment, synthesis: Synthesis, *, dry_run: bool) -> str:
         list(existing(kind, key, (*_POOLS, "providers"), *of_pool))
     list(existing("google_cloud_quotas_quota_preference", "name", ("beta", "quotas", "preferences")))
     place = f"--location={target.region}"
+    list(existing("google_logging_project_bucket_config", "bucket_id", ("logging", "buckets"), place))
     for ring in existing("google_kms_key_ring", "name", ("kms", "keyrings"), place):
         of_ring = (place, f"--keyring={ring['id']}")
         for each in existing("google_kms_crypto_key", "name", ("kms", "keys"), *of_ring):

@@ -43,11 +43,12 @@ def test_nothing_is_left_after_unprotected_destruction(platform: Platform) -> No
 
 
 def test_what_a_destroyed_environment_left_is_taken_over(platform: Platform) -> None:
-    """A pool keeps its name for 30 days, a key ring and a cap for ever."""
+    """A pool keeps its name for 30 days, a log bucket for 7, a key ring and a cap for ever."""
     refused = platform.try_apply("foundation")
     refused = " ".join((refused or "").split())
     assert "workloadIdentityPools/github belongs to a destroyed resource" in refused
     assert "keyRings/sales-forecast belongs to a destroyed resource" in refused
+    assert "buckets/audit belongs to a destroyed resource" in refused
     assert "quotaPreferences/bigquery-queries-per-user belongs to a destroyed resource" in refused
     platform.bootstrap()
     planned = platform.terraform("foundation", "plan")

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from infra.environment import PLATFORM
+from scripts.laptop.install import TERRAFORM
 from tests.stacks.synthesized import ROOT, Stack, Synthesis
 
 WORKFLOWS = ROOT / ".github" / "workflows"
@@ -109,11 +110,24 @@ def test_terraform_waits_for_a_variable_without_a_default(variants: Synthesis) -
     for stack in variants.stacks:
         for name, variable in stack.content.get("variable", {}).items():
             assert "default" in variable, f"{stack.id}: {name}"
-    [check] = variants.stack("paged-observability").content["variable"]["pagerduty_service_key"]["validation"]
-    assert check["condition"] == '${var.pagerduty_service_key != ""}'
-    assert "TF_VAR_pagerduty_service_key" in check["error_message"]
     for workflow in ("deploy-environment.yml", "plan-environment.yml"):
         assert "TF_VAR_pagerduty_service_key: ${{ secrets" in (WORKFLOWS / workflow).read_text()
+
+
+def test_no_stack_is_planned_without_the_key_of_the_last(variants: Synthesis, tmp_path: Path) -> None:
+    """With `npx cdktf deploy`, too: Terraform checks a variable before it plans anything."""
+    paged = [stack for stack in variants.stacks if stack.id.startswith("paged-")]
+    assert len(paged) == 8
+    variables = [stack.content["variable"]["pagerduty_service_key"] for stack in paged]
+    assert all(each == variables[0] for each in variables)
+    checked = {"variable": {"pagerduty_service_key": variables[0]}}
+    (tmp_path / "cdk.tf.json").write_text(json.dumps(checked))
+    command = [*TERRAFORM.command[:1], "plan", "-input=false", "-no-color"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Set TF_VAR_pagerduty_service_key, the integration key of PagerDuty." in done.stderr
+    key = {**os.environ, "TF_VAR_pagerduty_service_key": "secret"}
+    assert subprocess.run(command, cwd=tmp_path, env=key, capture_output=True, check=False).returncode == 0
 
 
 def test_gke_wants_no_protocol_of_a_port(synthesis: Synthesis) -> None:

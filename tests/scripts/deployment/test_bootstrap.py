@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -49,6 +49,10 @@ match words:
             each["state"] = "ACTIVE"
     case ["beta", "quotas", "preferences", "list"]:
         print(json.dumps(state["caps"]))
+    case ["logging", "buckets", "list"]:
+        print(json.dumps(state["logs"]))
+    case ["logging", "buckets", "undelete", name]:
+        state["logs"][0]["lifecycleState"] = "ACTIVE"
     case ["kms", "keyrings", "list"]:
         print(json.dumps(state["rings"]))
     case ["kms", "keys", "list"]:
@@ -90,7 +94,7 @@ class Project:
         program.write_text(_GCLOUD.format(python=sys.executable, state=str(self._file)))
         program.chmod(0o755)
         nothing: dict[str, Any] = {
-            name: [] for name in ("apis", "agents", "pools", "providers", "caps", "rings", "keys")
+            name: [] for name in ("apis", "agents", "pools", "providers", "caps", "logs", "rings", "keys")
         }
         self.write({"number": "100000000002", **nothing, "bucket": None, "changes": 0})
 
@@ -154,7 +158,10 @@ class Google:
                     "done": True,
                     "response": {"email": "agent", "uniqueId": "1"},
                 }
-            case "GET /v1/projects/sales-forecast-dev/locations/global/workloadIdentityPools":
+            case (
+                "GET /v1/projects/sales-forecast-dev/locations/global/workloadIdentityPools"
+                | "GET /v2/projects/sales-forecast-dev/locations/europe-west1/buckets"
+            ):
                 return {}
             case "GET /storage/v1/b":
                 return {"items": [self.bucket] if self.bucket else []}
@@ -175,8 +182,8 @@ def google(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Google]:
     address = f"http://127.0.0.1:{fake.server.server_port}/"
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
     monkeypatch.setenv("CLOUDSDK_AUTH_DISABLE_CREDENTIALS", "true")
-    paths = {"CLOUDRESOURCEMANAGER": "", "IAM": "", "SERVICEUSAGE": "", "STORAGE": "storage/v1/"}
-    for service, path in paths.items():
+    for service in ("CLOUDRESOURCEMANAGER", "IAM", "LOGGING", "SERVICEUSAGE", "STORAGE"):
+        path = "storage/v1/" if service == "STORAGE" else ""
         monkeypatch.setenv(f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{service}", address + path)
     yield fake
     fake.server.shutdown()
@@ -184,7 +191,7 @@ def google(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Google]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _synthesized_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def synthesize_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Synthesis]]:
     """Stacks are synthesized once for all tests, not by each."""
 
     @functools.cache
@@ -195,7 +202,7 @@ def _synthesized_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
         return once(name)
 
     with mock.patch.object(bootstrap, "synthesize", synthesize):
-        yield
+        yield once
 
 
 @pytest.fixture
@@ -268,19 +275,24 @@ with open({log!r}, "a") as log:
 """
 
 
-def test_what_a_destroyed_environment_left_is_taken_over(project: Project, tmp_path: Path) -> None:
+def test_what_a_destroyed_environment_left_is_taken_over(
+    project: Project, tmp_path: Path, synthesize_once: Callable[[str], Synthesis]
+) -> None:
+    synthesize_once("prod")  # cdktf asks the real Terraform for its version
     log = tmp_path / "terraform.log"
     program = tmp_path / "terraform"
     program.write_text(_TERRAFORM.format(python=sys.executable, log=str(log)))
     program.chmod(0o755)
     pool = "projects/100000000004/locations/global/workloadIdentityPools/github"
     cap = "locations/global/quotaPreferences/bigquery-queries-per-user"
+    logs = "projects/sales-forecast-prod/locations/europe-west1/buckets/audit"
     ring = "projects/sales-forecast-prod/locations/europe-west1/keyRings/sales-forecast"
     left = {
         "number": "100000000004",
         "pools": [{"name": pool, "state": "DELETED"}, {"name": f"{pool}-other", "state": "DELETED"}],
         "providers": [{"name": f"{pool}/providers/github", "state": "DELETED"}],
         "caps": [{"name": f"projects/100000000004/{cap}"}],
+        "logs": [{"name": logs, "lifecycleState": "DELETE_REQUESTED"}],
         "rings": [{"name": ring}],
         "keys": [{"name": f"{ring}/cryptoKeys/sales-forecast"}],
     }
@@ -289,6 +301,7 @@ def test_what_a_destroyed_environment_left_is_taken_over(project: Project, tmp_p
     assert done.returncode == 0, done.stderr
     state = project.read()
     assert [each["state"] for each in (*state["pools"][:1], *state["providers"])] == ["ACTIVE", "ACTIVE"]
+    assert state["logs"][0]["lifecycleState"] == "ACTIVE"
     assert state["keys"][0]["primary"] == {"state": "ENABLED"}
     # By number, Terraform would replace them.
     named = pool.replace("100000000004", "sales-forecast-prod")
@@ -298,6 +311,7 @@ def test_what_a_destroyed_environment_left_is_taken_over(project: Project, tmp_p
         "google_cloud_quotas_quota_preference": f"projects/sales-forecast-prod/{cap}",
         "google_iam_workload_identity_pool": named,
         "google_iam_workload_identity_pool_provider": f"{named}/providers/github",
+        "google_logging_project_bucket_config": logs,
         "google_kms_key_ring": ring,
         "google_kms_crypto_key": f"{ring}/cryptoKeys/sales-forecast",
     }
