@@ -180,4 +180,5 @@ class OrchestrationStack(PlatformStack):
         for file in sorted(DAGS.rglob("*")):
             if file.is_file() and file.suffix != ".pyc":
                 name = f"dags/{file.relative_to(DAGS).as_posix()}"
-                bucket.upload(self, name.replace("/", "-"), name=name, file=file)
+                text = file.read_text().replace("${", "$${").replace("%{", "%%{")  # Terraform's templates
+                bucket.write(self, name.replace("/", "-"), name=name, content=text)

@@ -14,12 +14,10 @@ with fast_imports("cdktf_cdktf_provider_google", "cdktf_cdktf_provider_kubernete
     import cdktf_cdktf_provider_kubernetes as kubernetes
     from cdktf import (
         App,
-        AssetType,
         DataResource,
         GcsBackend,
         LocalBackend,
         LocalExecProvisioner,
-        TerraformAsset,
         TerraformOutput,
         TerraformResource,
         TerraformResourceLifecycle,
@@ -31,13 +29,11 @@ with fast_imports("cdktf_cdktf_provider_google", "cdktf_cdktf_provider_kubernete
 
 __all__ = [
     "App",
-    "AssetType",
     "Construct",
     "DataResource",
     "GcsBackend",
     "LocalBackend",
     "LocalExecProvisioner",
-    "TerraformAsset",
     "TerraformOutput",
     "TerraformResource",
     "TerraformResourceLifecycle",

@@ -1,9 +1,8 @@
 """A Cloud Storage bucket."""
 
-from pathlib import Path
 from typing import Final
 
-from infra.cdk import AssetType, Construct, TerraformAsset, TerraformResource, google
+from infra.cdk import Construct, TerraformResource, google
 from infra.cdk.stack import environment_of
 from infra.cdk.waivers import waive
 from infra.environment.data import CONTINENTS
@@ -90,20 +89,13 @@ class Bucket(Construct):
         if keep_versions is None:
             waive(self.resource, {"CKV_GCP_78": "what it holds goes by age anyway"})
 
-    def upload(
-        self, scope: Construct, id_: str, *, name: str, file: Path
-    ) -> storage_object.StorageBucketObject:
-        """Put a file into the bucket; a changed file replaces the object."""
-        # cdktf copies the file into a folder named by its hash: a plan does not need the source.
-        asset = TerraformAsset(scope, f"{id_}-file", path=str(file), type=AssetType.FILE)
-        return storage_object.StorageBucketObject(
-            scope, id_, bucket=self.name, name=name, source=asset.path, depends_on=[self.resource]
-        )
-
     def write(
         self, scope: Construct, id_: str, *, name: str, content: str
     ) -> storage_object.StorageBucketObject:
-        """Put text into the bucket; changed text replaces the object."""
+        """Put text into the bucket; changed text is written over the object.
+
+        The path of a changed file would be another `source`, for which Terraform deletes the object first.
+        """
         return storage_object.StorageBucketObject(
             scope, id_, bucket=self.name, name=name, content=content, depends_on=[self.resource]
         )

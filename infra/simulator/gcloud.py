@@ -33,7 +33,7 @@ def ask(*arguments: str) -> list[Values]:
     found += [{**each, "state": "DELETED"} for each in inventory.deleted(kind)]
     return [
         {"name": _name(kind, each["id"]), "state": each["state"], "purpose": each.get("purpose")}
-        | ({"lifecycleState": "DELETE_REQUESTED"} if each["state"] == "DELETED" else {})
+        | {"lifecycleState": "DELETE_REQUESTED" if each["state"] == "DELETED" else "ACTIVE"}
         | ({"primary": {"state": "ENABLED"}} if each.get("primary") else {})
         for each in found
         if all(part in each["id"] for part in parts)

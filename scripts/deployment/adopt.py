@@ -1,8 +1,8 @@
 """Take over what a destroyed environment leaves behind, since Google gives its names to nobody for a while.
 
 A deleted identity pool keeps its name for 30 days, a log bucket for 7; key rings, keys and caps on quotas
-keep theirs for ever: a second deployment would end in an error. They are undeleted where needed, and imported
-into the state of `foundation`.
+keep theirs for ever: a second deployment would end in an error. They are undeleted where needed; all but the
+log bucket are imported into the state of `foundation`.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ _POOLS = ("iam", "workload-identity-pools")
 
 
 def adopt(target: Environment, synthesis: Synthesis, *, dry_run: bool) -> str:
-    """Undelete and import what exists of that; returns what was done.
+    """Take over what exists of that; returns what was done.
 
     Raises:
         CommandError: gcloud or Terraform failed.
@@ -28,6 +28,7 @@ def adopt(target: Environment, synthesis: Synthesis, *, dry_run: bool) -> str:
     foundation: dict[str, dict[str, Any]] = synthesis.configuration(stack)["resource"]
     project = f"--project={target.project_id}"
     deleted: list[tuple[str, ...]] = []
+    logs: list[str] = []
     found: dict[str, str] = {}
 
     def existing(kind: str, key: str, question: tuple[str, ...], *place: str) -> Iterator[dict[str, Any]]:
@@ -42,7 +43,7 @@ def adopt(target: Environment, synthesis: Synthesis, *, dry_run: bool) -> str:
                 found[declared[id_]] = f"projects/{target.project_id}/{in_project}"
                 if each.get("state") == "DELETED" or each.get("lifecycleState") == "DELETE_REQUESTED":
                     deleted.append((*question, "undelete", id_, *place, project))
-                yield {**each, "id": id_}
+                yield {**each, "id": id_, "address": declared[id_]}
 
     place = "--location=global"
     for pool in existing("google_iam_workload_identity_pool", "workload_identity_pool_id", _POOLS, place):
@@ -51,7 +52,11 @@ def adopt(target: Environment, synthesis: Synthesis, *, dry_run: bool) -> str:
         list(existing(kind, key, (*_POOLS, "providers"), *of_pool))
     list(existing("google_cloud_quotas_quota_preference", "name", ("beta", "quotas", "preferences")))
     place = f"--location={target.region}"
-    list(existing("google_logging_project_bucket_config", "bucket_id", ("logging", "buckets"), place))
+    for each in existing("google_logging_project_bucket_config", "bucket_id", ("logging", "buckets"), place):
+        # Terraform takes over a log bucket that exists, and would replace one that it imported.
+        del found[each["address"]]
+        if each["lifecycleState"] == "DELETE_REQUESTED":
+            logs.append(each["address"])
     for ring in existing("google_kms_key_ring", "name", ("kms", "keyrings"), place):
         of_ring = (place, f"--keyring={ring['id']}")
         for each in existing("google_kms_crypto_key", "name", ("kms", "keys"), *of_ring):
@@ -63,19 +68,23 @@ def adopt(target: Environment, synthesis: Synthesis, *, dry_run: bool) -> str:
                     deleted.append((*versions, "create", *of_key))
             elif each.get("primary", {}).get("state") != "ENABLED":
                 deleted.append((*versions, "create", "--primary", *of_key))
-    if not found:
+    if not found and not deleted:
         return "nothing"
     if dry_run:
-        return f"to be imported, unless the state has them: {', '.join(found)}"
+        return f"to be taken over, unless the state has them: {', '.join((*found, *logs))}"
     for command in deleted:
         google.run(*command)
     terraform = Terraform(synthesis, stack)
     _must(terraform, "init", "-input=false", "-no-color")
     known = terraform.run("state", "list").stdout.splitlines()  # fails while there is no state
+    # A deployment that failed on a deleted log bucket has it as tainted: the next would delete it again.
+    for address in logs:
+        if address in known:
+            _must(terraform, "untaint", address)
     missing = [address for address in found if address not in known]
     for address in missing:
         _must(terraform, "import", "-input=false", "-no-color", address, found[address])
-    return f"imported: {', '.join(missing)}" if missing else "in the state already"
+    return f"taken over: {', '.join((*missing, *logs))}" if missing or logs else "in the state already"
 
 
 def _must(terraform: Terraform, *arguments: str) -> None:

@@ -268,10 +268,13 @@ def test_service_agents_are_those_that_stacks_grant_to(project: Project) -> None
     assert sorted(project.read()["agents"]) == [f"{name}.googleapis.com" for name in agents]
 
 
+_LOGS = "google_logging_project_bucket_config.project_audit-bucket_216A82E4"
 _TERRAFORM = """#!{python} -IS
 import json, sys
 with open({log!r}, "a") as log:
     log.write(json.dumps([word for word in sys.argv[1:] if not word.startswith("-")]) + "\\n")
+if sys.argv[1:] == ["state", "list"]:
+    print({logs!r})
 """
 
 
@@ -281,7 +284,7 @@ def test_what_a_destroyed_environment_left_is_taken_over(
     synthesize_once("prod")  # cdktf asks the real Terraform for its version
     log = tmp_path / "terraform.log"
     program = tmp_path / "terraform"
-    program.write_text(_TERRAFORM.format(python=sys.executable, log=str(log)))
+    program.write_text(_TERRAFORM.format(python=sys.executable, log=str(log), logs=_LOGS))
     program.chmod(0o755)
     pool = "projects/100000000004/locations/global/workloadIdentityPools/github"
     cap = "locations/global/quotaPreferences/bigquery-queries-per-user"
@@ -307,11 +310,12 @@ def test_what_a_destroyed_environment_left_is_taken_over(
     named = pool.replace("100000000004", "sales-forecast-prod")
     calls = [json.loads(line) for line in log.read_text().splitlines()]
     assert calls[:2] == [["init"], ["state", "list"]]
-    assert {address.partition(".")[0]: name for _, address, name in calls[2:]} == {
+    # It was made before, by a deployment that failed; imported, Terraform would replace it.
+    assert calls[2] == ["untaint", _LOGS]
+    assert {address.partition(".")[0]: name for _, address, name in calls[3:]} == {
         "google_cloud_quotas_quota_preference": f"projects/sales-forecast-prod/{cap}",
         "google_iam_workload_identity_pool": named,
         "google_iam_workload_identity_pool_provider": f"{named}/providers/github",
-        "google_logging_project_bucket_config": logs,
         "google_kms_key_ring": ring,
         "google_kms_crypto_key": f"{ring}/cryptoKeys/sales-forecast",
     }
