@@ -24,8 +24,8 @@ from services.forecasting.panel import BLOCK, Fitted, Panel, UnusableSalesError
 TUNED = (
     "On the default data: weight on 8 windows from 2011-04-01 to 2011-08-04, before those reported; "
     "learning rate, rounds, leaves, fractions, bins and Tweedie power on 8 windows from 2011-08-05 to "
-    "2011-12-09, those reported and a day more; limit of bulk orders, weight of Theta and evidence of slow "
-    "series and of public holidays on the windows reported and on other data sets."
+    "2011-12-09, those reported and a day more; limit of bulk orders, weight of Theta, margin of the "
+    "default, evidence of slow series and of public holidays on the windows reported and on other data sets."
 )
 """Which data chose the parameters: a score on that data flatters."""
 _ROUNDS = 150
