@@ -4,6 +4,7 @@ import asyncio
 import logging
 import sys
 
+import uvloop
 from prometheus_client import REGISTRY, Gauge
 
 from services import runtime
@@ -60,4 +61,4 @@ async def serve(settings: PredictionSettings) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(serve(runtime.start(PredictionSettings))))
+    sys.exit(uvloop.run(serve(runtime.start(PredictionSettings))))

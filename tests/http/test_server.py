@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import uvloop
 
 from services.http import connection
 from services.http import server as server_module
@@ -59,6 +60,14 @@ class Client:
 
 Run = Callable[[Client, Server, Echo], Awaitable[None]]
 
+run_loop: Callable[[Coroutine[Any, Any, None]], None] = asyncio.run
+
+
+@pytest.fixture(autouse=True, params=[asyncio, uvloop], ids=lambda module: module.__name__)
+def event_loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streaming serves on the former, prediction on the latter."""
+    monkeypatch.setattr(f"{__name__}.run_loop", request.param.run)
+
 
 def serving(test: Run, handler: AsyncHandler | None = None, application: Echo | None = None) -> None:
     @asynccontextmanager
@@ -76,7 +85,7 @@ def serving(test: Run, handler: AsyncHandler | None = None, application: Echo | 
         async with asyncio.timeout(20), connected() as parts:
             await test(*parts)
 
-    asyncio.run(run())
+    run_loop(run())
 
 
 def test_pipelined_requests_are_answered_in_order() -> None:
