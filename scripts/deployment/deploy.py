@@ -5,6 +5,7 @@ resumes; after a success, it changes nothing. Without --data, sales are loaded i
 Exit status: 0 done, 1 a step failed (the message names the command that repeats it).
 """
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -138,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if data:
         check_data(data)
     console = Console()
-    resume = f"scripts/deploy {target.name}{f' --data {data}' if data else ''}"
+    resume = shlex.join(["scripts/deploy", target.name, *(["--data", str(data)] if data else [])])
     runner = StepRunner(console, log_folder("deploy", target), resume)
     Deployment(target, data, runner).run()
     console.print(f"done in {sum(runner.taken.values()):.0f} s", highlight=False)

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import shlex
 import signal
 import subprocess
 import threading
@@ -77,7 +78,7 @@ class StepRunner:
             cause = "" if interrupted else "".join(f"\n    {line}" for line in _cause(log))
             raise CommandError(
                 f"{step.name}: {what}{cause}\n  log: {log}\n  what to do: {step.remedy}\n"
-                f"  to repeat it: {' '.join(step.command)}\n  to go on from there: {self._resume}"
+                f"  to repeat it: {shlex.join(step.command)}\n  to go on from there: {self._resume}"
             )
         self.taken[step.name] = seconds
         self._durations.write_text(json.dumps(self._before | self.taken, indent=1))

@@ -39,9 +39,10 @@ _IRREPLACEABLE: Final = frozenset(
         *("composer_environment", "container_cluster"),
         "compute_address",
         *("kms_crypto_key", "kms_key_ring", "secret_manager_secret"),
+        "logging_project_bucket_config",
     )
 )
-"""Types of data, clusters, addresses and keys, which are lost for good when they are destroyed."""
+"""Types of data, clusters, addresses, keys and logs, which are lost for good when they are destroyed."""
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -68,7 +69,7 @@ class StackPlan(msgspec.Struct, frozen=True):
         outcome: whether there is a plan, and whether it changes anything.
         changes: of resources.
         outputs: names of outputs that change.
-        drift: resources that changed outside of Terraform since the last apply.
+        drift: what was changed outside of Terraform since the last apply, and would be changed back.
         stale: upstream stacks whose own plan changes outputs that this plan was made with.
         blocked_by: what must exist before there can be a plan: outputs of stacks, values of variables.
         text: the plan as Terraform shows it, with secrets masked; why it is blocked; or what failed.
@@ -240,7 +241,7 @@ def _plan(terraform: Terraform, file: Path, initializing: Lock) -> StackPlan:
         "changed" if changed else "unchanged",
         changes=_changes(content.get("resource_changes", ())),
         outputs=tuple(sorted(name for name, each in outputs.items() if each["actions"] != ["no-op"])),
-        drift=_changes(content.get("resource_drift", ())),
+        drift=drift(content),
         text=shown[1].stdout.rpartition("perform the following actions:\n")[2].strip("\n") if changed else "",
         fingerprint=_fingerprint(content) if changed else "",
         cost=_cost(content, terraform.configuration) if changed else None,
@@ -316,6 +317,20 @@ def _changes(resources: Iterable[Mapping[str, Any]]) -> tuple[Change, ...]:
         deposed = f" (deposed {resource['deposed']})" if "deposed" in resource else ""
         found.append(Change(f"{resource['address']}{deposed}", action, tuple(fields), loses))
     return tuple(sorted(found, key=lambda change: change.address))
+
+
+def drift(content: Mapping[str, Any]) -> tuple[Change, ...]:
+    """What a plan, as `terraform show -json` prints it, changes back.
+
+    It has as drift all that is not as it was, also what Google computes, as the number of a table's rows.
+    """
+    planned = {change.address: change.fields for change in _changes(content.get("resource_changes", ()))}
+    found: list[Change] = []
+    for change in _changes(content.get("resource_drift", ())):
+        fields = tuple(name for name in change.fields if name in planned.get(change.address, ()))
+        if fields or (change.action == "destroy" and change.address in planned):
+            found.append(msgspec.structs.replace(change, fields=fields))
+    return tuple(found)
 
 
 def _missing_variables(configuration: Mapping[str, Any]) -> dict[str, str]:

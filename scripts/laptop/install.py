@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build"
@@ -118,13 +118,21 @@ EMULATOR_REMEDY = (
 )
 
 
+def _answer(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    except OSError as error:  # made for another machine, or its interpreter is gone
+        return subprocess.CompletedProcess(command, 126, "", str(error.strerror))
+
+
 def tool_fault(tool: Tool) -> str | None:
     """What is wrong with a tool on this machine, and how to install it; None if nothing is."""
     wanted = f"{tool.name} >= {'.'.join(map(str, tool.minimum))}"
     if shutil.which(tool.command[0]) is None:
         return f"{wanted} (`{tool.command[0]}` is not on PATH): {tool.remedy}"
-    answer = subprocess.run(tool.command, capture_output=True, text=True, check=False)
-    printed = (answer.stdout + answer.stderr).strip()
+    answer = _answer(tool.command, os.environ)
+    # Java says first which options it takes from JAVA_TOOL_OPTIONS.
+    printed = re.sub(r"(?m)^Picked up .*\n", "", answer.stdout + answer.stderr).strip()
     found = re.search(r"(\d+)(?:\.(\d+))?", printed)
     if answer.returncode != 0 or not found:
         return f"{wanted} (`{tool.command[0]}` is broken: {printed.partition(chr(10))[0]}): {tool.remedy}"
@@ -145,7 +153,7 @@ def emulator_fault() -> str | None:
         question = ("gcloud", "info", "--format=value(installation.sdk_root)")
         # Otherwise gcloud asks the network, for up to a minute, whether this machine is one of Google's.
         environment = {**os.environ, "CLOUDSDK_CORE_CHECK_GCE_METADATA": "false"}
-        done = subprocess.run(question, env=environment, capture_output=True, text=True, check=False)
+        done = _answer(question, environment)
         if done.returncode != 0:
             reason = done.stderr.strip().partition("\n")[0]
             return f"the Pub/Sub emulator (`gcloud` is broken: {reason}): {EMULATOR_REMEDY}"

@@ -1,5 +1,6 @@
 """What the real Google Cloud and the real providers refuse, change or do. A test each, named by it."""
 
+import gzip
 import json
 import os
 import re
@@ -295,3 +296,30 @@ def test_an_old_comment_looks_like_that_of_the_last_commit(
 def test_composer_and_a_cluster_take_three_hours() -> None:
     job = yaml.safe_load((WORKFLOWS / "deploy-environment.yml").read_text())["jobs"]["deploy"]
     assert job["timeout-minutes"] >= 150 + 60
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_no_cluster_is_replaced_for_what_google_turns_on_by_itself(synthesis: Synthesis, name: str) -> None:
+    with gzip.open(ROOT / "infra" / "simulator" / "provider_facts" / "google.jsonl.gz") as lines:
+        [known] = [json.loads(line) for line in lines if b'"google_container_cluster"' in line[:40]]
+    facts = known["attributes"]
+    assert facts["enable_l4_ilb_subsetting"]["mode"] == "optional_computed"
+    assert facts["monitoring_config"]["block"]["enable_components"]["type"] == "set"
+    ours = synthesis.stack(f"{name}-cluster").one("google_container_cluster")
+    left_out = {
+        attribute
+        for attribute, each in facts.items()
+        if each.get("force_new") and each["mode"] == "optional" and attribute not in ours
+    }
+    # A cluster has these if it was made with them.
+    made_with = {"dataplane_optimization_mode", "description", "enable_autopilot"}
+    assert left_out == made_with | {"enable_kubernetes_alpha", "enable_tpu"}
+
+
+def test_every_environment_of_ci_is_deployed_in_its_order() -> None:
+    jobs = yaml.safe_load((WORKFLOWS / "deploy.yml").read_text())["jobs"]
+    job = jobs["deploy"]
+    assert set(jobs) == {"tests", "deploy"}, "an environment with a job of its own could be skipped"
+    assert (job["needs"], job["if"]) == ("tests", "vars.CI_ENVIRONMENTS != ''")
+    assert job["strategy"]["matrix"]["environment"].startswith("${{ fromJSON(vars.CI_ENVIRONMENTS ")
+    assert (job["strategy"]["max-parallel"], job["strategy"]["fail-fast"]) == (1, True)

@@ -14,7 +14,7 @@ from rich.console import Console
 from scripts.deployment import diff_report
 from scripts.deployment.diff_report import COMMENT_LIMIT
 from scripts.deployment.prices import Cost
-from scripts.deployment.terraform_plans import Change, StackPlan
+from scripts.deployment.terraform_plans import Change, StackPlan, drift
 from scripts.paths import ROOT
 
 
@@ -178,3 +178,28 @@ def test_terraform_must_be_installed(tmp_path: Path) -> None:
     missing = run("dev", PATH=str(tmp_path))
     assert missing.returncode == 1
     assert "`terraform` is not on PATH" in missing.stderr
+
+
+def test_what_google_computes_is_no_drift() -> None:
+    def resource(name: str, *actions: str, before: object, after: object) -> dict[str, object]:
+        change = {"actions": actions, "before": before, "after": after}
+        return {"address": f"google_bigquery_table.{name}", "type": "google_bigquery_table", "change": change}
+
+    rows, more = {"num_rows": 1, "labels": {}}, {"num_rows": 2, "labels": {}}
+    by_hand = {"num_rows": 2, "labels": {"by": "hand"}}
+    content = {
+        "resource_drift": [
+            resource("grows", "update", before=rows, after=more),
+            resource("changed", "update", before=rows, after=by_hand),
+            resource("gone", "delete", before=rows, after=None),
+        ],
+        "resource_changes": [
+            resource("grows", "no-op", before=more, after=more),
+            resource("changed", "update", before=by_hand, after={"num_rows": 2, "labels": {}}),
+            resource("gone", "create", before=None, after=rows),
+        ],
+    }
+    assert drift(content) == (
+        Change("google_bigquery_table.changed", "update", ("labels",)),
+        Change("google_bigquery_table.gone", "destroy", (), loses=True),
+    )

@@ -46,7 +46,7 @@ def test_a_failed_step_names_step_cause_log_and_remedy(tmp_path: Path) -> None:
     assert "the cause" in message
     assert str(tmp_path / "logs" / "breaks.log") in message
     assert "mend breaks" in message
-    assert "to repeat it: sh -c echo the cause; exit 3\n" in message
+    assert "to repeat it: sh -c 'echo the cause; exit 3'\n" in message
     assert message.endswith("to go on from there: make up")
     assert not never.exists()
 

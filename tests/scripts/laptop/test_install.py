@@ -62,6 +62,22 @@ def test_an_old_tool_is_told_with_its_version(tmp_path: Path) -> None:
     assert "Java" not in done.stderr
 
 
+def test_a_tool_for_another_machine_is_broken(tmp_path: Path) -> None:
+    for name in ("java", "gcloud"):
+        (tmp_path / name).write_text(f"#!{tmp_path}/absent\n")
+        (tmp_path / name).chmod(0o755)
+    done = install(tmp_path)
+    assert done.returncode == 1
+    assert "Java >= 11 (`java` is broken: No such file or directory)" in done.stderr
+    assert "the Pub/Sub emulator (`gcloud` is broken: No such file or directory)" in done.stderr
+
+
+def test_javas_options_are_not_its_version(tmp_path: Path) -> None:
+    (tmp_path / "sh").symlink_to(shutil.which("sh") or "/bin/sh")
+    program(tmp_path, "java", 'Picked up JAVA_TOOL_OPTIONS: -Xmx2g\nopenjdk version "17.0.15"')
+    assert "Java" not in install(tmp_path).stderr
+
+
 def test_gcloud_without_the_emulator_component(tmp_path: Path) -> None:
     program(tmp_path, "gcloud", str(tmp_path))
     done = install(tmp_path)
