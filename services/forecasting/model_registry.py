@@ -110,12 +110,20 @@ class ModelRegistry:
         return artifact.load_model(manifest, {name: self._file(manifest, name) for name in SERVED_FILES})
 
     def pointer(self, *, unless: int | None = None) -> tuple[Pointer, int] | None:
-        """The pointer and its generation, or None where there is none or its generation is still `unless`."""
+        """The pointer and its generation, or None where there is none or its generation is still `unless`.
+
+        Raises:
+            CorruptModelError: it cannot be read, or it is gone although it had the generation `unless`.
+        """
         blob = self._bucket.blob(POINTER_OBJECT)
         try:
             content = blob.download_as_bytes(if_generation_not_match=unless, timeout=_TIMEOUT, retry=_RETRY)
-        except (exceptions.NotFound, exceptions.NotModified):
+        except exceptions.NotModified:
             return None
+        except exceptions.NotFound:
+            if unless is None:
+                return None
+            raise CorruptModelError(POINTER_OBJECT, "it is gone; publish a version") from None
         # The download's own headers carry the generation of what was downloaded.
         if blob.generation is None:
             raise CorruptModelError(POINTER_OBJECT, "the server did not say its generation")
