@@ -54,12 +54,14 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """Whether this process runs, and is neither a zombie nor another process with its pid."""
+        """Whether this process runs, and is neither a zombie nor another process with its pid.
+
+        Of a process that is killed the first thread may be a zombie while others still hold its ports.
+        """
         try:
             process = psutil.Process(self.pid)
-            return (
-                abs(process.create_time() - self.create_time) < _CLOCK_CORRECTION_SECONDS
-                and process.status() != psutil.STATUS_ZOMBIE
+            return abs(process.create_time() - self.create_time) < _CLOCK_CORRECTION_SECONDS and (
+                process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1
             )
         except psutil.NoSuchProcess:
             return False
