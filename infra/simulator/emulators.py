@@ -319,3 +319,8 @@ def free_ports(names: tuple[str, ...]) -> dict[str, int]:
     finally:
         for probe in probes:
             probe.close()
+
+
+def free_port() -> int:
+    """A free loopback port."""
+    return free_ports(("port",))["port"]

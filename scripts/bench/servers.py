@@ -124,7 +124,7 @@ def our_servers(environment: Mapping[str, str], series: str) -> list[Server]:
 
 def floor() -> Server:
     """Nginx with a constant as long as our response for a week."""
-    port = emulators.free_ports(("port",))["port"]
+    port = emulators.free_port()
     configuration = WORK / "nginx.conf"
     configuration.write_text(
         f"""

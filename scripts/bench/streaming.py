@@ -80,7 +80,7 @@ class Requests:
             dead_letter_topic=name.format("topics", "dead"),
             predictions_table=f"{PROJECT}.predictions.predictions",
             host="127.0.0.1",
-            port=emulators.free_ports(("port",))["port"],
+            port=emulators.free_port(),
         )
         self._expected: dict[str, tuple[str, str]] = {}
         self.create()

@@ -95,7 +95,7 @@ def _check_command(engine: Engine, reference: str, log: Path) -> str:
 
 
 def _check_service(engine: Engine, reference: str, service: str, subscription: str, log: Path) -> str:
-    port = emulators.free_ports(("port",))["port"]
+    port = emulators.free_port()
     match service:
         case "prediction":
             settings = PredictionSettings(model_bucket=_BUCKET, host="127.0.0.1", port=port, drain_seconds=0)

@@ -176,7 +176,7 @@ class Airflow:
         log_files.rotate_in_background(self.folder)
         processes: list[subprocess.Popen[bytes]] = []
         # Found now, and not when this object is made: by then another program may have taken it.
-        port = emulators.free_ports(("port",))["port"]
+        port = emulators.free_port()
         url = f"http://{emulators.HOST}:{port}"
         environment = self._environment | {
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
