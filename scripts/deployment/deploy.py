@@ -61,7 +61,7 @@ class Deployment:
             self._step("preflight", "scripts/preflight", name)
         self._step("bootstrap", "scripts/bootstrap.sh", name)
         if not self._target.simulated:
-            self._step("quotas", "scripts/preflight", name, "quotas")
+            self._step("quotas and ranges", "scripts/preflight", name, "quotas", "ranges")
         self._deploy("deploy what images need", _FIRST)
         if not self._target.simulated:
             for service in IMAGES:

@@ -13,9 +13,11 @@ from google.auth.exceptions import DefaultCredentialsError
 
 from infra import environment
 from scripts.deployment import apply, deploy, destroy, diff, preflight
+from tests.conftest import EXISTING
 from tests.scripts.conftest import Tools
 
-ROOM = {"CPUS": 24, "SSD_TOTAL_GB": 500, "STATIC_ADDRESSES": 8}
+ROOM = {"CPUS": 24, "N2_CPUS": 24, "SSD_TOTAL_GB": 500, "STATIC_ADDRESSES": 8, "IN_USE_ADDRESSES": 8}
+GATEWAY = 'gateway = { hostname = "forecast.bakery.io", public = true }\n'
 
 
 @pytest.fixture
@@ -43,10 +45,17 @@ def credentials() -> Iterator[mock.Mock]:
         yield default
 
 
+def subnet(name: str, block: str, network: str = "default", **more: Any) -> dict[str, Any]:
+    """As Google lists it."""
+    places = {"network": f"projects/p/global/networks/{network}", "region": "projects/p/regions/europe-west1"}
+    return {"name": name, "ipCidrRange": block, **places, **more}
+
+
 def cloud(tools: Tools, **different: Any) -> None:
     """A gcloud whose project is ready, but for what differs."""
     room = different.get("room", ROOM)
-    quotas = [{"metric": name, "limit": limit, "usage": 0} for name, limit in room.items()]
+    # The environment is there already: what it uses must not stop its next deployment.
+    quotas = [{"metric": name, "limit": limit, "usage": limit} for name, limit in room.items()]
     answers: dict[str, Any] = {
         "auth list": different.get("accounts", [{"account": "ada@bakery.io"}]),
         "projects describe": {"projectNumber": different.get("number", "483920174652")},
@@ -55,6 +64,7 @@ def cloud(tools: Tools, **different: Any) -> None:
             "billingAccountName": "b",
         },
         "compute regions describe": {"quotas": quotas},
+        "compute networks subnets list": different.get("subnets", [subnet("default", "10.132.0.0/20")]),
     }
     tools.add("gcloud", {words: (0, json.dumps(answer)) for words, answer in answers.items()})
 
@@ -62,10 +72,12 @@ def cloud(tools: Tools, **different: Any) -> None:
 def test_a_project_that_is_ready(tools: Tools, dev: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cloud(tools)
     assert preflight.main(["dev"]) == 0
-    assert preflight.main(["dev", "quotas"]) == 0
+    dev.write_text(dev.read_text() + GATEWAY)
+    assert preflight.main(["dev", "quotas", "ranges"]) == 0
     printed = capsys.readouterr().out
     assert "ada@bakery.io" in printed
-    assert re.search(r"CPUS \d+ of 24, SSD_TOTAL_GB \d+ of 500", printed)
+    assert re.search(r"CPUS \d+ of 24, SSD_TOTAL_GB \d+ of 500, STATIC_ADDRESSES 1 of 8, IN_USE_ADD", printed)
+    assert "10.16.0.0/16 is free" in printed
 
 
 @pytest.mark.parametrize(
@@ -76,7 +88,23 @@ def test_a_project_that_is_ready(tools: Tools, dev: Path, capsys: pytest.Capture
         ({"billing": False}, "`gcloud billing projects link sales-forecast-dev --billing-account=ACCOUNT`"),
         (
             {"room": ROOM | {"SSD_TOTAL_GB": 250}},
-            r"SSD_TOTAL_GB: have 250 free, need \d+: ask for more at https",
+            r"SSD_TOTAL_GB: have 250, need \d+: ask for more at https",
+        ),
+        (
+            {"room": ROOM | {"IN_USE_ADDRESSES": 0, "CPUS": 3}},
+            r"CPUS: have 3, need \d+; IN_USE_ADDRESSES: have 0, need 1: ask for more at https",
+        ),
+        (
+            {"subnets": [subnet("default", "10.132.0.0/20"), subnet("office", "10.16.128.0/20", "company")]},
+            "need 10.16.0.0/16, have 10.16.128.0/20 of the subnet office: .* take another block in dev",
+        ),
+        (
+            {
+                "subnets": [
+                    subnet("v6", "", secondaryIpRanges=[{"rangeName": "pods", "ipCidrRange": "10.0.0.0/8"}])
+                ]
+            },
+            "have 10.0.0.0/8 of the subnet v6",
         ),
     ],
 )
@@ -84,8 +112,53 @@ def test_what_is_missing_is_told_with_its_remedy(
     tools: Tools, dev: Path, capsys: pytest.CaptureFixture[str], different: dict[str, Any], remedy: str
 ) -> None:
     cloud(tools, **different)
-    assert preflight.main(["dev", "login", "project", "billing", "quotas"]) == 1
+    dev.write_text(dev.read_text() + GATEWAY)
+    assert preflight.main(["dev", "login", "project", "billing", "quotas", "ranges"]) == 1
     assert re.search(remedy, capsys.readouterr().out)
+
+
+def test_a_deployed_network_is_its_own(tools: Tools, dev: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cloud(tools, subnets=[subnet("sales-forecast-nodes", "10.16.0.0/20", "sales-forecast")])
+    assert preflight.main(["dev", "ranges"]) == 0
+    assert "the network exists" in capsys.readouterr().out
+
+
+PROXIES = subnet("proxies", "10.200.0.0/26", "shared", purpose="REGIONAL_MANAGED_PROXY")
+
+
+def forecast(nodes: str = "10.200.64.0/20", pods: str = "10.201.0.0/16", **named: str) -> dict[str, Any]:
+    """The company's subnet."""
+    blocks = named or {"forecast-pods": pods, "forecast-services": "10.200.80.0/20"}
+    secondary = [{"rangeName": name, "ipCidrRange": block} for name, block in blocks.items()]
+    return subnet("forecast", nodes, "shared", secondaryIpRanges=secondary)
+
+
+@pytest.mark.parametrize(
+    ("subnets", "printed"),
+    [
+        ([forecast(), PROXIES], r"✓ .*forecast has room for 256 nodes, need \d"),
+        ([forecast(), PROXIES, subnet("lab", "100.64.128.0/24")], "✓ .*forecast has room"),  # another network
+        ([PROXIES], "need the subnet forecast with .*, have proxies: ask its owners, or correct"),
+        ([forecast(pods="10.201.0.0/16", other="10.202.0.0/24"), PROXIES], "forecast-services, have other: "),
+        ([forecast(pods="10.201.0.0/22"), PROXIES], r"need room for \d nodes, have 4: ask for larger"),
+        ([forecast()], "need the proxy-only subnet 10.200.0.0/26, have none: correct proxy_only"),
+        (
+            [forecast(), PROXIES, subnet("lab", "100.64.0.0/16", "shared")],
+            "need 100.64.128.0/20 for Composer, have 100.64.0.0/16 of the subnet lab: set composer_internal",
+        ),
+    ],
+)
+def test_a_network_that_exists_has_what_is_needed(
+    tools: Tools, dev: Path, capsys: pytest.CaptureFixture[str], subnets: list[dict[str, Any]], printed: str
+) -> None:
+    cloud(tools, subnets=subnets)
+    text = dev.read_text().replace('"messaging",', '"messaging", "orchestration",') + GATEWAY + EXISTING
+    text = re.sub(r"(?m)^network .*\n", "", text).replace('  "registry",\n', "")
+    dev.write_text(text)
+    assert preflight.main(["dev", "ranges"]) == ("✓" not in printed)
+    assert re.search(printed, capsys.readouterr().out)
+    asked = tools.calls()[-1]
+    assert "--project=company-network" in asked
 
 
 def test_nobody_is_logged_in(
