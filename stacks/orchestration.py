@@ -24,7 +24,7 @@ from stacks.data import DataStack
 from stacks.foundation import FoundationStack
 from stacks.registry import RegistryStack
 
-_TEMPLATE: Final = "dataflow/score.json"
+_TEMPLATE: Final = "dataflow/job.json"
 
 _CONNECTIONS: Final = {"mail": "smtp_default", "pagerduty": "pagerduty_default"}
 """Airflow connection of each notification channel."""
@@ -174,9 +174,9 @@ class OrchestrationStack(PlatformStack):
         template = {
             "image": batch_image,
             "sdkInfo": {"language": "PYTHON"},
-            "metadata": {"name": "score", "description": "Scores every series for the days to come"},
+            "metadata": {"name": "job", "description": "Scores series, or learns from groups of stores"},
         }
-        bucket.write(self, "score-template", name=_TEMPLATE, content=json.dumps(template))
+        bucket.write(self, "job-template", name=_TEMPLATE, content=json.dumps(template))
         for file in sorted(DAGS.rglob("*")):
             if file.is_file() and file.suffix != ".pyc":
                 name = f"dags/{file.relative_to(DAGS).as_posix()}"

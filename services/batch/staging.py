@@ -1,14 +1,18 @@
-"""The sales a run works on: a Parquet file in the staging bucket, which does not change under it."""
+"""Files of a run in the staging bucket: its sales, which do not change under it, and groups to learn from."""
 
 import hashlib
 import io
+from collections.abc import Sequence
 
+import numpy as np
 import polars as pl
 from google.api_core.exceptions import NotFound
 from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from services.batch.errors import BatchError
+from services.forecasting import artifact
+from services.forecasting.learning import Learned
 from services.forecasting.panel import Panel
 
 # One request, and all tries of it.
@@ -59,3 +63,51 @@ def read(project: str, address: str) -> bytes:
         raise BatchError(
             f"{address} is absent; files of runs are deleted after some days. Run `extract` again"
         ) from None
+
+
+def write_groups(project: str, bucket: str, folder: str, groups: Sequence[Panel]) -> list[str]:
+    """Upload what is learned from, a file for each group; returns their addresses."""
+    return [
+        upload(project, bucket, f"{folder}/{number}.npz", _encode(group))
+        for number, group in enumerate(groups, start=1)
+    ]
+
+
+def read_group(project: str, address: str) -> Panel:
+    """What `write_groups` uploaded."""
+    arrays = artifact.decode(read(project, address))
+    return Panel(
+        first_date=arrays["first_date"].item(),
+        store_nbr=tuple(arrays["store_nbr"].tolist()),
+        family=tuple(arrays["family"].tolist()),
+        sales=arrays["sales"],
+        onpromotion=arrays.get("onpromotion"),
+    )
+
+
+def write_learned(project: str, address: str, learned: Learned) -> None:
+    """Upload what was learned from the group at an address, beside it; the same bytes when repeated."""
+    bucket, _, name = address.removeprefix("gs://").partition("/")
+    upload(project, bucket, name.replace(".npz", "-learned.npz"), learned.encode())
+
+
+def read_learned(project: str, folder: str, groups: int) -> list[Learned]:
+    """What was learned from each of the groups in a folder.
+
+    Raises:
+        BatchError: nothing was learned from one of them.
+    """
+    return [
+        Learned.decode(read(project, f"{folder}/{number}-learned.npz")) for number in range(1, groups + 1)
+    ]
+
+
+def _encode(panel: Panel) -> bytes:
+    arrays = {} if panel.onpromotion is None else {"onpromotion": panel.onpromotion}
+    return artifact.encode(
+        first_date=np.array(panel.first_date, dtype="datetime64[D]"),
+        store_nbr=np.array(panel.store_nbr),
+        family=np.array(panel.family),
+        sales=panel.sales,
+        **arrays,
+    )

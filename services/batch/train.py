@@ -1,13 +1,14 @@
 """Train a model on the sales in BigQuery, or on those of a run, backtest it, upload it to the model registry.
 
 The version follows from data and code: when the registry has it already, there is nothing to do.
-With GROUP_SERIES, stores are learned from in groups of so many series: one after the other, or as a job of
-Beam if its options come last, beginning with --runner. The version is the same.
+With GROUP_SERIES, stores are learned from in groups of so many series: one after the other, as a job of Beam
+if its options come last, beginning with --runner, or before, by a job that worked on what `stage_groups`
+wrote. The version is the same.
 """
 
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,32 @@ from services.batch.warehouse import SalesTable
 from services.contracts.settings import BatchSettings, TrainingSettings
 from services.forecasting import learning, training
 from services.forecasting.model_registry import ModelRegistry, UnknownVersionError
+from services.forecasting.panel import Panel
 
 
 def train(
-    settings: BatchSettings, snapshot: str | None, model: str, beam: list[str] | None = None
+    settings: BatchSettings, snapshot: str | None, model: str, groups: str, beam: list[str] | None = None
 ) -> dict[str, Any]:
-    """Train if need be, with a job of Beam's if its options are given; returns the version and its scores.
+    """Train if need be; returns the version and its scores.
+
+    Args:
+        settings: of the command.
+        snapshot: what `extract` wrote; None for all sales in BigQuery.
+        model: kind of model.
+        groups: folder of what a job has learned; empty if none has.
+        beam: options of Beam for a job to start; None for none.
 
     Raises:
         UnusableSalesError: the sales are none, incomplete or too short.
+        BatchError: the job has not learned from a group.
     """
 
+    def learned_by_job(panels: Sequence[Panel], *_: object) -> list[learning.Learned]:
+        return staging.read_learned(settings.project, groups, len(panels))
+
     def learn_by(version: str) -> learning.Learn:
+        if groups:
+            return learned_by_job
         if not beam:
             return learning.learn_here
         # Importing Beam takes seconds.
@@ -53,10 +68,7 @@ def train_by(
         UnusableSalesError: the sales are none, incomplete or too short.
     """
     registry = ModelRegistry(settings.model_bucket, project=settings.project)
-    if snapshot:
-        sales = staging.read_sales(settings.project, snapshot)
-    else:
-        sales = SalesTable(settings.sales_table).read()
+    sales = sales_of(settings, snapshot)
     candidates, most = command.candidates(model), settings.group_series
     version = training.version_of(sales, candidates, group_series=most)
     try:
@@ -74,11 +86,19 @@ def train_by(
     }
 
 
+def sales_of(settings: TrainingSettings, snapshot: str | None) -> Panel:
+    """What a version is trained on: a snapshot, or all sales in BigQuery."""
+    if snapshot:
+        return staging.read_sales(settings.project, snapshot)
+    return SalesTable(settings.sales_table).read()
+
+
 main = command.EntryPoint(
     train,
     __doc__,
     ("--snapshot", {"help": "what `extract` wrote; all sales in BigQuery when not given"}),
     command.MODEL,
+    ("--groups", {"default": "", "help": "the folder that `stage_groups` named, of what a job learned"}),
     beam=True,
 )
 

@@ -1,22 +1,38 @@
 """Learns from groups of stores on Beam: a job with an element for each, whose results are staged files."""
 
+import argparse
 from collections.abc import Sequence
+from typing import Any
 
 import apache_beam as beam
-import numpy as np
-from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners.dataflow.dataflow_runner import DataflowRuntimeException
+import msgspec
+from apache_beam.options.pipeline_options import (
+    DebugOptions,
+    GoogleCloudOptions,
+    PipelineOptions,
+)
+from apache_beam.runners.dataflow.dataflow_runner import DataflowPipelineResult, DataflowRuntimeException
+from apache_beam.runners.runner import PipelineResult
 
 from services.batch import command, runners, staging
 from services.batch.errors import TemporaryError, temporary_errors
+from services.batch.stage_groups import GROUPS_FILE, StagedGroups
 from services.contracts.settings import BatchSettings
-from services.forecasting import artifact, learning
+from services.forecasting import learning
 from services.forecasting.learning import Candidates, Learned
 from services.forecasting.panel import Panel
 
 
+class GroupOptions(PipelineOptions):
+    """Options beside Beam's own."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--groups", help="the folder that `stage_groups` named")
+
+
 class LearnGroup(beam.DoFn):
-    """Learns from staged sales and stages what was learned, beside them; the same bytes when repeated."""
+    """Learns from staged sales and stages what was learned, beside them."""
 
     def __init__(self, project: str, model: str, origins: Sequence[int]):
         self._project = project
@@ -26,10 +42,24 @@ class LearnGroup(beam.DoFn):
     def process(self, element: str) -> None:
         """Learn from the sales at an address."""
         with temporary_errors():
-            panel = _decode(staging.read(self._project, element))
+            panel = staging.read_group(self._project, element)
             learned = learning.learn(panel, command.candidates(self._model), self._origins)
-            bucket, _, name = element.removeprefix("gs://").partition("/")
-            staging.upload(self._project, bucket, _learned(name), learned.encode())
+            staging.write_learned(self._project, element, learned)
+
+
+def learn_groups(options: PipelineOptions) -> dict[str, Any]:
+    """Run the job that `stage_groups` prepared, but wait for none of Dataflow's: its launcher must not.
+
+    Raises:
+        BatchError: there is no such folder.
+    """
+    project, folder = options.view_as(GoogleCloudOptions).project, options.view_as(GroupOptions).groups
+    groups = msgspec.json.decode(staging.read(project, f"{folder}/{GROUPS_FILE}"), type=StagedGroups)
+    result = _start(options, project, groups)
+    if isinstance(result, DataflowPipelineResult):
+        return {"job": result.job_id()}
+    result.wait_until_finish()
+    return {"groups": len(groups.staged)}
 
 
 def learn_with(settings: BatchSettings, version: str, model: str, arguments: list[str]) -> learning.Learn:
@@ -45,51 +75,29 @@ def learn_with(settings: BatchSettings, version: str, model: str, arguments: lis
     def learn(groups: Sequence[Panel], candidates: Candidates, origins: Sequence[int]) -> list[Learned]:
         if len(groups) == 1:
             return learning.learn_here(groups, candidates, origins)
-        options = PipelineOptions(arguments)
-        runners.choose(options)
-        staged = [
-            staging.upload(
-                settings.project, settings.staging_bucket, f"training/{version}/{number}.npz", _encode(group)
-            )
-            for number, group in enumerate(groups, start=1)
-        ]
-        pipeline = beam.Pipeline(options=options)
-        _ = (
-            pipeline
-            | "groups" >> beam.Create(staged, reshuffle=False)
-            | "spread" >> beam.Reshuffle()
-            | "learn" >> beam.ParDo(LearnGroup(settings.project, model, origins))
-        )
+        folder = f"training/{version}"
+        staged = staging.write_groups(settings.project, settings.staging_bucket, folder, groups)
         try:
-            pipeline.run().wait_until_finish()
+            job = _start(PipelineOptions(arguments), settings.project, StagedGroups(staged, model, origins))
+            job.wait_until_finish()
         except (DataflowRuntimeException, RuntimeError) as error:
             raise TemporaryError(f"the job of Beam failed: {error}") from error
-        return [Learned.decode(staging.read(settings.project, _learned(each))) for each in staged]
+        return staging.read_learned(settings.project, f"gs://{settings.staging_bucket}/{folder}", len(groups))
 
     return learn
 
 
-def _learned(name: str) -> str:
-    return name.replace(".npz", "-learned.npz")
-
-
-def _encode(panel: Panel) -> bytes:
-    arrays = {} if panel.onpromotion is None else {"onpromotion": panel.onpromotion}
-    return artifact.encode(
-        first_date=np.array(panel.first_date, dtype="datetime64[D]"),
-        store_nbr=np.array(panel.store_nbr),
-        family=np.array(panel.family),
-        sales=panel.sales,
-        **arrays,
+def _start(options: PipelineOptions, project: str, groups: StagedGroups) -> PipelineResult:
+    runners.choose(options)
+    # A group takes all processors of a worker of Dataflow's.
+    debug = options.view_as(DebugOptions)
+    debug.number_of_worker_harness_threads = 1
+    debug.add_experiment("no_use_multiple_sdk_containers")
+    pipeline = beam.Pipeline(options=options)
+    _ = (
+        pipeline
+        | "groups" >> beam.Create(groups.staged, reshuffle=False)
+        | "spread" >> beam.Reshuffle()
+        | "learn" >> beam.ParDo(LearnGroup(project, groups.model, groups.origins))
     )
-
-
-def _decode(content: bytes) -> Panel:
-    arrays = artifact.decode(content)
-    return Panel(
-        first_date=arrays["first_date"].item(),
-        store_nbr=tuple(arrays["store_nbr"].tolist()),
-        family=tuple(arrays["family"].tolist()),
-        sales=arrays["sales"],
-        onpromotion=arrays.get("onpromotion"),
-    )
+    return pipeline.run()

@@ -383,7 +383,7 @@ def parameters(name, wheels, function="__init__"):
 
 wheels = {wheels!r}
 pod = forecast_google.pod_arguments("train", ["--snapshot=x"], "2", "4Gi", timedelta(minutes=90))
-job = forecast_google.dataflow_arguments(["--run_date=2024-07-01", "--query=SELECT 1 = 1"])
+job = forecast_google.dataflow_arguments("score", ["--run_date=2024-07-01", "--query=SELECT 1 = 1"])
 def pod_that(terminated):
     ends = {{"other": None, "base": terminated}}
     return Some(status=Some(container_statuses=[
@@ -469,6 +469,7 @@ class DataflowStartFlexTemplateOperator(BaseOperator):
     def __init__(self, body, deferrable, append_job_name, project_id, location, **options):
         super().__init__(**options)
         self.project_id, self.location, self.job = project_id, location, {{"id": "job-7"}}
+        self.job |= body["launchParameter"]["parameters"]
         self.hook = types.SimpleNamespace(cancel_job=lambda **job: done.append(job))
 
 google = "airflow.providers.google.cloud.operators."
@@ -491,6 +492,10 @@ ti = types.SimpleNamespace(
 )
 forecast_google.get_current_context = lambda: {{"ti": ti}}
 task = forecast_google.dataflow(["--run_date=2024-07-01"], dict(hour))
+def trained():
+    tasks = forecast_steps.train("--snapshot=s", timeout=timedelta(hours=1))
+    return [[task.task_id, getattr(task, "job", None) or getattr(task, "arguments", [])] for task in tasks]
+
 try:
     task.defer(trigger=None, method_name="execute_complete")
 except TaskDeferred as deferred:
@@ -501,13 +506,13 @@ except TaskDeferralTimeout:
     done.append("timeout")
 os.environ["STEPS_RUNNER"] = "FlinkRunner"
 done.append(forecast_steps.score("--horizon=7", timeout=timedelta(hours=1)).arguments)
-done.append(forecast_steps.training_job() == forecast_google.job_server_arguments())
+done.append(trained())
 os.environ["STEPS_RUNNER"] = "DataflowRunner"
-done.append(forecast_steps.training_job())
+done.append(trained())
 del os.environ["GROUP_SERIES"]
-done.append(forecast_steps.training_job())
-os.environ |= {{"GROUP_SERIES": "5", "STEPS_RUN_ON": "processes"}}
-done.append(forecast_steps.training_job())
+done.append(trained())
+os.environ |= {{"GROUP_SERIES": "5", "STEPS_RUN_ON": "processes", "STEPS_PYTHON": "python"}}
+done.append(trained())
 print(json.dumps(done))
 """
 
@@ -516,6 +521,11 @@ def test_steps_in_the_cloud_end_with_their_timeout_and_go_where_the_environment_
     """Operators stand in for those of Google's provider, whose signatures the test above knows."""
     google = {name.upper(): f"a-{name}" for name in DagSettings.__struct_fields__}
     google |= {"STEPS_RUN_ON": "google", "DATAFLOW_MAX_WORKERS": "3", "AIRFLOW_HOME": str(tmp_path)}
+    groups = "--groups={{ ti.xcom_pull('stage_groups')['groups'] }}"
+    on_flink = [
+        *("--runner=FlinkRunner", "--job_endpoint=a-steps_job_endpoint"),
+        *("--environment_type=DOCKER", "--environment_config=a-steps_image"),
+    ]
     assert told_by_airflow(_STEPS.format(dags=str(program.DAGS)), google) == [
         ["Pending", "delete_pod"],
         ["Running", "delete_pod"],
@@ -524,14 +534,16 @@ def test_steps_in_the_cloud_end_with_their_timeout_and_go_where_the_environment_
         3600.0,
         {"job_id": "job-7", "project_id": "a-steps_project", "location": "a-steps_region"},
         "timeout",
+        ["--horizon=7", *on_flink],
+        [["train", ["--snapshot=s", *on_flink]]],
         [
-            *("--horizon=7", "--runner=FlinkRunner", "--job_endpoint=a-steps_job_endpoint"),
-            *("--environment_type=DOCKER", "--environment_config=a-steps_image"),
+            ["stage_groups", ["--snapshot=s"]],
+            ["several_groups", []],
+            ["learn_groups", {"id": "job-7", "groups": groups.removeprefix("--groups=")}],
+            ["train", ["--snapshot=s", groups]],
         ],
-        True,
-        [],
-        [],
-        ["--runner=DirectRunner"],
+        [["train", ["--snapshot=s"]]],
+        [["train", ["--snapshot=s", "--runner=DirectRunner"]]],
     ]
 
 

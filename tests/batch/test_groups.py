@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from services.batch import ingest, publish_model, train
+from services.batch import extract, ingest, job, publish_model, stage_groups, train
 from services.contracts.model import Manifest
 from services.forecasting import learning, training
 from services.forecasting.panel import Panel
@@ -66,14 +66,36 @@ def test_a_job_gives_the_bytes_of_a_process(
     assert version != whole
     here = _forget(warehouse, version)
     assert run(train.main, "--runner=DirectRunner")["trained"] is True
-    job = warehouse.registry.manifest(version)
+    found = warehouse.registry.manifest(version)
 
-    assert msgspec.structs.replace(job, created_at=here.created_at) == here
-    assert {"group_1_model_1.txt", "group_2_model_1.txt", "group_3_model_1.txt"} < job.files.keys()
-    assert job.files["group_1_model_1.txt"] != job.files["group_2_model_1.txt"]
+    assert msgspec.structs.replace(found, created_at=here.created_at) == here
+    assert {"group_1_model_1.txt", "group_2_model_1.txt", "group_3_model_1.txt"} < found.files.keys()
+    assert found.files["group_1_model_1.txt"] != found.files["group_2_model_1.txt"]
     staged = [blob.name for blob in warehouse.models.bucket.list_blobs(prefix=f"training/{version}/")]
     assert len(staged) == 2 * 3
     assert run(publish_model.main) == {"version": version, "changed": True, "previous": None}
+
+
+def test_what_the_dag_has_dataflow_do_gives_the_bytes_of_a_process(
+    warehouse: Warehouse, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No pod may start a job: one stages the groups, a job of Airflow's learns from them, a pod trains."""
+    make_sales(stores=2).write_csv(tmp_path / "sales.csv")
+    run(ingest.main, "--file", tmp_path / "sales.csv")
+    snapshot = "--snapshot=" + run(extract.main, "--run-date=2022-07-12")["snapshot"]
+    assert run(stage_groups.main, snapshot)["groups"] == ""
+    monkeypatch.setenv("GROUP_SERIES", "3")
+
+    here = _forget(warehouse, run(train.main, snapshot)["version"])
+    folder = f"gs://{warehouse.models.bucket_name}/training/{here.version}"
+    assert run(stage_groups.main, snapshot) == {"version": here.version, "groups": folder}
+    missing = run(train.main, snapshot, f"--groups={folder}", fails=1)["error"]
+    assert f"{folder}/1-learned.npz is absent" in missing
+    assert run(job.main, "--runner=DirectRunner", "--project=test", f"--groups={folder}") == {"groups": 2}
+    assert run(train.main, snapshot, f"--groups={folder}")["trained"] is True
+    found = warehouse.registry.manifest(here.version)
+    assert msgspec.structs.replace(found, created_at=here.created_at) == here
+    assert run(stage_groups.main, snapshot) == {"version": here.version, "groups": ""}
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The scoring pipeline as jobs of other runners: the requests are made in full, and a job server runs them.
+"""Pipelines as jobs of other runners: the requests are made in full, and a job server runs them.
 
 The job servers of Flink and Spark are downloads, Dataflow is a service: what they do with it is not tried.
 """
@@ -6,14 +6,15 @@ The job servers of Flink and Spark are downloads, Dataflow is a service: what th
 import json
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
-import apache_beam as beam
+import msgspec
 import pytest
-from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_runner_api_pb2
+from apache_beam.runners.dataflow.dataflow_runner import DataflowPipelineResult
 
-from services.batch import score
-from services.batch.score import ScoreOptions
+from services.batch import job, score, staging
+from services.batch.stage_groups import StagedGroups
 from tests.batch.conftest import Run, Warehouse
 from tests.conftest import Models
 
@@ -45,8 +46,10 @@ def test_a_job_server_runs_the_job(warehouse: Warehouse, run: Run, tmp_path: Pat
     )
 
 
-@pytest.mark.parametrize("streaming", [False, True], ids=["batch", "streaming"])
-def test_a_job_of_dataflow(warehouse: Warehouse, run: Run, tmp_path: Path, streaming: bool) -> None:
+@pytest.mark.parametrize("kind", ["batch", "streaming", "groups"])
+def test_a_job_of_dataflow(
+    warehouse: Warehouse, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
     """What would be sent to the service is written to a file instead."""
     warehouse.models.publish("v1")
     bucket = warehouse.models.bucket_name
@@ -54,6 +57,11 @@ def test_a_job_of_dataflow(warehouse: Warehouse, run: Run, tmp_path: Path, strea
     account = "workers@test.iam.gserviceaccount.com"
     subnet = "regions/europe-west1/subnetworks/sales-forecast"
     asked = arguments(warehouse, tmp_path)
+    streaming = kind == "streaming"
+    if kind == "groups":
+        groups = StagedGroups([f"gs://{bucket}/training/v2/{number}.npz" for number in (1, 2)], "best", [120])
+        staging.upload("test", bucket, "training/v2/groups.json", msgspec.json.encode(groups))
+        asked = [f"--groups=gs://{bucket}/training/v2"]
     if streaming:
         asked += ["--streaming", "--subscription=projects/test-project/subscriptions/predict-range"]
         asked += [
@@ -61,33 +69,34 @@ def test_a_job_of_dataflow(warehouse: Warehouse, run: Run, tmp_path: Path, strea
             "--dead_letter_topic=projects/test-project/topics/dead",
             "--reply_topic=projects/test-project/topics/replies",
         ]
-    options = PipelineOptions(
-        [
-            *asked,
-            "--runner=DataflowRunner",
-            "--no_auth",
-            "--project=test",
-            "--region=europe-west1",
-            "--job_name=score",
-            f"--temp_location=gs://{bucket}/dataflow/temp",
-            f"--staging_location=gs://{bucket}/dataflow/staging",
-            f"--template_location={tmp_path}/job.json",
-            f"--service_account_email={account}",
-            f"--subnetwork={subnet}",
-            "--no_use_public_ips",
-            "--machine_type=e2-standard-2",
-            "--max_num_workers=3",
-            f"--sdk_container_image={image}",
-            "--sdk_location=container",
-        ]
-    )
-    pipeline = beam.Pipeline(options=options)
-    score.build(pipeline, options.view_as(ScoreOptions))
-    pipeline.run()
-    job: dict[str, Any] = json.loads((tmp_path / "job.json").read_text())
-    assert job["type"] == ("JOB_TYPE_STREAMING" if streaming else "JOB_TYPE_BATCH")
-    assert job["environment"]["serviceAccountEmail"] == account
-    (pool,) = job["environment"]["workerPools"]
+    launched = [
+        *asked,
+        "--runner=DataflowRunner",
+        "--no_auth",
+        "--project=test",
+        "--region=europe-west1",
+        "--job_name=job",
+        f"--temp_location=gs://{bucket}/dataflow/temp",
+        f"--staging_location=gs://{bucket}/dataflow/staging",
+        f"--template_location={tmp_path}/job.json",
+        f"--service_account_email={account}",
+        f"--subnetwork={subnet}",
+        "--no_use_public_ips",
+        "--machine_type=e2-standard-2",
+        "--max_num_workers=3",
+        f"--sdk_container_image={image}",
+        "--sdk_location=container",
+    ]
+    monkeypatch.setattr(DataflowPipelineResult, "job_id", Mock(return_value="job-7"))  # the service says it
+    assert run(job.main, *launched) == {"job": "job-7"}  # and nobody waits for it
+    sent: dict[str, Any] = json.loads((tmp_path / "job.json").read_text())
+    assert sent["type"] == ("JOB_TYPE_STREAMING" if streaming else "JOB_TYPE_BATCH")
+    assert sent["environment"]["serviceAccountEmail"] == account
+    if kind == "groups":  # one takes all processors of a worker
+        options = sent["environment"]["sdkPipelineOptions"]["options"]
+        assert options["number_of_worker_harness_threads"] == 1
+        assert "no_use_multiple_sdk_containers" in sent["environment"]["experiments"]
+    (pool,) = sent["environment"]["workerPools"]
     assert (pool["machineType"], pool["autoscalingSettings"]["maxNumWorkers"]) == ("e2-standard-2", 3)
     assert (pool["subnetwork"], pool["ipConfiguration"]) == (subnet, "WORKER_IP_PRIVATE")
     assert [each["containerImage"] for each in pool["sdkHarnessContainerImages"]] == [image]
@@ -95,6 +104,9 @@ def test_a_job_of_dataflow(warehouse: Warehouse, run: Run, tmp_path: Path, strea
     (staged,) = [each for each in warehouse.models.bucket.list_blobs() if each.name.endswith("/pipeline.pb")]
     steps = beam_runner_api_pb2.Pipeline.FromString(staged.download_as_bytes()).components.transforms.values()
     names = {step.unique_name.split("/")[0] for step in steps}
+    if kind == "groups":
+        assert {"groups", "spread", "learn"} < names
+        return
     assert {"batch", "forecast"} < names
     of_stream = {"read messages", "save", "publish to replies", "publish to dead"}
     of_batch = {"read files", "write rows"}

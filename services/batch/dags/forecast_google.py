@@ -1,4 +1,4 @@
-"""Steps of a DAG in Google Cloud: pods in the cluster, and a Dataflow job for the scoring.
+"""Steps of a DAG in Google Cloud: pods in the cluster, and Dataflow jobs.
 
 Nothing heavy runs in Airflow's own workers. Operators of Google Cloud are imported where they are made, so
 that reading the DAGs needs Airflow alone.
@@ -151,7 +151,7 @@ def job_server_arguments() -> tuple[str, ...]:
 
 
 def dataflow(arguments: Sequence[str], options: dict[str, Any]) -> BaseOperator:
-    """A task that runs the scoring pipeline as a Dataflow job."""
+    """A task that runs a pipeline as a Dataflow job; see `services.batch.job`."""
     from airflow.providers.google.cloud.operators.dataflow import (  # pyright: ignore[reportMissingImports]
         DataflowStartFlexTemplateOperator,
     )
@@ -175,10 +175,10 @@ def dataflow(arguments: Sequence[str], options: dict[str, Any]) -> BaseOperator:
                 )
                 raise
 
-    return DataflowStep(**dataflow_arguments(arguments), **options)
+    return DataflowStep(**dataflow_arguments(options["task_id"], arguments), **options)
 
 
-def dataflow_arguments(arguments: Sequence[str]) -> dict[str, Any]:
+def dataflow_arguments(name: str, arguments: Sequence[str]) -> dict[str, Any]:
     """What `DataflowStartFlexTemplateOperator` is told."""
     bucket = os.environ["STAGING_BUCKET"]
     return {
@@ -188,7 +188,7 @@ def dataflow_arguments(arguments: Sequence[str]) -> dict[str, Any]:
         "append_job_name": True,  # a second try is another job
         "body": {
             "launchParameter": {
-                "jobName": "score",
+                "jobName": name.replace("_", "-"),
                 "containerSpecGcsPath": os.environ["DATAFLOW_TEMPLATE"],
                 "parameters": dict(
                     argument.removeprefix("--").split("=", maxsplit=1) for argument in arguments

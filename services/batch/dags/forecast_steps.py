@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import forecast_google
-from airflow.sdk import BaseOperator, Param
+from airflow.sdk import BaseOperator, Param, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 RUN_DATE = "{{ (dag_run.logical_date or dag_run.run_after) | ds }}"
@@ -88,16 +88,33 @@ def score(*arguments: str, timeout: timedelta, **options: Any) -> BaseOperator:
     return ProcessStep(command="score", arguments=(*arguments, *local), **options)
 
 
-def training_job() -> tuple[str, ...]:
-    """What `train` is told to learn from groups of stores as a job of Beam.
+def train(*arguments: str, timeout: timedelta, **options: Any) -> list[Any]:
+    """Tasks, one after the other, that train: the last one, `train`, has the version.
 
-    Nothing without groups, nor on Dataflow: pods may start no jobs, so one takes each in turn.
+    Learning from groups of stores is a job of Beam, which `train` starts. Only Dataflow's needs tasks of its
+    own before, since no pod may start one; where there is one group, `train` learns from it by itself.
     """
-    if "GROUP_SERIES" not in os.environ:
-        return ()
-    if not run_on_google():
-        return ("--runner=DirectRunner",)
-    return () if os.environ["STEPS_RUNNER"] == "DataflowRunner" else forecast_google.job_server_arguments()
+    before: list[Any] = []
+    if "GROUP_SERIES" in os.environ:
+        if not run_on_google():
+            arguments = (*arguments, "--runner=DirectRunner")
+        elif os.environ["STEPS_RUNNER"] != "DataflowRunner":
+            arguments = (*arguments, *forecast_google.job_server_arguments())
+        else:
+            groups = "--groups={{ ti.xcom_pull('stage_groups')['groups'] }}"
+            staged = step("stage_groups", *arguments, timeout=timedelta(minutes=30), **options)
+            learn = forecast_google.dataflow(
+                [groups], {"task_id": "learn_groups", "execution_timeout": timeout}
+            )
+            before = [staged, several_groups().operator, learn]
+            arguments = (*arguments, groups)
+    return [*before, step("train", *arguments, timeout=timeout, trigger_rule="none_failed", **options)]
+
+
+@task.short_circuit(execution_timeout=timedelta(minutes=1), ignore_downstream_trigger_rules=False)
+def several_groups(ti: Any = None) -> bool:
+    """Whether there is something to learn from by a job."""
+    return bool(ti.xcom_pull("stage_groups")["groups"])
 
 
 class ProcessStep(BaseOperator):

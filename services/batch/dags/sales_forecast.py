@@ -18,7 +18,7 @@ from airflow.sdk import (
     task,
 )
 from forecast_alerts import OWNER, Alert, deadline_missed
-from forecast_steps import MODEL, RUN_DATE, definition, run_on_google, score, step, training_job
+from forecast_steps import MODEL, RUN_DATE, definition, run_on_google, score, step, train
 
 _MINUTES = timedelta(minutes=1)
 _SNAPSHOT = "--snapshot={{ ti.xcom_pull('extract')['snapshot'] }}"
@@ -60,11 +60,9 @@ with DAG(
     check_day = step("check_day", f"--run-date={RUN_DATE}", timeout=10 * _MINUTES)
     extract = step("extract", f"--run-date={RUN_DATE}", timeout=10 * _MINUTES, memory="2Gi")
     validate = step("validate", _SNAPSHOT, timeout=10 * _MINUTES, memory="2Gi")
-    train = step(
-        "train",
+    trained = train(
         _SNAPSHOT,
         "--model={{ params.model }}",
-        *training_job(),
         timeout=90 * _MINUTES,
         cpu="2",
         memory="4Gi",
@@ -159,5 +157,5 @@ with DAG(
         """Say that the day is done."""
 
     ways = [publish, keep(), reject()]
-    chain(check_day, extract, validate, train, backtest, compare, decide(), ways)
+    chain(check_day, extract, validate, *trained, backtest, compare, decide(), ways)
     chain(ways, scored, kept(), check_scores, notify())

@@ -1,0 +1,68 @@
+"""Stage the groups of stores that `train` learns from, for a job that does so before it.
+
+There is nothing to stage where the registry has the version already, or where all series are one group.
+`services.batch.job` is that job.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from services.batch import command, staging
+from services.batch.train import sales_of
+from services.contracts.settings import BatchSettings
+from services.forecasting import backtest, training
+from services.forecasting.learning import store_groups
+from services.forecasting.model_registry import ModelRegistry, UnknownVersionError
+
+GROUPS_FILE: Final = "groups.json"
+
+
+class StagedGroups(msgspec.Struct, frozen=True):
+    """What a job learns from.
+
+    Attributes:
+        staged: address of each group.
+        model: kind of model.
+        origins: of the backtest.
+    """
+
+    staged: list[str]
+    model: str
+    origins: Sequence[int]
+
+
+def stage_groups(settings: BatchSettings, snapshot: str, model: str) -> dict[str, Any]:
+    """Stage them; returns their folder, empty if there is nothing to stage.
+
+    Raises:
+        UnusableSalesError: the sales are incomplete or too short.
+    """
+    sales = sales_of(settings, snapshot)
+    rows = store_groups(sales, settings.group_series)
+    version = training.version_of(sales, command.candidates(model), group_series=settings.group_series)
+    if len(rows) == 1 or _known(settings, version):
+        return {"version": version, "groups": ""}
+    folder, usual = f"training/{version}", sales.to_learn_from()
+    staged = staging.write_groups(
+        settings.project, settings.staging_bucket, folder, [usual.part(each) for each in rows]
+    )
+    groups = msgspec.json.encode(StagedGroups(staged, model, backtest.origins(usual)))
+    staging.upload(settings.project, settings.staging_bucket, f"{folder}/{GROUPS_FILE}", groups)
+    return {"version": version, "groups": f"gs://{settings.staging_bucket}/{folder}"}
+
+
+def _known(settings: BatchSettings, version: str) -> bool:
+    try:
+        ModelRegistry(settings.model_bucket, project=settings.project).manifest(version)
+    except UnknownVersionError:
+        return False
+    return True
+
+
+main = command.EntryPoint(stage_groups, __doc__, command.SNAPSHOT, command.MODEL)
+
+if __name__ == "__main__":
+    sys.exit(main())
