@@ -33,7 +33,7 @@ def command(name: str) -> Callable[[Callable[_Arguments, int]], Callable[_Argume
             # This process and those it starts reach loopback past any proxy.
             for variable in ("NO_PROXY", "no_proxy"):
                 others = os.environ.get(variable, "")
-                os.environ[variable] = f"127.0.0.1,localhost,{others}".rstrip(",")
+                os.environ[variable] = f"{emulators.LOOPBACK},{others}".rstrip(",")
             try:
                 return main(*args, **kwargs)
             except GoogleAuthError as error:

@@ -30,6 +30,12 @@ _SITE_PACKAGES: Final = "lib/python3.*/site-packages"
 _CLASS: Final = "io/grpc/InternalStatus.class"
 _SIGNATURE: Final = "(Lio/grpc/Status;Lio/grpc/Metadata;{})Lio/grpc/StatusRuntimeException;"
 
+LOOPBACK: Final = "127.0.0.1,localhost"
+"""What NO_PROXY needs."""
+_PAST_PROXIES: Final = tuple(
+    f'export {name}="{LOOPBACK}${{{name}:+,${name}}}"\n' for name in ("NO_PROXY", "no_proxy")
+)
+
 Ports = Mapping[str, int]
 
 
@@ -204,7 +210,7 @@ def ensure() -> list[str]:
             attempts = [pool.submit(ensure_one, emulator) for emulator in EMULATORS]
         if not any(attempt.exception() for attempt in attempts):
             exports = (f"export {name}={value}\n" for name, value in endpoints().environment.items())
-            write_atomic(home() / "env", "".join(exports))
+            write_atomic(home() / "env", "".join((*exports, *_PAST_PROXIES)))
         return [started for attempt in attempts if (started := attempt.result())]
 
 

@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("diff", type=Path, metavar="FILE", help="what `scripts/diff --json FILE` wrote")
     options = parser.parse_args(arguments)
     target = load_environment(options.environment)
-    preflight.secrets(target)
+    preflight.check_access(target)
     content = json.loads(options.diff.read_bytes())
     name = target.name
     if content["environment"] != name:

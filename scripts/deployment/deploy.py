@@ -131,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, help="sales file; the default data set if the table is empty")
     options = parser.parse_args(arguments)
     target = load_environment(options.environment)
-    preflight.secrets(target)
+    preflight.check_access(target)
     if target.simulated:
         checks.check_files()
         checks.check_ports(target)

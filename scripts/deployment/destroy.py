@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise CommandError(f"{target.name} is protected: {remedy}")
     if options.force and target.name != "local":
         raise CommandError("--force is for the platform on this machine")
-    preflight.secrets(target)
+    preflight.check_access(target)
     if target.name == "local" and not options.force:
         check_files()
     runner = StepRunner(Console(), log_folder("destroy", target), f"scripts/destroy {target.name}")

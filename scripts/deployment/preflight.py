@@ -42,11 +42,15 @@ def login(_: Environment) -> str:
     if not accounts:
         raise CommandError("gcloud has no account: run `gcloud auth login`")
     try:
-        credentials = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])[0]
-        credentials.refresh(google.auth.transport.requests.Request())
+        _log_in()
     except GoogleAuthError as error:
         raise CommandError(login_remedy(error)) from None
     return accounts[0]["account"]
+
+
+def _log_in() -> None:
+    credentials = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])[0]
+    credentials.refresh(google.auth.transport.requests.Request())
 
 
 def project(target: Environment) -> str:
@@ -93,6 +97,18 @@ def secrets(target: Environment) -> str:
     if target.alerting.pagerduty and not os.environ.get(_PAGERDUTY_KEY):
         raise CommandError(f"set {_PAGERDUTY_KEY}: a key of PagerDuty's Events API v2")
     return "all are given"
+
+
+def check_access(target: Environment) -> None:
+    """Look once for what Terraform would miss in each stack.
+
+    Raises:
+        CommandError: a secret is not given.
+        GoogleAuthError: programs are not logged in to the environment's cloud.
+    """
+    secrets(target)
+    if not target.simulated:
+        _log_in()
 
 
 def quotas(target: Environment) -> str:

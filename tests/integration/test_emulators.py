@@ -1,7 +1,9 @@
 """Start, crash, status and stop of the emulators."""
 
 import concurrent.futures
+import os
 import socket
+import subprocess
 import time
 import uuid
 from unittest import mock
@@ -76,11 +78,18 @@ class TestUp:
         assert pids(own_cloud) == running
         for name, path in {"pubsub": "/", "bigquery": "/readyz", "storage": "/storage/v1/b"}.items():
             assert httpx.get(f"http://127.0.0.1:{port(own_cloud, name)}{path}").status_code == 200
-        exports = dict(
-            line.removeprefix("export ").split("=", 1)
-            for line in (own_cloud.home / "env").read_text().splitlines()
+        sourced = subprocess.run(
+            ["bash", "-ec", 'source "$1"; exec env -0', "bash", own_cloud.home / "env"],
+            env={"PATH": os.environ["PATH"], "NO_PROXY": "own.test"},
+            capture_output=True,
+            text=True,
+            check=True,
         )
-        assert exports == own_cloud.endpoints.environment
+        variables = dict(each.split("=", 1) for each in sourced.stdout.split("\0") if each)
+        assert own_cloud.endpoints.environment.items() < variables.items()
+        # Clients reach loopback past any proxy.
+        assert variables["NO_PROXY"] == "127.0.0.1,localhost,own.test"
+        assert variables["no_proxy"] == "127.0.0.1,localhost"
 
     def test_callers_side_by_side_start_one_each(self, own_cloud: Cloud) -> None:
         with concurrent.futures.ThreadPoolExecutor() as pool:

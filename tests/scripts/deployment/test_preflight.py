@@ -9,7 +9,7 @@ from unittest import mock
 
 import google.auth
 import pytest
-from google.auth.exceptions import DefaultCredentialsError
+from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, RefreshError
 
 from infra import environment
 from scripts.deployment import apply, deploy, destroy, diff, preflight
@@ -182,16 +182,45 @@ def test_examples_of_the_committed_file_are_named(
     )
 
 
+COMMANDS: list[tuple[Callable[[Sequence[str]], int], list[str]]] = [
+    (deploy.main, []),
+    (destroy.main, []),
+    (diff.main, []),
+    (apply.main, ["diff.json"]),
+]
+
+
+@pytest.mark.parametrize(("command", "arguments"), COMMANDS)
+@pytest.mark.parametrize(
+    "error",
+    [DefaultCredentialsError("none found"), RefreshError("none found\nat all")],
+    ids=["absent", "expired"],
+)
+def test_without_a_login_one_line_says_so(
+    dev: Path,
+    credentials: mock.Mock,
+    capsys: pytest.CaptureFixture[str],
+    command: Callable[[Sequence[str]], int],
+    arguments: list[str],
+    error: GoogleAuthError,
+) -> None:
+    """Before anything is synthesized: each stack would have an error of its own."""
+    dev.write_text(re.sub("deletion_protection *= true", "deletion_protection = false", dev.read_text()))
+    if isinstance(error, RefreshError):
+        credentials.return_value[0].refresh.side_effect = error
+    else:
+        credentials.side_effect = error
+    assert command(["dev", *arguments]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    remedy = "run `gcloud auth application-default login` (none found)\n"
+    assert re.fullmatch(rf"\w+: not logged in to Google Cloud: {re.escape(remedy)}", printed.err)
+
+
 @pytest.mark.parametrize("key", [None, ""])
 @pytest.mark.parametrize(
     ("command", "arguments"),
-    [
-        (preflight.main, []),
-        (deploy.main, []),
-        (destroy.main, []),
-        (diff.main, []),
-        (apply.main, ["diff.json"]),
-    ],
+    [(preflight.main, []), *COMMANDS],
 )
 def test_without_a_secret_nothing_starts(
     tools: Tools,
