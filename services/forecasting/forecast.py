@@ -2,15 +2,17 @@
 
 import bisect
 import datetime
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from services.contracts.messages import PredictionRow
+from services.contracts.messages import Key, PredictionRow
 
 DECIMALS = 3
 """Decimals of units per day; rounded in training, so that all services answer with the same digits."""
@@ -19,6 +21,7 @@ DECIMALS = 3
 _ALL_VALUES = 50
 """Up to so many known values are all named in an error; a model may have thousands."""
 _NEIGHBOURS = 10
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class UnknownSeriesError(LookupError):
@@ -56,8 +59,9 @@ class Forecast:
     Attributes:
         version: model version that made it.
         dates: the days of the horizon, consecutive; the first follows the last training day.
-        store_nbr: store of each series; series are sorted by (store_nbr, family) and unique.
-        family: family of each series.
+        store_nbr: store of each series, a `Key` without control characters; series are sorted by
+            (store_nbr, family) and unique.
+        family: family of each series, as the store.
         sales: expected units sold per day, shape (series, horizon), >= 0, rounded to 3 decimals.
         lower: lower end of the prediction interval, same shape, 0 <= lower <= sales.
         upper: upper end of the prediction interval, same shape, >= sales.
@@ -76,6 +80,8 @@ class Forecast:
 
     def __post_init__(self) -> None:
         _check_dates(self.dates)
+        for name, names in (("store_nbr", self.store_nbr), ("family", self.family)):
+            _check_names(name, names)
         keys = list(zip(self.store_nbr, self.family, strict=True))
         if not keys or any(left >= right for left, right in pairwise(keys)):
             raise ValueError("series must be unique, sorted by (store_nbr, family), and at least one")
@@ -182,7 +188,18 @@ class History:
             raise ValueError("sales must be >= 0 and finite, or NaN")
 
 
+def _check_names(column: str, names: Sequence[str]) -> None:
+    try:
+        msgspec.convert(names, tuple[Key, ...])
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{column} must be what requests can ask for: {error}") from None
+    if bad := next(filter(_CONTROL_CHARACTER.search, names), None):
+        raise ValueError(f"{column} must have no control characters, as in {bad!r}")
+
+
 def _check_dates(dates: Sequence[datetime.date]) -> None:
     day = datetime.timedelta(days=1)
+    if any(type(date) is not datetime.date for date in dates):
+        raise ValueError("dates must be days")
     if not dates or any(left + day != right for left, right in pairwise(dates)):
         raise ValueError("dates must be consecutive, and at least one")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
 from tests.conftest import REPOSITORY, Models, Service, listening, service, storage_server, wait_for
@@ -97,6 +98,14 @@ def missing_manifest(models: Models) -> None:
     models.bucket.blob("sales/v2/manifest.json").delete()
 
 
+def numbers_for_stores(models: Models) -> None:
+    models.rewrite("v2", store_nbr=np.array([int(store) for store, _ in models.SERIES]))
+
+
+def control_characters(models: Models) -> None:
+    models.rewrite("v2", family=np.array([f"{family}\t" for _, family in models.SERIES]))
+
+
 def nonsense_pointer(models: Models) -> None:
     models.bucket.blob("sales/current.json").upload_from_string(b"{}")
 
@@ -105,10 +114,11 @@ def missing_pointer(models: Models) -> None:
     models.bucket.blob("sales/current.json").delete()
 
 
+DAMAGES = (corrupt_file, missing_file, missing_manifest, numbers_for_stores, control_characters)
 POINTERS = (nonsense_pointer, missing_pointer)
 
 
-@pytest.mark.parametrize("damage", [corrupt_file, missing_file, missing_manifest, *POINTERS])
+@pytest.mark.parametrize("damage", [*DAMAGES, *POINTERS])
 def test_a_damaged_new_version_leaves_the_old_one_serving(
     own: Service, models: Models, damage: Callable[[Models], None]
 ) -> None:
