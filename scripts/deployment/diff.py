@@ -44,9 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     console = Console()
+    preflight.check_access(load_environment(options.environment))
     if fault := tool_fault(TERRAFORM):
         raise CommandError(fault)
-    preflight.check_access(load_environment(options.environment))
     with tempfile.TemporaryDirectory(prefix="diff-") as folder:
         synthesis = terraform_plans.synthesize(options.environment, Path(folder) / "out")
         stacks = synthesis.select(options.stacks)

@@ -175,7 +175,7 @@ def test_terraform_must_be_installed(tmp_path: Path) -> None:
         found = shutil.which(program)
         assert found is not None
         (tmp_path / program).symlink_to(found)
-    missing = run("dev", PATH=str(tmp_path))
+    missing = run("dev", PATH=str(tmp_path), PLATFORM_CLOUD="simulated")
     assert missing.returncode == 1
     assert "`terraform` is not on PATH" in missing.stderr
 
