@@ -6,10 +6,15 @@ import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
+import google.auth
 import pytest
+from google.auth.exceptions import DefaultCredentialsError
 
+from scripts.messages import publish, replay, watch
 from tests.conftest import REPOSITORY
 
 
@@ -84,3 +89,29 @@ def test_what_stops_a_command_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("cost: ")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("main", "name", "words"),
+    [
+        (publish.main, "publish", ["7"]),
+        (publish.main, "publish", ["7", "--active"]),
+        (replay.main, "replay", []),
+        (watch.main, "watch", []),
+    ],
+    ids=["publish", "publish --active", "replay", "watch"],
+)
+def test_messages_of_a_cloud_need_a_login(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    main: Callable[[], int],
+    name: str,
+    words: list[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", [name, *words, "--environment", "dev"])
+    monkeypatch.setattr(
+        google.auth, "default", mock.Mock(side_effect=DefaultCredentialsError("none found\nhere"))
+    )
+    assert main() == 1
+    remedy = "not logged in to Google Cloud: run `gcloud auth application-default login` (none found)\n"
+    assert capsys.readouterr().err == f"{name}: {remedy}"

@@ -12,7 +12,7 @@ import pytest
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, RefreshError
 
 from infra import environment
-from scripts.deployment import apply, deploy, destroy, diff, preflight
+from scripts.deployment import apply, deploy, destroy, diff, first_model, preflight
 from tests.conftest import EXISTING
 from tests.scripts.conftest import Tools
 
@@ -187,6 +187,7 @@ COMMANDS: list[tuple[Callable[[Sequence[str]], int], list[str]]] = [
     (destroy.main, []),
     (diff.main, []),
     (apply.main, ["diff.json"]),
+    (first_model.main, []),
 ]
 
 
