@@ -6,7 +6,7 @@ come in any order. Every series has a row for each day from its first to the fil
 that no series has: on those everything was closed, and they become zeros, which the notes say. A file that
 lacks a month of days, or most days, is no file of daily sales. Keys are trimmed and in Unicode's form NFC.
 
-Rows after the last sale with `onpromotion` and without `sales` are the promotions planned.
+Rows after the last sale with `onpromotion` and without `sales` are the promotions planned, for up to a year.
 """
 
 import datetime
@@ -23,6 +23,7 @@ from services.forecasting.table_file import read_csv, read_parquet
 
 _LARGEST = 1e12  # up to it, two decimals are exact
 _CLOSED_DAYS = 31
+_PLANNED_DAYS = 366
 _KEY_LENGTH = 128  # that of services.contracts.messages.Key: a longer one could not be asked for
 
 
@@ -67,7 +68,10 @@ def read(path: Path) -> Sales:
     faults += _value_faults(raw.filter(plan), frame.filter(plan).drop("date", "sales"))
     plan, frame = frame.filter(plan), frame.filter(~plan)
     faults = (
-        faults or _duplicate_faults(pl.concat([frame, plan])) or _missing_days(frame) or _unknown(plan, frame)
+        faults
+        or _duplicate_faults(pl.concat([frame, plan]))
+        or _missing_days(frame)
+        or _plan_faults(plan, frame)
     )
     if faults:
         raise DataError(path.name, faults)
@@ -92,18 +96,25 @@ def _is_plan(raw: pl.DataFrame, frame: pl.DataFrame) -> pl.Series:
     return after & (raw["sales"].cast(pl.String).str.strip_chars().fill_null("") == "")
 
 
-def _unknown(plan: pl.DataFrame, frame: pl.DataFrame) -> list[Fault]:
-    """Faults of plans for series that have no sales."""
-    rows = plan.join(frame, on=KEY, how="anti").sort("row")
-    if rows.is_empty():
-        return []
-    examples = tuple(
-        f"row {row}: {store}, {family}"
-        for row, store, family in rows.select("row", *KEY).head(SHOWN).iter_rows()
-    )
+def _plan_faults(plan: pl.DataFrame, frame: pl.DataFrame) -> list[Fault]:
+    """Faults of plans: for series that have no sales, or for days that nobody plans."""
+    last = frame["date"].max()
+    unknown = plan.join(frame, on=KEY, how="anti").sort("row")
+    late = plan.filter(pl.col("date") - last > pl.duration(days=_PLANNED_DAYS))
+    late_problem = f"promotions are planned more than {_PLANNED_DAYS} days after the last sales, of {last}"
     return [
-        Fault("store_nbr, family", "promotions are planned for a series without sales", len(rows), examples)
+        Fault(", ".join(columns), problem, len(rows), tuple(_named(rows, *columns)))
+        for columns, problem, rows in (
+            (KEY, "promotions are planned for a series without sales", unknown),
+            (("date",), late_problem, late),
+        )
+        if len(rows)
     ]
+
+
+def _named(rows: pl.DataFrame, *columns: str) -> Iterator[str]:
+    for row, *values in rows.select("row", *columns).head(SHOWN).iter_rows():
+        yield f"row {row}: {', '.join(map(str, values))}"
 
 
 def _missing_column(name: str, columns: list[str]) -> Fault:

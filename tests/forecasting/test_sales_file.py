@@ -454,8 +454,16 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         ("2024-01-03,1,A,,", "onpromotion: empty"),
         ("2024-01-03,2,A,,3", "promotions are planned for a series without sales"),
         ("2024-01-02,1,A,,3", "sales: empty"),
+        ("9999-12-31,1,A,,3", r"after the last sales, of 2024-01-02 \(1\)\n *row 5: 9999-12-31"),
+        ("2025-01-03,1,A,,3", r"more than 366 days after the last sales, of 2024-01-02 \(1\)\n *row 5: 2025"),
+        ("2024-01-03,1,A,,-3", r"onpromotion: negative \(1\)\n *row 5"),
+        ("2024-01-03,1,A,,1e13", r"onpromotion: larger than 1e\+12 \(1\)\n *row 5"),
+        ("9999-12-31,1,A,0,3", r"date: after tomorrow \(1\)\n *row 5"),
     ],
-    ids=["nothing planned", "another store", "a day with sales"],
+    ids=[
+        *("nothing planned", "another store", "a day with sales", "year 9999", "a year and a day"),
+        *("fewer than none", "too many", "sales of the future"),
+    ],
 )
 def test_faults_of_plans(tmp_path: Path, row: str, fault: str) -> None:
     rows = "2024-01-01,1,A,1,0\n2024-01-01,1,B,1,0\n2024-01-02,1,B,1,0\n"
