@@ -5,11 +5,3 @@ with 75 when trying again may help. RESULT_FILE, where set, names a file that ge
 Settings are `services.contracts.settings.BatchSettings`, from environment variables;
 BIGQUERY_EMULATOR_HOST and STORAGE_EMULATOR_HOST, where set, take the place of Google Cloud.
 """
-
-import os
-
-from services.forecasting.cgroup import processors
-
-# Polars and OpenMP read it when they are imported, and count the machine's processors otherwise.
-for _name in ("POLARS_MAX_THREADS", "OMP_NUM_THREADS"):
-    os.environ.setdefault(_name, str(processors()))
