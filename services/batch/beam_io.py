@@ -1,16 +1,17 @@
 """Transforms of the scoring pipeline that read and write: BigQuery and files."""
 
+import io
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import apache_beam as beam
 import msgspec
 from apache_beam.internal.gcp import auth
-from apache_beam.io.filesystem import CompressionTypes
-from apache_beam.io.filesystems import FileSystems
 from apache_beam.transforms.window import GlobalWindows
 
+from services.batch import staging
 from services.batch.errors import BatchError, temporary_errors
 from services.batch.partition import Partition
 from services.bigquery import RETRY, connect, query
@@ -42,30 +43,30 @@ class WriteLines(beam.DoFn):
     named files reads each line once, and no file has to be renamed.
     """
 
-    def __init__(self, prefix: str, *, no_auth: bool):
+    def __init__(self, project: str, prefix: str):
+        self._project = project
         self._prefix = prefix
-        self._no_auth = no_auth
-
-    def setup(self) -> None:
-        """Obey `--no_auth`."""
-        if self._no_auth:
-            look_for_no_credentials()
 
     def start_bundle(self) -> None:
         """The first block opens a file."""
-        self._file: Any = None
+        self._file: io.BufferedIOBase | None = None
 
     def process(self, element: bytes) -> None:
         """Write a block."""
-        if self._file is None:
-            self._name = f"{self._prefix}-{uuid.uuid4().hex}.json"
-            self._file = FileSystems.create(self._name, compression_type=CompressionTypes.UNCOMPRESSED)
-        self._file.write(element + b"\n")
+        with temporary_errors():
+            if self._file is None:
+                self._name = f"{self._prefix}-{uuid.uuid4().hex}.json"
+                if self._name.startswith("gs://"):  # Beam's own client waits for minutes
+                    self._file = staging.create(self._project, self._name)
+                else:
+                    self._file = Path(self._name).open("wb")  # noqa: SIM115 -- of a bundle
+            self._file.write(element + b"\n")
 
     def finish_bundle(self) -> Iterator[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Close the file."""
         if self._file is not None:
-            self._file.close()
+            with temporary_errors():
+                self._file.close()
             yield GlobalWindows.windowed_value(self._name)
 
 
@@ -97,6 +98,7 @@ class InsertRows(beam.DoFn):
         for at in range(0, len(rows), _ROWS_PER_CALL):
             chunk = rows[at : at + _ROWS_PER_CALL]
             ids = ["{request_id}-{model_version}-{store_nbr}-{family}-{date}".format(**row) for row in chunk]
-            errors = self._client.insert_rows_json(self._name, chunk, row_ids=ids, retry=RETRY)
+            with temporary_errors():
+                errors = self._client.insert_rows_json(self._name, chunk, row_ids=ids, retry=RETRY)
             if errors:  # the runner repeats the bundle; the ids keep BigQuery from saving rows twice
                 raise BatchError(f"{self._name}: {errors[0]}")

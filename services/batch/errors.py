@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Generator
 from typing import Final
 
+import grpc
 import requests
 from google.api_core.exceptions import (
     GoogleAPICallError,
@@ -11,9 +12,10 @@ from google.api_core.exceptions import (
     RetryError,
     ServerError,
     TooManyRequests,
+    from_http_status,
 )
 from google.auth.exceptions import GoogleAuthError, TransportError
-from google.resumable_media import DataCorruption
+from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 
 from services.contracts.settings import SettingsError
 from services.forecasting.artifact import CorruptModelError
@@ -41,13 +43,20 @@ _TEMPORARY: Final = (
     TimeoutError,
     TooManyRequests,
     TransportError,
+    grpc.FutureTimeoutError,  # a job server of Beam that does not listen
     requests.ConnectionError,
     requests.Timeout,
     requests.exceptions.ChunkedEncodingError,
     requests.exceptions.ContentDecodingError,
+    requests.exceptions.JSONDecodeError,
 )
-# BigQuery answers 403 to these (https://cloud.google.com/bigquery/docs/error-messages).
-_TEMPORARY_REASONS: Final = ("rateLimitExceeded", "jobRateLimitExceeded")
+# BigQuery answers 403 or 400 to these (https://cloud.google.com/bigquery/docs/error-messages).
+_TEMPORARY_REASONS: Final = ("rateLimitExceeded", "jobRateLimitExceeded", "tableUnavailable")
+_TEMPORARY_CODES: Final = (
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.UNAVAILABLE,
+)
 # What cannot be done as things are: the message says what to change. Any other error is a bug.
 _FINAL: Final = (
     BatchError,
@@ -55,11 +64,13 @@ _FINAL: Final = (
     DataError,
     GoogleAPIError,
     GoogleAuthError,
+    InvalidResponse,  # to a piece of an upload to Cloud Storage
     OSError,
     SettingsError,
     UnknownVersionError,
     UnusableSalesError,
     VersionExistsError,
+    grpc.RpcError,
     requests.RequestException,
 )
 EXPECTED: Final = (*_TEMPORARY, *_FINAL)
@@ -71,7 +82,13 @@ def is_temporary(error: BaseException) -> bool:
         each.get("reason") in _TEMPORARY_REASONS for each in error.errors if isinstance(each, dict)
     ):
         return True
-    return isinstance(error, _TEMPORARY)
+    if isinstance(error, grpc.RpcError):
+        return isinstance(error, grpc.Call) and error.code() in _TEMPORARY_CODES
+    if isinstance(error, InvalidResponse):
+        error = from_http_status(error.response.status_code, "")
+    # Beam has several errors in one of its own.
+    causes = [*(getattr(error, "exception_details", None) or {}).values()]
+    return any(map(is_temporary, causes)) or isinstance(error, _TEMPORARY)
 
 
 @contextlib.contextmanager

@@ -8,9 +8,11 @@ from apache_beam.options.pipeline_options import (
     PortableOptions,
     StandardOptions,
 )
+from apache_beam.runners.dataflow.dataflow_runner import DataflowRuntimeException
+from apache_beam.runners.runner import PipelineResult
 
 from services.batch.beam_io import look_for_no_credentials
-from services.batch.errors import BatchError
+from services.batch.errors import BatchError, TemporaryError
 
 # What Beam's DirectRunner comes to in the end; by that name, it would download Prism and try that first.
 _BATCH_HERE: Final = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
@@ -33,3 +35,15 @@ def choose(options: PipelineOptions, *, streaming: bool = False) -> None:
         raise BatchError(f"--runner={standard.runner} needs --job_endpoint=HOST:PORT, that of its job server")
     if options.view_as(GoogleCloudOptions).no_auth:
         look_for_no_credentials()
+
+
+def finish(job: PipelineResult) -> None:
+    """Wait until a job has ended.
+
+    Raises:
+        TemporaryError: it failed: what its server tells of a worker's error does not say whether it is final.
+    """
+    try:
+        job.wait_until_finish()
+    except (DataflowRuntimeException, RuntimeError) as error:
+        raise TemporaryError(f"the job of Beam failed: {error}") from error

@@ -16,7 +16,7 @@ import apache_beam as beam
 from apache_beam.coders import BytesCoder
 from apache_beam.io.textio import ReadFromText
 from apache_beam.metrics.metric import MetricsFilter
-from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
+from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import AsList
 from apache_beam.runners.dataflow.dataflow_runner import DataflowPipelineResult
 
@@ -99,9 +99,8 @@ def _batch(pipeline: beam.Pipeline, options: ScoreOptions) -> None:
     answers = answered(questions, answer, DEAD, ROWS)
     if "://" not in folder:
         Path(folder).mkdir(parents=True, exist_ok=True)
-    no_auth = options.view_as(GoogleCloudOptions).no_auth
-    files = answers.blocks | "write rows" >> beam.ParDo(WriteLines(f"{folder}/rows", no_auth=no_auth))
-    dead = WriteLines(f"{folder}/dead-letters", no_auth=no_auth)
+    files = answers.blocks | "write rows" >> beam.ParDo(WriteLines(options.model_project, f"{folder}/rows"))
+    dead = WriteLines(options.model_project, f"{folder}/dead-letters")
     _ = answers[DEAD] | "write dead letters" >> beam.ParDo(dead)
     if options.table:
         partition = Partition(options.table, options.staging_dataset, run_date)
@@ -136,6 +135,7 @@ def score(options: PipelineOptions) -> dict[str, Any]:
 
     Raises:
         BatchError: options are missing or do not go together; the model does not reach the days to score.
+        TemporaryError: the job failed.
         UnknownVersionError: the registry has no such version, or no pointer.
     """
     asked = options.view_as(ScoreOptions)
@@ -145,7 +145,7 @@ def score(options: PipelineOptions) -> dict[str, Any]:
     result = pipeline.run()
     if isinstance(result, DataflowPipelineResult):
         return {"job": result.job_id()}
-    result.wait_until_finish()
+    runners.finish(result)
     counters = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))["counters"]
     # What was counted never is None with some runners.
     return {counter.key.metric.name: counter.result or 0 for counter in counters}

@@ -17,7 +17,7 @@ from apache_beam.pvalue import TaggedOutput
 from apache_beam.utils.shared import Shared
 
 from services.answers import Replies
-from services.batch.errors import BatchError
+from services.batch.errors import BatchError, temporary_errors
 from services.batch.questions import BatchQuestions
 from services.contracts.decoding import InvalidMessageError
 from services.forecasting.forecast import Forecast, UnknownSeriesError
@@ -170,14 +170,15 @@ class SharedModel:
 
     def current(self) -> ScoreLines:
         """The rows of the version to use now."""
-        if not self._version or (
-            not self._source.version and time.monotonic() > self._looked + _POINTER_SECONDS
-        ):
-            self._version = self._source.current()
-            self._looked = time.monotonic()
-        version = self._version
-        # Kept, since workers hold shared objects by weak references.
-        self._held = self._shared.acquire(lambda: self._source.load(version), tag=version)
+        with temporary_errors():
+            if not self._version or (
+                not self._source.version and time.monotonic() > self._looked + _POINTER_SECONDS
+            ):
+                self._version = self._source.current()
+                self._looked = time.monotonic()
+            version = self._version
+            # Kept, since workers hold shared objects by weak references.
+            self._held = self._shared.acquire(lambda: self._source.load(version), tag=version)
         return self._held
 
 

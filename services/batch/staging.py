@@ -3,11 +3,13 @@
 import hashlib
 import io
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import polars as pl
 from google.api_core.exceptions import NotFound
 from google.cloud import storage
+from google.cloud.storage.fileio import BlobWriter
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from services.batch.errors import BatchError
@@ -16,8 +18,9 @@ from services.forecasting.learning import Learned
 from services.forecasting.panel import Panel
 
 # One request, and all tries of it.
-_TIMEOUT = 20
-_RETRY = DEFAULT_RETRY.with_timeout(40.0)
+_TIMEOUT: Final = 20
+_RETRY: Final = DEFAULT_RETRY.with_timeout(40.0)
+_PIECE_BYTES: Final = 8 << 20
 
 
 def write_sales(project: str, bucket: str, folder: str, frame: pl.DataFrame) -> str:
@@ -39,6 +42,12 @@ def upload(project: str, bucket: str, name: str, content: bytes) -> str:
     blob = storage.Client(project=project).bucket(bucket).blob(name)
     blob.upload_from_string(content, content_type="application/octet-stream", timeout=_TIMEOUT, retry=_RETRY)
     return f"gs://{bucket}/{name}"
+
+
+def create(project: str, address: str) -> BlobWriter:
+    """A file whose content goes into a new object piece by piece, and is there once it is closed."""
+    blob = storage.Blob.from_uri(address, client=storage.Client(project=project))
+    return BlobWriter(blob, _PIECE_BYTES, ignore_flush=True, timeout=_TIMEOUT, retry=_RETRY)
 
 
 def read_sales(project: str, address: str) -> Panel:

@@ -11,11 +11,11 @@ from apache_beam.options.pipeline_options import (
     GoogleCloudOptions,
     PipelineOptions,
 )
-from apache_beam.runners.dataflow.dataflow_runner import DataflowPipelineResult, DataflowRuntimeException
+from apache_beam.runners.dataflow.dataflow_runner import DataflowPipelineResult
 from apache_beam.runners.runner import PipelineResult
 
 from services.batch import command, runners, staging
-from services.batch.errors import TemporaryError, temporary_errors
+from services.batch.errors import temporary_errors
 from services.batch.stage_groups import GROUPS_FILE, StagedGroups
 from services.contracts.settings import BatchSettings
 from services.forecasting import learning
@@ -58,7 +58,7 @@ def learn_groups(options: PipelineOptions) -> dict[str, Any]:
     result = _start(options, project, groups)
     if isinstance(result, DataflowPipelineResult):
         return {"job": result.job_id()}
-    result.wait_until_finish()
+    runners.finish(result)
     return {"groups": len(groups.staged)}
 
 
@@ -77,11 +77,8 @@ def learn_with(settings: BatchSettings, version: str, model: str, arguments: lis
             return learning.learn_here(groups, candidates, origins)
         folder = f"training/{version}"
         staged = staging.write_groups(settings.project, settings.staging_bucket, folder, groups)
-        try:
-            job = _start(PipelineOptions(arguments), settings.project, StagedGroups(staged, model, origins))
-            job.wait_until_finish()
-        except (DataflowRuntimeException, RuntimeError) as error:
-            raise TemporaryError(f"the job of Beam failed: {error}") from error
+        job = _start(PipelineOptions(arguments), settings.project, StagedGroups(staged, model, origins))
+        runners.finish(job)
         return staging.read_learned(settings.project, f"gs://{settings.staging_bucket}/{folder}", len(groups))
 
     return learn

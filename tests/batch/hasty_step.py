@@ -1,27 +1,47 @@
-"""A step that waits a fourth of the time for an answer: the step server runs it as it runs a step.
+"""A step that waits a fraction of the time, and tells how long it would have waited.
 
-Its first argument names the step.
+The step server runs it as it runs a step. Its first argument is a file that gets a line of JSON for each
+request: its server, and how many seconds the step waits for an answer. Then come the divisors of that time
+and of the time in which a call is tried again, and the step.
 """
 
 import importlib
+import json
 import sys
-from typing import Final
+import urllib.parse
+from pathlib import Path
+from typing import Any, Final
 
-from google.api_core.retry import Retry
+import requests
+from google.api_core.retry import retry_unary
+from requests.adapters import HTTPAdapter
 
-_HASTE: Final = 4
+_send: Final = HTTPAdapter.send
+_retry_target: Final = retry_unary.retry_target
 
 
 def main() -> int:
-    """Run the step with less time for every call of BigQuery and Cloud Storage."""
-    step = importlib.import_module(sys.argv.pop(1))
-    # A module that imports one of the constants has it as its own.
-    for name, module in [*sys.modules.items()]:
-        if not name.startswith("services."):
-            continue
-        for constant, value in [*vars(module).items()]:
-            if constant in ("REQUEST_SECONDS", "_TIMEOUT"):
-                setattr(module, constant, value / _HASTE)
-            elif isinstance(value, Retry) and value.timeout:
-                setattr(module, constant, value.with_timeout(value.timeout / _HASTE))
-    return step.main()
+    """Run the step with less time for every request, whoever sends it."""
+    _, told, waiting, trying, step, *arguments = sys.argv
+    sys.argv = [step, *arguments]
+    file, waits, tries = Path(told), float(waiting), float(trying)
+
+    def send(
+        adapter: HTTPAdapter, request: requests.PreparedRequest, timeout: Any = None, **options: Any
+    ) -> requests.Response:
+        longest = max(timeout) if isinstance(timeout, tuple) else timeout
+        if longest is None:
+            raise AssertionError(f"{request.method} {request.url} may wait for ever")
+        with file.open("a") as lines:
+            lines.write(json.dumps([urllib.parse.urlsplit(request.url or "").port, longest]) + "\n")
+        return _send(adapter, request, timeout=longest / waits, **options)
+
+    def retry_target(
+        target: Any, predicate: Any, sleeps: Any, timeout: float | None = None, **options: Any
+    ) -> Any:
+        pauses = (each / tries for each in sleeps)
+        return _retry_target(target, predicate, pauses, timeout and timeout / tries, **options)
+
+    HTTPAdapter.send = send  # type: ignore[method-assign]
+    retry_unary.retry_target = retry_target
+    return importlib.import_module(step).main()

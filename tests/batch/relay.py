@@ -1,8 +1,8 @@
 """An HTTP relay in front of an emulator that spoils requests."""
 
 import http.server
+import json
 import threading
-import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Final
@@ -19,8 +19,8 @@ _OWN: Final = {
     "server",
 }
 
-Fault = Callable[["Handler", httpx.Response], None]
-"""Answers a request in place of the server, whose response it is given."""
+Fault = Callable[["Handler", Callable[[], httpx.Response]], None]
+"""Answers a request in place of the server, which it may ask first."""
 
 
 class Relay(http.server.ThreadingHTTPServer):
@@ -32,7 +32,7 @@ class Relay(http.server.ThreadingHTTPServer):
         spoiled_from: number of the first such request, counted from 1.
 
     Attributes:
-        spoiled_at: when it came, on `time.monotonic`.
+        requests: "METHOD path", and the status if the server was asked.
     """
 
     daemon_threads = True
@@ -43,7 +43,6 @@ class Relay(http.server.ThreadingHTTPServer):
         self.fault = fault
         self.spoiled_from = spoiled_from
         self.requests: list[str] = []
-        self.spoiled_at = 0.0
         self.ended = threading.Event()
         self._lock = threading.Lock()
 
@@ -54,8 +53,6 @@ class Relay(http.server.ThreadingHTTPServer):
     def count(self, request: str) -> int:
         with self._lock:
             self.requests.append(request)
-            if len(self.requests) == self.spoiled_from:
-                self.spoiled_at = time.monotonic()
             return len(self.requests)
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -71,15 +68,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
         server = self.server
         assert isinstance(server, Relay)
         number = server.count(f"{self.command} {self.path}")
-        if number >= server.spoiled_from and server.fault is swallow:
-            server.ended.wait()
-            self.close_connection = True
-            return
+        fault = server.fault if number >= server.spoiled_from else passed_on
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         headers = {name: value for name, value in self.headers.items() if name.lower() not in _OWN}
-        response = server.client.request(self.command, self.path, content=body, headers=headers)
-        answer = server.fault if number >= server.spoiled_from else passed_on
-        answer(self, response)
+
+        def ask() -> httpx.Response:
+            response = server.client.request(self.command, self.path, content=body, headers=headers)
+            server.requests[number - 1] += f" {response.status_code}"
+            return response
+
+        fault(self, ask)
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = relay  # noqa: N815
 
@@ -99,29 +97,35 @@ def _headers(response: httpx.Response) -> dict[str, str]:
     return {name: value for name, value in response.headers.items() if name not in _OWN}
 
 
-def passed_on(handler: Handler, response: httpx.Response) -> None:
+def passed_on(handler: Handler, ask: Callable[[], httpx.Response]) -> None:
     """No fault."""
+    response = ask()
     handler.answer(response.status_code, _headers(response), response.content)
 
 
-def swallow(handler: Handler, response: httpx.Response) -> None:
+def swallow(handler: Handler, ask: Callable[[], httpx.Response]) -> None:
     """No answer, ever; the server never sees the request."""
-
-
-def reset(handler: Handler, response: httpx.Response) -> None:
-    """The connection is closed before an answer."""
+    assert isinstance(handler.server, Relay)
+    handler.server.ended.wait()
     handler.close_connection = True
 
 
-def cut(handler: Handler, response: httpx.Response) -> None:
+def reset(handler: Handler, ask: Callable[[], httpx.Response]) -> None:
+    """The connection is closed before an answer; the server never sees the request."""
+    handler.close_connection = True
+
+
+def cut(handler: Handler, ask: Callable[[], httpx.Response]) -> None:
     """The connection is closed in the middle of the answer."""
+    response = ask()
     half = response.content[: len(response.content) // 2]
     handler.answer(response.status_code, _headers(response), half, len(response.content))
     handler.close_connection = True
 
 
-def altered(handler: Handler, response: httpx.Response) -> None:
+def altered(handler: Handler, ask: Callable[[], httpx.Response]) -> None:
     """A byte of the answer is another one."""
+    response = ask()
     body = bytearray(response.content)
     body[len(body) // 2] ^= 1
     handler.answer(response.status_code, _headers(response), bytes(body))
@@ -131,10 +135,24 @@ def refusal(status: int, reason: str) -> Fault:
     """An error of Google's JSON APIs."""
     body = f'{{"error": {{"code": {status}, "message": "{reason}", "errors": [{{"reason": "{reason}"}}]}}}}'
 
-    def refused(handler: Handler, response: httpx.Response) -> None:
+    def refused(handler: Handler, ask: Callable[[], httpx.Response]) -> None:
         handler.answer(status, {"Content-Type": "application/json"}, body.encode())
 
     return refused
+
+
+def failed_job(reason: str) -> Fault:
+    """Jobs of BigQuery end with an error."""
+
+    def failed(handler: Handler, ask: Callable[[], httpx.Response]) -> None:
+        response = ask()
+        job = response.json()
+        if job.get("kind", "").endswith("#job"):
+            error = {"reason": reason, "message": reason}
+            job["status"] = {"state": "DONE", "errorResult": error, "errors": [error]}
+        handler.answer(response.status_code, {"Content-Type": "application/json"}, json.dumps(job).encode())
+
+    return failed
 
 
 @contextmanager

@@ -3,10 +3,12 @@
 import datetime
 import json
 import os
+import re
 import subprocess
-import time
-from collections.abc import Callable, Mapping
+import uuid
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -15,29 +17,63 @@ from google.cloud import bigquery
 
 from services.batch.warehouse import SalesTable
 from services.contracts.schema import bigquery_schema
-from services.contracts.tables import Sale
+from services.contracts.tables import Sale, Score
 from tests.batch.conftest import Warehouse
-from tests.batch.relay import Fault, altered, cut, passed_on, refusal, relay, reset, swallow
+from tests.batch.relay import (
+    Fault,
+    Relay,
+    altered,
+    cut,
+    failed_job,
+    passed_on,
+    refusal,
+    relay,
+    reset,
+    swallow,
+)
 from tests.batch.sales import small_sales
 from tests.conftest import REPOSITORY, Models
 
 SERVERS: Final = ("BIGQUERY_EMULATOR_HOST", "STORAGE_EMULATOR_HOST")
 LAST: Final = datetime.date(2024, 6, 30)
 _SIDE_BY_SIDE: Final = 24  # they mostly wait
-_LIMIT_SECONDS: Final = 45
-"""Since the first fault, in a hurry: 90 s of a real step are 22, and a busy machine takes its time."""
+_LIMIT_SECONDS: Final = 90
+"""Most that a step may wait for answers that do not come, before it says so."""
+_HURRY: Final = ("4", "4")
+_HURRY_TO_TRY: Final = ("1", "20")
+"""What the time for an answer, and for trying again, are divided by: see `hasty_step`."""
 
 # The arguments and variables of a run; each run is told its number, so that none meets what another one did.
 Case = Callable[[int], tuple[list[str], Mapping[str, str]]]
 
 
+@dataclass(frozen=True)
+class Ran:
+    """What a step did.
+
+    Attributes:
+        status: its exit status.
+        printed: its output.
+        requests: by server; see `Relay`.
+        waited: seconds that it would wait for an answer to those that were spoiled, one after the other.
+    """
+
+    status: int
+    printed: str
+    requests: dict[str, list[str]]
+    waited: float
+
+
 class Steps:
     """Runs steps through relays."""
 
-    def __init__(self, python: str, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self, python: str, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, folder: Path
+    ) -> None:
         for name, value in warehouse.environment.items():
             monkeypatch.setenv(name, value)
         self._python = python
+        self._folder = folder
         # The client's telemetry asks for the bucket, now and then.
         quiet = {"DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA": "1"}
         self._environment = {**os.environ, **warehouse.environment, **quiet}
@@ -49,17 +85,22 @@ class Steps:
         fault: Fault = passed_on,
         spoiled: str = SERVERS[0],
         first: int = 1,
-    ) -> tuple[int, str, dict[str, int], float]:
-        """A run: exit status, what it printed, requests by server, seconds since the first fault."""
+    ) -> Ran:
+        """A run, where a fault spoils the requests to a server from number `first` on."""
         arguments, variables = case
+        times = self._folder / f"{uuid.uuid4().hex}.jsonl"
         # Without a fault nothing is waited for, and a busy emulator may take its time.
-        hurry = [] if fault is passed_on else ["tests.batch.hasty_step"]
+        hurry = _HURRY if fault is swallow else _HURRY_TO_TRY
         with (
             relay(self._environment[SERVERS[0]], fault if spoiled == SERVERS[0] else passed_on, first) as one,
             relay(self._environment[SERVERS[1]], fault if spoiled == SERVERS[1] else passed_on, first) as two,
         ):
+            relays: dict[str, Relay] = {SERVERS[0]: one, SERVERS[1]: two}
             done = subprocess.run(
-                [self._python, "-m", *hurry, f"services.batch.{module}", *arguments],
+                [
+                    *(self._python, "-m", "tests.batch.hasty_step", str(times), *hurry),
+                    *(f"services.batch.{module}", *arguments),
+                ],
                 cwd=REPOSITORY,
                 env={**self._environment, **variables, SERVERS[0]: one.url, SERVERS[1]: two.url},
                 stdout=subprocess.PIPE,
@@ -67,14 +108,15 @@ class Steps:
                 text=True,
                 check=False,
             )
-            waited = time.monotonic() - (one if spoiled == SERVERS[0] else two).spoiled_at
-            requests = {SERVERS[0]: len(one.requests), SERVERS[1]: len(two.requests)}
-        return done.returncode, done.stdout, requests, waited
+        told = [json.loads(line) for line in times.read_text().splitlines()]
+        waits = [seconds for port, seconds in told if port == relays[spoiled].server_address[1]]
+        requests = {server: each.requests for server, each in relays.items()}
+        return Ran(done.returncode, done.stdout, requests, sum(waits[first - 1 :]))
 
 
 @pytest.fixture
-def steps(steps_python: str, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> Steps:
-    return Steps(steps_python, warehouse, monkeypatch)
+def steps(steps_python: str, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Steps:
+    return Steps(steps_python, warehouse, monkeypatch, tmp_path)
 
 
 @pytest.fixture
@@ -83,24 +125,28 @@ def cases(steps: Steps, warehouse: Warehouse, tmp_path: Path) -> dict[str, Case]
     sales = small_sales(LAST, 220)
     SalesTable(warehouse.table).replace(sales)
     sales.write_csv(tmp_path / "sales.csv")
-    snapshot = steps.run("extract", (["--run-date=2024-07-01"], {}))[1]
+    snapshot = steps.run("extract", (["--run-date=2024-07-01"], {})).printed
     address = json.loads(snapshot)["snapshot"]
     dataset = warehouse.table.rsplit(".", 1)[0]
-    schema = [bigquery.SchemaField.from_api_repr(column) for column in bigquery_schema(Sale)]
     warehouse.models.publish("v1")
     warehouse.models.upload("v2")
 
-    def table(number: int) -> dict[str, str]:
-        name = f"{dataset}.sales_{number}"
-        warehouse.client.create_table(bigquery.Table(name, schema=schema), exists_ok=True)
-        return {"SALES_TABLE": name}
+    def own(variable: str, row: type, number: int) -> dict[str, str]:
+        """A table for a run alone."""
+        if not number:
+            return {}
+        name = f"{dataset}.{variable.lower()}_{number}"
+        schema = [bigquery.SchemaField.from_api_repr(column) for column in bigquery_schema(row)]
+        warehouse.client.create_table(bigquery.Table(name, schema=schema))
+        return {variable: name}
 
-    def day(number: int) -> str:
-        return str(Models.FIRST + datetime.timedelta(days=number))
+    def scores(number: int) -> str:
+        variable = "SCORES_TABLE"
+        return own(variable, Score, number).get(variable, warehouse.environment[variable])
 
     return {
         "check_day": lambda number: (["--run-date=2024-07-01"], {}),
-        "ingest": lambda number: ([f"--file={tmp_path}/sales.csv"], table(number)),
+        "ingest": lambda number: ([f"--file={tmp_path}/sales.csv"], own("SALES_TABLE", Sale, number)),
         "extract": lambda number: (["--run-date=2024-07-01"], {}),
         "train": lambda number: (
             [f"--snapshot={address}", f"--model={'theta' if number else 'croston'}"],
@@ -112,46 +158,69 @@ def cases(steps: Steps, warehouse: Warehouse, tmp_path: Path) -> dict[str, Case]
                 *("--runner=DirectRunner", "--no_auth", "--horizon=1", "--model_version=v1"),
                 *("--query=SELECT '1' AS store_nbr UNION ALL SELECT '2'", "--model_project=test"),
                 f"--model_bucket={warehouse.models.bucket_name}",
-                f"--run_date={day(number)}",
+                f"--run_date={Models.FIRST}",
                 f"--output=gs://{warehouse.models.bucket_name}/runs/{number}",
-                f"--table={warehouse.environment['SCORES_TABLE']}",
+                f"--table={scores(number)}",
                 f"--staging_dataset={warehouse.environment['STAGING_DATASET']}",
             ],
             {},
         ),
-        "check_scores": lambda number: ([f"--run-date={day(0)}", "--horizon=1", "--version=v1"], {}),
+        "check_scores": lambda number: ([f"--run-date={Models.FIRST}", "--horizon=1", "--version=v1"], {}),
         "transient": lambda number: (
-            [f"--run-date={LAST - datetime.timedelta(days=number)}", "--model=theta", "--horizon=1"],
-            {},
+            [f"--run-date={LAST}", "--model=theta", "--horizon=1"],
+            own("TRANSIENT_SCORES_TABLE", Score, number),
         ),
     }
 
 
-@pytest.mark.slow
-def test_no_request_is_waited_for_for_ever(steps: Steps, cases: dict[str, Case]) -> None:
-    """From each request of each step on, nothing is answered any more."""
-    runs: list[tuple[str, str, int]] = []
-    for module, case in cases.items():
-        status, printed, requests, _ = steps.run(module, case(0))
-        assert status == 0, f"{module}: {printed}"
-        for server, count in requests.items():
-            runs += [(module, server, first) for first in range(1, count + 1)]
-    # Beam's own client of Cloud Storage waits as long as it likes; the launcher reads the model first.
-    runs = [run for run in runs if run[:2] != ("score", SERVERS[1])]
-    assert len(runs) > 30
+Call = tuple[str, str, int, str]
+"""A step, a server, the number of a request to it, and the request."""
 
-    def swallowed(run: tuple[str, str, int]) -> str:
-        module, server, first = run
-        case = cases[module](first + 20 * SERVERS.index(server))
-        status, printed, _, seconds = steps.run(module, case, swallow, server, first)
-        right = status == 75 and seconds < _LIMIT_SECONDS
-        return "" if right else f"{run}: {status} after {seconds:.0f} s: {printed}"
+
+def every_call(steps: Steps, cases: dict[str, Case]) -> Iterator[Call]:
+    """Each request that each step sends when all is well."""
+    for module, case in cases.items():
+        ran = steps.run(module, case(0))
+        assert ran.status == 0, f"{module}: {ran.printed}"
+        for server, requests in ran.requests.items():
+            for number, request in enumerate(requests, start=1):
+                yield module, server, number, request
+
+
+def wrong(steps: Steps, cases: dict[str, Case], runs: list[tuple[Call, str, Fault, int]]) -> list[str]:
+    """Runs with a fault from a call on, which it should end with a status, and do not."""
+
+    def spoiled(number: int) -> str:
+        (module, server, first, request), name, fault, expected = runs[number]
+        ran = steps.run(module, cases[module](number + 1), fault, server, first)
+        right = ran.status == expected and re.search(r"^\w+: ", ran.printed, re.MULTILINE)
+        # Beam logs where an error of a worker comes from.
+        right = right and (module == "score" or "Traceback" not in ran.printed)
+        right = right and (fault is not swallow or ran.waited <= _LIMIT_SECONDS)
+        return (
+            ""
+            if right
+            else f"{module}, {request}: {name}: {ran.status}, waits {ran.waited:.0f} s: {ran.printed}"
+        )
 
     with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
-        assert [wrong for wrong in pool.map(swallowed, runs) if wrong] == []
+        return [each for each in pool.map(spoiled, range(len(runs))) if each]
 
 
-BIGQUERY_FAULTS: Final = {
+@pytest.mark.slow
+def test_each_call_may_be_spoiled(steps: Steps, cases: dict[str, Case]) -> None:
+    """From each request of each step on, connections are silent or break, or the answer is of no use."""
+    runs: list[tuple[Call, str, Fault, int]] = []
+    for call in every_call(steps, cases):
+        runs += [(call, "silence", swallow, 75), (call, "reset", reset, 75)]
+        runs += [(call, "503", refusal(503, "backendError"), 75)]
+        if call[-1].endswith("alt=media 200"):
+            runs += [(call, "altered", altered, 75)]
+    assert len(runs) > 100
+    assert wrong(steps, cases, runs) == []
+
+
+BIGQUERY_FAULTS: Final[dict[str, tuple[Fault, int]]] = {
     "reset": (reset, 75),
     "cut": (cut, 75),
     "503": (refusal(503, "backendError"), 75),
@@ -160,8 +229,12 @@ BIGQUERY_FAULTS: Final = {
     "403 accessDenied": (refusal(403, "accessDenied"), 1),
     "404": (refusal(404, "notFound"), 1),
     "400": (refusal(400, "invalidQuery"), 1),
+    "failed job, backendError": (failed_job("backendError"), 75),
+    "failed job, jobInternalError": (failed_job("jobInternalError"), 75),
+    "failed job, tableUnavailable": (failed_job("tableUnavailable"), 75),
+    "failed job, invalid": (failed_job("invalid"), 1),
 }
-STORAGE_FAULTS: Final = {
+STORAGE_FAULTS: Final[dict[str, tuple[Fault, int]]] = {
     "reset": (reset, 75),
     "cut": (cut, 75),
     "altered": (altered, 75),
@@ -175,15 +248,10 @@ STORAGE_FAULTS: Final = {
 @pytest.mark.slow
 def test_each_error_is_final_or_temporary(steps: Steps, cases: dict[str, Case]) -> None:
     """For a person an error is one line, and Airflow tries again only where that may help."""
-    runs = [("check_day", SERVERS[0], name, *fault) for name, fault in BIGQUERY_FAULTS.items()]
-    runs += [("train", SERVERS[1], name, *fault) for name, fault in STORAGE_FAULTS.items()]
-
-    def spoiled(run: tuple[str, str, str, Fault, int]) -> str:
-        module, server, name, fault, expected = run
-        status, printed, _, seconds = steps.run(module, cases[module](1), fault, server)
-        right = status == expected and printed.startswith(f"{module}: ") and printed.count("Traceback") == 0
-        right = right and seconds < _LIMIT_SECONDS
-        return "" if right else f"{module}, {name}: {status} after {seconds:.0f} s: {printed}"
-
-    with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
-        assert [wrong for wrong in pool.map(spoiled, runs) if wrong] == []
+    calls: list[tuple[Call, dict[str, tuple[Fault, int]]]] = [
+        (("check_day", SERVERS[0], 1, ""), BIGQUERY_FAULTS),
+        (("ingest", SERVERS[0], 1, ""), BIGQUERY_FAULTS),
+        (("train", SERVERS[1], 1, ""), STORAGE_FAULTS),
+    ]
+    runs = [(call, name, *spoils) for call, faults in calls for name, spoils in faults.items()]
+    assert wrong(steps, cases, runs) == []

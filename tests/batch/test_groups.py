@@ -42,6 +42,26 @@ def test_stores_too_new_to_learn_from_join_others(new: str, groups: list[str]) -
     assert starts(sales.filter((pl.col("store_nbr") != new) | (pl.col("date") > opened)), 2) == groups
 
 
+def test_a_job_that_fails_is_worth_another_try(
+    warehouse: Warehouse,
+    run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    make_sales(stores=2).write_csv(tmp_path / "sales.csv")
+    run(ingest.main, "--file", tmp_path / "sales.csv")
+    monkeypatch.setenv("GROUP_SERIES", "3")
+
+    def lost(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(learning, "learn", lost)
+    job = ("--runner=FlinkRunner", "--job_endpoint=embed", "--environment_type=LOOPBACK")
+    assert train.main([*job]) == 75
+    assert "train: the job of Beam failed: " in capsys.readouterr().err
+
+
 def test_what_was_learned_arrives_as_it_is() -> None:
     panel = Panel.from_frame(make_sales())
     candidates = {"theta": training.CANDIDATES["theta"]}

@@ -10,13 +10,16 @@ from unittest.mock import Mock
 
 import msgspec
 import pytest
+import requests
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.dataflow.dataflow_runner import DataflowPipelineResult
+from google.api_core.exceptions import ServiceUnavailable
 
 from services.batch import job, score, staging
+from services.batch.scoring import ModelSource
 from services.batch.stage_groups import StagedGroups
 from tests.batch.conftest import Run, Warehouse
-from tests.conftest import Models
+from tests.conftest import Models, free_port
 
 QUESTIONS = "\n".join(json.dumps({"store_nbr": store, "family": family}) for store, family in Models.SERIES)
 
@@ -44,6 +47,42 @@ def test_a_job_server_runs_the_job(warehouse: Warehouse, run: Run, tmp_path: Pat
     assert sorted(json.loads(line)["sales"] for line in lines) == sorted(
         forecast.sales[:, :7].ravel().tolist()
     )
+
+
+PORTABLE = ("--runner=FlinkRunner", "--environment_type=LOOPBACK", "--no_auth")
+
+
+@pytest.mark.parametrize(
+    "runner",
+    [("--runner=DirectRunner", "--no_auth"), (*PORTABLE, "--job_endpoint=embed")],
+    ids=["here", "job server"],
+)
+@pytest.mark.parametrize("error", [requests.ConnectionError("away"), ServiceUnavailable("busy")], ids=repr)
+def test_a_model_that_workers_cannot_load_now_is_worth_another_try(
+    warehouse: Warehouse,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    runner: tuple[str, ...],
+    error: Exception,
+) -> None:
+    warehouse.models.publish("v1")
+
+    def load(source: ModelSource, version: str) -> None:
+        raise error
+
+    monkeypatch.setattr(ModelSource, "load", load)
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", warehouse.models.url)
+    assert score.main([*arguments(warehouse, tmp_path), *runner]) == 75
+    assert "score: " in capsys.readouterr().err
+
+
+def test_a_job_server_that_is_away_is_worth_another_try(
+    warehouse: Warehouse, run: Run, tmp_path: Path
+) -> None:
+    warehouse.models.publish("v1")
+    portable = (*PORTABLE, f"--job_endpoint=127.0.0.1:{free_port()}", "--job_server_timeout=1")
+    run(score.main, *arguments(warehouse, tmp_path), *portable, fails=75)
 
 
 @pytest.mark.parametrize("kind", ["batch", "streaming", "groups"])
