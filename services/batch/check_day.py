@@ -6,7 +6,7 @@ from typing import Any
 
 from services.batch import command
 from services.batch.errors import BatchError
-from services.batch.warehouse import SalesTable
+from services.batch.warehouse import SalesTable, check_newest
 from services.contracts.settings import BatchSettings
 
 _NAMED = 5
@@ -21,11 +21,7 @@ def check_day(settings: BatchSettings, run_date: datetime.date) -> dict[str, Any
     day = run_date - datetime.timedelta(days=1)
     latest = SalesTable(settings.sales_table).latest(run_date)
     missing = [f"{store}, {family}" for (store, family), last in sorted(latest.items()) if last < day]
-    if len(missing) == len(latest):
-        newest = f"the newest is {max(latest.values())}" if latest else "there is none at all"
-        raise BatchError(
-            f"{settings.sales_table} has no sales of {day}; {newest}. Load the day, then run this again"
-        )
+    check_newest(settings.sales_table, max(latest.values(), default=None), day)
     if missing:
         named = "; ".join(missing[:_NAMED]) + ("; ..." if len(missing) > _NAMED else "")
         raise BatchError(

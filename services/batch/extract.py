@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 from services.batch import command, staging
-from services.batch.warehouse import SalesTable
+from services.batch.warehouse import SalesTable, check_newest
 from services.contracts.settings import BatchSettings
 from services.forecasting.panel import Panel
 
@@ -15,16 +15,19 @@ def extract(settings: BatchSettings, run_date: datetime.date) -> dict[str, Any]:
 
     Raises:
         UnusableSalesError: there are no sales, or series have gaps or repeated days.
+        BatchError: they do not reach the day before the run.
     """
     frame = SalesTable(settings.sales_table).frame(before=run_date)
     panel = Panel.from_frame(frame)
+    # Those that `check_day` saw may be others.
+    check_newest(settings.sales_table, panel.last_date, run_date - datetime.timedelta(days=1))
     return {
         "snapshot": staging.write_sales(settings.project, settings.staging_bucket, f"runs/{run_date}", frame),
         "rows": len(frame),
         "series": len(panel.family),
         "first_date": panel.first_date,
         "last_date": panel.last_date,
-        "fingerprint": panel.fingerprint(),
+        "fingerprint": panel.fingerprint,
     }
 
 

@@ -54,7 +54,7 @@ def ingest(settings: BatchSettings, file: Path | None, *, replace: bool) -> dict
         "series": len(panel.family),
         "first_date": panel.first_date,
         "last_date": panel.last_date,
-        "fingerprint": panel.fingerprint(),
+        "fingerprint": panel.fingerprint,
         "notes": sales.notes,
     }
 

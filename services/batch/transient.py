@@ -8,7 +8,7 @@ from services.batch import command, staging
 from services.batch.partition import Partition
 from services.batch.questions import BatchQuestions, Question
 from services.batch.scoring import ScoreLines
-from services.batch.warehouse import SalesTable
+from services.batch.warehouse import SalesTable, check_newest
 from services.contracts.settings import BatchSettings
 from services.forecasting import training
 
@@ -20,19 +20,26 @@ def transient(
 
     Raises:
         UnusableSalesError: the sales are none, incomplete or too short.
-        BatchError: the sales end too early for these days; the rows did not all arrive.
+        BatchError: the sales do not reach the day before; the rows did not all arrive.
     """
     sales = SalesTable(settings.sales_table).read(before=run_date)
+    check_newest(settings.sales_table, sales.last_date, run_date - datetime.timedelta(days=1))
     trained = training.fit(sales, command.candidates(model), group_series=settings.group_series)
     scores = ScoreLines(trained.forecast, run_date, horizon)
     head = BatchQuestions(run_date, horizon).head(Question())
-    lines = scores.lines(head, range(len(trained.forecast.family)), horizon)
+    series = len(trained.forecast.family)
     if not dry_run:
-        name = f"runs/{run_date}/transient.json"
-        file = staging.upload(settings.project, settings.staging_bucket, name, b"\n".join(lines))
+        address = f"gs://{settings.staging_bucket}/runs/{run_date}/transient.json"
+        with staging.create(settings.project, address) as file:
+            for index in range(series):
+                file.write(b"\n".join(scores.lines(head, (index,), horizon)) + b"\n")
         partition = Partition(settings.transient_scores_table, settings.staging_dataset, run_date)
-        partition.replace([file], len(lines))
-    return {"version": trained.forecast.version, "rows": len(lines), "backtest": trained.backtest.model}
+        partition.replace([address], series * horizon)
+    return {
+        "version": trained.forecast.version,
+        "rows": series * horizon,
+        "backtest": trained.backtest.model,
+    }
 
 
 main = command.EntryPoint(

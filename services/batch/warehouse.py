@@ -34,6 +34,17 @@ _PLACEHOLDER: dict[type[pl.DataType], str] = {pl.String: "''", pl.Boolean: "FALS
 _UPLOAD_BYTES_A_SECOND = 1_000_000  # at least
 
 
+def check_newest(table: str, newest: datetime.date | None, day: datetime.date) -> None:
+    """Check that the newest sales before a run are those of the day before it.
+
+    Raises:
+        BatchError: there are none of that day.
+    """
+    if newest != day:
+        found = f"the newest is {newest}" if newest else "there is none at all"
+        raise BatchError(f"{table} has no sales of {day}; {found}. Load the day, then run this again")
+
+
 class SalesTable:
     """Daily sales in `project.dataset.table`, which exists already.
 

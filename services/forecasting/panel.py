@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import NamedTuple, Self
 
@@ -139,13 +140,14 @@ class Panel:
         keys = {"store_nbr": self.store_nbr[rows], "family": self.family[rows]}
         return replace(self, sales=self.sales[rows], onpromotion=promotion, **keys)
 
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of keys and values, whatever the order of the rows they came from."""
         digest = hashlib.sha256(
             json.dumps([self.first_date.isoformat(), self.store_nbr, self.family, self.sales.shape]).encode()
         )
         for values in (self.sales, self.onpromotion):
-            digest.update(b"-" if values is None else values.astype("<f8").tobytes())
+            digest.update(b"-" if values is None else np.ascontiguousarray(values, "<f8").data)
         return digest.hexdigest()
 
     def to_learn_from(self) -> Self:

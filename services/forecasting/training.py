@@ -35,7 +35,7 @@ def version_of(sales: Panel, candidates: Candidates = CANDIDATES, *, group_serie
         UnusableSalesError: see `fit`.
     """
     ends = [group.stop for group in store_groups(sales, group_series)]
-    parts = f"{sales.fingerprint()} {code_version(__name__)} {' '.join(candidates)} {ends}"
+    parts = f"{sales.fingerprint} {code_version(__name__)} {' '.join(candidates)} {ends}"
     digest = hashlib.sha256(parts.encode()).hexdigest()
     return f"{sales.last_date:%Y%m%d}-{digest[:10]}"
 
@@ -130,7 +130,7 @@ def train(
         version=trained.forecast.version,
         created_at=datetime.datetime.now(datetime.UTC),
         code_version=code_version(__name__),
-        data_fingerprint=sales.fingerprint(),
+        data_fingerprint=sales.fingerprint,
         first_date=sales.first_date,
         last_date=sales.last_date,
         series=len(sales.family),

@@ -57,7 +57,7 @@ def test_planned_promotions_are_rows_without_sales(run: Run, file: Path, tmp_pat
     assert run(ingest.main, "--file", tmp_path / "plan.csv") == first | {"changed": False}
     table = SalesTable(os.environ["SALES_TABLE"])
     assert (table.read().planned, table.newest().isoformat()) == (7, "2022-07-11")
-    assert table.read(datetime.date(2022, 7, 12)).fingerprint() == first["fingerprint"]
+    assert table.read(datetime.date(2022, 7, 12)).fingerprint == first["fingerprint"]
     assert table.read(datetime.date(2022, 7, 11)).planned == 0
 
 

@@ -220,6 +220,17 @@ def test_a_day_that_is_not_complete(warehouse: Warehouse, run: Run) -> None:
     assert "lacks 1 of 3 series on 2024-06-30: 2, BREAD" in message
 
 
+def test_sales_that_went_after_they_were_checked(warehouse: Warehouse, run: Run) -> None:
+    """Steps that read the table for what comes later read the day before the run, or nothing."""
+    sales = small_sales(LAST, 180)
+    SalesTable(warehouse.table).replace(sales)
+    run(check_day.main, *DAY)
+    SalesTable(warehouse.table).replace(sales.filter(sales["date"] < LAST))
+    message = "has no sales of 2024-06-30; the newest is 2024-06-29. Load the day, then run this again"
+    for step, options in ((check_day, ()), (extract, ()), (transient, ("--horizon", 5, "--model", "theta"))):
+        assert message in run(step.main, *DAY, *options, fails=1)["error"]
+
+
 def test_drift_is_told_from_chance(warehouse: Warehouse, run: Run) -> None:
     sales = small_sales(LAST, 300)
     SalesTable(warehouse.table).replace(sales)

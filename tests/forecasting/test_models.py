@@ -184,7 +184,7 @@ def test_the_forecast_served_is_the_model_s_own(panel: Panel, folder: Path, trai
     assert (forecast.store_nbr, forecast.family) == (panel.store_nbr, panel.family)
     assert forecast.dates[0] == panel.last_date + datetime.timedelta(days=1)
     assert (manifest.horizon, manifest.series) == (60, 6) == (forecast.horizon, len(forecast.family))
-    assert manifest.data_fingerprint == panel.fingerprint()
+    assert manifest.data_fingerprint == panel.fingerprint
     assert (manifest.first_date, manifest.last_date) == (panel.first_date, panel.last_date)
 
 

@@ -30,7 +30,7 @@ def test_matrices_hold_the_rows(sales: pl.DataFrame, panel: Panel) -> None:
 @given(seed=st.integers(0, 2**32))
 def test_the_order_of_rows_does_not_matter(sales: pl.DataFrame, panel: Panel, seed: int) -> None:
     shuffled = Panel.from_frame(sales.sample(fraction=1, shuffle=True, seed=seed))
-    assert shuffled.fingerprint() == panel.fingerprint()
+    assert shuffled.fingerprint == panel.fingerprint
 
 
 @pytest.mark.parametrize(
@@ -43,13 +43,13 @@ def test_the_order_of_rows_does_not_matter(sales: pl.DataFrame, panel: Panel, se
     ],
 )
 def test_any_change_changes_the_fingerprint(sales: pl.DataFrame, panel: Panel, change: pl.Expr) -> None:
-    assert Panel.from_frame(sales.with_columns(change)).fingerprint() != panel.fingerprint()
+    assert Panel.from_frame(sales.with_columns(change)).fingerprint != panel.fingerprint
 
 
 def test_without_promotions_is_another_fingerprint(sales: pl.DataFrame, panel: Panel) -> None:
     without = Panel.from_frame(sales.drop("onpromotion"))
     assert without.onpromotion is None
-    assert without.fingerprint() != panel.fingerprint()
+    assert without.fingerprint != panel.fingerprint
 
 
 @pytest.mark.parametrize("row", [5, 500])
@@ -96,7 +96,7 @@ def test_a_plan_is_known_ahead_of_each_day(sales: pl.DataFrame, panel: Panel) ->
     assert (planned.planned, planned.days) == (10, panel.days)
     np.testing.assert_array_equal(planned.onpromotion[:, : panel.days], panel.onpromotion)
     np.testing.assert_array_equal(planned.onpromotion[:, panel.days :].sum(axis=1), [0, 70, 0, 0, 0, 0])
-    assert planned.fingerprint() != panel.fingerprint()
+    assert planned.fingerprint != panel.fingerprint
     known = planned.until(150)
     assert known.onpromotion is not None
     np.testing.assert_array_equal(known.onpromotion, panel.onpromotion[:, :160])
@@ -105,7 +105,7 @@ def test_a_plan_is_known_ahead_of_each_day(sales: pl.DataFrame, panel: Panel) ->
 
 def test_a_plan_that_begins_later_is_ignored(sales: pl.DataFrame, panel: Panel) -> None:
     planned = Panel.from_frame(with_plan(sales, after=2))
-    assert planned.fingerprint() == panel.fingerprint()
+    assert planned.fingerprint == panel.fingerprint
 
 
 def test_a_day_without_sales_is_no_plan(sales: pl.DataFrame) -> None:
