@@ -32,7 +32,7 @@ def apply(synthesis: Synthesis, approved: StackPlan, runner: StepRunner) -> None
     stack = approved.stack
     [now] = terraform_plans.plan(synthesis, [stack])
     if now.outcome == "unchanged":
-        runner.note(stack, "no changes")
+        runner.progress.note(stack, "no changes")
         return
     if now.outcome != "changed" or now.fingerprint != approved.fingerprint:
         raise CommandError(

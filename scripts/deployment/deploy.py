@@ -82,7 +82,7 @@ class Deployment:
         loaded = None if self._data else newest_sales(self._target)
         if loaded:
             kept = f"not needed: the sales until {loaded} stay; --data replaces them (make up DATA=FILE)"
-            self._runner.note("load sales", kept)
+            self._runner.progress.note("load sales", kept)
             return
         file = ("--file", str(self._data)) if self._data else ()
         if self._target.simulated:
@@ -142,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     resume = shlex.join(["scripts/deploy", target.name, *(["--data", str(data)] if data else [])])
     runner = StepRunner(console, log_folder("deploy", target), resume)
     Deployment(target, data, runner).run()
-    console.print(f"done in {sum(runner.taken.values()):.0f} s", highlight=False)
+    console.print(f"done in {sum(runner.progress.taken.values()):.0f} s", highlight=False)
     if target.simulated:
         status.show(target, console)
     return 0

@@ -2,28 +2,28 @@
 
 import contextlib
 import dataclasses
-import json
 import os
 import shlex
 import signal
 import subprocess
 import threading
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import psutil
 from rich.console import Console
-from rich.markup import escape
 
 from infra.environment import Environment
 from infra.simulator import home
 from scripts.command import CommandError
+from scripts.laptop.install import TERRAFORM
 from scripts.paths import ROOT
+from scripts.progress import Progress
 
 _CAUSE_LINES: Final = 20
-_TERRAFORM: Final = {"terraform", "tofu"}
+# A wrapper starts one of the first two.
+_TERRAFORM: Final = {"terraform", "tofu", Path(TERRAFORM.command[0]).name}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,15 +53,10 @@ class StepRunner:
     """
 
     def __init__(self, console: Console, logs: Path, resume: str) -> None:
-        self._console = console
         self._logs = logs
         self._resume = resume
         logs.mkdir(parents=True, exist_ok=True)
-        self._durations = logs / "durations.json"
-        self._before: dict[str, float] = {}
-        with contextlib.suppress(OSError, ValueError):
-            self._before = json.loads(self._durations.read_text())
-        self.taken: dict[str, float] = {}
+        self.progress = Progress(console, logs / "durations.json")
 
     def run(self, step: Step, variables: Mapping[str, str]) -> None:
         """Run a step to its end.
@@ -70,59 +65,50 @@ class StepRunner:
             CommandError: it failed or was interrupted; the message names the command that repeats it.
         """
         log = self._logs / f"{step.name.replace(' ', '-')}.log"
-        started = time.monotonic()
-        status, interrupted = self._wait(step, log, {**os.environ, **variables})
-        seconds = time.monotonic() - started
-        if status != 0 or interrupted:
-            what = "interrupted" if interrupted else f"exited with {status}"
-            cause = "" if interrupted else "".join(f"\n    {line}" for line in _cause(log))
-            raise CommandError(
-                f"{step.name}: {what}{cause}\n  log: {log}\n  what to do: {step.remedy}\n"
-                f"  to repeat it: {shlex.join(step.command)}\n  to go on from there: {self._resume}"
-            )
-        self.taken[step.name] = seconds
-        self._durations.write_text(json.dumps(self._before | self.taken, indent=1))
-        self.note(step.name, f"{seconds:.1f} s")
-
-    def note(self, name: str, text: str) -> None:
-        """Print that something is done."""
-        self._console.print(f"[green]✓[/] {name} [dim]{escape(text)}[/]", highlight=False, soft_wrap=True)
-
-    def _wait(self, step: Step, log: Path, variables: Mapping[str, str]) -> tuple[int, bool]:
-        """Exit status, and whether somebody interrupted it."""
-        usual = f", last time {self._before[step.name]:.0f} s" if step.name in self._before else ""
-        stop = threading.Event()
-        told: set[int] = set()
-
-        def interrupt(*_: object) -> None:
-            stop.set()
-
-        handlers = {each: signal.signal(each, interrupt) for each in (signal.SIGINT, signal.SIGTERM)}
-        started = time.monotonic()
-        try:
-            # A session of its own: Ctrl-C would end cdktf at once, and Terraform would forget what it made.
-            with log.open("wb") as out:
-                process = subprocess.Popen(
-                    step.command,
-                    cwd=step.folder,
-                    env=variables,
-                    stdin=subprocess.DEVNULL,
-                    stdout=out,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
+        with self.progress.of(step.name) as tell:
+            tell(f"log: {log}")
+            status, interrupted = _wait(step, log, {**os.environ, **variables}, tell)
+            if status != 0 or interrupted:
+                what = "interrupted" if interrupted else f"exited with {status}"
+                cause = "" if interrupted else "".join(f"\n    {line}" for line in _cause(log))
+                raise CommandError(
+                    f"{step.name}: {what}{cause}\n  log: {log}\n  what to do: {step.remedy}\n"
+                    f"  to repeat it: {shlex.join(step.command)}\n  to go on from there: {self._resume}"
                 )
-            with self._console.status(step.name) as progress:
-                while True:
-                    with contextlib.suppress(subprocess.TimeoutExpired):
-                        return process.wait(1), stop.is_set()
-                    if stop.is_set():
-                        _interrupt(process.pid, told)
-                    state = "stopping, " if stop.is_set() else ""
-                    hint = f"{state}{time.monotonic() - started:.0f} s{usual}; log: {log}"
-                    progress.update(f"{step.name} [dim]{escape(hint)}[/]")
-        finally:
-            for each, handler in handlers.items():
-                signal.signal(each, handler)
+
+
+def _wait(
+    step: Step, log: Path, variables: Mapping[str, str], tell: Callable[[str], None]
+) -> tuple[int, bool]:
+    """Exit status, and whether somebody interrupted it."""
+    stop = threading.Event()
+    told: set[int] = set()
+
+    def interrupt(*_: object) -> None:
+        stop.set()
+
+    handlers = {each: signal.signal(each, interrupt) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        # A session of its own: Ctrl-C would end cdktf at once, and Terraform would forget what it made.
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                step.command,
+                cwd=step.folder,
+                env=variables,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.wait(1), stop.is_set()
+            if stop.is_set():
+                tell(f"stopping; log: {log}")
+                _interrupt(process.pid, told)
+    finally:
+        for each, handler in handlers.items():
+            signal.signal(each, handler)
 
 
 def _interrupt(pid: int, told: set[int]) -> None:

@@ -29,6 +29,7 @@ from scripts.command import CommandError, captured, command, command_parser
 from scripts.images import attestation, container_engine, image_registry, smoke_run
 from scripts.images.container_engine import Engine
 from scripts.paths import ROOT
+from scripts.progress import Progress
 
 _BASES: Final = ("BUILD_IMAGE", "BASE_IMAGE", "BEAM_IMAGE", "LAUNCHER_IMAGE")
 _LINTER: Final = Path(sys.executable).with_name("hadolint")
@@ -129,6 +130,7 @@ def push(target: Environment, service: str, directory: Path, *, allow_dirty: boo
         CommandError: a step failed; nothing was written down.
     """
     started = time.monotonic()
+    progress = Progress(Console())
     origin = source(service, allow_dirty=allow_dirty)
     repository = f"{target.image_repository}/{service}"
     reference = f"{repository}:{origin.tag}"
@@ -141,16 +143,18 @@ def push(target: Environment, service: str, directory: Path, *, allow_dirty: boo
     if digest is None or (target.signs_images and not attestation.signed(target, f"{repository}@{digest}")):
         engine = container_engine.engine()
         report.add_row("engine", engine.name)
-        build(engine, service, origin, reference)
+        with progress.of(f"build of {service}"):
+            build(engine, service, origin, reference)
         report.add_row("size", f"{engine.size(reference) / 1e6:.0f} MB, uncompressed")
-        with smoke_run.surroundings():
+        with progress.of(f"smoke run of {service}"), smoke_run.surroundings():
             report.add_row("smoke run", smoke_run.check(engine, reference, service))
         if dry_run:
             report.add_row("push", "not done: --dry-run")
             return report
         pinned = target.images.get(service)
         before = image_registry.layers(f"{repository}@{pinned}") if pinned else frozenset[str]()
-        engine.push(reference)
+        with progress.of(f"push of {service}"):
+            engine.push(reference)
         digest = image_registry.digest(reference)
         if digest is None:
             raise CommandError(f"{reference} was pushed, but its registry does not have it")

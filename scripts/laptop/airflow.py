@@ -13,7 +13,8 @@ import signal
 import sqlite3
 import subprocess
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent import futures
 from typing import Any
 
 import httpx
@@ -24,6 +25,7 @@ from infra.simulator import emulators, home, log_files
 from scripts.command import CommandError, command, command_parser, use_environment
 from scripts.deployment import step
 from scripts.paths import ROOT
+from scripts.progress import Progress
 from services.batch.warehouse import SalesTable
 from services.contracts.settings import BatchSettings, DagSettings, to_environment
 
@@ -243,10 +245,16 @@ class Airflow:
         [(backfill,)] = self._query("SELECT max(id) FROM backfill")
         return backfill
 
-    def finish(self, backfill: int) -> list[str]:
+    def now(self) -> str:
+        """The tasks that run."""
+        running = self._query("SELECT run_id, task_id FROM task_instance WHERE state = 'running'")
+        return ", ".join(f"{task_id} of {run_id}" for run_id, task_id in running)
+
+    def finish(self, backfill: int, tell: Callable[[str], None]) -> list[str]:
         """Wait, while it is `running`, until a backfill has ended. Returns the ids of its runs, in order."""
         query = "SELECT count(*) FROM backfill WHERE id = ? AND completed_at IS NULL"
         while self._query(query, str(backfill)) != [(0,)]:
+            tell(self.now())
             time.sleep(1)
         ids = "SELECT run_id FROM dag_run WHERE backfill_id = ? ORDER BY logical_date"
         return [run_id for (run_id,) in self._query(ids, str(backfill))]
@@ -287,15 +295,21 @@ def main() -> int:
     console = Console()
     batch = step.settings(use_environment("local"))
     airflow = Airflow(home.folder("airflow"), to_environment(settings(batch)))
+    progress = Progress(console)
     airflow.prepare()
     if options.command == "pipeline":
         day = options.date or SalesTable(batch.sales_table).newest() + datetime.timedelta(days=1)
-        runs = [airflow.try_run(day, options.conf)]
+        with futures.ThreadPoolExecutor() as pool, progress.of("pipeline") as tell:
+            run = pool.submit(airflow.try_run, day, options.conf)
+            while futures.wait([run], 1).not_done:
+                tell(airflow.now())
+            runs = [run.result()]
     elif options.command == "backfill":
         backfill = airflow.plan(options.first, options.last)
         with airflow.running() as url:
             console.print(f"Airflow: {url}")
-            runs = airflow.finish(backfill)
+            with progress.of(f"backfill of {(options.last - options.first).days + 1} days") as tell:
+                runs = airflow.finish(backfill, tell)
     else:
         with airflow.running() as url:
             console.print(f"Airflow: {url} (Ctrl-C ends it)")

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from scripts.command import CommandError, command, command_parser
+from scripts.progress import Progress
 from services.batch import ingest
 from services.contracts.model import LEVELS, Accuracy, Backtest
 from services.forecasting import training
@@ -56,12 +57,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = command_parser(__doc__)
     parser.add_argument("--data", type=Path, help="sales file; the default data set when absent")
     options = parser.parse_args(arguments)
+    console = Console()
     try:
         sales = ingest.read(options.data)
-        backtest = training.fit(Panel.from_frame(sales.frame)).backtest
+        with Progress(console).of(f"backtest of {options.data or 'the default data set'}"):
+            backtest = training.fit(Panel.from_frame(sales.frame)).backtest
     except (DataError, OSError, UnusableSalesError) as error:
         raise CommandError(str(error)) from None
-    console = Console()
     console.print(table(backtest))
     console.print(f"{backtest.coverage:.1%} of actual sales were inside intervals made of earlier windows.")
     for shares in msgspec.to_builtins(backtest.coverage_by).values():

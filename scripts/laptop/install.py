@@ -24,6 +24,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build"
 REQUIREMENTS = ROOT / "requirements"
 TOOLS = BUILD / "venvs" / "tools"
+_TOLD_EVERY_SECONDS = 10
 
 
 class InstallError(Exception):
@@ -51,30 +52,32 @@ class Tool:
     @property
     def remedy(self) -> str:
         """One line that brings it."""
+        if shutil.which("mise"):
+            return "`mise install`, which brings all that is missing"
         for manager, line in _MANAGERS.items():
             if manager in self.packages and shutil.which("apt-get" if manager == "apt" else manager):
                 return f"`{line} {self.packages[manager]}` ({self.page})"
         return self.page
 
 
-_MANAGERS = {"mise": "mise use", "brew": "brew install", "apt": "sudo apt-get install"}
+_MANAGERS = {"brew": "brew install", "apt": "sudo apt-get install"}
 
 JAVA_HOME = os.environ.get("JAVA_HOME")
 TERRAFORM = Tool(
     "Terraform",
     (1, 6),
     (os.environ.get("TERRAFORM_BINARY_NAME", "terraform"), "version"),  # such as tofu; cdktf reads it, too
-    {"mise": "terraform@1.9", "brew": "hashicorp/tap/terraform"},
+    {"brew": "hashicorp/tap/terraform"},
     "https://developer.hashicorp.com/terraform/install",
 )
 # Debian 12 and Ubuntu 24.04 have an older Node.js.
-NODE = {"mise": "node@24", "brew": "node@24", "apt": "npm && sudo npm install --global node@24 npm@11"}
+NODE = {"brew": "node@24", "apt": "npm && sudo npm install --global node@24 npm@11"}
 TOOLS_NEEDED = (
     Tool(
         "Python",
         (3, 11),
         (sys.executable, "--version"),
-        {"mise": "python@3.11", "brew": "python@3.11", "apt": "python3"},
+        {"brew": "python@3.11", "apt": "python3"},
         "https://www.python.org/downloads",
     ),
     Tool(
@@ -85,7 +88,7 @@ TOOLS_NEEDED = (
             "-c",
             "import sys; sys.tracebacklimit = 0; import ensurepip as e; print(e.version())",
         ),
-        {"mise": "python@3.11", "brew": "python@3.11", "apt": "python3-venv"},
+        {"brew": "python@3.11", "apt": "python3-venv"},
         "https://docs.python.org/3/library/ensurepip.html",
     ),
     TERRAFORM,
@@ -107,14 +110,14 @@ TOOLS_NEEDED = (
         "Java",
         (11,),
         (str(pathlib.Path(JAVA_HOME, "bin", "java")) if JAVA_HOME else "java", "-version"),
-        {"mise": "java@temurin-21", "brew": "openjdk", "apt": "default-jre-headless"},
+        {"brew": "openjdk", "apt": "default-jre-headless"},
         "a JRE 11 or newer: https://adoptium.net",
     ),
 )
 EMULATOR_REMEDY = (
-    "`gcloud components install pubsub-emulator`, or with Debian's packages of Google Cloud "
-    "`apt install google-cloud-cli-pubsub-emulator` (https://cloud.google.com/sdk/docs/install); "
-    "PUBSUB_EMULATOR_JAR may name its jar"
+    "`gcloud components install pubsub-emulator` (with mise: `mise run emulator`), or with Debian's packages "
+    "of Google Cloud `apt install google-cloud-cli-pubsub-emulator` "
+    "(https://cloud.google.com/sdk/docs/install); PUBSUB_EMULATOR_JAR may name its jar"
 )
 
 
@@ -276,6 +279,11 @@ def main() -> int:
         print("This machine lacks what the platform needs:", *faults, sep="\n  - ", file=sys.stderr)
         return 1
     started = time.monotonic()
+    record = BUILD / "install.json"
+    usual = (
+        f", {json.loads(record.read_text())['seconds']:.0f} s in all last time" if record.is_file() else ""
+    )
+    longest = 0.0
     try:
         install_tools()
         with concurrent.futures.ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
@@ -290,12 +298,20 @@ def main() -> int:
             locks |= {lock.parent.name: lock for lock in (ROOT / "services").glob("*/requirements.lock")}
             for name, lock in locks.items():
                 pieces[pool.submit(install_group, BUILD / "venvs" / name, lock)] = name
-            for piece in concurrent.futures.as_completed(pieces):
-                if (seconds := piece.result()) > 1:
-                    print(f"  installed {pieces[piece]} ({seconds:.0f} s)", flush=True)
+            waiting = set(pieces)
+            while waiting:
+                done, waiting = concurrent.futures.wait(waiting, _TOLD_EVERY_SECONDS, "FIRST_COMPLETED")
+                for piece in done:
+                    longest = max(longest, seconds := piece.result())
+                    if seconds > 1:
+                        print(f"  installed {pieces[piece]} ({seconds:.0f} s)", flush=True)
+                if not done:
+                    names = ", ".join(sorted(pieces[piece] for piece in waiting))
+                    print(f"  {time.monotonic() - started:.0f} s{usual}: installing {names}", flush=True)
         install_bindings()
     except InstallError as error:
         print(f"install: {error}\nFix the cause and run the same command again: it resumes.", file=sys.stderr)
         return 1
-    (BUILD / "install.json").write_text(json.dumps({"seconds": round(time.monotonic() - started, 1)}))
+    if longest > 1:
+        record.write_text(json.dumps({"seconds": round(time.monotonic() - started, 1)}))
     return 0

@@ -268,7 +268,7 @@ def test_a_backfill_run_twice_gives_the_same_days(
         )
     planned = airflow.plan(first, third, conf)
     with airflow.running():
-        runs = airflow.finish(planned)
+        runs = airflow.finish(planned, print)
         missed = [
             mail for mail in inbox.mails if mail.startswith("[local] Deadline missed: sales_forecast\n")
         ]
@@ -291,7 +291,7 @@ def test_a_backfill_run_twice_gives_the_same_days(
     # Two of the days once more.
     planned = airflow.plan(first, second, conf)
     with airflow.running() as url:
-        runs = airflow.finish(planned)
+        runs = airflow.finish(planned, print)
         assert [states(airflow, run)["keep"] for run in runs] == ["success"] * 2
         assert (
             scores(warehouse) == found

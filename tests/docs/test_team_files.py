@@ -92,6 +92,35 @@ def test_ci_pushes_every_image_with_its_provenance(tmp_path: Path) -> None:
     assert "sbom-path" in contents["with"]
 
 
+@pytest.mark.parametrize("status", range(4))
+@pytest.mark.parametrize("request_", [True, False])
+def test_a_diff_with_a_loss_stops_a_request_and_waits_for_approval_after_it(
+    tmp_path: Path, status: int, request_: bool
+) -> None:
+    """Status 3 is a loss."""
+    (tmp_path / "scripts").mkdir()
+    diff = tmp_path / "scripts" / "diff"
+    diff.write_text(f"#!/bin/sh\necho lost >&2\nprintf 'diff\\nof dev\\n' >diff.md\nexit {status}\n")
+    diff.chmod(0o755)
+    github = yaml.safe_load((REPOSITORY / ".github" / "workflows" / "plan-environment.yml").read_text())
+    [job] = github["jobs"].values()
+    [script] = [step["run"] for step in job["steps"] if "scripts/diff" in step.get("run", "")]
+    gitlab = yaml.safe_load((REPOSITORY / ".gitlab-ci.yml").read_text())
+    variables = {
+        "PATH": os.environ["PATH"],
+        "ENVIRONMENT": "dev",
+        "COMMIT": "1234567",
+        "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"),
+        "GITHUB_EVENT_NAME": "pull_request" if request_ else "push",
+        "CI_PIPELINE_SOURCE": "merge_request_event" if request_ else "push",
+    }
+    for each in (script, "\n".join(gitlab[".diff"]["script"])):
+        done = subprocess.run(["bash", "-ec", each], cwd=tmp_path, env=variables, check=False)
+        assert (done.returncode == 0) == (status in (0, 2) or (status == 3 and not request_)), each
+    summary = (tmp_path / "summary").read_text()
+    assert summary == f"diff\nof dev{' FAILED' if status == 1 else ''} at 1234567\n"
+
+
 @pytest.mark.parametrize(
     "file", sorted((REPOSITORY / ".github").glob("*/**/*.yml")), ids=lambda file: file.name
 )

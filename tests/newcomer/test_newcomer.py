@@ -149,8 +149,9 @@ def test_the_documents_commands_work_on_it(checkout: Checkout) -> None:
 
 
 def test_what_make_status_says_to_try_works(checkout: Checkout, tmp_path: Path) -> None:
-    _, found, tries = checkout.make("status").partition("What to try:\n")
+    shown, found, tries = checkout.make("status").partition("What to try:\n")
     assert found
+    assert re.search(r"model +│ \w+, published \d+\.\d h ago; \d+ series until 20\d\d-", shown)
     printed = [line.partition("   #")[0].strip() for line in tries.splitlines() if line.startswith("  ")]
     # The pipeline is tried by tests/batch, the end by the last test.
     tried = [each for each in printed if each not in ("make pipeline", "make down")]

@@ -110,7 +110,9 @@ def test_the_page_starts_with_the_sum_of_all_stores_and_its_interval(
     counts = page.locator("#routes tr").filter(has_text="/predict").inner_text().split("\t")[1:]
     assert float(counts[0].replace(",", "")) >= 1
     assert float(counts[-1]) > 0
+    assert re.search(r"Expected, 28 days\s+[\d,.]+ units", page.locator("main").inner_text())
     page.locator("#numbers summary").click()
+    assert "Units a day" in page.locator("#numbers").inner_text()
     last = page.locator("#rows tr").last.inner_text().replace(",", "").split("\t")
     forecast = shared_models.forecast("v1")
     lower, upper = forecast.sums["total"]
@@ -143,6 +145,7 @@ def test_a_wrong_address_says_what_is_wrong(
     status.get_by_role("link", name="all stores").wait_for()
     assert fault in status.inner_text()
     assert page.locator("#answer").is_hidden()
+    assert serious_faults(page) == []
     page.get_by_role("combobox", name="Store").select_option("2")
     page.get_by_text("all families, store 2", exact=True).wait_for()
     assert page.locator("#answer").is_visible()
@@ -253,7 +256,7 @@ def test_keyboard_and_pointer_show_single_days(browser: Browser, predicting: Ser
         page.keyboard.press(key)
         assert date in (status.text_content() or "")
         assert date in (page.locator("#tip").text_content() or "")
-    assert "sold" in (status.text_content() or "")
+    assert re.search(r"\d units sold", status.text_content() or "")
     page.keyboard.press("Escape")
     assert page.locator("#tip").is_hidden()
     page.locator("#drawing").hover(position={"x": 1000, "y": 100})

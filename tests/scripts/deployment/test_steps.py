@@ -25,7 +25,7 @@ def run(folder: Path, *each: Step) -> dict[str, float]:
     runner = StepRunner(Console(file=io.StringIO()), folder / "logs", "make up")
     for step in each:
         runner.run(step, {"WORD": "hi"})
-    return runner.taken
+    return runner.progress.taken
 
 
 def test_steps_run_in_order_with_the_environment_and_a_log_each(tmp_path: Path) -> None:
@@ -103,9 +103,10 @@ print(subprocess.run([sys.argv[1], "-c", script]))
 """
 
 
-def test_of_cdktf_terraform_alone_is_interrupted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["terraform", "tofu-1.12"])
+def test_of_cdktf_terraform_alone_is_interrupted(tmp_path: Path, name: str) -> None:
     """cdktf would end at once, and what Terraform has made would be in no state."""
-    terraform = tmp_path / "terraform"
+    terraform = tmp_path / name
     terraform.symlink_to(shutil.which("bash") or "")
     cdktf = tmp_path / "cdktf.py"
     cdktf.write_text(TERRAFORM)
@@ -114,7 +115,11 @@ def test_of_cdktf_terraform_alone_is_interrupted(tmp_path: Path) -> None:
     source += INTERRUPTED[INTERRUPTED.index("try:") :]
     log = tmp_path / "deploy.log"
     process = subprocess.Popen(
-        [sys.executable, "-c", source, tmp_path], cwd=ROOT, stderr=subprocess.PIPE, start_new_session=True
+        [sys.executable, "-c", source, tmp_path],
+        cwd=ROOT,
+        env=os.environ | {"TERRAFORM_BINARY_NAME": str(terraform)},
+        stderr=subprocess.PIPE,
+        start_new_session=True,
     )
     wait_for("Terraform", lambda: log.is_file() and "begun" in log.read_text())
     os.killpg(process.pid, signal.SIGINT)

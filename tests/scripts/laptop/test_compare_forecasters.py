@@ -1,5 +1,6 @@
 """`make backtest`: every forecaster on a sales file, with the figures of its manifest."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ def test_every_forecaster_with_its_scores(tmp_path: Path, capsys: pytest.Capture
     sales.write_csv(tmp_path / "sales.csv")
     assert backtest.main(["--data", str(tmp_path / "sales.csv")]) == 0
     printed = capsys.readouterr().out
+    assert re.match(r"✓ backtest of .*/sales.csv \d+\.\d s\n", printed)
     expected = training.fit(Panel.from_frame(sales)).backtest
     assert list(expected.chosen) == list(expected.candidates)
     rows = {

@@ -1,12 +1,18 @@
 """What `make install` says on a machine that lacks tools."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
+from unittest import mock
 
+import pytest
+
+from scripts.laptop import install as install_module
 from scripts.laptop.install import TOOLS_NEEDED
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -92,7 +98,9 @@ def test_the_line_that_brings_a_tool_is_that_of_the_machines_package_manager(tmp
     # Debian 12 has Node.js 18 and npm 9.
     assert "`sudo apt-get install npm && sudo npm install --global node@24 npm@11`" in told
     program(tmp_path, "mise", "")
-    assert "`mise use terraform@1.9`" in install(tmp_path).stderr
+    told = install(tmp_path).stderr
+    assert told.count("`mise install`") == len(TOOLS_NEEDED) - 2  # this Python and its pip are there
+    assert "`mise run emulator`" in told
 
 
 def test_a_tool_that_prints_no_version_is_broken(tmp_path: Path) -> None:
@@ -126,9 +134,37 @@ def test_variables_name_tools_that_are_not_on_path(tmp_path: Path) -> None:
     assert "there is no file" in install(tmp_path, PUBSUB_EMULATOR_JAR=str(tmp_path / "absent.jar")).stderr
 
 
-def test_mise_brings_what_is_needed() -> None:
-    wanted = tomllib.loads((ROOT / "mise.toml").read_text())["tools"]
-    assert {*wanted} == {"gcloud", "java", "node", "python", "terraform"}
-    for tool in TOOLS_NEEDED:
-        name, _, version = tool.packages["mise"].partition("@")
-        assert wanted[name] == version
+def test_who_waits_is_told_for_what_and_how_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "install.json").write_text('{"seconds": 81.4}')
+    instead = {"missing_tools": [], "install_tools": 0.0, "install_group": 0.0, "install_bindings": 0.0}
+    for name, answer in (instead | {"download": 0.0}).items():
+        monkeypatch.setattr(install_module, name, mock.Mock(return_value=answer))
+    monkeypatch.setattr(install_module, "install_cdktf", lambda: time.sleep(0.5) or 12.0)
+    monkeypatch.setattr(install_module, "BUILD", tmp_path)
+    monkeypatch.setattr(install_module, "_TOLD_EVERY_SECONDS", 0.1)
+    monkeypatch.setattr(sys, "argv", ["install"])
+    assert install_module.main() == 0
+    *waits, last = capsys.readouterr().out.splitlines()
+    assert waits[-1].endswith(" s, 81 s in all last time: installing cdktf command line")
+    assert last == "  installed cdktf command line (12 s)"
+    assert json.loads((tmp_path / "install.json").read_text())["seconds"] < 81
+
+
+def test_mise_and_the_dev_container_bring_what_is_needed() -> None:
+    """The same versions of the same tools, none of them too old."""
+    mise = tomllib.loads((ROOT / "mise.toml").read_text())
+    wanted = {name: version.removeprefix("temurin-") for name, version in mise["tools"].items()}
+    assert wanted.pop("gcloud") == "latest"
+    assert mise["tasks"]["emulator"]["run"] == "gcloud components install --quiet pubsub-emulator"
+    container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text())
+    features = {name.split("/")[-1].split(":")[0]: each for name, each in container["features"].items()}
+    assert features.pop("google-cloud-cli")
+    assert "google-cloud-cli-pubsub-emulator" in container["onCreateCommand"]
+    versions = {name: each["version"] for name, each in features.items()}
+    versions["python"] = container["image"].split(":")[1].split("-")[0]
+    assert versions == wanted
+    minima = {tool.name.replace("Node.js", "node").lower(): tool.minimum for tool in TOOLS_NEEDED}
+    for name, version in wanted.items():
+        assert tuple(map(int, version.split("."))) >= minima[name][: version.count(".") + 1]
