@@ -125,6 +125,37 @@ def test_whatever_is_billed_is_named(stacks: Synthesis) -> None:
     assert {kind for kind in kinds - named if not FREE.search(kind)} == set()
 
 
+def test_the_command_prints_stacks_sums_uses_and_what_is_not_counted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stacks: Synthesis
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    assert cost.main(["dev"]) == 0
+    printed = capsys.readouterr().out
+    assert "dev: US dollars a month, list prices" in printed
+    parts = [
+        cost.total(cost.of_stack(stacks.stack(f"dev-{stack}").content, REGION), stack)
+        for stack in environment.load("dev").stacks
+    ]
+    for row in ("dev-cluster", "together", parts[2]), ("dev", "all stacks", cost.total(parts, "dev")):
+        name, what, sum_ = row
+        assert re.search(rf"│ {name} +│ {what} +│ +{sum_.idle:,.2f} │ +{sum_.full:,.2f} │", printed)
+    assert re.search(r"│ 1 to 3 nodes e2-standard-2 +│ +[\d.]+ │ +[\d.]+ │", printed)
+    uses, _, rest = printed.partition("By use, not in the sums:\n")[2].partition("Not counted:\n")
+    assert (
+        "  BigQuery: queries 7.50 per TiB after 1 TiB, storage 0.02 per GiB and month after 10 GiB (2026"
+        in uses
+    )
+    assert "  logs kept longer than 30 days: 0.01" in uses
+    assert "longer than 30 days" not in rest
+    assert "  BigQuery: rows written" in rest
+    assert "Composer" not in printed, "dev has none"
+
+
+def test_the_command_knows_where_there_is_no_bill(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cost.main(["local"]) == 1
+    assert "costs nothing" in capsys.readouterr().err
+
+
 def test_the_readme_quotes_the_sums(stacks: Synthesis) -> None:
     text = (REPOSITORY / "README.md").read_text().replace("\n", " ")
     for name in ("dev", "staging", "prod"):
