@@ -31,18 +31,22 @@ _REMOTE_STATE: Final = re.compile(
     r"data\.terraform_remote_state\.cross-stack-reference-input-([\w-]+)(?:\.outputs\.([\w-]+))?"
 )
 
-_IRREPLACEABLE: Final = frozenset(
+IRREPLACEABLE: Final = frozenset(
     f"google_{kind}"
     for kind in (
         *("artifact_registry_repository", "bigquery_dataset", "bigquery_table", "storage_bucket"),
         *("pubsub_subscription", "pubsub_topic", "gke_backup_backup_plan"),
         *("composer_environment", "container_cluster"),
-        "compute_address",
+        *("compute_address", "certificate_manager_dns_authorization"),  # somebody's DNS has them
+        *("binary_authorization_attestor", "container_analysis_note"),  # who may sign, what was signed
         *("kms_crypto_key", "kms_key_ring", "secret_manager_secret"),
         "logging_project_bucket_config",
     )
 )
-"""Types of data, clusters, addresses, keys and logs, which are lost for good when they are destroyed."""
+"""Types of data, clusters, addresses, keys and logs, which are lost for good when they are destroyed.
+
+A test has the others, each with the reason why nothing is lost.
+"""
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -313,7 +317,7 @@ def _changes(resources: Iterable[Mapping[str, Any]]) -> tuple[Change, ...]:
         before, after = change["before"] or {}, change["after"] or {}
         names = {*before, *after, *(change.get("after_unknown") or {})} if after else ()
         fields = (name for name in sorted(names) if before.get(name) != after.get(name, ...))
-        loses = action in ("replace", "destroy") and resource["type"] in _IRREPLACEABLE
+        loses = action in ("replace", "destroy") and resource["type"] in IRREPLACEABLE
         deposed = f" (deposed {resource['deposed']})" if "deposed" in resource else ""
         found.append(Change(f"{resource['address']}{deposed}", action, tuple(fields), loses))
     return tuple(sorted(found, key=lambda change: change.address))
