@@ -1,5 +1,6 @@
-"""dev where a company's network, cluster, image repository and key exist: none of them is made or changed."""
+"""A company has a network, a cluster, an image repository, a key: none of them is made or changed."""
 
+import json
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +16,7 @@ pytestmark = pytest.mark.slow
 
 NETWORK = "projects/company-network/global/networks/shared"
 SUBNET = "projects/company-network/regions/europe-west1/subnetworks/forecast"
+KEY = "projects/company-keys/locations/europe-west1/keyRings/data/cryptoKeys/forecast"
 CLUSTER = '  cluster = { name = "shared", dns_name = "gke-1.europe-west1.gke.goog" }'
 COMPANY: dict[str, dict[str, Any]] = {
     "google_compute_network": {
@@ -108,21 +110,40 @@ def test_the_company_keeps_it_after_the_destruction(platform: Platform) -> None:
     assert made(platform) == dict.fromkeys(COMPANY, 1)
 
 
-def test_a_key_that_exists_encrypts_what_is_made(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The company has the key alone: images and the cluster's secrets are the platform's."""
-    key = "projects/company-keys/locations/europe-west1/keyRings/data/cryptoKeys/forecast"
-    for platform in simulated("dev", tmp_path_factory):
+def test_production_in_a_companys_network_with_its_key(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Its cluster, images, backups and Composer: what dev does not have, or has not of its own."""
+    network = EXISTING[: EXISTING.index("  repository")]
+    for platform in simulated("prod", tmp_path_factory):
         company = Stack(platform.folder / "company", "company", os.environ | platform.variables)
-        company.write({kind: named for kind, named in COMPANY.items() if kind.startswith("google_kms")})
+        theirs = {
+            kind: named for kind, named in COMPANY.items() if not kind.endswith(("_cluster", "_repository"))
+        }
+        company.write(theirs)
         company.apply()
-        platform.edit(r"(?m)^network ", f'existing = {{ key = "{key}" }}\nnetwork ')
+        platform.edit(r"(?m)^network .*\n", f'{network}  key = "{KEY}"\n}}\n')
         platform.synthesize()
         platform.bootstrap()
-        platform.apply("foundation", "registry", "cluster")
-        resources = platform.home / "resources"
-        for kind in ("google_artifact_registry_repository", "google_container_cluster"):
-            [file] = (resources / kind).glob("*.json")
-            assert key in file.read_text()
-        # Only its owner says who may use it, and the platform makes none of its own.
-        assert made(platform)["google_kms_crypto_key"] == 1
-        assert not list((resources / "google_kms_crypto_key_iam_member").glob("*.json"))
+        platform.apply("foundation", "registry", "cluster", "data", "orchestration")
+        assert platform.terraform("cluster", "plan", "-detailed-exitcode").returncode == 0
+        [cluster], [composer], *encrypted = (
+            [json.loads(file.read_text()) for file in (platform.home / "resources" / kind).glob("*.json")]
+            for kind in (
+                "google_container_cluster",
+                "google_composer_environment",
+                "google_artifact_registry_repository",
+                "google_gke_backup_backup_plan",
+            )
+        )
+        assert (cluster["network"], cluster["subnetwork"]) == (NETWORK, SUBNET)
+        assert SUBNET in json.dumps(composer)
+        for each in (cluster, *(one for [one] in encrypted)):
+            assert KEY in json.dumps(each)
+        # Only its owner says who may use the key, and the platform makes none for data of its own.
+        assert made(platform) == dict.fromkeys(theirs, 1) | {
+            "google_artifact_registry_repository": 1,
+            "google_container_cluster": 1,
+            "google_kms_key_ring": 2,
+            "google_kms_crypto_key": 2,
+        }
+        members = (platform.home / "resources" / "google_kms_crypto_key_iam_member").glob("*.json")
+        assert [each for each in members if KEY in each.read_text()] == []
