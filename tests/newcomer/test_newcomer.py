@@ -149,9 +149,10 @@ def test_the_documents_commands_work_on_it(checkout: Checkout) -> None:
 
 
 def test_what_make_status_says_to_try_works(checkout: Checkout, tmp_path: Path) -> None:
-    shown, found, tries = checkout.make("status").partition("What to try:\n")
+    status = checkout.run("env", "COLUMNS=300", "make", "--no-print-directory", "status")
+    shown, found, tries = status.stdout.partition("What to try:\n")
     assert found
-    assert re.search(r"model +│ \w+, published \d+\.\d h ago; \d+ series until 20\d\d-", shown)
+    assert re.search(r"model +│ \S+, published \d+\.\d h ago; \d+ series until 20\d\d-", shown)
     printed = [line.partition("   #")[0].strip() for line in tries.splitlines() if line.startswith("  ")]
     # The pipeline is tried by tests/batch, the end by the last test.
     tried = [each for each in printed if each not in ("make pipeline", "make down")]
