@@ -30,6 +30,8 @@ def backtest(settings: BatchSettings, version: str, snapshot: str) -> dict[str, 
         "model": report.model,
         "seasonal_naive": report.seasonal_naive,
         "coverage": report.coverage,
+        "country": report.country,
+        "holiday_effects": report.holiday_effects,
         "published": pointer and realised(registry.load(pointer[0].version), sales),
     }
 

@@ -84,6 +84,12 @@ class Backtest(msgspec.Struct, frozen=True):
     coverage_by: Annotated[
         Coverage | None, Meta(description="The same by size, horizon and level; absent in old versions.")
     ] = None
+    country: Annotated[
+        str | None, Meta(description="ISO 3166 code of the country whose public holidays the sales show.")
+    ] = None
+    holiday_effects: Annotated[
+        bool, Meta(description="Whether the forecast assumes that they change the sales of open stores.")
+    ] = False
 
 
 class Manifest(msgspec.Struct, frozen=True):

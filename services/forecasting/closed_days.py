@@ -1,15 +1,12 @@
 """On which days a store is closed."""
 
 import datetime
-from collections import defaultdict
 from collections.abc import Sequence
-from functools import cache
 
-import holidays
 import numpy as np
-from holidays.constants import HOLIDAY_NAME_DELIMITER
 from numpy.typing import NDArray
 
+from services.forecasting import public_holidays
 from services.forecasting.levels import groups
 from services.forecasting.panel import SEASON, YEAR, Panel
 
@@ -27,7 +24,6 @@ _CHANCE_PUBLIC = 0.1
 # country for which the share of them that was closed, less a half, adds up to so much.
 _STEADY = 0.8
 _LIKENESS = 1.5
-_ANY = "any national holiday"
 # Of the number month * 31 + day.
 _DAYS_OF_YEAR = 12 * 31 + 31 + 1
 # A pause between two days of trade is a shutdown if it is longer than this, and than so many usual pauses.
@@ -36,6 +32,11 @@ _SHUTDOWN_PAUSES = 8
 
 
 def closed_days(panel: Panel, days: int) -> NDArray[np.bool_]:
+    """On which of the first `days` columns the store of each series is closed; see `closed_and_country`."""
+    return closed_and_country(panel, days)[0]
+
+
+def closed_and_country(panel: Panel, days: int) -> tuple[NDArray[np.bool_], str | None]:
     """On which days of the first `days` columns the store of each series is closed, or expected to be.
 
     Learned from the panel's own days since a store's first trade, without shutdowns: pauses that are long for
@@ -45,7 +46,8 @@ def closed_days(panel: Panel, days: int) -> NDArray[np.bool_]:
     stores' closed weekdays count. A series that never sold is closed.
 
     Returns:
-        Shape (series, days), where `days` is at least the panel's.
+        Shape (series, days), where `days` is at least the panel's; and the country whose public holidays
+        are closed, if any is.
     """
     store = groups(panel, "store_nbr")
     trade = np.zeros((store.max() + 1, panel.days), dtype=bool)
@@ -59,10 +61,11 @@ def closed_days(panel: Panel, days: int) -> NDArray[np.bool_]:
     of_year = np.array([date.month * 31 + date.day for date in dates])
     holiday = _holidays(trade, exists & ~closed_weekday[:, weekday[: panel.days]], of_year[: panel.days])
     closed = closed_weekday[:, weekday] | holiday[:, of_year]
-    closed |= _public_holidays(trade, exists & ~closed_weekday[:, weekday[: panel.days]], dates)
+    public, country = _public_holidays(trade, exists & ~closed_weekday[:, weekday[: panel.days]], dates)
+    closed |= public
     closed[:, : panel.days] |= shutdown
     sold = np.fmax.reduce(panel.sales, axis=1) > 0
-    return closed[store] | ~sold[:, None]
+    return closed[store] | ~sold[:, None], country
 
 
 def _shutdowns(trade: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -125,8 +128,8 @@ def _holidays(
 
 def _public_holidays(
     trade: NDArray[np.bool_], open_: NDArray[np.bool_], dates: Sequence[datetime.date]
-) -> NDArray[np.bool_]:
-    """Public holidays on which a store, or all stores, never traded. Shape (stores, days).
+) -> tuple[NDArray[np.bool_], str | None]:
+    """Public holidays on which a store, or all stores, never traded, shape (stores, days), and their country.
 
     Their country is the one whose national holidays had trade least often. A holiday is closed once it has
     been seen closed, and one that has not been seen where no national holiday ever had trade.
@@ -138,46 +141,14 @@ def _public_holidays(
     steady = open_ & (usual > _STEADY)[:, None]
     # From -0.5 where all that usually trade do so on a day, to 0.5 where none does.
     quiet = (steady & ~trade).sum(axis=0) / np.maximum(steady.sum(axis=0), 1) - steady.any(axis=0) / 2
-    first, years = dates[0].toordinal(), (dates[0].year, dates[-1].year)
     closed = np.zeros((len(trade), len(dates)), dtype=bool)
-
-    def likeness(country: str) -> float:
-        days = _national(*years)[country] - first
-        return quiet[days[(days >= 0) & (days < known)]].sum()
-
-    country = max(_national(*years), key=likeness)
-    if likeness(country) < _LIKENESS:
-        return closed[:-1]
-    for name, days in _by_name(country, *years).items():
-        day = days[(days >= first) & (days < first + len(dates))] - first
+    country = public_holidays.country(dates, lambda days: quiet[days[days < known]].sum(), _LIKENESS)
+    if country is None:
+        return closed[:-1], None
+    for name, day in public_holidays.by_name(country, dates).items():
         past = day[day < known]
         times = open_[:, past].sum(axis=1)
         never = (times > 0) & ~(open_ & trade)[:, past].any(axis=1)
-        chance = _CHANCE_HOLIDAY if name == _ANY else _CHANCE_PUBLIC
+        chance = _CHANCE_HOLIDAY if name == public_holidays.ANY else _CHANCE_PUBLIC
         closed[np.ix_(never & ((1 - usual) ** times < chance), day)] = True
-    return closed[:-1] | closed[-1]
-
-
-@cache
-def _national(first: int, last: int) -> dict[str, NDArray[np.intp]]:
-    """Ordinals of the national holidays of each country in these years."""
-    years = range(first, last + 1)
-    return {
-        country: np.array(
-            [day.toordinal() for day in holidays.country_holidays(country, years=years)], np.intp
-        )
-        for country in holidays.list_supported_countries(include_aliases=False)
-    }
-
-
-@cache
-def _by_name(country: str, first: int, last: int) -> dict[str, NDArray[np.intp]]:
-    """Ordinals in these years of each holiday of a country and of its parts, and of all national ones."""
-    named: dict[str, set[int]] = defaultdict(set)
-    for part in (None, *holidays.list_supported_countries(include_aliases=False)[country]):
-        for day, names in holidays.country_holidays(country, part, years=range(first, last + 1)).items():
-            for name in names.split(HOLIDAY_NAME_DELIMITER):
-                named[name].add(day.toordinal())
-    return {_ANY: _national(first, last)[country]} | {
-        name: np.array(sorted(days)) for name, days in named.items()
-    }
+    return closed[:-1] | closed[-1], country

@@ -4,7 +4,8 @@ An error is measured in the standard deviation that a forecast y has if its vari
 sqrt(phi * y), where phi is the dispersion of the series, known at the origin. Quantiles of a series' own
 errors, shrunk towards those of all series, shape its interval; a factor for each series then makes it hold
 the nominal share of the errors, another one for each third of the series by size, and one for each horizon
-(conformal in spirit: Vovk et al., https://doi.org/10.1007/b106715). New series get wider intervals.
+(conformal in spirit: Vovk et al., https://doi.org/10.1007/b106715). Few windows make all of them wider, more
+so the more of the errors is common to all. New series get wider intervals.
 """
 
 from collections.abc import Sequence
@@ -30,6 +31,8 @@ _SHRINKAGE = 100
 # No end is nearer to the forecast, in the unit of errors.
 _NEAREST = 0.05
 _HORIZONS = {"1-7": slice(7), "8-28": slice(7, 28), "29-60": slice(28, 60)}
+# Days of a window that tell what its errors have in common.
+_WHOLE = 14
 # The days for which a series is new, and how much wider its intervals are until errors of new series tell.
 _NEW_DAYS = 112
 _NEW_FACTOR = 1.5
@@ -94,10 +97,12 @@ class Intervals:
         self._upper = np.maximum(high, _NEAREST)[:, None]
         score = np.where(ratio < 0, -ratio / self._lower, ratio / self._upper)
         # Errors of one window are alike: few windows are little evidence, as if one more, with all errors
-        # outside, had not been seen.
-        [own] = _quantiles(score, 1 - (1 - NOMINAL) * len(ratios) / (len(ratios) + 1))
+        # outside, had not been seen. Windows overlap by half.
+        windows = len(ratios) / 2
+        [own] = _quantiles(score, 1 - (1 - NOMINAL) * windows / (windows + 1))
         self._own = np.maximum(own, _NEAREST)[:, None]
         score /= self._own
+        self._own *= _widened(np.where(ratio < 0, -score, score), horizon, windows)
         # The errors of what sells seldom have another shape: mostly a little above, now and then far below.
         third = _thirds(past.usual[:, :known])
         typical = _shrunk(score, 1.0)
@@ -195,6 +200,26 @@ def _shrunk(scores: Matrix, towards: float) -> float:
     if len(counted) == 0:
         return towards
     return (len(counted) * np.quantile(counted, NOMINAL) + _SHRINKAGE * towards) / (len(counted) + _SHRINKAGE)
+
+
+def _widened(errors: Matrix, horizon: NDArray[np.intp], windows: float) -> float:
+    """How much wider intervals have to be because errors common to all groups are seen in few windows.
+
+    The quantile of a mean of so many normal values is that of Student's t, about 1 + (z^2 + 1) / 4n times the
+    normal one (Cornish & Fisher 1937, https://doi.org/10.2307/1400905). It holds for the common part alone.
+
+    Args:
+        errors: in units of the interval, of one window after the other.
+        horizon: day ahead of each column.
+        windows: number of windows that do not overlap.
+    """
+    parts = np.split(errors, np.flatnonzero(horizon == 0)[1:], axis=1)
+    common = [np.nanmean(part) for part in parts if part.shape[1] >= _WHOLE and not np.isnan(part).all()]
+    if not common:
+        return 1.0
+    share = min(float(np.mean(np.square(common)) / np.nanmean(errors**2)), 1.0)
+    few = 1 + 0.66 / windows  # z of NOMINAL
+    return float(np.sqrt(share * few**2 + 1 - share))
 
 
 def _thirds(sales: Matrix) -> NDArray[np.intp]:

@@ -17,6 +17,7 @@ from services.forecasting.baselines import seasonal_naive
 from services.forecasting.choice import CANDIDATES
 from services.forecasting.code import code_version
 from services.forecasting.forecast import DECIMALS, Forecast, History
+from services.forecasting.holiday_effects import HolidayEffects
 from services.forecasting.intervals import NOMINAL, Intervals, Past
 from services.forecasting.learning import Candidates, Learn, Learned, learn_here, store_groups
 from services.forecasting.levels import groups, summed
@@ -78,7 +79,8 @@ def fit(
     windows, forecasts, files = learned.windows, learned.forecasts, learned.files
     del learned
     errors = {name: backtest.errors(own, actual) for name, own in windows.items()}
-    served = choice.served(windows, errors)
+    holidays = HolidayEffects(usual, origins)
+    served, holidays_help = holidays.windows(choice.served(windows, errors), actual)
     del windows  # memory for the rest
     chosen = choice.choose(errors)
     files |= {CHOICE_FILE: _choice(sales, errors, chosen)}
@@ -97,8 +99,12 @@ def fit(
         tuned=TUNED,
         coverage=held.levels["series"] or 0.0,
         coverage_by=held,
+        country=holidays.country,
+        holiday_effects=holidays_help,
     )
     raw = choice.pick(list(forecasts.values()), chosen)
+    if holidays_help:
+        raw = holidays.forecast(raw)
     # However seldom a series sells, what is expected of an open day is not rounded to 0.
     expected = np.maximum(raw.round(DECIMALS), np.where(raw > 0, 10.0**-DECIMALS, 0))
     ends = {level: _ends(level, expected, served, actual, usual) for level in LEVELS}

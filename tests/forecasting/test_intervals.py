@@ -55,6 +55,18 @@ def test_series_that_sell_daily_keep_their_share_among_those_that_seldom_do() ->
     assert thirds["large"] == pytest.approx(NOMINAL, abs=0.06)
 
 
+def test_sums_hold_their_share_though_few_windows_tell() -> None:
+    """A fifth of the variance of their errors is common to a window; 75.7 % were inside."""
+    random = np.random.default_rng(8)
+    inside: list[float] = []
+    for _ in range(150):
+        level = np.repeat(random.normal(0, 0.05, DAYS // 14 + 1), 14)[-DAYS:]
+        panel = panel_of(np.maximum(1000 * (1 + level + random.normal(0, 0.1, DAYS)), 0)[None, :])
+        windows = windows_of(np.array([1000.0]))[-5:]
+        inside.append(intervals.coverage(windows, panel, panel).levels["total"] or 0)
+    assert np.mean(inside) == pytest.approx(NOMINAL, abs=0.025)
+
+
 def test_a_series_with_larger_errors_has_wider_intervals() -> None:
     """Of the same size and dispersion so far, but never forecast well."""
     random = np.random.default_rng(3)

@@ -1,0 +1,183 @@
+"""How much more or less is sold on public holidays on which stores are open.
+
+A forecaster hardly sees it: few of the days that it learns from are holidays, which move, too. So it is
+measured beside the forecasters, as a factor for each holiday and its eve, and used if the backtest says so.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.contracts.model import HORIZON_DAYS, LEVELS
+from services.forecasting import public_holidays
+from services.forecasting.backtest import HORIZON, Window
+from services.forecasting.closed_days import closed_and_country
+from services.forecasting.levels import groups, summed
+from services.forecasting.panel import SEASON, Panel
+
+# A day's sales are compared with those of the same weekday in so many weeks before and after.
+_WEEKS = 4
+# Where no closed days tell the country, how unusual the sales of all stores have to be on its holidays: in
+# standard deviations of the mean rank of as many days drawn at random. There are 200 countries.
+_UNUSUAL = 5.0
+# How many times a holiday has to be seen before its own factor counts as much as that of others.
+_TIMES = 1
+# Units sold on a holiday from which on a store's own factor counts.
+_UNITS = 10
+# A factor nearer to one is noise.
+_LEAST = 0.1
+# By how much errors on holidays and eves have to be less with the factors, in how many windows at least:
+# most of them have to agree. Forecasters know some of it, such as what is sold on the eve of a closed day.
+_MARGIN = 0.1
+_WINDOWS = 2
+
+Matrix = NDArray[np.float64]
+
+
+class HolidayEffects:
+    """Factors of the sales on public holidays, as known at each origin and at the panel's end.
+
+    Attributes:
+        country: whose holidays they are, as known now; None if the sales show none.
+    """
+
+    def __init__(self, usual: Panel, origins: Sequence[int]):
+        self._members = groups(usual, "store_nbr")
+        stores = tuple(sorted(set(usual.store_nbr)))
+        chain = Panel(usual.first_date, stores, stores, summed(usual.sales, self._members), None)
+        found = [_factors(chain.until(known)) for known in (*origins, usual.days)]
+        self.country = found[-1][0]
+        self._factors = [factors for _, factors in found]
+
+    def windows(self, windows: Sequence[Window], actual: Panel) -> tuple[list[Window], bool]:
+        """The windows, each with the factors if they had helped in those that were over.
+
+        Returns:
+            And whether they help in all.
+        """
+        with_factors = [
+            replace(window, sales=self._times(window.sales, factors))
+            for window, factors in zip(windows, self._factors[:-1], strict=True)
+        ]
+        days = [_days(factors[:, :HORIZON]) for factors in self._factors[:-1]]
+        gains = [
+            _errors(window, other, own, actual)
+            for window, other, own in zip(windows, with_factors, days, strict=True)
+        ]
+
+        def help_by(known: int) -> bool:
+            over = [
+                errors
+                for window, errors in zip(windows, gains, strict=True)
+                if window.origin + HORIZON <= known and errors.min() > 0
+            ]
+            better = [(given / without).mean() < 1 for without, given in over]
+            if len(over) < _WINDOWS or sum(better) * 2 <= len(over):
+                return False
+            without, given = np.sum(over, axis=0)
+            return bool((given / without).mean() < 1 - _MARGIN)
+
+        chosen = [
+            other if help_by(window.origin) else window
+            for window, other in zip(windows, with_factors, strict=True)
+        ]
+        return chosen, help_by(actual.days)
+
+    def forecast(self, sales: Matrix) -> Matrix:
+        """A forecast from the panel's end, with the factors."""
+        return self._times(sales, self._factors[-1])
+
+    def _times(self, sales: Matrix, factors: Matrix) -> Matrix:
+        days = _days(factors)
+        if not days:
+            return sales
+        result = sales.copy()
+        result[:, days] *= factors[self._members][:, days]
+        return result
+
+
+def _days(factors: Matrix) -> list[int]:
+    """On which a factor changes something."""
+    return np.flatnonzero((factors != 1).any(axis=0)).tolist()
+
+
+def _errors(window: Window, other: Window, days: Sequence[int], actual: Panel) -> Matrix:
+    """Sums of absolute errors of two forecasts on these days, at each level."""
+    sold = actual.sales[:, window.origin : window.origin + HORIZON][:, days]
+    return np.array(
+        [
+            [np.nansum(np.abs(summed(each.sales[:, days] - sold, groups(actual, level)))) for level in LEVELS]
+            for each in (window, other)
+        ]
+    )
+
+
+def _factors(chain: Panel) -> tuple[str | None, Matrix]:
+    """The country, and the factor of each store on the days ahead; a panel of one series for each store."""
+    known = chain.days
+    dates = [chain.date(day) for day in range(known + HORIZON_DAYS)]
+    factors = np.ones((len(chain.sales), HORIZON_DAYS))
+    closed, country = closed_and_country(chain, known)
+    sold = np.where(closed, np.nan, chain.sales)
+    usual = _usual(sold)
+    sold[np.isnan(usual)] = np.nan
+    usual[np.isnan(sold)] = np.nan
+    all_sold, all_usual = np.nan_to_num(chain.sales).sum(axis=0), np.nansum(_usual(chain.sales), axis=0)
+    change = np.abs(np.log((all_sold + 1) / (all_usual + 1)))
+    rank = change.argsort().argsort() / max(known - 1, 1) - 0.5
+
+    def unusual(days: NDArray[np.intp]) -> float:
+        past = days[days < known]
+        past = past[all_usual[past] > 0]
+        return float(rank[past].sum() / np.sqrt(max(len(past), SEASON) / 12))
+
+    country = country or public_holidays.country(dates, unusual, _UNUSUAL)
+    if country is None:
+        return None, factors
+    named = public_holidays.by_name(country, dates)
+    national = set(named.pop(public_holidays.ANY).tolist())
+    total = np.divide(
+        np.nansum(sold, axis=0),
+        np.nansum(usual, axis=0),
+        where=np.nansum(usual, axis=0) > 0,
+        out=np.full(known, np.nan),
+    )
+    for eve in (1, 0):  # a holiday that is the eve of another one is itself
+        seen = np.array([day - eve for day in national if 0 <= day - eve < known], dtype=np.intp)
+        common = _towards(1.0, total[seen])
+        of_store = _own(sold[:, seen], usual[:, seen], common) / common
+        for days in named.values():
+            past, ahead = days[days - eve < known] - eve, days[days - eve >= known] - eve - known
+            past = past[past >= 0]
+            # Of a part of the country's alone nothing is expected before it was seen.
+            shared, own = (common, of_store) if national.issuperset(days.tolist()) else (1.0, 1.0)
+            typical = own * _towards(shared, total[past])
+            factors[:, ahead] = _own(sold[:, past], usual[:, past], typical)[:, None]
+    factors[np.abs(factors - 1) < _LEAST] = 1
+    return country, factors
+
+
+def _own(sold: Matrix, usual: Matrix, typical: float | Matrix) -> Matrix:
+    """Factor of each store, shrunk towards what is typical."""
+    ours, theirs = np.nansum(sold, axis=1), np.nansum(usual, axis=1)
+    weight = _TIMES * theirs / np.maximum((~np.isnan(usual)).sum(axis=1), 1) + _UNITS
+    return (ours + weight * typical) / (theirs + weight)
+
+
+def _towards(common: float, ratios: Matrix) -> float:
+    seen = ratios[~np.isnan(ratios)]
+    return float((seen.sum() + _TIMES * common) / (len(seen) + _TIMES))
+
+
+def _usual(sales: Matrix) -> Matrix:
+    """Mean of the same weekday in the weeks around each day, NaN where there is none."""
+    days = sales.shape[1]
+    total, count = np.zeros_like(sales), np.zeros_like(sales)
+    for weeks in (*range(-_WEEKS, 0), *range(1, _WEEKS + 1)):
+        shift = weeks * SEASON
+        to, of = slice(max(-shift, 0), days - max(shift, 0)), slice(max(shift, 0), days - max(-shift, 0))
+        total[:, to] += np.nan_to_num(sales[:, of])
+        count[:, to] += ~np.isnan(sales[:, of])
+    return np.divide(total, count, out=np.full_like(sales, np.nan), where=count > 0)
