@@ -5,6 +5,7 @@ A request costs no task, no future and no copy, unless it has an asynchronous ha
 
 import asyncio
 import collections
+import functools
 import http
 import logging
 import math
@@ -12,9 +13,11 @@ import sys
 import time
 from typing import Final, cast
 
-from services.http.messages import Application, AsyncHandler, Request, Response
+from services.http import client_address
+from services.http.messages import AsyncHandler, Request, Response
 from services.http.parser import MAX_BODY_BYTES, PipeliningError, RequestParser
 from services.http.problems import HttpError
+from services.http.server_state import ServerState
 
 _log = logging.getLogger(__name__)
 
@@ -25,8 +28,6 @@ KEEP_ALIVE_SECONDS: Final = 620.0
 https://cloud.google.com/load-balancing/docs/https#timeout-keepalive-backends"""
 WRITE_SECONDS: Final = 30.0
 """For a client to read from a connection whose buffers are full."""
-MAX_STREAMS: Final = 32
-"""Responses in parts at a time; a part has a few hundred kilobytes."""
 _STREAM_SECONDS: Final = 300.0
 """For a client to take a whole response in parts."""
 _LINGER_SECONDS: Final = 2.0
@@ -35,38 +36,7 @@ _REFUSALS: Final = 64
 """So many connections beyond the limit are refused with a response; more are only closed."""
 _JOIN_BYTES: Final = 64 * 1024
 """Up to this size, copying a body behind its head is cheaper than a second system call."""
-_READ_BYTES: Final = 64 * 1024
-"""Received at a time."""
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-
-class ServerState:
-    """What the connections of a server share.
-
-    Attributes:
-        application: Answers requests.
-        async_handler: Answers the requests that it returns a coroutine for.
-        max_connections: Limit of connections. One client may have half of them.
-        connections: Open connections, the oldest first.
-        clients: Their number by the client's address.
-        buffer: Receives what the connections read, each in its turn.
-        date_and_trace: The `date` header, at most a second old, and the name of the next one.
-        streams: Number of responses that are written in parts.
-        turn: Held to write one part, while the event loop turns once: others wait for one part at most.
-    """
-
-    def __init__(
-        self, application: Application, async_handler: AsyncHandler | None, max_connections: int
-    ) -> None:
-        self.application = application
-        self.async_handler = async_handler
-        self.max_connections = max_connections
-        self.connections: dict[Connection, None] = {}
-        self.clients: collections.Counter[str] = collections.Counter()
-        self.buffer = memoryview(bytearray(_READ_BYTES))
-        self.date_and_trace = b""
-        self.streams = 0
-        self.turn = asyncio.Lock()
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -107,36 +77,20 @@ class Connection(asyncio.BufferedProtocol):
         """The connection is open."""
         self._transport = cast("asyncio.Transport", transport)
         peer = self._transport.get_extra_info("peername")
-        self._client = client = peer[0] if peer else ""
+        client = peer[0] if peer else ""
         self._parser = RequestParser(client, self._on_head, self._on_request)
         server = self._server
-        server.connections[self] = None
-        server.clients[client] += 1
-        if server.clients[client] > math.ceil(server.max_connections / 2):
-            self._make_room(client)
-        elif len(server.connections) > server.max_connections:
-            self._make_room(None)
-
-    def _make_room(self, client: str | None) -> None:
-        """Close the oldest idle connection, of this client or any; refuse the new one if there is none."""
-        server = self._server
-        for each in server.connections:
-            if each.idle and not each._closing and each is not self and client in (None, each._client):
-                each._close()
-                return
-        if len(server.connections) > server.max_connections + _REFUSALS:
-            self.abort()
-            return
-        detail = "you have too many connections" if client else "there are too many connections"
-        retry = [("retry-after", "1")]
-        self._reject(HttpError(http.HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=retry))
+        try:
+            server.count(self, client)
+        except HttpError as error:
+            if len(server.connections) > server.max_connections + _REFUSALS:
+                self.abort()
+            else:
+                self._reject(error)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is closed."""
-        del self._server.connections[self]
-        self._server.clients[self._client] -= 1
-        if not self._server.clients[self._client]:
-            del self._server.clients[self._client]
+        self._server.forget(self)
         for task in (self._task, self._stream):
             if task is not None:
                 task.cancel()
@@ -151,11 +105,17 @@ class Connection(asyncio.BufferedProtocol):
             return
         try:
             self._parser.feed(self._server.buffer[:nbytes])
+            if self._parser.receiving:
+                self._count_sender()
         except HttpError as error:
             self._on_error(error)
         except PipeliningError:
             self._end_reading()
         self._set_deadline()
+
+    def _count_sender(self) -> None:
+        """Count the connection for who sends a request slowly, which may be behind a load balancer."""
+        self._server.count(self, client_address.of(self._parser.so_far()))
 
     def _set_deadline(self) -> None:
         parser = self._parser
@@ -200,19 +160,19 @@ class Connection(asyncio.BufferedProtocol):
 
     # Calls of the server
 
-    def close_if_idle(self) -> None:
-        """Close the connection unless a request is in flight."""
-        if self.idle:
-            self._close()
+    def close_if_idle(self) -> bool:
+        """Close the connection unless a request is in flight. Returns whether it did."""
+        if self._closing or not self.idle:
+            return False
+        self._close()
+        return True
 
     def time_out(self) -> None:
         """Close the connection after its deadline."""
         if self._parser.receiving and self._writable and not self._closing:
             detail = f"the request did not arrive within {REQUEST_SECONDS:g} s"
             self._reject(HttpError(http.HTTPStatus.REQUEST_TIMEOUT, detail))
-        elif self.idle and not self._closing:
-            self._close()
-        else:
+        elif not self.close_if_idle():
             self.abort()
 
     def abort(self) -> None:
@@ -329,26 +289,26 @@ class Connection(asyncio.BufferedProtocol):
     def _respond(self, request: Request, response: Response, started: float, keep_alive: bool) -> None:
         keep_alive = keep_alive and not self._application.draining
         if response.parts is not None and request.method != b"HEAD":
-            if self._server.streams < MAX_STREAMS:
+            try:
                 self._start_stream(request, response, started, keep_alive)
                 return
-            detail = "there are too many long responses"
-            busy = HttpError(http.HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=[("retry-after", "1")])
-            response = busy.response()
+            except HttpError as error:
+                response = error.response()
         self._write(request, response, keep_alive)
         self._application.observe(request, response, time.perf_counter() - started)
         if not keep_alive:
             self._close()
 
     def _start_stream(self, request: Request, response: Response, started: float, keep_alive: bool) -> None:
+        client = client_address.of(request)
+        self._server.begin_stream(client)
         self._writable = False
         self._drained.set()
         self._transport.pause_reading()
-        self._server.streams += 1
         self._stream = asyncio.get_running_loop().create_task(
             self._write_parts(request, response, started, keep_alive)
         )
-        self._stream.add_done_callback(self._on_stream_done)
+        self._stream.add_done_callback(functools.partial(self._on_stream_done, client))
 
     async def _write_parts(
         self, request: Request, response: Response, started: float, keep_alive: bool
@@ -378,15 +338,15 @@ class Connection(asyncio.BufferedProtocol):
         elif self._drained.is_set():
             self._answer_waiting()
 
-    def _on_stream_done(self, task: asyncio.Task[None]) -> None:
-        self._server.streams -= 1
+    def _on_stream_done(self, client: str, task: asyncio.Task[None]) -> None:
+        self._server.end_stream(client)
         if not task.cancelled() and task.exception() is not None:
             _log.error("a response broke off", exc_info=task.exception())
             self.abort()
 
     def _reject(self, error: HttpError) -> None:
         """Answer what cannot be read as a request."""
-        self._respond_early(self._parser.rejected(), error.response())
+        self._respond_early(self._parser.so_far(), error.response())
 
     def _respond_early(self, request: Request, response: Response) -> None:
         """Answer an incomplete request, then close the connection: the rest is not parsed."""

@@ -8,19 +8,21 @@ import re
 from typing import Final
 
 _QUALITY: Final = re.compile(rb"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
+MAX_BYTES: Final = 512
+"""Of a header that is negotiated by; clients send less. What is longer would fill the caches."""
 
 
 @functools.lru_cache(maxsize=256)
-def accepts_gzip(accept_encoding: bytes | None) -> bool:
+def accepts_gzip(accept_encoding: bytes) -> bool:
     """Whether the client accepts a gzip-compressed response."""
-    qualities = _qualities(accept_encoding or b"")
+    qualities = _qualities(accept_encoding)
     return qualities.get(b"gzip", qualities.get(b"*", 0.0)) > 0
 
 
 @functools.lru_cache(maxsize=256)
-def prefers_csv(accept: bytes | None) -> bool:
+def prefers_csv(accept: bytes) -> bool:
     """Whether the client prefers CSV to JSON: by quality, then by naming it more precisely."""
-    qualities = _qualities(accept or b"")
+    qualities = _qualities(accept)
 
     def preference(media_type: bytes) -> tuple[float, int]:
         ranges = (media_type, media_type.partition(b"/")[0] + b"/*", b"*/*")

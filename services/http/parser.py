@@ -19,6 +19,8 @@ MAX_BODY_BYTES: Final = 64 * 1024
 _VERSIONS: Final = ("1.0", "1.1")
 _HOST: Final = re.compile(rb"(?:[\w.~!$&'()*+,;=%-]*|\[[\da-fA-F:.]+\])(?::\d{0,5})?", re.ASCII)
 """RFC 9110, 7.2: a name or an address, and a port. A request without an authority has an empty one."""
+_MAX_HOST_BYTES: Final = 261
+"""RFC 1035, 2.3.4: 255 of a name; and a port."""
 
 
 class PipeliningError(Exception):
@@ -90,7 +92,7 @@ class RequestParser:
             elif self._head_bytes + self._silent_bytes > MAX_HEAD_BYTES:
                 raise _head_too_large()
 
-    def rejected(self) -> Request:
+    def so_far(self) -> Request:
         """What is known of the request that is being received; an empty one if there is none."""
         if self.receiving and not self._in_head:
             return self.request
@@ -217,7 +219,7 @@ def _check_head(request: Request) -> None:
     if host is None:
         if request.http_version == "1.1":
             raise HttpError(http.HTTPStatus.BAD_REQUEST, "HTTP/1.1 requires the header Host")
-    elif not _is_host(host):
+    elif len(host) > _MAX_HOST_BYTES or not _is_host(host):
         raise HttpError(http.HTTPStatus.BAD_REQUEST, "the header Host must be one name or address")
     if request.headers.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
         raise HttpError(http.HTTPStatus.NOT_IMPLEMENTED, "the only transfer encoding here is chunked")

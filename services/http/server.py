@@ -7,8 +7,9 @@ import resource
 import time
 from typing import Final
 
-from services.http.connection import Connection, ServerState
+from services.http.connection import Connection
 from services.http.messages import Application, AsyncHandler
+from services.http.server_state import ServerState
 
 _log = logging.getLogger(__name__)
 

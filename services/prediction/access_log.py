@@ -2,14 +2,13 @@
 
 import functools
 import http
-import ipaddress
 import time
 from typing import Final
 
 import msgspec
 
 from services import log_output
-from services.http import trace_context
+from services.http import client_address, trace_context
 from services.http.messages import Request, Response
 
 _MAX_TARGET: Final = 1024
@@ -61,7 +60,7 @@ class AccessLog:
             response.status,
             response.size,
             request.client,
-            headers.get(b"x-forwarded-for"),
+            headers.get(b"x-forwarded-for", b"")[-client_address.MAX_FORWARDED_BYTES :],
             headers.get(b"user-agent", b"")[: _MAX_USER_AGENT + 1],
             request.http_version,
         )
@@ -83,13 +82,13 @@ def _shared(
     status: int,
     size: int,
     peer: str,
-    forwarded: bytes | None,
+    forwarded: bytes,
     user_agent: bytes,
     version: str,
 ) -> bytes:
     """The middle of a line, up to the latency: it is the same whenever a client repeats a request."""
     verb, url = method.decode(), _text(target, _MAX_TARGET)
-    agent, client = _text(user_agent, _MAX_USER_AGENT), _client(peer, forwarded or b"")
+    agent, client = _text(user_agent, _MAX_USER_AGENT), client_address.forwarded(peer, forwarded)
     fields = {
         "severity": "ERROR" if status == http.HTTPStatus.INTERNAL_SERVER_ERROR else "INFO",
         "message": f"{verb} {url} {status}",
@@ -102,23 +101,3 @@ def _text(value: bytes, limit: int) -> str:
     """What a client sent, as printable ASCII of bounded length."""
     text = value[:limit].decode("ascii", "backslashreplace").replace("\x7f", "\\x7f")
     return f"{text}..." if len(value) > limit else text
-
-
-def _client(peer: str, forwarded: bytes) -> str:
-    """The client's address.
-
-    Google's load balancers append it and their own to X-Forwarded-For
-    (https://cloud.google.com/load-balancing/docs/https#x-forwarded-for_header); what is before, anyone can
-    have written. Their proxies have private addresses, and network policies let nobody else reach a pod.
-
-    Args:
-        peer: Address of the other end of the connection.
-        forwarded: The header.
-    """
-    hops = forwarded.split(b",")
-    try:
-        if len(hops) > 1 and ipaddress.ip_address(peer).is_private:
-            return str(ipaddress.ip_address(hops[-2].strip().decode()))
-    except ValueError:
-        pass
-    return peer

@@ -104,8 +104,8 @@ class Application:
             content,
             posted,
             text,
-            negotiation.prefers_csv(headers.get(b"accept")),
-            negotiation.accepts_gzip(headers.get(b"accept-encoding")),
+            negotiation.prefers_csv(headers.get(b"accept", b"")[: negotiation.MAX_BYTES]),
+            negotiation.accepts_gzip(headers.get(b"accept-encoding", b"")[: negotiation.MAX_BYTES]),
         )
         cached = responses.cache.get(query)
         if cached is not None:

@@ -54,7 +54,8 @@ class Page:
 
     def answer(self, request: Request) -> Response:
         """The file, or status 304 if the client has it."""
-        compressed = negotiation.accepts_gzip(request.headers.get(b"accept-encoding"))
+        accepted = request.headers.get(b"accept-encoding", b"")
+        compressed = negotiation.accepts_gzip(accepted[: negotiation.MAX_BYTES])
         response, not_modified = self._compressed if compressed else self._plain
         etag = self._compressed_etag if compressed else self._etag
         condition = request.headers.get(b"if-none-match")

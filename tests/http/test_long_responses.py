@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from services.http import connection
+from services.http import server_state
 from services.http.messages import Request, Response
 from services.http.server import Server
 from tests.http.test_server import GET, Client, Echo, connect, serving
@@ -136,10 +136,10 @@ def test_many_long_responses_let_others_pass() -> None:
 
 
 def test_too_many_long_responses_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "MAX_STREAMS", 2)
+    monkeypatch.setattr(server_state, "MAX_STREAMS", 2)
 
     async def test(client: Client, *_unused: object) -> None:
-        others = [await connect(client, "127.0.0.2") for _ in range(2)]
+        others = [await connect(client, f"127.0.0.{number}") for number in (2, 3)]
         for each in others:
             each.writer.write(GET % b"long")
         await asyncio.sleep(0.1)
@@ -150,6 +150,38 @@ def test_too_many_long_responses_are_refused(monkeypatch: pytest.MonkeyPatch) ->
         assert await content(others[1]) == PART * PARTS
         client.writer.write(GET % b"long")
         assert await content(client) == PART * PARTS
+
+    serving(test, application=Long())
+
+
+@pytest.mark.parametrize("proxied", [True, False])
+def test_a_client_has_half_of_the_long_responses(monkeypatch: pytest.MonkeyPatch, proxied: bool) -> None:
+    """Behind a load balancer, too, where all come from its address."""
+    monkeypatch.setattr(server_state, "MAX_STREAMS", 4)
+
+    async def test(client: Client, *_unused: object) -> None:
+        async def ask(number: int) -> Client:
+            asking = await connect(client, "127.0.0.1" if proxied else f"127.0.0.{number}")
+            # What the client wrote itself does not count.
+            chain = b"9.9.9.%d, 203.0.113.%d, 198.51.100.1" % (len(asked), number) if proxied else b"7"
+            asking.writer.write(b"GET /long HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: %b\r\n\r\n" % chain)
+            asked.append(asking)
+            return asking
+
+        asked: list[Client] = []
+        first = [await ask(number) for number in (2, 2)]
+        await asyncio.sleep(0.1)
+        status, headers, body = await (await ask(2)).answer()
+        assert (status, headers["retry-after"]) == (503, "1")
+        assert b"you have too many long responses" in body
+        others = [await ask(number) for number in (3, 4)]
+        await asyncio.sleep(0.1)
+        status, _, body = await (await ask(5)).answer()
+        assert status == 503
+        assert b"there are too many long responses" in body
+        for each in (*first, *others):
+            assert await content(each) == PART * PARTS
+        assert await content(await ask(2)) == PART * PARTS
 
     serving(test, application=Long())
 

@@ -275,6 +275,44 @@ def test_a_client_has_half_of_the_connections(monkeypatch: pytest.MonkeyPatch) -
     serving(test)
 
 
+def test_a_client_behind_a_load_balancer_has_half_of_the_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those on which it sends slowly: the load balancer keeps idle ones, for anyone, and they go first."""
+    monkeypatch.setattr(server_module, "MAX_CONNECTIONS", 6)
+    head = b"Host: x\r\nX-Forwarded-For: 9.9.9.%d, 203.0.113.%d, 198.51.100.1\r\n"
+
+    async def test(idle: Client, server: Server, _: Echo) -> None:
+        async def begin(number: int, client: int) -> Client:
+            slow = await connect(idle, f"127.0.0.{number % 3 + 2}")  # the load balancer has several addresses
+            slow.writer.write(
+                b"POST /p HTTP/1.1\r\n" + head % (number, client) + b"Content-Length: 2\r\n\r\n"
+            )
+            return slow
+
+        async def in_flight(number: int) -> None:
+            while server.requests_in_flight != number:
+                await asyncio.sleep(0.01)
+
+        slow = [await begin(number, 7) for number in range(3)]
+        await in_flight(3)
+        refused = await begin(3, 7)
+        status, headers, body = await refused.answer()
+        assert (status, headers["retry-after"]) == (503, "1")
+        assert b"you have too many connections" in body
+        refused.writer.close()
+        while server.connections > 4:
+            await asyncio.sleep(0.01)
+        slow += [await begin(number, 8) for number in range(3)]
+        await in_flight(6)
+        assert await idle.ended()
+        for each in slow:
+            each.writer.write(b"ok")
+            assert (await each.answer())[2] == b"POST /p ok"
+
+    serving(test)
+
+    serving(test)
+
+
 def test_connections_far_beyond_the_limit_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module, "MAX_CONNECTIONS", 2)
     monkeypatch.setattr(connection, "_REFUSALS", 1)
