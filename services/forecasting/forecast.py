@@ -30,7 +30,10 @@ class UnknownSeriesError(LookupError):
     Attributes:
         field: `store_nbr` or `family`.
         value: the unknown value.
-        allowed: the known values, sorted; of many, those next to the unknown one.
+        allowed: the known values; of many, those next to the unknown one.
+
+    Args:
+        known: the known values, in alphabetical order whatever their case.
     """
 
     def __init__(self, field: str, value: str, known: Sequence[str]):
@@ -44,10 +47,9 @@ class UnknownSeriesError(LookupError):
 
 def _neighbours(value: str, known: Sequence[str]) -> tuple[str, ...]:
     """The values around the place that an unknown one would have in alphabetical order."""
-    ordered = sorted(known, key=str.casefold)
-    place = bisect.bisect_left(ordered, value.casefold(), key=str.casefold)
-    begin = max(0, min(place - _NEIGHBOURS // 2, len(ordered) - _NEIGHBOURS))
-    return tuple(ordered[begin : begin + _NEIGHBOURS])
+    place = bisect.bisect_left(known, value.casefold(), key=str.casefold)
+    begin = max(0, min(place - _NEIGHBOURS // 2, len(known) - _NEIGHBOURS))
+    return tuple(known[begin : begin + _NEIGHBOURS])
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,8 +93,9 @@ class Forecast:
                 raise ValueError(f"{name} must be finite float64 of shape {shape}")
         if not ((self.lower >= 0) & (self.lower <= self.sales) & (self.sales <= self.upper)).all():
             raise ValueError("0 <= lower <= sales <= upper must hold everywhere")
+        groups = {"total": 1} | {field: len(names) for field, names in self._names.items()}
         for level, (lower, upper) in self.sums.items():
-            shape = (len(self._series_of.get(level, "1")), len(self.dates))
+            shape = (groups[level], len(self.dates))
             if lower.shape != shape or upper.shape != shape or not ((lower >= 0) & (lower <= upper)).all():
                 raise ValueError(f"0 <= lower <= upper must hold for {shape} sums at level {level}")
 
@@ -102,13 +105,21 @@ class Forecast:
         return len(self.dates)
 
     @cached_property
-    def _series_of(self) -> dict[str, dict[str, set[int]]]:
-        """Series indices by field and value."""
-        index: dict[str, dict[str, set[int]]] = {"store_nbr": {}, "family": {}}
+    def _series_of(self) -> dict[str, dict[str, NDArray[np.intp]]]:
+        """Series indices, ascending, by field and value, values sorted."""
+        index: dict[str, dict[str, list[int]]] = {"store_nbr": {}, "family": {}}
         for i, keys in enumerate(zip(self.store_nbr, self.family, strict=True)):
             for values, value in zip(index.values(), keys, strict=True):
-                values.setdefault(value, set()).add(i)
-        return {field: dict(sorted(values.items())) for field, values in index.items()}
+                values.setdefault(value, []).append(i)
+        return {
+            field: {value: np.array(series) for value, series in sorted(values.items())}
+            for field, values in index.items()
+        }
+
+    @cached_property
+    def _names(self) -> dict[str, list[str]]:
+        """Stores and families in alphabetical order, as errors name them."""
+        return {field: sorted(values, key=str.casefold) for field, values in self._series_of.items()}
 
     def select(self, *, store_nbr: Sequence[str] = (), family: Sequence[str] = ()) -> NDArray[np.intp]:
         """Indices of the series of these stores and families, ascending; an empty filter means all.
@@ -118,36 +129,43 @@ class Forecast:
         """
         stores = self._matching("store_nbr", store_nbr)
         chosen = stores & self._matching("family", family)
-        if not chosen:
-            raise UnknownSeriesError("family", ", ".join(family), sorted({self.family[i] for i in stores}))
-        return np.array(sorted(chosen), dtype=np.intp)
+        if not chosen.any():
+            sold = {self.family[i] for i in np.flatnonzero(stores)}
+            known = [name for name in self._names["family"] if name in sold]
+            raise UnknownSeriesError("family", ", ".join(family), known)
+        return np.flatnonzero(chosen)
 
     def interval_of_sum(
-        self, *, store_nbr: Sequence[str] = (), family: Sequence[str] = ()
+        self, series: NDArray[np.intp]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-        """Lower and upper end for each day of the sum of these series, which `select` takes.
+        """Lower and upper end for each day of the sum of these series, as `select` gives them.
 
         None if they are not one series, a whole store, a whole family, or all: the errors of other sums were
         not looked at.
         """
-        chosen = set(self.select(store_nbr=store_nbr, family=family).tolist())
-        if len(chosen) == 1:
-            (index,) = chosen
-            return self.lower[index], self.upper[index]
-        everything = {"total": {"": set(range(len(self.family)))}}
-        for level, members in {**everything, **self._series_of}.items():
-            for row, whole in enumerate(members.values()):
-                if chosen == whole and level in self.sums:
-                    lower, upper = self.sums[level]
-                    return lower[row], upper[row]
+        first = int(series[0])
+        if len(series) == 1:
+            return self.lower[first], self.upper[first]
+        groups = {"total": {"": np.arange(len(self.family))}, **self._series_of}
+        names = {"total": "", "store_nbr": self.store_nbr[first], "family": self.family[first]}
+        for level, name in names.items():
+            if level in self.sums and np.array_equal(groups[level][name], series):
+                row = list(groups[level]).index(name)
+                lower, upper = self.sums[level]
+                return lower[row], upper[row]
         return None
 
-    def _matching(self, field: str, values: Sequence[str]) -> set[int]:
-        known = self._series_of[field]
-        for value in values:
+    def _matching(self, field: str, values: Sequence[str]) -> NDArray[np.bool_]:
+        """Which series are of one of these values, or of any if there are none."""
+        if not values:
+            return np.ones(len(self.family), dtype=np.bool_)
+        known, distinct = self._series_of[field], dict.fromkeys(values)
+        for value in distinct:
             if value not in known:
-                raise UnknownSeriesError(field, value, tuple(known))
-        return set().union(*(known[value] for value in values or known))
+                raise UnknownSeriesError(field, value, self._names[field])
+        matching = np.zeros(len(self.family), dtype=np.bool_)
+        matching[np.concatenate([known[value] for value in distinct])] = True
+        return matching
 
     def rows(self, days: int, series: Iterable[int]) -> list[PredictionRow]:
         """The first `days` days of these series, ordered by series, then date."""

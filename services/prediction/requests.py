@@ -19,8 +19,6 @@ _CHOICES: Final[dict[str, list[str]]] = {
     "format": [*get_args(get_args(Format)[0])],
     "layout": [*get_args(get_args(Layout)[0])],
 }
-# msgspec ends its messages with the field at fault: "... - at `$.store_nbr[...]`", "... field `x`".
-_FIELD: Final = re.compile(r"`(?:\$\.)?(\w+)[^`]*`$")
 _UNKNOWN_FIELD: Final = "Object contains unknown field `"
 # No more digits than any range has: int() reads digits of other alphabets, and is slow on long numbers.
 _DAYS: Final = re.compile(r"[0-9]{1,9}")
@@ -99,8 +97,8 @@ def _invalid(message: str, kind: type[msgspec.Struct], max_range: int) -> HttpEr
         single = name.partition("[")[0]
         hint = f"; repeat `{single}`" if name != single and single in names else ""
         return _bad_request(f"unknown parameter `{name}`{hint}", name, [*names])
-    match = _FIELD.search(message)
-    parameter = match[1] if match else None
+    # It ends with the field at fault: "... - at `$.store_nbr[...]`", "... field `range`".
+    parameter = message.removesuffix("`").rpartition("`")[2].removeprefix("$.").partition("[")[0]
     if parameter == "range":
         return _range_out_of_limits(max_range)
     if parameter in _CHOICES:

@@ -13,12 +13,11 @@ import msgspec
 from services.contracts.messages import ForecastReference, HistoryRequest, ModelReference, PredictionRequest
 from services.contracts.model import HISTORY_DAYS
 from services.forecasting.artifact import Model
-from services.forecasting.encoded import EncodedForecast
 from services.http.messages import Response
 from services.lru_cache import LruCache
 from services.prediction import requests
 from services.prediction.pages import Page
-from services.prediction.tables import AnyRequest, Series, Tables
+from services.prediction.tables import SUM_CELLS, AnyRequest, Series, Tables
 
 _ENTRY_BYTES: Final = 1024
 """Memory of a cached response besides its query and body: dictionary entry, objects and headers."""
@@ -84,13 +83,14 @@ class ModelResponses:
         cache_control: The header of responses to GET.
 
     Attributes:
+        max_range: Most days that a request may ask for.
         cache: Responses by query.
         page: What the page at `/` shows of the version.
     """
 
     def __init__(self, model: Model, max_range: int, cache_control: str) -> None:
         self._model = model
-        self._encoded = EncodedForecast(model.forecast, max_range)
+        self.max_range = min(max_range, model.forecast.horizon)
         manifest = model.manifest
         made_by = {
             "prediction": ForecastReference(manifest.version, manifest.planned_until),
@@ -110,11 +110,6 @@ class ModelResponses:
         content = {name: getattr(manifest, name) for name in (*shown, "planned_until")}
         content |= {"max_range": self.max_range, "families": families}
         self.page = Page(msgspec.json.encode(content), ".json")
-
-    @property
-    def max_range(self) -> int:
-        """Most days that a request may ask for."""
-        return self._encoded.max_range
 
     def build(self, query: Query) -> CachedResponse:
         """Build the response to a query and cache it.
@@ -144,7 +139,7 @@ class ModelResponses:
         def content() -> Iterator[bytes]:
             return self._content(query, request, series, as_csv)
 
-        if request.layout != "sum" and len(series) * request.range > _PART_ROWS:
+        if len(series) * request.range > (SUM_CELLS if request.layout == "sum" else _PART_ROWS):
             return self._long(query, headers, content)
         body = b"".join(content())
         if query.accepts_gzip and len(body) >= _MIN_GZIP_BYTES:
@@ -199,7 +194,7 @@ class ModelResponses:
         """The body of a response, in parts."""
         content, start = query.content.encode(), self._json_starts[query.content]
         if request.layout == "sum":
-            sums = self._tables.sums(request, series)
+            sums = yield from self._tables.sums(request, series)
             if as_csv:
                 yield _csv([sums, *_rows(sums)])
             else:
@@ -227,7 +222,9 @@ class ModelResponses:
         if isinstance(request, HistoryRequest):
             yield from _json_list(_json_objects(columns(part)) for part in parts)
         else:
-            yield from _json_list(self._encoded.rows(request.range, part.tolist()) for part in parts)
+            rows = self._model.forecast.rows
+            encode = msgspec.json.encode
+            yield from _json_list(encode(rows(request.range, part.tolist()))[1:-1] for part in parts)
         yield b"}"
 
 

@@ -191,13 +191,13 @@ def test_the_forecast_served_is_the_model_s_own(panel: Panel, folder: Path, trai
 def test_sums_have_intervals_of_their_own(panel: Panel, trained: Model) -> None:
     """Narrower than the sum of the series' intervals, whose errors do not go together."""
     forecast = trained.forecast
-    ends = forecast.interval_of_sum()
+    ends = forecast.interval_of_sum(forecast.select())
     assert ends is not None
     lower, upper = ends
     total = forecast.sales.sum(axis=0)
     assert ((lower >= 0) & (lower <= total) & (total <= upper)).all()
     assert (upper - lower).sum() < 0.9 * (forecast.upper - forecast.lower).sum()
-    store = forecast.interval_of_sum(store_nbr=["1"])
+    store = forecast.interval_of_sum(forecast.select(store_nbr=["1"]))
     assert store is not None
     assert store[1].mean() < upper.mean()
 

@@ -1,8 +1,13 @@
 """Responses of many series and days, which are encoded while they are sent."""
 
+import contextlib
 import gzip
 import itertools
+import re
+import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,18 +15,22 @@ import numpy as np
 import pytest
 
 from services.forecasting.artifact import Model, load_manifest
+from services.http.server_state import MAX_STREAMS
 from services.prediction.responses import ModelResponses, Query
-from tests.conftest import Models, Service, service
+from tests.conftest import Models, Service, service, wait_for
 from tests.prediction.test_tables import rows
 
 PART_BYTES = 400_000
 
 
 class ManyModels(Models):
-    """Models of 50 stores and 21 families; the history of some begins late."""
+    """Models of 50 stores and 21 families, some named like formulas; the history of one begins late."""
 
     SERIES = tuple(
-        itertools.product((f"S{number:02}" for number in range(50)), ("=A", *"BCDEFGHIJKLMNOPQRSTU"))
+        itertools.product(
+            ("+1", "-1", "=1", "@1", *(f"S{number:02}" for number in range(46))),
+            ("\tA", "\rA", "+A", "-A", "=A", "@A", *"ABCDEFGHIJKLMNO"),
+        )
     )
 
 
@@ -58,7 +67,9 @@ def test_every_format_has_the_rows_of_the_model(serving: Service, many: ManyMode
         assert [row["sales"] for row in expected] == sales[~np.isnan(sales)].tolist()
     assert ask(layout="columns") == expected
     for row in expected:
-        row["family"] = row["family"].replace("=", "'=")
+        for name in ("store_nbr", "family"):
+            if row[name][0] in "=+-@\t\r":  # spreadsheets take it for a formula
+                row[name] = f"'{row[name]}"
     assert ask(format="csv") == expected
 
 
@@ -83,6 +94,42 @@ def test_a_post_may_ask_for_everything(serving: Service) -> None:
     answer = httpx.post(serving.url + "/predict", json={"range": 30})
 
     assert len(rows(answer)) == len(ManyModels.SERIES) * 30
+
+
+def end(connection: socket.socket) -> bytes:
+    """The last bytes of a chunked response."""
+    last = b""
+    while not last.endswith(b"\r\n0\r\n\r\n") and (received := connection.recv(1 << 20)):
+        last = (last + received)[-7:]
+    return last
+
+
+def test_memory_is_bounded_with_as_many_long_answers_as_there_may_be(
+    serving: Service, many: ManyModels
+) -> None:
+    """By what docs/benchmarks.md asks a pod to have."""
+    with contextlib.ExitStack() as opened:
+        connections: list[socket.socket] = []
+        for number in range(MAX_STREAMS):
+            connection = opened.enter_context(socket.socket())
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+            connection.bind((f"127.0.0.{2 + number % 2}", 0))
+            connection.connect(("127.0.0.1", serving.port))
+            path = ("/predict?range=30", "/predict?range=30&format=csv", "/history?range=90")[number % 3]
+            connection.sendall(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode())
+            connections.append(connection)
+        full = f"prediction_requests_in_flight {MAX_STREAMS}.0"
+        wait_for("all answers to be sent", lambda: full in serving.get("/metrics").text)
+        refused = serving.get("/predict?range=30&layout=columns")
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        with ThreadPoolExecutor(MAX_STREAMS) as pool:
+            assert {*pool.map(end, connections)} == {b"\r\n0\r\n\r\n"}
+    forecast, history = many.forecast("v1"), many.history("v1")
+    tables = 3 * forecast.sales.nbytes + history.sales.nbytes
+    assert serving.process is not None
+    status = Path(f"/proc/{serving.process.pid}/status").read_text()
+    peak = int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024
+    assert peak < (80 + 90) * 2**20 + 3.1 * tables
 
 
 @pytest.mark.parametrize("text", [b"range=30", b"range=30&layout=columns", b"range=30&format=csv"])
