@@ -7,7 +7,6 @@ the time at which the service has both versions.
 
 import json
 import os
-import re
 import tempfile
 import time
 import urllib.request
@@ -99,11 +98,11 @@ def serve(folder: Path) -> tuple[float, float, float, float]:
     server = our_servers({"MODEL_BUCKET": bucket, "HOST": "127.0.0.1", "MODEL_POLL_SECONDS": "1"}, "")[0]
     try:
         server.start()
-        resident = _memory(server, "VmRSS")
+        resident = server.status_mib("VmRSS")
         registry.publish(later)
         while _version(server) != later:
             time.sleep(0.1)
-        return server.ready_seconds, server.ready_cpu_seconds, resident, _memory(server, "VmHWM")
+        return server.ready_seconds, server.ready_cpu_seconds, resident, server.status_mib("VmHWM")
     finally:
         server.stop()
 
@@ -111,15 +110,6 @@ def serve(folder: Path) -> tuple[float, float, float, float]:
 def _version(server: Server) -> str:
     with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{MODELS_PATH}", timeout=30) as response:
         return json.load(response)["current"]["version"]
-
-
-def _memory(server: Server, name: str) -> float:
-    """A figure of /proc/PID/status, MiB."""
-    assert server.process is not None  # noqa: S101 -- it was started
-    status = Path(f"/proc/{server.process.pid}/status").read_text(encoding="ascii")
-    found = re.search(rf"{name}:\s+(\d+) kB", status)
-    assert found is not None, status  # noqa: S101 -- Linux always says so
-    return int(found[1]) / 1024
 
 
 @command("bench-scale")

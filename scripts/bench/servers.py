@@ -9,6 +9,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 import psutil
@@ -103,6 +104,14 @@ class Server:
     def pss_mib(self) -> float:
         """Memory of all its processes, with a share of each shared page."""
         return sum(process.memory_full_info().pss for process in self._processes()) / 2**20
+
+    def status_mib(self, name: str) -> float:
+        """A figure of /proc/PID/status: `VmRSS`, memory now, or `VmHWM`, at most so far."""
+        assert self.process is not None  # noqa: S101 -- it was started
+        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
+        found = re.search(rf"{name}:\s+(\d+) kB", status)
+        assert found is not None, status  # noqa: S101 -- Linux always says so
+        return int(found[1]) / 1024
 
     def _processes(self) -> list[psutil.Process]:
         if self.process is None or not self.process.is_running():

@@ -15,8 +15,8 @@ _SCRIPT: Final = """
 done = function(summary, latency)
   local failed = 0
   for _, number in pairs(summary.errors) do failed = failed + number end
-  io.write(string.format("@%%d %%d %%f %%f %%f", failed, summary.requests, summary.duration / 1e6,
-    latency:percentile(50) / 1e3, latency:percentile(99) / 1e3))
+  io.write(string.format("@%%d %%d %%f %%f %%f %%f", failed, summary.requests, summary.duration / 1e6,
+    latency:percentile(50) / 1e3, latency:percentile(99) / 1e3, latency.max / 1e3))
 end
 """
 _POST: Final = """
@@ -31,6 +31,7 @@ class Load(NamedTuple):
     seconds: float
     p50_ms: float
     p99_ms: float
+    longest_ms: float
 
 
 def check(*others: str) -> None:
