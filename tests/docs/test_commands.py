@@ -39,11 +39,14 @@ OF_CDKTF = [each for each in COMMANDS if each.starts("npx", "cdktf")]
 OF_SCRIPTS = [each for each in COMMANDS if each.words[0].startswith("scripts/")]
 OF_BATCH = [each for each in COMMANDS if each.starts(str(BATCH.relative_to(REPOSITORY)), "-m")]
 OF_BEAM = [each for each in COMMANDS if any(word.startswith("--runner=") for word in each.words)]
+OF_WHEEL = [
+    each for each in COMMANDS if each.starts("python3", "-m", "pip", "wheel")
+]  # tests/batch/test_wheel
 OF_CLOUD = [each for each in COMMANDS if each.words[0] in ("gcloud", "kubectl")]
 
 
 def test_every_command_is_tried() -> None:
-    kinds = [OF_MAKE, OF_SOURCE, OF_PLATFORM, OF_CDKTF, OF_SCRIPTS, OF_BATCH, OF_BEAM, OF_CLOUD]
+    kinds = [OF_MAKE, OF_SOURCE, OF_PLATFORM, OF_CDKTF, OF_SCRIPTS, OF_BATCH, OF_BEAM, OF_WHEEL, OF_CLOUD]
     assert [each for each in COMMANDS if not any(each in kind for kind in kinds)] == []
     assert all(kinds)
     assert OF_BEAM
