@@ -458,7 +458,8 @@ class Action(str):
 
 class GKEStartPodOperator(BaseOperator):
     def __init__(self, on_finish_action, execution_timeout, task_id, arguments, **options):
-        super().__init__(task_id=task_id, execution_timeout=execution_timeout)
+        rule = options.get("trigger_rule", "all_success")
+        super().__init__(task_id=task_id, execution_timeout=execution_timeout, trigger_rule=rule)
         self.arguments = arguments
         self.on_finish_action = Action(on_finish_action)
 
@@ -494,6 +495,7 @@ forecast_google.get_current_context = lambda: {{"ti": ti}}
 task = forecast_google.dataflow(["--run_date=2024-07-01"], dict(hour))
 def trained():
     tasks = forecast_steps.train("--snapshot=s", timeout=timedelta(hours=1))
+    assert tasks[-1].trigger_rule == "none_failed", "where there is one group, the job is skipped"
     return [[task.task_id, getattr(task, "job", None) or getattr(task, "arguments", [])] for task in tasks]
 
 try:
