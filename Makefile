@@ -49,7 +49,7 @@ test: install-airflow ## All tests but those of images (ARGS=tests/stacks: those
 test-quick: install ## Tests to run before each commit: none that starts Airflow, Terraform or an image build
 	@$(PYTEST) -m "not slow and not platform" $(ARGS)
 
-test-simulated: install ## dev, staging and prod applied whole to a simulated cloud, and all else of Terraform's
+test-simulated: install ## dev, staging and prod deployed, changed, destroyed, deployed again in a simulated cloud; all else of Terraform's
 	@$(PYTEST) tests/simulated $(ARGS)
 
 test-images: install ## Build, push and run the images (Debian packages: scripts/debian_packages.sh)

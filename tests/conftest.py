@@ -73,14 +73,14 @@ existing = {
 PLATFORM_ROOMS = ("changes", "images", "integration", "newcomer", "simulated")
 # The files that take longest, from the longest on.
 LONGEST_FILES = (
+    "simulated/test_prod.py",
+    "simulated/test_dev.py",
     "batch/test_dags.py",
     "batch/test_faults.py",
     "newcomer/test_newcomer.py",
-    "simulated/test_dev.py",
-    "integration/test_bigquery.py",
-    "simulated/test_prod.py",
-    "streaming/test_failures.py",
     "simulated/test_staging.py",
+    "integration/test_bigquery.py",
+    "streaming/test_failures.py",
     "batch/test_commands.py",
     "simulated/test_provider_lifecycle.py",
     "simulated/test_rules.py",

@@ -27,7 +27,7 @@ from services.forecasting.model_registry import ModelRegistry
 from services.forecasting.panel import Panel, UnusableSalesError
 from services.forecasting.sales_faults import DataError
 
-_FIRST: Final = ("foundation", "registry")
+_BEFORE_IMAGES: Final = ("foundation", "registry")
 _BEFORE_THE_MODEL: Final = ("cluster", "data", "messaging")
 # A service is ready once there is a model.
 _AFTER_THE_MODEL: Final = ("services", "observability", "orchestration")
@@ -60,13 +60,14 @@ class Deployment:
         else:
             self._step("preflight", "scripts/preflight", name)
         self._step("bootstrap", "scripts/bootstrap.sh", name)
+        stacks = (*_BEFORE_IMAGES, *_BEFORE_THE_MODEL)
         if not self._target.simulated:
             self._step("quotas and ranges", "scripts/preflight", name, "quotas", "ranges")
-        self._deploy("deploy what images need", _FIRST)
-        if not self._target.simulated:
+            self._deploy("deploy what images need", _BEFORE_IMAGES)
             for service in IMAGES:
                 self._step(f"image of {service}", "scripts/push_image.sh", service, name)
-        self._deploy("deploy cluster, data, messaging", _BEFORE_THE_MODEL)
+            stacks = _BEFORE_THE_MODEL
+        self._deploy("deploy what the model needs", stacks)
         if self._target.simulated:
             self._variables |= emulators.endpoints().environment
         self._load_sales()

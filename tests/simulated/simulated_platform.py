@@ -10,9 +10,10 @@ import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from scripts.deployment.bootstrap import Bootstrap
 from scripts.deployment.terraform_plans import Synthesis
 from services.contracts.names import MODELS_BUCKET, bucket_name
 from tests.checkout import copy_checkout, link_installed
-from tests.conftest import REPOSITORY, SIMULATOR, Models, free_port
+from tests.conftest import REPOSITORY, SIMULATOR, Models, free_port, wait_for
 
 # Slow enough that a resource without a needed `depends_on` is created too early.
 SLOW = [
@@ -106,6 +107,31 @@ class Platform:
         printed, failed = process.communicate(timeout=3600)
         assert process.returncode == 0, printed + failed
         return printed
+
+    def interrupt_deployment(self, kind: str) -> None:
+        """Press Ctrl-C while a deployment creates the first resource of a type, which has to be slow.
+
+        Terraform must keep what it was creating.
+        """
+        process = self.command("deploy")
+        log = self.home / "logs" / f"deploy-{self.name}" / "deploy-what-the-model-needs.log"
+        wait_for(
+            f"a {kind} that is being created",
+            lambda: log.is_file() and re.search(rf"{kind}\..*: Creating", log.read_text()),
+            600,
+        )
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        printed, failed = process.communicate(timeout=1200)
+        assert process.returncode == 1
+        assert "✓ bootstrap" in printed
+        assert "deploy what the model needs: interrupted" in failed
+        stacks = ("foundation", "registry", "cluster", "data", "messaging")
+        named = " ".join(f"{self.name}-{stack}" for stack in stacks)
+        assert f"to repeat it: npx --no-install cdktf deploy {named}" in failed
+        assert f"to go on from there: scripts/deploy {self.name}" in failed
+        states = [json.loads(file.read_text()) for file in (self.home / "terraform").glob("*.tfstate")]
+        kept = {each["type"] for state in states for each in state["resources"]}
+        assert kind in kept, "it exists, and Terraform has forgotten it"
 
     @cached_property
     def sales(self) -> str:
@@ -214,6 +240,34 @@ class Platform:
             each["stack"].removeprefix(f"{self.name}-"): each for each in found["stacks"]
         }
 
+    @staticmethod
+    def actions(found: Mapping[str, Any]) -> dict[str, set[tuple[str, str]]]:
+        """Types of resources and what happens to them, by stack; stacks that stay as they are left out."""
+        return {
+            name: {(change["address"].partition(".")[0], change["action"]) for change in each["changes"]}
+            for name, each in found.items()
+            if each["outcome"] != "unchanged"
+        }
+
+    def update(self, expected: Mapping[str, set[str]]) -> None:
+        """Apply an edit of the environment's file. It must update resources in place, and nothing else.
+
+        Args:
+            expected: their types, by stack.
+        """
+        found = self.diff()[1]
+        assert self.actions(found) == {
+            stack: {(kind, "update") for kind in kinds} for stack, kinds in expected.items()
+        }
+        self.succeed("apply", str(self.shown))
+        assert self.diff(*expected)[0] == 0
+
+    def deploy_again(self) -> None:
+        """Deploy a destroyed environment. The next plan must be empty."""
+        self.succeed("deploy", "--data", self.sales)
+        status, found = self.diff()
+        assert (status, self.actions(found)) == (0, {})
+
     def serials(self) -> dict[str, int]:
         """How often Terraform has written the state of each stack."""
         states = (self.home / "terraform").glob("*.tfstate")
@@ -232,10 +286,8 @@ class Platform:
         return [str(each) for each in files if not kept.search(str(each))]
 
     def destroy(self) -> None:
-        """Destroy all stacks in order, after which neither resources nor services are left."""
-        for stack in reversed(self.stacks):
-            done = self.terraform(stack, "destroy", "-auto-approve", "-refresh=false")
-            assert done.returncode == 0, f"{stack}: {done.stderr}"
+        """Destroy it, after which neither resources nor services are left."""
+        self.succeed("destroy")
         assert self.resources() == []
         with mock.patch.dict(os.environ, self.variables):
             running = [process.name for process in processes.recorded() if process.alive]

@@ -1,9 +1,7 @@
-"""dev in a simulated cloud: `scripts/deploy` from an empty project, interrupted, resumed; `scripts/diff`."""
+"""dev in a simulated cloud, from an empty project on, by the commands of `scripts/`."""
 
-import json
 import os
 import re
-import signal
 from collections.abc import Iterator
 from unittest import mock
 
@@ -11,13 +9,9 @@ import httpx
 import pytest
 
 from infra.simulator import emulators
-from tests.conftest import wait_for
 from tests.simulated.simulated_platform import Platform, simulated
 
 pytestmark = pytest.mark.slow
-
-# A sixth of a minute, in which Terraform is interrupted.
-SLOW_TABLES = {"type": "google_bigquery_table", "seconds": 10}
 
 
 @pytest.fixture(scope="module")
@@ -39,24 +33,8 @@ def test_a_faulty_file_stops_it_before_anything_starts(platform: Platform) -> No
 
 
 def test_interrupted_it_keeps_what_terraform_has_made(platform: Platform) -> None:
-    platform.inject(SLOW_TABLES)
-    process = platform.command("deploy")
-    log = platform.home / "logs" / "deploy-dev" / "deploy-cluster,-data,-messaging.log"
-    wait_for(
-        "a table that is being created",
-        lambda: log.is_file() and re.search(r"google_bigquery_table.*: Creating", log.read_text()),
-        600,
-    )
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    printed, failed = process.communicate(timeout=1200)
-    assert process.returncode == 1
-    assert "deploy what images need" in printed
-    assert "deploy cluster, data, messaging: interrupted" in failed
-    assert "to repeat it: npx --no-install cdktf deploy dev-cluster dev-data dev-messaging" in failed
-    assert "to go on from there: scripts/deploy dev" in failed
-    # What was being created is in the state: nothing exists that Terraform has forgotten.
-    state = json.loads((platform.home / "terraform" / "dev-data.tfstate").read_text())
-    assert "google_bigquery_table" in {each["type"] for each in state["resources"]}
+    platform.inject({"type": "google_bigquery_table", "seconds": 10})
+    platform.interrupt_deployment("google_bigquery_table")
 
 
 def test_without_sales_the_first_model_stops_nothing(platform: Platform) -> None:
@@ -88,12 +66,8 @@ def test_a_change_touches_only_what_it_should(platform: Platform) -> None:
     assert platform.synthesize() == {"cluster", "observability"}
     status, stacks = platform.diff("cluster", "observability")
     assert status == 2
-    changed = {
-        name: {(change["address"].partition(".")[0], change["action"]) for change in each["changes"]}
-        for name, each in stacks.items()
-    }
     assert stacks["cluster"]["cost"] == {"what": "difference", "idle": 0, "full": 347.92}
-    assert changed == {
+    assert platform.actions(stacks) == {
         "cluster": {("google_container_node_pool", "update")},
         "observability": {("google_monitoring_notification_channel", "update")},
     }
@@ -133,17 +107,18 @@ def test_a_change_by_hand_is_drift(platform: Platform) -> None:
 
 def test_a_diff_that_loses_data_is_refused(platform: Platform) -> None:
     platform.edit("europe-west1", "europe-west4")  # nothing moves to another region
-    status, stacks = platform.diff("data")
-    assert status == 3
+    status, stacks = platform.diff("data", "--allow-destroy=google_bigquery_dataset.sales")
+    assert status == 3, "one is allowed"
     lost = [change["address"] for change in stacks["data"]["changes"] if change["loses"]]
     kinds = {address.partition(".")[0] for address in lost}
     assert kinds == {"google_bigquery_dataset", "google_storage_bucket"}
-    allowed = [f"--allow-destroy={address}" for address in lost]
-    assert platform.diff("data", *allowed[1:])[0] == 3
-    assert platform.diff("data", *allowed)[0] == 2
+    assert platform.diff("data", *(f"--allow-destroy={address}" for address in lost))[0] == 2
 
 
 def test_destroyed_nothing_is_left(platform: Platform) -> None:
     platform.edit("europe-west4", "europe-west1")
-    platform.succeed("destroy")
-    assert platform.resources() == []
+    platform.destroy()
+
+
+def test_deployed_again_its_plan_is_empty(platform: Platform) -> None:
+    platform.deploy_again()

@@ -1,39 +1,38 @@
-"""staging in a simulated cloud, without deletion protection: it recovers from faults."""
+"""staging in a simulated cloud, from an empty project on, by the commands of `scripts/`."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from tests.simulated.simulated_platform import SLOW, Platform, simulated
+from tests.simulated.simulated_platform import Platform, simulated
 
 pytestmark = pytest.mark.slow
 
 
-BROKEN = [
-    {"type": "google_bigquery_table", "skip": 1, "error": "Error 503: backendError"},
-    {"type": "google_container_node_pool", "error": "Error 403: quota exceeded"},
-    {"type": "google_pubsub_subscription", "skip": 2, "error": "Error 503: backendError"},
-    {"type": "kubernetes_deployment_v1", "skip": 1, "error": "the server is currently unable to handle it"},
-]
-
-
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """The environment, synthesized; the tests below go on from each other."""
+    """The environment, not applied; the tests below go on from each other."""
     for platform in simulated("staging", tmp_path_factory):
         platform.unprotect()
         platform.synthesize()
         yield platform
 
 
-def test_a_second_apply_repairs_a_failed_one(platform: Platform) -> None:
-    platform.inject(*SLOW, *BROKEN)
-    assert set(platform.apply_all()) == {"cluster", "data", "messaging", "services"}
+def test_it_is_deployed_from_an_empty_project(platform: Platform) -> None:
+    assert "✓ check the forecasts" in platform.succeed("deploy", "--data", platform.sales)
 
 
-def test_a_plan_after_the_apply_is_empty(platform: Platform) -> None:
-    assert platform.plan() == []
+def test_a_change_updates_in_place(platform: Platform) -> None:
+    platform.edit("max_count = 3", "max_count = 4")
+    platform.edit(r"retention_days( *)= \d+", r"retention_days\1= 10")
+    platform.update(
+        {"messaging": {"google_pubsub_subscription"}, "orchestration": {"google_composer_environment"}}
+    )
 
 
-def test_nothing_is_left_after_destruction(platform: Platform) -> None:
+def test_destroyed_nothing_is_left(platform: Platform) -> None:
     platform.destroy()
+
+
+def test_deployed_again_its_plan_is_empty(platform: Platform) -> None:
+    platform.deploy_again()
