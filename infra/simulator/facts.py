@@ -124,7 +124,7 @@ def _schema_nested(name: str, nested: NestedBlock) -> pb.Schema.NestedBlock:
     return pb.Schema.NestedBlock(
         type_name=name,
         nesting=_NESTING[nested.facts["type"]],
-        # The fewest blocks of an optional kind are counted only where there are any.
+        # No optional kind of block needs more than one where there is any.
         min_items=nested.facts.get("min_items", 1) if required else 0,
         max_items=nested.facts.get("max_items", 0),
         block=_schema_block(nested.block),

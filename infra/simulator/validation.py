@@ -29,12 +29,16 @@ def _problems(block: Block, config: Values, root: Values, at: Path) -> Iterator[
     for name, facts in block.attributes.items():
         value, path = config[name], (*at, name)
         yield from _companions(facts, value, root, path)
-        if value is None or is_unknown(value):
+        if value is None:
             continue
         if facts["mode"] == "computed":
             yield Problem(
                 path, "Value for read-only attribute", f"The provider computes {name}: leave it out."
             )
+        if isinstance(value, list):
+            low, high = facts.get("min_items", 0), facts.get("max_items", len(value))
+            if not low <= len(value) <= high:
+                yield Problem(path, "Wrong number of items", f"{name} has not {low} to {high} items.")
         of = facts.get("elem")
         for each in value if isinstance(value, list) else [value]:
             if not is_unknown(each) and (reason := _refusal(of if isinstance(of, dict) else facts, each)):
@@ -43,8 +47,6 @@ def _problems(block: Block, config: Values, root: Values, at: Path) -> Iterator[
         value, path = config[name], (*at, name)
         blocks = items(value)
         yield from _companions(nested.facts, blocks or None, root, path)
-        if 0 < len(blocks) < nested.facts.get("min_items", 0):
-            yield Problem(path, "Too few blocks", f"{name} has {len(blocks)} blocks, too few.")
         for index, each in enumerate(blocks):
             inside: Path = (*path, index) if isinstance(value, list) else path
             for problem in _problems(nested.block, each, root, inside):

@@ -1,6 +1,7 @@
 """Invalid configurations, which the simulated providers refuse as the real ones do."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -114,6 +115,114 @@ INVALID: dict[str, tuple[str, dict[str, Any], str, str]] = {
         "Unexpected value of rule_number",
         "65001 is not between 0 and 65000.",
     ),
+    "too-small": (
+        "google_container_node_pool",
+        {"cluster": "cluster", "node_count": -1},
+        "Unexpected value of node_count",
+        "-1 is less than 0.",
+    ),
+    "too-large": (
+        "google_dataproc_job",
+        {
+            "placement": {"cluster_name": "cluster"},
+            "pig_config": {"query_list": ["x"]},
+            "scheduling": {"max_failures_per_hour": 11, "max_failures_total": 1},
+        },
+        "Unexpected value of max_failures_per_hour",
+        "11 is more than 10.",
+    ),
+    "too-few-items": (
+        "google_compute_health_check",
+        {"name": "check", "source_regions": ["a", "b"], "tcp_health_check": {"port": 80}},
+        "Wrong number of items",
+        "source_regions has not 3 to 3 items.",
+    ),
+    "too-many-items": (
+        "google_bigquery_table",
+        {"dataset_id": "sales", "table_id": "sales", "clustering": ["a", "b", "c", "d", "e"]},
+        "Wrong number of items",
+        "clustering has not 0 to 4 items.",
+    ),
+    "bad-enumerated-item": (
+        "google_container_cluster",
+        {"name": "c", "location": "EU", "logging_config": {"enable_components": ["WORKLOADS", "PODS"]}},
+        "Unexpected value of enable_components",
+        '"PODS" is not one of "SYSTEM_COMPONENTS", ',
+    ),
+    "bad-value-in-a-set-of-blocks": (
+        "google_storage_bucket",
+        BUCKET | {"lifecycle_rule": [{"action": {"type": "Delete"}, "condition": {"with_state": "OLD"}}]},
+        "Unexpected value of with_state",
+        '"OLD" is not one of "LIVE", ',
+    ),
+    "attributes-that-conflict": (
+        "google_storage_bucket_object",
+        {
+            "bucket": "bucket",
+            "name": "object",
+            "content": "x",
+            "content_type": "text/plain",
+            "force_empty_content_type": True,
+        },
+        "Arguments do not go together",
+        "force_empty_content_type conflicts with content_type.",
+    ),
+    "without-its-companion": (
+        "google_storage_bucket",
+        BUCKET | {"ip_filter": {"mode": "Enabled", "allow_cross_org_vpcs": True}},
+        "Arguments do not go together",
+        "allow_cross_org_vpcs needs ip_filter.0.vpc_network_sources.",
+    ),
+    "none-where-at-least-one-is-needed": (
+        "google_billing_budget",
+        {
+            "billing_account": "000000-000000-000000",
+            "amount": {"specified_amount": {"units": "1"}},
+            "all_updates_rule": {},
+        },
+        "Arguments do not go together",
+        "At least one of all_updates_rule.0.monitoring_notification_channels, all_updates_rule.0.pubs",
+    ),
+}
+
+LATER = "${google_service_account.valid.email}"
+"""A value that is known after an apply, when it may also turn out to be absent."""
+
+# Type -> resources that are valid.
+VALID: dict[str, tuple[dict[str, Any], ...]] = {
+    "google_billing_budget": (
+        {
+            "billing_account": "000000-000000-000000",
+            "amount": {"specified_amount": {"units": "1"}},
+            "all_updates_rule": {"pubsub_topic": LATER},
+        },
+    ),
+    "google_compute_reservation": (
+        {
+            "name": "reservation",
+            "zone": "europe-west1-b",
+            "specific_reservation": {"count": 1, "source_instance_template": "template"},
+            "delete_at_time": "2030-01-01T00:00:00Z",
+        },
+    ),
+    "google_compute_router": ({"name": "router", "network": "network", "ncc_gateway": LATER},),
+    "google_compute_router_nat": (
+        {
+            "name": LATER,
+            "router": "router",
+            "source_subnetwork_ip_ranges_to_nat": "LIST_OF_SUBNETWORKS",
+            "nat_ip_allocate_option": LATER,
+        },
+    ),
+    "google_container_cluster": (
+        {"name": "c", "location": "EU", "logging_config": {"enable_components": ["WORKLOADS", LATER]}},
+    ),
+    "google_container_node_pool": ({"cluster": "cluster", "node_count": 0},),
+    "google_service_account": ({"account_id": "a", "display_name": ""},),
+    "google_storage_bucket_object": (
+        {"bucket": "bucket", "name": "object", "content": LATER, "source": LATER},
+        {"bucket": "bucket", "name": "object", "content": "x", "kms_key_name": LATER},
+    ),
 }
 
 
@@ -124,15 +233,18 @@ def errors(simulator: dict[str, str], tmp_path_factory: pytest.TempPathFactory) 
     resources: dict[str, dict[str, Any]] = {}
     for name, (type_name, arguments, _, _) in INVALID.items():
         resources.setdefault(type_name, {})[name] = arguments
-    resources["google_service_account"]["valid"] = {"account_id": "a", "display_name": ""}
+    for type_name, valid in VALID.items():
+        for number, arguments in enumerate(valid):
+            resources.setdefault(type_name, {})[f"valid-{number}"] = arguments
+    resources["google_service_account"]["valid"] = resources["google_service_account"].pop("valid-0")
     stack.write(resources)
     lines = (stack.folder / "cdk.tf.json").read_text().splitlines()
-    found: dict[str, dict[str, Any]] = {}
+    errors: dict[str, dict[str, Any]] = {}
     for error in stack.errors():
         above = reversed(lines[: error["range"]["start"]["line"]])
-        name = next(name for line in above for name in INVALID if line.strip() == f'"{name}": {{')
-        found[name] = error
-    return found
+        name = next(found[1] for line in above if (found := re.fullmatch(r' {3}"([\w-]+)": \{', line)))
+        errors[name] = error
+    return errors
 
 
 @pytest.mark.parametrize("name", INVALID)
@@ -146,8 +258,27 @@ def test_valid_resources_have_no_error(errors: dict[str, dict[str, Any]]) -> Non
     assert errors.keys() == INVALID.keys()
 
 
-def test_enumerated_value_is_pointed_at(errors: dict[str, dict[str, Any]]) -> None:
-    assert errors["bad-nested-enumerated-value"]["snippet"]["code"].strip().startswith('"encoding": "XML"')
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("bad-nested-enumerated-value", '"encoding": "XML"'),
+        ("bad-value-in-a-set-of-blocks", "}"),  # of what is around it: elements of a set have no path
+    ],
+)
+def test_the_line_is_pointed_at(errors: dict[str, dict[str, Any]], name: str, line: str) -> None:
+    assert errors[name]["snippet"]["code"].strip().startswith(line)
+
+
+def test_defaults_of_the_provider_are_planned(stack: Stack) -> None:
+    pool = {"cluster": "c", "name": "pool", "management": {"auto_repair": False}}
+    cluster = {"name": "c", "location": "EU", "deletion_protection": False}
+    stack.write({"google_container_cluster": {"c": cluster}, "google_container_node_pool": {"p": pool}})
+    stack.terraform("plan", "-out=plan")
+    plan = json.loads(stack.terraform("show", "-json", "plan").stdout)
+    of_cluster, of_pool = (each["change"]["after"] for each in plan["resource_changes"])
+    assert of_cluster["enable_shielded_nodes"] is True
+    assert of_cluster["deletion_protection"] is False
+    assert of_pool["management"] == [{"auto_repair": False, "auto_upgrade": True}]
 
 
 def test_unknown_type(stack: Stack) -> None:
