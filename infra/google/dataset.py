@@ -102,7 +102,7 @@ class DatasetTable(Construct):
         keep_days: int | None = None,
     ):
         super().__init__(scope, id_)
-        check(f"{dataset.dataset_id}.{table_id}", row, released_schemas())
+        check(f"{dataset.dataset_id}.{table_id}", row, released_schemas().tables)
         self.dataset: Final = dataset
         self.row: Final = row
         self._table_id = table_id

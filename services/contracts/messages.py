@@ -1,7 +1,7 @@
 """Messages on Pub/Sub and over HTTP."""
 
 import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -240,3 +240,7 @@ class SalePrediction(msgspec.Struct, frozen=True):
     success: bool
     model: ModelReference
     prediction: list[PredictionRow]
+
+
+WITH_SCHEMA: Final[tuple[type[msgspec.Struct], ...]] = (SalePrediction,)
+"""Messages of topics with a schema, whose next revisions must fit those of the last release."""

@@ -2,22 +2,30 @@
 
 `make release-schemas` records the present schemas in `released_schemas.json`, once a release is deployed.
 Synthesis refuses a table whose columns BigQuery cannot change in place: Terraform would replace the table
-and lose its rows.
+and lose its rows. Tests refuse a message whose schema Pub/Sub would not revise.
 """
 
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from services.contracts import tables
-from services.contracts.schema import bigquery_schema
+from services.contracts.messages import WITH_SCHEMA
+from services.contracts.schema import avro_schema, bigquery_schema
 
 _FILE: Final = Path(__file__).with_name("released_schemas.json")
 
 Schemas = dict[str, dict[str, str]]
 """Row type, then column, to its BigQuery type and mode, such as `STRING REQUIRED`."""
+
+
+class Released(msgspec.Struct):
+    """The schemas of a release: of rows, and of messages in Avro."""
+
+    tables: Schemas
+    messages: dict[str, dict[str, Any]]
 
 
 class IncompatibleSchemaError(Exception):
@@ -29,9 +37,9 @@ def columns_of(row: type[msgspec.Struct]) -> dict[str, str]:
     return {column["name"]: f"{column['type']} {column['mode']}" for column in bigquery_schema(row)}
 
 
-def released_schemas() -> Schemas:
+def released_schemas() -> Released:
     """The schemas of the last release."""
-    return msgspec.json.decode(_FILE.read_bytes(), type=Schemas)
+    return msgspec.json.decode(_FILE.read_bytes(), type=Released)
 
 
 def check(table: str, row: type[msgspec.Struct], released: Schemas) -> None:
@@ -62,16 +70,19 @@ def check(table: str, row: type[msgspec.Struct], released: Schemas) -> None:
 
 
 def main() -> int:
-    """Record the schemas of all row types; returns the exit status."""
+    """Record the schemas of all row types and messages; returns the exit status."""
     rows = [each for each in vars(tables).values() if getattr(each, "__module__", "") == tables.__name__]
-    released = released_schemas()
+    released = released_schemas().tables
     try:
         for row in rows:
             check(row.__name__, row, released)
     except IncompatibleSchemaError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 1
-    schemas = {row.__name__: columns_of(row) for row in rows}
+    schemas = Released(
+        tables={row.__name__: columns_of(row) for row in rows},
+        messages={message.__name__: avro_schema(message) for message in WITH_SCHEMA},
+    )
     _FILE.write_bytes(msgspec.json.format(msgspec.json.encode(schemas)) + b"\n")
     return 0
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from infra import environment
-from services.contracts.messages import SalePrediction
+from services.contracts.messages import WITH_SCHEMA, SalePrediction
 from services.contracts.schema import avro_schema
 from services.contracts.settings import StreamingSettings, from_environment
 from tests.stacks.synthesized import Stack, Synthesis
@@ -37,6 +37,10 @@ def test_no_topic_stores_messages_abroad(messaging: Stack) -> None:
 def test_replies_have_the_schema_of_the_contracts(messaging: Stack) -> None:
     schema = messaging.one("google_pubsub_schema", name="sale-predictions", type="AVRO")
     assert json.loads(schema["definition"]) == avro_schema(SalePrediction)
+    names = {
+        json.loads(each["definition"])["name"] for each in messaging.all("google_pubsub_schema").values()
+    }
+    assert names == {each.__name__ for each in WITH_SCHEMA}, "their revisions are compared (tests/contracts)"
     messaging.one(
         "google_pubsub_topic",
         name="sale-predictions",
