@@ -1,7 +1,7 @@
 """The inventory of the simulated cloud: the values of the applied resources of all stacks.
 
 A provider process knows the state of one stack, but whether Google accepts a change often depends on others.
-Each resource with an id has a file below `resources/<type>/` with its values in Terraform's names.
+Each resource has a file below `resources/<type>/` with its values in Terraform's names.
 """
 
 import contextlib
@@ -20,19 +20,25 @@ _KEEP_THEIR_IDS: Final = (
     "google_iam_workload_identity_pool_provider",
     "google_logging_project_bucket_config",
 )
+# What a deleted object named is in use until its controller catches up: `controllers_catch_up`.
+_LINGER: Final = ("kubernetes_manifest",)
 # Nobody can delete them: Terraform destroys the versions of a key, and forgets the rest.
 _FOREVER: Final = ("google_cloud_quotas_quota_preference", "google_kms_crypto_key", "google_kms_key_ring")
+
+_made: Final[set[Path]] = set()
 
 
 def update(type_name: str, before: Values | None, after: Values | None) -> None:
     """Record what has become of a resource."""
     if after is not None:
         record(type_name, after)
+        if before is None:
+            _made.add(_path(type_name, _identified(type_name, after)["id"]))
     elif before is not None and type_name in _FOREVER:
         record(type_name, before | ({"primary": []} if "primary" in before else {}))
-    elif before is not None and before.get("id"):
-        file = _path(type_name, before["id"])
-        if file.exists() and type_name in _KEEP_THEIR_IDS:
+    elif before is not None:
+        file = _path(type_name, _identified(type_name, before)["id"])
+        if file.exists() and type_name in (*_KEEP_THEIR_IDS, *_LINGER):
             file.replace(file.with_suffix(".deleted"))
         file.unlink(missing_ok=True)
         _gone(file).unlink(missing_ok=True)
@@ -40,8 +46,7 @@ def update(type_name: str, before: Values | None, after: Values | None) -> None:
 
 def record(type_name: str, values: Values) -> None:
     """Record a resource or its new values."""
-    if not values.get("id"):  # a kubernetes_manifest
-        return
+    values = _identified(type_name, values)
     text = json.dumps(values, sort_keys=True)
     file = _path(type_name, values["id"])
     for suffix in (".gone", ".deleted"):
@@ -59,7 +64,19 @@ def vanish(type_name: str, id_: str) -> None:
 
 def has_vanished(type_name: str, values: Values) -> bool:
     """Whether a resource has gone with another one."""
-    return bool(values.get("id")) and _gone(_path(type_name, values["id"])).exists()
+    return _gone(_path(type_name, _identified(type_name, values)["id"])).exists()
+
+
+def is_new(type_name: str, id_: str) -> bool:
+    """Whether this process has made the resource; Terraform starts one for each apply."""
+    return _path(type_name, id_) in _made
+
+
+def controllers_catch_up() -> None:
+    """Forget deleted objects of Kubernetes, as controllers do a while after."""
+    for type_name in _LINGER:
+        for file in folder(f"resources/{type_name}").glob("*.deleted"):
+            file.unlink(missing_ok=True)
 
 
 def is_taken(type_name: str, id_: str) -> bool:
@@ -79,7 +96,7 @@ def all_of(type_name: str, suffix: str = ".json") -> Iterator[Values]:
 
 
 def deleted(type_name: str) -> Iterator[Values]:
-    """Destroyed resources of a type whose ids nobody can have yet."""
+    """Destroyed resources of a type whose ids nobody can have yet, or that linger."""
     return all_of(type_name, ".deleted")
 
 
@@ -91,6 +108,16 @@ def find(type_name: str, id_: str) -> Values | None:
 def exists(type_name: str, id_: str) -> bool:
     """Whether a resource with this id exists."""
     return _path(type_name, id_).exists()
+
+
+def _identified(type_name: str, values: Values) -> Values:
+    """The values with an id, which a manifest has not."""
+    if type_name != "kubernetes_manifest":
+        return values
+    _, manifest = values["manifest"]  # a dynamic value is a pair of its type and itself
+    metadata = manifest["metadata"]
+    id_ = f"{manifest['kind']}/{metadata.get('namespace')}/{metadata['name']}"
+    return {"id": id_, "manifest": manifest}
 
 
 def _path(type_name: str, id_: str) -> Path:

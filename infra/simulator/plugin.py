@@ -4,12 +4,14 @@ The handshake is that of https://github.com/hashicorp/go-plugin (docs/internals.
 """
 
 import datetime
+import json
 import os
 import signal
 import tempfile
 import threading
 import time
 from concurrent import futures
+from pathlib import Path
 from typing import Any, Final
 
 import grpc
@@ -80,6 +82,11 @@ def _key_and_certificate() -> str:
 def started_by_terraform() -> bool:
     """Whether Terraform started this process, and not a user."""
     return "TF_PLUGIN_MAGIC_COOKIE" in os.environ
+
+
+def configuration() -> dict[str, Any]:
+    """The configuration of the stack in whose folder Terraform started this process."""
+    return json.loads(Path("cdk.tf.json").read_bytes())
 
 
 def serve(provider: tfplugin_pb2_grpc.ProviderServicer) -> None:

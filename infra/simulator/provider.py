@@ -23,9 +23,6 @@ from infra.simulator.facts import Block, read, schema
 from infra.simulator.resources import Handler, ResourceError, Values, handler
 from infra.simulator.values import Path, attribute_path, conform, decode, encode
 
-_CONFIGURATION: Final = FilePath("cdk.tf.json")
-"""The configuration of a stack, in the folder in which Terraform starts providers."""
-
 _LOST: Final = {
     "google_bigquery_table": "its rows and the grants on it",
     "google_pubsub_subscription": "its unacknowledged messages and the grants on it",
@@ -119,6 +116,8 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
         self, request: pb.ReadResource.Request, context: grpc.ServicerContext
     ) -> pb.ReadResource.Response:
         prior = state = decode(request.current_state)
+        if request.type_name.startswith("kubernetes_"):
+            inventory.controllers_catch_up()
         response = pb.ReadResource.Response(new_state=request.current_state, private=request.private)
         try:
             if real := handler(request.type_name):
@@ -250,7 +249,7 @@ def _used_types() -> set[str] | None:
 
     Terraform spends a fifth of a plan on the schemas if it gets those of all 1,400 types.
     """
-    configuration: Values = json.loads(_CONFIGURATION.read_bytes())
+    configuration = plugin.configuration()
     backend: Values = configuration["terraform"].get("backend", {}).get("local", {})
     state = FilePath(backend.get("path", "terraform.tfstate"))
     try:

@@ -3,11 +3,12 @@
 They use only the inventory of this simulated cloud. Permissions of Terraform's user are not checked.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from infra.simulator import inventory
+from infra.simulator import inventory, metrics, plugin
 from infra.simulator.computed import IDS
 from infra.simulator.resources import ResourceError, Values
 from infra.simulator.values import items
@@ -29,6 +30,7 @@ _REFERENCES: Final[Mapping[str, Mapping[str, str]]] = {
     "google_iam_workload_identity_pool_provider": {
         "workload_identity_pool_id": "google_iam_workload_identity_pool"
     },
+    "google_kms_crypto_key_iam_member": {"crypto_key_id": "google_kms_crypto_key"},
     "google_pubsub_subscription_iam_member": {"subscription": "google_pubsub_subscription"},
     "google_pubsub_topic_iam_member": {"topic": "google_pubsub_topic"},
     "google_secret_manager_secret_iam_member": {"secret_id": "google_secret_manager_secret"},
@@ -43,6 +45,27 @@ _CONTENTS: Final[Mapping[str, tuple[str, ...]]] = {
         "google_container_cluster",
     ),
     "google_compute_subnetwork": ("google_container_cluster",),
+}
+# Type -> types of resources that may have its id in them.
+_USERS: Final[Mapping[str, tuple[str, ...]]] = {
+    "google_certificate_manager_certificate": (
+        "google_certificate_manager_certificate_map_entry",
+        "google_compute_region_target_https_proxy",
+    ),
+    "google_compute_region_ssl_policy": ("google_compute_region_target_https_proxy",),
+    "google_monitoring_notification_channel": ("google_billing_budget", "google_monitoring_alert_policy"),
+}
+# Type -> how a Gateway, or a policy of its load balancer, names it.
+_NAMED_BY_GATEWAYS: Final[Mapping[str, str]] = {
+    "google_certificate_manager_certificate": '"networking.gke.io/cert-manager-certs": "{name}"',
+    "google_compute_address": '"type": "NamedAddress", "value": "{name}"',
+    "google_compute_region_security_policy": '"securityPolicy": "{name}"',
+    "google_compute_region_ssl_policy": '"sslPolicy": "{name}"',
+}
+# Type -> service agent that encrypts it with a key.
+_ENCRYPTING: Final[Mapping[str, str]] = {
+    "google_artifact_registry_repository": "gcp-sa-artifactregistry",
+    "google_container_cluster": "container-engine-robot",
 }
 # Prefix of types -> API that is not enabled in a new project
 # (https://cloud.google.com/service-usage/docs/enabled-service#default).
@@ -75,6 +98,9 @@ _PULLERS: Final = tuple(
 )
 _PUBSUB_AGENT: Final = re.compile(r"serviceAccount:service-\d+@gcp-sa-pubsub\.iam\.gserviceaccount\.com")
 _AGENT: Final = re.compile(r"serviceAccount:(service-\d+@[a-z-]+\.iam\.gserviceaccount\.com)")
+_KEY: Final = re.compile(r'"(projects/[^"]+/cryptoKeys/[^"/]+)"')
+_UNLOADING_MINUTES: Final = 10
+"""Time in which GKE takes a load balancer apart; a namespace that had one goes after it."""
 _IMAGE: Final = re.compile(r"(?P<location>[a-z0-9-]+)-docker\.pkg\.dev/(?P<project>[^/]+)/(?P<name>[^/]+)/")
 
 
@@ -96,6 +122,8 @@ def check(type_name: str, values: Values, config: Values) -> None:
             "Error 400: invalid", f"write the member as iamMember:{values['member']}", "member"
         )
     _references(type_name, values, config)
+    for metric in metrics.missing(type_name, values):
+        raise ResourceError("Error 404: notFound", f'Cannot find metric(s) that match type = "{metric}".')
     if type_name.startswith("kubernetes_"):
         _namespace(type_name, values)
     if type_name.endswith("_iam_member"):
@@ -104,7 +132,9 @@ def check(type_name: str, values: Values, config: Values) -> None:
         case "google_pubsub_subscription":
             _writable(values)
         case "google_composer_environment":
-            _worker(values)
+            _worker(type_name, values)
+        case _ if type_name in _ENCRYPTING:
+            _encrypted(type_name, values)
         case "kubernetes_deployment_v1" | "kubernetes_job_v1":
             _runnable(values)
         case _:
@@ -115,13 +145,47 @@ def check_deletion(type_name: str, values: Values) -> None:
     """Check that a resource may be deleted.
 
     Raises:
-        ResourceError: another resource is in it.
+        ResourceError: another resource is in it, or uses it.
     """
-    for kind in _CONTENTS.get(type_name, ()):
-        for each in _naming(kind, type_name, values["id"]):
+    if type_name == "kubernetes_namespace_v1":
+        _emptied(values)
+    if not values.get("force_delete"):
+        for user in _users(type_name, values):
             raise ResourceError(
-                "Error 400: resource in use", f"{values['id']} is already being used by {each['id']}"
+                "Error 400: resource in use", f"{values['id']} is already being used by {user}"
             )
+
+
+def _users(type_name: str, values: Values) -> Iterator[str]:
+    """The ids of what is in a resource, or uses it."""
+    for kind in _CONTENTS.get(type_name, ()):
+        yield from (each["id"] for each in _naming(kind, type_name, values["id"]))
+    for kind in _USERS.get(type_name, ()):
+        yield from (each["id"] for each in inventory.all_of(kind) if f'"{values["id"]}"' in json.dumps(each))
+    manifests = [*inventory.all_of("kubernetes_manifest")]
+    if type_name in _NAMED_BY_GATEWAYS and any(each["id"].startswith("Gateway/") for each in manifests):
+        text = _NAMED_BY_GATEWAYS[type_name].format_map(values)
+        # The proxies of a Gateway keep a policy for a while after its object is deleted.
+        for each in (*manifests, *inventory.deleted("kubernetes_manifest")):
+            if text in json.dumps(each, sort_keys=True):
+                yield each["id"]
+
+
+def _emptied(namespace: Values) -> None:
+    name = items(namespace["metadata"])[0]["name"]
+    gone = [each["id"] for each in inventory.deleted("kubernetes_manifest")]
+    limit = (namespace.get("timeouts") or {}).get("delete") or "5m"
+    if any(id_.startswith(f"Gateway/{name}/") for id_ in gone) and _minutes(limit) < _UNLOADING_MINUTES:
+        raise ResourceError(
+            "context deadline exceeded",
+            f"after {limit}, namespace {name} still has what belongs to the load balancer of its Gateway",
+        )
+
+
+def _minutes(duration: str) -> float:
+    """The length of a timeout such as `5m`."""
+    units = {"h": 60, "m": 1, "s": 1 / 60}
+    return sum(int(number) * units[unit] for number, unit in re.findall(r"(\d+)([hms])", duration))
 
 
 def remove_grants(type_name: str, id_: str) -> None:
@@ -203,10 +267,10 @@ def _member(values: Values) -> None:
             )
 
 
-def _granted(
+def _grants(
     members: re.Pattern[str], roles: tuple[str, ...], project: str, *grants: tuple[str, str]
-) -> bool:
-    """Whether a member has one of the roles, or a custom role, on a project or a resource.
+) -> Iterator[tuple[str, Values]]:
+    """Grants of one of the roles, or a custom role, to a member, on a project or a resource, by type.
 
     Args:
         members: Pattern of members.
@@ -214,13 +278,38 @@ def _granted(
         project: Project of the resource.
         grants: Types of grants on single resources, and the id of the resource.
     """
-    found = [each for each in inventory.all_of("google_project_iam_member") if each["project"] == project]
+    of_project = "google_project_iam_member"
+    found = [(of_project, each) for each in inventory.all_of(of_project) if each["project"] == project]
     for kind, id_ in grants:
-        found += _naming(kind, kind.removesuffix("_iam_member"), id_)
-    return any(
-        members.fullmatch(each["member"]) and (each["role"] in roles or "/roles/" in each["role"])
-        for each in found
-    )
+        found += [(kind, each) for each in _naming(kind, kind.removesuffix("_iam_member"), id_)]
+    for kind, each in found:
+        if members.fullmatch(each["member"]) and (each["role"] in roles or "/roles/" in each["role"]):
+            yield kind, each
+
+
+def _granted(
+    members: re.Pattern[str], roles: tuple[str, ...], project: str, *grants: tuple[str, str]
+) -> bool:
+    """Whether there is such a grant."""
+    return any(True for _ in _grants(members, roles, project, *grants))
+
+
+def _in_effect(type_name: str, kind: str, grant: Values) -> bool:
+    """Whether a grant is in effect everywhere in Google Cloud, which takes two minutes.
+
+    Nobody waits on a laptop: resources of this type must depend on something that depends on the grant and
+    waits (`infra.google.identity.propagated`).
+    """
+    if not inventory.is_new(kind, grant["id"]):
+        return True
+    resources: Values = plugin.configuration()["resource"]
+    same = [name for name, each in resources[kind].items() if each["role"] == grant["role"]]
+    waits = {
+        f"terraform_data.{wait}"
+        for wait, each in resources.get("terraform_data", {}).items()
+        if any(f"{kind}.{name}." in json.dumps(each) for name in same)
+    }
+    return all(waits & {*each.get("depends_on", ())} for each in resources[type_name].values())
 
 
 def decides_dead_letters(type_name: str) -> bool:
@@ -279,22 +368,38 @@ def _writable(values: Values) -> None:
             )
 
 
-def _worker(values: Values) -> None:
+def _worker(type_name: str, values: Values) -> None:
     """Composer's workers need a role; without it, Google would report the error after half an hour."""
     for config in items(values.get("config")):
         for node in items(config.get("node_config")):
-            account = node.get("service_account")
-            if account and not _granted(
-                re.compile(re.escape(f"serviceAccount:{account}")),
-                ("roles/composer.worker",),
-                values["project"],
-            ):
-                raise ResourceError(
-                    "Error 400: FAILED_PRECONDITION",
-                    f"{account} needs roles/composer.worker on the project, and the environment must depend "
-                    "on that grant",
-                    "config",
-                )
+            if account := node.get("service_account"):
+                who = re.compile(re.escape(f"serviceAccount:{account}"))
+                _need(type_name, account, who, "roles/composer.worker", values["project"])
+
+
+def _encrypted(type_name: str, values: Values) -> None:
+    """A service agent needs the key; the owner of an existing key has granted it."""
+    agent = _ENCRYPTING[type_name]
+    who = re.compile(rf"serviceAccount:service-\d+@{agent}\.iam\.gserviceaccount\.com")
+    role = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
+    for key in {*_KEY.findall(json.dumps(values))}:
+        if inventory.exists("google_kms_crypto_key", key):
+            on_key = ("google_kms_crypto_key_iam_member", key)
+            _need(type_name, agent, who, role, values["project"], on_key)
+
+
+def _need(
+    type_name: str, name: str, who: re.Pattern[str], role: str, project: str, *grants: tuple[str, str]
+) -> None:
+    """Refuse to make a resource before a grant is in effect."""
+    found = [*_grants(who, (role,), project, *grants)]
+    if not any(_in_effect(type_name, *each) for each in found):
+        since = "has had it for seconds: it must wait until the grant is in effect"
+        raise ResourceError(
+            "Error 400: FAILED_PRECONDITION",
+            f"{name} needs {role} on {grants[0][1] if grants else 'the project'}, and "
+            + (f"{type_name} {since}" if found else f"{type_name} must depend on that grant"),
+        )
 
 
 def _namespace(type_name: str, values: Values) -> None:

@@ -272,6 +272,19 @@ class TestViews:
         assert [column["name"] for column in json.loads(terraform.state(VIEW)["schema"])] == ["message_id"]
         assert terraform.plan() == {}
 
+    def test_a_column_cannot_be_new_in_query_and_schema_at_once(self, terraform: Terraform) -> None:
+        """BigQuery compares the schema of an update with the query before; without a schema it follows."""
+        terraform.apply(viewed())
+        query = "SELECT message_id, attributes, data FROM `test-project.raw.requests`"
+        shown = [{"name": "message_id"}, {"name": "attributes"}, {"name": "data", "type": "BYTES"}]
+        wider = json.dumps([{"type": "STRING"} | each for each in shown])
+        assert "which returns message_id STRING, attributes STRING" in " ".join(
+            terraform.refused(viewed(query, schema=wider)).split()
+        )
+        terraform.apply(viewed(query, schema=None))
+        terraform.apply(viewed(query, schema=wider))
+        assert terraform.plan() == {}
+
     def test_columns_of_its_table_may_be_added(self, cloud: Cloud, terraform: Terraform) -> None:
         terraform.apply(viewed())
         wider = [*COLUMNS, {"name": "extra", "type": "STRING"}]

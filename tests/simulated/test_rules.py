@@ -1,7 +1,11 @@
 """Refusals that depend on other resources, and injected faults."""
 
+import hashlib
 import json
+import re
 import subprocess
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +55,11 @@ def grant(**arguments: Any) -> dict[str, Any]:
     """A grant to the account by name, as between stacks: only `depends_on` delays it."""
     member = {"project": "p-1", "role": "roles/composer.worker", "member": f"serviceAccount:{RUNNER}"}
     return {"google_project_iam_member": {"worker": member | arguments}}
+
+
+def manifest(kind: str, spec: dict[str, Any], namespace: str = "default") -> dict[str, Any]:
+    metadata = {"name": "web", "namespace": namespace}
+    return {"manifest": {"apiVersion": "v1", "kind": kind, "metadata": metadata, "spec": spec}}
 
 
 def deployment() -> dict[str, Any]:
@@ -335,3 +344,226 @@ def test_what_an_api_writes_in_its_own_way_shows_in_every_later_plan(stack: Stac
 )
 def test_quantities_as_kubernetes_writes_them(written: str, stored: str) -> None:
     assert canonical.quantity(written) == stored
+
+
+def policy(condition: dict[str, Any], **arguments: Any) -> dict[str, Any]:
+    shown = {"display_name": "a condition"}
+    return {"display_name": "an alert", "combiner": "OR", "conditions": [shown | condition]} | arguments
+
+
+def threshold(metric: str) -> dict[str, Any]:
+    return {
+        "condition_threshold": {
+            "filter": f'resource.type = "k8s_container" AND metric.type = "{metric}"',
+            "comparison": "COMPARISON_GT",
+            "duration": "0s",
+        }
+    }
+
+
+def promql(query: str, **arguments: Any) -> dict[str, Any]:
+    return {"condition_prometheus_query_language": {"query": query} | arguments}
+
+
+def test_metrics_exist_from_their_first_value_on(stack: Stack) -> None:
+    own, googles = "prometheus.googleapis.com/requests_total/counter", "kubernetes.io/container/restart_count"
+    objective = {
+        "service": "web",
+        "goal": 0.99,
+        "rolling_period_days": 28,
+        "request_based_sli": {
+            "distribution_cut": {
+                "distribution_filter": f'metric.type="{own}" resource.type="prometheus_target"',
+                "range": {"max": 1},
+            }
+        },
+    }
+    stack.write(
+        {
+            "google_monitoring_slo": {"latency": objective},
+            "google_monitoring_alert_policy": {"own": policy(threshold(own))},
+        }
+    )
+    found = refusals(stack)
+    assert found.keys() == {"google_monitoring_slo", "google_monitoring_alert_policy"}
+    for reason in found.values():
+        assert reason == f'Error 404: notFound: Cannot find metric(s) that match type = "{own}".'
+
+    ratio = 'sum by (job) (rate(requests_total{code=~"5.."}[5m])) > 0.1'
+    runs = 'sum(increase(composer_googleapis_com:workflow_run_count{state="success"}[24h])) or vector(0)'
+    stack.write({"google_monitoring_alert_policy": {"own": policy(promql(ratio))}})
+    assert (
+        'type = "prometheus.googleapis.com/requests_total"'
+        in refusals(stack)["google_monitoring_alert_policy"]
+    )
+    stack.write(
+        {
+            "google_monitoring_alert_policy": {
+                "own": policy(promql(ratio, disable_metric_validation=True)),
+                "runs": policy(promql(runs)),
+                "restarts": policy(threshold(googles)),
+                "backlog": policy(threshold("pubsub.googleapis.com/subscription/oldest_unacked_message_age")),
+            }
+        }
+    )
+    stack.apply()
+
+
+def test_a_grant_is_in_effect_minutes_later(stack: Stack, home: Path) -> None:
+    agent = "service-1@gcp-sa-artifactregistry.iam.gserviceaccount.com"
+    file = home / "resources" / "service_agent" / f"{hashlib.sha256(agent.encode()).hexdigest()}.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"id": agent}))
+    key = "projects/p-1/locations/europe-west1/keyRings/data/cryptoKeys/data"
+    airflow = {"name": "airflow", "config": {"node_config": {"service_account": RUNNER}}}
+    images = {"repository_id": "images", "format": "DOCKER", "location": "europe-west1", "kms_key_name": key}
+    use = {
+        "crypto_key_id": "${google_kms_crypto_key.data.id}",
+        "role": "roles/cloudkms.cryptoKeyEncrypterDecrypter",
+        "member": f"serviceAccount:{agent}",
+    }
+    worker, used = "google_project_iam_member.worker", "google_kms_crypto_key_iam_member.use"
+    given: dict[str, Any] = {
+        **account(),
+        "google_kms_key_ring": {"data": {"name": "data", "location": "europe-west1"}},
+        "google_kms_crypto_key": {"data": {"name": "data", "key_ring": "${google_kms_key_ring.data.id}"}},
+    }
+    after_key = {"depends_on": ["google_kms_crypto_key.data"]}
+    grants = {**grant(**after_key), "google_kms_crypto_key_iam_member": {"use": use}}
+
+    def users(*after: str) -> dict[str, Any]:
+        return {
+            "google_artifact_registry_repository": {"images": images | {"depends_on": [*after]}},
+            "google_composer_environment": {"airflow": airflow | {"depends_on": [*after]}},
+        }
+
+    stack.write(given)
+    stack.apply()
+    stack.write({**given, **users()})
+    for reason in refusals(stack).values():
+        assert "must depend on that grant" in reason
+    stack.write({**given, **grants, **users(worker, used)})
+    found = refusals(stack)
+    assert found.keys() == users().keys()
+    for reason in found.values():
+        assert "has had it for seconds: it must wait until the grant is in effect" in reason
+    stack.apply()  # some time later
+    assert stack.plan().changes() == {}
+
+    assert stack.destroy().status == 0
+    wait = {"terraform_data": {"wait": {"triggers_replace": [f"${{{each}.id}}" for each in (worker, used)]}}}
+    names = {"google_kms_key_ring": {"data": {"name": "second", "location": "europe-west1"}}}
+    images["kms_key_name"] = key.replace("keyRings/data", "keyRings/second")
+    stack.write({**given, **names, **grants, **wait, **users("terraform_data.wait")})
+    stack.apply()
+
+
+def test_what_others_use_stays(make_stack: Callable[[str], Stack]) -> None:
+    stack, other = make_stack("stack"), make_stack("other")
+    channel = {"type": "email", "labels": {"email_address": "a@example.com"}}
+    rule = {"action": "allow", "priority": 1, "match": {"versioned_expr": "SRC_IPS_V1"}}
+    stack.write(
+        {
+            "google_certificate_manager_certificate": {
+                name: {"name": name, "managed": {"domains": ["example.com"]}} for name in ("web", "mapped")
+            },
+            "google_compute_address": {"web": {"name": "web"}},
+            "google_compute_region_security_policy": {"web": {"name": "web", "rules": [rule]}},
+            "google_compute_region_ssl_policy": {
+                name: {"name": name, "region": "europe-west1"} for name in ("web", "named")
+            },
+            "google_monitoring_notification_channel": {
+                "mail": channel | {"display_name": "mail"},
+                "paid": channel | {"display_name": "paid"},
+                "forced": channel | {"display_name": "forced", "force_delete": True},
+            },
+        }
+    )
+    stack.apply()
+    mail, paid, forced = (
+        stack.values(f"google_monitoring_notification_channel.{name}")["id"]
+        for name in ("mail", "paid", "forced")
+    )
+    entry = {
+        "name": "web",
+        "map": "web",
+        "hostname": "example.com",
+        "certificates": [stack.values("google_certificate_manager_certificate.mapped")["id"]],
+    }
+    proxy = {
+        "name": "web",
+        "url_map": "web",
+        "ssl_policy": stack.values("google_compute_region_ssl_policy.named")["id"],
+    }
+    listener = {"tls": {"options": {"networking.gke.io/cert-manager-certs": "web"}}}
+    gateway = {"addresses": [{"type": "NamedAddress", "value": "web"}], "listeners": [listener]}
+    budget = {
+        "billing_account": "000000-000000-000000",
+        "amount": {"specified_amount": {"units": "1"}},
+        "all_updates_rule": {"monitoring_notification_channels": [paid]},
+    }
+    alert = policy(threshold("kubernetes.io/container/restart_count"), notification_channels=[mail, forced])
+    resources = {
+        "google_billing_budget": {"budget": budget},
+        "google_certificate_manager_certificate_map_entry": {"entry": entry},
+        "google_compute_region_target_https_proxy": {"proxy": proxy},
+        "google_monitoring_alert_policy": {"alert": alert},
+        "kubernetes_manifest": {
+            "gateway": manifest("Gateway", gateway),
+            "armor": manifest("GCPBackendPolicy", {"default": {"securityPolicy": "web"}}),
+            "tls": manifest("GCPGatewayPolicy", {"default": {"sslPolicy": "web"}}),
+        },
+    }
+    other.write(resources, providers=("google", "kubernetes"))
+    other.apply()
+
+    def users() -> Counter[str]:
+        """What uses those that are not destroyed."""
+        run = stack.destroy()
+        assert run.status == 1
+        details = [each["detail"] for each in run.diagnostics("error")]
+        return Counter(re.split(r" is already being used by (?:projects/p-1/)?", each)[1] for each in details)
+
+    of_gateway = Counter({"Gateway/default/web": 2})
+    armor, tls = Counter(["GCPBackendPolicy/default/web"]), Counter(["GCPGatewayPolicy/default/web"])
+    found = users()
+    others = sorted(found - of_gateway - armor - tls)
+    assert [each.partition("/")[0] for each in others] == [
+        "alertPolicies",
+        "billingAccounts",
+        "locations",
+        "web",
+    ]
+    assert found.total() == 8
+
+    del resources["kubernetes_manifest"]["tls"]
+    other.write({"kubernetes_manifest": resources["kubernetes_manifest"]}, providers=("google", "kubernetes"))
+    other.apply()
+    assert users() == of_gateway + armor + tls, "the load balancer has not changed yet"
+    other.plan()  # a while later
+    assert users() == of_gateway + armor
+    assert other.destroy().status == 0
+    assert stack.destroy().status == 0
+
+
+def test_a_namespace_goes_after_its_load_balancer(stack: Stack) -> None:
+    def write(**arguments: Any) -> None:
+        namespace = {"metadata": {"name": "shop"}} | arguments
+        gateway = manifest("Gateway", {}, "${kubernetes_namespace_v1.shop.metadata[0].name}")
+        stack.write(
+            {
+                "kubernetes_namespace_v1": {"shop": namespace},
+                "kubernetes_manifest": {"gateway": gateway},
+            },
+            providers=("kubernetes",),
+        )
+
+    write()
+    stack.apply()
+    refused = stack.destroy()
+    assert refused.status == 1
+    assert "after 5m, namespace shop still has" in refused.diagnostics("error")[0]["detail"]
+    assert stack.destroy().status == 0
+    write(timeouts={"delete": "20m"})
+    stack.apply()
+    assert stack.destroy().status == 0

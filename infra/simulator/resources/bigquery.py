@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from infra.simulator.resources import Handler, ResourceError, Values, columns, emulated
 from infra.simulator.resources.columns import Column
+from infra.simulator.values import items
 
 _BIGQUERY: Final = emulated.Service("bigquery")
 _DATASET: Final[emulated.Fields] = {"description": (), "default_table_expiration_ms": ()}
@@ -197,17 +198,19 @@ class Table(Handler):
     def _define_view(self, planned: Values, view: Values, prior: Values | None = None) -> Values:
         """Set the query of a view by SQL, and then its description; REST would create a table instead."""
         name = _name(planned)
-        answer = self._query(f"define view {name}", planned, f"SELECT * FROM ({view['query']}) LIMIT 0")  # noqa: S608
-        found: list[Column] = answer["schema"]["fields"]
+        found = self._returned(planned, view)
         declared = columns.parse(planned["schema"])
+        if declared and (prior is None or prior["schema"] != planned["schema"]):
+            # In an update, BigQuery compares the columns with those of the query before.
+            for query in (view, *items(prior and prior["view"])):
+                if not columns.alike(declared, returned := self._returned(planned, query)):
+                    of_query = ", ".join(f"{each['name']} {columns.sql_type(each)}" for each in returned)
+                    raise ResourceError(
+                        f"Cannot define view {name}",
+                        f"the schema does not match {query['query']}, which returns {of_query}",
+                        "schema",
+                    )
         if not columns.alike(declared, found):
-            if declared and (prior is None or prior["schema"] != planned["schema"]):
-                returned = ", ".join(f"{column['name']} {columns.sql_type(column)}" for column in found)
-                raise ResourceError(
-                    f"Cannot define view {name}",
-                    f"the schema does not match the query, which returns {returned}",
-                    "schema",
-                )
             # Columns that are not declared follow the query.
             declared = found
             planned = planned | {"schema": json.dumps(declared)}
@@ -219,6 +222,11 @@ class Table(Handler):
             _patch(planned, _TABLE) | {"schema": {"fields": declared}},
         )
         return planned
+
+    def _returned(self, values: Values, view: Values) -> list[Column]:
+        """The columns that the query of a view returns."""
+        sql = f"SELECT * FROM ({view['query']}) LIMIT 0"  # noqa: S608
+        return self._query(f"define view {_name(values)}", values, sql)["schema"]["fields"]
 
     def _live_query(self, state: Values, live: Mapping[str, Any]) -> str | None:
         """The query of a view as the emulator spells it; None if a table has replaced the view."""
