@@ -44,7 +44,7 @@ _STACKS: Final[Mapping[StackName, Needs]] = {
             "roles/iam.roleViewer",
             "roles/iam.securityReviewer",  # reads the policies of all resources, hence all grants
             "roles/iam.serviceAccountViewer",
-            "roles/iam.workloadIdentityPoolViewer",
+            "roles/iam.workloadIdentityPoolViewer",  # lists attestation rules, too, which the provider reads
             "roles/serviceusage.serviceUsageViewer",
         ),
         plan_permissions=("logging.buckets.get", "logging.sinks.get"),

@@ -71,21 +71,45 @@ def pool(most: int) -> dict[str, Any]:
     return {"google_container_cluster": {"c": cluster}, "google_container_node_pool": {"pool": values}}
 
 
+def by_hand(stack: Stack, edit: Callable[[dict[str, Any]], None]) -> None:
+    """Change node pools in the state of a stack."""
+    file = stack.folder / "terraform.tfstate"
+    state = json.loads(file.read_text())
+    for each in state["resources"]:
+        if each["type"] == "google_container_node_pool":
+            edit(each["instances"][0]["attributes"])
+    file.write_text(json.dumps(state))
+
+
+def test_limits_on_cpu_are_switched_on_in_place(
+    stack: Stack, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Pools that provider 6.50 made have `cpu_cfs_quota = false`, which it sent where nothing was set."""
+    own = {"cluster": "${google_container_cluster.c.id}", "depends_on": []}
+    pools = committed(tmp_path_factory).stack("prod-cluster").all("google_container_node_pool")
+    cluster = {"name": "c", "location": "europe-west1", "initial_node_count": 1}
+    stack.write(
+        {
+            "google_container_cluster": {"c": cluster},
+            "google_container_node_pool": {name: pool | own for name, pool in pools.items()},
+        }
+    )
+    stack.apply()
+    assert diffs(stack) == [StackPlan("stack", "unchanged")]
+    by_hand(stack, lambda pool: pool["node_config"][0]["kubelet_config"][0].update(cpu_cfs_quota=False))
+    [changed] = diffs(stack)
+    assert [change.action for change in changed.changes] == ["update"] * len(pools)
+    assert changed.destructive == ()
+    assert changed.text.count("cpu_cfs_quota") == len(pools)
+
+
 def test_the_fingerprint_is_of_what_changes(stack: Stack) -> None:
     """An autoscaler may act between diff and apply: the plan stays the approved one, with the new number."""
-
-    def by_hand(edit: Callable[[dict[str, Any]], None]) -> None:
-        file = stack.folder / "terraform.tfstate"
-        state = json.loads(file.read_text())
-        [pool] = [each for each in state["resources"] if each["type"] == "google_container_node_pool"]
-        edit(pool["instances"][0]["attributes"])
-        file.write_text(json.dumps(state))
-
     stack.write(pool(3))
     stack.apply()
     stack.write(pool(4))
     [shown] = diffs(stack)
-    by_hand(lambda attributes: attributes.update(node_count=2))
+    by_hand(stack, lambda attributes: attributes.update(node_count=2))
     [now] = diffs(stack)
     assert now.fingerprint == shown.fingerprint != ""
     synthesis = Synthesis("x", stack.outdir, (stack.name,))
@@ -96,7 +120,7 @@ def test_the_fingerprint_is_of_what_changes(stack: Stack) -> None:
     stack.write(pool(5))
     assert diffs(stack)[0].fingerprint != shown.fingerprint, "another value"
     stack.write(pool(4))
-    by_hand(lambda attributes: attributes["autoscaling"][0].update(max_node_count=2))
+    by_hand(stack, lambda attributes: attributes["autoscaling"][0].update(max_node_count=2))
     assert diffs(stack)[0].fingerprint != shown.fingerprint, "from another value"
 
 

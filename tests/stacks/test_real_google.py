@@ -95,6 +95,24 @@ def test_grants_take_two_minutes(synthesis: Synthesis) -> None:
     assert "provisioner" not in none, "nobody waits on this machine"
 
 
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+@pytest.mark.parametrize("account", ["ci-plan", "ci-apply"])
+def test_reading_an_identity_pool_lists_its_attestation_rules(
+    synthesis: Synthesis, name: str, account: str
+) -> None:
+    """With providers since 7.45: workloadIdentityPools.listAttestationRules.
+
+    Google's own role follows its API; the permission's name is published nowhere, so no custom role has it.
+    """
+    foundation = synthesis.stack(f"{name}-foundation")
+    assert foundation.all("google_iam_workload_identity_pool")
+    foundation.one(
+        "google_project_iam_member",
+        role="roles/iam.workloadIdentityPoolViewer",
+        member=f"serviceAccount:{PLATFORM}-{account}@sales-forecast-{name}.iam.gserviceaccount.com",
+    )
+
+
 def test_budgets_are_billed_to_a_project(variants: Synthesis) -> None:
     observability = variants.stack("paged-observability")
     assert observability.one("google_billing_budget")["provider"] == "google.quota"
