@@ -172,7 +172,7 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
             planned = planned_state.resolve(block, planned, ComputedValues(request.type_name, planned))
             response.diagnostics.extend(self._simulation_warning())
         try:
-            _check(request.type_name, prior, planned, decode(request.config))
+            _check(request.type_name, prior, planned, decode(request.config), self._defaults)
             if real := handler(request.type_name):
                 response.diagnostics.extend(self._start_emulators())
                 planned = _apply(real, prior, planned)
@@ -273,7 +273,9 @@ def _apply(real: Handler, prior: Values | None, planned: Values | None) -> Value
     return real.create(planned) if prior is None else real.update(prior, planned)
 
 
-def _check(type_name: str, prior: Values | None, planned: Values | None, config: Values) -> None:
+def _check(
+    type_name: str, prior: Values | None, planned: Values | None, config: Values, provider: Values
+) -> None:
     """Raises ResourceError if Google would refuse a change, or a fault is injected."""
     if planned is not None:
         if prior is None:
@@ -283,7 +285,7 @@ def _check(type_name: str, prior: Values | None, planned: Values | None, config:
                     "Error 409: alreadyExists",
                     f"{planned['id']} belongs to a destroyed resource: scripts/bootstrap.sh takes it over",
                 )
-        rules.check(type_name, planned, config)
+        rules.check(type_name, planned, config, provider)
     elif prior is not None:
         rules.check_deletion(type_name, prior)
 

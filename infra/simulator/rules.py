@@ -104,13 +104,14 @@ _UNLOADING_MINUTES: Final = 10
 _IMAGE: Final = re.compile(r"(?P<location>[a-z0-9-]+)-docker\.pkg\.dev/(?P<project>[^/]+)/(?P<name>[^/]+)/")
 
 
-def check(type_name: str, values: Values, config: Values) -> None:
+def check(type_name: str, values: Values, config: Values, provider: Values) -> None:
     """Check that a resource may be created or changed.
 
     Args:
         type_name: Type of the resource.
         values: Complete values.
         config: Configured values, without those that the provider computes.
+        provider: Configuration of the provider.
 
     Raises:
         ResourceError: Google would refuse; the message says what is missing.
@@ -120,6 +121,14 @@ def check(type_name: str, values: Values, config: Values) -> None:
         # The provider itself turns members into the kinds of a dataset's access list, and knows no other.
         raise ResourceError(
             "Error 400: invalid", f"write the member as iamMember:{values['member']}", "member"
+        )
+    if type_name == "google_billing_budget" and not (
+        provider["user_project_override"] and provider["billing_project"]
+    ):
+        raise ResourceError(
+            "Error 403: SERVICE_DISABLED",
+            "The billingbudgets.googleapis.com API requires a quota project, which a person's login has not: "
+            "set user_project_override and billing_project of the provider",
         )
     _references(type_name, values, config)
     for metric in metrics.missing(type_name, values):

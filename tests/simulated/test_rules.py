@@ -515,6 +515,9 @@ def test_what_others_use_stays(make_stack: Callable[[str], Stack]) -> None:
         },
     }
     other.write(resources, providers=("google", "kubernetes"))
+    assert "API requires a quota project" in refusals(other)["google_billing_budget"]
+    billed = {"user_project_override": True, "billing_project": "p-1"}
+    other.write(resources, providers=("google", "kubernetes"), google=billed)
     other.apply()
 
     def users() -> Counter[str]:
