@@ -5,6 +5,7 @@ They use only the inventory of this simulated cloud. Permissions of Terraform's 
 
 import json
 import re
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -99,8 +100,10 @@ _PULLERS: Final = tuple(
 _PUBSUB_AGENT: Final = re.compile(r"serviceAccount:service-\d+@gcp-sa-pubsub\.iam\.gserviceaccount\.com")
 _AGENT: Final = re.compile(r"serviceAccount:(service-\d+@[a-z-]+\.iam\.gserviceaccount\.com)")
 _KEY: Final = re.compile(r'"(projects/[^"]+/cryptoKeys/[^"/]+)"')
+_UNLOADING_SECONDS: Final = 3
+"""Time in which a Gateway takes its load balancer apart here: what does not wait for it, goes too early."""
 _UNLOADING_MINUTES: Final = 10
-"""Time in which GKE takes a load balancer apart; a namespace that had one goes after it."""
+"""Time in which GKE does it, and what is left in its namespace."""
 _IMAGE: Final = re.compile(r"(?P<location>[a-z0-9-]+)-docker\.pkg\.dev/(?P<project>[^/]+)/(?P<name>[^/]+)/")
 
 
@@ -158,6 +161,8 @@ def check_deletion(type_name: str, values: Values) -> None:
     """
     if type_name == "kubernetes_namespace_v1":
         _emptied(values)
+    if type_name == "kubernetes_manifest" and values["manifest"][1]["kind"] == "Gateway":
+        time.sleep(_UNLOADING_SECONDS)
     if not values.get("force_delete"):
         for user in _users(type_name, values):
             raise ResourceError(

@@ -549,6 +549,45 @@ def test_what_others_use_stays(make_stack: Callable[[str], Stack]) -> None:
     assert stack.destroy().status == 0
 
 
+@pytest.mark.parametrize("after", [True, False])
+def test_a_gateway_goes_before_what_its_load_balancer_uses(stack: Stack, after: bool) -> None:
+    policy = "google_compute_region_ssl_policy.web"
+    gateway = manifest("Gateway", {}) | {"depends_on": [policy] if after else []}
+    tls = manifest("GCPGatewayPolicy", {"default": {"sslPolicy": "web"}}) | {"depends_on": [policy]}
+    stack.write(
+        {
+            "google_compute_region_ssl_policy": {"web": {"name": "web", "region": "europe-west1"}},
+            "kubernetes_manifest": {"gateway": gateway, "tls": tls},
+        },
+        providers=("google", "kubernetes"),
+    )
+    stack.apply()
+    assert stack.destroy().status == (0 if after else 1)
+    assert stack.destroy().status == 0
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_an_alert_lets_go_of_a_channel_before_it_is_deleted(stack: Stack, before: bool) -> None:
+    def write(*names: str) -> None:
+        settings = {"type": "email", "labels": {"email_address": "a@example.com"}}
+        channel = settings | {"lifecycle": {"create_before_destroy": before}}
+        references = [f"${{google_monitoring_notification_channel.{name}.id}}" for name in names]
+        alert = policy(threshold("kubernetes.io/container/restart_count"), notification_channels=references)
+        stack.write(
+            {
+                "google_monitoring_alert_policy": {"alert": alert},
+                "google_monitoring_notification_channel": {
+                    name: channel | {"display_name": name} for name in names
+                },
+            }
+        )
+
+    write("mail", "pager")
+    stack.apply()
+    write("mail")
+    assert stack.run("apply", "-auto-approve").status == (0 if before else 1)
+
+
 def test_a_namespace_goes_after_its_load_balancer(stack: Stack) -> None:
     def write(**arguments: Any) -> None:
         namespace = {"metadata": {"name": "shop"}} | arguments
