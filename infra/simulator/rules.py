@@ -392,14 +392,14 @@ def _worker(type_name: str, values: Values) -> None:
 
 
 def _encrypted(type_name: str, values: Values) -> None:
-    """A service agent needs the key; the owner of an existing key has granted it."""
+    """A service agent needs the key; that of another project is granted by its owner, elsewhere."""
     agent = _ENCRYPTING[type_name]
     who = re.compile(rf"serviceAccount:service-\d+@{agent}\.iam\.gserviceaccount\.com")
     role = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
+    project = values["project"]
     for key in {*_KEY.findall(json.dumps(values))}:
-        if inventory.exists("google_kms_crypto_key", key):
-            on_key = ("google_kms_crypto_key_iam_member", key)
-            _need(type_name, agent, who, role, values["project"], on_key)
+        if key.startswith(f"projects/{project}/") and inventory.exists("google_kms_crypto_key", key):
+            _need(type_name, agent, who, role, project, ("google_kms_crypto_key_iam_member", key))
 
 
 def _need(
