@@ -11,30 +11,36 @@ from infra.google.ci_identity import CiIdentity
 from stacks.needs import needs
 
 _APPLIES: Final = "what applies the stacks manages what they own; roles it may grant are limited"
-_PLAN_ROLE: Final = "ciPlan"
 
 
 def grant_rights(scope: PlatformStack, ci: CiIdentity, *, after: Sequence[TerraformResource]) -> None:
     """Grant the identities of CI the rights that the stacks of an environment need."""
     environment = scope.environment
     taken = tuple(needs(environment))
-    settings = google.project_iam_custom_role.ProjectIamCustomRole(
-        scope,
-        "plan-role",
-        role_id=_PLAN_ROLE,
-        title="CI plan",
-        description="Settings of resources without their content",
-        permissions=sorted({permission for each in taken for permission in each.plan_permissions}),
-        depends_on=after,
-    )
-    ci.plan.grant_project_role(f"projects/{environment.project_id}/roles/{_PLAN_ROLE}", after=[settings])
+    for account, name, permissions in (
+        (ci.plan, "plan", {permission for each in taken for permission in each.plan_permissions}),
+        (ci.apply, "apply", {permission for each in taken for permission in each.apply_permissions}),
+    ):
+        if permissions:
+            custom = google.project_iam_custom_role.ProjectIamCustomRole(
+                scope,
+                f"{name}-role",
+                role_id=f"ci{name.title()}",
+                title=f"CI {name}",
+                description="Settings of resources without their content",
+                permissions=sorted(permissions),
+                depends_on=after,
+            )
+            role = f"projects/{environment.project_id}/roles/ci{name.title()}"
+            account.grant_project_role(role, after=[custom])
     for role in sorted({role for each in taken for role in each.plan}):
         ci.plan.grant_project_role(role)
     for role in sorted({role for each in taken for role in each.apply}):
         grant = ci.apply.grant_project_role(role)
         if re.search(r"[aA]dmin|\.(editor|owner)$", role):  # as checkov does
             waive(grant, {"CKV_GCP_42": _APPLIES})
-    # Without the condition, CI could grant itself any role.
+    # Without the condition, CI could grant itself any role. Conditions know no members: it may let anybody
+    # run queries, which shows nobody any data.
     # https://cloud.google.com/iam/docs/setting-limits-on-granting-roles
     grants = ", ".join(f"'{role}'" for role in sorted({role for each in taken for role in each.grants}))
     grant = ci.apply.grant_project_role(

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from infra.cdk import App
+from infra.cdk import App, TerraformResource
 from infra.cdk.stack import PlatformStack
 from infra.environment.cluster import ClusterSettings
 from infra.google.cluster import Cluster
@@ -25,11 +25,7 @@ class ClusterStack(PlatformStack):
         super().__init__(scope, "cluster", environment=foundation.environment)
         key = foundation.key
         nodes = Account(self, "nodes")
-        grants = [
-            # Logs and metrics belong to the project, so there is no smaller resource to grant this on.
-            nodes.grant_project_role("roles/container.defaultNodeServiceAccount"),
-            *([registry.images.grant_read(nodes)] if registry else []),
-        ]
+        grants: list[TerraformResource] = [registry.images.grant_read(nodes)] if registry else []
         if key:
             agents = {"gke": "container-engine-robot"}
             if settings.backup:

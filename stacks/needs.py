@@ -24,13 +24,15 @@ class Needs:
         plan_permissions: permissions that read them, where every predefined role would read their content,
         too.
         apply: roles with which CI creates, changes and deletes them.
-        grants: project roles that the stack grants.
+        apply_permissions: permissions for that, where every predefined role would read their content, too.
+        grants: roles on the project that the stack grants to pods, whose identities come with the cluster.
     """
 
     apis: Sequence[str] = ()
     plan: Sequence[str] = ()
     plan_permissions: Sequence[str] = ()
     apply: Sequence[str] = ()
+    apply_permissions: Sequence[str] = ()
     grants: Sequence[str] = ()
 
 
@@ -68,7 +70,6 @@ _STACKS: Final[Mapping[StackName, Needs]] = {
         plan=("roles/container.viewer", "roles/pubsub.viewer"),
         # The former includes the objects in the cluster.
         apply=("roles/container.admin", "roles/pubsub.admin"),
-        grants=("roles/container.defaultNodeServiceAccount",),
     ),
     "data": Needs(
         apis=("bigquery", "bigquerystorage", "storage"),
@@ -81,14 +82,12 @@ _STACKS: Final[Mapping[StackName, Needs]] = {
         apis=("composer", "dataflow", "secretmanager"),
         plan=("roles/secretmanager.viewer",),  # names only, not values
         plan_permissions=("composer.environments.get",),
-        apply=("roles/composer.admin", "roles/secretmanager.admin"),
-        grants=(
-            "roles/bigquery.jobUser",
-            "roles/composer.worker",
-            "roles/container.viewer",
-            "roles/dataflow.developer",
-            "roles/dataflow.worker",
-        ),
+        apply=("roles/composer.admin",),
+        apply_permissions=[
+            f"secretmanager.secrets.{each}"  # and no version of one: a person adds the value
+            for each in ("create", "delete", "get", "getIamPolicy", "setIamPolicy", "update")
+        ],
+        grants=("roles/bigquery.jobUser",),
     ),
     "services": Needs(apply=("roles/bigquery.jobUser",)),  # scripts/verify asks for the rows of its request
     "observability": Needs(

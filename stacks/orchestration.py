@@ -7,13 +7,12 @@ from typing import Final, Literal
 from infra.cdk import App, TerraformResource
 from infra.cdk.providers import configure_kubernetes
 from infra.cdk.stack import PlatformStack
-from infra.cdk.waivers import waive
 from infra.environment import PLATFORM
 from infra.environment.existing import ExistingCluster
 from infra.google.bucket import Bucket
 from infra.google.cluster import Cluster
 from infra.google.composer import Composer, connection_secret
-from infra.google.identity import Account, Principal, project_iam
+from infra.google.identity import Account, Principal
 from infra.google.images import image
 from infra.google.secret import Secret
 from infra.kubernetes.namespace import Namespace
@@ -53,7 +52,7 @@ class OrchestrationStack(PlatformStack):
         AllowGoogleApis(self, "google-apis", namespace=namespace)
         starter = Account(self, "starter")
         steps = self._step_runner(namespace, starter, data)
-        workers = self._dataflow_workers(airflow, registry, data)
+        workers = self._dataflow_workers(registry, data)
         for principal in (steps.identity, workers):
             # Loads and queries are jobs, which belong to the project.
             principal.grant_project_role("roles/bigquery.jobUser")
@@ -109,9 +108,6 @@ class OrchestrationStack(PlatformStack):
     def _step_runner(self, namespace: Namespace, starter: Account, data: DataStack) -> PodRunner:
         """What lets Airflow start pods in the namespace, under an account that writes the data."""
         steps = PodRunner(self, "batch", namespace=namespace, starter=starter)
-        # The smallest role that may connect by the cluster's DNS name (container.clusters.connect). It reads
-        # no Secrets; what the account may change in the cluster is defined by the role in the namespace.
-        starter.grant_project_role("roles/container.viewer")
         for bucket in (data.models, data.staging):
             bucket.grant_write(steps.identity)
         for table in (data.sales, data.scores, data.transient_scores, data.staged_rows):
@@ -148,18 +144,9 @@ class OrchestrationStack(PlatformStack):
         )
         return bucket, snapshots
 
-    def _dataflow_workers(self, airflow: Account, registry: RegistryStack | None, data: DataStack) -> Account:
+    def _dataflow_workers(self, registry: RegistryStack | None, data: DataStack) -> Account:
         """The account of Dataflow's workers, which Airflow starts."""
         workers = Account(self, "dataflow")
-        developer = airflow.grant_project_role("roles/dataflow.developer")
-        waive(developer, {"CKV_GCP_49": "Google offers this role on projects only"})
-        workers.grant_project_role(
-            "roles/dataflow.worker",
-            condition=project_iam.ProjectIamMemberCondition(
-                title="no objects",  # of any bucket of the project; the grants below name those it uses
-                expression='resource.type != "storage.googleapis.com/Object"',
-            ),
-        )
         if registry:
             registry.images.grant_read(workers)
         data.models.grant_read(workers)

@@ -6,7 +6,6 @@ from typing import Final
 
 from infra.cdk import Construct, TerraformResource, TerraformResourceLifecycle, google
 from infra.cdk.stack import environment_of
-from infra.cdk.waivers import waive
 from infra.environment import PLATFORM
 from infra.environment.orchestration import AIRFLOW_VERSION, ComposerSettings
 from infra.google.bucket import Bucket
@@ -55,7 +54,7 @@ class Composer(Construct):
 
     Args:
         network: network of its workers.
-        account: service account of its workers.
+        account: service account of its workers, which has `roles/composer.worker` on the project.
         bucket: bucket of DAG files, logs and plugins; one made by Composer would have a random name.
         snapshots: bucket of daily snapshots of the environment.
         variables: environment variables of all tasks.
@@ -76,9 +75,6 @@ class Composer(Construct):
     ):
         super().__init__(scope, id_)
         environment = environment_of(self)
-        # Creation takes up to 25 minutes, and fails at the end if the account lacks this role.
-        worker = account.grant_project_role("roles/composer.worker")
-        waive(worker, {"CKV_GCP_49": "Google offers this role on projects only"})
         composer.ComposerEnvironment(
             self,
             "Default",
@@ -97,7 +93,7 @@ class Composer(Construct):
             timeouts=composer.ComposerEnvironmentTimeouts(create="150m", update="150m", delete="60m"),
             # Unlike clusters and tables, Composer has no deletion protection of its own.
             lifecycle=TerraformResourceLifecycle(prevent_destroy=environment.deletion_protection),
-            depends_on=[propagated(self, [worker, *after])],
+            depends_on=[propagated(self, after)],
         )
 
 

@@ -28,17 +28,20 @@ _DENIED: Final = (
     "pubsub.googleapis.com/subscriptions.*",
     "pubsub.googleapis.com/topics.*",
 )
+# CI may set policies of secrets; a person adds and reads values.
+_VALUES: Final = ("secretmanager.googleapis.com/versions.access",)
 _OBJECTS: Final = ("storage.googleapis.com/objects.*",)
 
 
 class DenyPolicy(Construct):
-    """Takes from Airflow's account what the role that Google requires includes in excess.
+    """Takes from Airflow's account what Google's role has in excess, and from CI's the values of secrets.
 
     It takes a project that belongs to an organization, and a person who is Deny Admin there.
     https://cloud.google.com/iam/docs/deny-overview
 
     Args:
         airflow: account of Airflow.
+        ci: account that applies, if CI does.
         after: resources that must exist first.
 
     Attributes:
@@ -51,6 +54,7 @@ class DenyPolicy(Construct):
         id_: str,
         *,
         airflow: Account,
+        ci: Account | None,
         after: Sequence[TerraformResource],
     ):
         super().__init__(scope, id_)
@@ -77,6 +81,7 @@ class DenyPolicy(Construct):
                         expression=f"!resource.matchTag('{project}/{_TAG}', '{_AIRFLOW}')",
                     ),
                 ),
+                *([_rule("CI reads no secret", ci, _VALUES)] if ci else []),
             ],
             depends_on=[value],
         )

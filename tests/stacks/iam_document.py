@@ -47,11 +47,13 @@ the grants of every environment with what its resources need: none is missing, n
 - Not verified with Google: that Composer and Dataflow work with the deny policy and the condition, and that
   deny rules take each of these permissions (Google refuses the whole policy at apply if not):
   `clusters.*` of GKE, which has to cover `clusters.connect`, `subscriptions.*` and `topics.*` of Pub/Sub,
-  `objects.*` of Cloud Storage, and those on repositories. The [list of
+  `objects.*` of Cloud Storage, `versions.access` of Secret Manager, and those on repositories. The [list of
   permissions](https://cloud.google.com/iam/docs/deny-permissions-support) has groups of this form.
-- Only a person may do, by applying `foundation`: who CI is and what it may do, the accounts of workloads and
-  who may act as them, custom roles, the deny policy. CI can grant the roles on the project that stacks grant
-  there, and no other.
+- Only a person may do, by applying `foundation`: who CI is and what it may do, the accounts of workloads,
+  their roles on the project and who may act as them, custom roles, the deny policy. On the project CI can
+  grant one role, to run queries (conditions cannot say to whom); that shows nobody any data.
+- CI that applies can change, hence read, what the stacks own: tables, buckets, what is in the cluster. The
+  values of secrets a person adds; CI's role does not read them, and with a deny policy it cannot let itself.
 - With `streaming.delivery = "push"` the pods of `streaming` lose the subscription. Pub/Sub's service agent
   may then sign tokens as `sales-forecast-push` only; that account has no permissions.
 """

@@ -110,14 +110,15 @@ _CI_ROLES: Final[Mapping[str, tuple[str | None, str | None]]] = {
         "roles/serviceusage.serviceUsageAdmin",
     ),
     "google_pubsub_": ("roles/pubsub.viewer", "roles/pubsub.admin"),
-    "google_secret_manager_": ("roles/secretmanager.viewer", "roles/secretmanager.admin"),
+    "google_secret_manager_": ("roles/secretmanager.viewer", "secretmanager.secrets.update"),
     "google_service_account": ("roles/iam.serviceAccountViewer", "roles/iam.serviceAccountViewer"),
     "google_storage_": ("storage.buckets.get", "roles/storage.admin"),
     "kubernetes_": ("roles/container.viewer", "roles/container.admin"),
 }
 """CI's roles on the project, to see and to change resources, by prefix of their types; the longest counts.
 
-A permission instead of a role is part of the custom role `ciPlan`: no predefined role has it without content.
+A permission instead of a role is part of the custom role `ciPlan` or `ciApply`: no predefined role has it
+without content.
 One role, `_SEE_GRANTS`, shows the grants on all types.
 """
 
@@ -339,12 +340,14 @@ def _ci_resources(graph: Graph, plan: str, apply: str) -> Iterator[_Need]:
         if prefix is None:
             raise UnknownEdgeError(f"{kind}: _CI_ROLES does not say how CI sees and changes it")
         sees, changes = _CI_ROLES[prefix]
+        custom = f"projects/{graph.environment.project_id}/roles/ci"
         if sees:
-            custom = f"projects/{graph.environment.project_id}/roles/ciPlan"
-            yield graph.on_project(plan, sees if sees.startswith("roles/") else custom), f"sees `{prefix}*`"
+            role = sees if sees.startswith("roles/") else f"{custom}Plan"
+            yield graph.on_project(plan, role), f"sees `{prefix}*`"
         if changes:
             verb = "sees" if changes == sees else "changes"
-            yield graph.on_project(apply, changes), f"{verb} `{prefix}*`"
+            role = changes if changes.startswith("roles/") else f"{custom}Apply"
+            yield graph.on_project(apply, role), f"{verb} `{prefix}*`"
 
 
 def _code(graph: Graph, workload: str, member: str, variables: Mapping[str, str]) -> Iterator[_Need]:

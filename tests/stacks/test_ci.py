@@ -126,14 +126,42 @@ def test_plan_sees_no_content(synthesis: Synthesis) -> None:
     }
     assert all(role.endswith(("iewer", "Reviewer", "/ciPlan", "dns.reader")) for role in roles)
     assert not {"roles/bigquery.dataViewer", "roles/storage.objectViewer", "roles/logging.viewer"} & roles
-    permissions = foundation.one("google_project_iam_custom_role")["permissions"]
+    permissions = foundation.one("google_project_iam_custom_role", role_id="ciPlan")["permissions"]
     assert all(permission.endswith(".get") for permission in permissions)
+
+
+def test_apply_manages_secrets_whose_values_a_person_adds_and_it_cannot_read(synthesis: Synthesis) -> None:
+    """It may set their policies, hence the deny policy, which it cannot change."""
+    foundation = synthesis.stack("prod-foundation")
+    permissions = foundation.one("google_project_iam_custom_role", role_id="ciApply")["permissions"]
+    assert {permission.rpartition(".")[0] for permission in permissions} == {"secretmanager.secrets"}
+    apply = "sales-forecast-ci-apply@sales-forecast-prod.iam.gserviceaccount.com"
+    roles = [
+        each["role"]
+        for each in foundation.all("google_project_iam_member").values()
+        if each["member"] == f"serviceAccount:{apply}"
+    ]
+    assert not [role for role in roles if "secretmanager" in role]
+    [rule] = [
+        each["deny_rule"] for each in foundation.one("google_iam_deny_policy")["rules"] if apply in str(each)
+    ]
+    assert rule["denied_permissions"] == ["secretmanager.googleapis.com/versions.access"]
+
+
+def test_apply_may_grant_nothing_on_the_project_but_to_run_queries(synthesis: Synthesis) -> None:
+    """What accounts may do there, `foundation` grants, which a person applies."""
+    for name in ("dev", "staging", "prod"):
+        admin = synthesis.stack(f"{name}-foundation").one(
+            "google_project_iam_member", role="roles/resourcemanager.projectIamAdmin"
+        )
+        assert admin["condition"]["expression"].endswith(".hasOnly(['roles/bigquery.jobUser'])")
 
 
 def test_without_ci_there_is_no_way_in(synthesis: Synthesis) -> None:
     local = synthesis.stack("local-foundation")
     local.none("google_iam_workload_identity_pool")
-    local.none("google_project_iam_member")
+    local.none("google_project_iam_member", role="roles/resourcemanager.projectIamAdmin")
+    local.none("google_project_iam_custom_role")
 
 
 def test_accounts_wait_for_the_apis_that_make_them(synthesis: Synthesis) -> None:
@@ -143,7 +171,8 @@ def test_accounts_wait_for_the_apis_that_make_them(synthesis: Synthesis) -> None
         foundation.address("google_project_service", service=f"{api}.googleapis.com")
         for api in ("cloudresourcemanager", "iam")
     ]
-    assert foundation.one("google_project_iam_custom_role")["depends_on"] == apis
+    for role in foundation.all("google_project_iam_custom_role").values():
+        assert role["depends_on"] == apis
     for account in foundation.all("google_service_account").values():
         assert account["depends_on"] == apis
 

@@ -254,7 +254,6 @@ def test_production_is_backed_up(synthesis: Synthesis) -> None:
 def test_the_cluster_waits_for_what_its_nodes_may_do(synthesis: Synthesis) -> None:
     cluster = synthesis.stack("prod-cluster")
     assert cluster.awaited(cluster.one("google_container_cluster")) >= {
-        cluster.address("google_project_iam_member", role="roles/container.defaultNodeServiceAccount"),
         cluster.address(
             "google_artifact_registry_repository_iam_member",
             repository="sales-forecast",

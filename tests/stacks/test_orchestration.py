@@ -43,7 +43,6 @@ def test_it_is_private_and_waits_until_its_account_may_work(prod: Stack) -> None
     )
     bucket = "google_storage_bucket_iam_member"
     assert prod.awaited(composer) == {
-        prod.address("google_project_iam_member", role="roles/composer.worker", member=AIRFLOW),
         prod.address(bucket, bucket="sales-forecast-prod-airflow", member=AIRFLOW),
         prod.address(bucket, bucket="sales-forecast-prod-airflow-snapshots", member=AIRFLOW),
         # A deny policy closes every bucket that lacks the tag.

@@ -121,7 +121,7 @@ def test_budgets_are_billed_to_a_project(variants: Synthesis) -> None:
     assert quota == {
         "alias": "quota", "project": project, "billing_project": project, "user_project_override": True
     }  # fmt: skip
-    role = variants.stack("paged-foundation").one("google_project_iam_custom_role")
+    role = variants.stack("paged-foundation").one("google_project_iam_custom_role", role_id="ciPlan")
     assert "serviceusage.services.use" in role["permissions"]
 
 
