@@ -36,6 +36,7 @@ class ClusterStack(PlatformStack):
             self,
             "cluster",
             settings=settings,
+            zones=self.environment.zones,
             network=foundation.network,
             labels=self.labels,
             node_account=nodes,
@@ -43,4 +44,4 @@ class ClusterStack(PlatformStack):
             after=[propagated(self, grants)] if key else grants,
         )
         if settings.binary_authorization:
-            ImagePolicy(self, "image-policy")
+            ImagePolicy(self, "image-policy", attestor=self.environment.attestor)

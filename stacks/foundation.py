@@ -8,7 +8,7 @@ from infra.environment import Environment
 from infra.google.attestor import Attestor
 from infra.google.ci_identity import CiIdentity
 from infra.google.key import Key
-from infra.google.network import Network
+from infra.google.network import ANYWHERE, Network
 from infra.google.project import ProjectSettings, enable_apis
 from infra.google.quota import cap_queries
 from stacks.accounts import create_accounts
@@ -31,16 +31,31 @@ class FoundationStack(PlatformStack):
             keep_audit_logs_days=environment.data.keep_audit_logs_days,
             after=[apis["compute"], apis["logging"]],
         )
-        self.network: Final = Network(self, "network", after=[apis["compute"], apis["dns"]])
-        self.key: Final = Key(self, "key", after=apis["cloudkms"]) if environment.encrypted else None
+        self.network: Final = Network(
+            self,
+            "network",
+            ranges=environment.existing.network or environment.addresses,
+            after=[apis["compute"], apis["dns"]],
+        )
+        # In a cluster of somebody else, too, the names have addresses that nobody here knows.
+        self.google_apis: Final = ANYWHERE if environment.existing.cluster else self.network.google_apis
+        self.key: Final = (
+            Key(self, "key", existing=environment.existing.key, after=apis["cloudkms"])
+            if environment.encrypted
+            else None
+        )
         self.ci: Final = CiIdentity(self, "ci", ci=environment.ci, after=iam) if environment.ci else None
         self.deny_policy: Final = create_accounts(self, self.ci, after=iam)
         # Here, as CI may sign images, but not change whose signatures count.
         signing = ("binaryauthorization", "cloudkms", "containeranalysis") if environment.signs_images else ()
-        attestor = Attestor(self, "attestor", after=[apis[each] for each in signing]) if signing else None
+        attestor = (
+            Attestor(self, "attestor", key=environment.signing_key, after=[apis[each] for each in signing])
+            if signing
+            else None
+        )
         # Here, as nobody but a person may lift a cap.
         if "data" in environment.stacks and (cap := environment.data.query_gb_per_user):
-            cap_queries(self, gigabytes=cap, after=apis["cloudquotas"])
+            cap_queries(self, gigabytes=cap, email=environment.alerting.email, after=apis["cloudquotas"])
         if self.ci:
             grant_rights(self, self.ci, after=iam)
             if attestor:

@@ -86,6 +86,7 @@ class MessagingStack(PlatformStack):
             for name in environment.streaming.reply_topics
         )
 
+        keep = environment.messaging.retention_days
         pubsub = ServiceAgent(self, "pubsub", service="gcp-sa-pubsub")
         self.push: Final = self._push()
         self.predict_range: Final = Subscription(
@@ -93,17 +94,25 @@ class MessagingStack(PlatformStack):
             "predict-range",
             name=PREDICT_RANGE_SUBSCRIPTION,
             topic=self.sale_range,
+            keep_days=keep,
             dead_letter_topic=self.dead_letter,
             delivery=self.push,
             alerts=(_OLDEST_MESSAGE, _BACKLOG),
         )
         # Messages of a topic without a subscription are lost.
         dead_letters = Subscription(
-            self, "dead-letters", name=DEAD_LETTER_TOPIC, topic=self.dead_letter, alerts=(_DEAD_LETTERS,)
+            self,
+            "dead-letters",
+            name=DEAD_LETTER_TOPIC,
+            topic=self.dead_letter,
+            keep_days=keep,
+            alerts=(_DEAD_LETTERS,),
         )
-        Subscription(self, "replies", name=SALE_PREDICTIONS_SUBSCRIPTION, topic=self.sale_predictions)
+        Subscription(
+            self, "replies", name=SALE_PREDICTIONS_SUBSCRIPTION, topic=self.sale_predictions, keep_days=keep
+        )
         for topic in self.reply_topics:
-            Subscription(self, f"replies-{topic.name}", name=topic.name, topic=topic)
+            Subscription(self, f"replies-{topic.name}", name=topic.name, topic=topic, keep_days=keep)
 
         may_write = data.requests.grant_write(pubsub)
         # Without dead letters a message that the table does not take is lost when its retention ends. They
@@ -115,6 +124,7 @@ class MessagingStack(PlatformStack):
             "requests",
             name=name,
             topic=self.sale_range,
+            keep_days=keep,
             dead_letter_topic=unwritten,
             delivery=TableDelivery(table=data.requests, after=(may_write,)),
             alerts=(_OLDEST_MESSAGE,),
@@ -123,7 +133,7 @@ class MessagingStack(PlatformStack):
             topic.grant_publish(pubsub)
             subscription.grant_subscribe(pubsub)
         not_written = Subscription(
-            self, "unwritten", name=unwritten.name, topic=unwritten, alerts=(_DEAD_LETTERS,)
+            self, "unwritten", name=unwritten.name, topic=unwritten, keep_days=keep, alerts=(_DEAD_LETTERS,)
         )
         self.subscriptions: Final = (dead_letters, not_written, self.predict_range, requests)
 

@@ -34,11 +34,25 @@ class ObservabilityStack(PlatformStack):
     def __init__(self, scope: App, messaging: MessagingStack):
         environment = messaging.environment
         super().__init__(scope, "observability", environment=environment)
-        self._on_call = OnCall(self, "on-call", settings=environment.alerting)
+        self._on_call = OnCall(
+            self,
+            "on-call",
+            email=environment.alerting.email,
+            pagerduty_key=self.pagerduty_key,
+            runbook=environment.runbook,
+            labels=self.labels,
+        )
         objectives = self._objectives()
         requests = messaging.predict_range
         if environment.gateway:
-            UptimeCheck(self, "uptime", hostname=environment.gateway.hostname, path=LIVENESS_PATH)
+            UptimeCheck(
+                self,
+                "uptime",
+                hostname=environment.gateway.hostname,
+                path=LIVENESS_PATH,
+                guarded=bool(environment.gateway.iap_members),
+                labels=self.labels,
+            )
         Alerts(self, self._on_call, messaging)
         if environment.budget:
             Budget(self, "budget", settings=environment.budget, on_call=self._on_call)

@@ -47,7 +47,7 @@ class OrchestrationStack(PlatformStack):
         airflow = Account(self, "airflow")
         # Steps run as pods and Dataflow jobs. Airflow itself starts them, and no stack grants it data.
         configure_kubernetes(self, host=cluster.dns_name, simulated=environment.simulated)
-        namespace = Namespace(self, "namespace", name=f"{PLATFORM}-batch")
+        namespace = Namespace(self, "namespace", name=f"{PLATFORM}-batch", google_apis=foundation.google_apis)
         DefaultDeny(self, "default-deny", namespace=namespace)
         AllowGoogleApis(self, "google-apis", namespace=namespace)
         starter = Account(self, "starter")
@@ -97,6 +97,7 @@ class OrchestrationStack(PlatformStack):
         Composer(
             self,
             "composer",
+            settings=environment.composer,
             network=foundation.network,
             account=airflow,
             bucket=bucket,

@@ -18,5 +18,9 @@ class RegistryStack(PlatformStack):
         agent = ServiceAgent(self, "agent", service="gcp-sa-artifactregistry")
         grants = key.grant_use(agent) if key else ()
         self.images: Final = ImageRepository(
-            self, "images", key=key, may_use_key=[propagated(self, grants)] if grants else []
+            self,
+            "images",
+            settings=self.environment.registry,
+            key=key,
+            may_use_key=[propagated(self, grants)] if grants else [],
         )

@@ -44,7 +44,9 @@ class ServicesStack(PlatformStack):
         environment = foundation.environment
         super().__init__(scope, "services", environment=environment)
         configure_kubernetes(self, host=cluster.dns_name, simulated=environment.simulated)
-        self._namespace: Final = Namespace(self, "namespace", name=PLATFORM)
+        self._namespace: Final = Namespace(
+            self, "namespace", name=PLATFORM, google_apis=foundation.google_apis
+        )
         DefaultDeny(self, "default-deny", namespace=self._namespace)
         # A simulated pod is a process of this machine, which only this machine may call.
         self._host: Final = "127.0.0.1" if environment.simulated else "0.0.0.0"  # noqa: S104

@@ -1,5 +1,6 @@
 """Base class of stacks: id, state backend, google provider and labels."""
 
+from dataclasses import dataclass
 from typing import cast
 
 from infra.cdk import (
@@ -16,12 +17,41 @@ from infra.cdk.providers import configure_google
 from infra.environment import Environment, StackName
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a stack's resources are: all that constructs ask their stack for.
+
+    Attributes:
+        name: of the environment.
+        project_id: Google Cloud project.
+        project_number: number of that project.
+        region: of everything that is not global.
+        protected: whether Terraform refuses to destroy data and clusters.
+        simulated: whether resources are on this machine.
+    """
+
+    name: str
+    project_id: str
+    project_number: int
+    region: str
+    protected: bool
+    simulated: bool
+
+
 class PlatformStack(TerraformStack):
     """A layer of the platform in one environment. Its id is `<environment>-<name>`."""
 
     def __init__(self, scope: App, name: StackName, *, environment: Environment):
         super().__init__(scope, f"{environment.name}-{name}")
         self.environment = environment
+        self.place = Place(
+            name=environment.name,
+            project_id=environment.project_id,
+            project_number=environment.project_number,
+            region=environment.region,
+            protected=environment.deletion_protection,
+            simulated=environment.simulated,
+        )
         self.labels = {"environment": environment.name, "stack": name, "managed_by": "terraform"}
         self.add_override("terraform.required_version", ">= 1.6")
         if environment.simulated:
@@ -69,6 +99,6 @@ def _pagerduty_key(stack: PlatformStack) -> TerraformVariable:
     )
 
 
-def environment_of(construct: Construct) -> Environment:
-    """The environment of the stack that a construct belongs to."""
-    return cast("PlatformStack", TerraformStack.of(construct)).environment
+def place_of(construct: Construct) -> Place:
+    """Where the stack of a construct is: its attribute `place`, whatever else it is."""
+    return cast("PlatformStack", TerraformStack.of(construct)).place

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from infra.cdk import Construct, TerraformResource, google
-from infra.cdk.stack import environment_of
+from infra.cdk.stack import place_of
 from infra.environment import PLATFORM
+from infra.environment.registry import RegistrySettings
 from infra.google.identity import Principal
 from infra.google.key import Key
 
@@ -15,22 +16,27 @@ class ImageRepository(Construct):
     """A Docker repository in one region.
 
     Args:
+        settings: which images are kept, and whether they are scanned.
         key: encrypts the images; Google's own key without one.
         may_use_key: grants that let Artifact Registry use the key.
     """
 
     def __init__(
-        self, scope: Construct, id_: str, *, key: Key | None, may_use_key: Sequence[TerraformResource]
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        settings: RegistrySettings,
+        key: Key | None,
+        may_use_key: Sequence[TerraformResource],
     ):
         super().__init__(scope, id_)
-        environment = environment_of(self)
-        settings = environment.registry
-        self._region = environment.region
+        self._region = place_of(self).region
         self._resource = registry.ArtifactRegistryRepository(
             self,
             "Default",
             repository_id=PLATFORM,
-            location=environment.region,
+            location=self._region,
             format="DOCKER",
             description="Images of the services",
             # A tag always names the same image; tagged images can only be deleted with their repository.

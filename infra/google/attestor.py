@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from infra.cdk import Construct, TerraformResource, TerraformResourceLifecycle, google
-from infra.cdk.stack import environment_of
+from infra.cdk.stack import place_of
 from infra.environment import PLATFORM
 from infra.google.identity import Principal
 
@@ -21,20 +21,21 @@ class Attestor(Construct):
     Google Cloud never deletes key rings and keys: to use their names again, `terraform import` both.
 
     Args:
+        key: full name of the key that signs, in a ring of its own.
         after: resources that must exist first.
     """
 
-    def __init__(self, scope: Construct, id_: str, *, after: Sequence[TerraformResource]):
+    def __init__(self, scope: Construct, id_: str, *, key: str, after: Sequence[TerraformResource]):
         super().__init__(scope, id_)
-        environment = environment_of(self)
-        lifecycle = TerraformResourceLifecycle(prevent_destroy=environment.deletion_protection)
-        self._ring_path: Final = environment.signing_key.partition("/cryptoKeys/")[0]
-        self._key_path: Final = environment.signing_key
+        place = place_of(self)
+        lifecycle = TerraformResourceLifecycle(prevent_destroy=place.protected)
+        self._ring_path: Final = key.partition("/cryptoKeys/")[0]
+        self._key_path: Final = key
         self._ring = google.kms_key_ring.KmsKeyRing(
             self,
             "ring",
             name=self._ring_path.rpartition("/")[2],
-            location=environment.region,
+            location=place.region,
             lifecycle=lifecycle,
             depends_on=[*after],
         )

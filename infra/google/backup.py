@@ -1,7 +1,7 @@
 """Backups of a cluster: Backup for GKE."""
 
 from infra.cdk import Construct, google
-from infra.cdk.stack import environment_of
+from infra.cdk.stack import place_of
 from infra.environment import PLATFORM
 from infra.environment.cluster import BackupSettings
 from infra.google.key import Key
@@ -29,7 +29,7 @@ class BackupPlan(Construct):
         key: Key | None,
     ):
         super().__init__(scope, id_)
-        region = environment_of(self).region
+        region = place_of(self).region
         plan = gke_backup.GkeBackupBackupPlan(
             self,
             "Default",

@@ -3,7 +3,7 @@
 from typing import Final
 
 from infra.cdk import Construct, TerraformResource, google
-from infra.cdk.stack import environment_of
+from infra.cdk.stack import place_of
 from infra.cdk.waivers import waive
 from infra.environment.data import CONTINENTS
 from infra.google.identity import Principal
@@ -39,8 +39,8 @@ class Bucket(Construct):
         second_region: str | None = None,
     ):
         super().__init__(scope, id_)
-        environment = environment_of(self)
-        self.name: Final = bucket_name(environment.project_id, purpose)
+        place = place_of(self)
+        self.name: Final = bucket_name(place.project_id, purpose)
         rules = [
             # Parts of an unfinished upload cost as much as an object, and no listing shows them.
             _rule("AbortIncompleteMultipartUpload", storage.StorageBucketLifecycleRuleCondition(age=7))
@@ -68,15 +68,13 @@ class Bucket(Construct):
             "Default",
             name=self.name,
             # As the API returns it.
-            location=(
-                CONTINENTS[second_region.partition("-")[0]] if second_region else environment.region.upper()
-            ),
+            location=(CONTINENTS[second_region.partition("-")[0]] if second_region else place.region.upper()),
             custom_placement_config=storage.StorageBucketCustomPlacementConfig(
-                data_locations=[environment.region.upper(), second_region.upper()]
+                data_locations=[place.region.upper(), second_region.upper()]
             )
             if second_region
             else None,
-            force_destroy=not environment.deletion_protection,
+            force_destroy=not place.protected,
             uniform_bucket_level_access=True,  # IAM alone decides: objects have no access lists
             public_access_prevention="enforced",  # even if a grant allows it
             versioning=storage.StorageBucketVersioning(enabled=keep_versions is not None),
@@ -106,7 +104,7 @@ class Bucket(Construct):
             self,
             "tag",
             parent=f"//storage.googleapis.com/projects/_/buckets/{self.name}",
-            location=environment_of(self).region,
+            location=place_of(self).region,
             tag_value=value,
             depends_on=[self.resource],
         )

@@ -3,7 +3,7 @@
 from typing import Final
 
 from infra.cdk import Construct, google
-from infra.cdk.stack import environment_of
+from infra.cdk.stack import place_of
 from infra.environment.observability import BudgetSettings
 from infra.monitoring.alerting import OnCall
 
@@ -20,8 +20,8 @@ class Budget(Construct):
 
     def __init__(self, scope: Construct, id_: str, *, settings: BudgetSettings, on_call: OnCall):
         super().__init__(scope, id_)
-        environment = environment_of(self)
-        project = environment.project_id
+        place = place_of(self)
+        project = place.project_id
         # A person's credentials belong to no project, and this API wants one that pays for the call.
         quota = google.provider.GoogleProvider(
             self,
@@ -36,9 +36,9 @@ class Budget(Construct):
             "Default",
             provider=quota,
             billing_account=settings.billing_account,
-            display_name=f"{environment.name}, see docs/runbook.md#budget",
+            display_name=f"{place.name}, see docs/runbook.md#budget",
             budget_filter=billing.BillingBudgetBudgetFilter(
-                projects=[f"projects/{environment.project_number}"],
+                projects=[f"projects/{place.project_number}"],
                 # The amount to pay, after credits.
                 credit_types_treatment="INCLUDE_ALL_CREDITS",
                 calendar_period="MONTH",

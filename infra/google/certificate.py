@@ -4,7 +4,7 @@ import hashlib
 from typing import Final
 
 from infra.cdk import Construct, TerraformOutput, TerraformResourceLifecycle, TerraformStack, google
-from infra.cdk.stack import environment_of
+from infra.cdk.stack import place_of
 
 
 class Certificate(Construct):
@@ -20,7 +20,7 @@ class Certificate(Construct):
     def __init__(self, scope: Construct, id_: str, *, prefix: str, hostname: str):
         super().__init__(scope, id_)
         self.name: Final = f"{prefix}-{hashlib.sha256(hostname.encode()).hexdigest()[:8]}"
-        region = environment_of(self).region
+        region = place_of(self).region
         lifecycle = TerraformResourceLifecycle(create_before_destroy=True)
         authorization = google.certificate_manager_dns_authorization.CertificateManagerDnsAuthorization(
             self,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from infra.cdk import Construct, TerraformResource, google
-from infra.cdk.stack import environment_of
+from infra.cdk.stack import place_of
 from infra.cdk.waivers import waive
 from infra.environment.foundation import CiSettings
 from infra.google.identity import Account, NewAccount, Principal
@@ -69,10 +69,10 @@ class CiIdentity(Construct):
 
     def __init__(self, scope: Construct, id_: str, *, ci: CiSettings, after: Sequence[TerraformResource]):
         super().__init__(scope, id_)
-        environment = environment_of(self)
+        place = place_of(self)
         issuer = _ISSUERS[ci.issuer]
         self._pool_path = (
-            f"projects/{environment.project_number}/locations/global/workloadIdentityPools/{ci.issuer}"
+            f"projects/{place.project_number}/locations/global/workloadIdentityPools/{ci.issuer}"
         )
         pool = google.iam_workload_identity_pool.IamWorkloadIdentityPool(
             self,
@@ -84,7 +84,7 @@ class CiIdentity(Construct):
         )
         on_branch = f"assertion.{issuer.ref} == 'refs/heads/{_BRANCH}'"
         # Reading a claim that the token lacks is an error.
-        in_environment = f"has(assertion.environment) && assertion.environment == '{environment.name}'"
+        in_environment = f"has(assertion.environment) && assertion.environment == '{place.name}'"
         # GitLab's merge request from the branch `main` of a fork has the ref of this branch.
         may_apply = f"{in_environment} && {on_branch} && !({issuer.pull_request})"
         may_plan = f"{issuer.pull_request} || {on_branch}"

@@ -5,7 +5,7 @@ from datetime import date, timedelta
 from typing import Final
 
 from infra.cdk import Construct, TerraformResource, TerraformResourceLifecycle, google
-from infra.cdk.stack import environment_of
+from infra.cdk.stack import place_of
 from infra.cdk.waivers import waive
 from infra.environment import PLATFORM
 from infra.environment.addresses import PODS_PER_NODE
@@ -31,6 +31,7 @@ class Cluster(Construct):
     """A cluster with autoscaled node pools.
 
     Args:
+        zones: zones of its region that its nodes are in.
         labels: labels of the machines, which the bill shows.
         key: encrypts Secrets and backups; Google's own key without one.
         after: grants without which the cluster cannot be made, or its nodes do not start.
@@ -42,6 +43,7 @@ class Cluster(Construct):
         id_: str,
         *,
         settings: ClusterSettings,
+        zones: Sequence[str],
         network: Network,
         labels: Mapping[str, str],
         node_account: Account,
@@ -49,16 +51,16 @@ class Cluster(Construct):
         after: Sequence[TerraformResource],
     ):
         super().__init__(scope, id_)
-        environment = environment_of(self)
+        place = place_of(self)
         self.name: Final = PLATFORM
         events = Topic(self, "events", name="cluster-events")
         self._resource = gke.ContainerCluster(
             self,
             "Default",
             name=PLATFORM,
-            location=environment.region,
-            node_locations=list(environment.zones),
-            deletion_protection=environment.deletion_protection,
+            location=place.region,
+            node_locations=list(zones),
+            deletion_protection=place.protected,
             release_channel=gke.ContainerClusterReleaseChannel(channel=settings.release_channel),
             cost_management_config=gke.ContainerClusterCostManagementConfig(
                 enabled=True  # the bill names namespaces and workloads
@@ -77,7 +79,7 @@ class Cluster(Construct):
         )
         _remove_default_pool(self._resource, node_account)
         _connect(self._resource, network)
-        _restrict_access(self._resource, environment.project_id, settings, key)
+        _restrict_access(self._resource, place.project_id, settings, key)
         _scale(self._resource, settings.autoscaling_profile)
         _observe(self._resource, control_plane=settings.control_plane_telemetry)
         _maintain(self._resource, settings.maintenance)
@@ -97,7 +99,7 @@ class Cluster(Construct):
                 pool_name,
                 cluster=self._resource,
                 settings=pool,
-                zones=len(environment.zones),
+                zones=len(zones),
                 labels=labels,
                 account=node_account,
             )

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from infra.cdk import Construct, TerraformResource, TerraformResourceLifecycle, google
-from infra.cdk.stack import environment_of
+from infra.cdk.stack import place_of
 from infra.environment import PLATFORM
 from infra.environment.orchestration import AIRFLOW_VERSION, ComposerSettings
 from infra.google.bucket import Bucket
@@ -53,6 +53,7 @@ class Composer(Construct):
     """An Airflow environment inside the network, with no public address.
 
     Args:
+        settings: its size and processes.
         network: network of its workers.
         account: service account of its workers, which has `roles/composer.worker` on the project.
         bucket: bucket of DAG files, logs and plugins; one made by Composer would have a random name.
@@ -66,6 +67,7 @@ class Composer(Construct):
         scope: Construct,
         id_: str,
         *,
+        settings: ComposerSettings,
         network: Network,
         account: Account,
         bucket: Bucket,
@@ -74,15 +76,15 @@ class Composer(Construct):
         after: Sequence[TerraformResource],
     ):
         super().__init__(scope, id_)
-        environment = environment_of(self)
+        place = place_of(self)
         composer.ComposerEnvironment(
             self,
             "Default",
             name=PLATFORM,
-            region=environment.region,
+            region=place.region,
             storage_config=composer.ComposerEnvironmentStorageConfig(bucket=bucket.name),
             config=_config(
-                environment.composer,
+                settings,
                 composer.ComposerEnvironmentConfigNodeConfig(
                     network=network.path, subnetwork=network.subnet, service_account=account.email
                 ),
@@ -92,7 +94,7 @@ class Composer(Construct):
             # If Terraform gave up earlier, its state would not contain the environment.
             timeouts=composer.ComposerEnvironmentTimeouts(create="150m", update="150m", delete="60m"),
             # Unlike clusters and tables, Composer has no deletion protection of its own.
-            lifecycle=TerraformResourceLifecycle(prevent_destroy=environment.deletion_protection),
+            lifecycle=TerraformResourceLifecycle(prevent_destroy=place.protected),
             depends_on=[propagated(self, after)],
         )
 

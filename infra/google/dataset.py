@@ -7,7 +7,7 @@ from typing import Final, Literal
 import msgspec
 
 from infra.cdk import Construct, google
-from infra.cdk.stack import environment_of
+from infra.cdk.stack import place_of
 from infra.cdk.waivers import waive
 from infra.google.identity import Principal
 from services.contracts.released import check, released_schemas
@@ -35,15 +35,15 @@ class Dataset(Construct):
         keep_hours: int | None = None,
     ):
         super().__init__(scope, id_)
-        environment = environment_of(self)
-        self.project: Final = environment.project_id
+        place = place_of(self)
+        self.project: Final = place.project_id
         self.dataset_id: Final = dataset_id
         self.protected: Final = protected
         self.resource: Final = google.bigquery_dataset.BigqueryDataset(
             self,
             "Default",
             dataset_id=dataset_id,
-            location=environment.region,
+            location=place.region,
             description=description,
             delete_contents_on_destroy=not protected,
             default_table_expiration_ms=keep_hours and keep_hours * 3600 * 1000,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from infra.cdk import Construct, TerraformResource, google
-from infra.cdk.stack import environment_of
+from infra.cdk.stack import place_of
 from infra.google.identity import Account
 
 deny = google.iam_deny_policy
@@ -58,7 +58,7 @@ class DenyPolicy(Construct):
         after: Sequence[TerraformResource],
     ):
         super().__init__(scope, id_)
-        project = environment_of(self).project_id
+        project = place_of(self).project_id
         # Conditions of deny rules know tags of resources, not their names.
         key = google.tags_tag_key.TagsTagKey(
             self, "key", parent=f"projects/{project}", short_name=_TAG, depends_on=[*after]

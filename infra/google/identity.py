@@ -16,7 +16,7 @@ from infra.cdk import (
     TerraformStack,
     google,
 )
-from infra.cdk.stack import environment_of
+from infra.cdk.stack import place_of
 from infra.environment import PLATFORM
 
 Grant = TypeVar("Grant", bound=TerraformResource)
@@ -108,7 +108,7 @@ class Account(ProjectPrincipal):
     """
 
     def __init__(self, scope: Construct, id_: str):
-        project = environment_of(scope).project_id
+        project = place_of(scope).project_id
         self._name = f"{PLATFORM}-{id_}"
         email = f"{self._name}@{project}.iam.gserviceaccount.com"
         super().__init__(scope, id_, member=f"serviceAccount:{email}", project=project)
@@ -169,7 +169,7 @@ class ServiceAgent(Principal):
     """
 
     def __init__(self, scope: Construct, id_: str, *, service: str):
-        account = f"service-{environment_of(scope).project_number}@{service}.iam.gserviceaccount.com"
+        account = f"service-{place_of(scope).project_number}@{service}.iam.gserviceaccount.com"
         super().__init__(scope, id_, member=f"serviceAccount:{account}")
 
 
@@ -180,8 +180,8 @@ class WorkloadIdentity(ProjectPrincipal):
     """
 
     def __init__(self, scope: Construct, id_: str, *, namespace: str, name: str):
-        environment = environment_of(scope)
-        project, project_number = environment.project_id, environment.project_number
+        place = place_of(scope)
+        project, project_number = place.project_id, place.project_number
         pool = f"projects/{project_number}/locations/global/workloadIdentityPools/{project}.svc.id.goog"
         member = f"principal://iam.googleapis.com/{pool}/subject/ns/{namespace}/sa/{name}"
         super().__init__(scope, id_, member=member, project=project)
@@ -198,5 +198,5 @@ def propagated(scope: Construct, grants: Sequence[TerraformResource]) -> Terrafo
         scope,
         "grants-in-effect",
         triggers_replace={str(index): grant.get_string_attribute("id") for index, grant in enumerate(grants)},
-        provisioners=None if environment_of(scope).simulated else [wait],
+        provisioners=None if place_of(scope).simulated else [wait],
     )

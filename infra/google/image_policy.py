@@ -1,18 +1,20 @@
 """Binary Authorization: the images that clusters of the project admit."""
 
 from infra.cdk import Construct, google
-from infra.cdk.stack import environment_of
 
 binary_authorization = google.binary_authorization_policy
 
 
 class ImagePolicy(Construct):
-    """Admits images that the environment's attestor signed, and Google's own system images.
+    """Admits images that an attestor signed, and Google's own system images.
 
     A project has one policy. Destroying this restores the default one, which admits everything.
+
+    Args:
+        attestor: its full name.
     """
 
-    def __init__(self, scope: Construct, id_: str):
+    def __init__(self, scope: Construct, id_: str, *, attestor: str):
         super().__init__(scope, id_)
         binary_authorization.BinaryAuthorizationPolicy(
             self,
@@ -22,7 +24,7 @@ class ImagePolicy(Construct):
             default_admission_rule=binary_authorization.BinaryAuthorizationPolicyDefaultAdmissionRule(
                 # By the name of the repository, whoever may push there could run anything.
                 evaluation_mode="REQUIRE_ATTESTATION",
-                require_attestations_by=[environment_of(self).attestor],
+                require_attestations_by=[attestor],
                 enforcement_mode="ENFORCED_BLOCK_AND_AUDIT_LOG",
             ),
         )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from infra.cdk import Construct, TerraformResource, TerraformResourceLifecycle, google
-from infra.cdk.stack import environment_of
+from infra.cdk.stack import place_of
 from infra.environment import PLATFORM
 from infra.google.identity import Principal
 
@@ -20,23 +20,25 @@ class Key(Construct):
     Google Cloud never deletes either. Destroying this destroys the versions of the key, and so everything
     they encrypted. The names stay taken: to use them again, `terraform import` both.
 
+    Args:
+        existing: full name of a key of somebody else.
+        after: what must exist before a key can be made.
+
     Attributes:
         path: full resource name of the key.
     """
 
-    def __init__(self, scope: Construct, id_: str, *, after: TerraformResource):
+    def __init__(self, scope: Construct, id_: str, *, existing: str | None, after: TerraformResource):
         super().__init__(scope, id_)
-        environment = environment_of(self)
+        place = place_of(self)
         self._ring: google.kms_key_ring.KmsKeyRing | None = None
-        self._ring_path: Final = (
-            f"projects/{environment.project_id}/locations/{environment.region}/keyRings/{PLATFORM}"
-        )
-        self.path: Final = environment.existing.key or f"{self._ring_path}/cryptoKeys/{PLATFORM}"
-        if environment.existing.key:
+        self._ring_path: Final = f"projects/{place.project_id}/locations/{place.region}/keyRings/{PLATFORM}"
+        self.path: Final = existing or f"{self._ring_path}/cryptoKeys/{PLATFORM}"
+        if existing:
             return
-        lifecycle = TerraformResourceLifecycle(prevent_destroy=environment.deletion_protection)
+        lifecycle = TerraformResourceLifecycle(prevent_destroy=place.protected)
         self._ring = google.kms_key_ring.KmsKeyRing(
-            self, "ring", name=PLATFORM, location=environment.region, lifecycle=lifecycle, depends_on=[after]
+            self, "ring", name=PLATFORM, location=place.region, lifecycle=lifecycle, depends_on=[after]
         )
         self._key = google.kms_crypto_key.KmsCryptoKey(
             self,

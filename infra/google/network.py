@@ -5,9 +5,11 @@ from ipaddress import IPv4Network
 from typing import Final
 
 from infra.cdk import Construct, TerraformResource, google
-from infra.cdk.stack import environment_of
+from infra.cdk.stack import place_of
 from infra.cdk.waivers import waive
-from infra.environment import PLATFORM, Environment
+from infra.environment import PLATFORM
+from infra.environment.addresses import AddressPlan
+from infra.environment.existing import ExistingNetwork
 
 dns = google.dns_managed_zone
 subnetwork = google.compute_subnetwork
@@ -15,14 +17,20 @@ subnetwork = google.compute_subnetwork
 GOOGLE_APIS: Final = "199.36.153.8/30"
 """Addresses of Google's APIs for private networks: https://cloud.google.com/vpc/docs/configure-private-google-access"""
 
+ANYWHERE: Final = "0.0.0.0/0"
+
 _GOOGLE_APIS_NAME: Final = "private.googleapis.com."
 
 
 class Network(Construct):
-    """A network in one region: an existing one, or else one of the environment's own.
+    """A network in one region: an existing one, or else one of its own.
 
     It has no firewall rule of its own. A VPC denies incoming traffic by default, and GKE maintains the rules
     for what the cluster needs: kubelets, health checks, load balancer proxies.
+
+    Args:
+        ranges: the network that exists, or the ranges of the one to make.
+        after: resources that must exist first.
 
     Attributes:
         path: full resource name of the network.
@@ -30,27 +38,35 @@ class Network(Construct):
         pods: name of its range for pods.
         services: name of its range for Services.
         proxy_only: range of the load balancers.
+        google_apis: addresses that Google's APIs have in it; in somebody else's nobody here knows them.
     """
 
-    def __init__(self, scope: Construct, id_: str, *, after: Sequence[TerraformResource]):
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        ranges: ExistingNetwork | AddressPlan,
+        after: Sequence[TerraformResource],
+    ):
         super().__init__(scope, id_)
-        environment = environment_of(self)
-        given = environment.existing.network
+        place = place_of(self)
+        given = ranges if isinstance(ranges, ExistingNetwork) else None
         project, name, subnet = (
             (given.project_id, given.name, given.subnet)
             if given
-            else (environment.project_id, PLATFORM, f"{PLATFORM}-nodes")
+            else (place.project_id, PLATFORM, f"{PLATFORM}-nodes")
         )
         self.path: Final = f"projects/{project}/global/networks/{name}"
-        self.subnet: Final = f"projects/{project}/regions/{environment.region}/subnetworks/{subnet}"
+        self.subnet: Final = f"projects/{project}/regions/{place.region}/subnetworks/{subnet}"
         self.pods: Final = given.pods if given else "pods"
         self.services: Final = given.services if given else "services"
-        self.proxy_only: Final = given.proxy_only if given else environment.addresses.proxy_only
-        if not given:
-            self._create(environment, after)
+        self.proxy_only: Final = ranges.proxy_only
+        self.google_apis: Final = ANYWHERE if given else GOOGLE_APIS
+        if isinstance(ranges, AddressPlan):
+            self._create(place.region, ranges, after)
 
-    def _create(self, environment: Environment, after: Sequence[TerraformResource]) -> None:
-        region, addresses = environment.region, environment.addresses
+    def _create(self, region: str, addresses: AddressPlan, after: Sequence[TerraformResource]) -> None:
         network = google.compute_network.ComputeNetwork(
             self,
             "Default",
@@ -123,7 +139,7 @@ class Network(Construct):
             dns_name="googleapis.com.",
             description="Google's APIs without the internet",
             visibility="private",
-            force_destroy=not environment_of(self).deletion_protection,
+            force_destroy=not place_of(self).protected,
             private_visibility_config=dns.DnsManagedZonePrivateVisibilityConfig(
                 networks=[dns.DnsManagedZonePrivateVisibilityConfigNetworks(network_url=network.id)]
             ),

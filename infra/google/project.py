@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from infra.cdk import Construct, TerraformResource, google
-from infra.cdk.stack import environment_of
+from infra.cdk.stack import place_of
 
 audit = google.project_iam_audit_config
 project_service = google.project_service
@@ -39,8 +39,8 @@ class ProjectSettings(Construct):
         after: Sequence[TerraformResource],
     ):
         super().__init__(scope, id_)
-        environment = environment_of(self)
-        project = environment.project_id
+        place = place_of(self)
+        project = place.project_id
         for api in _AUDITED:
             audit.ProjectIamAuditConfig(
                 self,
@@ -53,12 +53,12 @@ class ProjectSettings(Construct):
                 ],
             )
         # By default such logs go after 30 days. A sink needs no grant for a bucket of its own project.
-        destination = f"projects/{project}/locations/{environment.region}/buckets/{_AUDIT}"
+        destination = f"projects/{project}/locations/{place.region}/buckets/{_AUDIT}"
         bucket = google.logging_project_bucket_config.LoggingProjectBucketConfig(
             self,
             "audit-bucket",
             project=project,
-            location=environment.region,
+            location=place.region,
             bucket_id=_AUDIT,
             description="Who read and changed what",
             retention_days=keep_audit_logs_days,

@@ -1,22 +1,22 @@
 """Caps on what a project uses of a Google service."""
 
 from infra.cdk import Construct, TerraformResource, google
-from infra.cdk.stack import environment_of
+from infra.cdk.stack import place_of
 
 preference = google.cloud_quotas_quota_preference
 
 
-def cap_queries(scope: Construct, *, gigabytes: int, after: TerraformResource) -> None:
+def cap_queries(scope: Construct, *, gigabytes: int, email: str, after: TerraformResource) -> None:
     """Cap what each person and account may query in BigQuery on a day; a query beyond it fails.
 
     By default there is no cap for one user: https://cloud.google.com/bigquery/docs/custom-quotas. Google
     deletes no cap: a destruction leaves it, and `scripts/bootstrap.sh` imports it before a new deployment.
     """
-    environment = environment_of(scope)
+    place = place_of(scope)
     preference.CloudQuotasQuotaPreference(
         scope,
         "queries-per-user",
-        parent=f"projects/{environment.project_id}",
+        parent=f"projects/{place.project_id}",
         name="bigquery-queries-per-user",
         service="bigquery.googleapis.com",
         quota_id="QueryUsagePerUserPerDay",
@@ -25,6 +25,6 @@ def cap_queries(scope: Construct, *, gigabytes: int, after: TerraformResource) -
         ),
         # The first cap is a decrease from no limit; a higher one later is a request, which names a person.
         ignore_safety_checks="QUOTA_DECREASE_PERCENTAGE_TOO_HIGH",
-        contact_email=environment.alerting.email,
+        contact_email=email,
         depends_on=[after],
     )

@@ -3,7 +3,7 @@
 from typing import Final
 
 from infra.cdk import Construct, google
-from infra.cdk.stack import environment_of
+from infra.cdk.stack import place_of
 from infra.google.identity import Principal
 
 secret_manager = google.secret_manager_secret
@@ -14,7 +14,7 @@ class Secret(Construct):
 
     def __init__(self, scope: Construct, id_: str, *, name: str):
         super().__init__(scope, id_)
-        environment = environment_of(self)
+        place = place_of(self)
         self._name: Final = name
         self._resource = secret_manager.SecretManagerSecret(
             self,
@@ -25,12 +25,12 @@ class Secret(Construct):
                 user_managed=secret_manager.SecretManagerSecretReplicationUserManaged(
                     replicas=[
                         secret_manager.SecretManagerSecretReplicationUserManagedReplicas(
-                            location=environment.region
+                            location=place.region
                         )
                     ]
                 )
             ),
-            deletion_protection=environment.deletion_protection,
+            deletion_protection=place.protected,
         )
 
     def grant_read(self, principal: Principal) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from infra.cdk import Construct, google
-from infra.cdk.stack import environment_of
+from infra.cdk.stack import place_of
 
 armor = google.compute_region_security_policy
 
@@ -32,7 +32,7 @@ class SecurityPolicy(Construct):
             self,
             "Default",
             name=name,
-            region=environment_of(self).region,
+            region=place_of(self).region,
             type="CLOUD_ARMOR",
             rules=[
                 armor.ComputeRegionSecurityPolicyRules(

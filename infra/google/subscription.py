@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from infra.cdk import Construct, TerraformResource, TerraformResourceLifecycle, google
-from infra.cdk.stack import environment_of
+from infra.cdk.stack import place_of
 from infra.google.dataset import DatasetTable
 from infra.google.identity import Account, Principal
 from infra.google.topic import Topic
@@ -92,6 +92,7 @@ class Subscription(Construct):
     """A subscription whose messages are pulled, pushed, or written to a table.
 
     Args:
+        keep_days: days that messages are kept: time to repair a broken reader before they are lost.
         dead_letter_topic: receives messages after 20 failed deliveries; without it they are retried until
             retention ends. Pub/Sub's service agent needs grants to publish there and to subscribe here, or it
             delivers them forever.
@@ -109,22 +110,22 @@ class Subscription(Construct):
         *,
         name: str,
         topic: Topic,
+        keep_days: int,
         dead_letter_topic: Topic | None = None,
         delivery: PushDelivery | TableDelivery | None = None,
         alerts: Sequence[MessageAlert] = (),
     ):
         super().__init__(scope, id_)
-        environment = environment_of(self)
+        place = place_of(self)
         self.name: Final = name
         self.alerts: Final = alerts
-        self.path: Final = f"projects/{environment.project_id}/subscriptions/{name}"
+        self.path: Final = f"projects/{place.project_id}/subscriptions/{name}"
         self._resource = pubsub.PubsubSubscription(
             self,
             "Default",
             name=name,
             topic=topic.path,
-            # Time to repair a broken reader before messages are lost.
-            message_retention_duration=f"{environment.messaging.retention_days * 24 * 3600}s",
+            message_retention_duration=f"{keep_days * 24 * 3600}s",
             # By default a subscription without readers is deleted after 31 days.
             expiration_policy=pubsub.PubsubSubscriptionExpirationPolicy(ttl=""),
             # Failed messages are retried with growing delays, so that they do not flood a broken reader.
@@ -134,7 +135,7 @@ class Subscription(Construct):
             )
             if dead_letter_topic
             else None,
-            lifecycle=TerraformResourceLifecycle(prevent_destroy=environment.deletion_protection),
+            lifecycle=TerraformResourceLifecycle(prevent_destroy=place.protected),
             depends_on=[
                 *(each.resource for each in (topic, dead_letter_topic) if each),
                 *(delivery.after if isinstance(delivery, TableDelivery) else ()),

@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from infra.cdk import Construct, TerraformResourceLifecycle, google
-from infra.cdk.stack import environment_of
+from infra.cdk.stack import place_of
 from infra.cdk.waivers import waive
 from infra.google.identity import Principal
 from services.contracts.schema import avro_schema
@@ -28,7 +28,7 @@ class MessageSchema(Construct):
 
     def __init__(self, scope: Construct, id_: str, *, name: str, message: type[msgspec.Struct]):
         super().__init__(scope, id_)
-        self.path: Final = f"projects/{environment_of(self).project_id}/schemas/{name}"
+        self.path: Final = f"projects/{place_of(self).project_id}/schemas/{name}"
         self.resource: Final = google.pubsub_schema.PubsubSchema(
             self, "Default", name=name, type="AVRO", definition=json.dumps(avro_schema(message))
         )
@@ -57,8 +57,8 @@ class Topic(Construct):
     ):
         super().__init__(scope, id_)
         self.name: Final = name
-        environment = environment_of(self)
-        self.path: Final = f"projects/{environment.project_id}/topics/{name}"
+        place = place_of(self)
+        self.path: Final = f"projects/{place.project_id}/topics/{name}"
         self.resource: Final = pubsub.PubsubTopic(
             self,
             "Default",
@@ -66,13 +66,13 @@ class Topic(Construct):
             message_retention_duration=f"{replay_days * 24 * 3600}s" if replay_days else None,
             # By default a message is stored in the region nearest to its publisher.
             message_storage_policy=pubsub.PubsubTopicMessageStoragePolicy(
-                allowed_persistence_regions=[environment.region]
+                allowed_persistence_regions=[place.region]
             ),
             schema_settings=pubsub.PubsubTopicSchemaSettings(schema=schema.path, encoding="JSON")
             if schema
             else None,
             # What waits to be delivered goes with it.
-            lifecycle=TerraformResourceLifecycle(prevent_destroy=environment.deletion_protection),
+            lifecycle=TerraformResourceLifecycle(prevent_destroy=place.protected),
             depends_on=[schema.resource] if schema else None,
         )
         waive(self.resource, {"CKV_GCP_83": "messages are kept for days, under Google's keys"})

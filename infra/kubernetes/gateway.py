@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from infra.cdk import Construct, TerraformOutput, TerraformStack, google
-from infra.cdk.stack import environment_of
+from infra.cdk.stack import place_of
 from infra.environment.services import GatewaySettings
 from infra.google.certificate import Certificate
 from infra.google.security_policy import SecurityPolicy
@@ -37,7 +37,7 @@ class Gateway(Construct):
         self._namespace = namespace
         self._settings = settings
         self._google_name = f"{namespace.name}-{id_}"
-        region = environment_of(self).region
+        region = place_of(self).region
         # A reserved address survives changes of the Gateway; regional Gateways need the STANDARD tier.
         address = google.compute_address.ComputeAddress(
             self, "address", name=self._google_name, region=region, network_tier="STANDARD"

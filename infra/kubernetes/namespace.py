@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from infra.cdk import Construct, TerraformResource, kubernetes
-from infra.cdk.stack import environment_of
+from infra.cdk.stack import place_of
 from infra.environment import PLATFORM
 from infra.google.identity import WorkloadIdentity
 
@@ -12,15 +12,20 @@ service_account_v1 = kubernetes.service_account_v1
 
 
 class Namespace(Construct):
-    """A namespace with the `restricted` Pod Security Standard."""
+    """A namespace with the `restricted` Pod Security Standard.
 
-    def __init__(self, scope: Construct, id_: str, *, name: str):
+    Args:
+        google_apis: addresses of Google's APIs, for its network policies.
+    """
+
+    def __init__(self, scope: Construct, id_: str, *, name: str, google_apis: str):
         super().__init__(scope, id_)
+        self.google_apis: Final = google_apis
         self.name: Final = name
         self.labels: Final = {
             "app.kubernetes.io/part-of": PLATFORM,
             "app.kubernetes.io/managed-by": "terraform",
-            "environment": environment_of(self).name,
+            "environment": place_of(self).name,
         }
         # https://kubernetes.io/docs/concepts/security/pod-security-admission/
         security = {

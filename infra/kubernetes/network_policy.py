@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from infra.cdk import Construct, kubernetes
-from infra.cdk.stack import environment_of
-from infra.google.network import GOOGLE_APIS
 from infra.kubernetes.namespace import Namespace
 from infra.kubernetes.workload import Workload
 
@@ -74,9 +72,6 @@ class AllowGoogleApis(Construct):
         self, scope: Construct, id_: str, *, namespace: Namespace, selector: Mapping[str, str] | None = None
     ):
         super().__init__(scope, id_)
-        existing = environment_of(self).existing
-        # In somebody else's network the names have addresses that nobody here knows.
-        addresses = "0.0.0.0/0" if existing.network or existing.cluster else GOOGLE_APIS
         networking.NetworkPolicyV1(
             self,
             "Default",
@@ -88,7 +83,7 @@ class AllowGoogleApis(Construct):
                 policy_types=["Egress"],
                 egress=[
                     networking.NetworkPolicyV1SpecEgress(
-                        to=[_egress_to(addresses)], ports=[_egress_port(443, "TCP")]
+                        to=[_egress_to(namespace.google_apis)], ports=[_egress_port(443, "TCP")]
                     )
                 ],
             ),

@@ -1,11 +1,10 @@
 """Alert policies, their conditions and notification channels."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
-from infra.cdk import Construct, TerraformResourceLifecycle, google
-from infra.cdk.stack import PlatformStack, environment_of
-from infra.environment.observability import AlertingSettings
+from infra.cdk import Construct, TerraformResourceLifecycle, TerraformVariable, google
+from infra.cdk.stack import place_of
 
 alert_policy = google.monitoring_alert_policy
 notification_channel = google.monitoring_notification_channel
@@ -19,32 +18,47 @@ class OnCall(Construct):
 
     PagerDuty's integration key is a secret. It is a sensitive variable: no file contains it, and no plan
     shows it.
+
+    Args:
+        email: address that gets every alert.
+        pagerduty_key: pages somebody for critical ones.
+        runbook: URL of the document that says what to do.
+        labels: labels of channels and policies, which get none from the provider.
     """
 
-    def __init__(self, scope: PlatformStack, id_: str, *, settings: AlertingSettings):
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        email: str,
+        pagerduty_key: TerraformVariable | None,
+        runbook: str,
+        labels: Mapping[str, str],
+    ):
         super().__init__(scope, id_)
+        self.runbook: Final = runbook
         # Alerts and the budget let go of a channel before it is deleted, which Google refuses otherwise.
         lifecycle = TerraformResourceLifecycle(create_before_destroy=True)
-        labels = scope.labels  # the provider sets no default labels on channels and policies
         self.labels: Final = labels
         self.mail: Final = notification_channel.MonitoringNotificationChannel(
             self,
             "mail",
-            display_name=settings.email,
+            display_name=email,
             type="email",
-            labels={"email_address": settings.email},
+            labels={"email_address": email},
             user_labels=labels,
             lifecycle=lifecycle,
         )
         self._urgent = [self.mail]
-        if scope.pagerduty_key:
+        if pagerduty_key:
             pager = notification_channel.MonitoringNotificationChannel(
                 self,
                 "pagerduty",
                 display_name="PagerDuty",
                 type="pagerduty",
                 sensitive_labels=notification_channel.MonitoringNotificationChannelSensitiveLabels(
-                    service_key=scope.pagerduty_key.string_value
+                    service_key=pagerduty_key.string_value
                 ),
                 user_labels=labels,
                 lifecycle=lifecycle,
@@ -79,16 +93,16 @@ class Alert(Construct):
         condition: Condition,
     ):
         super().__init__(scope, id_)
-        environment = environment_of(self)
+        place = place_of(self)
         alert_policy.MonitoringAlertPolicy(
             self,
             "Default",
-            display_name=f"{environment.name}: {title}",
+            display_name=f"{place.name}: {title}",
             combiner="OR",
             severity=severity,
             conditions=[condition],
             documentation=alert_policy.MonitoringAlertPolicyDocumentation(
-                content=f"{summary}\n\nWhat to do: {environment.runbook}#{runbook}", mime_type="text/markdown"
+                content=f"{summary}\n\nWhat to do: {on_call.runbook}#{runbook}", mime_type="text/markdown"
             ),
             alert_strategy=alert_policy.MonitoringAlertPolicyAlertStrategy(
                 # Without data (a pod was deleted) an incident would stay open for a week.

@@ -1,7 +1,9 @@
 """Checks from outside: Google calls the services from several continents."""
 
+from collections.abc import Mapping
+
 from infra.cdk import Construct, google
-from infra.cdk.stack import PlatformStack
+from infra.cdk.stack import place_of
 
 check = google.monitoring_uptime_check_config
 
@@ -9,22 +11,32 @@ check = google.monitoring_uptime_check_config
 class UptimeCheck(Construct):
     """Calls a path every minute and checks the certificate.
 
-    Identity-Aware Proxy answers strangers with a redirect to its login or a refusal, which is an answer, too.
+    Args:
+        guarded: whether Identity-Aware Proxy answers strangers, with a redirect to its login or a refusal.
+        labels: labels of the check, which gets none from the provider.
     """
 
-    def __init__(self, scope: PlatformStack, id_: str, *, hostname: str, path: str):
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        hostname: str,
+        path: str,
+        guarded: bool,
+        labels: Mapping[str, str],
+    ):
         super().__init__(scope, id_)
-        environment = scope.environment
-        guarded = bool(environment.gateway and environment.gateway.iap_members)
+        place = place_of(self)
         check.MonitoringUptimeCheckConfig(
             self,
             "Default",
-            display_name=f"{environment.name}: {hostname}",
-            user_labels=scope.labels,
+            display_name=f"{place.name}: {hostname}",
+            user_labels=labels,
             period="60s",
             timeout="10s",
             monitored_resource=check.MonitoringUptimeCheckConfigMonitoredResource(
-                type="uptime_url", labels={"project_id": environment.project_id, "host": hostname}
+                type="uptime_url", labels={"project_id": place.project_id, "host": hostname}
             ),
             http_check=check.MonitoringUptimeCheckConfigHttpCheck(
                 path=path,
