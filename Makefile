@@ -53,6 +53,7 @@ test-simulated: install ## dev, staging and prod deployed, changed, destroyed, d
 	@$(PYTEST) tests/simulated $(ARGS)
 
 test-images: install ## Build, push and run the images (Debian packages: scripts/debian_packages.sh)
+	-@$(PYTHON) -m tests.images.beam_programs
 	@$(PYTHON) -m pytest tests/images $(ARGS)
 
 lint: install-airflow ## ruff, strict type checks, workflows, Dockerfiles, shell scripts

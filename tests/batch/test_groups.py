@@ -124,7 +124,7 @@ def test_a_real_job_server_gives_the_bytes_of_a_process(
 ) -> None:
     prism = beam_programs.program("prism")
     if prism is None:
-        pytest.skip("Prism is absent: python -m tests.images.beam_programs")
+        pytest.skip("Prism is absent: `make test-images` builds it")
     make_sales(stores=2).write_csv(tmp_path / "sales.csv")
     run(ingest.main, "--file", tmp_path / "sales.csv")
     monkeypatch.setenv("GROUP_SERIES", "3")

@@ -1,11 +1,13 @@
-"""Beam's `boot` and its job server Prism, which `python -m tests.images.beam_programs` builds.
+"""Beam's `boot` and its job server Prism, which `make test-images` builds from Beam's Go modules.
 
-Building them from Beam's Go modules takes minutes, so tests skip where it was not done.
+Tests skip where it was not done, or where Go is absent.
 """
 
 import os
 import re
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +26,11 @@ def program(name: str) -> Path | None:
 
 
 def build() -> None:
-    """Build both with the version of Beam that the batch image has."""
+    """Build both with the version of Beam that the batch image has, unless that was done."""
+    if all(program(name) for name in _PACKAGES):
+        return
+    if shutil.which("go") is None:
+        sys.exit("Go is absent: tests of Beam's workers skip (https://go.dev/doc/install)")
     packages = [f"github.com/apache/beam/sdks/v2/{package}@v{_VERSION}" for package in _PACKAGES.values()]
     environment = os.environ | {"GOBIN": str(_FOLDER), "CGO_ENABLED": "0"}
     subprocess.run(["go", "install", *packages], env=environment, check=True)

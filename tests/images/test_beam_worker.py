@@ -36,7 +36,7 @@ def test_the_image_works_for_a_job_server(
     """As user 65532, whose working folder is not that of the code; a pool in the image starts boot."""
     boot, prism = beam_programs.program("boot"), beam_programs.program("prism")
     if boot is None or prism is None:
-        pytest.skip("boot and Prism are absent: python -m tests.images.beam_programs")
+        pytest.skip("boot and Prism are absent: `make test-images` builds them")
     forecast = models.publish("v1")
     models.bucket.blob("questions.json").upload_from_string(QUESTIONS)
     job, pool = free_port(), free_port()
