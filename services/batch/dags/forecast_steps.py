@@ -106,7 +106,7 @@ def train(*arguments: str, timeout: timedelta, **options: Any) -> list[Any]:
             learn = forecast_google.dataflow(
                 [groups], {"task_id": "learn_groups", "execution_timeout": timeout}
             )
-            before = [staged, several_groups().operator, learn]
+            before = [staged, several_groups(), learn]
             arguments = (*arguments, groups)
     return [*before, step("train", *arguments, timeout=timeout, trigger_rule="none_failed", **options)]
 
