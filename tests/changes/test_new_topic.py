@@ -20,7 +20,7 @@ def changed(checkout: Checkout) -> None:
         STACK,
         "\n        may_write = ",
         '        stock = Topic(self, "stock-topic", name=STOCK_TOPIC)\n'
-        '        Subscription(self, "stock", name=STOCK_TOPIC, topic=stock, keep_days=7)\n'
+        '        Subscription(self, "stock", name=STOCK_TOPIC, topic=stock, keep_days=keep)\n'
         "\n        may_write = ",
     )
 

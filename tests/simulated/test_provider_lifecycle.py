@@ -34,7 +34,7 @@ RECORDED: dict[str, Any] = {
             "control_plane_endpoints_config": {"dns_endpoint_config": {"allow_external_traffic": True}},
         }
     },
-    "kubernetes_namespace_v1": {"apps": {"metadata": {"name": "apps"}}},
+    "kubernetes_namespace_v1": {"apps": {"metadata": {"name": "apps"}, "timeouts": {"delete": "20m"}}},
     "kubernetes_manifest": {
         "gateway": {
             "manifest": {
