@@ -44,6 +44,10 @@ the grants of every environment with what its resources need: none is missing, n
 - A deny policy needs a project in an organization, whose administrator lets a person change it
   (`roles/iam.denyAdmin`) and CI's accounts see it (`roles/iam.denyReviewer`). Without one, as in `dev`, a DAG
   file can do all that the role includes.
+- To switch `composer.deny_policy` in an environment that runs, pause the DAGs and keep this order. On:
+  `foundation`, then `orchestration`, which tags the buckets that Airflow needs. Off: `orchestration` first
+  (`npx cdktf deploy ENV-orchestration --ignore-missing-stack-dependencies`), then the rest, as Google keeps a
+  tag value that buckets have.
 - Not verified with Google: that Composer and Dataflow work with the deny policy and the condition, and that
   deny rules take each of these permissions (Google refuses the whole policy at apply if not):
   `clusters.*` of GKE, which has to cover `clusters.connect`, `subscriptions.*` and `topics.*` of Pub/Sub,
