@@ -28,17 +28,17 @@ _NAME: Final = re.compile(r"(?<![\w.])[a-zA-Z_][\w:]*")
 
 def missing(type_name: str, values: Values) -> Iterator[str]:
     """The types of the metrics that a resource names and that do not exist."""
+    if type_name not in ("google_monitoring_alert_policy", "google_monitoring_slo"):
+        return
     logged = inventory.all_of("google_logging_metric")
     known = {f"logging.googleapis.com/user/{each['name']}" for each in logged}
     known |= {each["type"] for each in inventory.all_of("google_monitoring_metric_descriptor")}
-    for metric in _named(type_name, values):
+    for metric in _named(values):
         if metric not in known and not _GOOGLES.match(metric):
             yield metric
 
 
-def _named(type_name: str, values: Values) -> Iterator[str]:
-    if type_name not in ("google_monitoring_alert_policy", "google_monitoring_slo"):
-        return
+def _named(values: Values) -> Iterator[str]:
     yield from _IN_FILTER.findall(json.dumps(values))
     for condition in items(values.get("conditions")):
         for query in items(condition["condition_prometheus_query_language"]):

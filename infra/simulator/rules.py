@@ -176,8 +176,10 @@ def _users(type_name: str, values: Values) -> Iterator[str]:
         yield from (each["id"] for each in _naming(kind, type_name, values["id"]))
     for kind in _USERS.get(type_name, ()):
         yield from (each["id"] for each in inventory.all_of(kind) if f'"{values["id"]}"' in json.dumps(each))
+    if type_name not in _NAMED_BY_GATEWAYS:
+        return
     manifests = [*inventory.all_of("kubernetes_manifest")]
-    if type_name in _NAMED_BY_GATEWAYS and any(each["id"].startswith("Gateway/") for each in manifests):
+    if any(each["id"].startswith("Gateway/") for each in manifests):
         text = _NAMED_BY_GATEWAYS[type_name].format_map(values)
         # The proxies of a Gateway keep a policy for a while after its object is deleted.
         for each in (*manifests, *inventory.deleted("kubernetes_manifest")):

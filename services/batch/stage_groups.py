@@ -13,8 +13,8 @@ import msgspec
 from services.batch import command, staging
 from services.batch.train import sales_of
 from services.contracts.settings import BatchSettings
-from services.forecasting import backtest, training
-from services.forecasting.learning import store_groups
+from services.forecasting import training
+from services.forecasting.learning import split, store_groups
 from services.forecasting.model_registry import ModelRegistry, UnknownVersionError
 
 GROUPS_FILE: Final = "groups.json"
@@ -41,16 +41,14 @@ def stage_groups(settings: BatchSettings, snapshot: str, model: str) -> dict[str
         UnusableSalesError: the sales are incomplete or too short.
     """
     sales = sales_of(settings, snapshot)
-    rows = store_groups(sales, settings.group_series)
     version = training.version_of(sales, command.candidates(model), group_series=settings.group_series)
-    if len(rows) == 1 or _known(settings, version):
+    if len(store_groups(sales, settings.group_series)) == 1 or _known(settings, version):
         return {"version": version, "groups": ""}
-    folder, usual = f"training/{version}", sales.to_learn_from()
-    staged = staging.write_groups(
-        settings.project, settings.staging_bucket, folder, [usual.part(each) for each in rows]
-    )
-    groups = msgspec.json.encode(StagedGroups(staged, model, backtest.origins(usual)))
-    staging.upload(settings.project, settings.staging_bucket, f"{folder}/{GROUPS_FILE}", groups)
+    groups, origins = split(sales.to_learn_from(), settings.group_series)
+    folder = f"training/{version}"
+    staged = staging.write_groups(settings.project, settings.staging_bucket, folder, groups)
+    told = msgspec.json.encode(StagedGroups(staged, model, origins))
+    staging.upload(settings.project, settings.staging_bucket, f"{folder}/{GROUPS_FILE}", told)
     return {"version": version, "groups": f"gs://{settings.staging_bucket}/{folder}"}
 
 

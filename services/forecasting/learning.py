@@ -115,6 +115,19 @@ def store_groups(sales: Panel, most: int | None) -> list[slice]:
     return groups
 
 
+def split(usual: Panel, most: int | None) -> tuple[list[Panel], list[int]]:
+    """The groups of `store_groups`, and the origins of the backtest: what a `Learn` is told.
+
+    Args:
+        usual: what `to_learn_from` gives of all sales.
+        most: series of a group.
+
+    Raises:
+        UnusableSalesError: the sales are too short to backtest.
+    """
+    return [usual.part(rows) for rows in store_groups(usual, most)], backtest.origins(usual)
+
+
 def learn(usual: Panel, candidates: Candidates, origins: Sequence[int]) -> Learned:
     """Backtest and fit the candidates, and the one that knows planned promotions where there are any.
 

@@ -19,7 +19,7 @@ from services.forecasting.code import code_version
 from services.forecasting.forecast import DECIMALS, Forecast, History
 from services.forecasting.holiday_effects import HolidayEffects
 from services.forecasting.intervals import NOMINAL, Intervals, Past
-from services.forecasting.learning import Candidates, Learn, Learned, learn_here, store_groups
+from services.forecasting.learning import Candidates, Learn, Learned, learn_here, split, store_groups
 from services.forecasting.levels import groups, summed
 from services.forecasting.models import TUNED
 from services.forecasting.panel import Panel
@@ -73,8 +73,7 @@ def fit(
     """
     usual = sales.to_learn_from()
     actual = replace(sales, sales=np.where(np.isnan(usual.sales), np.nan, sales.sales))
-    origins = backtest.origins(actual)
-    groups = [usual.part(rows) for rows in store_groups(sales, group_series)]
+    groups, origins = split(usual, group_series)
     learned = Learned.merged(learn(groups, candidates, origins))
     windows, forecasts, files = learned.windows, learned.forecasts, learned.files
     del learned
