@@ -11,6 +11,7 @@ from infra.cdk import TerraformResource
 from infra.cdk.stack import PlatformStack
 from infra.cdk.waivers import waive
 from infra.google.ci_identity import CiIdentity
+from infra.google.dataset_copy import grant_copies
 from infra.google.deny_policy import DenyPolicy
 from infra.google.identity import NewAccount, Principal, ServiceAgent, project_iam
 
@@ -41,6 +42,9 @@ def create_accounts(
     if "messaging" in environment.stacks and environment.streaming.delivery == "push":
         push = create("push", "Pub/Sub, when it pushes requests to the streaming service", *deployers)
         push.grant_sign_in_as(ServiceAgent(scope, "pubsub", service="gcp-sa-pubsub"))
+    if "data" in environment.stacks and environment.data.second_region:
+        copies = create("copies", "Copies of tables in the second region", *deployers)
+        grant_copies(scope, copies, after=after)
     if "orchestration" in environment.stacks:
         airflow = create("airflow", "Workers of the Airflow environment", *deployers)
         # Composer takes up to 25 minutes to be created, and fails at the end if the account lacks its role.

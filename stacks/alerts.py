@@ -37,6 +37,8 @@ class Alerts:
         self._stack = stack
         self._on_call = on_call
         self._message_alerts(messaging)
+        if stack.environment.data.second_region:
+            self._copy_alerts()
         self._pod_alerts()
         if stack.environment.gateway:
             self._gateway_alerts()
@@ -66,6 +68,16 @@ class Alerts:
                 summary=alert.summary,
                 when=alert.condition([each for each in subscriptions if alert in each.alerts]),
             )
+
+    def _copy_alerts(self) -> None:
+        self._alert(
+            "failed-copies",
+            "WARNING",
+            title="Tables were not copied into the second region",
+            summary="The copy there is older than a day; its owner, an account, reads no mail of Google's.",
+            # https://cloud.google.com/bigquery/docs/dts-monitor#logs
+            when=log_condition('resource.type = "bigquery_dts_config" AND severity >= ERROR'),
+        )
 
     def _pod_alerts(self) -> None:
         self._alert(

@@ -8,6 +8,7 @@ from infra.cdk import TerraformResource, google
 from infra.cdk.stack import PlatformStack
 from infra.cdk.waivers import waive
 from infra.google.ci_identity import CiIdentity
+from infra.google.project import custom_role, custom_role_name
 from stacks.needs import needs
 
 _APPLIES: Final = "what applies the stacks manages what they own; roles it may grant are limited"
@@ -22,17 +23,17 @@ def grant_rights(scope: PlatformStack, ci: CiIdentity, *, after: Sequence[Terraf
         (ci.apply, "apply", {permission for each in taken for permission in each.apply_permissions}),
     ):
         if permissions:
-            custom = google.project_iam_custom_role.ProjectIamCustomRole(
+            role_id = f"ci{name.title()}"
+            custom = custom_role(
                 scope,
                 f"{name}-role",
-                role_id=f"ci{name.title()}",
+                role_id=role_id,
                 title=f"CI {name}",
                 description="Settings of resources without their content",
-                permissions=sorted(permissions),
-                depends_on=after,
+                permissions=permissions,
+                after=after,
             )
-            role = f"projects/{environment.project_id}/roles/ci{name.title()}"
-            account.grant_project_role(role, after=[custom])
+            account.grant_project_role(custom_role_name(scope, role_id), after=[custom])
     for role in sorted({role for each in taken for role in each.plan}):
         ci.plan.grant_project_role(role)
     for role in sorted({role for each in taken for role in each.apply}):

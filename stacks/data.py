@@ -7,7 +7,8 @@ from infra.cdk.stack import PlatformStack
 from infra.environment import Environment
 from infra.google.bucket import Bucket
 from infra.google.dataset import Dataset, DatasetTable, LatestView
-from infra.google.identity import Principal
+from infra.google.dataset_copy import DatasetCopy
+from infra.google.identity import Account, Principal
 from services.contracts.names import (
     LATEST_PREDICTIONS_VIEW,
     MODELS_BUCKET,
@@ -22,6 +23,9 @@ from services.contracts.names import (
     TRANSIENT_SCORES_TABLE,
 )
 from services.contracts.tables import Prediction, Request, Sale, Score
+
+_COPIES: Final = "every day 08:00"
+"""When tables are copied into the second region: the pipeline begins at 05:00."""
 
 
 class DataStack(PlatformStack):
@@ -86,6 +90,17 @@ class DataStack(PlatformStack):
             protected=False,
             keep_hours=24,
         )
+        if region := settings.second_region:
+            account = Account(self, "copies")
+            for dataset in (sales, predictions):
+                DatasetCopy(
+                    self,
+                    f"{dataset.dataset_id}-copy",
+                    source=dataset,
+                    region=region,
+                    account=account,
+                    schedule=_COPIES,
+                )
         for number, member in enumerate(settings.readers):
             reader = Principal(self, f"reader-{number}", member=member)
             for dataset in (sales, predictions):

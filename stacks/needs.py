@@ -116,6 +116,12 @@ def needs(environment: Environment) -> Iterator[Needs]:
         yield Needs(
             apis=["cloudquotas"], plan=["roles/cloudquotas.viewer"], apply=["roles/cloudquotas.viewer"]
         )
+    if "data" in environment.stacks and environment.data.second_region:
+        yield Needs(
+            apis=["bigquerydatatransfer"],
+            plan_permissions=["bigquery.transfers.get"],
+            apply_permissions=["bigquery.transfers.get", "bigquery.transfers.update"],
+        )
     if environment.trains_by_job:
         yield Needs(grants=["roles/bigquery.jobUser"])
     if environment.encrypted:

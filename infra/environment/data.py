@@ -41,7 +41,8 @@ class DataSettings(Section):
     )
     second_region: Region | None = Field(
         default=None,
-        description="region of the same continent that has all models, too; a change replaces their bucket",
+        description="region of the same continent that has all models, and each day a copy of the tables; "
+        "a change replaces the bucket of models",
     )
     readers: Annotated[tuple[IamMember, ...], UNIQUE] = Field(
         default=(), description="who may read sales and predictions in BigQuery"

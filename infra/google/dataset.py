@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from infra.cdk import Construct, google
+from infra.cdk import Construct, TerraformResource, google
 from infra.cdk.stack import place_of
 from infra.cdk.waivers import waive
 from infra.google.identity import Principal
@@ -22,6 +22,7 @@ class Dataset(Construct):
     Args:
         protected: refuse to destroy it and its tables.
         keep_hours: after which a table goes; never if absent.
+        region: instead of the region of everything else.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class Dataset(Construct):
         description: str,
         protected: bool,
         keep_hours: int | None = None,
+        region: str | None = None,
     ):
         super().__init__(scope, id_)
         place = place_of(self)
@@ -43,7 +45,7 @@ class Dataset(Construct):
             self,
             "Default",
             dataset_id=dataset_id,
-            location=place.region,
+            location=region or place.region,
             description=description,
             delete_contents_on_destroy=not protected,
             default_table_expiration_ms=keep_hours and keep_hours * 3600 * 1000,
@@ -55,16 +57,17 @@ class Dataset(Construct):
         """`project.dataset`."""
         return f"{self.project}.{self.dataset_id}"
 
-    def grant_read(self, principal: Principal) -> None:
-        """Let a principal read every table and view."""
-        self._grant(principal, "read", "roles/bigquery.dataViewer")
+    def grant_read(self, principal: Principal) -> TerraformResource:
+        """Let a principal read every table and view. Returns the grant."""
+        return self.grant(principal, "read", "roles/bigquery.dataViewer")
 
     def grant_write(self, principal: Principal) -> None:
         """Let a principal create tables, and read and change every one."""
-        self._grant(principal, "write", "roles/bigquery.dataEditor")
+        self.grant(principal, "write", "roles/bigquery.dataEditor")
 
-    def _grant(self, principal: Principal, verb: str, role: str) -> None:
-        principal.grant(
+    def grant(self, principal: Principal, verb: str, role: str) -> TerraformResource:
+        """Grant a principal a role, for what a verb says. Returns the grant."""
+        return principal.grant(
             google.bigquery_dataset_iam_member.BigqueryDatasetIamMember,
             f"{verb}-{self.dataset_id}",
             role,

@@ -18,6 +18,7 @@ IDS: Final[Mapping[str, str]] = {
     "google_artifact_registry_repository": (
         "projects/{project}/locations/{location}/repositories/{repository_id}"
     ),
+    "google_bigquery_data_transfer_config": "projects/{project}/locations/{location}/transferConfigs/{uuid}",
     "google_bigquery_dataset": "projects/{project}/datasets/{dataset_id}",
     "google_bigquery_table": "projects/{project}/datasets/{dataset_id}/tables/{table_id}",
     "google_billing_budget": "billingAccounts/{billing_account}/budgets/{uuid}",

@@ -18,6 +18,7 @@ from infra.simulator.values import items
 # the emulator checks.
 _REFERENCES: Final[Mapping[str, Mapping[str, str]]] = {
     "google_artifact_registry_repository_iam_member": {"repository": "google_artifact_registry_repository"},
+    "google_bigquery_data_transfer_config": {"destination_dataset_id": "google_bigquery_dataset"},
     "google_bigquery_dataset_iam_member": {"dataset_id": "google_bigquery_dataset"},
     "google_bigquery_table_iam_member": {"table_id": "google_bigquery_table"},
     "google_compute_router": {"network": "google_compute_network"},
@@ -72,6 +73,7 @@ _ENCRYPTING: Final[Mapping[str, str]] = {
 # (https://cloud.google.com/service-usage/docs/enabled-service#default).
 _APIS: Final[Mapping[str, str]] = {
     "google_artifact_registry_": "artifactregistry",
+    "google_bigquery_data_transfer_": "bigquerydatatransfer",
     "google_billing_budget": "billingbudgets",
     "google_binary_authorization_": "binaryauthorization",
     "google_certificate_manager_": "certificatemanager",
@@ -143,6 +145,8 @@ def check(type_name: str, values: Values, config: Values, provider: Values) -> N
     match type_name:
         case "google_pubsub_subscription":
             _writable(values)
+        case "google_bigquery_data_transfer_config":
+            _copied(values)
         case "google_composer_environment":
             _worker(type_name, values)
         case _ if type_name in _ENCRYPTING:
@@ -381,6 +385,46 @@ def _writable(values: Values) -> None:
                 f"{account or 'the service agent of Pub/Sub'} may not write to {config['table']}: grant it "
                 "roles/bigquery.dataEditor there, and let the subscription depend on the grant",
                 "bigquery_config",
+            )
+
+
+def _copied(values: Values) -> None:
+    """A dataset is copied where the copy is, twice a day at most, by an account that may.
+
+    Google tells the latter with the first run, of the day after.
+    https://cloud.google.com/bigquery/docs/managing-datasets#copy-datasets
+    """
+    if values["data_source_id"] != "cross_region_copy":
+        return
+    project, account = values["project"], values["service_account_name"]
+    source = values["params"].get("source_dataset_id")
+    datasets = {each["dataset_id"]: each for each in inventory.all_of("google_bigquery_dataset")}
+    if source not in datasets:
+        raise ResourceError("Error 400: INVALID_ARGUMENT", f"dataset {source} does not exist", "params")
+    copy = datasets[values["destination_dataset_id"]]
+    if copy["location"] != values["location"]:
+        raise ResourceError(
+            "Error 400: INVALID_ARGUMENT",
+            f"Cannot create a transfer in {values['location']} when destination dataset is located in "
+            f"{copy['location']}",
+            "location",
+        )
+    if re.search(r"every ([1-9]|1[01]) hours|minute", values["schedule"] or ""):
+        raise ResourceError(
+            "Error 400: INVALID_ARGUMENT", "datasets are copied every 12 hours at most", "schedule"
+        )
+    who = re.compile(re.escape(f"serviceAccount:{account}"))
+    of_datasets = "google_bigquery_dataset_iam_member"
+    for dataset, roles in (
+        (datasets[source], ("roles/bigquery.dataViewer", "roles/bigquery.admin")),
+        (copy, ("roles/bigquery.dataOwner", "roles/bigquery.admin")),
+    ):
+        if not _granted(who, roles, project, (of_datasets, dataset["id"])):
+            raise ResourceError(
+                "Error 403: PERMISSION_DENIED",
+                f"{account} needs {roles[0]}, or a custom role, on {dataset['id']}, and the transfer must "
+                "depend on that grant",
+                "service_account_name",
             )
 
 

@@ -27,6 +27,7 @@ from infra.google.ci_identity import CiIdentity
 from infra.google.cluster import Cluster
 from infra.google.composer import Composer
 from infra.google.dataset import Dataset, DatasetTable, LatestView
+from infra.google.dataset_copy import DatasetCopy, grant_copies
 from infra.google.deny_policy import DenyPolicy
 from infra.google.identity import Account, NewAccount, Principal, ProjectPrincipal, ServiceAgent
 from infra.google.image_policy import ImagePolicy
@@ -138,6 +139,12 @@ class Elsewhere(TerraformStack):
         schema = MessageSchema(self, "schema", name="requests", message=SalePrediction)
         topic = Topic(self, "topic", name="requests", schema=schema)
         Subscription(self, "requests", name="requests", topic=topic, keep_days=7)
+
+        copies = NewAccount(self, "copies", description="Copies", after=[])
+        grant_copies(self, copies, after=[])
+        DatasetCopy(
+            self, "copy", source=dataset, region="europe-west4", account=copies, schedule="every day 08:00"
+        )
 
     def _of_pods(self, starter: Account) -> None:
         namespace = Namespace(self, "namespace", name="shop", google_apis=GOOGLE_APIS)

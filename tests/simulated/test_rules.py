@@ -47,6 +47,13 @@ def inject(home: Path, *faults: dict[str, Any]) -> None:
     (home / "faults.json").write_text(json.dumps(faults))
 
 
+def record(home: Path, kind: str, id_: str, **values: Any) -> None:
+    """Put a resource into the inventory, as another stack does."""
+    file = home / "resources" / kind / f"{hashlib.sha256(id_.encode()).hexdigest()}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"id": id_, "project": "p-1", **values}))
+
+
 def account() -> dict[str, Any]:
     return {"google_service_account": {"runner": {"account_id": "runner"}}}
 
@@ -282,6 +289,57 @@ def test_a_dataset_takes_workload_identities_only_as_iam_members(stack: Stack) -
     assert f"write the member as iamMember:{member}" in refusals(stack)["google_bigquery_dataset_iam_member"]
 
 
+def test_a_copy_of_a_dataset_is_where_its_transfer_is_made_by_who_may(stack: Stack, home: Path) -> None:
+    params = {"source_project_id": "p-1", "source_dataset_id": "sales"}
+    transfer: dict[str, Any] = {
+        "display_name": "copy",
+        "data_source_id": "cross_region_copy",
+        "destination_dataset_id": "copy",
+        "location": "europe-west1",
+        "schedule": "every 6 hours",
+        "params": params | {"source_dataset_id": "sale"},
+        "service_account_name": RUNNER,
+    }
+    reads = {"dataset_id": "sales", "role": "roles/bigquery.dataViewer"}
+    replaces = {"dataset_id": "copy", "role": "projects/p-1/roles/replacer"}
+    for name, location in (("sales", "europe-west1"), ("copy", "europe-west4")):
+        record(
+            home,
+            "google_bigquery_dataset",
+            f"projects/p-1/datasets/{name}",
+            dataset_id=name,
+            location=location,
+        )
+    grants: dict[str, Any] = {"other": {"dataset_id": "sales", "role": "roles/bigquery.metadataViewer"}}
+
+    def write() -> None:
+        transfer["depends_on"] = [f"google_bigquery_dataset_iam_member.{name}" for name in grants]
+        member = {"member": f"serviceAccount:{RUNNER}", "depends_on": ["google_service_account.runner"]}
+        stack.write(
+            account()
+            | {"google_bigquery_data_transfer_config": {"copy": transfer}}
+            | {"google_bigquery_dataset_iam_member": {name: each | member for name, each in grants.items()}}
+        )
+
+    def refused() -> str:
+        write()
+        return refusals(stack)["google_bigquery_data_transfer_config"]
+
+    assert "dataset sale does not exist" in refused()
+    transfer["params"] = params
+    assert "Cannot create a transfer in europe-west1" in refused()
+    transfer["location"] = "europe-west4"
+    assert "every 12 hours at most" in refused()
+    transfer["schedule"] = "every day 08:00"
+    assert "needs roles/bigquery.dataViewer" in refused()
+    grants["read"] = reads
+    assert "on projects/p-1/datasets/copy" in refused()
+    grants["replace"] = replaces
+    write()
+    stack.apply()
+    assert stack.plan().changes() == {}
+
+
 def test_grants_vanish_with_the_resource_they_are_on(stack: Stack, home: Path) -> None:
     secret = {"secret_id": "key", "replication": {"auto": {}}}
     member = {"secret_id": "key", "role": "roles/viewer", "member": "user:a@example.com"}
@@ -411,9 +469,7 @@ def test_metrics_exist_from_their_first_value_on(stack: Stack) -> None:
 
 def test_a_grant_is_in_effect_minutes_later(stack: Stack, home: Path) -> None:
     agent = "service-1@gcp-sa-artifactregistry.iam.gserviceaccount.com"
-    file = home / "resources" / "service_agent" / f"{hashlib.sha256(agent.encode()).hexdigest()}.json"
-    file.parent.mkdir(parents=True)
-    file.write_text(json.dumps({"id": agent}))
+    record(home, "service_agent", agent)
     key = "projects/p-1/locations/europe-west1/keyRings/data/cryptoKeys/data"
     airflow = {"name": "airflow", "config": {"node_config": {"service_account": RUNNER}}}
     images = {"repository_id": "images", "format": "DOCKER", "location": "europe-west1", "kms_key_name": key}

@@ -41,6 +41,12 @@ the grants of every environment with what its resources need: none is missing, n
   role.
 - `roles/dataflow.worker` includes reading and adding objects of all buckets. A condition of the grant leaves
   them out; grants on single buckets name those that Dataflow uses.
+- With `data.second_region`, BigQuery Data Transfer Service copies tables as `sales-forecast-copies`, by the
+  tokens that its agent, which Google makes and grants with the API, takes of that account. Instead of
+  `roles/bigquery.admin` on the project, two custom roles have what Google
+  [lists](https://cloud.google.com/bigquery/docs/managing-datasets#required-roles), and rights on the tables
+  of the copy; none sets a policy. Not verified with Google: that a copy needs no more, and that a dataset
+  takes such a role.
 - A deny policy needs a project in an organization, whose administrator lets a person change it
   (`roles/iam.denyAdmin`) and CI's accounts see it (`roles/iam.denyReviewer`). Without one, as in `dev`, a DAG
   file can do all that the role includes.

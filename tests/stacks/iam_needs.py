@@ -60,6 +60,7 @@ _CONNECTIONS: Final[Mapping[str, str]] = {"mail": "smtp_default", "pagerduty": "
 _CI_ROLES: Final[Mapping[str, tuple[str | None, str | None]]] = {
     "google_artifact_registry_": ("artifactregistry.repositories.get", "roles/artifactregistry.admin"),
     "google_bigquery_": ("roles/bigquery.metadataViewer", "roles/bigquery.dataOwner"),
+    "google_bigquery_data_transfer_": ("bigquery.transfers.get", "bigquery.transfers.update"),
     "google_billing_budget": (None, None),  # the owner of the billing account grants it there
     "google_binary_authorization_": (
         "roles/binaryauthorization.policyViewer",
@@ -140,6 +141,7 @@ _ENCRYPTED: Final = (
 """Service agent, resource type, argument with the key, and what is encrypted."""
 
 _ACTING: Final = (
+    ("google_bigquery_data_transfer_config", "service_account_name"),
     ("google_container_node_pool", "node_config.service_account"),
     ("google_composer_environment", "config.node_config.service_account"),
     ("google_pubsub_subscription", "push_config.oidc_token.service_account_email"),
@@ -158,7 +160,7 @@ def needs(graph: Graph) -> dict[Permission, list[str]]:
             for a resource type.
     """
     found: defaultdict[Permission, list[str]] = defaultdict(list)
-    for rule in (_subscriptions, _pods, _airflow, _nodes, _readers, _callers, _keys, _ci):
+    for rule in (_subscriptions, _pods, _airflow, _nodes, _copies, _readers, _callers, _keys, _ci):
         for permission, reason in rule(graph):
             if reason not in found[permission]:
                 found[permission].append(reason)
@@ -255,11 +257,23 @@ def _nodes(graph: Graph) -> Iterator[_Need]:
             yield Permission(member, _READ_IMAGES, "repository", name), "pulls the images of pods"
 
 
+def _copies(graph: Graph) -> Iterator[_Need]:
+    """An account reads datasets, replaces their copies, and starts doing so."""
+    roles = f"projects/{graph.environment.project_id}/roles"
+    for each in graph.all("google_bigquery_data_transfer_config"):
+        member = f"serviceAccount:{each['service_account_name']}"
+        source, copy = each["params"]["source_dataset_id"], each["destination_dataset_id"]
+        yield Permission(member, _READ_ROWS, "dataset", source), f"copies it to `{copy}`"
+        yield Permission(member, f"{roles}/copyReplacer", "dataset", copy), f"copies `{source}` to it"
+        yield graph.on_project(member, f"{roles}/copyStarter"), "starts copies; jobs belong to the project"
+
+
 def _readers(graph: Graph) -> Iterator[_Need]:
-    """People read all datasets except those for rows in transit."""
+    """People read all datasets except those for rows in transit and copies."""
+    copies = [*graph.values("google_bigquery_data_transfer_config", "destination_dataset_id")]
     for member in graph.environment.data.readers:
         for dataset in graph.all("google_bigquery_dataset"):
-            if not dataset.get("default_table_expiration_ms"):
+            if not dataset.get("default_table_expiration_ms") and dataset["dataset_id"] not in copies:
                 yield (
                     Permission(member, _READ_ROWS, "dataset", dataset["dataset_id"]),
                     "named in `data.readers`",

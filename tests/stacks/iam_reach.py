@@ -120,6 +120,7 @@ DECLARED: Final[Mapping[tuple[str, str], str]] = {
     ("airflow", "artifactregistry.repositories.downloadArtifacts"): "images hold no secrets",
     ("airflow", "containeranalysis.occurrences.create"): "a signature takes the note and the key, too",
     ("airflow", "dataflow.jobs.create"): "starts jobs",
+    ("copies", "bigquery.transfers.update"): "starts copies, which are all transfers that there are",
     ("dataflow", "dataflow.workItems.update"): "works",
     ("starter", "container.clusters.connect"): "reaches the cluster to start pods in",
 }

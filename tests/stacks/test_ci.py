@@ -134,7 +134,10 @@ def test_apply_manages_secrets_whose_values_a_person_adds_and_it_cannot_read(syn
     """It may set their policies, hence the deny policy, which it cannot change."""
     foundation = synthesis.stack("prod-foundation")
     permissions = foundation.one("google_project_iam_custom_role", role_id="ciApply")["permissions"]
-    assert {permission.rpartition(".")[0] for permission in permissions} == {"secretmanager.secrets"}
+    assert {permission.rpartition(".")[0] for permission in permissions} == {
+        "bigquery.transfers",
+        "secretmanager.secrets",
+    }
     apply = "sales-forecast-ci-apply@sales-forecast-prod.iam.gserviceaccount.com"
     roles = [
         each["role"]
@@ -187,4 +190,4 @@ def test_only_foundation_which_a_person_applies_makes_accounts_and_says_who_acts
             stack.none("google_service_account_iam_member")
     accounts = synthesis.stack("prod-foundation").all("google_service_account").values()
     names = {each["account_id"].removeprefix("sales-forecast-") for each in accounts}
-    assert names == {"ci-plan", "ci-apply", "nodes", "airflow", "dataflow", "starter"}
+    assert names == {"ci-plan", "ci-apply", "nodes", "copies", "airflow", "dataflow", "starter"}

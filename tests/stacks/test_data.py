@@ -9,6 +9,7 @@ from services.contracts.tables import Prediction, Request, Sale
 from tests.stacks.synthesized import Synthesis
 
 DAY_MS = 24 * 3600 * 1000
+TRANSFERS = "bigquerydatatransfer.googleapis.com"
 
 
 @pytest.mark.parametrize(
@@ -120,6 +121,44 @@ def test_models_are_in_two_regions_where_the_environment_names_a_second(synthesi
         for each in (*prod.values(), *dev.values())
         if "custom_placement_config" in each
     } == {"sales-forecast-prod-models": ["EUROPE-WEST1", "EUROPE-WEST4"]}
+
+
+def test_tables_are_copied_into_the_second_region_where_the_environment_names_one(
+    synthesis: Synthesis,
+) -> None:
+    data = synthesis.stack("prod-data")
+    for source in ("sales", "predictions"):
+        copy = f"{source}_europe_west4"
+        data.one("google_bigquery_dataset", dataset_id=copy, location="europe-west4")
+        transfer = data.one(
+            "google_bigquery_data_transfer_config",
+            data_source_id="cross_region_copy",
+            location="europe-west4",
+            destination_dataset_id=copy,
+            params={
+                "source_project_id": "sales-forecast-prod",
+                "source_dataset_id": source,
+                "overwrite_destination_table": "true",
+            },
+            schedule="every day 08:00",
+            service_account_name="sales-forecast-copies@sales-forecast-prod.iam.gserviceaccount.com",
+        )
+        # Google tells a missing grant with the first run, a day later.
+        grants = "google_bigquery_dataset_iam_member"
+        copier = {"member": "serviceAccount:" + transfer["service_account_name"]}
+        for dataset in (source, copy):
+            assert data.address(grants, dataset_id=dataset, **copier) in transfer["depends_on"]
+    assert len(data.all("google_bigquery_data_transfer_config")) == 2
+    for name in ("dev", "staging"):
+        synthesis.stack(f"{name}-data").none("google_bigquery_data_transfer_config")
+        synthesis.stack(f"{name}-foundation").none("google_project_service", service=TRANSFERS)
+    synthesis.stack("prod-foundation").one("google_project_service", service=TRANSFERS)
+
+
+def test_who_copies_cannot_let_anybody_read_a_copy(synthesis: Synthesis) -> None:
+    role = synthesis.stack("prod-foundation").one("google_project_iam_custom_role", role_id="copyReplacer")
+    assert "bigquery.datasets.update" in role["permissions"]
+    assert not any(each.endswith("setIamPolicy") or "*" in each for each in role["permissions"])
 
 
 def test_no_query_reads_all_partitions(synthesis: Synthesis) -> None:

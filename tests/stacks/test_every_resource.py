@@ -23,6 +23,11 @@ ALL = [f"{name}-{stack}" for name, each in ENVIRONMENTS.items() for stack in eac
 
 PROJECT_ROLES = {
     ("foundation", "nodes", "roles/container.defaultNodeServiceAccount"): "logs and metrics are a project's",
+    (
+        "foundation",
+        "copies",
+        "projects/sales-forecast-prod/roles/copyStarter",
+    ): "copies are made in a project",
     ("foundation", "airflow", "roles/composer.worker"): "Composer checks for it on the project",
     ("foundation", "starter", "roles/container.viewer"): "a cluster has no policy of its own",
     ("foundation", "airflow", "roles/dataflow.developer"): "jobs are made in a project",
@@ -82,6 +87,7 @@ NAMES = {
 """Of each type with a name: the argument, and what the API takes. What Terraform computes matches none."""
 
 NAMELESS = {
+    "google_bigquery_data_transfer_config",
     "google_billing_budget",
     "google_binary_authorization_policy",  # a project has one
     "google_monitoring_alert_policy",
@@ -274,7 +280,7 @@ def test_no_grant_on_the_project_but_those_with_a_reason(stack: Stack) -> None:
 
 REPLACEABLE = {
     "a grant, a rule or a setting: the next apply makes the same": r"google_("
-    r"\w+_iam_member|project_iam_(custom_role|audit_config)|project_(service|default_service_accounts)"
+    r"bigquery_data_transfer_config|\w+_iam_member|project_iam_(custom_role|audit_config)|project_(service|default_service_accounts)"
     r"|iam_deny_policy|binary_authorization_policy|cloud_quotas_quota_preference|logging_project_sink"
     r"|compute_region_s(sl|ecurity)_policy|tags_location_tag_binding|tags_tag_(key|value))",
     "an identity: its name stays, and with it what it may do; bootstrap undeletes a pool": "google_("
