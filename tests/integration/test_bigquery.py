@@ -16,6 +16,7 @@ from tests.integration.conftest import PROJECT, Cloud, Terraform
 TABLE = "google_bigquery_table.requests"
 SUBSCRIPTION = "google_pubsub_subscription.save"
 BRIDGE = f"bridge.{PROJECT}.save"
+COPY = "sales_europe_west4"
 VIEW = "google_bigquery_table.latest"
 NEWEST = """
     SELECT message_id, attributes  -- by message
@@ -112,6 +113,17 @@ def bodies(cloud: Cloud) -> list[bytes]:
     return [base64.b64decode(data or "") for (data,) in rows]
 
 
+def copy_table(cloud: Cloud, source: str, destination: str) -> None:
+    """Replace a table by another one, as `bq cp --force` does."""
+    names = {"sourceTable": source, "destinationTable": destination}
+    tables = {
+        key: {"projectId": PROJECT, "datasetId": name.partition(".")[0], "tableId": name.partition(".")[2]}
+        for key, name in names.items()
+    }
+    copy = {**tables, "writeDisposition": "WRITE_TRUNCATE"}
+    assert cloud.bigquery("POST", "jobs", {"configuration": {"copy": copy}})["status"]["state"] == "DONE"
+
+
 class TestRestore:
     def test_the_drill_brings_deleted_rows_back(self, cloud: Cloud, terraform: Terraform) -> None:
         """The statements of docs/operations.md; the emulator knows a table's rows of now only."""
@@ -122,8 +134,8 @@ class TestRestore:
         terraform.apply(
             {
                 "google_bigquery_dataset": {
-                    name: {"dataset_id": name, "location": "EU", "delete_contents_on_destroy": True}
-                    for name in ("sales", "staging")
+                    name: {"dataset_id": name, "location": location, "delete_contents_on_destroy": True}
+                    for name, location in (("sales", "EU"), ("staging", "EU"), (COPY, "europe-west4"))
                 },
                 "google_bigquery_table": {
                     "sales": {
@@ -143,6 +155,14 @@ class TestRestore:
         assert cloud.query("SELECT * FROM sales.sales") == []
         cloud.query(back)
         assert cloud.query("SELECT * FROM sales.sales ORDER BY date") == before
+
+        [(copied, restored)] = re.findall(r"bq cp --force P:(\S+) P:(\S+)", text)
+        assert (copied, restored) == (f"{COPY}.sales", "sales.sales")
+        copy_table(cloud, restored, copied)  # as the transfer of the day did
+        cloud.query(lost)
+        copy_table(cloud, copied, restored)
+        assert cloud.query("SELECT * FROM sales.sales ORDER BY date") == before
+        assert terraform.plan() == {}
 
 
 class TestTables:
