@@ -10,7 +10,7 @@ from infra.google.ci_identity import CiIdentity
 from infra.google.key import Key
 from infra.google.network import ANYWHERE, Network
 from infra.google.project import ProjectSettings, enable_apis
-from infra.google.quota import cap_queries
+from infra.google.quota import cap_cpus, cap_queries
 from stacks.accounts import create_accounts
 from stacks.ci import grant_rights
 from stacks.needs import IAM_APIS, needs
@@ -56,6 +56,8 @@ class FoundationStack(PlatformStack):
         # Here, as nobody but a person may lift a cap.
         if "data" in environment.stacks and (cap := environment.data.query_gb_per_user):
             cap_queries(self, gigabytes=cap, email=environment.alerting.email, after=apis["cloudquotas"])
+        for metric, most in environment.cpu_caps.items():
+            cap_cpus(self, metric, most=most, email=environment.alerting.email, after=apis["cloudquotas"])
         if self.ci:
             grant_rights(self, self.ci, after=iam)
             if attestor:

@@ -111,7 +111,7 @@ def needs(environment: Environment) -> Iterator[Needs]:
         yield _STACKS[stack]
     if environment.ci:
         yield Needs(apis=["iamcredentials", "sts"])  # they exchange tokens
-    if "data" in environment.stacks and environment.data.query_gb_per_user:
+    if environment.cpu_caps or ("data" in environment.stacks and environment.data.query_gb_per_user):
         # Only a person may lift a cap.
         yield Needs(
             apis=["cloudquotas"], plan=["roles/cloudquotas.viewer"], apply=["roles/cloudquotas.viewer"]

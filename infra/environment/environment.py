@@ -1,5 +1,6 @@
 """The typed environment: the content of an environment file, validated as a whole."""
 
+from collections import Counter
 from collections.abc import Mapping
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -29,12 +30,15 @@ from infra.environment.tfvars import Key
 from infra.environment.value_types import (
     UNIQUE,
     ContradictionError,
+    CpuQuota,
     Digest,
     Network,
     ProjectId,
     Region,
     Section,
     Zone,
+    cpu_quota,
+    machine_cpus,
     refuse,
 )
 from infra.paths import simulator_home
@@ -110,6 +114,10 @@ class Environment(Section):
     services: dict[str, HttpWorkload] = Field({}, description="other services, by name")
     messaging: MessagingSettings = Field(MessagingSettings(), description="subscriptions")
     budget: BudgetSettings | None = Field(None, description="monthly budget")
+    cpu_caps: dict[CpuQuota, int] = Field(
+        {},
+        description="most CPUs of machines in the region, by name of Google's quota; others have no cap",
+    )
 
     @property
     def simulated(self) -> bool:
@@ -250,6 +258,27 @@ class Environment(Section):
                 expected = f"expected another region of {first}'s continent, found {second}"
                 raise ContradictionError((("second_region",), expected))
         return data
+
+    @validator("cpu_caps")
+    @classmethod
+    def _enough(cls, caps: dict[str, int], info: ValidationInfo) -> dict[str, int]:
+        needed: Counter[str] = Counter()
+        zones, cluster, batch = (info.data.get(name) for name in ("zones", "cluster", "batch"))
+        if cluster and zones:
+            for pool in cluster.pools.values():
+                nodes = pool.max_nodes + pool.surge(len(zones))
+                needed[cpu_quota(pool.machine_type)] += nodes * machine_cpus(pool.machine_type)
+        if batch and batch.runner == "DataflowRunner" and "orchestration" in info.data.get("stacks", ()):
+            needed[cpu_quota(batch.machine_type)] += batch.max_workers * machine_cpus(batch.machine_type)
+        refuse(
+            (
+                (metric,),
+                f"node pools, upgrades included, and a Dataflow job may reach {needed[metric]}, found {cap}",
+            )
+            for metric, cap in caps.items()
+            if cap < needed[metric]
+        )
+        return caps
 
     @validator("prediction")
     @classmethod

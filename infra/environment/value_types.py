@@ -169,6 +169,15 @@ def machine_cpus(machine_type: str) -> int:
     return int(size) if size.isdigit() else 2
 
 
+def cpu_quota(machine_type: str) -> str:
+    """The quota of a machine's CPUS, as Compute Engine names it: the first families share one."""
+    family = machine_type.partition("-")[0]
+    return "CPUS" if family in ("e2", "n1") else f"{family.upper()}_CPUS"
+
+
+CpuQuota = Annotated[
+    str, matching("([A-Z][A-Z0-9]*_)?CPUS", "a quota of CPUs: CPUS (of E2 and N1), N2_CPUS ...")
+]
 Days = Annotated[int, Field(ge=1, le=3650)]
 Weekday = Literal["MO", "TU", "WE", "TH", "FR", "SA", "SU"]
 WEEK: Final[tuple[Weekday, ...]] = get_args(Weekday)

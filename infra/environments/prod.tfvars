@@ -66,6 +66,8 @@ cluster = {
   }
 }
 
+cpu_caps = { CPUS = 180, N2_CPUS = 64 } # of the cluster while it is upgraded; of two Dataflow jobs
+
 gateway = {
   hostname    = "forecast.example.com"
   iap_members = ["group:sales@example.com"]

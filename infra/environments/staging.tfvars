@@ -42,6 +42,8 @@ cluster = {
   }
 }
 
+cpu_caps = { CPUS = 64, N2_CPUS = 8 }
+
 gateway = {
   hostname    = "forecast.staging.example.com"
   iap_members = ["group:sales-forecast@example.com"]

@@ -1,4 +1,9 @@
-"""Caps on what a project uses of a Google service."""
+"""Caps on what a project uses of a Google service.
+
+Google deletes no cap: a destruction leaves it, and `scripts/bootstrap.sh` imports it before a new deployment.
+"""
+
+from collections.abc import Mapping
 
 from infra.cdk import Construct, TerraformResource, google
 from infra.cdk.stack import place_of
@@ -9,21 +14,62 @@ preference = google.cloud_quotas_quota_preference
 def cap_queries(scope: Construct, *, gigabytes: int, email: str, after: TerraformResource) -> None:
     """Cap what each person and account may query in BigQuery on a day; a query beyond it fails.
 
-    By default there is no cap for one user: https://cloud.google.com/bigquery/docs/custom-quotas. Google
-    deletes no cap: a destruction leaves it, and `scripts/bootstrap.sh` imports it before a new deployment.
+    By default there is no cap for one user: https://cloud.google.com/bigquery/docs/custom-quotas.
     """
-    place = place_of(scope)
-    preference.CloudQuotasQuotaPreference(
+    _cap(
         scope,
         "queries-per-user",
-        parent=f"projects/{place.project_id}",
         name="bigquery-queries-per-user",
-        service="bigquery.googleapis.com",
+        service="bigquery",
         quota_id="QueryUsagePerUserPerDay",
-        quota_config=preference.CloudQuotasQuotaPreferenceQuotaConfig(
-            preferred_value=str(gigabytes * 1024)  # in MiB
-        ),
-        # The first cap is a decrease from no limit; a higher one later is a request, which names a person.
+        most=gigabytes * 1024,  # in MiB
+        email=email,
+        after=after,
+    )
+
+
+def cap_cpus(scope: Construct, metric: str, *, most: int, email: str, after: TerraformResource) -> None:
+    """Cap the CPUs of machines in the region; one beyond it is not made.
+
+    Google refuses a cap below what is in use. `gcloud compute regions describe` names the metrics: `N2_CPUS`.
+    """
+    family = metric.replace("_", "-")
+    _cap(
+        scope,
+        f"{family.lower()}-of-region",
+        name=f"compute-{family.lower()}",
+        service="compute",
+        quota_id=f"{family}-per-project-region",
+        most=most,
+        email=email,
+        after=after,
+        dimensions={"region": place_of(scope).region},
+    )
+
+
+def _cap(
+    scope: Construct,
+    id_: str,
+    *,
+    name: str,
+    service: str,
+    quota_id: str,
+    most: int,
+    email: str,
+    after: TerraformResource,
+    dimensions: Mapping[str, str] | None = None,
+) -> None:
+    preference.CloudQuotasQuotaPreference(
+        scope,
+        id_,
+        parent=f"projects/{place_of(scope).project_id}",
+        name=name,
+        service=f"{service}.googleapis.com",
+        quota_id=quota_id,
+        dimensions=dimensions,
+        quota_config=preference.CloudQuotasQuotaPreferenceQuotaConfig(preferred_value=str(most)),
+        # The first cap is a decrease, from no limit or Google's; a higher one later is a request, which names
+        # a person.
         ignore_safety_checks="QUOTA_DECREASE_PERCENTAGE_TOO_HIGH",
         contact_email=email,
         depends_on=[after],

@@ -24,7 +24,7 @@ from infra.environment import PLATFORM, Environment
 from infra.environment.addresses import AddressPlan
 from infra.environment.cluster import NODE_DISK_GB
 from infra.environment.existing import ExistingNetwork
-from infra.environment.value_types import machine_cpus
+from infra.environment.value_types import cpu_quota, machine_cpus
 from scripts.command import CommandError, command, command_parser, load_environment, login_remedy
 from scripts.deployment import gcloud
 
@@ -120,10 +120,10 @@ def quotas(target: Environment) -> str:
     if target.cluster:
         zones = len(target.zones)
         for pool in target.cluster.pools.values():
-            needed[_cpus(pool.machine_type)] += pool.max_nodes * machine_cpus(pool.machine_type)
+            needed[cpu_quota(pool.machine_type)] += pool.max_nodes * machine_cpus(pool.machine_type)
         needed["SSD_TOTAL_GB"] = (target.cluster.most_nodes(zones) + zones) * NODE_DISK_GB
     if "orchestration" in target.stacks and target.batch.runner == "DataflowRunner":
-        needed[_cpus(target.batch.machine_type)] += target.batch.max_workers * machine_cpus(
+        needed[cpu_quota(target.batch.machine_type)] += target.batch.max_workers * machine_cpus(
             target.batch.machine_type
         )
     if target.gateway:  # machines have no address, and those of Cloud NAT do not count
@@ -141,12 +141,6 @@ def quotas(target: Environment) -> str:
     return ", ".join(
         f"{name} {need} of {limits[name]:.0f}" for name, need in needed.items() if name in limits
     )
-
-
-def _cpus(machine_type: str) -> str:
-    """The quota of a machine's CPUS: the first families share one."""
-    family = machine_type.partition("-")[0]
-    return "CPUS" if family in ("e2", "n1") else f"{family.upper()}_CPUS"
 
 
 def ranges(target: Environment) -> str:

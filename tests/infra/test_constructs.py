@@ -34,7 +34,7 @@ from infra.google.image_policy import ImagePolicy
 from infra.google.key import Key
 from infra.google.network import GOOGLE_APIS, Network
 from infra.google.project import ProjectSettings, enable_apis
-from infra.google.quota import cap_queries
+from infra.google.quota import cap_cpus, cap_queries
 from infra.google.secret import Secret
 from infra.google.subscription import Subscription
 from infra.google.topic import MessageSchema, Topic
@@ -102,6 +102,7 @@ class Elsewhere(TerraformStack):
     def _of_the_project(self, api: TerraformResource, key: Key) -> None:
         ProjectSettings(self, "project", keep_audit_logs_days=30, after=[api])
         cap_queries(self, gigabytes=1, email="ada@shop.example", after=api)
+        cap_cpus(self, "N2_CPUS", most=8, email="ada@shop.example", after=api)
         ci = CiIdentity(
             self,
             "ci",

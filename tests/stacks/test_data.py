@@ -183,3 +183,16 @@ def test_a_query_has_a_cap_for_each_user_and_day(synthesis: Synthesis) -> None:
     )
     assert "cloudquotas.googleapis.com" in json.dumps(foundation.content)
     synthesis.stack("dev-foundation").none("google_cloud_quotas_quota_preference")
+
+
+def test_machines_have_caps_in_their_region(synthesis: Synthesis) -> None:
+    for name, caps in (("prod", {"CPUS": 180, "N2-CPUS": 64}), ("staging", {"CPUS": 64, "N2-CPUS": 8})):
+        for family, most in caps.items():
+            synthesis.stack(f"{name}-foundation").one(
+                "google_cloud_quotas_quota_preference",
+                service="compute.googleapis.com",
+                quota_id=f"{family}-per-project-region",
+                dimensions={"region": "europe-west1"},
+                quota_config={"preferred_value": str(most)},
+                ignore_safety_checks="QUOTA_DECREASE_PERCENTAGE_TOO_HIGH",
+            )

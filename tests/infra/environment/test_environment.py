@@ -267,6 +267,17 @@ def test_what_streaming_cannot_do_without_a_gateway(tmp_path: Path) -> None:
             "35: data.soft_delete_days: Cloud Storage takes 0 or 7 to 90, found 3",
         ),
         (
+            "cpu_caps = { CPUS = 1 }",
+            "35: cpu_caps.CPUS: node pools, upgrades included, and a Dataflow job may reach 10, found 1",
+        ),
+        (
+            "cpu_caps = { GPUS = 1 }",
+            (
+                "35: cpu_caps.GPUS.[key]: expected a quota of CPUs: CPUS (of E2 and N1), N2_CPUS ..., "
+                'found "GPUS"'
+            ),
+        ),
+        (
             'data = { second_region = "us-east1" }',
             "35: data.second_region: expected another region of europe-west1's continent, found us-east1",
         ),
