@@ -21,11 +21,10 @@ from rich.console import Console
 from rich.table import Table
 
 from scripts.command import CommandError, command, message_parser, use_environment
-from scripts.messages.subscriptions import RETRY, take, temporary
+from scripts.messages.subscriptions import PER_CALL, RETRY, take, temporary
 from services.contracts import names
 from services.contracts.messages import SalePrediction, SaleRangeRequest
 
-_PER_CALL: Final = 1000
 _SHOWN: Final = 20
 _ANSWER_SECONDS: Final = 30
 
@@ -62,10 +61,10 @@ def from_csv(path: Path) -> Iterator[SaleRangeRequest]:
 def publish(topic: str, requests: Sequence[SaleRangeRequest]) -> None:
     """Publish requests and wait until Pub/Sub has confirmed them."""
     publisher = pubsub_v1.PublisherClient()
-    for begin in range(0, len(requests), _PER_CALL):
+    for begin in range(0, len(requests), PER_CALL):
         messages = [
             pubsub_v1.PubsubMessage(data=msgspec.json.encode(request))
-            for request in requests[begin : begin + _PER_CALL]
+            for request in requests[begin : begin + PER_CALL]
         ]
         publisher.publish(topic=topic, messages=messages, retry=RETRY)
 

@@ -9,36 +9,29 @@ send some twice, but loses none. Dead letters that are not selected stay.
 """
 
 import collections
+import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final
 
 from google import pubsub_v1
-from google.api_core import exceptions
 from rich.console import Console
 from rich.table import Table
 
 from scripts.command import command, message_parser, use_environment
+from scripts.messages.subscriptions import PER_CALL, pull
 from services.answers import Outgoing
 from services.contracts import names
 from services.streaming.publishing import publish_batches
 
-_PER_CALL: Final = 1000
 _LEASE_SECONDS: Final = 600
-_PULL_SECONDS: Final = 5
 # Attributes that the platform and Pub/Sub add to a dead letter.
 _ADDED: Final = (names.REASON_ATTRIBUTE, names.DELIVERY_ATTEMPT_ATTRIBUTE)
 _ADDED_PREFIX: Final = "CloudPubSubDeadLetterSource"
 _UNKNOWN: Final = "(dead-lettered by Pub/Sub after too many attempts)"
 
 
-def reason_of(message: Any) -> str:
-    """Why a message was dead-lettered."""
-    return message.attributes.get(names.REASON_ATTRIBUTE) or _UNKNOWN
-
-
-def original(received: Any) -> Outgoing:
-    """The original message, without the attributes of a dead letter."""
+def _original(received: Any) -> Outgoing:
     message = received.message
     attributes = {
         name: value
@@ -56,24 +49,25 @@ def replay(
     Every dead letter is leased until the end, so that each is examined once; then the remaining ones are
     released. Those published after the start remain: they may be moved messages that failed again.
     """
-    begun = time.time()
+    begun = time.time_ns()
     publisher = pubsub_v1.PublisherClient()
     subscriber = pubsub_v1.SubscriberClient()
+    set_deadline = functools.partial(subscriber.modify_ack_deadline, subscription=subscription)
     moved: collections.Counter[str] = collections.Counter()
-    left: collections.Counter[str] = collections.Counter()
-    kept: dict[str, str] = {}  # reasons of leased messages, by ack_id
+    leased: dict[str, str] = {}  # reasons by ack_id
     try:
-        while received := _pull(subscriber, subscription):
-            reasons = {each.ack_id: reason_of(each.message) for each in received}
-            kept |= reasons
-            _set_deadline(subscriber, subscription, [*reasons], _LEASE_SECONDS)
+        while received := pull(subscriber, subscription):
+            reasons = {
+                each.ack_id: each.message.attributes.get(names.REASON_ATTRIBUTE) or _UNKNOWN
+                for each in received
+            }
+            leased |= reasons
+            set_deadline(ack_ids=[*reasons], ack_deadline_seconds=_LEASE_SECONDS)
             # One call publishes messages of one ordering key.
             letters: dict[str, list[Outgoing]] = {}
             for each in received:
-                if wanted(reasons[each.ack_id]) and each.message.publish_time.timestamp() <= begun:
-                    letters.setdefault(each.message.ordering_key, []).append(original(each))
-                else:
-                    left[reasons[each.ack_id]] += 1
+                if wanted(reasons[each.ack_id]) and each.message.publish_time.ToNanoseconds() <= begun:
+                    letters.setdefault(each.message.ordering_key, []).append(_original(each))
             for key, outgoing in letters.items():
                 for batch in publish_batches(outgoing):
                     ack_ids = [each.ack_id for each in batch]
@@ -87,29 +81,14 @@ def replay(
                         publisher.publish(topic=topic, messages=messages)
                         subscriber.acknowledge(subscription=subscription, ack_ids=ack_ids)
                         for ack_id in ack_ids:
-                            del kept[ack_id]
+                            del leased[ack_id]
                     moved.update(reasons[ack_id] for ack_id in ack_ids)
     finally:
-        released = [*kept]
-        for begin in range(0, len(released), _PER_CALL):
-            _set_deadline(subscriber, subscription, released[begin : begin + _PER_CALL], 0)
-    return moved, left
-
-
-def _pull(subscriber: pubsub_v1.SubscriberClient, subscription: str) -> Sequence[Any]:
-    try:
-        pulled = subscriber.pull(
-            subscription=subscription, max_messages=_PER_CALL, retry=None, timeout=_PULL_SECONDS
-        )
-    except exceptions.DeadlineExceeded:
-        return ()
-    return pulled.received_messages
-
-
-def _set_deadline(
-    subscriber: pubsub_v1.SubscriberClient, subscription: str, ack_ids: list[str], seconds: int
-) -> None:
-    subscriber.modify_ack_deadline(subscription=subscription, ack_ids=ack_ids, ack_deadline_seconds=seconds)
+        released = [*leased]
+        for begin in range(0, len(released), PER_CALL):
+            set_deadline(ack_ids=released[begin : begin + PER_CALL], ack_deadline_seconds=0)
+    left = collections.Counter(leased.values())
+    return moved, left - moved if dry_run else left
 
 
 @command("replay")

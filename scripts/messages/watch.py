@@ -12,20 +12,19 @@ import contextlib
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import google.auth
 import google.auth.transport.requests
 import httpx
 from google import pubsub_v1
-from google.api_core import exceptions
 from prometheus_client.parser import text_string_to_metric_families
 from rich.live import Live
 from rich.table import Table
 
 from infra.environment import Environment
 from scripts.command import CommandError, command, message_parser, use_environment
-from scripts.messages.subscriptions import temporary
+from scripts.messages.subscriptions import take, temporary
 from services.contracts import metrics, names
 
 MONITORING: Final = "https://monitoring.googleapis.com/v3/projects/{}/timeSeries"
@@ -50,8 +49,8 @@ class Snapshot:
     oldest_seconds: float
 
 
-def own_metrics(url: str) -> dict[str, float]:
-    """The service's metrics, each summed over its labels, and `name/outcome` for messages.
+def settled_and_oldest(url: str) -> tuple[float, float]:
+    """Messages that the service has settled since it started, and the age of the oldest in progress.
 
     Raises:
         CommandError: the service does not respond.
@@ -60,45 +59,32 @@ def own_metrics(url: str) -> dict[str, float]:
         text = httpx.get(f"{url}{names.METRICS_PATH}", timeout=5).raise_for_status().text
     except httpx.HTTPError as error:
         raise CommandError(f"{url}: {error}; look at `make status`") from None
-    totals: dict[str, float] = {}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            keys = [sample.name]
-            if outcome := sample.labels.get("outcome"):
-                keys.append(f"{sample.name}/{outcome}")
-            for key in keys:
-                totals[key] = totals.get(key, 0.0) + sample.value
-    return totals
+    samples = [each for family in text_string_to_metric_families(text) for each in family.samples]
+    settled = (
+        each.value
+        for each in samples
+        if each.name == f"{metrics.MESSAGES}_total"
+        and each.labels["outcome"] in ("acknowledged", "duplicate")
+    )
+    oldest = (each.value for each in samples if each.name == metrics.OLDEST_MESSAGE_AGE)
+    return sum(settled), sum(oldest)
 
 
 @contextlib.contextmanager
 def counted(project: str, *topics: str) -> Generator[Callable[[str], int]]:
     """Count messages published on topics while the block runs; yields a function of the topic."""
     subscriber = pubsub_v1.SubscriberClient()
-    paths: dict[str, str] = {}
     seen = dict.fromkeys(topics, 0)
-
-    def count(topic: str) -> int:
-        while True:
-            try:
-                # Returns what is there, without waiting for more.
-                request: Any = {
-                    "subscription": paths[topic],
-                    "max_messages": 1000,
-                    "return_immediately": True,
-                }
-                received = subscriber.pull(request=request, retry=None, timeout=5).received_messages
-            except exceptions.DeadlineExceeded:
-                return seen[topic]
-            if not received:
-                return seen[topic]
-            subscriber.acknowledge(subscription=paths[topic], ack_ids=[each.ack_id for each in received])
-            seen[topic] += len(received)
-
     with contextlib.ExitStack() as stack:
-        for topic in topics:
-            own = temporary(subscriber, project, topic, "watch")
-            paths[topic] = stack.enter_context(own)
+        paths = {
+            topic: stack.enter_context(temporary(subscriber, project, topic, "watch")) for topic in topics
+        }
+
+        def count(topic: str) -> int:
+            while taken := take(subscriber, paths[topic], wait=False):
+                seen[topic] += len(taken)
+            return seen[topic]
+
         yield count
 
 
@@ -106,19 +92,13 @@ def counted(project: str, *topics: str) -> Generator[Callable[[str], int]]:
 def local(environment: Environment) -> Generator[Callable[[], Snapshot]]:
     """Snapshots of the service on this machine."""
     url = f"http://127.0.0.1:{environment.streaming.port}"
-    settled = (f"{metrics.MESSAGES}_total/acknowledged", f"{metrics.MESSAGES}_total/duplicate")
-
-    def total() -> tuple[float, float]:
-        seen = own_metrics(url)
-        return sum(seen.get(name, 0.0) for name in settled), seen.get(metrics.OLDEST_MESSAGE_AGE, 0.0)
-
-    last, _ = total()
+    last, _ = settled_and_oldest(url)
     since_start = 0.0
     with counted(environment.project_id, names.SALE_RANGE_TOPIC, names.DEAD_LETTER_TOPIC) as count:
 
         def snapshot() -> Snapshot:
             nonlocal last, since_start
-            done, oldest = total()
+            done, oldest = settled_and_oldest(url)
             since_start += done - last if done >= last else done  # a service that restarts counts from zero
             last = done
             waiting = max(0.0, count(names.SALE_RANGE_TOPIC) - since_start)
@@ -136,15 +116,12 @@ def cloud(environment: Environment) -> Generator[Callable[[], Snapshot]]:
     def points(metric: str, subscription: str) -> list[tuple[str, float]]:
         """End (ISO 8601) and value of every point of the last ten minutes."""
         now = time.time()
-        moments = {"start": now - _WINDOW_SECONDS, "end": now}
         query = {
             "filter": f'metric.type="pubsub.googleapis.com/subscription/{metric}" '
-            f'AND resource.labels.subscription_id="{subscription}"',
-            **{
-                f"interval.{name}Time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
-                for name, moment in moments.items()
-            },
+            f'AND resource.labels.subscription_id="{subscription}"'
         }
+        for name, moment in (("start", now - _WINDOW_SECONDS), ("end", now)):
+            query[f"interval.{name}Time"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
         answer = session.get(MONITORING.format(environment.project_id), params=query, timeout=10)
         if not answer.ok:
             raise CommandError(f"Cloud Monitoring: {answer.status_code} {answer.text[:200]}")
@@ -199,10 +176,8 @@ def main() -> int:
     try:
         environment = use_environment(options.environment)
         pause = 1.0 if environment.simulated else 60.0
-        with (
-            (local if environment.simulated else cloud)(environment) as snapshot,
-            Live(auto_refresh=False) as live,
-        ):
+        snapshots_of = local if environment.simulated else cloud
+        with snapshots_of(environment) as snapshot, Live(auto_refresh=False) as live:
             snapshots = [(time.monotonic(), snapshot())]
             while True:
                 live.update(show(snapshots), refresh=True)

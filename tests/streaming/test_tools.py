@@ -159,11 +159,11 @@ def test_a_service_that_restarts_leaves_no_backlog(monkeypatch: pytest.MonkeyPat
     def counted(project: str, *topics: str) -> Generator[Callable[[str], int]]:
         yield lambda topic: next(published)
 
-    def own_metrics(url: str) -> dict[str, float]:
-        return {"streaming_messages_total/acknowledged": next(settled)}
+    def settled_and_oldest(url: str) -> tuple[float, float]:
+        return next(settled), 0.0
 
     monkeypatch.setattr(watch, "counted", counted)
-    monkeypatch.setattr(watch, "own_metrics", own_metrics)
+    monkeypatch.setattr(watch, "settled_and_oldest", settled_and_oldest)
     with watch.local(environment.load("local")) as look:
         assert [(each.backlog, each.settled) for each in (look(), look(), look())] == [
             (0, 0),
