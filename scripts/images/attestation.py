@@ -3,7 +3,6 @@
 import base64
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
@@ -31,7 +30,11 @@ def signed(target: Environment, image: str) -> bool:
     keys = _keys(target)
     question = ("attestations", "list", f"--attestor={target.attestor}", f"--artifact-url={image}")
     records = gcloud.ask(*_BINAUTHZ, *question, f"--project={target.project_id}") if keys else ()
-    return any(_valid(each["attestation"], keys, image.rpartition("@")[2]) for each in records)
+    return any(
+        _signs(record["attestation"]["serializedPayload"], signature, keys, image.rpartition("@")[2])
+        for record in records
+        for signature in record["attestation"]["signatures"]
+    )
 
 
 def _keys(target: Environment) -> dict[str, str]:
@@ -41,29 +44,17 @@ def _keys(target: Environment) -> dict[str, str]:
     return {each["id"]: each["pkixPublicKey"]["publicKeyPem"] for each in keys if "pkixPublicKey" in each}
 
 
-def _valid(attestation: Mapping[str, Any], keys: Mapping[str, str], digest: str) -> bool:
-    """Whether the payload names the digest, and one of the keys signed exactly this payload."""
+def _signs(payload: str, signature: Mapping[str, str], keys: Mapping[str, str], digest: str) -> bool:
+    """Whether one of the keys signed exactly this payload, and the payload names the digest."""
     try:
-        payload = _decoded(attestation["serializedPayload"])
-        named = json.loads(payload)["critical"]["image"]["docker-manifest-digest"]
-    except (ValueError, KeyError, TypeError):
+        content = _decoded(payload)
+        key = serialization.load_pem_public_key(keys[signature["publicKeyId"]].encode())
+        if not isinstance(key, ec.EllipticCurvePublicKey):  # the platform's own is of this kind
+            return False
+        key.verify(_decoded(signature["signature"]), content, ec.ECDSA(hashes.SHA256()))
+        return json.loads(content)["critical"]["image"]["docker-manifest-digest"] == digest
+    except (InvalidSignature, ValueError, KeyError, TypeError):
         return False
-    return named == digest and any(
-        _verified(keys[each["publicKeyId"]], each["signature"], payload)
-        for each in attestation["signatures"]
-        if each["publicKeyId"] in keys
-    )
-
-
-def _verified(pem: str, signature: str, payload: bytes) -> bool:
-    key = serialization.load_pem_public_key(pem.encode())
-    if not isinstance(key, ec.EllipticCurvePublicKey):  # the platform's own is of this kind
-        return False
-    try:
-        key.verify(_decoded(signature), payload, ec.ECDSA(hashes.SHA256()))
-    except (InvalidSignature, ValueError):
-        return False
-    return True
 
 
 def _decoded(text: str) -> bytes:
@@ -73,10 +64,6 @@ def _decoded(text: str) -> bytes:
 
 def sign(target: Environment, image: str) -> str:
     """Sign an image by digest, so that the environment's cluster admits it.
-
-    Args:
-        target: environment with the attestor and the key.
-        image: the image, `<repository>/<service>@sha256:...`.
 
     Returns:
         The version of the key that signed.

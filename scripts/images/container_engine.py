@@ -1,8 +1,6 @@
 """Container engines: docker, podman, buildah."""
 
-import abc
 import contextlib
-import dataclasses
 import json
 import os
 import shutil
@@ -62,37 +60,29 @@ class Container(contextlib.AbstractContextManager["Container"]):
                 start, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT
             )
 
-    @property
-    def status(self) -> int | None:
-        """Exit status of its process; None while it runs."""
-        return self._process.poll()
+    def wait(self, seconds: float = 0) -> int | None:
+        """Exit status of its process; None if it still runs after some seconds."""
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
 
-    def stop(self, grace_seconds: float) -> int | None:
-        """Send SIGTERM. Returns the exit status; None if the process still runs after the grace period."""
-        self._signal("TERM")
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            return self._process.wait(grace_seconds)
-        return None
-
-    def __exit__(self, *_: object) -> None:
-        if self.status is None:
-            self._signal("KILL")
-            self._process.wait()
-
-    def _signal(self, name: str) -> None:
+    def signal(self, name: str) -> None:
+        """Send it a signal, such as TERM."""
         with contextlib.suppress(EngineError):  # it ended meanwhile
             run(*self._kill(name))
 
+    def __exit__(self, *_: object) -> None:
+        if self.wait() is None:
+            self.signal("KILL")
+            self._process.wait()
 
-@dataclasses.dataclass(frozen=True)
-class Engine(abc.ABC):
-    """A program that builds, pushes and runs images.
 
-    Attributes:
-        name: of the program.
-    """
+class Engine:
+    """A program that builds and runs images: podman, from whose ways those of others differ."""
 
-    name: str
+    def __init__(self, name: str):
+        self.name = name
 
     def build(
         self, reference: str, *, target: str, labels: Mapping[str, str], arguments: Mapping[str, str]
@@ -121,16 +111,10 @@ class Engine(abc.ABC):
             file.flush()
             self._build([f"--file={file.name}", *options, "."])
 
-    @abc.abstractmethod
-    def _build(self, arguments: Sequence[str]) -> None: ...
-
-    def push(self, reference: str) -> None:
-        """Upload an image under its own name.
-
-        Raises:
-            EngineError: it failed.
-        """
-        run(self.name, "push", reference)
+    def _build(self, arguments: Sequence[str]) -> None:
+        # One time for all files, and the format that does not name the container it was built in: bytes
+        # depend on contents alone. Downloads use the host's network, so that no network plugin is needed.
+        run(self.name, "build", "--layers", "--timestamp=0", "--format=oci", "--network=host", *arguments)
 
     def size(self, reference: str) -> int:
         """Bytes of a local image, uncompressed."""
@@ -174,16 +158,7 @@ class _Docker(Engine):
             run("docker", "load", f"--input={archive}")
 
 
-class _Podman(Engine):
-    def _build(self, arguments: Sequence[str]) -> None:
-        # One time for all files, and the format that does not name the container it was built in: bytes
-        # depend on contents alone. Downloads use the host's network, so that no network plugin is needed.
-        run(
-            *(self.name, "build", "--layers", "--timestamp=0", "--format=oci", "--network=host", *arguments),
-        )
-
-
-class _Buildah(_Podman):
+class _Buildah(Engine):
     """Has podman's storage and options of `build`, but cannot run a container read-only: runc does."""
 
     def size(self, reference: str) -> int:
@@ -204,8 +179,7 @@ class _Buildah(_Podman):
                 spec = json.loads(file.read_text())
                 spec["root"] = {"path": root, "readonly": True}
                 spec["mounts"].append({"destination": "/tmp", "type": "tmpfs", "source": "tmpfs"})  # noqa: S108
-                spaces = spec["linux"]["namespaces"]
-                spec["linux"]["namespaces"] = [each for each in spaces if each["type"] != "network"]
+                spec["linux"]["namespaces"].remove({"type": "network"})
                 spec["process"] = {
                     "args": [*command],
                     "env": [*config["Env"], *(f"{key}={value}" for key, value in variables.items())],
@@ -221,7 +195,7 @@ class _Buildah(_Podman):
             run("buildah", "rm", name)
 
 
-_ENGINES: Final[Mapping[str, type[Engine]]] = {"docker": _Docker, "podman": _Podman, "buildah": _Buildah}
+_ENGINES: Final = {"docker": _Docker, "podman": Engine, "buildah": _Buildah}
 
 
 def engine() -> Engine:

@@ -17,14 +17,7 @@ from scripts.images import attestation, image_registry
 def promote(service: str, source: Environment, target: Environment, directory: Path) -> str:
     """Copy an image from one environment's registry to another's, unless it is there, and record its digest.
 
-    Args:
-        service: whose image.
-        source: environment that has it.
-        target: environment that is to have it.
-        directory: of the environment files.
-
-    Returns:
-        What was done.
+    Returns what was done.
 
     Raises:
         CommandError: it cannot be promoted; nothing was written down.
@@ -47,10 +40,9 @@ def promote(service: str, source: Environment, target: Environment, directory: P
         done = "copied"
     if (arrived := image_registry.digest(copied)) != digest:
         raise CommandError(f"{copied} is {arrived}, not {digest}: the copy is not the image")
-    if target.signs_images:
-        image = f"{target.image_repository}/{service}@{digest}"
-        if not attestation.signed(target, image):
-            attestation.sign(target, image)
+    image = f"{target.image_repository}/{service}@{digest}"
+    if target.signs_images and not attestation.signed(target, image):
+        attestation.sign(target, image)
     file = environment.record_image(target.name, service, digest, directory=directory)
     return f"{service}@{digest} {done}; written to {file}: commit it, then deploy {target.name}-services"
 

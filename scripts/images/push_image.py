@@ -40,15 +40,11 @@ class Source:
     """State of the sources of an image.
 
     Attributes:
-        revision: last commit that changed them.
-        created: time of that commit, as RFC 3339.
-        url: of the repository; empty without a remote.
-        tag: the revision, followed by a hash of the sources when they are not as committed.
+        labels: annotations of https://specs.opencontainers.org/image-spec/annotations.
+        tag: last commit that changed them, followed by a hash of the sources when they are not as committed.
     """
 
-    revision: str
-    created: str
-    url: str
+    labels: dict[str, str]
     tag: str
 
 
@@ -70,12 +66,13 @@ def source(service: str, *, allow_dirty: bool) -> Source:
     revision, _, created = _git("log", "-1", "--format=%H %cI", "--", *paths).partition(" ")
     if not revision:
         raise CommandError(f"no commit has the sources of {service}: run this in a clone of the repository")
-    remotes = _git("remote").split()
-    url = _git("remote", "get-url", remotes[0]) if remotes else ""
     tag = revision
     if dirty:
         tag += f"-dirty-{source_digest(ROOT, service).removeprefix('sha256:')[:12]}"
-    return Source(revision, created, re.sub("//[^/@]*@", "//", url), tag)
+    known = {"title": service, "revision": revision, "created": created, "licenses": "Apache-2.0"}
+    if remotes := _git("remote").split():
+        known["source"] = re.sub("//[^/@]*@", "//", _git("remote", "get-url", remotes[0]))
+    return Source({f"org.opencontainers.image.{name}": value for name, value in known.items()}, tag)
 
 
 def _git(*arguments: str) -> str:
@@ -83,18 +80,6 @@ def _git(*arguments: str) -> str:
     if done.returncode != 0:
         raise CommandError(f"git {arguments[0]}: {done.stderr.strip()}")
     return done.stdout.strip()
-
-
-def labels(service: str, origin: Source) -> dict[str, str]:
-    """Annotations of https://specs.opencontainers.org/image-spec/annotations."""
-    known = {
-        "title": service,
-        "source": origin.url,
-        "revision": origin.revision,
-        "created": origin.created,
-        "licenses": "Apache-2.0",
-    }
-    return {f"org.opencontainers.image.{name}": value for name, value in known.items() if value}
 
 
 def build(engine: Engine, service: str, origin: Source, reference: str) -> None:
@@ -108,7 +93,7 @@ def build(engine: Engine, service: str, origin: Source, reference: str) -> None:
     engine.build(
         reference,
         target="service" if service in SERVICES else "worker",
-        labels=labels(service, origin),
+        labels=origin.labels,
         arguments={"SERVICE": service, **bases},
     )
 
@@ -116,15 +101,7 @@ def build(engine: Engine, service: str, origin: Source, reference: str) -> None:
 def push(target: Environment, service: str, directory: Path, *, allow_dirty: bool, dry_run: bool) -> Table:
     """Build, test and push an image, unless the registry has it, and record its digest.
 
-    Args:
-        target: environment to push for.
-        service: whose image.
-        directory: of the environment files.
-        allow_dirty: take the sources as they are.
-        dry_run: neither push nor record.
-
-    Returns:
-        What was done.
+    Returns what was done.
 
     Raises:
         CommandError: a step failed; nothing was written down.
@@ -154,7 +131,7 @@ def push(target: Environment, service: str, directory: Path, *, allow_dirty: boo
         pinned = target.images.get(service)
         before = image_registry.layers(f"{repository}@{pinned}") if pinned else frozenset[str]()
         with progress.of(f"push of {service}"):
-            engine.push(reference)
+            container_engine.run(engine.name, "push", reference)
         digest = image_registry.digest(reference)
         if digest is None:
             raise CommandError(f"{reference} was pushed, but its registry does not have it")

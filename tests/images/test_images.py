@@ -132,7 +132,7 @@ def test_a_second_build_is_the_same_image(
             monkeypatch.setenv("CONTAINER_ENGINE", engine)
             name = f"{registry.address}/{engine}/prediction:test"
             container_engine.run(engine, "tag", reference, name)
-            container_engine.engine().push(name)
+            container_engine.run(engine, "push", name)
             digests.add(image_registry.digest(name))
     assert len(digests) == 1
 

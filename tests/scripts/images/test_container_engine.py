@@ -72,8 +72,7 @@ def test_runs_as_kubernetes_does(tools: Tools, tmp_path: Path, engine: str) -> N
     tools.add(engine)
     command = ("python", "-m", "services.batch.train", "--help")
     with container_engine.engine().running(IMAGE, command, {"PORT": "8080"}, tmp_path / "log") as container:
-        while container.status is None:
-            pass
+        assert container.wait(60) == 0
     *options, image, module, name, flag = tools.calls()[-1]
     assert options[:2] == [engine, "run"]
     assert (image, module, name, flag) == (IMAGE, *command[1:])
