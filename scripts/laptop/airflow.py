@@ -106,6 +106,20 @@ class Airflow:
             **variables,
         }
 
+    def _start(
+        self, *arguments: str, log: str, variables: Mapping[str, str], own_session: bool
+    ) -> subprocess.Popen[bytes]:
+        with (self.folder / f"{log}.log").open("ab") as out:  # `log_files` empties it meanwhile
+            return subprocess.Popen(
+                [PROGRAM, *arguments],
+                cwd=self.folder,
+                env={**self._environment, **variables},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=own_session,
+            )
+
     def run(self, *arguments: str, log: str | None = None) -> None:
         """Run a command of Airflow to its end.
 
@@ -113,18 +127,12 @@ class Airflow:
             CommandError: it failed; carries the end of what it printed.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"{log or arguments[0]}.log"
-        with path.open("wb") as out:
-            done = subprocess.run(
-                [PROGRAM, *arguments],
-                cwd=self.folder,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                check=False,
-            )
-        if done.returncode != 0:
+        log = log or arguments[0]
+        path = self.folder / f"{log}.log"
+        path.unlink(missing_ok=True)
+        with self._start(*arguments, log=log, variables={}, own_session=False) as process:
+            status = process.wait()
+        if status != 0:
             tail = "\n    ".join(path.read_text(errors="replace").splitlines()[-15:])
             raise CommandError(f"`airflow {' '.join(arguments)}` failed:\n    {tail}\n  log: {path}")
 
@@ -146,22 +154,23 @@ class Airflow:
 
     def tasks(self, run_id: str, dag: str = DAG) -> dict[str, dict[str, Any]]:
         """State, tries, seconds and result of a run's tasks, in the order in which they began."""
-        tasks = self._query(
-            "SELECT task_id, state, try_number, "
-            "(julianday(end_date) - julianday(start_date)) * 86400 "
-            "FROM task_instance WHERE dag_id = ? AND run_id = ? ORDER BY start_date IS NULL, start_date",
+        rows = self._query(
+            "SELECT task_id, state, try_number, (julianday(end_date) - julianday(start_date)) * 86400, value "
+            "FROM task_instance LEFT JOIN "
+            "(SELECT dag_id, run_id, task_id, value FROM xcom WHERE key = 'return_value') "
+            "USING (dag_id, run_id, task_id) "
+            "WHERE dag_id = ? AND run_id = ? ORDER BY start_date IS NULL, start_date",
             dag,
             run_id,
         )
-        results = self._query(
-            "SELECT task_id, value FROM xcom WHERE dag_id = ? AND run_id = ? AND key = 'return_value'",
-            dag,
-            run_id,
-        )
-        values = {task_id: json.loads(value) for task_id, value in results}
         return {
-            task_id: {"state": state, "tries": tries, "seconds": seconds, "result": values.get(task_id)}
-            for task_id, state, tries, seconds in tasks
+            task_id: {
+                "state": state,
+                "tries": tries,
+                "seconds": seconds,
+                "result": json.loads(value or "null"),
+            }
+            for task_id, state, tries, seconds, value in rows
         }
 
     def _query(self, query: str, *parameters: str) -> list[tuple[Any, ...]]:
@@ -180,23 +189,14 @@ class Airflow:
         # Found now, and not when this object is made: by then another program may have taken it.
         port = emulators.free_port()
         url = f"http://{emulators.HOST}:{port}"
-        environment = self._environment | {
+        variables = {
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
             "AIRFLOW__API__PORT": str(port),
             "AIRFLOW__API__BASE_URL": url,
         }
         try:
-            for command in PROCESSES:
-                with (self.folder / f"{command[0]}.log").open("ab") as out:
-                    process = subprocess.Popen(
-                        [PROGRAM, *command],
-                        cwd=self.folder,
-                        env=environment,
-                        stdin=subprocess.DEVNULL,
-                        stdout=out,
-                        stderr=subprocess.STDOUT,
-                        start_new_session=True,
-                    )
+            for words in PROCESSES:
+                process = self._start(*words, log=words[0], variables=variables, own_session=True)
                 processes.append(process)
                 if len(processes) == 1:  # tasks that a scheduler starts before it answers fail
                     self._wait_healthy(url, processes, ())
@@ -274,11 +274,6 @@ def report(airflow: Airflow, run_id: str) -> Table:
     return table
 
 
-def failed(airflow: Airflow, run_id: str) -> bool:
-    """Whether a task of a run did not do what it should."""
-    return any(task["state"] not in ("success", "skipped") for task in airflow.tasks(run_id).values())
-
-
 @command("airflow")
 def main() -> int:
     """Parse the arguments and run; returns the exit status."""
@@ -316,6 +311,8 @@ def main() -> int:
             with contextlib.suppress(KeyboardInterrupt):
                 signal.pause()
         return 0
+    states: set[str | None] = set()
     for run_id in runs:
         console.print(report(airflow, run_id))
-    return 1 if any(failed(airflow, run_id) for run_id in runs) else 0
+        states |= {task["state"] for task in airflow.tasks(run_id).values()}
+    return int(not states <= {"success", "skipped"})

