@@ -7,8 +7,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
+import psutil
 from google.api_core.exceptions import GoogleAPIError
 from google.auth.exceptions import GoogleAuthError
 
@@ -60,6 +61,22 @@ def captured(
         text=True,
         check=False,
     )
+
+
+def started(
+    *command: str | Path, log: Path, cwd: Path = ROOT, variables: Mapping[str, str] | None = None, **more: Any
+) -> psutil.Popen:
+    """Start a program that reads nothing and appends what it prints to a file."""
+    with log.open("ab") as out:
+        return psutil.Popen(
+            command,
+            cwd=cwd,
+            env={**os.environ, **(variables or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            **more,
+        )
 
 
 def login_remedy(error: GoogleAuthError) -> str:

@@ -1,27 +1,20 @@
 """CPU per element of the scoring pipeline, compared with Beam alone and with a model call per element.
 
 All read the same file of requests (one day of one series each) and run on Beam's DirectRunner, each in a
-process of its own, in turn. "Identity" passes every element through one function to Beam's text sink: the
-cost of Beam itself. The last one calls LightGBM for every element, on fewer elements, since a call takes
-milliseconds. The cost of the same pipeline on one element is subtracted.
+process of its own, in turn. The cost of the same pipeline on one element is subtracted.
 """
 
 import json
 import os
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from scripts.bench import harness
-from scripts.bench.harness import Usage
 from scripts.command import command, command_parser
 from scripts.paths import VENVS
 
-PYTHON: Final = VENVS / "batch" / "bin" / "python"
 OURS: Final = "services.batch.score"
-IDENTITY: Final = "Beam, identity"
-EACH: Final = "Beam, a model call per element"
 ELEMENTS: Final = 100_000
 CALLS: Final = 500
 """Elements for the model that is called on each."""
@@ -76,42 +69,38 @@ sys.exit(score.main([
 ]))
 """
 
-
-@dataclass(frozen=True)
-class Cost:
-    """CPU microseconds per element; peak resident memory in MiB, likewise with ten times the elements."""
-
-    cpu_us: float
-    peak_mib: float
-    peak_mib_of_10_times: float
+PROGRAMS: Final = {
+    "Beam, identity": (_PEERS, "identity"),
+    OURS: (_OURS,),
+    "Beam, a model call per element": (_PEERS, "each"),
+}
 
 
-def write_requests(file: Path, count: int) -> None:
-    """One request per line, for a thousand series in turn."""
-    with file.open("w") as out:
+def run(name: str, folder: Path, count: int) -> harness.Figures:
+    """One run on a file of requests, for a thousand series in turn."""
+    source, target = folder / f"{count}.json", folder / f"out-{name}-{count}"
+    with source.open("w") as out:
         for number in range(count):
             out.write(json.dumps({"store_nbr": f"{number % 1000:03d}", "family": "BREAD"}) + "\n")
-
-
-def run(name: str, folder: Path, count: int) -> Usage:
-    """One run on `count` requests."""
-    source, target = folder / f"{count}.json", str(folder / f"out-{name}-{count}")
-    write_requests(source, count)
-    program, *kind = {OURS: (_OURS,), IDENTITY: (_PEERS, "identity"), EACH: (_PEERS, "each")}[name]
-    return harness.measure((str(PYTHON), "-c", program, *kind, str(source), target), dict(os.environ))
+    python, (program, *kind) = VENVS / "batch" / "bin" / "python", PROGRAMS[name]
+    return harness.measure((python, "-c", program, *kind, source, target), os.environ)
 
 
 @command("bench-batch")
 def main() -> int:
     """Measure, print the table, write the result; returns the exit status."""
     command_parser(__doc__).parse_args()
-    results: dict[str, Cost] = {}
+    results: dict[str, harness.Figures] = {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        for name, count in ((IDENTITY, ELEMENTS), (OURS, ELEMENTS), (EACH, CALLS)):
+        for name, (_, *kind) in PROGRAMS.items():
+            count = CALLS if kind == ["each"] else ELEMENTS
             start, whole = run(name, folder, 1), run(name, folder, count)
-            longer = whole if name == EACH else run(name, folder, 10 * ELEMENTS)
-            cpu = (whole.cpu_seconds - start.cpu_seconds) / (count - 1) * 1e6
-            results[name] = Cost(cpu, whole.peak_mib, longer.peak_mib)
+            longer = whole if count == CALLS else run(name, folder, 10 * count)
+            results[name] = {
+                "cpu_us": (whole["cpu_seconds"] - start["cpu_seconds"]) / (count - 1) * 1e6,
+                "peak_mib": whole["peak_mib"],
+                "peak_mib_of_10_times": longer["peak_mib"],
+            }
     harness.publish("batch", f"Scoring, {ELEMENTS:,} elements", results, ours=OURS)
     return 0

@@ -1,62 +1,52 @@
-"""What the benchmarks share: interleaved rounds, tables, results as JSON, the peers' own packages."""
+"""What the benchmarks share: programs under test, interleaved rounds, tables, results as JSON.
 
+A result is figures by name. The first one is compared.
+"""
+
+import contextlib
 import json
 import os
+import signal
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, fields
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeVar
 
+import psutil
 from rich.console import Console
 from rich.table import Table
 
-from scripts.command import CommandError
-from scripts.paths import BENCH, ROOT, VENVS
+from scripts.command import CommandError, started
+from scripts.paths import BENCH, ROOT
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-Run = TypeVar("Run", bound="DataclassInstance")
-Key = TypeVar("Key")
+Figures = Mapping[str, float]
+_Key = TypeVar("_Key", bound=Hashable)
 
 MEBIBYTE: Final = 2**20
 
 
-def interleave(measures: Mapping[Key, Callable[[], Run]], rounds: int, *, warm_up: bool) -> dict[Key, Run]:
+def interleave(
+    measures: Mapping[_Key, Callable[[], Figures]], rounds: int, *, warm_up: bool
+) -> dict[_Key, dict[str, float]]:
     """Take all measures in turn, round by round, so that other load on the machine affects all alike.
 
-    Returns the medians of the fields of each. With `warm_up` each is called once more, first.
+    Returns the median of each figure. With `warm_up` each measure is taken once more, first.
     """
-    runs: dict[Key, list[Run]] = {key: [] for key in measures}
-    for round_ in range(rounds + warm_up):
+    runs: dict[_Key, list[Figures]] = {key: [] for key in measures}
+    for _ in range(warm_up + rounds):
         for key, measure in measures.items():
-            run = measure()
-            if round_ or not warm_up:
-                runs[key].append(run)
-    return {key: median(each) for key, each in runs.items()}
+            runs[key].append(measure())
+    return {
+        key: {name: statistics.median(run[name] for run in each[warm_up:]) for name in each[0]}
+        for key, each in runs.items()
+    }
 
 
-def median(runs: Sequence[Run]) -> Run:
-    """The median of each field."""
-    columns = zip(*map(astuple, runs), strict=True)
-    return type(runs[0])(*(statistics.median(column) for column in columns))
-
-
-@dataclass(frozen=True)
-class Usage:
-    """Cost of a process and its children: CPU and elapsed seconds, peak memory of the largest in MiB."""
-
-    cpu_seconds: float
-    elapsed_seconds: float
-    peak_mib: float
-
-
-def measure(command: Sequence[str], variables: Mapping[str, str]) -> Usage:
-    """Run a command to its end.
+def measure(command: Sequence[str | Path], variables: Mapping[str, str]) -> dict[str, float]:
+    """Run a command to its end: its and its children's CPU, elapsed time, peak memory of the largest.
 
     Raises:
         CommandError: it failed; carries the end of what it printed.
@@ -70,43 +60,59 @@ def measure(command: Sequence[str], variables: Mapping[str, str]) -> Usage:
         if process.returncode:
             out.seek(0)
             raise CommandError(out.read().decode()[-2000:])
-    return Usage(usage.ru_utime + usage.ru_stime, elapsed, usage.ru_maxrss * 1024 / MEBIBYTE)
+    cpu = usage.ru_utime + usage.ru_stime
+    return {"cpu_seconds": cpu, "elapsed_seconds": elapsed, "peak_mib": usage.ru_maxrss * 1024 / MEBIBYTE}
 
 
-def publish(name: str, title: str, results: Mapping[str, Run], *, ours: str, **more: Any) -> None:
+@contextlib.contextmanager
+def running(
+    command: Sequence[str], variables: Mapping[str, str], log: Path, end: signal.Signals = signal.SIGKILL
+) -> Generator[psutil.Popen]:
+    """Run a program until the block ends, then send it and its children a signal."""
+    with started(*command, log=log, variables=variables) as process:
+        try:
+            yield process
+        finally:
+            for each in _members(process):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    each.send_signal(end)
+
+
+def cpu_seconds(program: psutil.Process) -> float:
+    """CPU time of a program and its children so far."""
+    return sum(sum(process.cpu_times()[:2]) for process in _members(program))
+
+
+def pss_mib(program: psutil.Process) -> float:
+    """Memory of a program and its children, with a share of each shared page."""
+    return sum(process.memory_full_info().pss for process in _members(program)) / MEBIBYTE
+
+
+def peak_mib(program: psutil.Process) -> float:
+    """Resident memory that a program without children had at most so far."""
+    status = Path(f"/proc/{program.pid}/status").read_text(encoding="ascii")
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
+def _members(program: psutil.Process) -> list[psutil.Process]:
+    return [program, *program.children(recursive=True)] if program.is_running() else []
+
+
+def publish(name: str, title: str, results: Mapping[str, Figures], *, ours: str, **more: Any) -> None:
     """Print a table of the results of each program, and write `build/bench/NAME.json`.
 
-    Ratios are those of the first field, to that of `ours`. `more` are other keys of the file.
+    Ratios are those of the first figure, to that of `ours`. `more` are other keys of the file.
     """
-    names = [field.name for field in fields(results[ours])]
-    own = astuple(results[ours])[0]
-    ratios = {other: astuple(result)[0] / own for other, result in results.items()}
+    first, *rest = results[ours]
+    ratios = {program: result[first] / results[ours][first] for program, result in results.items()}
     table = Table("", title=title)
-    for column in (names[0], "ratio", *names[1:]):
+    for column in (first, "ratio", *rest):
         table.add_column(column.replace("_", " "), justify="right")
     for program, result in results.items():
-        first, *rest = (f"{value:,.4g}" for value in astuple(result))
-        table.add_row(program, first, f"{ratios[program]:,.2f}", *rest)
+        figures = [f"{figure:,.4g}" for figure in result.values()]
+        table.add_row(program, figures[0], f"{ratios[program]:,.2f}", *figures[1:])
     Console(width=140).print(table)
-    peers = {program: asdict(result) for program, result in results.items() if program != ours}
+    peers = {program: result for program, result in results.items() if program != ours}
+    content = {"ours": results[ours], "peers": peers, "ratios": {peer: ratios[peer] for peer in peers}}
     BENCH.mkdir(parents=True, exist_ok=True)
-    content = {
-        "ours": asdict(results[ours]),
-        "peers": peers,
-        "ratios": {program: ratios[program] for program in peers},
-        **more,
-    }
-    (BENCH / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-def peer_python(name: str, pins: Sequence[str]) -> str:
-    """The interpreter of a virtual environment with a peer's packages, which is made on first use."""
-    folder = VENVS / "peers-serving" / name
-    done = folder / "pins.txt"
-    if not done.exists() or done.read_text() != "\n".join(pins):
-        uv = VENVS / "tools" / "bin" / "uv"
-        subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, folder], check=True)
-        install = [uv, "pip", "install", "--quiet", "--python", folder / "bin" / "python"]
-        subprocess.run([*install, *pins], check=True)
-        done.write_text("\n".join(pins))
-    return str(folder / "bin" / "python")
+    (BENCH / f"{name}.json").write_text(json.dumps(content | more, indent=2) + "\n", encoding="utf-8")

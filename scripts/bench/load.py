@@ -1,14 +1,12 @@
 """Latency of small requests while large ones run, at 30,490 series, as many as the M5 competition has.
 
-The service runs on core 0, the load generators on core 1. One connection sends the small requests, one after
-the other, while others ask for every series again and again. The longest latency of `/healthz` is how long
-the event loop was held at most.
+One connection sends the small requests, one after the other, while others ask for every series again and
+again. The longest latency of `/healthz` is how long the event loop was held at most.
 """
 
 import contextlib
 import dataclasses
 import functools
-import subprocess
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
@@ -16,15 +14,13 @@ from typing import Final
 
 import msgspec
 import numpy as np
-from google.cloud import storage
 
 from scripts.bench import harness, model, wrk
-from scripts.bench.servers import WORK, our_servers
+from scripts.bench.servers import WORK, our_server
 from scripts.command import command, command_parser
-from scripts.own_emulators import own_emulators
+from scripts.own_emulators import own_emulators, publish_model
 from services.forecasting import artifact
 from services.forecasting.forecast import History
-from services.forecasting.model_registry import ModelRegistry
 
 SERIES: Final = 30_490
 BUCKET: Final = "large-models"
@@ -51,65 +47,39 @@ _SECONDS: Final = 4
 """Of each measurement."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Latency:
-    """Of small requests, in milliseconds."""
-
-    p50_ms: float
-    p99_ms: float
-    longest_ms: float
-
-
 def publish() -> None:
     """Publish a model of that many series, which repeat those of the default model."""
     small = model.publish()
-    registry = ModelRegistry(model.BUCKET, model.PROJECT)
-    manifest = registry.manifest(small.version)
     keys = sorted((f"S{number % 10}", f"P{number // 10:05}") for number in range(SERIES))
     stores, families = zip(*keys, strict=True)
-    rows = np.arange(SERIES) % len(small.sales)
+    rows = np.arange(SERIES) % len(small.forecast.sales)
+    tables = {name: getattr(small.forecast, name)[rows] for name in ("sales", "lower", "upper")}
     forecast = dataclasses.replace(
-        small,
-        version="large",
-        store_nbr=stores,
-        family=families,
-        sales=small.sales[rows],
-        lower=small.lower[rows],
-        upper=small.upper[rows],
-        sums={},
+        small.forecast, version="large", store_nbr=stores, family=families, sums={}, **tables
     )
-    past = registry.load(small.version).history
+    manifest = msgspec.structs.replace(small.manifest, version="large", series=SERIES)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, "large")
-        more = msgspec.structs.replace(manifest, version="large", series=SERIES)
-        artifact.save(folder, more, forecast, History(past.dates, past.sales[rows]), {})
-        storage.Client(project=model.PROJECT).create_bucket(BUCKET)
-        large = ModelRegistry(BUCKET, model.PROJECT)
-        large.upload(folder)
-        large.publish("large")
+        history = History(small.history.dates, small.history.sales[rows])
+        artifact.save(folder, manifest, forecast, history, {})
+        publish_model(folder, BUCKET)
 
 
 @contextlib.contextmanager
-def sending(url: str | None) -> Generator[None]:
+def sending(url: str) -> Generator[None]:
     """Ask for something large meanwhile."""
-    if url is None:
-        yield
-        return
-    script = WORK / "large.lua"
-    script.write_text(_LARGE_SCRIPT)
-    words = [*wrk.command(url, _LARGE_CONNECTIONS, 2 * _SECONDS + 10), "--script", str(script)]
-    with subprocess.Popen(words, stdout=subprocess.DEVNULL) as process:
+    with wrk.start(url, _LARGE_CONNECTIONS, 2 * _SECONDS + 10, _LARGE_SCRIPT) as process:
         try:
             yield
         finally:
             process.terminate()
 
 
-def measure(small: str, large: str | None) -> Latency:
-    """Latency of a small request while something large is sent."""
-    with sending(large):
+def measure(small: str, large: str | None) -> harness.Figures:
+    """Latency of a small request, in milliseconds, while something large is sent."""
+    with sending(large) if large else contextlib.nullcontext():
         load = wrk.run(small, 1, _SECONDS)
-    return Latency(load.p50_ms, load.p99_ms, load.longest_ms)
+    return {name: load[name] for name in ("p50_ms", "p99_ms", "longest_ms")}
 
 
 @command("bench-load")
@@ -120,20 +90,16 @@ def main() -> int:
     WORK.mkdir(parents=True, exist_ok=True)
     with own_emulators():
         publish()
-        server = our_servers({"MODEL_BUCKET": BUCKET, "HOST": "127.0.0.1"}, "store_nbr=S0&family=P00000")[0]
-        try:
-            server.start()
-            url = f"http://127.0.0.1:{server.port}"
+        with our_server(BUCKET, "store_nbr=S0&family=P00000").running() as server:
             for name, path in ("healthz", "/healthz"), ("one-series", server.path.format(days=7)):
-                loads = {ALONE: None} | {load: url + large for load, large in LARGE.items()}
+                loads = {ALONE: None} | {load: server.url + large for load, large in LARGE.items()}
                 measures = {
-                    load: functools.partial(measure, url + path, large) for load, large in loads.items()
+                    load: functools.partial(measure, server.url + path, large)
+                    for load, large in loads.items()
                 }
                 medians = harness.interleave(measures, 3, warm_up=True)
                 title = f"{path} at {SERIES:,} series, while {_LARGE_CONNECTIONS} connections ask for"
-                peak = server.status_mib("VmHWM")
+                peak = harness.peak_mib(server.process)
                 harness.publish(f"load-{name}", title, medians, ours=ALONE, peak_mib=peak)
                 print(f"memory at most {peak:,.0f} MiB")
-        finally:
-            server.stop()
     return 0

@@ -7,24 +7,21 @@ the time at which the service has both versions.
 
 import json
 import os
+import shutil
 import tempfile
 import time
-import urllib.request
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from google.cloud import storage
+import httpx
 
 from scripts.bench import harness
-from scripts.bench.model import PROJECT
-from scripts.bench.servers import WORK, Server, our_servers
+from scripts.bench.servers import WORK, our_server
 from scripts.command import command, command_parser
-from scripts.own_emulators import own_emulators
+from scripts.own_emulators import own_emulators, publish_model
 from scripts.paths import VENVS
 from services.contracts.model import MANIFEST_FILE
 from services.contracts.names import MODELS_PATH
-from services.forecasting.model_registry import ModelRegistry
 
 SERIES: Final = (3_000, 30_490)
 """The latter are those of the M5 competition."""
@@ -56,60 +53,29 @@ training.train(panel, folder)
 """
 
 
-@dataclass(frozen=True)
-class Scale:
-    """Costs of training, size of what came out, costs of serving it."""
-
-    cpu_seconds: float
-    elapsed_seconds: float
-    peak_mib: float
-    artifact_mib: float
-    ready_seconds: float
-    ready_cpu_seconds: float
-    served_mib: float
-    reload_peak_mib: float
-
-
-def train(series: int, folder: Path) -> harness.Usage:
+def train(series: int, folder: Path) -> harness.Figures:
     """Train a version of so many series."""
-    python = str(VENVS / "batch" / "bin" / "python")
-    return harness.measure((python, "-c", TRAIN, str(series), str(folder)), dict(os.environ))
+    python = VENVS / "batch" / "bin" / "python"
+    cost = harness.measure((python, "-c", TRAIN, str(series), folder), os.environ)
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    return {**cost, "artifact_mib": size / harness.MEBIBYTE}
 
 
-def second_version(folder: Path) -> Path:
-    """The same tables under another name: what a reload replaces them with."""
-    other = folder.with_name(f"{folder.name}-2")
-    other.mkdir()
-    for file in folder.iterdir():
-        (other / file.name).write_bytes(file.read_bytes())
-    manifest = json.loads((folder / MANIFEST_FILE).read_bytes())
-    manifest["version"] += "-2"
-    (other / MANIFEST_FILE).write_text(json.dumps(manifest))
-    return other
-
-
-def serve(folder: Path) -> tuple[float, float, float, float]:
-    """Serve a version, then publish another: seconds to ready, of CPU, memory with one version, its peak."""
+def serve(folder: Path) -> harness.Figures:
+    """Serve a version, then publish it under another name: time to ready, memory before that and at most."""
     bucket = f"models-{folder.name}"
-    storage.Client(project=PROJECT).create_bucket(bucket)
-    registry = ModelRegistry(bucket, PROJECT)
-    registry.publish(registry.upload(folder).version)
-    later = registry.upload(second_version(folder)).version
-    server = our_servers({"MODEL_BUCKET": bucket, "HOST": "127.0.0.1", "MODEL_POLL_SECONDS": "1"}, "")[0]
-    try:
-        server.start()
-        resident = server.status_mib("VmRSS")
-        registry.publish(later)
-        while _version(server) != later:
+    registry = publish_model(folder, bucket)
+    later = shutil.copytree(folder, folder.with_name(f"{folder.name}-2"))
+    manifest = json.loads((folder / MANIFEST_FILE).read_bytes())
+    (later / MANIFEST_FILE).write_text(json.dumps(manifest | {"version": "later"}))
+    registry.upload(later)
+    with our_server(bucket, "", MODEL_POLL_SECONDS="1").running() as server:
+        resident = server.process.memory_info().rss / harness.MEBIBYTE
+        registry.publish("later")
+        while httpx.get(server.url + MODELS_PATH, timeout=30).json()["current"]["version"] != "later":
             time.sleep(0.1)
-        return server.ready_seconds, server.ready_cpu_seconds, resident, server.status_mib("VmHWM")
-    finally:
-        server.stop()
-
-
-def _version(server: Server) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{MODELS_PATH}", timeout=30) as response:
-        return json.load(response)["current"]["version"]
+        peak = harness.peak_mib(server.process)
+    return {**server.ready_figures, "served_mib": resident, "reload_peak_mib": peak}
 
 
 @command("bench-scale")
@@ -117,14 +83,11 @@ def main() -> int:
     """Measure, print the table, write the result; returns the exit status."""
     command_parser(__doc__).parse_args()
     WORK.mkdir(parents=True, exist_ok=True)
-    results: dict[str, Scale] = {}
+    results: dict[str, harness.Figures] = {}
     with tempfile.TemporaryDirectory() as temporary, own_emulators():
         for series in SERIES:
             folder = Path(temporary, str(series))
-            training = train(series, folder)
-            size = sum(file.stat().st_size for file in folder.iterdir()) / harness.MEBIBYTE
-            costs = training.cpu_seconds, training.elapsed_seconds, training.peak_mib
-            results[f"{series:,} series"] = Scale(*costs, size, *serve(folder))
+            results[f"{series:,} series"] = {**train(series, folder), **serve(folder)}
     largest = next(reversed(results))
     harness.publish("scale", "Training and serving", results, ours=largest)
     return 0

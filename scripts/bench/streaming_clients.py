@@ -12,48 +12,38 @@ from typing import Any, Final
 import msgspec
 from google.cloud import pubsub_v1
 
-from scripts.bench.model import BUCKET, PROJECT
+from scripts.bench import model
 from services.contracts.decoding import decode
 from services.contracts.messages import ModelReference, SalePrediction, SaleRangeRequest
 from services.contracts.settings import StreamingSettings, from_environment
-from services.forecasting.artifact import Model
-from services.forecasting.model_registry import ModelRegistry
 from services.streaming.replies import ModelReplies
 
 DAYS: Final = 30
 """Length of every forecast asked for."""
 
 
-def load() -> Model:
-    """The published model, as the service loads it."""
-    registry = ModelRegistry(BUCKET, PROJECT)
-    pointer = registry.pointer()
-    assert pointer is not None, "publish first"  # noqa: S101
-    return registry.load(pointer[0].version)
-
-
 def naive(settings: StreamingSettings) -> None:
     """As in the documentation: look up, encode, publish, wait, acknowledge."""
-    model = load()
+    version = model.load()
     publisher = pubsub_v1.PublisherClient()
     subscriber = pubsub_v1.SubscriberClient()
 
     def callback(message: Any) -> None:
         request = msgspec.json.decode(message.data, type=SaleRangeRequest)
-        series = model.forecast.select(store_nbr=[str(request.store_nbr)], family=[str(request.family)])
-        rows = model.forecast.rows(request.range, series.tolist())
-        version = ModelReference(model.manifest.version)
-        reply = SalePrediction(request.request_id, True, version, rows)
+        series = version.forecast.select(store_nbr=[str(request.store_nbr)], family=[str(request.family)])
+        rows = version.forecast.rows(request.range, series.tolist())
+        reference = ModelReference(version.manifest.version)
+        reply = SalePrediction(request.request_id, True, reference, rows)
         data = msgspec.json.encode(reply)
         publisher.publish(settings.reply_topic, data, request_id=request.request_id).result()
         message.ack()
 
-    wait(subscriber.subscribe(settings.subscription, callback))
+    subscriber.subscribe(settings.subscription, callback).result()
 
 
 def tuned(settings: StreamingSettings) -> None:
     """The same client without waiting, and with replies encoded once."""
-    replies = ModelReplies(load().forecast, DAYS)
+    replies = ModelReplies(model.load().forecast, DAYS)
     publisher = pubsub_v1.PublisherClient(
         pubsub_v1.types.BatchSettings(max_messages=1000, max_bytes=9_000_000, max_latency=0.05)
     )
@@ -61,27 +51,16 @@ def tuned(settings: StreamingSettings) -> None:
 
     def callback(message: Any) -> None:
         request = decode(message.data, message.message_id, DAYS)
-        future = publisher.publish(
-            settings.reply_topic, replies.reply(request), request_id=request.request_id
-        )
+        data = replies.reply(request)
+        future = publisher.publish(settings.reply_topic, data, request_id=request.request_id)
 
         def acknowledge(_: "Future[str]") -> None:
             message.ack()
 
         future.add_done_callback(acknowledge)
 
-    wait(
-        subscriber.subscribe(
-            settings.subscription,
-            callback,
-            flow_control=pubsub_v1.types.FlowControl(max_messages=10_000, max_bytes=100 * 2**20),
-        )
-    )
-
-
-def wait(future: Any) -> None:
-    """Receive messages until the process is killed."""
-    future.result()
+    wide = pubsub_v1.types.FlowControl(max_messages=10_000, max_bytes=100 * 2**20)
+    subscriber.subscribe(settings.subscription, callback, flow_control=wide).result()
 
 
 CLIENTS: Final[dict[str, Callable[[StreamingSettings], None]]] = {"naive": naive, "tuned": tuned}

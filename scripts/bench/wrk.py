@@ -4,34 +4,23 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
+from scripts.bench import harness
 from scripts.bench.servers import WORK
 from scripts.command import CommandError
 
-_SCRIPT: Final = """
-%s
+_REPORT: Final = """
 done = function(summary, latency)
   local failed = 0
   for _, number in pairs(summary.errors) do failed = failed + number end
-  io.write(string.format("@%%d %%d %%f %%f %%f %%f", failed, summary.requests, summary.duration / 1e6,
+  io.write(string.format("@%d %d %f %f %f %f", failed, summary.requests, summary.duration / 1e6,
     latency:percentile(50) / 1e3, latency:percentile(99) / 1e3, latency.max / 1e3))
 end
 """
 _POST: Final = """
 wrk.method, wrk.body, wrk.headers["Content-Type"] = "POST", %s, "application/json"
 """
-
-
-class Load(NamedTuple):
-    """What was answered, and how fast."""
-
-    requests: float
-    seconds: float
-    p50_ms: float
-    p99_ms: float
-    longest_ms: float
 
 
 def check(*others: str) -> None:
@@ -45,23 +34,24 @@ def check(*others: str) -> None:
         raise CommandError(f"needs two cores, and {programs}: see scripts/debian_packages.sh")
 
 
-def command(url: str, connections: int, seconds: int) -> Sequence[str]:
-    """Sends requests on a number of connections."""
-    wrk = ("wrk", "--threads", "1", "--connections", str(connections), "--timeout", "30s")
-    return ("taskset", "--cpu-list", "1", *wrk, "--duration", f"{seconds}s", "--latency", url)
+def start(url: str, connections: int, seconds: int, script: str) -> subprocess.Popen[str]:
+    """Send requests on a number of connections, as a script in Lua says."""
+    file = WORK / f"wrk-{connections}.lua"
+    file.write_text(script)
+    wrk = ("wrk", "--threads=1", f"--connections={connections}", f"--duration={seconds}s", "--timeout=30s")
+    words = ("taskset", "--cpu-list", "1", *wrk, "--latency", f"--script={file}", url)
+    return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
 
 
-def run(url: str, connections: int, seconds: int, body: str | None = None) -> Load:
-    """Send requests: GET, or POST if there is a body.
+def run(url: str, connections: int, seconds: int, body: str | None = None) -> harness.Figures:
+    """Send requests, POST if there is a body: their number, seconds, percentiles of latency in ms.
 
     Raises:
         CommandError: an answer was not a success.
     """
-    script = WORK / "wrk.lua"
-    script.write_text(_SCRIPT % (_POST % json.dumps(body) if body else ""))
-    words = [*command(url, connections, seconds), "--script", str(script)]
-    output = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    with start(url, connections, seconds, _REPORT + (_POST % json.dumps(body) if body else "")) as process:
+        output, _ = process.communicate()
     failed, *load = map(float, output.rpartition("@")[2].split())
     if failed or not load[0]:
         raise CommandError(f"{connections} connections, {url}:\n{output}")
-    return Load(*load)
+    return dict(zip(("requests", "seconds", "p50_ms", "p99_ms", "longest_ms"), load, strict=True))

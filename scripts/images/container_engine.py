@@ -11,7 +11,9 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from scripts.command import CommandError, captured
+import psutil
+
+from scripts.command import CommandError, captured, started
 
 DOCKERFILE: Final = Path("services", "Dockerfile")
 
@@ -55,16 +57,13 @@ class Container(contextlib.AbstractContextManager["Container"]):
 
     def __init__(self, start: Sequence[str], kill: Callable[[str], Sequence[str]], log: Path):
         self._kill = kill
-        with log.open("wb") as out:
-            self._process = subprocess.Popen(
-                start, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT
-            )
+        self._process = started(*start, log=log)
 
     def wait(self, seconds: float = 0) -> int | None:
         """Exit status of its process; None if it still runs after some seconds."""
         try:
             return self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
+        except psutil.TimeoutExpired:
             return None
 
     def signal(self, name: str) -> None:

@@ -10,7 +10,6 @@ from scripts.images.container_engine import EngineError, run
 
 # What skopeo prints when a registry answers that it has no such image.
 _ABSENT: Final = re.compile(r"manifest.?unknown|name.?unknown", re.IGNORECASE)
-_GOOGLE: Final = ".pkg.dev"
 
 
 def log_in(hosts: Iterable[str]) -> None:
@@ -22,7 +21,7 @@ def log_in(hosts: Iterable[str]) -> None:
     Raises:
         EngineError: gcloud is not there, or has no account.
     """
-    google = sorted(host for host in set(hosts) if host.endswith(_GOOGLE))
+    google = sorted(host for host in set(hosts) if host.endswith(".pkg.dev"))
     if not google:
         return
     try:

@@ -6,22 +6,23 @@ down), 2 wrong arguments.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from infra import environment
-from infra.environment import IMAGES, Environment
+from infra.environment import IMAGES
 from scripts.command import CommandError, command, command_parser
 from scripts.images import attestation, image_registry
 
 
-def promote(service: str, source: Environment, target: Environment, directory: Path) -> str:
-    """Copy an image from one environment's registry to another's, unless it is there, and record its digest.
-
-    Returns what was done.
-
-    Raises:
-        CommandError: it cannot be promoted; nothing was written down.
-    """
+@command("promote")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Copy the image to the target's registry, unless it is there, and record its digest."""
+    parser = command_parser(__doc__)
+    parser.add_argument("service", metavar="SERVICE", choices=IMAGES, help="%(choices)s")
+    parser.add_argument("source", metavar="FROM", help="environment that has the image")
+    parser.add_argument("target", metavar="TO", help="environment that is to have it")
+    given = parser.parse_args(arguments)
+    service, directory = given.service, environment.directory()
+    source, target = environment.load_all((given.source, given.target), directory=directory)
     for each in (source, target):
         if each.simulated:
             raise CommandError(f"{each.name} is simulated: it runs the sources and has no images")
@@ -30,13 +31,12 @@ def promote(service: str, source: Environment, target: Environment, directory: P
         raise CommandError(
             f"{source.name} has no image of {service}: run scripts/push_image.sh {service} {source.name}"
         )
-    origin = f"{source.image_repository}/{service}@{digest}"
     # The cleanup policy deletes untagged images; a tag made of the digest is the same in every registry.
     copied = f"{target.image_repository}/{service}:{digest.removeprefix('sha256:')}"
     image_registry.log_in(each.image_repository.partition("/")[0] for each in (source, target))
     done = "is there already"
     if image_registry.digest(copied) is None:
-        image_registry.copy(origin, copied)
+        image_registry.copy(f"{source.image_repository}/{service}@{digest}", copied)
         done = "copied"
     if (arrived := image_registry.digest(copied)) != digest:
         raise CommandError(f"{copied} is {arrived}, not {digest}: the copy is not the image")
@@ -44,18 +44,5 @@ def promote(service: str, source: Environment, target: Environment, directory: P
     if target.signs_images and not attestation.signed(target, image):
         attestation.sign(target, image)
     file = environment.record_image(target.name, service, digest, directory=directory)
-    return f"{service}@{digest} {done}; written to {file}: commit it, then deploy {target.name}-services"
-
-
-@command("promote")
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse the arguments and run; returns the exit status."""
-    parser = command_parser(__doc__)
-    parser.add_argument("service", metavar="SERVICE", choices=IMAGES, help="%(choices)s")
-    parser.add_argument("source", metavar="FROM", help="environment that has the image")
-    parser.add_argument("target", metavar="TO", help="environment that is to have it")
-    given = parser.parse_args(arguments)
-    directory = environment.directory()
-    source, target = environment.load_all((given.source, given.target), directory=directory)
-    print(promote(given.service, source, target, directory))
+    print(f"{service}@{digest} {done}; written to {file}: commit it, then deploy {target.name}-services")
     return 0

@@ -11,18 +11,19 @@ import pathlib
 import secrets
 import signal
 import sqlite3
-import subprocess
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent import futures
 from typing import Any
 
 import httpx
+import msgspec
+import psutil
 from rich.console import Console
 from rich.table import Column, Table
 
 from infra.simulator import emulators, home, log_files
-from scripts.command import CommandError, command, command_parser, use_environment
+from scripts.command import CommandError, command, command_parser, started, use_environment
 from scripts.deployment import step
 from scripts.paths import ROOT
 from scripts.progress import Progress
@@ -58,7 +59,7 @@ _NOTES = {
 def settings(batch: BatchSettings) -> DagSettings:
     """The DAGs' settings on a laptop: steps are processes, nobody is told anything but by the log."""
     return DagSettings(
-        **{name: getattr(batch, name) for name in batch.__struct_fields__},
+        **msgspec.structs.asdict(batch),
         platform_environment="local",
         runbook_url="docs/runbook.md",
         steps_run_on="processes",
@@ -78,8 +79,7 @@ class Airflow:
     def __init__(self, folder: pathlib.Path, variables: Mapping[str, str]):
         self.folder = folder
         secret = secrets.token_hex()
-        self._environment = {
-            **os.environ,
+        self._variables = {
             "AIRFLOW_HOME": str(folder),
             "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
@@ -106,20 +106,6 @@ class Airflow:
             **variables,
         }
 
-    def _start(
-        self, *arguments: str, log: str, variables: Mapping[str, str], own_session: bool
-    ) -> subprocess.Popen[bytes]:
-        with (self.folder / f"{log}.log").open("ab") as out:  # `log_files` empties it meanwhile
-            return subprocess.Popen(
-                [PROGRAM, *arguments],
-                cwd=self.folder,
-                env={**self._environment, **variables},
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                start_new_session=own_session,
-            )
-
     def run(self, *arguments: str, log: str | None = None) -> None:
         """Run a command of Airflow to its end.
 
@@ -127,10 +113,9 @@ class Airflow:
             CommandError: it failed; carries the end of what it printed.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        log = log or arguments[0]
-        path = self.folder / f"{log}.log"
+        path = self.folder / f"{log or arguments[0]}.log"
         path.unlink(missing_ok=True)
-        with self._start(*arguments, log=log, variables={}, own_session=False) as process:
+        with started(PROGRAM, *arguments, log=path, cwd=self.folder, variables=self._variables) as process:
             status = process.wait()
         if status != 0:
             tail = "\n    ".join(path.read_text(errors="replace").splitlines()[-15:])
@@ -185,19 +170,22 @@ class Airflow:
             CommandError: it does not become healthy; says where the logs are.
         """
         log_files.rotate_in_background(self.folder)
-        processes: list[subprocess.Popen[bytes]] = []
+        processes: list[psutil.Popen] = []
         # Found now, and not when this object is made: by then another program may have taken it.
         port = emulators.free_port()
         url = f"http://{emulators.HOST}:{port}"
-        variables = {
+        variables = self._variables | {
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
             "AIRFLOW__API__PORT": str(port),
             "AIRFLOW__API__BASE_URL": url,
         }
         try:
             for words in PROCESSES:
-                process = self._start(*words, log=words[0], variables=variables, own_session=True)
-                processes.append(process)
+                log = self.folder / f"{words[0]}.log"
+                program = (PROGRAM, *words)
+                processes.append(
+                    started(*program, log=log, cwd=self.folder, variables=variables, start_new_session=True)
+                )
                 if len(processes) == 1:  # tasks that a scheduler starts before it answers fail
                     self._wait_healthy(url, processes, ())
             self._wait_healthy(url, processes, ("scheduler", "dag_processor"))
@@ -207,15 +195,13 @@ class Airflow:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGTERM)
             for process in processes:
-                with contextlib.suppress(subprocess.TimeoutExpired):
+                with contextlib.suppress(psutil.TimeoutExpired):
                     process.wait(20)
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
 
-    def _wait_healthy(
-        self, url: str, processes: Sequence[subprocess.Popen[bytes]], parts: Sequence[str]
-    ) -> None:
+    def _wait_healthy(self, url: str, processes: Sequence[psutil.Popen], parts: Sequence[str]) -> None:
         deadline = time.monotonic() + _PATIENCE_SECONDS
         health: Any = "no answer"
         while time.monotonic() < deadline and all(process.poll() is None for process in processes):

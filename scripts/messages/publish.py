@@ -69,39 +69,32 @@ def publish(topic: str, requests: Sequence[SaleRangeRequest]) -> None:
         publisher.publish(topic=topic, messages=messages, retry=RETRY)
 
 
-def await_replies(
-    subscriber: pubsub_v1.SubscriberClient, subscription: str, ids: set[str], seconds: float
-) -> dict[str, Answer]:
-    """The replies that arrive within some seconds, by request id."""
-    begun = time.monotonic()
-    answers: dict[str, Answer] = {}
-    while len(answers) < len(ids) and (left := begun + seconds - time.monotonic()) > 0:
-        messages = take(subscriber, subscription, min(left, 5))
-        taken = time.monotonic() - begun
-        for message in messages:
-            request_id = message.attributes.get(names.REQUEST_ID_ATTRIBUTE, "")
-            if request_id in ids and request_id not in answers:
-                reply = msgspec.json.decode(message.data, type=SalePrediction)
-                answers[request_id] = Answer(
-                    taken,
-                    message.attributes.get(names.STATUS_ATTRIBUTE, ""),
-                    len(reply.prediction),
-                    message.attributes.get(names.REASON_ATTRIBUTE, ""),
-                )
-    return answers
-
-
 def ask(project: str, requests: Sequence[SaleRangeRequest], seconds: float) -> dict[str, Answer]:
-    """Publish requests and wait for the replies to the active ones."""
+    """Publish requests; returns the replies to the active ones that arrive in time, by request id."""
     topic = f"projects/{project}/topics/{names.SALE_RANGE_TOPIC}"
     ids = {request.request_id for request in requests if request.mode == "active"}
+    answers: dict[str, Answer] = {}
     if not ids:
         publish(topic, requests)
-        return {}
+        return answers
     subscriber = pubsub_v1.SubscriberClient()
     with temporary(subscriber, project, names.SALE_PREDICTIONS_TOPIC, "publish") as replies:
         publish(topic, requests)
-        return await_replies(subscriber, replies, ids, seconds)
+        begun = time.monotonic()
+        while len(answers) < len(ids) and (left := begun + seconds - time.monotonic()) > 0:
+            messages = take(subscriber, replies, min(left, 5))
+            taken = time.monotonic() - begun
+            for message in messages:
+                request_id = message.attributes.get(names.REQUEST_ID_ATTRIBUTE, "")
+                if request_id in ids and request_id not in answers:
+                    reply = msgspec.json.decode(message.data, type=SalePrediction)
+                    answers[request_id] = Answer(
+                        taken,
+                        message.attributes.get(names.STATUS_ATTRIBUTE, ""),
+                        len(reply.prediction),
+                        message.attributes.get(names.REASON_ATTRIBUTE, ""),
+                    )
+    return answers
 
 
 def show(requests: Sequence[SaleRangeRequest], answers: dict[str, Answer]) -> None:

@@ -6,10 +6,10 @@ import seed_model
 from fastapi import FastAPI, Query
 
 app = FastAPI()
-model = seed_model.load()
+forecast = seed_model.load()
 
 
 @app.get("/predict")
 async def predict(days: Annotated[int, Query(alias="range", ge=1, le=60)]) -> dict[str, Any]:
     """As ours, for one series."""
-    return {"success": True, "prediction": model.forecast(days)}
+    return {"success": True, "prediction": forecast(days)}

@@ -4,10 +4,10 @@ import seed_model
 from flask import Flask, Response, jsonify, request
 
 app = Flask(__name__)
-model = seed_model.load()
+forecast = seed_model.load()
 
 
 @app.get("/predict")
 def predict() -> Response:
     """As ours, for one series."""
-    return jsonify(success=True, prediction=model.forecast(int(request.args["range"])))
+    return jsonify(success=True, prediction=forecast(int(request.args["range"])))

@@ -12,11 +12,11 @@ class Sales(MLModel):
 
     async def load(self) -> bool:
         """Called once."""
-        self._model = seed_model.load()
+        self._forecast = seed_model.load()
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
         """Called for each request."""
         days = int(NumpyCodec.decode_input(payload.inputs[0])[0])
-        output = NumpyCodec.encode_output("sales", np.array(self._model.forecast(days)))
+        output = NumpyCodec.encode_output("sales", np.array(self._forecast(days)))
         return InferenceResponse(model_name=self.name, outputs=[output])
