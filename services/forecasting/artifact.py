@@ -69,7 +69,7 @@ def save(
         **model_files,
     }
     manifest = msgspec.structs.replace(
-        manifest, files={name: _sha256(content) for name, content in contents.items()}
+        manifest, files={name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     )
     directory.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
@@ -140,7 +140,7 @@ def _corrupt(name: str) -> Generator[None]:
 
 def verify(manifest: Manifest, name: str, content: bytes) -> None:
     """Check a file's SHA-256."""
-    expected, actual = manifest.files.get(name), _sha256(content)
+    expected, actual = manifest.files.get(name), hashlib.sha256(content).hexdigest()
     if expected != actual:
         problem = f"SHA-256 is {actual}, the manifest says {expected}"
         raise CorruptModelError(f"{manifest.version}/{name}", problem)
@@ -158,7 +158,3 @@ def decode(content: bytes) -> dict[str, NDArray[Any]]:
     """The arrays of an .npz file."""
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         return dict(arrays)
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

@@ -5,12 +5,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from services.contracts.model import HORIZON_DAYS, LEVELS, Accuracy
 from services.forecasting.cgroup import memory, processors
-from services.forecasting.levels import groups, summed
-from services.forecasting.panel import BLOCK, SEASON, Fitted, Forecaster, Panel, UnusableSalesError
+from services.forecasting.panel import (
+    BLOCK,
+    SEASON,
+    Fitted,
+    Forecaster,
+    Matrix,
+    Panel,
+    UnusableSalesError,
+    summed,
+)
 
 HORIZON = 28
 ORIGINS = 8
@@ -35,7 +42,7 @@ class Window:
     """
 
     origin: int
-    sales: NDArray[np.float64]
+    sales: Matrix
 
 
 def origins(panel: Panel) -> list[int]:
@@ -73,23 +80,16 @@ def run(forecaster: Forecaster, panel: Panel, origins: Sequence[int]) -> list[Fi
 
 @dataclass(frozen=True, eq=False)
 class ErrorSums:
-    """Errors of windows at a level of aggregation, summed over the days of each window.
+    """Sums over the days of each window at a level of aggregation, shape (windows, groups).
 
     A day on which no series of a group had begun is not counted: what is not known is not an error either.
-
-    Attributes:
-        absolute: sums of absolute errors, shape (windows, groups), as the others.
-        squared: of squared errors.
-        excess: of what was forecast too much; negative where it was too little.
-        sold: units.
-        days: number of days counted.
     """
 
-    absolute: NDArray[np.float64]
-    squared: NDArray[np.float64]
-    excess: NDArray[np.float64]
-    sold: NDArray[np.float64]
-    days: NDArray[np.float64]
+    absolute: Matrix
+    squared: Matrix
+    excess: Matrix  # forecast less sold
+    sold: Matrix
+    days: Matrix  # number of days counted
 
 
 Errors = Mapping[str, Mapping[str, ErrorSums]]
@@ -100,8 +100,8 @@ def errors(windows: Sequence[Window], panel: Panel) -> dict[str, ErrorSums]:
     """Errors of a forecaster at each level of aggregation; the windows are over."""
     result: dict[str, ErrorSums] = {}
     for level in LEVELS:
-        members = groups(panel, level)
-        sums: list[NDArray[np.float64]] = []
+        members = panel.groups(level)
+        sums: list[Matrix] = []
         for window in windows:
             actual = panel.sales[:, window.origin : window.origin + HORIZON]
             excess = summed(window.sales[:, :HORIZON] - actual, members)
@@ -123,7 +123,7 @@ def scores(errors: Errors, panel: Panel, origins: Sequence[int]) -> dict[str, di
     """
     result: dict[str, dict[str, Accuracy]] = {name: {} for name in errors}
     for level in LEVELS:
-        actual = summed(panel.sales, groups(panel, level))
+        actual = summed(panel.sales, panel.groups(level))
         scale = np.stack([_scale(actual[:, :origin]) for origin in origins])
         for name, of_level in errors.items():
             own = of_level[level]
@@ -142,9 +142,9 @@ def scores(errors: Errors, panel: Panel, origins: Sequence[int]) -> dict[str, di
     return result
 
 
-def _scale(known: NDArray[np.float64]) -> NDArray[np.float64]:
+def _scale(known: Matrix) -> Matrix:
     """Mean absolute error of the seasonal naive forecast of each row, 0 where there is none."""
-    parts: list[NDArray[np.float64]] = []
+    parts: list[Matrix] = []
     for first in range(0, len(known), BLOCK):
         block = known[first : first + BLOCK]
         changes = np.abs(block[:, SEASON:] - block[:, :-SEASON])

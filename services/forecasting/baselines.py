@@ -9,10 +9,9 @@ from dataclasses import replace
 from functools import wraps
 
 import numpy as np
-from numpy.typing import NDArray
 
 from services.forecasting.closed_days import closed_days
-from services.forecasting.panel import BLOCK, SEASON, Fitted, Forecaster, Panel
+from services.forecasting.panel import BLOCK, SEASON, Fitted, Forecaster, Mask, Matrix, Numbers, Panel
 
 _CROSTON_ALPHA = 0.1
 """As Croston (1972) and Syntetos & Boylan (2005) recommend."""
@@ -28,13 +27,14 @@ def seasonal_naive(panel: Panel, horizon: int) -> Fitted:
     return Fitted(last_week[:, np.arange(horizon) % SEASON])
 
 
-def _alone(method: Callable[[Panel, NDArray[np.bool_]], NDArray[np.float64]]) -> Forecaster:
+def _alone(method: Callable[[Panel, Mask], Matrix]) -> Forecaster:
     """Forecaster of a method that takes BLOCK series and the days, known and ahead, when they are open."""
 
     @wraps(method)
     def forecaster(panel: Panel, horizon: int) -> Fitted:
-        open_ = _open(panel, horizon)
-        parts: list[NDArray[np.float64]] = []
+        open_ = ~closed_days(panel, panel.days + horizon)
+        open_[:, : panel.days] &= ~np.isnan(panel.sales)
+        parts: list[Matrix] = []
         for first in range(0, len(open_), BLOCK):
             block = slice(first, first + BLOCK)
             parts.append(method(replace(panel, sales=panel.sales[block]), open_[block]))
@@ -44,7 +44,7 @@ def _alone(method: Callable[[Panel, NDArray[np.bool_]], NDArray[np.float64]]) ->
 
 
 @_alone
-def exponential_smoothing(panel: Panel, open_: NDArray[np.bool_]) -> NDArray[np.float64]:
+def exponential_smoothing(panel: Panel, open_: Mask) -> Matrix:
     """ETS(A,N,A): a level and a weekly season, both smoothed.
 
     The smoothing parameters of a series are those of a grid with the least squared error one step ahead
@@ -57,7 +57,7 @@ def exponential_smoothing(panel: Panel, open_: NDArray[np.bool_]) -> NDArray[np.
 
 
 @_alone
-def theta(panel: Panel, open_: NDArray[np.bool_]) -> NDArray[np.float64]:
+def theta(panel: Panel, open_: Mask) -> Matrix:
     """The Theta method: exponential smoothing plus half the slope of a line through the past.
 
     Written as in Hyndman & Billah (2003), https://doi.org/10.1016/S0169-2070(01)00143-1, on sales divided by
@@ -90,7 +90,7 @@ def theta(panel: Panel, open_: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 
 @_alone
-def croston(panel: Panel, open_: NDArray[np.bool_]) -> NDArray[np.float64]:
+def croston(panel: Panel, open_: Mask) -> Matrix:
     """Croston's method for intermittent demand, with the correction of Syntetos & Boylan (2005).
 
     The mean size of a day with sales and the mean number of days between two of them are smoothed; their
@@ -109,26 +109,19 @@ def croston(panel: Panel, open_: NDArray[np.bool_]) -> NDArray[np.float64]:
     return np.where(open_[:, panel.days :], (1 - _CROSTON_ALPHA / 2) * rate[:, None], 0)
 
 
-def _open(panel: Panel, horizon: int) -> NDArray[np.bool_]:
-    """Days of the panel that a series has, and days ahead, on which its store is open."""
-    open_ = ~closed_days(panel, panel.days + horizon)
-    open_[:, : panel.days] &= ~np.isnan(panel.sales)
-    return open_
-
-
-def _weekdays(panel: Panel, days: int) -> NDArray[np.intp]:
+def _weekdays(panel: Panel, days: int) -> Numbers:
     return (panel.first_date.weekday() + np.arange(days)) % SEASON
 
 
-def _mean(values: NDArray[np.float64], counted: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _mean(values: Matrix, counted: Mask) -> Matrix:
     """Of each row, over the columns that count; 0 where none does."""
     total = np.where(counted, values, 0.0).sum(axis=1)
     return total / np.maximum(counted.sum(axis=1), 1)
 
 
 def _smooth(
-    panel: Panel, sales: NDArray[np.float64], counted: NDArray[np.bool_], gammas: tuple[float, ...]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    panel: Panel, sales: Matrix, counted: Mask, gammas: tuple[float, ...]
+) -> tuple[Matrix, Matrix, Matrix]:
     """Level, season by weekday and the alpha of each series, with the parameters that erred least."""
     alpha, gamma = (each.ravel()[:, None] for each in np.meshgrid(_LEVEL_ALPHAS, gammas, indexing="ij"))
     count, weekday = len(sales), _weekdays(panel, panel.days)

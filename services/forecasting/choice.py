@@ -3,13 +3,12 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from services.contracts.model import LEVELS
 from services.forecasting.backtest import HORIZON, Errors, Window
 from services.forecasting.baselines import croston, exponential_smoothing, theta
 from services.forecasting.models import combination
-from services.forecasting.panel import Forecaster
+from services.forecasting.panel import Forecaster, Matrix, Numbers
 
 CANDIDATES: dict[str, Forecaster] = {
     "combination": combination,
@@ -31,7 +30,7 @@ _DEFAULT_MARGIN = 0.02
 _MARGIN = 0.2
 
 
-def choose(errors: Errors, over: int | None = None) -> NDArray[np.intp]:
+def choose(errors: Errors, over: int | None = None) -> Numbers:
     """Choose a candidate for each series.
 
     Args:
@@ -49,7 +48,7 @@ def choose(errors: Errors, over: int | None = None) -> NDArray[np.intp]:
     return order[own[order].argmin(axis=0)]
 
 
-def of_series(errors: Errors, over: int | None = None) -> NDArray[np.float64]:
+def of_series(errors: Errors, over: int | None = None) -> Matrix:
     """Sums of absolute errors over the windows that are over, shape (candidates, series)."""
     return np.array([own["series"].absolute[:over].sum(axis=0) for own in errors.values()])
 
@@ -75,6 +74,6 @@ def served(windows: Mapping[str, Sequence[Window]], errors: Errors) -> list[Wind
     return result
 
 
-def pick(forecasts: Sequence[NDArray[np.float64]], chosen: NDArray[np.intp]) -> NDArray[np.float64]:
+def pick(forecasts: Sequence[Matrix], chosen: Numbers) -> Matrix:
     """The rows of the candidates chosen, shape (series, days)."""
     return np.stack(forecasts)[chosen, np.arange(len(chosen))]

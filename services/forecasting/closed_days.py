@@ -4,11 +4,9 @@ import datetime
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from services.forecasting import public_holidays
-from services.forecasting.levels import groups
-from services.forecasting.panel import SEASON, YEAR, Panel
+from services.forecasting.panel import SEASON, YEAR, Mask, Numbers, Panel, summed
 
 # A weekday on which a store traded less often than this is closed; one Saturday in two years was not.
 _CLOSED_SHARE = 0.05
@@ -31,12 +29,12 @@ _SHUTDOWN_DAYS = 28
 _SHUTDOWN_PAUSES = 8
 
 
-def closed_days(panel: Panel, days: int) -> NDArray[np.bool_]:
+def closed_days(panel: Panel, days: int) -> Mask:
     """On which of the first `days` columns the store of each series is closed; see `closed_and_country`."""
     return closed_and_country(panel, days)[0]
 
 
-def closed_and_country(panel: Panel, days: int) -> tuple[NDArray[np.bool_], str | None]:
+def closed_and_country(panel: Panel, days: int) -> tuple[Mask, str | None]:
     """On which days of the first `days` columns the store of each series is closed, or expected to be.
 
     Learned from the panel's own days since a store's first trade, without shutdowns: pauses that are long for
@@ -49,26 +47,24 @@ def closed_and_country(panel: Panel, days: int) -> tuple[NDArray[np.bool_], str 
         Shape (series, days), where `days` is at least the panel's; and the country whose public holidays
         are closed, if any is.
     """
-    store = groups(panel, "store_nbr")
-    trade = np.zeros((store.max() + 1, panel.days), dtype=bool)
-    for sales, own in zip(panel.sales, store, strict=True):
-        trade[own] |= sales > 0
+    store = panel.groups("store_nbr")
+    trade = summed(panel.sales, store) > 0
     shutdown = _shutdowns(trade)
     exists = np.maximum.accumulate(trade, axis=1) & ~shutdown
     dates = [panel.date(day) for day in range(days)]
     weekday = np.array([date.weekday() for date in dates])
-    closed_weekday = _closed_weekdays(trade, exists, weekday[: panel.days])
+    closed_weekday = _closed_weekdays(trade, exists, weekday[: panel.days])[:, weekday]
+    open_ = exists & ~closed_weekday[:, : panel.days]
     of_year = np.array([date.month * 31 + date.day for date in dates])
-    holiday = _holidays(trade, exists & ~closed_weekday[:, weekday[: panel.days]], of_year[: panel.days])
-    closed = closed_weekday[:, weekday] | holiday[:, of_year]
-    public, country = _public_holidays(trade, exists & ~closed_weekday[:, weekday[: panel.days]], dates)
-    closed |= public
+    holiday = _holidays(trade, open_, of_year[: panel.days])[:, of_year]
+    public, country = _public_holidays(trade, open_, dates)
+    closed = closed_weekday | holiday | public
     closed[:, : panel.days] |= shutdown
     sold = np.fmax.reduce(panel.sales, axis=1) > 0
     return closed[store] | ~sold[:, None], country
 
 
-def _shutdowns(trade: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _shutdowns(trade: Mask) -> Mask:
     """Days of pauses that are long for a store and over, shape (stores, days)."""
     shutdown = np.zeros_like(trade)
     for store, traded in enumerate(trade):
@@ -81,9 +77,7 @@ def _shutdowns(trade: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return shutdown
 
 
-def _closed_weekdays(
-    trade: NDArray[np.bool_], exists: NDArray[np.bool_], weekday: NDArray[np.intp]
-) -> NDArray[np.bool_]:
+def _closed_weekdays(trade: Mask, exists: Mask, weekday: Numbers) -> Mask:
     """Shape (stores, weekdays), from the last year of days on which a store exists."""
     year = exists & (np.cumsum(exists[:, ::-1], axis=1)[:, ::-1] <= YEAR)
     of_weekday = weekday[:, None] == np.arange(SEASON)
@@ -97,16 +91,14 @@ def _closed_weekdays(
     return closed | (everywhere & ~certain & (traded == 0))
 
 
-def _holidays(
-    trade: NDArray[np.bool_], open_: NDArray[np.bool_], of_year: NDArray[np.intp]
-) -> NDArray[np.bool_]:
+def _holidays(trade: Mask, open_: Mask, of_year: Numbers) -> Mask:
     """Days of the year without trade in any year: of all stores, or of one. Shape (stores, days of a year).
 
     Of all stores: seen twice, once on a day that is open otherwise (one alone may be a moving holiday). Of
     one store: seen twice on such days, and hardly by chance.
     """
 
-    def per_day_of_year(counted: NDArray[np.bool_]) -> NDArray[np.intp]:
+    def per_day_of_year(counted: Mask) -> Numbers:
         return np.stack([np.bincount(of_year, row, _DAYS_OF_YEAR) for row in np.atleast_2d(counted)])
 
     begun = np.maximum.accumulate(trade.any(axis=0))
@@ -126,9 +118,7 @@ def _holidays(
     return everybody | own
 
 
-def _public_holidays(
-    trade: NDArray[np.bool_], open_: NDArray[np.bool_], dates: Sequence[datetime.date]
-) -> tuple[NDArray[np.bool_], str | None]:
+def _public_holidays(trade: Mask, open_: Mask, dates: Sequence[datetime.date]) -> tuple[Mask, str | None]:
     """Public holidays on which a store, or all stores, never traded, shape (stores, days), and their country.
 
     Their country is the one whose national holidays had trade least often. A holiday is closed once it has

@@ -1,10 +1,10 @@
 """The version of the training code: a digest of its sources and of the libraries that it imports."""
 
-import ast
 import hashlib
 import sys
 from functools import cache
 from importlib import metadata
+from modulefinder import ModuleFinder
 from pathlib import Path
 
 _ROOT = Path(__file__).parents[2]
@@ -25,26 +25,7 @@ def code_version(module: str) -> str:
 
 def imports(module: str) -> tuple[set[Path], set[str]]:
     """Sources of a module and of the modules of `services` that it imports; names of the libraries."""
-    sources: set[Path] = set()
-    libraries: set[str] = set()
-    waiting = [module]
-    while waiting:
-        name = waiting.pop()
-        top = name.partition(".")[0]
-        if top != "services":
-            libraries |= {top} - sys.stdlib_module_names
-            continue
-        folder = _ROOT.joinpath(*name.split("."))
-        file = next(
-            (each for each in (folder.with_suffix(".py"), folder / "__init__.py") if each.exists()), None
-        )
-        # No file: a name in a module, which is in the list itself.
-        if file is None or file in sources:
-            continue
-        sources.add(file)
-        for node in ast.walk(ast.parse(file.read_bytes())):
-            if isinstance(node, ast.Import):
-                waiting += [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                waiting += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return sources, libraries
+    finder = ModuleFinder([str(_ROOT)])  # where libraries are not found
+    finder.import_hook(module)
+    sources = {Path(file) for each in finder.modules.values() if (file := vars(each)["__file__"])}
+    return sources, {name.partition(".")[0] for name in finder.any_missing()} - sys.stdlib_module_names

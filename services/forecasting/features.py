@@ -1,6 +1,5 @@
 """What a model knows about a day to forecast: everything up to the origin, and the calendar of the day."""
 
-import datetime
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.forecasting.closed_days import closed_days
-from services.forecasting.panel import BLOCK, SEASON, YEAR, Panel
+from services.forecasting.panel import BLOCK, SEASON, YEAR, Mask, Matrix, Numbers, Panel, summed
 
 _WINDOWS = (7, 14, 28, 56, 112, 364)
 _WEEKS = (1, 4, 8, 26)
@@ -46,24 +45,23 @@ class Features:
         begun = ~np.isnan(panel.sales)
         self._begin = (~begun).sum(axis=1)
         trading = begun & ~self.closed[:, : panel.days]
-        _, self._store = np.unique(np.array(panel.store_nbr), return_inverse=True)
-        _, self._family = np.unique(np.array(panel.family), return_inverse=True)
-        self._store_sales = _store_sales(panel.sales, trading, self._store)
+        self._store, self._family = panel.groups("store_nbr"), panel.groups("family")
+        store_sales = summed(np.where(trading, panel.sales, np.nan), self._store)
+        self._store_sales = _Means(store_sales, ~np.isnan(store_sales))
         self._like = _LikeLevels(panel.sales, trading, self._store, self._family)
 
-        dates = [panel.date(i) for i in range(last)]
-        self._calendar = np.array(
-            [
-                (date.weekday(), date.day, date.timetuple().tm_yday, (_christmas(date) - date).days)
-                for date in dates
-            ],
-            dtype=float,
-        )
+        calendar: list[tuple[float, ...]] = []
+        for date in map(panel.date, range(last)):
+            christmas = date.replace(month=12, day=25)
+            if christmas < date:
+                christmas = christmas.replace(year=date.year + 1)
+            calendar.append((date.weekday(), date.day, date.timetuple().tm_yday, (christmas - date).days))
+        self._calendar = np.array(calendar, dtype=float)
 
-    def rows(self, series: NDArray[np.intp], origin: NDArray[np.intp], day: NDArray[np.intp]) -> "Rows":
+    def rows(self, series: Numbers, origin: Numbers, day: Numbers) -> "Rows":
         """The features of `day` for `series` as known at `origin` <= day."""
         level = np.empty(len(series))
-        columns: dict[str, NDArray[np.float64]] = {}
+        columns: dict[str, Matrix] = {}
         for first in range(0, len(self._store), BLOCK):
             asked = np.flatnonzero((series >= first) & (series < first + BLOCK))
             if len(asked) == 0:
@@ -75,7 +73,7 @@ class Features:
                 columns.setdefault(name, np.empty(len(series)))[asked] = values
         return Rows(columns, level)
 
-    def sold(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    def sold(self) -> tuple[Numbers, Numbers]:
         """On how many of the open days of the last year each series sold, and of how many."""
         year = slice(max(self._panel.days - YEAR, 0), self._panel.days)
         sales = self._panel.sales[:, year]
@@ -83,12 +81,7 @@ class Features:
         return ((sales > 0) & trading).sum(axis=1), trading.sum(axis=1)
 
     def _columns(
-        self,
-        block: "_Block",
-        series: NDArray[np.intp],
-        origin: NDArray[np.intp],
-        day: NDArray[np.intp],
-        level: NDArray[np.float64],
+        self, block: "_Block", series: Numbers, origin: Numbers, day: Numbers, level: Matrix
     ) -> dict[str, NDArray[Any]]:
         who = series - block.first
         means = {days: block.sales.between(who, origin - days, origin) for days in _WINDOWS}
@@ -159,10 +152,10 @@ class Rows:
         level: scale of the series at the origin, units per open day, > 0.
     """
 
-    columns: dict[str, NDArray[np.float64]]
-    level: NDArray[np.float64]
+    columns: dict[str, Matrix]
+    level: Matrix
 
-    def matrix(self) -> NDArray[np.float64]:
+    def matrix(self) -> Matrix:
         """The columns, shape (rows, features)."""
         return np.stack(list(self.columns.values()), axis=1)
 
@@ -170,7 +163,7 @@ class Rows:
 class _Block:
     """Running sums of a few series."""
 
-    def __init__(self, panel: Panel, closed: NDArray[np.bool_], series: slice):
+    def __init__(self, panel: Panel, closed: Mask, series: slice):
         self.first = series.start
         own = panel.sales[series]
         begun = ~np.isnan(own)
@@ -188,9 +181,7 @@ class _Block:
             self.promotion = _Means(promotion, begun)
             self.promotion_same_weekday = _Means(promotion, begun, step=SEASON)
 
-    def level(
-        self, series: NDArray[np.intp], origin: NDArray[np.intp], like: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def level(self, series: Numbers, origin: Numbers, like: Matrix) -> Matrix:
         """The mean of 112 days, shrunk towards that of all days, which is shrunk towards like series'."""
         who = series - self.first
         recent, known = self.sales.sums(who, origin - 112, origin)
@@ -206,13 +197,7 @@ class _LikeLevels:
     counts as one.
     """
 
-    def __init__(
-        self,
-        sales: NDArray[np.float64],
-        trading: NDArray[np.bool_],
-        store: NDArray[np.intp],
-        family: NDArray[np.intp],
-    ):
+    def __init__(self, sales: Matrix, trading: Mask, store: Numbers, family: Numbers):
         self._groups = family, store
         count, days = sales.shape
         self._common = np.empty(days + 1)
@@ -236,7 +221,7 @@ class _LikeLevels:
                 of_group[:, origin] = np.bincount(group, error) / (np.bincount(group, weight) + 1)
                 effects += of_group[group, origin]
 
-    def at(self, series: NDArray[np.intp], origin: NDArray[np.intp]) -> NDArray[np.float64]:
+    def at(self, series: Numbers, origin: Numbers) -> Matrix:
         """The levels of these series at these origins."""
         effects = [
             values[group[series], origin] for group, values in zip(self._groups, self._effects, strict=True)
@@ -244,7 +229,7 @@ class _LikeLevels:
         return np.exp(self._common[origin] + sum(effects))
 
 
-def _days(sales: NDArray[np.float64], trading: NDArray[np.bool_]) -> Iterator[NDArray[np.float64]]:
+def _days(sales: Matrix, trading: Mask) -> Iterator[Matrix]:
     """Of each day the sales of all series, and which of them trade, as 0 or 1.
 
     Copied some days at a time, since one column of a matrix touches all of its memory.
@@ -255,30 +240,15 @@ def _days(sales: NDArray[np.float64], trading: NDArray[np.bool_]) -> Iterator[ND
         yield from np.stack([np.where(trade, sales[:, days].T, 0.0), trade], axis=1)
 
 
-def _store_sales(sales: NDArray[np.float64], trading: NDArray[np.bool_], store: NDArray[np.intp]) -> "_Means":
-    """Running sums of stores, over days on which one of their series trades."""
-    shape = (store.max() + 1, sales.shape[1])
-    total, trades = np.zeros(shape), np.zeros(shape, dtype=bool)
-    for row, own in enumerate(store):  # `np.add.at` takes many times as long
-        total[own] += np.where(trading[row], sales[row], 0.0)
-        trades[own] |= trading[row]
-    return _Means(total, trades)
-
-
-def _christmas(date: datetime.date) -> datetime.date:
-    """The next one."""
-    return datetime.date(date.year + (date > datetime.date(date.year, 12, 25)), 12, 25)
-
-
 class _Means:
     """Means of a matrix's rows between two columns, over those that count and every `step`-th one."""
 
-    def __init__(self, values: NDArray[Any], counted: NDArray[np.bool_], step: int = 1):
+    def __init__(self, values: NDArray[Any], counted: Mask, step: int = 1):
         self._step = step
         self._totals = self._running(np.where(counted, values, 0))
         self._counts = self._running(counted)
 
-    def _running(self, values: NDArray[Any]) -> NDArray[np.float64]:
+    def _running(self, values: NDArray[Any]) -> Matrix:
         """Column d + step holds the sum of columns d, d - step, d - 2 step, ..."""
         rows, days = values.shape
         steps = -(-days // self._step) + 1
@@ -288,9 +258,7 @@ class _Means:
         np.cumsum(by_step, axis=1, out=by_step)
         return sums
 
-    def sums(
-        self, who: NDArray[np.intp], first: NDArray[np.intp], end: NDArray[np.intp]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def sums(self, who: Numbers, first: Numbers, end: Numbers) -> tuple[Matrix, Matrix]:
         """Total and count of columns first, first + step, ..., end - 1; there are none before column 0."""
         after, before = np.maximum(end - 1 + self._step, 0), np.maximum(first, 0)
         return (
@@ -298,14 +266,12 @@ class _Means:
             self._counts[who, after] - self._counts[who, before],
         )
 
-    def between(
-        self, who: NDArray[np.intp], first: NDArray[np.intp], end: NDArray[np.intp]
-    ) -> NDArray[np.float64]:
+    def between(self, who: Numbers, first: Numbers, end: Numbers) -> Matrix:
         """Mean of those columns, NaN where none counts."""
         total, count = self.sums(who, first, end)
         return np.divide(total, count, out=np.full(len(who), np.nan), where=count > 0)
 
 
-def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
+def _ratio(part: Matrix, whole: Matrix) -> Matrix:
     """The quotient, NaN where there is nothing to compare with."""
     return np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)

@@ -17,10 +17,8 @@ from services.contracts.messages import Key, PredictionRow
 DECIMALS = 3
 """Decimals of units per day; rounded in training, so that all services answer with the same digits."""
 
-
-_ALL_VALUES = 50
-"""Up to so many known values are all named in an error; a model may have thousands."""
-_NEIGHBOURS = 10
+# Up to so many known values are all named in an error; of more, the next ones in alphabetical order.
+_ALL_VALUES, _NEIGHBOURS = 50, 10
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -39,17 +37,14 @@ class UnknownSeriesError(LookupError):
     def __init__(self, field: str, value: str, known: Sequence[str]):
         self.field = field
         self.value = value
-        self.allowed = tuple(known) if len(known) <= _ALL_VALUES else _neighbours(value, known)
+        self.allowed = tuple(known)
+        if len(known) > _ALL_VALUES:
+            place = bisect.bisect_left(known, value.casefold(), key=str.casefold)
+            begin = max(0, min(place - _NEIGHBOURS // 2, len(known) - _NEIGHBOURS))
+            self.allowed = self.allowed[begin : begin + _NEIGHBOURS]
         more = len(known) - len(self.allowed)
         text = ", ".join(self.allowed) + (f" and {more} more" if more else "")
         super().__init__(f"unknown {field} {value!r}; known: {text}")
-
-
-def _neighbours(value: str, known: Sequence[str]) -> tuple[str, ...]:
-    """The values around the place that an unknown one would have in alphabetical order."""
-    place = bisect.bisect_left(known, value.casefold(), key=str.casefold)
-    begin = max(0, min(place - _NEIGHBOURS // 2, len(known) - _NEIGHBOURS))
-    return tuple(known[begin : begin + _NEIGHBOURS])
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,8 +77,13 @@ class Forecast:
 
     def __post_init__(self) -> None:
         _check_dates(self.dates)
-        for name, names in (("store_nbr", self.store_nbr), ("family", self.family)):
-            _check_names(name, names)
+        for column, names in (("store_nbr", self.store_nbr), ("family", self.family)):
+            try:
+                msgspec.convert(names, tuple[Key, ...])
+            except msgspec.ValidationError as error:
+                raise ValueError(f"{column} must be what requests can ask for: {error}") from None
+            if bad := next(filter(_CONTROL_CHARACTER.search, names), None):
+                raise ValueError(f"{column} must have no control characters, as in {bad!r}")
         keys = list(zip(self.store_nbr, self.family, strict=True))
         if not keys or any(left >= right for left, right in pairwise(keys)):
             raise ValueError("series must be unique, sorted by (store_nbr, family), and at least one")
@@ -204,15 +204,6 @@ class History:
             raise ValueError(f"sales must be float64 of {len(self.dates)} days")
         if not ((self.sales >= 0) & np.isfinite(self.sales) | np.isnan(self.sales)).all():
             raise ValueError("sales must be >= 0 and finite, or NaN")
-
-
-def _check_names(column: str, names: Sequence[str]) -> None:
-    try:
-        msgspec.convert(names, tuple[Key, ...])
-    except msgspec.ValidationError as error:
-        raise ValueError(f"{column} must be what requests can ask for: {error}") from None
-    if bad := next(filter(_CONTROL_CHARACTER.search, names), None):
-        raise ValueError(f"{column} must have no control characters, as in {bad!r}")
 
 
 def _check_dates(dates: Sequence[datetime.date]) -> None:

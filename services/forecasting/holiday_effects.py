@@ -8,14 +8,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from services.contracts.model import HORIZON_DAYS, LEVELS
 from services.forecasting import public_holidays
 from services.forecasting.backtest import HORIZON, Window
 from services.forecasting.closed_days import closed_and_country
-from services.forecasting.levels import groups, summed
-from services.forecasting.panel import SEASON, Panel
+from services.forecasting.panel import SEASON, Matrix, Numbers, Panel, summed
 
 # A day's sales are compared with those of the same weekday in so many weeks before and after.
 _WEEKS = 4
@@ -33,8 +31,6 @@ _LEAST = 0.1
 _MARGIN = 0.1
 _WINDOWS = 2
 
-Matrix = NDArray[np.float64]
-
 
 class HolidayEffects:
     """Factors of the sales on public holidays, as known at each origin and at the panel's end.
@@ -44,7 +40,7 @@ class HolidayEffects:
     """
 
     def __init__(self, usual: Panel, origins: Sequence[int]):
-        self._members = groups(usual, "store_nbr")
+        self._members = usual.groups("store_nbr")
         stores = tuple(sorted(set(usual.store_nbr)))
         chain = Panel(usual.first_date, stores, stores, summed(usual.sales, self._members), None)
         found = [_factors(chain.until(known)) for known in (*origins, usual.days)]
@@ -61,10 +57,9 @@ class HolidayEffects:
             replace(window, sales=self._times(window.sales, factors))
             for window, factors in zip(windows, self._factors[:-1], strict=True)
         ]
-        days = [_days(factors[:, :HORIZON]) for factors in self._factors[:-1]]
         gains = [
-            _errors(window, other, own, actual)
-            for window, other, own in zip(windows, with_factors, days, strict=True)
+            _errors(window, other, factors, actual)
+            for window, other, factors in zip(windows, with_factors, self._factors[:-1], strict=True)
         ]
 
         def help_by(known: int) -> bool:
@@ -90,25 +85,16 @@ class HolidayEffects:
         return self._times(sales, self._factors[-1])
 
     def _times(self, sales: Matrix, factors: Matrix) -> Matrix:
-        days = _days(factors)
-        if not days:
-            return sales
-        result = sales.copy()
-        result[:, days] *= factors[self._members][:, days]
-        return result
+        return sales * factors[self._members] if (factors != 1).any() else sales
 
 
-def _days(factors: Matrix) -> list[int]:
-    """On which a factor changes something."""
-    return np.flatnonzero((factors != 1).any(axis=0)).tolist()
-
-
-def _errors(window: Window, other: Window, days: Sequence[int], actual: Panel) -> Matrix:
-    """Sums of absolute errors of two forecasts on these days, at each level."""
+def _errors(window: Window, other: Window, factors: Matrix, actual: Panel) -> Matrix:
+    """Sums of absolute errors of two forecasts on the days that factors change, at each level."""
+    days = np.flatnonzero((factors[:, :HORIZON] != 1).any(axis=0))
     sold = actual.sales[:, window.origin : window.origin + HORIZON][:, days]
     return np.array(
         [
-            [np.nansum(np.abs(summed(each.sales[:, days] - sold, groups(actual, level)))) for level in LEVELS]
+            [np.nansum(np.abs(summed(each.sales[:, days] - sold, actual.groups(level)))) for level in LEVELS]
             for each in (window, other)
         ]
     )
@@ -128,7 +114,7 @@ def _factors(chain: Panel) -> tuple[str | None, Matrix]:
     change = np.abs(np.log((all_sold + 1) / (all_usual + 1)))
     rank = change.argsort().argsort() / max(known - 1, 1) - 0.5
 
-    def unusual(days: NDArray[np.intp]) -> float:
+    def unusual(days: Numbers) -> float:
         past = days[days < known]
         past = past[all_usual[past] > 0]
         return float(rank[past].sum() / np.sqrt(max(len(past), SEASON) / 12))

@@ -14,12 +14,10 @@ from functools import cached_property
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from services.contracts.model import HORIZON_DAYS, LEVELS, Coverage
 from services.forecasting.backtest import Window
-from services.forecasting.levels import groups, summed
-from services.forecasting.panel import BLOCK, Panel
+from services.forecasting.panel import BLOCK, Mask, Matrix, Numbers, Panel, summed
 
 NOMINAL = 0.8
 """Share of days whose sales should fall into their interval."""
@@ -36,8 +34,6 @@ _WHOLE = 14
 # The days for which a series is new, and how much wider its intervals are until errors of new series tell.
 _NEW_DAYS = 112
 _NEW_FACTOR = 1.5
-
-Matrix = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +53,7 @@ class Past:
     @classmethod
     def of(cls, windows: Sequence[Window], actual: Panel, usual: Panel, level: str) -> Self:
         """Sum up to a level."""
-        members = groups(actual, level)
+        members = actual.groups(level)
         return cls(
             summed(actual.sales, members),
             summed(usual.sales, members),
@@ -81,8 +77,8 @@ class Intervals:
     def __init__(self, past: Past, known: int):
         """Learn from the errors of the days before column `known`."""
         ratios: list[Matrix] = []
-        ahead: list[NDArray[np.intp]] = []
-        new: list[NDArray[np.bool_]] = []
+        ahead: list[Numbers] = []
+        new: list[Mask] = []
         for window, own in zip(past.windows, past.ratios, strict=True):
             days = min(window.sales.shape[1], known - window.origin)
             if days <= 0:
@@ -174,24 +170,22 @@ def _quantiles(values: Matrix, *at: float) -> Matrix:
     """Of each row, shrunk towards those of all; shape (quantiles, rows)."""
     common = np.nanquantile(values, at)[:, None]
     count = (~np.isnan(values)).sum(axis=1)
-    own = np.empty((len(at), len(values)))
+    # `np.nanquantile`, written out, since it calls a function for each row: it takes many times as long.
+    last = np.maximum(count - 1, 0)
+    place = last * np.array(at)[:, None]
+    below = place.astype(np.intp)
+    low, high = np.empty_like(place), np.empty_like(place)
     for first in range(0, len(values), BLOCK):
         block = slice(first, first + BLOCK)
-        own[:, block] = _of_rows(values[block], count[block], at)
-    own = np.where(count > 0, own, common)
-    return (count * own + _SHRINKAGE * common) / (count + _SHRINKAGE)
-
-
-def _of_rows(values: Matrix, count: NDArray[np.intp], at: Sequence[float]) -> Matrix:
-    """`np.nanquantile` of each row, which itself calls a function for each: it takes many times as long."""
-    ordered = np.sort(values, axis=1)  # NaN last
-    rows = np.arange(len(values))
-    place = np.maximum(count - 1, 0) * np.array(at)[:, None]
-    below = place.astype(np.intp)
-    low, high = ordered[rows, below], ordered[rows, np.minimum(below + 1, np.maximum(count - 1, 0))]
+        ordered = np.sort(values[block], axis=1)  # NaN last
+        rows = np.arange(len(ordered))
+        low[:, block] = ordered[rows, below[:, block]]
+        high[:, block] = ordered[rows, np.minimum(below + 1, last)[:, block]]
     share = place - below
     # As numpy interpolates: from the nearer end.
-    return np.where(share < 0.5, low + (high - low) * share, high - (high - low) * (1 - share))
+    own = np.where(share < 0.5, low + (high - low) * share, high - (high - low) * (1 - share))
+    own = np.where(count > 0, own, common)
+    return (count * own + _SHRINKAGE * common) / (count + _SHRINKAGE)
 
 
 def _shrunk(scores: Matrix, towards: float) -> float:
@@ -202,7 +196,7 @@ def _shrunk(scores: Matrix, towards: float) -> float:
     return (len(counted) * np.quantile(counted, NOMINAL) + _SHRINKAGE * towards) / (len(counted) + _SHRINKAGE)
 
 
-def _widened(errors: Matrix, horizon: NDArray[np.intp], windows: float) -> float:
+def _widened(errors: Matrix, horizon: Numbers, windows: float) -> float:
     """How much wider intervals have to be because errors common to all groups are seen in few windows.
 
     The quantile of a mean of so many normal values is that of Student's t, about 1 + (z^2 + 1) / 4n times the
@@ -222,13 +216,13 @@ def _widened(errors: Matrix, horizon: NDArray[np.intp], windows: float) -> float
     return float(np.sqrt(share * few**2 + 1 - share))
 
 
-def _thirds(sales: Matrix) -> NDArray[np.intp]:
+def _thirds(sales: Matrix) -> Numbers:
     """0, 1 or 2 for small, middle and large series."""
     size = np.nan_to_num(sales).mean(axis=1)
     return np.digitize(size, np.quantile(size, [1 / 3, 2 / 3]))
 
 
-def _new(usual: Matrix) -> NDArray[np.bool_]:
+def _new(usual: Matrix) -> Mask:
     return (~np.isnan(usual)).sum(axis=1) < _NEW_DAYS
 
 

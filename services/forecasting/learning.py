@@ -10,7 +10,6 @@ from itertools import groupby
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from services.forecasting import artifact, backtest, choice
 from services.forecasting.backtest import Window
@@ -25,13 +24,11 @@ class Learned:
     """What was learned from a panel.
 
     Attributes:
-        windows: of the backtest, by candidate.
-        forecasts: units per day after the panel's end, by candidate, shape (series, HORIZON_DAYS).
+        windows: of the backtest, by candidate; the last one is from the panel's end.
         files: fitted models, name to content.
     """
 
     windows: dict[str, list[Window]]
-    forecasts: dict[str, NDArray[np.float64]]
     files: dict[str, bytes]
 
     @classmethod
@@ -39,30 +36,26 @@ class Learned:
         """All series again, in the order of the groups; files get the number of their group."""
         if len(groups) == 1:
             return groups[0]
-        first = groups[0]
-        return cls(
-            {
-                name: [
-                    Window(window.origin, np.concatenate([each.windows[name][n].sales for each in groups]))
-                    for n, window in enumerate(windows)
-                ]
-                for name, windows in first.windows.items()
-            },
-            {name: np.concatenate([each.forecasts[name] for each in groups]) for name in first.forecasts},
-            {
-                f"group_{number}_{name}": content
-                for number, each in enumerate(groups, start=1)
-                for name, content in each.files.items()
-            },
-        )
+        windows = {
+            name: [
+                Window(same[0].origin, np.concatenate([each.sales for each in same]))
+                for same in zip(*(group.windows[name] for group in groups), strict=True)
+            ]
+            for name in groups[0].windows
+        }
+        files = {
+            f"group_{number}_{name}": content
+            for number, group in enumerate(groups, start=1)
+            for name, content in group.files.items()
+        }
+        return cls(windows, files)
 
     def encode(self) -> bytes:
         """For the way from another machine."""
         return artifact.encode(
-            names=np.array(list(self.forecasts)),
+            names=np.array(list(self.windows)),
             origins=np.array([window.origin for window in next(iter(self.windows.values()))]),
             windows=np.array([[window.sales for window in own] for own in self.windows.values()]),
-            forecasts=np.array(list(self.forecasts.values())),
             **{f"file {name}": np.frombuffer(content, np.uint8) for name, content in self.files.items()},
         )
 
@@ -70,14 +63,12 @@ class Learned:
     def decode(cls, content: bytes) -> Self:
         """The other end of `encode`."""
         arrays = artifact.decode(content)
-        names, origins = arrays.pop("names").tolist(), arrays.pop("origins").tolist()
-        windows, forecasts = arrays.pop("windows"), arrays.pop("forecasts")
+        names, origins, windows = (arrays.pop(name) for name in ("names", "origins", "windows"))
         return cls(
             {
-                name: [Window(origin, sales) for origin, sales in zip(origins, own, strict=True)]
-                for name, own in zip(names, windows, strict=True)
+                name: list(map(Window, origins.tolist(), own))
+                for name, own in zip(names.tolist(), windows, strict=True)
             },
-            dict(zip(names, forecasts, strict=True)),
             {name.removeprefix("file "): values.tobytes() for name, values in arrays.items()},
         )
 
@@ -98,7 +89,7 @@ def store_groups(sales: Panel, most: int | None) -> list[slice]:
     if most is None:
         return [slice(0, len(sales.family))]
     known = backtest.origins(sales)[0] - backtest.MIN_TRAINING_DAYS
-    teaches = np.asarray((np.nan_to_num(sales.sales[:, : known + 1]) > 0).any(axis=1))
+    teaches = np.asarray((sales.sales[:, : known + 1] > 0).any(axis=1))
     groups: list[slice] = []
     row = 0
     for _, members in groupby(sales.store_nbr):
@@ -137,16 +128,17 @@ def learn(usual: Panel, candidates: Candidates, origins: Sequence[int]) -> Learn
     tried = dict(candidates)
     if usual.planned and "combination" in candidates:
         tried[choice.PLANNED] = planned
-    learned = Learned({}, {}, {})
+    learned = Learned({}, {})
+    ends = [*origins, usual.days]
     for candidate, forecaster in tried.items():
-        if candidate in learned.forecasts:  # as a part of another
+        if candidate in learned.windows:  # as a part of another
             continue
-        *past, now = backtest.run(forecaster, usual, [*origins, usual.days])
-        learned.files.update(now.files)
-        for name in (candidate, *now.parts):
-            sales = [each.parts.get(name, each.sales) for each in (*past, now)]
-            learned.forecasts[name] = sales.pop()
-            learned.windows[name] = [Window(*window) for window in zip(origins, sales, strict=True)]
+        fitted = backtest.run(forecaster, usual, ends)
+        learned.files.update(fitted[-1].files)
+        for name in (candidate, *fitted[-1].parts):
+            learned.windows[name] = [
+                Window(end, each.parts.get(name, each.sales)) for end, each in zip(ends, fitted, strict=True)
+            ]
     return learned
 
 

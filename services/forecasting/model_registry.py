@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 from google.api_core import exceptions
+from google.api_core.retry import Retry
 from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 
@@ -62,31 +63,24 @@ class ModelRegistry:
         """
         manifest, files = artifact.read(directory)
         for name in (*manifest.files, MANIFEST_FILE):
-            blob = self._bucket.blob(_object(manifest.version, name))
+            object_ = _object(manifest.version, name)
             try:
-                blob.upload_from_string(
-                    files[name],
-                    content_type="application/octet-stream",
-                    if_generation_match=0,
-                    timeout=_TIMEOUT,
-                    retry=_RETRY,
-                )
+                self._write(object_, files[name], if_generation_match=0)
             except exceptions.PreconditionFailed:
-                if self._download(blob) != files[name]:
+                if self._read(object_) != files[name]:
                     raise VersionExistsError(
-                        f"gs://{self._bucket.name}/{blob.name} exists with other content"
+                        f"gs://{self._bucket.name}/{object_} exists with other content"
                     ) from None
         return manifest
 
     def manifest(self, version: str) -> Manifest:
         """The manifest of a version."""
         name = _object(version, MANIFEST_FILE)
-        try:
-            content = self._download(self._bucket.blob(name))
-        except exceptions.NotFound:
+        content = self._read(name)
+        if content is None:
             raise UnknownVersionError(
                 f"gs://{self._bucket.name} has no complete version {version}: {name} is missing"
-            ) from None
+            )
         manifest = artifact.load_manifest(content)
         if manifest.version != version:
             raise CorruptModelError(name, f"is the manifest of version {manifest.version}")
@@ -151,13 +145,8 @@ class ModelRegistry:
         previous = current and (current.previous if current.version == version else current.version)
         pointer = Pointer(version, datetime.datetime.now(datetime.UTC), previous)
         try:
-            self._bucket.blob(POINTER_OBJECT).upload_from_string(
-                msgspec.json.encode(pointer),
-                content_type="application/json",
-                if_generation_match=generation,
-                timeout=_TIMEOUT,
-                retry=_NO_RETRY,
-            )
+            content = msgspec.json.encode(pointer)
+            self._write(POINTER_OBJECT, content, if_generation_match=generation, retry=_NO_RETRY)
         except exceptions.PreconditionFailed:
             raise PointerMovedError(
                 f"gs://{self._bucket.name}/{POINTER_OBJECT} is no longer of generation {generation}; "
@@ -168,31 +157,38 @@ class ModelRegistry:
     def decision(self, version: str) -> Decision | None:
         """The decision about a version, if there is one."""
         name = _object(version, DECISION_FILE)
+        content = self._read(name)
         try:
-            return msgspec.json.decode(self._download(self._bucket.blob(name)), type=Decision)
-        except exceptions.NotFound:
-            return None
+            return None if content is None else msgspec.json.decode(content, type=Decision)
         except msgspec.MsgspecError as error:
             raise CorruptModelError(name, str(error)) from None
 
     def decide(self, version: str, decision: Decision) -> None:
         """Write the decision about a version, over an earlier one."""
-        self._bucket.blob(_object(version, DECISION_FILE)).upload_from_string(
-            msgspec.json.encode(decision), content_type="application/json", timeout=_TIMEOUT, retry=_RETRY
-        )
+        self._write(_object(version, DECISION_FILE), msgspec.json.encode(decision))
 
     def _file(self, manifest: Manifest, name: str) -> bytes:
         """Download a file of a version and verify it."""
-        try:
-            content = self._download(self._bucket.blob(_object(manifest.version, name)))
-        except exceptions.NotFound:
-            raise CorruptModelError(_object(manifest.version, name), "missing") from None
+        content = self._read(_object(manifest.version, name))
+        if content is None:
+            raise CorruptModelError(_object(manifest.version, name), "missing")
         artifact.verify(manifest, name, content)
         return content
 
-    @staticmethod
-    def _download(blob: storage.Blob) -> bytes:
-        return blob.download_as_bytes(timeout=_TIMEOUT, retry=_RETRY)
+    def _write(
+        self, name: str, content: bytes, *, if_generation_match: int | None = None, retry: Retry = _RETRY
+    ) -> None:
+        kind = "application/json" if name.endswith(".json") else "application/octet-stream"
+        self._bucket.blob(name).upload_from_string(
+            content, kind, if_generation_match=if_generation_match, timeout=_TIMEOUT, retry=retry
+        )
+
+    def _read(self, name: str) -> bytes | None:
+        """The content of an object; None if there is none."""
+        try:
+            return self._bucket.blob(name).download_as_bytes(timeout=_TIMEOUT, retry=_RETRY)
+        except exceptions.NotFound:
+            return None
 
 
 def _object(version: str, name: str) -> str:

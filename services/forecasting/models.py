@@ -13,12 +13,11 @@ from collections.abc import Sequence
 
 import lightgbm
 import numpy as np
-from numpy.typing import NDArray
 
 from services.contracts.model import HORIZON_DAYS
 from services.forecasting.baselines import theta
 from services.forecasting.features import Features
-from services.forecasting.panel import BLOCK, Fitted, Panel, UnusableSalesError
+from services.forecasting.panel import BLOCK, Fitted, Matrix, Panel, UnusableSalesError
 
 # Chosen by the backtest on the default data, among a handful of values each.
 TUNED = (
@@ -92,9 +91,7 @@ def fit(panel: Panel, features: Features) -> list[lightgbm.Booster]:
     return [one(seed) for seed in _SEEDS]
 
 
-def predict(
-    boosters: Sequence[lightgbm.Booster], panel: Panel, features: Features, horizon: int
-) -> NDArray[np.float64]:
+def predict(boosters: Sequence[lightgbm.Booster], panel: Panel, features: Features, horizon: int) -> Matrix:
     """Expected units per day after the panel's end, shape (series, horizon)."""
     # Of a few sales in a year the trees learn when they were, not when the next one comes.
     sold = features.sold()[0][:, None]

@@ -24,10 +24,15 @@ YEAR = 364
 BLOCK = 512
 """Series worked on at a time, where what is made of each takes much memory."""
 
+Matrix = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+Numbers = NDArray[np.intp]
+
 # More than so many times the mean of the days with sales before is a bulk order.
 _BULK = 6
 _BULK_WINDOW = 112
 _BULK_EVIDENCE = 3  # days with sales
+_DAYS = 64
 
 
 class UnusableSalesError(Exception):
@@ -50,8 +55,8 @@ class Panel:
     first_date: datetime.date
     store_nbr: tuple[str, ...]
     family: tuple[str, ...]
-    sales: NDArray[np.float64]
-    onpromotion: NDArray[np.float64] | None
+    sales: Matrix
+    onpromotion: Matrix | None
 
     @classmethod
     def from_frame(cls, frame: pl.DataFrame) -> Self:
@@ -79,7 +84,7 @@ class Panel:
         first = int(days.min())
         at = series["series"].to_numpy()[run.to_numpy()], days - first
 
-        def matrix(column: str) -> NDArray[np.float64]:
+        def matrix(column: str) -> Matrix:
             values = np.full((len(keys), days.max() - first + 1), np.nan)
             values[at] = sold[column].cast(pl.Float64).to_numpy()
             return values
@@ -140,6 +145,16 @@ class Panel:
         keys = {"store_nbr": self.store_nbr[rows], "family": self.family[rows]}
         return replace(self, sales=self.sales[rows], onpromotion=promotion, **keys)
 
+    def groups(self, level: str) -> Numbers:
+        """Number of the group at a level of LEVELS that each series belongs to; groups are sorted by name."""
+        match level:
+            case "total":
+                return np.zeros(len(self.family), dtype=np.intp)
+            case "series":
+                return np.arange(len(self.family))
+            case _:
+                return np.unique(np.array(getattr(self, level)), return_inverse=True)[1]
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of keys and values, whatever the order of the rows they came from."""
@@ -180,6 +195,21 @@ class Panel:
         return replace(self, sales=sales, onpromotion=np.where(begun, self.onpromotion, np.nan))
 
 
+def summed(values: Matrix, groups: Numbers) -> Matrix:
+    """Sums by group and day, NaN where no member has a value; the values themselves if each is a group."""
+    if np.array_equal(groups, np.arange(len(groups))):
+        return values
+    count = groups.max() + 1
+    sums = np.empty((count, values.shape[1]))
+    for first in range(0, values.shape[1], _DAYS):
+        # Some days at a time, since one column of a matrix touches all of its memory.
+        for day, column in enumerate(np.ascontiguousarray(values[:, first : first + _DAYS].T), first):
+            known = ~np.isnan(column)
+            total = np.bincount(groups[known], column[known], count)
+            sums[:, day] = np.where(np.bincount(groups[known], minlength=count) > 0, total, np.nan)
+    return sums
+
+
 class Fitted(NamedTuple):
     """A forecast, and what was learned for it.
 
@@ -189,9 +219,9 @@ class Fitted(NamedTuple):
         parts: forecasts of which it was made that are candidates, too, by name.
     """
 
-    sales: NDArray[np.float64]
+    sales: Matrix
     files: Mapping[str, bytes] = MappingProxyType({})
-    parts: Mapping[str, NDArray[np.float64]] = MappingProxyType({})
+    parts: Mapping[str, Matrix] = MappingProxyType({})
 
 
 Forecaster = Callable[[Panel, int], Fitted]

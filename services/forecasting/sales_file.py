@@ -102,19 +102,18 @@ def _plan_faults(plan: pl.DataFrame, frame: pl.DataFrame) -> list[Fault]:
     unknown = plan.join(frame, on=KEY, how="anti").sort("row")
     late = plan.filter(pl.col("date") - last > pl.duration(days=_PLANNED_DAYS))
     late_problem = f"promotions are planned more than {_PLANNED_DAYS} days after the last sales, of {last}"
-    return [
-        Fault(", ".join(columns), problem, len(rows), tuple(_named(rows, *columns)))
-        for columns, problem, rows in (
-            (KEY, "promotions are planned for a series without sales", unknown),
-            (("date",), late_problem, late),
+    faults: list[Fault] = []
+    for columns, problem, rows in (
+        (KEY, "promotions are planned for a series without sales", unknown),
+        (("date",), late_problem, late),
+    ):
+        examples = tuple(
+            f"row {row}: {', '.join(map(str, values))}"
+            for row, *values in rows.select("row", *columns).head(SHOWN).iter_rows()
         )
-        if len(rows)
-    ]
-
-
-def _named(rows: pl.DataFrame, *columns: str) -> Iterator[str]:
-    for row, *values in rows.select("row", *columns).head(SHOWN).iter_rows():
-        yield f"row {row}: {', '.join(map(str, values))}"
+        if examples:
+            faults.append(Fault(", ".join(columns), problem, len(rows), examples))
+    return faults
 
 
 def _missing_column(name: str, columns: list[str]) -> Fault:
@@ -206,33 +205,27 @@ def _without_gaps(name: str, frame: pl.DataFrame) -> tuple[pl.DataFrame, list[ob
     calendar = pl.date_range(days[0], days[-1], eager=True)
     closed = calendar.filter(~calendar.is_in(days.implode()))
 
-    # Number the days on which anybody has a row: in a series without gaps the numbers are consecutive,
-    # up to the last of them.
+    # Where the days on which anybody has a row are numbered, those of a series have consecutive numbers.
     number = pl.DataFrame({"date": days}).with_row_index("number").cast({"number": pl.Int64})
-    last = pl.DataFrame({"date": [None], "number": [len(days)]}, schema=number.schema)
-    ends = frame.group_by(KEY).agg(row=pl.col("row").sort_by("date").last()).join(last, how="cross")
     gaps = (
-        pl.concat(
-            [
-                frame.select("row", *KEY, "date").join(number, on="date"),
-                ends.select("row", *KEY, "date", "number"),
-            ]
-        )
-        .sort(*KEY, "number")
+        frame.select("row", *KEY, "date")
+        .join(number, on="date")
+        .sort(*KEY, "date")
         .with_columns(
-            missing=pl.col("number").diff().over(KEY) - 1,
-            after=pl.col("date").shift().over(KEY),
-            before=pl.col("row").shift().over(KEY),
+            next=pl.col("date").shift(-1).over(KEY),
+            missing=pl.col("number").shift(-1, fill_value=len(days)).over(KEY) - pl.col("number") - 1,
         )
         .filter(pl.col("missing") > 0)
+        .sort("row")
     )
     if len(gaps):
         examples = tuple(
-            f"row {before}: {store}, {family}: no row "
-            + (f"between {after} and {date}" if date else f"after {after}, the file ends on {days[-1]}")
+            f"row {row}: {store}, {family}: no row "
+            + (f"between {date} and {later}" if later else f"after {date}, the file ends on {days[-1]}")
             + f" ({missing} days)"
-            for before, store, family, after, date, missing in gaps.sort("before")
-            .select("before", *KEY, "after", "date", "missing")
+            for row, store, family, date, later, missing in gaps.select(
+                "row", *KEY, "date", "next", "missing"
+            )
             .head(SHOWN)
             .iter_rows()
         )

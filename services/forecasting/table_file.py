@@ -89,10 +89,8 @@ def _parse(path: Path, text: str, separator: str, skipped: int) -> tuple[pl.Data
         ]
         if not ragged:
             raise _unreadable(path, f"is not CSV: {str(error).splitlines()[0]}") from None
-        fault = Fault("file", f"rows have more values than the header's {len(header)}", len(ragged))
-        raise DataError(
-            path.name, [Fault(fault.column, fault.problem, fault.total, tuple(ragged[:SHOWN]))]
-        ) from None
+        problem = f"rows have more values than the header's {len(header)}"
+        raise DataError(path.name, [Fault("file", problem, len(ragged), tuple(ragged[:SHOWN]))]) from None
     rows = pl.int_range(skipped + 2, len(frame) + skipped + 2, eager=True)
     filled = frame.select(pl.any_horizontal(pl.all().str.strip_chars() != "").fill_null(value=False))
     return frame.filter(filled.to_series()), rows.filter(filled.to_series())

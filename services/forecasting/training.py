@@ -2,13 +2,11 @@
 
 import datetime
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from services.contracts.model import HISTORY_DAYS, HORIZON_DAYS, LEVELS, Backtest, Manifest
 from services.forecasting import artifact, backtest, choice, intervals
@@ -20,11 +18,9 @@ from services.forecasting.forecast import DECIMALS, Forecast, History
 from services.forecasting.holiday_effects import HolidayEffects
 from services.forecasting.intervals import NOMINAL, Intervals, Past
 from services.forecasting.learning import Candidates, Learn, Learned, learn_here, split, store_groups
-from services.forecasting.levels import groups, summed
 from services.forecasting.models import TUNED
-from services.forecasting.panel import Panel
+from services.forecasting.panel import Matrix, Numbers, Panel, summed
 
-CHOICE_FILE = "choice.json"
 _SERVED = "what is served"
 _NAIVE = "seasonal naive"
 
@@ -75,14 +71,15 @@ def fit(
     actual = replace(sales, sales=np.where(np.isnan(usual.sales), np.nan, sales.sales))
     groups, origins = split(usual, group_series)
     learned = Learned.merged(learn(groups, candidates, origins))
-    windows, forecasts, files = learned.windows, learned.forecasts, learned.files
+    windows, files = learned.windows, learned.files
+    forecasts = {name: own.pop().sales for name, own in windows.items()}
     del learned
     errors = {name: backtest.errors(own, actual) for name, own in windows.items()}
     holidays = HolidayEffects(usual, origins)
     served, holidays_help = holidays.windows(choice.served(windows, errors), actual)
     del windows  # memory for the rest
     chosen = choice.choose(errors)
-    files |= {CHOICE_FILE: _choice(sales, errors, chosen)}
+    files |= {"choice.json": _choice(sales, errors, chosen)}
     errors[_SERVED] = backtest.errors(served, actual)
     naive = [Window(origin, seasonal_naive(actual.until(origin), HORIZON_DAYS).sales) for origin in origins]
     errors[_NAIVE] = backtest.errors(naive, actual)
@@ -106,7 +103,12 @@ def fit(
         raw = holidays.forecast(raw)
     # However seldom a series sells, what is expected of an open day is not rounded to 0.
     expected = np.maximum(raw.round(DECIMALS), np.where(raw > 0, 10.0**-DECIMALS, 0))
-    ends = {level: _ends(level, expected, served, actual, usual) for level in LEVELS}
+    ends: dict[str, tuple[Matrix, Matrix]] = {}
+    for level in LEVELS:
+        past = Past.of(served, actual, usual, level)
+        sums = summed(expected, actual.groups(level))
+        lower, upper = Intervals(past, actual.days).around(sums, past.usual)
+        ends[level] = np.minimum(lower.round(DECIMALS), sums), np.maximum(upper.round(DECIMALS), sums)
     lower, upper = ends.pop("series")
     table = Forecast(
         version=version_of(sales, candidates, group_series=group_series),
@@ -118,7 +120,9 @@ def fit(
         upper=upper,
         sums=ends,
     )
-    return Trained(table, _history(sales), report, files)
+    first = max(0, sales.days - HISTORY_DAYS)
+    days = tuple(sales.date(day) for day in range(first, sales.days))
+    return Trained(table, History(days, sales.sales[:, first:]), report, files)
 
 
 def train(
@@ -150,17 +154,7 @@ def train(
     return artifact.save(directory, manifest, trained.forecast, trained.history, trained.files)
 
 
-def _ends(
-    level: str, expected: NDArray[np.float64], served: Sequence[Window], actual: Panel, usual: Panel
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Lower and upper ends of the sums at a level, rounded."""
-    past = Past.of(served, actual, usual, level)
-    sums = summed(expected, groups(actual, level))
-    lower, upper = Intervals(past, actual.days).around(sums, past.usual)
-    return np.minimum(lower.round(DECIMALS), sums), np.maximum(upper.round(DECIMALS), sums)
-
-
-def _choice(sales: Panel, errors: Errors, chosen: NDArray[np.intp]) -> bytes:
+def _choice(sales: Panel, errors: Errors, chosen: Numbers) -> bytes:
     """The choice as JSON: what serves a series unless it is named, store to family, with another one.
 
     With that is how its error in the backtest compares with the default's.
@@ -173,11 +167,3 @@ def _choice(sales: Panel, errors: Errors, chosen: NDArray[np.intp]) -> bytes:
         of_store = others.setdefault(sales.store_nbr[row], {})
         of_store[sales.family[row]] = {names[chosen[row]]: round(float(relative), 3)}
     return msgspec.json.format(msgspec.json.encode({"default": names[default], "others": others})) + b"\n"
-
-
-def _history(sales: Panel) -> History:
-    first = max(0, sales.days - HISTORY_DAYS)
-    return History(
-        dates=tuple(sales.date(day) for day in range(first, sales.days)),
-        sales=sales.sales[:, first:],
-    )

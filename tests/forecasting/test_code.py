@@ -22,6 +22,8 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A small training in place of the real one, whose versions are not cached."""
     folder = tmp_path / "services" / "forecasting"
     folder.mkdir(parents=True)
+    for package in (folder.parent, folder):
+        (package / "__init__.py").touch()
     (folder / "training.py").write_text("import numpy\nfrom services.forecasting import helper\n")
     (folder / "helper.py").write_text("ALPHA = 1\n")
     (folder / "other.py").write_text("BETA = 1\n")
