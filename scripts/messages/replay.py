@@ -22,7 +22,7 @@ from scripts.command import command, message_parser, use_environment
 from scripts.messages.subscriptions import PER_CALL, pull
 from services.answers import Outgoing
 from services.contracts import names
-from services.streaming.publishing import publish_batches
+from services.streaming.pubsub import publish_batches
 
 _LEASE_SECONDS: Final = 600
 # Attributes that the platform and Pub/Sub add to a dead letter.

@@ -1,6 +1,5 @@
 """Messages that are processed together."""
 
-import collections
 from collections.abc import Iterable
 from typing import Any, Literal
 
@@ -20,7 +19,8 @@ class MessageBatch:
         kinds: Kind of each message that was decoded.
         duplicates: `ack_id`s of durable messages that repeat another message's request.
         size: Bytes of the bodies.
-        oldest: When the first message was published, seconds since the epoch.
+        published: When each message was published, seconds since the epoch.
+        oldest: When the first of them was.
     """
 
     def __init__(self, received: Iterable[Any]) -> None:
@@ -32,23 +32,11 @@ class MessageBatch:
         messages = [each.message for each in self.messages.values()]
         self.size = sum(len(each.data) for each in messages)
         times = [each.publish_time for each in messages]
-        self._published = [time.seconds + time.nanos / 1e9 for time in times]
-        self.oldest = min(self._published)
+        seconds = [time.seconds + time.nanos / 1e9 for time in times]
+        self.published = dict(zip(self.messages, seconds, strict=True))
+        self.oldest = min(seconds)
 
     @property
     def pending(self) -> list[str]:
         """`ack_id`s of messages that another attempt may answer."""
         return [each for each in self.messages if each not in self.durable and each not in self.refused]
-
-    def outcomes(self, now: float) -> tuple[collections.Counter[tuple[str, str]], list[float]]:
-        """Number of messages by kind and outcome, and the latencies of durable messages in seconds."""
-        outcomes: list[tuple[str, str]] = []
-        latencies: list[float] = []
-        for ack_id, published in zip(self.messages, self._published, strict=True):
-            if ack_id not in self.durable:
-                outcome = "released"
-            else:
-                outcome = "duplicate" if ack_id in self.duplicates else "acknowledged"
-                latencies.append(now - published)
-            outcomes.append((self.kinds.get(ack_id, "invalid"), outcome))
-        return collections.Counter(outcomes), latencies

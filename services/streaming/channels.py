@@ -1,14 +1,16 @@
-"""gRPC channels to Google Cloud or to an emulator. They notice when the other side goes silent."""
+"""gRPC channels to Google Cloud or to an emulator. They notice when the other side goes silent.
 
-from collections.abc import Sequence
-from typing import Any, Final, TypeVar
+They are used without Google's generated clients, which take 100 µs of CPU time for each call: those wrap
+messages, and calls, and listen in for a debug log.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
 
 import grpc.aio
-from google.auth.credentials import AnonymousCredentials
+from google.api_core import grpc_helpers_async
 
-Transport = TypeVar("Transport")
-
-Options = Sequence[tuple[str, int]]
+Call = Callable[..., Awaitable[Any]]
 
 # A connection that swallows what is sent breaks within 40 s, before a pull has waited for its minute. Without
 # the last option, which Google's clients do not set, it takes 90.
@@ -17,37 +19,40 @@ KEEPALIVE: Final = (
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.ping_timeout_ms", 10_000),
 )
+# Messages have up to 10 MB, a response several; gRPC's own limit is 4.
+_UNLIMITED: Final = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1))
 # An emulator restarts sooner than after gRPC's longest pause, 2 minutes.
 _RECONNECT: Final = (("grpc.initial_reconnect_backoff_ms", 200), ("grpc.max_reconnect_backoff_ms", 2000))
 
 
-def channel(kind: Any, emulator: str | None, options: Options, **arguments: Any) -> grpc.aio.Channel:
-    """A channel to the service of one of Google's clients.
+def channel(transport: Any, emulator: str | None, *more: tuple[str, int]) -> grpc.aio.Channel:
+    """A channel to a service.
 
     Args:
-        kind: The client's transport, of the asyncio interface.
-        emulator: Address of an emulator, if that is to be used.
-        options: Options of the channel, besides those for silence.
-        arguments: Others of the transport's own channels.
-    """
-    options = [*options, *KEEPALIVE]
-    if emulator is not None:
-        return grpc.aio.insecure_channel(emulator, options=[*options, *_RECONNECT])
-    return kind.create_channel(options=options, **arguments)
-
-
-def transport(kind: type[Transport], emulator: str | None, more: Options = ()) -> Transport:
-    """A transport for one of Google's clients.
-
-    Args:
-        kind: Its class, of the asyncio interface.
+        transport: The class of Google's client that connects to it, of the asyncio interface.
         emulator: Address of an emulator, if that is to be used.
         more: Options of the channel.
     """
-    of_kind: Any = kind
+    options = [*_UNLIMITED, *KEEPALIVE, *more]
+    if emulator is not None:
+        return grpc.aio.insecure_channel(emulator, options=[*options, *_RECONNECT])
+    return transport.create_channel(options=options)
 
-    # `options` are those that the clients use with Google Cloud.
-    def own_channel(host: str, *, options: Options, **arguments: Any) -> grpc.aio.Channel:
-        return channel(kind, emulator, [*options, *more], host=host, **arguments)
 
-    return of_kind(credentials=None if emulator is None else AnonymousCredentials(), channel=own_channel)
+def call(make: Callable[..., Any], method: str, request: Any, response: Any) -> Call:
+    """A call of a method, which raises google.api_core.exceptions.GoogleAPIError.
+
+    Args:
+        make: Method of the channel: `unary_unary` or `stream_stream`.
+        method: Full name.
+        request: Type of requests, of protobuf.
+        response: Type of responses, of protobuf.
+    """
+    wrapped: Any = grpc_helpers_async.wrap_errors(
+        make(
+            method,
+            request_serializer=request.SerializeToString,
+            response_deserializer=response.FromString,
+        )
+    )
+    return wrapped

@@ -2,11 +2,10 @@
 
 import asyncio
 import collections
-import dataclasses
 import datetime
 import logging
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Final
 
 from services import answers
@@ -18,7 +17,6 @@ from services.http import trace_context
 from services.streaming import metrics
 from services.streaming.batch import MessageBatch
 from services.streaming.metrics import attempted
-from services.streaming.publishing import publish
 from services.streaming.pubsub import PubSub
 from services.streaming.replies import ModelReplies
 from services.streaming.table import APPEND_BYTES, ROW_OVERHEAD_BYTES, PredictionsTable
@@ -34,27 +32,18 @@ _STALLED_SECONDS: Final = 120.0
 """Without any answer although messages wait: longer than all attempts of an append take."""
 
 
-@dataclasses.dataclass
 class _Work:
-    """What the pending messages of a batch ask for.
+    """What the pending messages of a batch ask for."""
 
-    Attributes:
-        replies: Replies by topic and ordering key.
-        passive: Messages whose rows are to be saved, and their requests.
-        dead_letters: Dead letters of invalid messages by ordering key.
-        first: `ack_id` of the first message with a request.
-        repeated: `ack_id`s of messages that repeat a request, each with that of the first.
-    """
-
-    replies: dict[tuple[str, str], list[Outgoing]] = dataclasses.field(
-        default_factory=lambda: collections.defaultdict(list)
-    )
-    passive: list[tuple[Any, SaleRangeRequest]] = dataclasses.field(default_factory=list)
-    dead_letters: dict[str, list[Outgoing]] = dataclasses.field(
-        default_factory=lambda: collections.defaultdict(list)
-    )
-    first: dict[SaleRangeRequest, str] = dataclasses.field(default_factory=dict)
-    repeated: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    def __init__(self) -> None:
+        # By topic and ordering key, and by ordering key.
+        self.replies: dict[tuple[str, str], list[Outgoing]] = collections.defaultdict(list)
+        self.dead_letters: dict[str, list[Outgoing]] = collections.defaultdict(list)
+        # Messages whose rows are to be saved, and their requests.
+        self.passive: list[tuple[Any, SaleRangeRequest]] = []
+        # `ack_id` of the first message with a request, and those of later ones, each with that of the first.
+        self.first: dict[SaleRangeRequest, str] = {}
+        self.repeated: list[tuple[str, str]] = []
 
 
 class Processor:
@@ -103,13 +92,13 @@ class Processor:
             metrics.RECEIVED.inc(len(batch.messages))
             metrics.BATCH.observe(len(batch.messages))
         work = self._prepare(batch, replies)
-        durable = len(batch.durable)
+        durable_before = len(batch.durable)
         published: set[str] = set()
         try:
             await asyncio.gather(
                 attempted("save", self._save(replies, work.passive, batch.durable)),
                 *(
-                    attempted("reply", self._publish(topic, key, outgoing, published, batch))
+                    attempted("reply", self._pubsub.publish(topic, key, outgoing, published, batch.refused))
                     for (topic, key), outgoing in work.replies.items()
                 ),
             )
@@ -117,16 +106,16 @@ class Processor:
             # An invalid message is durable as a dead letter, not when its refusal is published.
             refused = [letter.ack_id for letters in work.dead_letters.values() for letter in letters]
             batch.durable |= published.difference(refused)
-            self._remember(
-                (replies.version, request)
-                for request, ack_id in work.first.items()
-                if ack_id in batch.durable
-            )
+            now = time.monotonic()
+            for request, ack_id in work.first.items():
+                if ack_id in batch.durable:
+                    self._answered[replies.version, request] = now
         # After the refusals: a dead letter ends a message, and the sender must have its reply by then.
         for key, letters in work.dead_letters.items():
-            dead_letters = self._publish(self._dead_letter_topic, key, letters, batch.durable, batch)
+            topic, durable = self._dead_letter_topic, batch.durable
+            dead_letters = self._pubsub.publish(topic, key, letters, durable, batch.refused)
             await attempted("dead-letter", dead_letters)
-        if len(batch.durable) > durable:
+        if len(batch.durable) > durable_before:
             self._last_answer = time.monotonic()
         for repeated, first in work.repeated:
             if first in batch.durable:
@@ -136,11 +125,16 @@ class Processor:
     def finish(self, batch: MessageBatch) -> None:
         """Update the metrics with the outcomes of a batch."""
         self._in_progress.discard(batch)
-        outcomes, latencies = batch.outcomes(time.time())
-        for labels, number in outcomes.items():
+        now = time.time()
+        outcomes: list[tuple[str, str]] = []
+        for ack_id, published in batch.published.items():
+            outcome = "released"
+            if ack_id in batch.durable:
+                outcome = "duplicate" if ack_id in batch.duplicates else "acknowledged"
+                metrics.LATENCY.observe(now - published)
+            outcomes.append((batch.kinds.get(ack_id, "invalid"), outcome))
+        for labels, number in collections.Counter(outcomes).items():
             metrics.MESSAGES.labels(*labels).inc(number)
-        for seconds in latencies:
-            metrics.LATENCY.observe(seconds)
 
     def _prepare(self, batch: MessageBatch, replies: ModelReplies) -> _Work:
         work = _Work()
@@ -182,9 +176,6 @@ class Processor:
             topic, reply = refusal
             work.replies[topic, reply.ordering_key].append(reply)
 
-    def _remember(self, answered: Iterable[tuple[str, SaleRangeRequest]]) -> None:
-        self._answered.update(dict.fromkeys(answered, time.monotonic()))
-
     def _forget(self) -> None:
         """Forget the oldest answers: those of long ago, and those that are too many."""
         expired = time.monotonic() - _REMEMBERED_SECONDS
@@ -193,11 +184,6 @@ class Processor:
             if len(self._answered) <= _REMEMBERED_REQUESTS and self._answered[oldest] > expired:
                 return
             del self._answered[oldest]
-
-    async def _publish(
-        self, topic: str, key: str, outgoing: list[Outgoing], published: set[str], batch: MessageBatch
-    ) -> None:
-        await publish(self._pubsub, topic, key, outgoing, published=published, refused=batch.refused)
 
     async def _save(
         self, replies: ModelReplies, passive: Collection[tuple[Any, SaleRangeRequest]], durable: set[str]

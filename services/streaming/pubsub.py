@@ -1,33 +1,30 @@
-"""Calls of Pub/Sub on the event loop.
-
-gRPC makes them without Google's generated client, which takes 100 µs of CPU time for each: it wraps messages,
-and calls, and listens in for a debug log.
-"""
+"""Calls of Pub/Sub on the event loop."""
 
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from google import pubsub_v1
-from google.api_core import grpc_helpers_async, retry_async
+from google.api_core import exceptions, retry_async
 from google.api_core.gapic_v1.routing_header import to_grpc_metadata
 from google.api_core.timeout import TimeToDeadlineTimeout
 from google.protobuf.empty_pb2 import Empty
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcAsyncIOTransport
 
-from services.streaming.channels import channel
+from services.answers import MESSAGE_BYTES, Outgoing
+from services.streaming.channels import Call, call, channel
+from services.streaming.metrics import report
 
 _CALL_SECONDS: Final = 10
 _RETRY: Final = retry_async.AsyncRetry(initial=0.1, maximum=2.0, timeout=_CALL_SECONDS)
-# Messages have up to 10 MB, a response several; gRPC's own limit is 4.
-_UNLIMITED: Final = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1))
 
-PublishRequest: Final[Any] = pubsub_v1.PublishRequest.pb()
+_PUBLISH_MESSAGES: Final = 1000  # https://cloud.google.com/pubsub/quotas#resource_limits
+_MESSAGE_OVERHEAD_BYTES: Final = 64  # tags and lengths of a message in a publish request
+
+_PublishRequest: Final[Any] = pubsub_v1.PublishRequest.pb()
 _PullRequest: Final[Any] = pubsub_v1.PullRequest.pb()
 _AcknowledgeRequest: Final[Any] = pubsub_v1.AcknowledgeRequest.pb()
 _ModifyAckDeadlineRequest: Final[Any] = pubsub_v1.ModifyAckDeadlineRequest.pb()
-
-_Call = Callable[..., Awaitable[Any]]
 
 
 class PubSub:
@@ -38,21 +35,14 @@ class PubSub:
     """
 
     def __init__(self) -> None:
-        emulator = os.environ.get("PUBSUB_EMULATOR_HOST")
-        self._channel = channel(SubscriberGrpcAsyncIOTransport, emulator, _UNLIMITED)
+        self._channel = channel(SubscriberGrpcAsyncIOTransport, os.environ.get("PUBSUB_EMULATOR_HOST"))
         self._pull = self._call("Subscriber/Pull", _PullRequest, pubsub_v1.PullResponse.pb())
         self._acknowledge = self._call("Subscriber/Acknowledge", _AcknowledgeRequest, Empty)
         self._modify = self._call("Subscriber/ModifyAckDeadline", _ModifyAckDeadlineRequest, Empty)
-        self._publish = self._call("Publisher/Publish", PublishRequest, pubsub_v1.PublishResponse.pb())
+        self._publish = self._call("Publisher/Publish", _PublishRequest, pubsub_v1.PublishResponse.pb())
 
-    def _call(self, method: str, request: Any, response: Any) -> _Call:
-        call: Any = self._channel.unary_unary(
-            f"/google.pubsub.v1.{method}",
-            request_serializer=request.SerializeToString,
-            response_deserializer=response.FromString,
-        )
-        wrapped: Any = grpc_helpers_async.wrap_errors(call)
-        return wrapped
+    def _call(self, method: str, request: Any, response: Any) -> Call:
+        return call(self._channel.unary_unary, f"/google.pubsub.v1.{method}", request, response)
 
     async def pull(self, subscription: str, max_messages: int, seconds: float) -> Sequence[Any]:
         """Wait for messages: google.pubsub.v1.ReceivedMessage."""
@@ -72,19 +62,63 @@ class PubSub:
         )
         await _repeated(self._modify)(request, metadata=_routed("subscription", subscription))
 
-    async def publish(self, request: Any) -> None:
-        """Publish the messages of a `PublishRequest`."""
-        await _repeated(self._publish)(request, metadata=_routed("topic", request.topic))
+    async def publish(
+        self,
+        topic: str,
+        ordering_key: str,
+        outgoing: Sequence[Outgoing],
+        published: set[str],
+        refused: set[str],
+    ) -> None:
+        """Publish messages of one ordering key, in order, until a call fails.
+
+        Adds the `ack_id`s of messages to `published`, or to `refused` if Pub/Sub does not accept them.
+        """
+        for batch in publish_batches(outgoing):
+            try:
+                await self._publish_batch(topic, ordering_key, batch)
+                published.update(each.ack_id for each in batch)
+            except exceptions.InvalidArgument:
+                # One message that Pub/Sub does not accept fails the call: publish each alone.
+                for one in batch:
+                    try:
+                        await self._publish_batch(topic, ordering_key, [one])
+                        published.add(one.ack_id)
+                    except exceptions.InvalidArgument as error:
+                        report("publish", error)
+                        refused.add(one.ack_id)
+
+    async def _publish_batch(self, topic: str, ordering_key: str, batch: Sequence[Outgoing]) -> None:
+        request = _PublishRequest(topic=topic)
+        for each in batch:
+            attributes = request.messages.add(data=each.data, ordering_key=ordering_key).attributes
+            for name, value in each.attributes.items():  # a map made of a dictionary costs four times that
+                attributes[name] = value
+        await _repeated(self._publish)(request, metadata=_routed("topic", topic))
 
     async def close(self) -> None:
         """Close the connection."""
         await self._channel.close()
 
 
-def _repeated(call: _Call) -> _Call:
+def _repeated(call: Call) -> Call:
     """The call with a deadline from now on for all attempts together."""
     return _RETRY(TimeToDeadlineTimeout(_CALL_SECONDS)(call))
 
 
 def _routed(name: str, value: str) -> tuple[tuple[str, str]]:
     return (to_grpc_metadata(((name, value),)),)
+
+
+def publish_batches(outgoing: Sequence[Outgoing]) -> Iterator[Sequence[Outgoing]]:
+    """Group messages within the limits of one publish call."""
+    begin = size = 0
+    for index, one in enumerate(outgoing):
+        characters = sum(map(len, one.attributes)) + sum(map(len, one.attributes.values()))
+        more = len(one.data) + _MESSAGE_OVERHEAD_BYTES + 4 * characters  # UTF-8 has at most 4 bytes each
+        if index > begin and (index - begin == _PUBLISH_MESSAGES or size + more > MESSAGE_BYTES):
+            yield outgoing[begin:index]
+            begin, size = index, 0
+        size += more
+    if outgoing:
+        yield outgoing[begin:]

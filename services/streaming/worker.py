@@ -5,17 +5,19 @@ control allows, so none waits leased in a buffer, and no thread hands messages o
 """
 
 import asyncio
+import contextlib
+import itertools
 import logging
 import random
-from typing import Any, Final
+import time
+from typing import Final
 
 from google.api_core import exceptions
 
 from services.contracts.settings import StreamingSettings
 from services.forecasting.follower import ModelFollower
+from services.streaming import metrics
 from services.streaming.batch import MessageBatch
-from services.streaming.flow_control import OUTSTANDING_PULLS, FlowControl
-from services.streaming.leases import Leases
 from services.streaming.metrics import attempted, report
 from services.streaming.processing import Processor
 from services.streaming.pubsub import PubSub
@@ -23,10 +25,60 @@ from services.streaming.replies import ModelReplies
 
 _log = logging.getLogger(__name__)
 
+_OUTSTANDING_PULLS: Final = 4
+_MAX_BYTES: Final = 64 * 1024 * 1024
+"""Of all leased messages. Few messages are large, but each may have 10 MB."""
+_USUAL_BYTES: Final = 1024
 _PULL_SECONDS: Final = 60
 _MAX_PAUSE_SECONDS: Final = 10
 FINISH_SECONDS: Final = 15
 """From the signal to stop until unfinished messages are released."""
+
+_CHECK_SECONDS: Final = 4
+"""A message seen at two checks is extended: in time even for the shortest deadline, 10 s."""
+_LEASE_SECONDS: Final = 30
+_RENEW_SECONDS: Final = 20
+"""From an extension to the next: two checks before the lease ends, for a call that fails."""
+_CALL_IDS: Final = 1000
+"""Of one call, which may have 512 kB: https://cloud.google.com/pubsub/quotas#resource_limits"""
+
+
+class FlowControl:
+    """Limits the number and size of leased messages.
+
+    The number is exact. The size is limited by asking for fewer messages while they are large; since sizes
+    are unknown before messages arrive, the outstanding pulls may exceed it once.
+    """
+
+    def __init__(self, max_messages: int) -> None:
+        self._max_messages = max_messages
+        self._messages = _OUTSTANDING_PULLS * max_messages
+        self._bytes = _MAX_BYTES
+        self._average = float(_USUAL_BYTES)
+        self._freed = asyncio.Event()
+
+    async def reserve(self) -> int:
+        """Wait until messages may be leased; returns how many to ask for."""
+        while self._messages <= 0 or self._bytes <= 0:
+            self._freed.clear()
+            await self._freed.wait()
+        share = int(self._bytes / _OUTSTANDING_PULLS / self._average)
+        number = max(1, min(self._max_messages, self._messages, share))
+        self._messages -= number
+        return number
+
+    def take(self, messages: int, size: int) -> None:
+        """Add the size of messages that came."""
+        self._bytes -= size
+        # A large average decays over about ten pulls.
+        average = size / messages
+        self._average = max(0.8 * self._average + 0.2 * average, average, 1.0)
+
+    def free(self, messages: int, size: int) -> None:
+        """Remove messages, or a reservation that was not used."""
+        self._messages += messages
+        self._bytes += size
+        self._freed.set()
 
 
 class Worker:
@@ -56,7 +108,7 @@ class Worker:
         self._follower = follower
         self._stop = asyncio.Event()
         self._flow_control = FlowControl(settings.max_messages)
-        self._leases = Leases(pubsub, settings.subscription)
+        self._leased: set[str] = set()  # `ack_id`s of messages whose deadline is extended
         self._batches: set[asyncio.Task[None]] = set()
 
     def stop(self) -> None:
@@ -68,27 +120,40 @@ class Worker:
         """Work until `stop`. Messages wait in the subscription until a model is loaded."""
         while self._follower.current is None and not self._stop.is_set():
             await asyncio.sleep(0.1)
-        stopped = asyncio.create_task(self._stop.wait())
-        extending = asyncio.create_task(self._leases.extend_forever())
-        await asyncio.gather(*(self._pull_until(stopped) for _ in range(OUTSTANDING_PULLS)))
-        if self._batches:
-            _, unfinished = await asyncio.wait(self._batches, timeout=FINISH_SECONDS)
-            for task in unfinished:
+        async with asyncio.TaskGroup() as group:
+            extending = group.create_task(self._extend_forever())
+            pulling = [group.create_task(self._pull_forever()) for _ in range(_OUTSTANDING_PULLS)]
+            await self._stop.wait()
+            for task in pulling:
                 task.cancel()
-            if unfinished:
-                await asyncio.wait(unfinished)
-        extending.cancel()
+            await asyncio.wait(pulling)
+            if self._batches:
+                _, unfinished = await asyncio.wait(self._batches, timeout=FINISH_SECONDS)
+                for task in unfinished:
+                    task.cancel()
+                if unfinished:
+                    await asyncio.wait(unfinished)
+            extending.cancel()
 
-    async def _pull_until(self, stopped: "asyncio.Task[Any]") -> None:
+    async def _extend_forever(self) -> None:
+        due_at: dict[str, float] = {}
+        while True:
+            await asyncio.sleep(_CHECK_SECONDS)
+            now = time.monotonic()
+            due_at = {each: due_at.get(each, now) for each in self._leased}
+            due = [each for each, time_due in due_at.items() if time_due < now]
+            for begin in range(0, len(due), _CALL_IDS):
+                ack_ids = due[begin : begin + _CALL_IDS]
+                extending = self._pubsub.extend(self._subscription, ack_ids, _LEASE_SECONDS)
+                if await attempted("extend", extending):
+                    metrics.EXTENSIONS.inc(len(ack_ids))
+                    due_at.update(dict.fromkeys(ack_ids, now + _RENEW_SECONDS))
+
+    async def _pull_forever(self) -> None:
         failures = 0
-        while not self._stop.is_set():
-            pull = asyncio.create_task(self._pull())
-            await asyncio.wait({pull, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            if not pull.done():
-                pull.cancel()
-                return
+        while True:
             try:
-                batch = pull.result()
+                batch = await self._pull()
             except Exception as error:
                 report("pull", error)
                 self.fault = f"{type(error).__name__}: {error}"
@@ -105,11 +170,9 @@ class Worker:
     async def _pause(self, failures: int) -> None:
         """Exponential back-off with full jitter, ended by `stop`."""
         limit = min(_MAX_PAUSE_SECONDS, 0.5 * 2**failures)
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(random.uniform(0, limit)):  # noqa: S311 -- no secret
                 await self._stop.wait()
-        except TimeoutError:
-            return
 
     async def _pull(self) -> MessageBatch | None:
         """The next messages that flow control allows; None if none came for a while."""
@@ -128,14 +191,14 @@ class Worker:
 
     async def _handle(self, batch: MessageBatch) -> None:
         """Answer and acknowledge a batch; release the messages that stay unanswered."""
-        self._leases.ack_ids |= batch.messages.keys()
+        self._leased |= batch.messages.keys()
         try:
             await self._answer(batch)
         except asyncio.CancelledError:
             _log.warning("%s messages are not answered in time", len(batch.pending))
         except Exception as error:
             report("answer", error)
-        self._leases.ack_ids -= batch.messages.keys()
+        self._leased -= batch.messages.keys()
         if unanswered := [each for each in batch.messages if each not in batch.durable]:
             await attempted("release", self._pubsub.extend(self._subscription, unanswered, 0))
         self._flow_control.free(len(batch.messages), batch.size)
@@ -144,8 +207,7 @@ class Worker:
     async def _answer(self, batch: MessageBatch) -> None:
         """Try until no message is pending, or the worker stops."""
         acknowledged: set[str] = set()
-        failures = 0
-        while True:
+        for failures in itertools.count(1):
             model = self._follower.current
             assert model is not None, "pulling waits for the first model"  # noqa: S101
             try:
@@ -154,10 +216,9 @@ class Worker:
                 if durable := batch.durable - acknowledged:
                     acknowledged |= durable
                     await attempted("acknowledge", self._pubsub.acknowledge(self._subscription, [*durable]))
-                    self._leases.ack_ids -= durable
-            if not batch.pending or self._stop.is_set():
+                    self._leased -= durable
+            if not batch.pending:
                 return
-            failures += 1
             await self._pause(failures)
             if self._stop.is_set():
                 return
