@@ -11,13 +11,15 @@ import logging
 import math
 import sys
 import time
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from services.http import client_address
 from services.http.messages import AsyncHandler, Request, Response
 from services.http.parser import MAX_BODY_BYTES, PipeliningError, RequestParser
 from services.http.problems import HttpError
-from services.http.server_state import ServerState
+
+if TYPE_CHECKING:
+    from services.http.server import Server
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +48,7 @@ class Connection(asyncio.BufferedProtocol):
         deadline: When the server calls `time_out`, on `time.perf_counter`.
     """
 
-    def __init__(self, server: ServerState) -> None:
+    def __init__(self, server: "Server") -> None:
         # Connection
         self.deadline = time.perf_counter() + KEEP_ALIVE_SECONDS
         self._server = server
@@ -58,8 +60,7 @@ class Connection(asyncio.BufferedProtocol):
         self._writable = True
         self._stream: asyncio.Task[None] | None = None  # writes a response in parts; nothing else is written
         self._drained = asyncio.Event()  # for the stream
-        # Requests that came while the client did not read: each with its start and whether to keep alive.
-        self._pipeline: collections.deque[tuple[Request, float, bool]] = collections.deque()
+        self._pipeline: collections.deque[Request] = collections.deque()  # came while the client did not read
         self._error: HttpError | None = None  # what is wrong with the request after those
 
         # Asynchronous handler
@@ -106,16 +107,13 @@ class Connection(asyncio.BufferedProtocol):
         try:
             self._parser.feed(self._server.buffer[:nbytes])
             if self._parser.receiving:
-                self._count_sender()
+                # Who sends a request slowly may be behind a load balancer.
+                self._server.count(self, client_address.of(self._parser.so_far()))
         except HttpError as error:
             self._on_error(error)
         except PipeliningError:
             self._end_reading()
         self._set_deadline()
-
-    def _count_sender(self) -> None:
-        """Count the connection for who sends a request slowly, which may be behind a load balancer."""
-        self._server.count(self, client_address.of(self._parser.so_far()))
 
     def _set_deadline(self) -> None:
         parser = self._parser
@@ -155,7 +153,7 @@ class Connection(asyncio.BufferedProtocol):
     def _answer_waiting(self) -> None:
         self._writable = True
         while self._pipeline and self._writable and not self._closing:
-            self._answer(*self._pipeline.popleft())
+            self._answer(self._pipeline.popleft())
         self._resume_reading()
 
     # Calls of the server
@@ -222,9 +220,9 @@ class Connection(asyncio.BufferedProtocol):
             if self._body is not None and not self._body.done():
                 self._body.set_result(parser.request.body)
         elif self._writable:
-            self._answer(parser.request, parser.started, parser.keep_alive)
+            self._answer(parser.request)
         else:
-            self._pipeline.append((parser.request, parser.started, parser.keep_alive))
+            self._pipeline.append(parser.request)
 
     def _start_task(self, handler: AsyncHandler) -> bool:
         """Answer the request whose head is complete in a task, if the handler takes it."""
@@ -263,7 +261,8 @@ class Connection(asyncio.BufferedProtocol):
         if parser.receiving:
             self._respond_early(parser.request, task.result())
             return
-        self._respond(parser.request, task.result(), parser.started, parser.keep_alive and not self._eof)
+        parser.request.keep_alive &= not self._eof
+        self._respond(parser.request, task.result())
         self._resume_reading()
 
     def _resume_reading(self) -> None:
@@ -282,40 +281,37 @@ class Connection(asyncio.BufferedProtocol):
 
     # Responses
 
-    def _answer(self, request: Request, started: float, keep_alive: bool) -> None:
+    def _answer(self, request: Request) -> None:
         if not self._closing:
-            self._respond(request, self._application.answer(request), started, keep_alive)
+            self._respond(request, self._application.answer(request))
 
-    def _respond(self, request: Request, response: Response, started: float, keep_alive: bool) -> None:
-        keep_alive = keep_alive and not self._application.draining
+    def _respond(self, request: Request, response: Response) -> None:
         if response.parts is not None and request.method != b"HEAD":
             try:
-                self._start_stream(request, response, started, keep_alive)
+                self._start_stream(request, response)
                 return
             except HttpError as error:
                 response = error.response()
+        keep_alive = request.keep_alive and not self._application.draining
         self._write(request, response, keep_alive)
-        self._application.observe(request, response, time.perf_counter() - started)
+        self._application.observe(request, response, time.perf_counter() - request.started)
         if not keep_alive:
             self._close()
 
-    def _start_stream(self, request: Request, response: Response, started: float, keep_alive: bool) -> None:
+    def _start_stream(self, request: Request, response: Response) -> None:
         client = client_address.of(request)
         self._server.begin_stream(client)
         self._writable = False
         self._drained.set()
         self._transport.pause_reading()
-        self._stream = asyncio.get_running_loop().create_task(
-            self._write_parts(request, response, started, keep_alive)
-        )
+        self._stream = asyncio.get_running_loop().create_task(self._write_parts(request, response))
         self._stream.add_done_callback(functools.partial(self._on_stream_done, client))
 
-    async def _write_parts(
-        self, request: Request, response: Response, started: float, keep_alive: bool
-    ) -> None:
+    async def _write_parts(self, request: Request, response: Response) -> None:
         assert response.parts is not None  # noqa: S101 -- for the type checker
         # Clients of HTTP/1.0 learn from the end of the connection where the body ends.
         chunked = request.http_version == "1.1"
+        keep_alive = request.keep_alive and not self._application.draining
         self._write(request, response, keep_alive)
         last = time.perf_counter() + _STREAM_SECONDS
         parts = response.parts()
@@ -332,7 +328,7 @@ class Connection(asyncio.BufferedProtocol):
         self._stream = None
         if chunked:
             self._transport.write(b"0\r\n\r\n")
-        self._application.observe(request, response, time.perf_counter() - started)
+        self._application.observe(request, response, time.perf_counter() - request.started)
         if not keep_alive or self._application.draining:
             self._close()
         elif self._drained.is_set():

@@ -10,7 +10,8 @@ import msgspec
 class Request(msgspec.Struct, gc=False):
     """A request. Header names are in lower case; the values of repeated headers are joined by commas.
 
-    `traceparent` is that of the response: it names the request's span.
+    `traceparent` is that of the response: it names the request's span. `started` is when the first byte came,
+    on `time.perf_counter`; `keep_alive` says whether another request may follow.
     """
 
     client: str
@@ -20,8 +21,10 @@ class Request(msgspec.Struct, gc=False):
     query: bytes = b""
     http_version: str = "1.1"
     headers: dict[bytes, bytes] = {}
-    body: bytes = b""
     traceparent: bytes = b""
+    started: float = 0.0
+    keep_alive: bool = True
+    body: bytes = b""
 
 
 class Response:

@@ -38,7 +38,6 @@ class RequestParser:
     Attributes:
         pipelining: Whether a request may begin before the response to the one before.
         request: The request that is being received, or the last one.
-        keep_alive: Whether another request may follow it.
         started: When its first byte came, on `time.perf_counter`.
         receiving: Whether it is incomplete.
         body_bytes: Received bytes of its body.
@@ -55,7 +54,6 @@ class RequestParser:
         self.request = Request(client)
         self._target = b""
         self._headers: dict[bytes, bytes] = {}
-        self.keep_alive = True
         self.started = time.perf_counter()
         self.receiving = False
         self.body_bytes = 0
@@ -83,7 +81,7 @@ class RequestParser:
         except httptools.HttpParserCallbackError as error:
             raise error.__context__ or error from None
         except httptools.HttpParserError as error:
-            if self.keep_alive or self.receiving:
+            if self.request.keep_alive or self.receiving:
                 raise HttpError(http.HTTPStatus.BAD_REQUEST, f"this is not HTTP/1.1: {error}") from None
             # What follows the last request of a connection is no request.
         if self.receiving:
@@ -168,15 +166,15 @@ class RequestParser:
 
     def on_headers_complete(self) -> None:
         """The head of the request is complete."""
-        parser, target, headers = self._parser, self._target, self._headers
+        parser, client, target, headers = self._parser, self._client, self._target, self._headers
         path, _, query = target.partition(b"?")
-        version = parser.get_http_version()
+        method, version, upgrade = parser.get_method(), parser.get_http_version(), parser.should_upgrade()
         traceparent = trace_context.begin(headers.get(b"traceparent"))
+        keep_alive = parser.should_keep_alive() and not upgrade and version == "1.1"
         # One call: setting the attributes one by one costs more.
         self.request = request = Request(
-            self._client, parser.get_method(), target, path, query, version, headers, b"", traceparent
+            client, method, target, path, query, version, headers, traceparent, self.started, keep_alive
         )
-        upgrade = parser.should_upgrade()
         if upgrade and request.method != b"CONNECT":
             return
         self._in_head = False
@@ -185,7 +183,6 @@ class RequestParser:
         _check_head(request)
         if not path.startswith(b"/") and path != b"*":
             _parse_absolute_target(request)
-        self.keep_alive = parser.should_keep_alive() and not upgrade and version == "1.1"
         self._on_head()
 
     def on_body(self, part: bytes) -> None:

@@ -1,19 +1,26 @@
 """An HTTP/1.1 server on the event loop. The load balancer terminates TLS and HTTP/2."""
 
 import asyncio
+import collections
 import email.utils
+import http
 import logging
+import math
 import resource
 import time
 from typing import Final
 
 from services.http.connection import Connection
 from services.http.messages import Application, AsyncHandler
-from services.http.server_state import ServerState
+from services.http.problems import HttpError
 
 _log = logging.getLogger(__name__)
 
 MAX_CONNECTIONS: Final = 4096
+MAX_STREAMS: Final = 32
+"""Responses in parts at a time; a part has a few hundred kilobytes."""
+_READ_BYTES: Final = 64 * 1024
+"""Received at a time."""
 _TICK_SECONDS: Final = 1.0
 _BACKLOG: Final = 1024
 _OTHER_FILES: Final = 128
@@ -21,27 +28,38 @@ _OTHER_FILES: Final = 128
 
 
 class Server:
-    """Listens for connections; `close` waits for the requests in flight.
+    """Listens for connections; `close` waits for the requests in flight. One client may have half of all.
 
     Args:
         application: Answers requests.
         async_handler: Answers some requests in a task instead.
+
+    Attributes:
+        max_connections: Limit of connections.
+        connections: Open connections, the oldest first, each with the client that it counts for.
+        buffer: Receives what the connections read, each in its turn.
+        date_and_trace: The `date` header, at most a second old, and the name of the next one.
+        streams: Number of responses that are written in parts, by client.
+        turn: Held to write one part, while the event loop turns once: others wait for one part at most.
     """
 
     def __init__(self, application: Application, async_handler: AsyncHandler | None = None) -> None:
-        self._state = ServerState(application, async_handler, _connection_limit())
+        self.application = application
+        self.async_handler = async_handler
+        self.max_connections = _connection_limit()
+        self.connections: dict[Connection, str] = {}
+        self._clients: collections.Counter[str] = collections.Counter()  # connections of each
+        self.buffer = memoryview(bytearray(_READ_BYTES))
+        self.date_and_trace = b""
+        self.streams: collections.Counter[str] = collections.Counter()
+        self.turn = asyncio.Lock()
         self._listener: asyncio.Server | None = None
         self._ticker: asyncio.TimerHandle | None = None
 
     @property
-    def connections(self) -> int:
-        """Number of open connections."""
-        return len(self._state.connections)
-
-    @property
     def requests_in_flight(self) -> int:
         """Number of requests that are being received or answered, or whose response is not sent."""
-        return sum(not connection.idle for connection in self._state.connections)
+        return sum(not connection.idle for connection in self.connections)
 
     async def listen(self, host: str, port: int) -> None:
         """Accept connections.
@@ -51,7 +69,7 @@ class Server:
         """
         loop = asyncio.get_running_loop()
         self._listener = await loop.create_server(
-            lambda: Connection(self._state), host, port, backlog=min(_BACKLOG, self._state.max_connections)
+            lambda: Connection(self), host, port, backlog=min(_BACKLOG, self.max_connections)
         )
         self._tick()
 
@@ -66,13 +84,12 @@ class Server:
         """
         assert self._listener is not None, "listen first"  # noqa: S101 -- an error of the caller
         self._listener.close()
-        connections = self._state.connections
-        for connection in [*connections]:
+        for connection in [*self.connections]:
             connection.close_if_idle()
         deadline = time.perf_counter() + seconds
-        while connections and time.perf_counter() < deadline:
+        while self.connections and time.perf_counter() < deadline:
             await asyncio.sleep(0.01)
-        unfinished = [*connections]
+        unfinished = [*self.connections]
         for connection in unfinished:
             connection.abort()
         if self._ticker is not None:
@@ -83,10 +100,51 @@ class Server:
         """Once a second: update the date, and time connections out."""
         self._ticker = asyncio.get_running_loop().call_later(_TICK_SECONDS, self._tick)
         date = email.utils.formatdate(usegmt=True)
-        self._state.date_and_trace = f"date: {date}\r\ntraceparent: ".encode()
+        self.date_and_trace = f"date: {date}\r\ntraceparent: ".encode()
         now = time.perf_counter()
-        for connection in [each for each in self._state.connections if each.deadline < now]:
+        for connection in [each for each in self.connections if each.deadline < now]:
             connection.time_out()
+
+    def count(self, connection: Connection, client: str) -> None:
+        """Count a connection for a client; if it is one too many, close the oldest idle one.
+
+        Raises:
+            HttpError: it is one too many, and none is idle.
+        """
+        before = self.connections.get(connection)
+        if client == before:
+            return
+        if before is not None:
+            _decrement(self._clients, before)
+        self.connections[connection] = client
+        self._clients[client] += 1
+        own = self._clients[client] > math.ceil(self.max_connections / 2)
+        if not own and len(self.connections) <= self.max_connections:
+            return
+        for each, owner in self.connections.items():
+            if each is not connection and (owner == client or not own) and each.close_if_idle():
+                return
+        raise _busy("you have too many connections" if own else "there are too many connections")
+
+    def forget(self, connection: Connection) -> None:
+        """A connection is closed."""
+        _decrement(self._clients, self.connections.pop(connection))
+
+    def begin_stream(self, client: str) -> None:
+        """Count a response in parts.
+
+        Raises:
+            HttpError: it is one too many.
+        """
+        if self.streams[client] >= math.ceil(MAX_STREAMS / 2):
+            raise _busy("you have too many long responses")
+        if self.streams.total() >= MAX_STREAMS:
+            raise _busy("there are too many long responses")
+        self.streams[client] += 1
+
+    def end_stream(self, client: str) -> None:
+        """A response in parts is written."""
+        _decrement(self.streams, client)
 
 
 def _connection_limit() -> int:
@@ -102,3 +160,13 @@ def _connection_limit() -> int:
     limit = max(1, (soft - _OTHER_FILES) // 2)
     _log.warning("ulimit -n is %d, %d are needed: at most %d connections", soft, needed, limit)
     return limit
+
+
+def _decrement(counter: collections.Counter[str], key: str) -> None:
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]
+
+
+def _busy(detail: str) -> HttpError:
+    return HttpError(http.HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=[("retry-after", "1")])

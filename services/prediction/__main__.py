@@ -40,7 +40,7 @@ async def serve(settings: PredictionSettings) -> int:
     Gauge(
         "prediction_requests_in_flight", "Requests that are being received, answered or sent."
     ).set_function(lambda: server.requests_in_flight)
-    Gauge("prediction_connections", "Open connections.").set_function(lambda: server.connections)
+    Gauge("prediction_connections", "Open connections.").set_function(lambda: len(server.connections))
     Gauge("prediction_cache_bytes", "Memory of cached responses.").set_function(
         lambda: follower.current.prepared.cache.bytes if follower.current else 0
     )

@@ -74,7 +74,7 @@ def parse(parts: list[bytes]) -> tuple[Parsed, int | None, bool]:
         nonlocal more
         if more:
             requests.append((parser.request.method, parser.request.target, parser.request.body))
-        more = more and parser.keep_alive
+        more = more and parser.request.keep_alive
 
     parser = RequestParser("", lambda: None, on_request)
     for part in parts:

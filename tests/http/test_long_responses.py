@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from services.http import server_state
+from services.http import server as server_module
 from services.http.messages import Request, Response
 from services.http.server import Server
 from tests.http.test_server import GET, Client, Echo, connect, serving
@@ -136,7 +136,7 @@ def test_many_long_responses_let_others_pass() -> None:
 
 
 def test_too_many_long_responses_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_state, "MAX_STREAMS", 2)
+    monkeypatch.setattr(server_module, "MAX_STREAMS", 2)
 
     async def test(client: Client, *_unused: object) -> None:
         others = [await connect(client, f"127.0.0.{number}") for number in (2, 3)]
@@ -157,7 +157,7 @@ def test_too_many_long_responses_are_refused(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("proxied", [True, False])
 def test_a_client_has_half_of_the_long_responses(monkeypatch: pytest.MonkeyPatch, proxied: bool) -> None:
     """Behind a load balancer, too, where all come from its address."""
-    monkeypatch.setattr(server_state, "MAX_STREAMS", 4)
+    monkeypatch.setattr(server_module, "MAX_STREAMS", 4)
 
     async def test(client: Client, *_unused: object) -> None:
         async def ask(number: int) -> Client:

@@ -268,7 +268,7 @@ def test_a_client_has_half_of_the_connections(monkeypatch: pytest.MonkeyPatch) -
         own = [await connect(first, "127.0.0.9") for _ in range(5)]
         own[-1].writer.write(GET % b"own")
         assert (await own[-1].answer())[0] == 200
-        assert server.connections == 3
+        assert len(server.connections) == 3
         first.writer.write(GET % b"first")
         assert (await first.answer())[0] == 200
         assert await own[0].ended()
@@ -300,7 +300,7 @@ def test_a_client_behind_a_load_balancer_has_half_of_the_connections(monkeypatch
         assert (status, headers["retry-after"]) == (503, "1")
         assert b"you have too many connections" in body
         refused.writer.close()
-        while server.connections > 4:
+        while len(server.connections) > 4:
             await asyncio.sleep(0.01)
         slow += [await begin(number, 8) for number in range(3)]
         await in_flight(6)
@@ -323,7 +323,7 @@ def test_connections_far_beyond_the_limit_are_closed(monkeypatch: pytest.MonkeyP
         await asyncio.sleep(0.05)
         others = [await connect(first, "127.0.0.1") for _ in range(5)]
         assert await others[-1].ended()
-        assert server.connections == 3
+        assert len(server.connections) == 3
         for each in others:
             each.writer.close()
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from services.forecasting.artifact import Model, load_manifest
-from services.http.server_state import MAX_STREAMS
+from services.http.server import MAX_STREAMS
 from services.prediction.responses import ModelResponses, Query
 from tests.conftest import Models, Service, service, wait_for
 from tests.prediction.test_tables import rows
