@@ -13,6 +13,9 @@ Keys = Annotated[list[Key], Meta(min_length=1)]
 Days = Annotated[
     int, Meta(ge=1, description="Number of days to forecast, from the day after the model's last.")
 ]
+ReplyTopic = Annotated[
+    str, Meta(min_length=1, max_length=512, description="Topic for the reply, if not `sale-predictions`.")
+]
 
 
 class SaleRangeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -26,13 +29,7 @@ class SaleRangeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         Literal["passive", "active"],
         Meta(description="passive: rows are saved in BigQuery. active: one reply on `sale-predictions`."),
     ] = "passive"
-    reply_to: (
-        Annotated[
-            str,
-            Meta(min_length=1, max_length=512, description="Topic for the reply, if not `sale-predictions`."),
-        ]
-        | None
-    ) = None
+    reply_to: ReplyTopic | None = None
 
 
 Format = Annotated[
@@ -213,6 +210,11 @@ class ModelsResponse(msgspec.Struct, frozen=True):
     ]
 
 
+Allowed = Annotated[
+    list[str] | dict[str, int], Meta(description="Values to choose from, or the limits of a number.")
+]
+
+
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An error over HTTP: problem details of RFC 9457, of type `about:blank`."""
 
@@ -221,12 +223,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     status: int
     detail: Annotated[str, Meta(description="What is wrong with this request, and what is allowed.")]
     parameter: Annotated[str, Meta(description="The parameter at fault.")] | None = None
-    allowed: (
-        Annotated[
-            list[str] | dict[str, int], Meta(description="Values to choose from, or the limits of a number.")
-        ]
-        | None
-    ) = None
+    allowed: Allowed | None = None
 
 
 class SalePrediction(msgspec.Struct, frozen=True):

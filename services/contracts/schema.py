@@ -27,13 +27,6 @@ _BIGQUERY: dict[type[inspect.Type], str] = {
 }
 
 
-def _fields(struct: type[msgspec.Struct]) -> tuple[inspect.Field, ...]:
-    info = inspect.type_info(struct)
-    if not isinstance(info, inspect.StructType):
-        raise TypeError(f"{struct!r} is not a msgspec.Struct")
-    return info.fields
-
-
 def _description(kind: inspect.Type) -> tuple[inspect.Type, str | None]:
     """The type without its annotation, and the annotation's description."""
     if isinstance(kind, inspect.Metadata):
@@ -62,16 +55,18 @@ def avro_schema(struct: type[msgspec.Struct]) -> dict[str, Any]:
             them: Avro's JSON encoding wraps a union's value, which no plain JSON sender does.
     """
     fields: list[dict[str, Any]] = []
-    for field in _fields(struct):
-        _, description = _description(field.type)
-        fields.append(
-            {"name": field.name, "type": _avro(field.type)} | ({"doc": description} if description else {})
-        )
+    for field in msgspec.structs.fields(struct):
+        kind = inspect.type_info(field.type)
+        _, description = _description(kind)
+        entry = {"name": field.name, "type": _avro(kind)}
+        if description:
+            entry["doc"] = description
         # Without a default, Pub/Sub refuses a new field: messages of the last revision lack it.
         if field.default is not msgspec.NODEFAULT:
-            fields[-1]["default"] = msgspec.to_builtins(field.default)
+            entry["default"] = msgspec.to_builtins(field.default)
         elif field.default_factory is not msgspec.NODEFAULT:
-            fields[-1]["default"] = msgspec.to_builtins(field.default_factory())
+            entry["default"] = msgspec.to_builtins(field.default_factory())
+        fields.append(entry)
     return {"type": "record", "name": struct.__name__, "fields": fields}
 
 
@@ -82,8 +77,8 @@ def bigquery_schema(struct: type[msgspec.Struct]) -> list[dict[str, str]]:
         TypeError: a field has a type with no BigQuery counterpart here.
     """
     columns = []
-    for field in _fields(struct):
-        kind, description = _description(field.type)
+    for field in msgspec.structs.fields(struct):
+        kind, description = _description(inspect.type_info(field.type))
         mode = "REQUIRED"
         if isinstance(kind, inspect.UnionType):
             mode = "NULLABLE"
@@ -94,14 +89,8 @@ def bigquery_schema(struct: type[msgspec.Struct]) -> list[dict[str, str]]:
             description = description or inner
         if type(kind) not in _BIGQUERY:
             raise TypeError(f"{struct.__name__}.{field.name}: no BigQuery type for {kind!r}")
-        columns.append(
-            {
-                "name": field.name,
-                "type": _BIGQUERY[type(kind)],
-                "mode": mode,
-                "description": description or "",
-            }
-        )
+        column = {"name": field.name, "type": _BIGQUERY[type(kind)], "mode": mode}
+        columns.append(column | {"description": description or ""})
     return columns
 
 

@@ -11,7 +11,8 @@ from msgspec import Meta
 
 from services.contracts.model import HORIZON_DAYS
 
-Seconds = Annotated[float, Meta(gt=0)]
+Text = Annotated[str, Meta(min_length=1)]
+Positive = Annotated[int, Meta(ge=1)]
 TableName = Annotated[str, Meta(pattern=r"^[^.]+\.[^.]+\.[^.]+$")]
 Topic = Annotated[str, Meta(pattern="^projects/[^/,]+/topics/[^/,]+$")]
 
@@ -23,37 +24,31 @@ class SettingsError(Exception):
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What every HTTP server is told."""
 
-    # A pod's address is not known before it runs.
-    host: Annotated[str, Meta(min_length=1, description="Address to listen on.")] = "0.0.0.0"  # noqa: S104
+    host: Text = "0.0.0.0"  # noqa: S104 -- a pod's address is not known before it runs
     port: Annotated[int, Meta(ge=1, le=65535)] = 8080
-    drain_seconds: Annotated[
-        float, Meta(ge=0, description="From SIGTERM (not ready) until it closes; load balancers notice.")
-    ] = 5
+    drain_seconds: Annotated[float, Meta(ge=0)] = 5
+    """From SIGTERM (not ready) until it closes; load balancers notice."""
 
 
 class HttpSettings(ServerSettings, frozen=True, kw_only=True):
     """An HTTP service without settings of its own."""
 
-    route: Annotated[str, Meta(pattern="^/", description="Path that it answers.")]
+    route: Annotated[str, Meta(pattern="^/")]  # path that it answers
 
 
 class ForecastSettings(ServerSettings, frozen=True, kw_only=True):
     """What both services that answer with forecasts are told."""
 
-    model_bucket: Annotated[
-        str, Meta(min_length=1, description="Bucket of the model registry, without gs://.")
-    ]
-    max_range: Annotated[int, Meta(ge=1, description="Most days a request may ask for.")] = HORIZON_DAYS
-    model_poll_seconds: Annotated[Seconds, Meta(description="Between looks at the model pointer.")] = 10
-    trace_project: Annotated[
-        str | None, Meta(description="Google Cloud project of the traces that logs name; none on a laptop.")
-    ] = None
+    model_bucket: Text  # of the model registry, without gs://
+    max_range: Positive = HORIZON_DAYS  # most days a request may ask for
+    model_poll_seconds: Annotated[float, Meta(gt=0)] = 10  # between looks at the model pointer
+    trace_project: str | None = None  # Google Cloud project of the traces that logs name; none on a laptop
 
 
 class PredictionSettings(ForecastSettings, frozen=True, kw_only=True):
     """The prediction service."""
 
-    image: Annotated[str, Meta(description="What runs, told as build information.")] = "none"
+    image: str = "none"  # what runs, told as build information
 
 
 class StreamingSettings(ForecastSettings, frozen=True, kw_only=True):
@@ -63,23 +58,14 @@ class StreamingSettings(ForecastSettings, frozen=True, kw_only=True):
     """
 
     subscription: Annotated[str, Meta(pattern="^projects/[^/]+/subscriptions/[^/]+$")]
-    reply_topic: Annotated[Topic, Meta(description="Where replies go that name no other topic.")]
+    reply_topic: Topic  # where replies go that name no other topic
     dead_letter_topic: Topic
     predictions_table: TableName
-    reply_topics: Annotated[
-        tuple[Topic, ...], Meta(description="Other topics that `reply_to` of a request may name.")
-    ] = ()
-    delivery: Annotated[
-        Literal["pull", "push"],
-        Meta(description="Whether the service asks the subscription for messages, or is sent them."),
-    ] = "pull"
-    push_audience: Annotated[
-        str | None, Meta(description="Audience of the tokens that come with pushed messages.")
-    ] = None
-    push_account: Annotated[
-        str | None, Meta(description="Mail address of the service account those tokens are for.")
-    ] = None
-    max_messages: Annotated[int, Meta(ge=1, le=1000, description="Messages asked for in one pull.")] = 1000
+    reply_topics: tuple[Topic, ...] = ()  # other topics that `reply_to` of a request may name
+    delivery: Literal["pull", "push"] = "pull"  # whether it asks for messages, or is sent them
+    push_audience: str | None = None  # audience of the tokens that come with pushed messages
+    push_account: str | None = None  # mail address of the service account those tokens are for
+    max_messages: Annotated[int, Meta(ge=1, le=1000)] = 1000  # asked for in one pull
 
     def __post_init__(self) -> None:
         if self.delivery == "push" and not (self.push_audience and self.push_account):
@@ -89,14 +75,9 @@ class StreamingSettings(ForecastSettings, frozen=True, kw_only=True):
 class TrainingSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What trains a model is told. Tables are `project.dataset.table`, buckets without gs://."""
 
-    model_bucket: Annotated[str, Meta(min_length=1, description="Bucket of the model registry.")]
-    sales_table: Annotated[TableName, Meta(description="Daily sales.")]
-    group_series: (
-        Annotated[
-            int, Meta(ge=1, description="Most series learned from together, whole stores of them; or all.")
-        ]
-        | None
-    ) = None
+    model_bucket: Text  # of the model registry
+    sales_table: TableName  # daily sales
+    group_series: Positive | None = None  # most series learned from together, whole stores of them; or all
 
     @property
     def project(self) -> str:
@@ -107,12 +88,11 @@ class TrainingSettings(msgspec.Struct, frozen=True, kw_only=True):
 class BatchSettings(TrainingSettings, frozen=True, kw_only=True):
     """The batch commands."""
 
-    staging_bucket: Annotated[str, Meta(min_length=1, description="Bucket of files between two steps.")]
-    scores_table: Annotated[TableName, Meta(description="Forecasts of the daily scoring.")]
-    transient_scores_table: Annotated[TableName, Meta(description="Forecasts of models that are not kept.")]
-    staging_dataset: Annotated[
-        str, Meta(pattern=r"^[^.]+\.[^.]+$", description="project.dataset of rows on their way to a table.")
-    ]
+    staging_bucket: Text  # of files between two steps
+    scores_table: TableName  # forecasts of the daily scoring
+    transient_scores_table: TableName  # forecasts of models that are not kept
+    staging_dataset: Annotated[str, Meta(pattern=r"^[^.]+\.[^.]+$")]
+    """`project.dataset` of rows on their way to a table."""
 
 
 class DagSettings(BatchSettings, frozen=True, kw_only=True):
@@ -121,29 +101,27 @@ class DagSettings(BatchSettings, frozen=True, kw_only=True):
     What belongs to one place to run alone is absent in the other.
     """
 
-    platform_environment: Annotated[str, Meta(min_length=1, description="Of the platform: dev, prod ...")]
-    runbook_url: Annotated[str, Meta(min_length=1, description="What to do, a section per event.")]
-    alert_channels: Annotated[
-        tuple[Literal["mail", "pagerduty"], ...], Meta(description="Ways by which people are told.")
-    ] = ()
-    alert_email: Annotated[str | None, Meta(description="Where mail goes.")] = None
+    platform_environment: Text  # of the platform: dev, prod ...
+    runbook_url: Text  # what to do, a section per event
+    alert_channels: tuple[Literal["mail", "pagerduty"], ...] = ()  # ways by which people are told
+    alert_email: str | None = None  # where mail goes
     steps_run_on: Literal["processes", "google"]
     # processes
-    steps_python: Annotated[str | None, Meta(description="Python with the packages of batch.")] = None
-    steps_folder: Annotated[str | None, Meta(description="Folder that has the package `services`.")] = None
+    steps_python: str | None = None  # Python with the packages of batch
+    steps_folder: str | None = None  # folder that has the package `services`
     # google
-    steps_project: Annotated[str | None, Meta(description="Project of the cluster and of Dataflow.")] = None
+    steps_project: str | None = None  # of the cluster and of Dataflow
     steps_region: str | None = None
     steps_cluster: str | None = None
     steps_namespace: str | None = None
-    steps_account: Annotated[str | None, Meta(description="Kubernetes service account of the pods.")] = None
-    steps_starter: Annotated[str | None, Meta(description="Account that starts the pods.")] = None
-    steps_image: Annotated[str | None, Meta(description="Batch image, by digest.")] = None
-    steps_runner: Annotated[str | None, Meta(description="Beam's runner of the scoring.")] = None
-    steps_job_endpoint: Annotated[str | None, Meta(description="Of a Flink or Spark job server.")] = None
-    dataflow_template: Annotated[str | None, Meta(description="gs:// object: the Flex Template.")] = None
-    dataflow_account: Annotated[str | None, Meta(description="Mail address of the workers' account.")] = None
-    dataflow_subnetwork: Annotated[str | None, Meta(description="URL of the subnet.")] = None
+    steps_account: str | None = None  # Kubernetes service account of the pods
+    steps_starter: str | None = None  # account that starts the pods
+    steps_image: str | None = None  # batch image, by digest
+    steps_runner: str | None = None  # Beam's runner of the scoring
+    steps_job_endpoint: str | None = None  # of a Flink or Spark job server
+    dataflow_template: str | None = None  # gs:// object: the Flex Template
+    dataflow_account: str | None = None  # mail address of the workers' account
+    dataflow_subnetwork: str | None = None  # URL of the subnet
     dataflow_machine_type: str | None = None
     dataflow_max_workers: int | None = None
 

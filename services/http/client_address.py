@@ -20,10 +20,6 @@ def forwarded(peer: str, header: bytes) -> str:
     Google's load balancers append it and their own to X-Forwarded-For
     (https://cloud.google.com/load-balancing/docs/https#x-forwarded-for_header); what is before, anyone can
     have written. Their proxies have private addresses, and network policies let nobody else reach a pod.
-
-    Args:
-        peer: Address of the other end of the connection.
-        header: X-Forwarded-For, or its last MAX_FORWARDED_BYTES.
     """
     hops = header.split(b",")
     try:

@@ -4,24 +4,67 @@ Clients repeat their headers, so parsed values are cached.
 """
 
 import functools
+import hashlib
 import re
+from collections.abc import Callable, Iterator
 from typing import Final
 
+from services.http.messages import Request, Response
+
 _QUALITY: Final = re.compile(rb"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
-MAX_BYTES: Final = 512
+_MAX_BYTES: Final = 512
 """Of a header that is negotiated by; clients send less. What is longer would fill the caches."""
 
 
-@functools.lru_cache(maxsize=256)
-def accepts_gzip(accept_encoding: bytes) -> bool:
+class ConditionalResponse:
+    """A response with status 200, and status 304 for a client that already has it."""
+
+    __slots__ = ("_etag", "_not_modified", "response")
+
+    def __init__(
+        self,
+        etag: str,
+        headers: list[tuple[str, str]],
+        body: bytes = b"",
+        parts: Callable[[], Iterator[bytes]] | None = None,
+    ) -> None:
+        self._etag = etag.removeprefix("W/").encode()
+        headers = [*headers, ("etag", etag)]
+        self.response = Response(200, headers, body, parts)
+        self._not_modified = Response(304, headers)
+
+    def answer(self, request: Request) -> Response:
+        """The one that `If-None-Match` asks for."""
+        condition = request.headers.get(b"if-none-match")
+        if condition is None:
+            return self.response
+        tags = [tag.strip().removeprefix(b"W/") for tag in condition.split(b",")]
+        return self._not_modified if self._etag in tags or tags == [b"*"] else self.response
+
+
+def etag(content: bytes) -> str:
+    """An entity tag: equal content has an equal one."""
+    return f'"{hashlib.blake2b(content, digest_size=12).hexdigest()}"'
+
+
+def accepts_gzip(request: Request) -> bool:
     """Whether the client accepts a gzip-compressed response."""
+    return _accepts_gzip(request.headers.get(b"accept-encoding", b"")[:_MAX_BYTES])
+
+
+@functools.lru_cache(maxsize=256)
+def _accepts_gzip(accept_encoding: bytes) -> bool:
     qualities = _qualities(accept_encoding)
     return qualities.get(b"gzip", qualities.get(b"*", 0.0)) > 0
 
 
-@functools.lru_cache(maxsize=256)
-def prefers_csv(accept: bytes) -> bool:
+def prefers_csv(request: Request) -> bool:
     """Whether the client prefers CSV to JSON: by quality, then by naming it more precisely."""
+    return _prefers_csv(request.headers.get(b"accept", b"")[:_MAX_BYTES])
+
+
+@functools.lru_cache(maxsize=256)
+def _prefers_csv(accept: bytes) -> bool:
     qualities = _qualities(accept)
 
     def preference(media_type: bytes) -> tuple[float, int]:
@@ -33,12 +76,6 @@ def prefers_csv(accept: bytes) -> bool:
 
     csv = preference(b"text/csv")
     return csv[0] > 0 and csv > preference(b"application/json")
-
-
-def matches(if_none_match: bytes, etag: str) -> bool:
-    """Whether an If-None-Match header names an entity tag."""
-    tags = [tag.strip().removeprefix(b"W/") for tag in if_none_match.split(b",")]
-    return etag.removeprefix("W/").encode() in tags or tags == [b"*"]
 
 
 def _qualities(header: bytes) -> dict[bytes, float]:

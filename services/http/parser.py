@@ -30,11 +30,6 @@ class PipeliningError(Exception):
 class RequestParser:
     """Builds the requests of one connection from received bytes.
 
-    Args:
-        client: Address of the client.
-        on_head: Called when target and headers of `request` are complete.
-        on_request: Called when `request` is complete.
-
     Attributes:
         pipelining: Whether a request may begin before the response to the one before.
         request: The request that is being received, or the last one.
@@ -124,11 +119,7 @@ class RequestParser:
         )
 
     def _ignore_upgrade(self, rest: bytes) -> None:
-        """Parse the request once more as the connection's last: httptools skips the body before an upgrade.
-
-        Args:
-            rest: What was received after the head.
-        """
+        """Parse the request anew as the connection's last: httptools skips the body before an upgrade."""
         request = self.request
         self._parser = httptools.HttpRequestParser(self)
         head = [b"%b %b HTTP/%b" % (request.method, request.target, request.http_version.encode())]

@@ -13,15 +13,7 @@ _log = logging.getLogger(__name__)
 
 
 class HttpError(Exception):
-    """A request is answered with a problem document.
-
-    Attributes:
-        status: Status code of the response.
-        detail: What is wrong and what is allowed, in one sentence.
-        parameter: The parameter at fault, if any.
-        allowed: Allowed values, or the limits of a number.
-        headers: More headers of the response.
-    """
+    """A request is answered with a problem document; `allowed` has values, or the limits of a number."""
 
     def __init__(
         self,

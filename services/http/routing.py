@@ -16,17 +16,11 @@ Handler = Callable[[Request], Response]
 
 @dataclasses.dataclass(frozen=True)
 class Route:
-    """A path.
-
-    Attributes:
-        path: The path, also in metrics.
-        methods: Handler of each method.
-        probe: Whether Kubernetes or Prometheus ask it all the time: only failures are logged.
-    """
+    """A path."""
 
     path: str
     methods: dict[bytes, Handler]
-    probe: bool
+    probe: bool  # Kubernetes or Prometheus ask it all the time: only failures are logged
 
 
 def get(path: str, handler: Handler, *, post: Handler | None = None, probe: bool = False) -> Route:
@@ -38,14 +32,7 @@ def get(path: str, handler: Handler, *, post: Handler | None = None, probe: bool
 
 
 class Router:
-    """Calls the handler of a request.
-
-    Args:
-        routes: All routes.
-
-    Attributes:
-        routes: All routes, by path.
-    """
+    """Calls the handler of a request."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self.routes = {route.path.encode(): route for route in routes}

@@ -30,10 +30,6 @@ _OTHER_FILES: Final = 128
 class Server:
     """Listens for connections; `close` waits for the requests in flight. One client may have half of all.
 
-    Args:
-        application: Answers requests.
-        async_handler: Answers some requests in a task instead.
-
     Attributes:
         max_connections: Limit of connections.
         connections: Open connections, the oldest first, each with the client that it counts for.
@@ -74,14 +70,7 @@ class Server:
         self._tick()
 
     async def close(self, seconds: float) -> bool:
-        """Stop listening, close idle connections and wait for the others.
-
-        Args:
-            seconds: Time to wait before connections are aborted.
-
-        Returns:
-            Whether all requests were answered.
-        """
+        """Stop listening and wait for the requests in flight; returns whether all were answered in time."""
         assert self._listener is not None, "listen first"  # noqa: S101 -- an error of the caller
         self._listener.close()
         for connection in [*self.connections]:

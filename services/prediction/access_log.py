@@ -18,31 +18,11 @@ _SPAN: Final = b'","logging.googleapis.com/spanId":"'
 _SAMPLED: Final = b'","logging.googleapis.com/trace_sampled":true,'
 _NOT_SAMPLED: Final = b'","logging.googleapis.com/trace_sampled":false,'
 
-_encode = msgspec.json.Encoder().encode
-
-
-class _HttpRequest(msgspec.Struct, rename="camel", gc=False):
-    """What a request is logged with, besides the latency.
-
-    https://cloud.google.com/logging/docs/reference/v2/rest/v2/LogEntry#HttpRequest
-    """
-
-    request_method: str
-    request_url: str
-    status: int
-    response_size: str
-    remote_ip: str
-    user_agent: str
-    protocol: str
-
 
 class AccessLog:
     """Logs requests.
 
     See https://cloud.google.com/logging/docs/structured-logging#special-payload-fields.
-
-    Args:
-        trace_project: Google Cloud project of the traces, if any.
     """
 
     def __init__(self, trace_project: str | None) -> None:
@@ -92,9 +72,19 @@ def _shared(
     fields = {
         "severity": "ERROR" if status == http.HTTPStatus.INTERNAL_SERVER_ERROR else "INFO",
         "message": f"{verb} {url} {status}",
-        "httpRequest": _HttpRequest(verb, url, status, str(size), client, agent, f"HTTP/{version}"),
+        # Ends with what comes before the latency:
+        # https://cloud.google.com/logging/docs/reference/v2/rest/v2/LogEntry#HttpRequest
+        "httpRequest": {
+            "requestMethod": verb,
+            "requestUrl": url,
+            "status": status,
+            "responseSize": str(size),
+            "remoteIp": client,
+            "userAgent": agent,
+            "protocol": f"HTTP/{version}",
+        },
     }
-    return b'%b,"latency":"' % _encode(fields).removeprefix(b"{").removesuffix(b"}}")
+    return b'%b,"latency":"' % msgspec.json.encode(fields).removeprefix(b"{").removesuffix(b"}}")
 
 
 def _text(value: bytes, limit: int) -> str:

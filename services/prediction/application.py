@@ -1,9 +1,10 @@
 """The routes of the service."""
 
 import datetime
+import functools
 import http
 import platform
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 from prometheus_client import Info
@@ -16,27 +17,25 @@ from services.forecasting.follower import ModelFollower, ServedModel
 from services.http import health, negotiation
 from services.http.health import Readiness
 from services.http.messages import Request, Response
+from services.http.negotiation import ConditionalResponse
 from services.http.parser import MAX_BODY_BYTES
 from services.http.problems import HttpError
 from services.http.routing import JSON, NO_STORE, Router, get
 from services.prediction import openapi, pages
 from services.prediction.access_log import AccessLog
 from services.prediction.metrics import Metrics
-from services.prediction.responses import CachedResponse, ModelResponses, Query
+from services.prediction.responses import Content, ModelResponses, Query
 
 MAX_QUERY_BYTES: Final = 8 * 1024
 
 _UNKNOWN: Final = "unknown"
+_DESCRIBED: Final = {*ModelDescription.__struct_fields__} - {"age_seconds"}
 
 
 class Application:
     """Answers requests.
 
     Everything runs on the event loop; the follower's thread only replaces `follower.current`.
-
-    Attributes:
-        draining: Set when the process is about to stop: it is not ready and closes connections.
-        metrics: Metrics of the requests.
     """
 
     def __init__(self, settings: PredictionSettings, follower: ModelFollower[ModelResponses]) -> None:
@@ -47,8 +46,8 @@ class Application:
             [
                 *pages.routes(),
                 get("/page.json", lambda request: self._served().prepared.page.answer(request)),
-                get(PREDICT_PATH, self._predict, post=self._predict_posted),
-                get("/history", self._history),
+                get(PREDICT_PATH, functools.partial(self._query, "prediction"), post=self._predict_posted),
+                get("/history", functools.partial(self._query, "history")),
                 get(MODELS_PATH, self._models),
                 get("/openapi.json", pages.Page(msgspec.json.encode(document), ".json").answer),
                 *health.routes(self._readiness),
@@ -74,39 +73,23 @@ class Application:
                 return
         self._access_log.add(request, response, seconds)
 
-    def _predict(self, request: Request) -> Response:
-        return self._answer_query(request, "prediction")
-
-    def _history(self, request: Request) -> Response:
-        return self._answer_query(request, "history")
-
-    def _answer_query(self, request: Request, content: Literal["prediction", "history"]) -> Response:
+    def _query(self, content: Content, request: Request) -> Response:
         if len(request.query) > MAX_QUERY_BYTES:
             raise HttpError(
                 http.HTTPStatus.REQUEST_URI_TOO_LONG,
                 f"a query may have {MAX_QUERY_BYTES} bytes; the body of POST /predict {MAX_BODY_BYTES}",
             )
-        cached = self._look_up(request, content, request.query, posted=False)
-        if_none_match = request.headers.get(b"if-none-match")
-        if if_none_match is not None and negotiation.matches(if_none_match, cached.etag):
-            return cached.not_modified
-        return cached.response
+        return self._look_up(request, content, request.query, posted=False).answer(request)
 
     def _predict_posted(self, request: Request) -> Response:
         return self._look_up(request, "prediction", request.body, posted=True).response
 
     def _look_up(
-        self, request: Request, content: Literal["prediction", "history"], text: bytes, *, posted: bool
-    ) -> CachedResponse:
+        self, request: Request, content: Content, text: bytes, *, posted: bool
+    ) -> ConditionalResponse:
         responses = self._served().prepared
-        headers = request.headers
-        query = Query(
-            content,
-            posted,
-            text,
-            negotiation.prefers_csv(headers.get(b"accept", b"")[: negotiation.MAX_BYTES]),
-            negotiation.accepts_gzip(headers.get(b"accept-encoding", b"")[: negotiation.MAX_BYTES]),
-        )
+        csv, gzip = negotiation.prefers_csv(request), negotiation.accepts_gzip(request)
+        query = Query(content, posted, text, csv, gzip)
         cached = responses.cache.get(query)
         if cached is not None:
             self.metrics.cache_hits += 1
@@ -146,14 +129,5 @@ class Application:
 
 def _described(manifest: Manifest) -> ModelDescription:
     age = datetime.datetime.now(datetime.UTC) - manifest.created_at
-    return ModelDescription(
-        version=manifest.version,
-        created_at=manifest.created_at,
-        age_seconds=age.total_seconds(),
-        first_date=manifest.first_date,
-        last_date=manifest.last_date,
-        series=manifest.series,
-        horizon=manifest.horizon,
-        interval=manifest.interval,
-        backtest=manifest.backtest,
-    )
+    known = {name: getattr(manifest, name) for name in _DESCRIBED}
+    return ModelDescription(age_seconds=age.total_seconds(), **known)

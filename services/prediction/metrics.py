@@ -11,15 +11,7 @@ from services.histogram import Histogram
 
 
 class Metrics(Collector):
-    """Counts requests and cache lookups. Not thread-safe.
-
-    Args:
-        routes: Values of the label `route`.
-
-    Attributes:
-        cache_hits: Requests whose response was cached.
-        cache_misses: Requests whose response was not.
-    """
+    """Counts requests and cache lookups. Not thread-safe."""
 
     def __init__(self, routes: Iterable[str]) -> None:
         self.cache_hits = 0

@@ -90,11 +90,7 @@ def _query(request: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def document(max_range: int) -> dict[str, Any]:
-    """The OpenAPI 3.1 document of the service.
-
-    Args:
-        max_range: Limit of the number of days; the horizon of the model served may be shorter.
-    """
+    """The OpenAPI 3.1 document of the service."""
     _, components = msgspec.json.schema_components(
         [
             PredictionRequest,

@@ -1,13 +1,13 @@
 """Pages for browsers: the chart at `/`, the API at `/docs`. Nothing comes from other hosts."""
 
 import gzip
-import hashlib
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import Final
 
 from services.http import negotiation
 from services.http.messages import Request, Response
+from services.http.negotiation import ConditionalResponse
 from services.http.routing import Route, get
 
 _FOLDER: Final = Path(__file__).parent / "page"
@@ -24,16 +24,9 @@ _TYPES: Final = {
 
 
 class Page:
-    """A file, uncompressed and compressed.
-
-    Args:
-        content: Content of the file.
-        suffix: Suffix of its name.
-    """
+    """A file, uncompressed and compressed."""
 
     def __init__(self, content: bytes, suffix: str) -> None:
-        self._etag = f'"{hashlib.blake2b(content, digest_size=12).hexdigest()}"'
-        self._compressed_etag = f'{self._etag[:-1]}-gzip"'
         headers = [
             ("content-type", _TYPES[suffix]),
             ("content-security-policy", _POLICY),
@@ -42,24 +35,18 @@ class Page:
             ("cache-control", "no-cache"),
             ("vary", "accept-encoding"),
         ]
-        self._plain = self._responses(content, [*headers, ("etag", self._etag)])
-        self._compressed = self._responses(
+        etag = negotiation.etag(content)
+        self._plain = ConditionalResponse(etag, headers, content)
+        self._compressed = ConditionalResponse(
+            f'{etag[:-1]}-gzip"',
+            [*headers, ("content-encoding", "gzip")],
             gzip.compress(content, mtime=0),
-            [*headers, ("etag", self._compressed_etag), ("content-encoding", "gzip")],
         )
-
-    @staticmethod
-    def _responses(body: bytes, headers: list[tuple[str, str]]) -> tuple[Response, Response]:
-        return Response(200, headers, body), Response(304, headers)
 
     def answer(self, request: Request) -> Response:
         """The file, or status 304 if the client has it."""
-        accepted = request.headers.get(b"accept-encoding", b"")
-        compressed = negotiation.accepts_gzip(accepted[: negotiation.MAX_BYTES])
-        response, not_modified = self._compressed if compressed else self._plain
-        etag = self._compressed_etag if compressed else self._etag
-        condition = request.headers.get(b"if-none-match")
-        return not_modified if condition is not None and negotiation.matches(condition, etag) else response
+        accepted = self._compressed if negotiation.accepts_gzip(request) else self._plain
+        return accepted.answer(request)
 
 
 def routes() -> list[Route]:

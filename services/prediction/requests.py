@@ -27,11 +27,6 @@ _DAYS: Final = re.compile(r"[0-9]{1,9}")
 def from_query(query: bytes, kind: type[AnyRequest], max_range: int) -> AnyRequest:
     """Parse the query of a GET. `store_nbr` and `family` may be repeated.
 
-    Args:
-        query: As received.
-        kind: Type of the request.
-        max_range: Limit of the number of days.
-
     Raises:
         HttpError: names the parameter at fault and what is allowed.
     """
@@ -70,23 +65,15 @@ def _bad_request(
 def _validated(parse: Callable[[], AnyRequest], kind: type[AnyRequest], max_range: int) -> AnyRequest:
     try:
         request = parse()
+        if request.range > max_range:
+            raise msgspec.ValidationError("field `range`")
     except msgspec.ValidationError as error:
         raise _invalid(str(error), kind, max_range) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _bad_request(f'the body is not JSON like {{"range": 7}}: {error}') from None
-    if request.range > max_range:
-        raise _range_out_of_limits(max_range)
     if request.format == "csv" and request.layout == "columns":
         raise _bad_request("the layout 'columns' is for JSON; CSV has rows", "layout", ["rows", "sum"])
     return request
-
-
-def _range_out_of_limits(max_range: int) -> HttpError:
-    return _bad_request(
-        f"'range' must be a whole number of days from 1 to {max_range}",
-        "range",
-        {"minimum": 1, "maximum": max_range},
-    )
 
 
 def _invalid(message: str, kind: type[msgspec.Struct], max_range: int) -> HttpError:
@@ -100,7 +87,8 @@ def _invalid(message: str, kind: type[msgspec.Struct], max_range: int) -> HttpEr
     # It ends with the field at fault: "... - at `$.store_nbr[...]`", "... field `range`".
     parameter = message.removesuffix("`").rpartition("`")[2].removeprefix("$.").partition("[")[0]
     if parameter == "range":
-        return _range_out_of_limits(max_range)
+        detail = f"'range' must be a whole number of days from 1 to {max_range}"
+        return _bad_request(detail, "range", {"minimum": 1, "maximum": max_range})
     if parameter in _CHOICES:
         choices = _CHOICES[parameter]
         return _bad_request(f"'{parameter}' must be {' or '.join(choices)}", parameter, choices)

@@ -1,9 +1,7 @@
 """Responses from one model version, encoded once and cached; long ones are encoded while they are sent."""
 
 import csv
-import hashlib
 import io
-import itertools
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, Literal
@@ -13,7 +11,7 @@ import msgspec
 from services.contracts.messages import ForecastReference, HistoryRequest, ModelReference, PredictionRequest
 from services.contracts.model import HISTORY_DAYS
 from services.forecasting.artifact import Model
-from services.http.messages import Response
+from services.http.negotiation import ConditionalResponse, etag
 from services.lru_cache import LruCache
 from services.prediction import requests
 from services.prediction.pages import Page
@@ -32,61 +30,21 @@ _MAX_CACHED_BYTES: Final = 2 * 1024 * 1024
 _GZIPPED: Final = ("content-encoding", "gzip")
 
 
+Content = Literal["prediction", "history"]
+
+
 class Query(msgspec.Struct, frozen=True, gc=False):
-    """All parts of a request that its response depends on.
+    """All parts of a request that its response depends on."""
 
-    Attributes:
-        content: What is requested, and its name in JSON.
-        posted: Whether `text` is the body.
-        text: The query string or the body.
-        prefers_csv: Whether to respond in CSV unless the text names a format.
-        accepts_gzip: Whether the response may be compressed.
-    """
-
-    content: Literal["prediction", "history"]
-    posted: bool
+    content: Content
+    posted: bool  # `text` is the body, not a query string
     text: bytes
-    prefers_csv: bool
+    prefers_csv: bool  # unless the text names a format
     accepts_gzip: bool
 
 
-class CachedResponse:
-    """The response to a query, and the one for a client that already has it.
-
-    Attributes:
-        etag: Entity tag: a compressed body has another one.
-        response: Status 200, with the body.
-        not_modified: Status 304.
-    """
-
-    __slots__ = ("etag", "not_modified", "response")
-
-    def __init__(
-        self,
-        etag: str,
-        headers: list[tuple[str, str]],
-        body: bytes = b"",
-        parts: Callable[[], Iterator[bytes]] | None = None,
-    ) -> None:
-        self.etag = etag
-        headers = [*headers, ("etag", etag)]
-        self.response = Response(200, headers, body, parts)
-        self.not_modified = Response(304, headers)
-
-
 class ModelResponses:
-    """Builds and caches the responses of one model version.
-
-    Args:
-        model: The version.
-        max_range: Limit of the number of days; the version's horizon may be shorter.
-        cache_control: The header of responses to GET.
-
-    Attributes:
-        max_range: Most days that a request may ask for.
-        cache: Responses by query.
-        page: What the page at `/` shows of the version.
-    """
+    """Builds and caches the responses of one model version, up to `max_range` days or to its horizon."""
 
     def __init__(self, model: Model, max_range: int, cache_control: str) -> None:
         self._model = model
@@ -102,7 +60,7 @@ class ModelResponses:
         }
         self._cache_control = cache_control
         self._tables = Tables(model)
-        self.cache: LruCache[Query, CachedResponse] = LruCache()
+        self.cache: LruCache[Query, ConditionalResponse] = LruCache()
         families: dict[str, list[str]] = {}
         for store, family in zip(model.forecast.store_nbr, model.forecast.family, strict=True):
             families.setdefault(store, []).append(family)
@@ -111,7 +69,7 @@ class ModelResponses:
         content |= {"max_range": self.max_range, "families": families}
         self.page = Page(msgspec.json.encode(content), ".json")
 
-    def build(self, query: Query) -> CachedResponse:
+    def build(self, query: Query) -> ConditionalResponse:
         """Build the response to a query and cache it.
 
         Raises:
@@ -145,15 +103,15 @@ class ModelResponses:
         if query.accepts_gzip and len(body) >= _MIN_GZIP_BYTES:
             body = b"".join(_compressed([body]))
             headers.append(_GZIPPED)
-        return self._cached(query, _etag(body), headers, body)
+        return self._cached(query, etag(body), headers, body)
 
     def _long(
         self, query: Query, headers: list[tuple[str, str]], content: Callable[[], Iterator[bytes]]
-    ) -> CachedResponse:
+    ) -> ConditionalResponse:
         """A response that is encoded while it is sent, and cached then unless it is too long."""
         manifest = self._model.manifest
         # The bytes are not known yet, so the tag promises the same numbers only.
-        etag = f"W/{_etag(msgspec.json.encode([manifest.version, manifest.created_at, query]))}"
+        tag = f"W/{etag(msgspec.json.encode([manifest.version, manifest.created_at, query]))}"
         if query.accepts_gzip:
             headers = [*headers, _GZIPPED]
 
@@ -168,12 +126,14 @@ class ModelResponses:
                 else:
                     sent.clear()
             if size <= _MAX_CACHED_BYTES and self.cache.get(query) is None:
-                self._cached(query, etag, headers, b"".join(sent))
+                self._cached(query, tag, headers, b"".join(sent))
 
-        return CachedResponse(etag, headers, parts=parts)
+        return ConditionalResponse(tag, headers, parts=parts)
 
-    def _cached(self, query: Query, etag: str, headers: list[tuple[str, str]], body: bytes) -> CachedResponse:
-        response = CachedResponse(etag, headers, body)
+    def _cached(
+        self, query: Query, tag: str, headers: list[tuple[str, str]], body: bytes
+    ) -> ConditionalResponse:
+        response = ConditionalResponse(tag, headers, body)
         self.cache.put(query, response, _ENTRY_BYTES + len(query.text) + len(body))
         return response
 
@@ -214,9 +174,11 @@ class ModelResponses:
             return
         yield b'%b,"%b":' % (start, content)
         if request.layout == "columns":
-            for separator, (name, column) in zip(_separators(b"{"), table.items(), strict=False):
+            separator = b"{"
+            for name, column in table.items():
                 yield b'%b"%b":' % (separator, name.encode())
                 yield from _json_list(msgspec.json.encode(column(part))[1:-1] for part in parts)
+                separator = b","
             yield b"}}"
             return
         if isinstance(request, HistoryRequest):
@@ -226,10 +188,6 @@ class ModelResponses:
             encode = msgspec.json.encode
             yield from _json_list(encode(rows(request.range, part.tolist()))[1:-1] for part in parts)
         yield b"}"
-
-
-def _etag(content: bytes) -> str:
-    return f'"{hashlib.blake2b(content, digest_size=12).hexdigest()}"'
 
 
 def _compressed(parts: Iterable[bytes]) -> Iterator[bytes]:
@@ -254,16 +212,11 @@ def _json_objects(columns: dict[str, list[Any]]) -> bytes:
     return msgspec.json.encode([dict(zip(columns, row, strict=True)) for row in _rows(columns)])[1:-1]
 
 
-def _separators(first: bytes) -> Iterator[bytes]:
-    return itertools.chain((first,), itertools.repeat(b","))
-
-
 def _json_list(parts: Iterable[bytes]) -> Iterator[bytes]:
     """A list in JSON, of parts that are its elements joined by commas."""
-    separators = _separators(b"[")
+    separator = b"["
     for part in parts:
         if part:
-            yield next(separators) + part
-    if next(separators) == b"[":
-        yield b"["
-    yield b"]"
+            yield separator + part
+            separator = b","
+    yield b"[]" if separator == b"[" else b"]"

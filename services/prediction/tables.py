@@ -22,11 +22,7 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 class Tables:
-    """Past sales and forecasts of a model version.
-
-    Args:
-        model: The version.
-    """
+    """Past sales and forecasts of a model version."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
@@ -46,8 +42,11 @@ class Tables:
         """
         if not request.store_nbr and not request.family:
             return self._all
+        filters = {"store_nbr": request.store_nbr, "family": request.family}
         try:
-            return self._model.forecast.select(**_filters(request))
+            return self._model.forecast.select(
+                **{name: [each] if isinstance(each, str) else each or () for name, each in filters.items()}
+            )
         except UnknownSeriesError as error:
             raise requests.no_series(error) from None
 
@@ -105,8 +104,3 @@ class Tables:
         forecast, days = self._model.forecast, slice(request.range)
         numbers = {"sales": forecast.sales, "lower": forecast.lower, "upper": forecast.upper}
         return forecast.dates[days], {name: values[:, days] for name, values in numbers.items()}
-
-
-def _filters(request: AnyRequest) -> dict[str, Sequence[str]]:
-    filters = {"store_nbr": request.store_nbr, "family": request.family}
-    return {name: [each] if isinstance(each, str) else each or () for name, each in filters.items()}

@@ -11,11 +11,7 @@ from services.streaming.replies import ModelReplies
 
 
 class Application:
-    """Answers the requests of Kubernetes and Prometheus.
-
-    Attributes:
-        draining: Set when the process is about to stop: it is not ready and closes connections.
-    """
+    """Answers the requests of Kubernetes and Prometheus."""
 
     def __init__(self, follower: ModelFollower[ModelReplies], fault: Callable[[], str | None]) -> None:
         self.draining = False

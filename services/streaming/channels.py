@@ -26,13 +26,7 @@ _RECONNECT: Final = (("grpc.initial_reconnect_backoff_ms", 200), ("grpc.max_reco
 
 
 def channel(transport: Any, emulator: str | None, *more: tuple[str, int]) -> grpc.aio.Channel:
-    """A channel to a service.
-
-    Args:
-        transport: The class of Google's client that connects to it, of the asyncio interface.
-        emulator: Address of an emulator, if that is to be used.
-        more: Options of the channel.
-    """
+    """A channel to what the transport of one of Google's asyncio clients connects to, or to an emulator."""
     options = [*_UNLIMITED, *KEEPALIVE, *more]
     if emulator is not None:
         return grpc.aio.insecure_channel(emulator, options=[*options, *_RECONNECT])
@@ -40,14 +34,7 @@ def channel(transport: Any, emulator: str | None, *more: tuple[str, int]) -> grp
 
 
 def call(make: Callable[..., Any], method: str, request: Any, response: Any) -> Call:
-    """A call of a method, which raises google.api_core.exceptions.GoogleAPIError.
-
-    Args:
-        make: Method of the channel: `unary_unary` or `stream_stream`.
-        method: Full name.
-        request: Type of requests, of protobuf.
-        response: Type of responses, of protobuf.
-    """
+    """A call of a method by `unary_unary` or `stream_stream` of a channel; it raises GoogleAPIError."""
     wrapped: Any = grpc_helpers_async.wrap_errors(
         make(
             method,

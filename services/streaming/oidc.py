@@ -39,13 +39,7 @@ class IssuerError(Exception):
 
 
 class Verifier:
-    """Verifies that tokens are issued to one service account for one audience.
-
-    Args:
-        issuer: Base URL of the issuer; its discovery document has the URL of its keys.
-        audience: Audience of valid tokens.
-        account: Mail address of the service account.
-    """
+    """Verifies that tokens are issued to one service account for one audience."""
 
     def __init__(self, issuer: str, audience: str, account: str) -> None:
         self._issuer = issuer

@@ -70,7 +70,9 @@ class Processor:
         )
         self._in_progress: set[MessageBatch] = set()
         self._last_answer = time.monotonic()
-        metrics.OLDEST.set_function(self._oldest_age)
+        metrics.OLDEST.set_function(
+            lambda: max((time.time() - batch.oldest for batch in list(self._in_progress)), default=0.0)
+        )
 
     @property
     def fault(self) -> str | None:
@@ -79,9 +81,6 @@ class Processor:
         if not self._in_progress or silence < _STALLED_SECONDS:
             return None
         return f"messages wait, and none was answered in the last {silence:.0f} s"
-
-    def _oldest_age(self) -> float:
-        return max((time.time() - batch.oldest for batch in list(self._in_progress)), default=0.0)
 
     async def process(self, batch: MessageBatch, replies: ModelReplies) -> None:
         """Try to answer the pending messages and update `batch`. Failures are reported, not raised."""

@@ -17,10 +17,6 @@ class ModelReplies(Replies):
     (https://protobuf.dev/programming-guides/encoding/#order). So the fields that a forecast decides are
     serialized once per model version, when a series is first asked for, and those that a request decides once
     per message. A row is the two joined.
-
-    Args:
-        forecast: The version's forecast.
-        max_range: Limit of the number of days; the version's horizon may be shorter.
     """
 
     def __init__(self, forecast: Forecast, max_range: int) -> None:

@@ -73,13 +73,10 @@ class _Append:
 
 
 class PredictionsTable:
-    """Appends rows to the table, through a stream that only this process writes.
+    """Appends rows to `project.dataset.table`, through a stream that only this process writes.
 
     Appends that are requested while one is in flight are joined in the next one. It is the table of
     BigQuery, or of the emulator at BIGQUERY_STORAGE_EMULATOR_HOST.
-
-    Args:
-        name: `project.dataset.table`.
     """
 
     def __init__(self, name: str) -> None:
