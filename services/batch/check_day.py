@@ -12,7 +12,7 @@ from services.contracts.settings import BatchSettings
 _NAMED = 5
 
 
-def check_day(settings: BatchSettings, run_date: datetime.date) -> dict[str, Any]:
+def check_day(settings: BatchSettings, run_date: command.RunDate) -> dict[str, Any]:
     """Look at the last day of each series; returns the day and how many have it.
 
     Raises:
@@ -31,7 +31,7 @@ def check_day(settings: BatchSettings, run_date: datetime.date) -> dict[str, Any
     return {"day": day, "rows": len(latest)}
 
 
-main = command.EntryPoint(check_day, __doc__, command.RUN_DATE)
+main = command.EntryPoint(check_day)
 
 if __name__ == "__main__":
     sys.exit(main())

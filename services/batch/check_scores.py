@@ -2,7 +2,7 @@
 
 import datetime
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 from services.batch import command
 from services.batch.errors import BatchError
@@ -22,7 +22,10 @@ FROM `{table}` WHERE run_date = @run_date
 
 
 def check_scores(
-    settings: BatchSettings, run_date: datetime.date, horizon: int, version: str
+    settings: BatchSettings,
+    run_date: command.RunDate,
+    horizon: command.Horizon,
+    version: Annotated[str, "the version they were forecast with"],
 ) -> dict[str, Any]:
     """Count the rows of the day; returns the counts.
 
@@ -54,13 +57,7 @@ def check_scores(
     return {"rows": row["row_count"], "series": series, "sales": round(row["sales"], 3)}
 
 
-main = command.EntryPoint(
-    check_scores,
-    __doc__,
-    command.RUN_DATE,
-    ("--horizon", {"type": int, "required": True, "help": "days that were forecast"}),
-    ("--version", {"required": True, "help": "the version they were forecast with"}),
-)
+main = command.EntryPoint(check_scores)
 
 if __name__ == "__main__":
     sys.exit(main())

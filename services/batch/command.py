@@ -2,16 +2,17 @@
 
 import argparse
 import datetime
+import inspect
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final, get_args, get_origin
 
 import msgspec
 
 from services.batch.errors import EXPECTED, is_temporary
-from services.contracts.settings import BatchSettings, from_environment
+from services.contracts.settings import from_environment
 from services.forecasting.choice import CANDIDATES
 from services.forecasting.training import Candidates
 
@@ -24,35 +25,24 @@ BEST: Final = "best"
 _FAILURE: Final = 1
 _TEMPORARY_FAILURE: Final = 75
 
-Option = tuple[str, dict[str, Any]]
-"""An option of a command line, and the keyword arguments that argparse takes for it."""
+# Options of several commands.
+RunDate = Annotated[datetime.date, "ISO 8601; sales of all days before it are known"]
+Snapshot = Annotated[str, "the file that `extract` wrote"]
+Model = Annotated[str, f"{BEST}: each series gets what suits it", {"choices": [BEST, *CANDIDATES]}]
+Horizon = Annotated[int, "days to forecast"]
+DryRun = Annotated[bool, "keep nothing"]
 
-RUN_DATE: Final[Option] = (
-    "--run-date",
-    {
-        "type": datetime.date.fromisoformat,
-        "required": True,
-        "help": "ISO 8601; sales of all days before it are known",
-    },
-)
-SNAPSHOT: Final[Option] = (
-    "--snapshot",
-    {"required": True, "help": "the file that `extract` wrote"},
-)
-MODEL: Final[Option] = (
-    "--model",
-    {"choices": [BEST, *CANDIDATES], "default": BEST, "help": f"{BEST}: each series gets what suits it"},
-)
-DRY_RUN: Final[Option] = (
-    "--dry-run",
-    {
+# What argparse is told of types that do not read text themselves.
+_READ: Final[dict[type, dict[str, Any]]] = {
+    datetime.date: {"type": datetime.date.fromisoformat},
+    bool: {
         "type": {"true": True, "false": False}.get,  # in the words of a DAG's parameter
         "choices": [True, False],
-        "default": False,
+        "nargs": "?",
+        "const": True,
         "metavar": "true|false",
-        "help": "keep nothing",
     },
-)
+}
 
 
 def candidates(model: str) -> Candidates:
@@ -64,24 +54,30 @@ class EntryPoint:
     """The `main` of a command, which is called with the settings of the environment and its options.
 
     Args:
-        command: takes the settings, then a keyword argument per option.
-        description: for `--help`.
-        options: of the command line.
-        beam: whether those of Beam may follow, which the command takes as `beam`; `--runner` comes first.
+        command: takes settings of an annotated type, then a keyword argument per option, annotated with its
+            help; one without a default is required. The text of its module is that of `--help`.
+        beam: whether options of Beam may follow, which the command takes as `beam`; `--runner` comes first.
     """
 
-    def __init__(
-        self,
-        command: Callable[..., dict[str, Any]],
-        description: str | None,
-        *options: Option,
-        beam: bool = False,
-    ) -> None:
+    def __init__(self, command: Callable[..., dict[str, Any]], *, beam: bool = False) -> None:
         self._command = command
         self._beam = beam
+        description = sys.modules[command.__module__].__doc__
         self._parser = argparse.ArgumentParser(prog=command.__name__, description=description)
-        for flag, settings in options:
-            self._parser.add_argument(flag, **settings)
+        settings, *options = inspect.signature(command).parameters.values()
+        self._settings = settings.annotation
+        for parameter in options:
+            if get_origin(parameter.annotation) is Annotated:
+                kind, text, *more = get_args(parameter.annotation)
+                kind = next(iter(get_args(kind)), kind)  # X of X | None
+                self._parser.add_argument(
+                    f"--{parameter.name.replace('_', '-')}",
+                    help=text,
+                    default=parameter.default,
+                    required=parameter.default is parameter.empty,
+                    **_READ.get(kind, {"type": kind}),
+                    **(more[0] if more else {}),
+                )
 
     def __call__(self, arguments: list[str] | None = None) -> int:
         """Run the command; returns the exit status."""
@@ -92,7 +88,7 @@ class EntryPoint:
         if words[own:]:
             given["beam"] = words[own:]
         return attempt(
-            self._parser.prog, lambda: self._command(from_environment(BatchSettings, os.environ), **given)
+            self._parser.prog, lambda: self._command(from_environment(self._settings, os.environ), **given)
         )
 
 

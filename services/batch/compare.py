@@ -17,7 +17,7 @@ others were published gives the same scores.
 import datetime
 import sys
 from statistics import mean
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from services.batch import command
 from services.contracts.model import Decision, Manifest
@@ -29,7 +29,13 @@ MARGIN = 0.02
 Verdict = Literal["publish", "keep", "reject"]
 
 
-def compare(settings: BatchSettings, version: str, margin: float, *, dry_run: bool) -> dict[str, Any]:
+def compare(
+    settings: BatchSettings,
+    version: Annotated[str, "the version that may be published"],
+    margin: Annotated[float, f"m above; default {MARGIN}"] = MARGIN,
+    *,
+    dry_run: command.DryRun = False,
+) -> dict[str, Any]:
     """Judge a version.
 
     Returns:
@@ -95,13 +101,7 @@ def judge(candidate: Manifest, current: Manifest | None, margin: float) -> tuple
     )
 
 
-main = command.EntryPoint(
-    compare,
-    __doc__,
-    ("--version", {"required": True, "help": "the version that may be published"}),
-    ("--margin", {"type": float, "default": MARGIN, "help": f"m above; default {MARGIN}"}),
-    command.DRY_RUN,
-)
+main = command.EntryPoint(compare)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -10,7 +10,7 @@ from services.contracts.settings import BatchSettings
 from services.forecasting.panel import Panel
 
 
-def extract(settings: BatchSettings, run_date: datetime.date) -> dict[str, Any]:
+def extract(settings: BatchSettings, run_date: command.RunDate) -> dict[str, Any]:
     """Write the file; returns where it is and what is in it.
 
     Raises:
@@ -22,7 +22,9 @@ def extract(settings: BatchSettings, run_date: datetime.date) -> dict[str, Any]:
     # Those that `check_day` saw may be others.
     check_newest(settings.sales_table, panel.last_date, run_date - datetime.timedelta(days=1))
     return {
-        "snapshot": staging.write_sales(settings.project, settings.staging_bucket, f"runs/{run_date}", frame),
+        "snapshot": staging.write_sales(
+            settings.project, f"gs://{settings.staging_bucket}/runs/{run_date}", frame
+        ),
         "rows": len(frame),
         "series": len(panel.family),
         "first_date": panel.first_date,
@@ -31,7 +33,7 @@ def extract(settings: BatchSettings, run_date: datetime.date) -> dict[str, Any]:
     }
 
 
-main = command.EntryPoint(extract, __doc__, command.RUN_DATE)
+main = command.EntryPoint(extract)
 
 if __name__ == "__main__":
     sys.exit(main())

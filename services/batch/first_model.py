@@ -4,7 +4,6 @@ A Kubernetes Job runs it where there is no Airflow.
 """
 
 import datetime
-import os
 import sys
 from typing import Any
 
@@ -12,7 +11,7 @@ from services.batch import command
 from services.batch.publish_model import publish
 from services.batch.train import train_by
 from services.batch.warehouse import SalesTable
-from services.contracts.settings import TrainingSettings, from_environment
+from services.contracts.settings import TrainingSettings
 from services.forecasting import learning
 from services.forecasting.model_registry import ModelRegistry
 
@@ -32,10 +31,7 @@ def first_model(settings: TrainingSettings) -> dict[str, Any]:
     return publish(settings, trained["version"])
 
 
-def main() -> int:
-    """Returns the exit status of the batch commands."""
-    return command.attempt("first_model", lambda: first_model(from_environment(TrainingSettings, os.environ)))
-
+main = command.EntryPoint(first_model)
 
 if __name__ == "__main__":
     sys.exit(main())

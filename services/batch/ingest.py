@@ -6,7 +6,7 @@ loads nothing, and one with ten times the rows of the table, or a tenth, needs `
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from services.batch import command
 from services.batch.errors import BatchError
@@ -20,13 +20,13 @@ _GUARD = 10
 _DEFAULT_DATA = Path("build/data")
 
 
-def ingest(settings: BatchSettings, file: Path | None, *, replace: bool) -> dict[str, Any]:
+def ingest(
+    settings: BatchSettings,
+    file: Annotated[Path | None, "CSV or Parquet; the default data set when not given"] = None,
+    *,
+    replace: Annotated[bool, "also by ten times the rows, or a tenth"] = False,
+) -> dict[str, Any]:
     """Load `file`, or the default data set when there is none; returns what was loaded.
-
-    Args:
-        settings: of the environment.
-        file: of sales.
-        replace: the sales of the table by many more or by far fewer.
 
     Raises:
         BatchError: the file has many more or far fewer rows than the table.
@@ -77,12 +77,7 @@ def read(file: Path | None) -> Sales:
     return online_retail.read(wheels[0])
 
 
-main = command.EntryPoint(
-    ingest,
-    __doc__,
-    ("--file", {"type": Path, "help": "CSV or Parquet; the default data set when not given"}),
-    ("--replace", {"action": "store_true", "help": "also by ten times the rows, or a tenth"}),
-)
+main = command.EntryPoint(ingest)
 
 if __name__ == "__main__":
     sys.exit(main())

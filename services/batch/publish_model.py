@@ -1,7 +1,7 @@
 """Publish a version: move the registry's pointer to it. Rolling back is publishing an older version."""
 
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -15,7 +15,13 @@ from services.forecasting.forecast import Forecast
 from services.forecasting.model_registry import ModelRegistry
 
 
-def publish(settings: TrainingSettings, version: str | None, generation: int | None = None) -> dict[str, Any]:
+def publish(
+    settings: TrainingSettings,
+    version: Annotated[str | None, "that of the sales in BigQuery and of this code when not given"] = None,
+    generation: Annotated[
+        int | None, "of the pointer to replace, as `compare` saw it; any by default"
+    ] = None,
+) -> dict[str, Any]:
     """Move the pointer unless it is there already; returns where it points and pointed.
 
     Raises:
@@ -52,15 +58,7 @@ def _ask(forecast: Forecast) -> None:
         raise CorruptModelError(forecast.version, f"cannot be served: {error}") from None
 
 
-main = command.EntryPoint(
-    publish,
-    __doc__,
-    ("--version", {"help": "that of the sales in BigQuery and of this code when not given"}),
-    (
-        "--generation",
-        {"type": int, "help": "of the pointer that is replaced, as `compare` saw it; any by default"},
-    ),
-)
+main = command.EntryPoint(publish)
 
 if __name__ == "__main__":
     sys.exit(main())

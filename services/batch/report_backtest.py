@@ -1,7 +1,7 @@
 """Report how well a version forecasts: its backtest, and how the published one did on the days since then."""
 
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -12,7 +12,9 @@ from services.forecasting.model_registry import ModelRegistry
 from services.forecasting.panel import Panel
 
 
-def backtest(settings: BatchSettings, version: str, snapshot: str) -> dict[str, Any]:
+def backtest(
+    settings: BatchSettings, version: Annotated[str, "whose backtest"], snapshot: command.Snapshot
+) -> dict[str, Any]:
     """Gather the scores; returns them.
 
     Raises:
@@ -57,12 +59,7 @@ def realised(model: Model, sales: Panel) -> dict[str, Any]:
     }
 
 
-main = command.EntryPoint(
-    backtest,
-    __doc__,
-    ("--version", {"required": True, "help": "whose backtest"}),
-    command.SNAPSHOT,
-)
+main = command.EntryPoint(backtest)
 
 if __name__ == "__main__":
     sys.exit(main())

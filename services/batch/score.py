@@ -23,8 +23,6 @@ from apache_beam.runners.dataflow.dataflow_runner import DataflowPipelineResult
 from services.batch import command, runners, stream
 from services.batch.beam_io import QueryRows, ReplaceDay, WriteLines
 from services.batch.errors import BatchError
-from services.batch.partition import Partition
-from services.batch.questions import BatchQuestions
 from services.batch.scoring import DEAD, NAMESPACE, ROWS, Answer, ModelSource, answered
 
 
@@ -95,20 +93,18 @@ def _batch(pipeline: beam.Pipeline, options: ScoreOptions) -> None:
             | "read rows" >> beam.ParDo(QueryRows())
             | "spread" >> beam.Reshuffle()
         )
-    answer = Answer(source, BatchQuestions(run_date, options.horizon))
-    answers = answered(questions, answer, DEAD, ROWS)
+    answers = answered(questions, Answer(source, run_date, options.horizon), DEAD, ROWS)
     if "://" not in folder:
         Path(folder).mkdir(parents=True, exist_ok=True)
     files = answers.blocks | "write rows" >> beam.ParDo(WriteLines(options.model_project, f"{folder}/rows"))
     dead = WriteLines(options.model_project, f"{folder}/dead-letters")
     _ = answers[DEAD] | "write dead letters" >> beam.ParDo(dead)
     if options.table:
-        partition = Partition(options.table, options.staging_dataset, run_date)
+        replace = ReplaceDay(options.table, options.staging_dataset, run_date)
         _ = (
             pipeline
             | "once" >> beam.Create([None])
-            | "replace the day"
-            >> beam.ParDo(ReplaceDay(partition), files=AsList(files), counts=AsList(answers[ROWS]))
+            | "replace the day" >> beam.ParDo(replace, files=AsList(files), counts=AsList(answers[ROWS]))
         )
 
 

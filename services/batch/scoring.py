@@ -18,8 +18,11 @@ from apache_beam.utils.shared import Shared
 
 from services.answers import Replies
 from services.batch.errors import BatchError, temporary_errors
-from services.batch.questions import BatchQuestions
 from services.contracts.decoding import InvalidMessageError
+from services.contracts.messages import Days, Key
+from services.contracts.names import REASON_ATTRIBUTE
+from services.contracts.schema import defaults
+from services.contracts.tables import Score
 from services.forecasting.forecast import Forecast, UnknownSeriesError
 from services.forecasting.model_registry import ModelRegistry, UnknownVersionError
 
@@ -33,6 +36,27 @@ _BLOCK_ROWS: Final = 10_000
 _POINTER_SECONDS: Final = 10.0
 _CACHED_SERIES: Final = 10_000
 """Encoded at a time; all of 30,000 would take several times the memory of the model."""
+_SCORE_DEFAULTS: Final = defaults(Score)
+
+
+class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A question of a batch: a line of a file, or a row of a query."""
+
+    store_nbr: Key | None = None  # all when absent
+    family: Key | None = None  # all when absent
+    range: Days | None = None  # days from the run date on, at most --horizon, which it is when absent
+    request_id: Key | None = None
+
+
+_QUESTION: Final = msgspec.json.Decoder(Question)
+
+
+def score_head(run_date: datetime.date, question: Question) -> bytes:
+    """The JSON of the columns of `Score` that do not come from the model, without the closing brace."""
+    fields = {"run_date": run_date, **_SCORE_DEFAULTS}
+    if question.request_id is not None:
+        fields["request_id"] = question.request_id
+    return msgspec.json.encode(fields)[:-1] + b","
 
 
 class ScoreLines:
@@ -198,15 +222,16 @@ class Counters:
 
 
 class Answer(beam.DoFn):
-    """Answers batches of questions.
+    """Answers batches of questions, for up to `horizon` days each.
 
-    Yields blocks of rows, one a line, and the number of rows in each under the tag `rows`; questions that
-    cannot be answered go under the tag `dead`.
+    Yields blocks of rows of `Score`, one a line, and the number of rows in each under the tag `rows`;
+    questions that cannot be answered go under the tag `dead`.
     """
 
-    def __init__(self, source: ModelSource, questions: BatchQuestions):
+    def __init__(self, source: ModelSource, run_date: datetime.date, horizon: int):
         self._model = SharedModel(source)
-        self._questions = questions
+        self._run_date = run_date
+        self._horizon = horizon
         self._counters = Counters()
 
     def setup(self) -> None:
@@ -215,18 +240,19 @@ class Answer(beam.DoFn):
 
     def process(self, element: list[bytes]) -> Iterator[Any]:
         """Answer a batch."""
-        model, questions = self._model.current(), self._questions
+        model = self._model.current()
         rows = dead = 0
         lines: list[bytes] = []
         for each in element:
             try:
-                question, days = questions.read(each)
+                question, days = self._read(each)
                 series = model.series(question.store_nbr, question.family)
             except InvalidMessageError as error:
                 dead += 1
-                yield TaggedOutput(DEAD, questions.dead(each, str(error)))
+                letter = {"body": each.decode(errors="replace"), REASON_ATTRIBUTE: str(error)}
+                yield TaggedOutput(DEAD, msgspec.json.encode(letter))
             else:
-                head = questions.head(question)
+                head = score_head(self._run_date, question)
                 for index in series:
                     lines += model.lines(head, (index,), days)
                     if len(lines) >= _BLOCK_ROWS:
@@ -236,6 +262,17 @@ class Answer(beam.DoFn):
         if lines:
             yield from _block(lines)
         self._counters.count(len(element), rows + len(lines), dead)
+
+    def _read(self, element: bytes) -> tuple[Question, int]:
+        """A question and its number of days."""
+        try:
+            question = _QUESTION.decode(element)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise InvalidMessageError(f"not a question: {error}") from None
+        days = question.range or self._horizon
+        if days > self._horizon:
+            raise InvalidMessageError(f"range must be a whole number of days from 1 to {self._horizon}")
+        return question, days
 
 
 def _block(lines: list[bytes]) -> Iterator[Any]:

@@ -21,20 +21,16 @@ GROUPS_FILE: Final = "groups.json"
 
 
 class StagedGroups(msgspec.Struct, frozen=True):
-    """What a job learns from.
-
-    Attributes:
-        staged: address of each group.
-        model: kind of model.
-        origins: of the backtest.
-    """
+    """What a job learns from."""
 
     staged: list[str]
     model: str
     origins: Sequence[int]
 
 
-def stage_groups(settings: BatchSettings, snapshot: str, model: str) -> dict[str, Any]:
+def stage_groups(
+    settings: BatchSettings, snapshot: command.Snapshot, model: command.Model = command.BEST
+) -> dict[str, Any]:
     """Stage them; returns their folder, empty if there is nothing to stage.
 
     Raises:
@@ -45,11 +41,11 @@ def stage_groups(settings: BatchSettings, snapshot: str, model: str) -> dict[str
     if len(store_groups(sales, settings.group_series)) == 1 or _known(settings, version):
         return {"version": version, "groups": ""}
     groups, origins = split(sales.to_learn_from(), settings.group_series)
-    folder = f"training/{version}"
-    staged = staging.write_groups(settings.project, settings.staging_bucket, folder, groups)
+    folder = f"gs://{settings.staging_bucket}/training/{version}"
+    staged = staging.write_groups(settings.project, folder, groups)
     told = msgspec.json.encode(StagedGroups(staged, model, origins))
-    staging.upload(settings.project, settings.staging_bucket, f"{folder}/{GROUPS_FILE}", told)
-    return {"version": version, "groups": f"gs://{settings.staging_bucket}/{folder}"}
+    staging.upload(settings.project, f"{folder}/{GROUPS_FILE}", told)
+    return {"version": version, "groups": folder}
 
 
 def _known(settings: BatchSettings, version: str) -> bool:
@@ -60,7 +56,7 @@ def _known(settings: BatchSettings, version: str) -> bool:
     return True
 
 
-main = command.EntryPoint(stage_groups, __doc__, command.SNAPSHOT, command.MODEL)
+main = command.EntryPoint(stage_groups)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -23,31 +23,28 @@ _RETRY: Final = DEFAULT_RETRY.with_timeout(40.0)
 _PIECE_BYTES: Final = 8 << 20
 
 
-def write_sales(project: str, bucket: str, folder: str, frame: pl.DataFrame) -> str:
-    """Upload sales to a file named by its content, which a rerun with late rows leaves as it is.
-
-    Returns:
-        The file's `gs://` address.
-    """
+def write_sales(project: str, folder: str, frame: pl.DataFrame) -> str:
+    """Upload sales to a file named by its content, which a rerun leaves as it is; returns its address."""
     parquet = io.BytesIO()
     frame.write_parquet(parquet)
     content = parquet.getvalue()
-    return upload(
-        project, bucket, f"{folder}/sales-{hashlib.sha256(content).hexdigest()[:12]}.parquet", content
+    address = f"{folder}/sales-{hashlib.sha256(content).hexdigest()[:12]}.parquet"
+    upload(project, address, content)
+    return address
+
+
+def upload(project: str, address: str, content: bytes) -> None:
+    """Put an object into the staging bucket."""
+    _blob(project, address).upload_from_string(
+        content, content_type="application/octet-stream", timeout=_TIMEOUT, retry=_RETRY
     )
-
-
-def upload(project: str, bucket: str, name: str, content: bytes) -> str:
-    """Put an object into the staging bucket; returns its `gs://` address."""
-    blob = storage.Client(project=project).bucket(bucket).blob(name)
-    blob.upload_from_string(content, content_type="application/octet-stream", timeout=_TIMEOUT, retry=_RETRY)
-    return f"gs://{bucket}/{name}"
 
 
 def create(project: str, address: str) -> BlobWriter:
     """A file whose content goes into a new object piece by piece, and is there once it is closed."""
-    blob = storage.Blob.from_uri(address, client=storage.Client(project=project))
-    return BlobWriter(blob, _PIECE_BYTES, ignore_flush=True, timeout=_TIMEOUT, retry=_RETRY)
+    return BlobWriter(
+        _blob(project, address), _PIECE_BYTES, ignore_flush=True, timeout=_TIMEOUT, retry=_RETRY
+    )
 
 
 def read_sales(project: str, address: str) -> Panel:
@@ -65,21 +62,20 @@ def read(project: str, address: str) -> bytes:
     Raises:
         BatchError: there is no such object.
     """
-    blob = storage.Blob.from_uri(address, client=storage.Client(project=project))
     try:
-        return blob.download_as_bytes(timeout=_TIMEOUT, retry=_RETRY)
+        return _blob(project, address).download_as_bytes(timeout=_TIMEOUT, retry=_RETRY)
     except NotFound:
         raise BatchError(
             f"{address} is absent; files of runs are deleted after some days. Run `extract` again"
         ) from None
 
 
-def write_groups(project: str, bucket: str, folder: str, groups: Sequence[Panel]) -> list[str]:
+def write_groups(project: str, folder: str, groups: Sequence[Panel]) -> list[str]:
     """Upload what is learned from, a file for each group; returns their addresses."""
-    return [
-        upload(project, bucket, f"{folder}/{number}.npz", _encode(group))
-        for number, group in enumerate(groups, start=1)
-    ]
+    addresses = [f"{folder}/{number}.npz" for number in range(1, len(groups) + 1)]
+    for address, group in zip(addresses, groups, strict=True):
+        upload(project, address, _encode(group))
+    return addresses
 
 
 def read_group(project: str, address: str) -> Panel:
@@ -96,8 +92,7 @@ def read_group(project: str, address: str) -> Panel:
 
 def write_learned(project: str, address: str, learned: Learned) -> None:
     """Upload what was learned from the group at an address, beside it; the same bytes when repeated."""
-    bucket, _, name = address.removeprefix("gs://").partition("/")
-    upload(project, bucket, name.replace(".npz", "-learned.npz"), learned.encode())
+    upload(project, address.removesuffix(".npz") + "-learned.npz", learned.encode())
 
 
 def read_learned(project: str, folder: str, groups: int) -> list[Learned]:
@@ -109,6 +104,10 @@ def read_learned(project: str, folder: str, groups: int) -> list[Learned]:
     return [
         Learned.decode(read(project, f"{folder}/{number}-learned.npz")) for number in range(1, groups + 1)
     ]
+
+
+def _blob(project: str, address: str) -> storage.Blob:
+    return storage.Blob.from_uri(address, client=storage.Client(project=project))
 
 
 def _encode(panel: Panel) -> bytes:

@@ -14,7 +14,6 @@ from services.answers import Answers, Outgoing
 from services.batch.beam_io import InsertRows
 from services.batch.scoring import Counters, ModelSource, SharedModel, answered
 from services.contracts.decoding import InvalidMessageError, decode
-from services.contracts.messages import SaleRangeRequest
 from services.contracts.schema import defaults
 from services.contracts.tables import Prediction
 
@@ -51,7 +50,14 @@ class AnswerMessages(beam.DoFn):
                     yield _tagged(*self._answers.reply("", message, request, model.replies))
                 else:
                     series = model.replies.series(request)
-                    lines += model.lines(_head(message, request), series, request.range)
+                    fields = _DEFAULTS | {
+                        "request_id": request.request_id,
+                        # A datetime of Google's, which msgspec does not know.
+                        "published_at": message.publish_time and message.publish_time.isoformat(),
+                        "processed_at": datetime.datetime.now(datetime.UTC),
+                    }
+                    head = msgspec.json.encode(fields)[:-1] + b","
+                    lines += model.lines(head, series, request.range)
             except InvalidMessageError as error:
                 dead += 1
                 if refusal := self._answers.refusal("", message, error, model.replies):
@@ -60,17 +66,6 @@ class AnswerMessages(beam.DoFn):
         if lines:
             yield b"\n".join(lines)
         self._counters.count(len(element), len(lines), dead)
-
-
-def _head(message: PubsubMessage, request: SaleRangeRequest) -> bytes:
-    """The JSON of the columns that do not come from the model, without the closing brace."""
-    fields = _DEFAULTS | {
-        "request_id": request.request_id,
-        # A datetime of Google's, which msgspec does not know.
-        "published_at": message.publish_time and message.publish_time.isoformat(),
-        "processed_at": datetime.datetime.now(datetime.UTC),
-    }
-    return msgspec.json.encode(fields)[:-1] + b","
 
 
 def _tagged(topic: str, outgoing: Outgoing) -> Any:
@@ -86,16 +81,7 @@ def build(
     topics: Sequence[str],
     dead_letter_topic: str,
 ) -> None:
-    """Add the transforms that answer a subscription.
-
-    Args:
-        pipeline: to add them to.
-        source: of the model.
-        subscription: full name of the subscription.
-        table: `project.dataset.table` for the rows of passive requests.
-        topics: full names of the topics for replies; the first is for requests that name none.
-        dead_letter_topic: full name of the topic for what cannot be answered.
-    """
+    """Add the transforms that answer a subscription; the first topic gets replies that name no other."""
     messages = pipeline | "read messages" >> ReadFromPubSub(subscription=subscription, with_attributes=True)
     answering = answered(messages, AnswerMessages(source, topics, dead_letter_topic), _MESSAGES)
     _ = answering.blocks | "save" >> beam.ParDo(InsertRows(table))

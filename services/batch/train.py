@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from services.batch import command, staging
 from services.batch.warehouse import SalesTable
@@ -21,16 +21,13 @@ from services.forecasting.panel import Panel
 
 
 def train(
-    settings: BatchSettings, snapshot: str | None, model: str, groups: str, beam: list[str] | None = None
+    settings: BatchSettings,
+    snapshot: Annotated[str | None, "what `extract` wrote; all sales in BigQuery when not given"] = None,
+    model: command.Model = command.BEST,
+    groups: Annotated[str, "the folder that `stage_groups` named, of what a job learned"] = "",
+    beam: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Train if need be; returns the version and its scores.
-
-    Args:
-        settings: of the command.
-        snapshot: what `extract` wrote; None for all sales in BigQuery.
-        model: kind of model.
-        groups: folder of what a job has learned; empty if none has.
-        beam: options of Beam for a job to start; None for none.
 
     Raises:
         UnusableSalesError: the sales are none, incomplete or too short.
@@ -57,12 +54,6 @@ def train_by(
     learn_by: Callable[[str], learning.Learn], settings: TrainingSettings, snapshot: str | None, model: str
 ) -> dict[str, Any]:
     """Train if need be; returns the version and its scores.
-
-    Args:
-        learn_by: what learns from the groups of a version.
-        settings: of the command.
-        snapshot: what `extract` wrote; None for all sales in BigQuery.
-        model: kind of model.
 
     Raises:
         UnusableSalesError: the sales are none, incomplete or too short.
@@ -93,14 +84,7 @@ def sales_of(settings: TrainingSettings, snapshot: str | None) -> Panel:
     return SalesTable(settings.sales_table).read()
 
 
-main = command.EntryPoint(
-    train,
-    __doc__,
-    ("--snapshot", {"help": "what `extract` wrote; all sales in BigQuery when not given"}),
-    command.MODEL,
-    ("--groups", {"default": "", "help": "the folder that `stage_groups` named, of what a job learned"}),
-    beam=True,
-)
+main = command.EntryPoint(train, beam=True)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -62,24 +62,17 @@ def learn_groups(options: PipelineOptions) -> dict[str, Any]:
     return {"groups": len(groups.staged)}
 
 
-def learn_with(settings: BatchSettings, version: str, model: str, arguments: list[str]) -> learning.Learn:
-    """Learning from groups with a job of Beam's, or here where there is one group only.
-
-    Args:
-        settings: of the command.
-        version: trained; names the folder of staged files.
-        model: kind of model.
-        arguments: options of Beam.
-    """
+def learn_with(settings: BatchSettings, version: str, model: str, arguments: Sequence[str]) -> learning.Learn:
+    """Learning from groups with a job of Beam's, or here where there is one group only."""
 
     def learn(groups: Sequence[Panel], candidates: Candidates, origins: Sequence[int]) -> list[Learned]:
         if len(groups) == 1:
             return learning.learn_here(groups, candidates, origins)
-        folder = f"training/{version}"
-        staged = staging.write_groups(settings.project, settings.staging_bucket, folder, groups)
-        job = _start(PipelineOptions(arguments), settings.project, StagedGroups(staged, model, origins))
+        folder = f"gs://{settings.staging_bucket}/training/{version}"
+        staged = staging.write_groups(settings.project, folder, groups)
+        job = _start(PipelineOptions([*arguments]), settings.project, StagedGroups(staged, model, origins))
         runners.finish(job)
-        return staging.read_learned(settings.project, f"gs://{settings.staging_bucket}/{folder}", len(groups))
+        return staging.read_learned(settings.project, folder, len(groups))
 
     return learn
 

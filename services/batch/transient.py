@@ -5,16 +5,20 @@ import sys
 from typing import Any
 
 from services.batch import command, staging
-from services.batch.partition import Partition
-from services.batch.questions import BatchQuestions, Question
-from services.batch.scoring import ScoreLines
+from services.batch.beam_io import replace_day
+from services.batch.scoring import Question, ScoreLines, score_head
 from services.batch.warehouse import SalesTable, check_newest
 from services.contracts.settings import BatchSettings
 from services.forecasting import training
 
 
 def transient(
-    settings: BatchSettings, run_date: datetime.date, model: str, horizon: int, *, dry_run: bool
+    settings: BatchSettings,
+    run_date: command.RunDate,
+    horizon: command.Horizon,
+    model: command.Model = command.BEST,
+    *,
+    dry_run: command.DryRun = False,
 ) -> dict[str, Any]:
     """Train on the sales before the day, forecast the days from it on, replace the rows.
 
@@ -26,15 +30,15 @@ def transient(
     check_newest(settings.sales_table, sales.last_date, run_date - datetime.timedelta(days=1))
     trained = training.fit(sales, command.candidates(model), group_series=settings.group_series)
     scores = ScoreLines(trained.forecast, run_date, horizon)
-    head = BatchQuestions(run_date, horizon).head(Question())
+    head = score_head(run_date, Question())
     series = len(trained.forecast.family)
     if not dry_run:
         address = f"gs://{settings.staging_bucket}/runs/{run_date}/transient.json"
         with staging.create(settings.project, address) as file:
             for index in range(series):
                 file.write(b"\n".join(scores.lines(head, (index,), horizon)) + b"\n")
-        partition = Partition(settings.transient_scores_table, settings.staging_dataset, run_date)
-        partition.replace([address], series * horizon)
+        table, staged = settings.transient_scores_table, settings.staging_dataset
+        replace_day(table, staged, run_date, [address], series * horizon)
     return {
         "version": trained.forecast.version,
         "rows": series * horizon,
@@ -42,14 +46,7 @@ def transient(
     }
 
 
-main = command.EntryPoint(
-    transient,
-    __doc__,
-    command.RUN_DATE,
-    command.MODEL,
-    ("--horizon", {"type": int, "required": True, "help": "days to forecast"}),
-    command.DRY_RUN,
-)
+main = command.EntryPoint(transient)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -6,7 +6,7 @@ of equal weight: the sum of (p - q) ln(p / q). 0.1 is commonly called a small sh
 """
 
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,11 @@ _CHANCE = 27.88
 _LEAST_SHARE = 1e-4
 
 
-def validate(settings: BatchSettings, snapshot: str, max_drift: float) -> dict[str, Any]:
+def validate(
+    settings: BatchSettings,
+    snapshot: command.Snapshot,
+    max_drift: Annotated[float, f"default {MAX_DRIFT}"] = MAX_DRIFT,
+) -> dict[str, Any]:
     """Check the sales of a run; returns their size and drift.
 
     Raises:
@@ -76,12 +80,7 @@ def _shares(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[
     return np.maximum(counts / max(len(values), 1), _LEAST_SHARE)
 
 
-main = command.EntryPoint(
-    validate,
-    __doc__,
-    command.SNAPSHOT,
-    ("--max-drift", {"type": float, "default": MAX_DRIFT, "help": f"default {MAX_DRIFT}"}),
-)
+main = command.EntryPoint(validate)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -99,7 +99,7 @@ def test_a_job_of_dataflow(
     streaming = kind == "streaming"
     if kind == "groups":
         groups = StagedGroups([f"gs://{bucket}/training/v2/{number}.npz" for number in (1, 2)], "best", [120])
-        staging.upload("test", bucket, "training/v2/groups.json", msgspec.json.encode(groups))
+        staging.upload("test", f"gs://{bucket}/training/v2/groups.json", msgspec.json.encode(groups))
         asked = [f"--groups=gs://{bucket}/training/v2"]
     if streaming:
         asked += ["--streaming", "--subscription=projects/test-project/subscriptions/predict-range"]

@@ -10,7 +10,6 @@ import pytest
 from apache_beam.pvalue import TaggedOutput
 
 from services.batch import check_day, check_scores, extract, score, transient, validate
-from services.batch.questions import BatchQuestions
 from services.batch.scoring import Answer, ModelSource, ScoreLines
 from services.batch.warehouse import SalesTable
 from services.forecasting.forecast import Forecast
@@ -104,7 +103,7 @@ def test_a_question_for_every_series_is_answered_in_blocks(monkeypatch: pytest.M
         return ScoreLines(forecast)
 
     monkeypatch.setattr(ModelSource, "load", load)
-    answers = list(Answer(ModelSource("b", "p", "v"), BatchQuestions(RUN, 7)).process([b"{}"] * 2))
+    answers = list(Answer(ModelSource("b", "p", "v"), RUN, 7).process([b"{}"] * 2))
     blocks = [each.split(b"\n") for each in answers if isinstance(each, bytes)]
     assert [each.value for each in answers if isinstance(each, TaggedOutput)] == [
         len(each) for each in blocks
