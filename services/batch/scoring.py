@@ -183,16 +183,23 @@ class ModelSource:
         return ScoreLines(model.forecast, self.first, self.days)
 
 
-class SharedModel:
-    """The model that workers answer with; a worker process loads it once, not once per thread."""
+class AnswerBatches(beam.DoFn):
+    """Answers batches with the model; a worker process loads it once, not once per thread."""
 
     def __init__(self, source: ModelSource):
         self._source = source
         self._shared = Shared()
         self._looked = 0.0
         self._version = ""
+        self._asked = Metrics.counter(NAMESPACE, "questions")
+        self._rows = Metrics.counter(NAMESPACE, "rows")
+        self._dead = Metrics.counter(NAMESPACE, "dead_letters")
 
-    def current(self) -> ScoreLines:
+    def setup(self) -> None:
+        """Load the model, so that a fault shows before the first question."""
+        self.model()
+
+    def model(self) -> ScoreLines:
         """The rows of the version to use now."""
         with temporary_errors():
             if not self._version or (
@@ -205,23 +212,14 @@ class SharedModel:
             self._held = self._shared.acquire(lambda: self._source.load(version), tag=version)
         return self._held
 
-
-class Counters:
-    """What the pipeline counts."""
-
-    def __init__(self) -> None:
-        self._asked = Metrics.counter(NAMESPACE, "questions")
-        self._rows = Metrics.counter(NAMESPACE, "rows")
-        self._dead = Metrics.counter(NAMESPACE, "dead_letters")
-
     def count(self, questions: int, rows: int, dead: int) -> None:
-        """Count a batch."""
+        """Count what a batch had."""
         self._asked.inc(questions)
         self._rows.inc(rows)
         self._dead.inc(dead)
 
 
-class Answer(beam.DoFn):
+class Answer(AnswerBatches):
     """Answers batches of questions, for up to `horizon` days each.
 
     Yields blocks of rows of `Score`, one a line, and the number of rows in each under the tag `rows`;
@@ -229,18 +227,13 @@ class Answer(beam.DoFn):
     """
 
     def __init__(self, source: ModelSource, run_date: datetime.date, horizon: int):
-        self._model = SharedModel(source)
+        super().__init__(source)
         self._run_date = run_date
         self._horizon = horizon
-        self._counters = Counters()
-
-    def setup(self) -> None:
-        """Load the model, so that a fault shows before the first question."""
-        self._model.current()
 
     def process(self, element: list[bytes]) -> Iterator[Any]:
         """Answer a batch."""
-        model = self._model.current()
+        model = self.model()
         rows = dead = 0
         lines: list[bytes] = []
         for each in element:
@@ -261,7 +254,7 @@ class Answer(beam.DoFn):
                         lines = []
         if lines:
             yield from _block(lines)
-        self._counters.count(len(element), rows + len(lines), dead)
+        self.count(len(element), rows + len(lines), dead)
 
     def _read(self, element: bytes) -> tuple[Question, int]:
         """A question and its number of days."""

@@ -12,7 +12,7 @@ from apache_beam.pvalue import TaggedOutput
 from services import answers
 from services.answers import Answers, Outgoing
 from services.batch.beam_io import InsertRows
-from services.batch.scoring import Counters, ModelSource, SharedModel, answered
+from services.batch.scoring import AnswerBatches, ModelSource, answered
 from services.contracts.decoding import InvalidMessageError, decode
 from services.contracts.schema import defaults
 from services.contracts.tables import Prediction
@@ -21,7 +21,7 @@ _MESSAGES: Final = "messages"
 _DEFAULTS: Final = defaults(Prediction)
 
 
-class AnswerMessages(beam.DoFn):
+class AnswerMessages(AnswerBatches):
     """Answers batches of messages.
 
     Yields a block of rows of `Prediction`, one a line, for the passive requests of each batch. Replies,
@@ -29,18 +29,13 @@ class AnswerMessages(beam.DoFn):
     """
 
     def __init__(self, source: ModelSource, topics: Sequence[str], dead_letter_topic: str):
-        self._model = SharedModel(source)
+        super().__init__(source)
         self._answers = Answers(topics[0], topics[1:])
         self._dead_letter_topic = dead_letter_topic
-        self._counters = Counters()
-
-    def setup(self) -> None:
-        """Load the model, so that a fault shows before the first message."""
-        self._model.current()
 
     def process(self, element: list[PubsubMessage]) -> Iterator[Any]:
         """Answer a batch."""
-        model = self._model.current()
+        model = self.model()
         lines: list[bytes] = []
         dead = 0
         for message in element:
@@ -65,7 +60,7 @@ class AnswerMessages(beam.DoFn):
                 yield _tagged(self._dead_letter_topic, answers.dead_letter("", message, error))
         if lines:
             yield b"\n".join(lines)
-        self._counters.count(len(element), len(lines), dead)
+        self.count(len(element), len(lines), dead)
 
 
 def _tagged(topic: str, outgoing: Outgoing) -> Any:

@@ -8,7 +8,7 @@ import prometheus_client
 
 from services.contracts.names import LIVENESS_PATH, METRICS_PATH, READINESS_PATH
 from services.http.messages import Request, Response
-from services.http.routing import JSON, NO_STORE, Route, get
+from services.http.routing import JSON, NO_STORE, Route
 
 
 class Readiness(msgspec.Struct, frozen=True):
@@ -33,7 +33,7 @@ def routes(readiness: Callable[[], Readiness]) -> list[Route]:
         return Response(http.HTTPStatus.OK, headers, prometheus_client.generate_latest())
 
     return [
-        get(LIVENESS_PATH, lambda _: alive, probe=True),
-        get(READINESS_PATH, ready, probe=True),
-        get(METRICS_PATH, metrics, probe=True),
+        Route(LIVENESS_PATH, lambda _: alive, probe=True),
+        Route(READINESS_PATH, ready, probe=True),
+        Route(METRICS_PATH, metrics, probe=True),
     ]

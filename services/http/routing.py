@@ -1,6 +1,5 @@
 """Paths and their handlers."""
 
-import dataclasses
 import http
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -14,21 +13,18 @@ NO_STORE: Final = ("cache-control", "no-store")
 Handler = Callable[[Request], Response]
 
 
-@dataclasses.dataclass(frozen=True)
 class Route:
-    """A path."""
+    """A path for GET and HEAD, and for POST if that has a handler.
 
-    path: str
-    methods: dict[bytes, Handler]
-    probe: bool  # Kubernetes or Prometheus ask it all the time: only failures are logged
+    Kubernetes or Prometheus ask a `probe` all the time: only failures are logged.
+    """
 
-
-def get(path: str, handler: Handler, *, post: Handler | None = None, probe: bool = False) -> Route:
-    """A route for GET and HEAD, and POST if it has a handler."""
-    methods = {b"GET": handler, b"HEAD": handler}
-    if post is not None:
-        methods[b"POST"] = post
-    return Route(path, methods, probe)
+    def __init__(
+        self, path: str, handler: Handler, *, post: Handler | None = None, probe: bool = False
+    ) -> None:
+        self.path = path
+        self.methods = {b"GET": handler, b"HEAD": handler} | ({b"POST": post} if post else {})
+        self.probe = probe
 
 
 class Router:

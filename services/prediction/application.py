@@ -20,7 +20,7 @@ from services.http.messages import Request, Response
 from services.http.negotiation import ConditionalResponse
 from services.http.parser import MAX_BODY_BYTES
 from services.http.problems import HttpError
-from services.http.routing import JSON, NO_STORE, Router, get
+from services.http.routing import JSON, NO_STORE, Route, Router
 from services.prediction import openapi, pages
 from services.prediction.access_log import AccessLog
 from services.prediction.metrics import Metrics
@@ -45,11 +45,11 @@ class Application:
         self._router = Router(
             [
                 *pages.routes(),
-                get("/page.json", lambda request: self._served().prepared.page.answer(request)),
-                get(PREDICT_PATH, functools.partial(self._query, "prediction"), post=self._predict_posted),
-                get("/history", functools.partial(self._query, "history")),
-                get(MODELS_PATH, self._models),
-                get("/openapi.json", pages.Page(msgspec.json.encode(document), ".json").answer),
+                Route("/page.json", lambda request: self._served().prepared.page.answer(request)),
+                Route(PREDICT_PATH, functools.partial(self._query, "prediction"), post=self._predict_posted),
+                Route("/history", functools.partial(self._query, "history")),
+                Route(MODELS_PATH, self._models),
+                Route("/openapi.json", pages.Page(msgspec.json.encode(document), ".json").answer),
                 *health.routes(self._readiness),
             ]
         )

@@ -8,7 +8,7 @@ from typing import Final
 from services.http import negotiation
 from services.http.messages import Request, Response
 from services.http.negotiation import ConditionalResponse
-from services.http.routing import Route, get
+from services.http.routing import Route
 
 _FOLDER: Final = Path(__file__).parent / "page"
 _POLICY: Final = (
@@ -58,4 +58,4 @@ def routes() -> list[Route]:
         **{f"/{name}": _FOLDER / name for name in ("page.css", "page.js", "docs.css", "docs.js")},
         **{f"/{name}": swagger_ui / name for name in ("swagger-ui.css", "swagger-ui-bundle.js")},
     }
-    return [get(path, Page(file.read_bytes(), file.suffix).answer) for path, file in files.items()]
+    return [Route(path, Page(file.read_bytes(), file.suffix).answer) for path, file in files.items()]

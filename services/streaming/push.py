@@ -20,10 +20,9 @@ from services.forecasting.follower import ModelFollower
 from services.http import problems
 from services.http.messages import Receive, Request, Response
 from services.http.problems import HttpError
-from services.streaming.batch import MessageBatch
 from services.streaming.metrics import report
 from services.streaming.oidc import GOOGLE, InvalidTokenError, IssuerError, Verifier
-from services.streaming.processing import Processor
+from services.streaming.processing import MessageBatch, Processor
 from services.streaming.replies import ModelReplies
 
 _log = logging.getLogger(__name__)

@@ -17,9 +17,8 @@ from google.api_core import exceptions
 from services.contracts.settings import StreamingSettings
 from services.forecasting.follower import ModelFollower
 from services.streaming import metrics
-from services.streaming.batch import MessageBatch
 from services.streaming.metrics import attempted, report
-from services.streaming.processing import Processor
+from services.streaming.processing import MessageBatch, Processor
 from services.streaming.pubsub import PubSub
 from services.streaming.replies import ModelReplies
 

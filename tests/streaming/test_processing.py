@@ -10,8 +10,7 @@ from google import pubsub_v1
 
 from services.contracts.settings import StreamingSettings
 from services.streaming import processing
-from services.streaming.batch import MessageBatch
-from services.streaming.processing import Processor
+from services.streaming.processing import MessageBatch, Processor
 from services.streaming.pubsub import PubSub
 from services.streaming.replies import ModelReplies
 from services.streaming.table import PredictionsTable

@@ -9,7 +9,7 @@ from services.contracts.settings import HttpSettings
 from services.http import health
 from services.http.health import Readiness
 from services.http.messages import Request, Response
-from services.http.routing import JSON, NO_STORE, Router, get
+from services.http.routing import JSON, NO_STORE, Route, Router
 from services.http.server import Server
 
 
@@ -22,7 +22,7 @@ class Application:
 
     def __init__(self, route: str) -> None:
         self.draining = False
-        router = Router([get(route, self._echo), *health.routes(self._readiness)])
+        router = Router([Route(route, self._echo), *health.routes(self._readiness)])
         self.answer = router.answer
         self.refusal = router.refusal
 
