@@ -44,7 +44,7 @@ class FoundationStack(PlatformStack):
             if environment.encrypted
             else None
         )
-        self.ci: Final = CiIdentity(self, "ci", ci=environment.ci, after=iam) if environment.ci else None
+        self.ci: Final = CiIdentity(self, "ci", after=iam, **dict(environment.ci)) if environment.ci else None
         self.deny_policy: Final = create_accounts(self, self.ci, after=iam)
         # Here, as CI may sign images, but not change whose signatures count.
         signing = ("binaryauthorization", "cloudkms", "containeranalysis") if environment.signs_images else ()

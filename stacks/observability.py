@@ -55,7 +55,7 @@ class ObservabilityStack(PlatformStack):
             )
         Alerts(self, self._on_call, messaging)
         if environment.budget:
-            Budget(self, "budget", settings=environment.budget, on_call=self._on_call)
+            Budget(self, "budget", on_call=self._on_call, **dict(environment.budget))
         Dashboard(
             self,
             "dashboard",

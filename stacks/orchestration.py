@@ -13,7 +13,6 @@ from infra.google.bucket import Bucket
 from infra.google.cluster import Cluster
 from infra.google.composer import Composer, connection_secret
 from infra.google.identity import Account, Principal
-from infra.google.images import image
 from infra.google.secret import Secret
 from infra.kubernetes.namespace import Namespace
 from infra.kubernetes.network_policy import AllowGoogleApis, DefaultDeny
@@ -21,6 +20,7 @@ from infra.kubernetes.pod_runner import PodRunner
 from services.contracts.settings import DagSettings, to_environment
 from stacks.data import DataStack
 from stacks.foundation import FoundationStack
+from stacks.images import image
 from stacks.registry import RegistryStack
 
 _TEMPLATE: Final = "dataflow/job.json"
@@ -62,7 +62,7 @@ class OrchestrationStack(PlatformStack):
             after += [each.tag(policy.airflows) for each in (bucket, snapshots)]
         if ci := foundation.ci:
             bucket.grant_read(Principal(self, "ci-plan", member=ci.plan.member))  # the DAG files
-        batch_image = image(self, environment, service="batch")
+        batch_image = image(self, "batch")
         self._write_files(bucket, batch_image)
         settings = DagSettings(
             model_bucket=data.models.name,

@@ -20,7 +20,7 @@ class RegistryStack(PlatformStack):
         self.images: Final = ImageRepository(
             self,
             "images",
-            settings=self.environment.registry,
+            **dict(self.environment.registry),
             key=key,
             may_use_key=[propagated(self, grants)] if grants else [],
         )

@@ -9,7 +9,6 @@ from infra.cdk.stack import PlatformStack
 from infra.environment import PLATFORM
 from infra.environment.existing import ExistingCluster
 from infra.google.cluster import Cluster
-from infra.google.images import image
 from infra.google.network import Network
 from infra.kubernetes.compute_class import SpotFirst
 from infra.kubernetes.gateway import HEALTH_CHECK_RANGES, Gateway
@@ -27,6 +26,7 @@ from services.contracts.settings import (
 )
 from stacks.data import DataStack
 from stacks.foundation import FoundationStack
+from stacks.images import image
 from stacks.messaging import MessagingStack
 
 
@@ -84,7 +84,7 @@ class ServicesStack(PlatformStack):
 
     def _prediction(self, data: DataStack) -> Workload:
         size = self.environment.prediction
-        image_ = image(self, self.environment, service="prediction")
+        image_ = image(self, "prediction")
         return Workload(
             self,
             "prediction",
@@ -112,7 +112,7 @@ class ServicesStack(PlatformStack):
             self,
             "streaming",
             namespace=self._namespace,
-            image=image(self, self.environment, service="streaming"),
+            image=image(self, "streaming"),
             settings=StreamingSettings(
                 model_bucket=data.models.name,
                 subscription=messaging.predict_range.path,
@@ -142,7 +142,7 @@ class ServicesStack(PlatformStack):
         job = Job(self, "first-model", namespace=self._namespace)
         job.run(
             "services.batch.first_model",
-            image=image(self, self.environment, service="batch"),
+            image=image(self, "batch"),
             settings=TrainingSettings(
                 model_bucket=data.models.name,
                 sales_table=data.sales.name,
@@ -165,7 +165,7 @@ class ServicesStack(PlatformStack):
             self,
             name,
             namespace=self._namespace,
-            image=image(self, self.environment, service=name),
+            image=image(self, name),
             settings=HttpSettings(
                 route=size.route, host=self._host, port=size.port, drain_seconds=size.drain_seconds
             ),
@@ -183,7 +183,13 @@ class ServicesStack(PlatformStack):
         """Create the Gateway, if the environment has one, and the network policies for callers."""
         callers: list[str] = []
         if settings := self.environment.gateway:
-            gateway = Gateway(self, "gateway", namespace=self._namespace, settings=settings)
+            gateway = Gateway(
+                self,
+                "gateway",
+                namespace=self._namespace,
+                hostname=settings.hostname,
+                iap_members=settings.iap_members,
+            )
             gateway.route(public=public, internal=internal)
             callers = [str(network.proxy_only), *HEALTH_CHECK_RANGES]
         for workload in public.values():

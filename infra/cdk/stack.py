@@ -14,7 +14,7 @@ from infra.cdk import (
     TerraformVariableValidationConfig,
 )
 from infra.cdk.providers import configure_google
-from infra.environment import Environment, StackName
+from infra.environment import PLATFORM, Environment, StackName
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class Place:
     """Where a stack's resources are: all that constructs ask their stack for.
 
     Attributes:
+        platform: name of what there is once: the network, the cluster, the image repository.
         name: of the environment.
         project_id: Google Cloud project.
         project_number: number of that project.
@@ -30,6 +31,7 @@ class Place:
         simulated: whether resources are on this machine.
     """
 
+    platform: str
     name: str
     project_id: str
     project_number: int
@@ -45,6 +47,7 @@ class PlatformStack(TerraformStack):
         super().__init__(scope, f"{environment.name}-{name}")
         self.environment = environment
         self.place = Place(
+            platform=PLATFORM,
             name=environment.name,
             project_id=environment.project_id,
             project_number=environment.project_number,

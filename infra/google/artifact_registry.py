@@ -4,8 +4,6 @@ from collections.abc import Sequence
 
 from infra.cdk import Construct, TerraformResource, google
 from infra.cdk.stack import place_of
-from infra.environment import PLATFORM
-from infra.environment.registry import RegistrySettings
 from infra.google.identity import Principal
 from infra.google.key import Key
 
@@ -16,7 +14,9 @@ class ImageRepository(Construct):
     """A Docker repository in one region.
 
     Args:
-        settings: which images are kept, and whether they are scanned.
+        keep_versions: versions of each image that stay.
+        untagged_days: days after which other untagged images go.
+        scan: look for vulnerabilities, which is billed for each image.
         key: encrypts the images; Google's own key without one.
         may_use_key: grants that let Artifact Registry use the key.
     """
@@ -26,17 +26,19 @@ class ImageRepository(Construct):
         scope: Construct,
         id_: str,
         *,
-        settings: RegistrySettings,
+        keep_versions: int,
+        untagged_days: int,
+        scan: bool,
         key: Key | None,
         may_use_key: Sequence[TerraformResource],
     ):
         super().__init__(scope, id_)
-        self._region = place_of(self).region
+        self._place = place_of(self)
         self._resource = registry.ArtifactRegistryRepository(
             self,
             "Default",
-            repository_id=PLATFORM,
-            location=self._region,
+            repository_id=self._place.platform,
+            location=self._place.region,
             format="DOCKER",
             description="Images of the services",
             # A tag always names the same image; tagged images can only be deleted with their repository.
@@ -44,7 +46,7 @@ class ImageRepository(Construct):
             kms_key_name=key.path if key else None,
             vulnerability_scanning_config=registry.ArtifactRegistryRepositoryVulnerabilityScanningConfig(
                 # INHERITED means on, since the scanner's API is enabled
-                enablement_config="INHERITED" if settings.scan else "DISABLED"
+                enablement_config="INHERITED" if scan else "DISABLED"
             ),
             cleanup_policy_dry_run=False,
             cleanup_policies=[
@@ -53,7 +55,7 @@ class ImageRepository(Construct):
                     id="keep-recent",
                     action="KEEP",
                     most_recent_versions=registry.ArtifactRegistryRepositoryCleanupPoliciesMostRecentVersions(
-                        keep_count=settings.keep_versions
+                        keep_count=keep_versions
                     ),
                 ),
                 registry.ArtifactRegistryRepositoryCleanupPolicies(
@@ -61,7 +63,7 @@ class ImageRepository(Construct):
                     action="DELETE",
                     condition=registry.ArtifactRegistryRepositoryCleanupPoliciesCondition(
                         tag_state="UNTAGGED",
-                        older_than=f"{settings.untagged_days * 24 * 3600}s",
+                        older_than=f"{untagged_days * 24 * 3600}s",
                     ),
                 ),
             ],
@@ -72,9 +74,9 @@ class ImageRepository(Construct):
         """Let a principal pull images. Returns the grant."""
         return principal.grant(
             google.artifact_registry_repository_iam_member.ArtifactRegistryRepositoryIamMember,
-            f"read-{PLATFORM}",
+            f"read-{self._place.platform}",
             "roles/artifactregistry.reader",
             self._resource,
-            repository=PLATFORM,
-            location=self._region,
+            repository=self._place.platform,
+            location=self._place.region,
         )

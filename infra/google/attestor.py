@@ -5,7 +5,6 @@ from typing import Final
 
 from infra.cdk import Construct, TerraformResource, TerraformResourceLifecycle, google
 from infra.cdk.stack import place_of
-from infra.environment import PLATFORM
 from infra.google.identity import Principal
 
 attestor = google.binary_authorization_attestor
@@ -28,6 +27,7 @@ class Attestor(Construct):
     def __init__(self, scope: Construct, id_: str, *, key: str, after: Sequence[TerraformResource]):
         super().__init__(scope, id_)
         place = place_of(self)
+        self._platform = place.platform
         lifecycle = TerraformResourceLifecycle(prevent_destroy=place.protected)
         self._ring_path: Final = key.partition("/cryptoKeys/")[0]
         self._key_path: Final = key
@@ -53,7 +53,7 @@ class Attestor(Construct):
         self._note = google.container_analysis_note.ContainerAnalysisNote(
             self,
             "note",
-            name=PLATFORM,
+            name=place.platform,
             attestation_authority=google.container_analysis_note.ContainerAnalysisNoteAttestationAuthority(
                 hint=google.container_analysis_note.ContainerAnalysisNoteAttestationAuthorityHint(
                     human_readable_name="built from this repository and tried"
@@ -65,7 +65,7 @@ class Attestor(Construct):
         attestor.BinaryAuthorizationAttestor(
             self,
             "Default",
-            name=PLATFORM,
+            name=place.platform,
             attestation_authority_note=note,
             lifecycle=TerraformResourceLifecycle(
                 ignore_changes=["attestation_authority_note[0].public_keys"]
@@ -86,7 +86,7 @@ class Attestor(Construct):
             "attest-images",
             "roles/containeranalysis.notes.attacher",
             self._note,
-            note=PLATFORM,
+            note=self._platform,
         )
 
     def grant_read_settings(self, principal: Principal) -> None:

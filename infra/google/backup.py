@@ -1,13 +1,20 @@
 """Backups of a cluster: Backup for GKE."""
 
+from typing import NamedTuple
+
 from infra.cdk import Construct, google
 from infra.cdk.stack import place_of
-from infra.environment import PLATFORM
-from infra.environment.cluster import BackupSettings
 from infra.google.key import Key
 
 gke_backup = google.gke_backup_backup_plan
 gke_restore = google.gke_backup_restore_plan
+
+
+class Retention(NamedTuple):
+    """Days that a backup is kept, and those of them on which nobody can delete it."""
+
+    days: int
+    locked_days: int = 0
 
 
 class BackupPlan(Construct):
@@ -25,20 +32,20 @@ class BackupPlan(Construct):
         id_: str,
         *,
         cluster: google.container_cluster.ContainerCluster,
-        settings: BackupSettings,
+        retention: Retention,
         key: Key | None,
     ):
         super().__init__(scope, id_)
-        region = place_of(self).region
+        place = place_of(self)
         plan = gke_backup.GkeBackupBackupPlan(
             self,
             "Default",
-            name=PLATFORM,
-            location=region,
+            name=place.platform,
+            location=place.region,
             cluster=cluster.id,
             backup_schedule=gke_backup.GkeBackupBackupPlanBackupSchedule(cron_schedule="0 4 * * *"),
             retention_policy=gke_backup.GkeBackupBackupPlanRetentionPolicy(
-                backup_retain_days=settings.retain_days, backup_delete_lock_days=settings.lock_days
+                backup_retain_days=retention.days, backup_delete_lock_days=retention.locked_days
             ),
             backup_config=gke_backup.GkeBackupBackupPlanBackupConfig(
                 all_namespaces=True,
@@ -55,8 +62,8 @@ class BackupPlan(Construct):
         gke_restore.GkeBackupRestorePlan(
             self,
             "restore",
-            name=PLATFORM,
-            location=region,
+            name=place.platform,
+            location=place.region,
             backup_plan=plan.id,
             cluster=cluster.id,
             restore_config=gke_restore.GkeBackupRestorePlanRestoreConfig(

@@ -4,7 +4,6 @@ from typing import Final
 
 from infra.cdk import Construct, google
 from infra.cdk.stack import place_of
-from infra.environment.observability import BudgetSettings
 from infra.monitoring.alerting import OnCall
 
 billing = google.billing_budget
@@ -16,9 +15,12 @@ class Budget(Construct):
     """A mail when shares of the monthly budget are spent, and when the forecast for the month exceeds it.
 
     It stops nothing. Applying it takes the right to create budgets on the billing account.
+
+    Args:
+        amount: of a month, in the currency of the billing account.
     """
 
-    def __init__(self, scope: Construct, id_: str, *, settings: BudgetSettings, on_call: OnCall):
+    def __init__(self, scope: Construct, id_: str, *, billing_account: str, amount: int, on_call: OnCall):
         super().__init__(scope, id_)
         place = place_of(self)
         project = place.project_id
@@ -35,7 +37,7 @@ class Budget(Construct):
             self,
             "Default",
             provider=quota,
-            billing_account=settings.billing_account,
+            billing_account=billing_account,
             display_name=f"{place.name}, see docs/runbook.md#budget",
             budget_filter=billing.BillingBudgetBudgetFilter(
                 projects=[f"projects/{place.project_number}"],
@@ -44,7 +46,7 @@ class Budget(Construct):
                 calendar_period="MONTH",
             ),
             amount=billing.BillingBudgetAmount(
-                specified_amount=billing.BillingBudgetAmountSpecifiedAmount(units=str(settings.amount))
+                specified_amount=billing.BillingBudgetAmountSpecifiedAmount(units=str(amount))
             ),
             threshold_rules=[
                 *(billing.BillingBudgetThresholdRules(threshold_percent=share) for share in _SPENT),

@@ -4,12 +4,11 @@ https://cloud.google.com/iam/docs/workload-identity-federation-with-deployment-p
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from infra.cdk import Construct, TerraformResource, google
 from infra.cdk.stack import place_of
 from infra.cdk.waivers import waive
-from infra.environment.foundation import CiSettings
 from infra.google.identity import Account, NewAccount, Principal
 
 _BRANCH: Final = "main"
@@ -59,7 +58,9 @@ class CiIdentity(Construct):
     import it.
 
     Args:
-        ci: the repository.
+        issuer: who runs it: `github` or `gitlab`.
+        repository: its name, as `owner/name`.
+        repository_id: its number, which nobody can take over with the name.
         after: resources that must exist first.
 
     Attributes:
@@ -67,35 +68,42 @@ class CiIdentity(Construct):
         apply: account that changes what the stacks own.
     """
 
-    def __init__(self, scope: Construct, id_: str, *, ci: CiSettings, after: Sequence[TerraformResource]):
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        issuer: Literal["github", "gitlab"],
+        repository: str,
+        repository_id: int,
+        after: Sequence[TerraformResource],
+    ):
         super().__init__(scope, id_)
         place = place_of(self)
-        issuer = _ISSUERS[ci.issuer]
-        self._pool_path = (
-            f"projects/{place.project_number}/locations/global/workloadIdentityPools/{ci.issuer}"
-        )
+        by = _ISSUERS[issuer]
+        self._pool_path = f"projects/{place.project_number}/locations/global/workloadIdentityPools/{issuer}"
         pool = google.iam_workload_identity_pool.IamWorkloadIdentityPool(
             self,
             "Default",
-            workload_identity_pool_id=ci.issuer,
-            display_name=issuer.name,
-            description=f"Workflows of {ci.repository}",
+            workload_identity_pool_id=issuer,
+            display_name=by.name,
+            description=f"Workflows of {repository}",
             depends_on=after,
         )
-        on_branch = f"assertion.{issuer.ref} == 'refs/heads/{_BRANCH}'"
+        on_branch = f"assertion.{by.ref} == 'refs/heads/{_BRANCH}'"
         # Reading a claim that the token lacks is an error.
         in_environment = f"has(assertion.environment) && assertion.environment == '{place.name}'"
         # GitLab's merge request from the branch `main` of a fork has the ref of this branch.
-        may_apply = f"{in_environment} && {on_branch} && !({issuer.pull_request})"
-        may_plan = f"{issuer.pull_request} || {on_branch}"
+        may_apply = f"{in_environment} && {on_branch} && !({by.pull_request})"
+        may_plan = f"{by.pull_request} || {on_branch}"
         provider = google.iam_workload_identity_pool_provider.IamWorkloadIdentityPoolProvider(
             self,
             "provider",
             workload_identity_pool_id=pool.workload_identity_pool_id,
-            workload_identity_pool_provider_id=ci.issuer,
-            display_name=issuer.name,
+            workload_identity_pool_provider_id=issuer,
+            display_name=by.name,
             oidc=google.iam_workload_identity_pool_provider.IamWorkloadIdentityPoolProviderOidc(
-                issuer_uri=issuer.uri
+                issuer_uri=by.uri
             ),
             attribute_mapping={
                 "google.subject": "assertion.sub",
@@ -104,8 +112,8 @@ class CiIdentity(Construct):
             # The issuer serves all repositories. A repository's name could be taken over after a move.
             attribute_condition=" && ".join(
                 [
-                    f"assertion.{issuer.repository} == '{ci.repository}'",
-                    f"assertion.{issuer.repository_id} == '{ci.repository_id}'",
+                    f"assertion.{by.repository} == '{repository}'",
+                    f"assertion.{by.repository_id} == '{repository_id}'",
                     "attribute.access != 'none'",
                 ]
             ),

@@ -7,11 +7,10 @@ from typing import Final
 from infra.cdk import Construct, TerraformResource, TerraformResourceLifecycle, google
 from infra.cdk.stack import place_of
 from infra.cdk.waivers import waive
-from infra.environment import PLATFORM
 from infra.environment.addresses import PODS_PER_NODE
-from infra.environment.cluster import ClusterMaintenance, ClusterMaintenanceExclusion, ClusterSettings
+from infra.environment.cluster import ClusterMaintenance, ClusterMaintenanceExclusion, NodePool
 from infra.environment.value_types import SOME_MONDAY, WEEK
-from infra.google.backup import BackupPlan
+from infra.google.backup import BackupPlan, Retention
 from infra.google.identity import Account
 from infra.google.key import Key
 from infra.google.network import Network
@@ -32,6 +31,11 @@ class Cluster(Construct):
 
     Args:
         zones: zones of its region that its nodes are in.
+        release_channel: how soon new versions of Kubernetes come.
+        autoscaling_profile: whether spare nodes are kept for a while.
+        control_plane_telemetry: logs and metrics of the control plane, too.
+        signed_images_only: admit images by the project's policy.
+        backup: how long backups are kept; none are made if absent.
         labels: labels of the machines, which the bill shows.
         key: encrypts Secrets and backups; Google's own key without one.
         after: grants without which the cluster cannot be made, or its nodes do not start.
@@ -42,8 +46,14 @@ class Cluster(Construct):
         scope: Construct,
         id_: str,
         *,
-        settings: ClusterSettings,
         zones: Sequence[str],
+        pools: Mapping[str, NodePool],
+        maintenance: ClusterMaintenance,
+        release_channel: str,
+        autoscaling_profile: str,
+        control_plane_telemetry: bool,
+        signed_images_only: bool,
+        backup: Retention | None,
         network: Network,
         labels: Mapping[str, str],
         node_account: Account,
@@ -52,22 +62,22 @@ class Cluster(Construct):
     ):
         super().__init__(scope, id_)
         place = place_of(self)
-        self.name: Final = PLATFORM
+        self.name: Final = place.platform
         events = Topic(self, "events", name="cluster-events")
         self._resource = gke.ContainerCluster(
             self,
             "Default",
-            name=PLATFORM,
+            name=place.platform,
             location=place.region,
             node_locations=list(zones),
             deletion_protection=place.protected,
-            release_channel=gke.ContainerClusterReleaseChannel(channel=settings.release_channel),
+            release_channel=gke.ContainerClusterReleaseChannel(channel=release_channel),
             cost_management_config=gke.ContainerClusterCostManagementConfig(
                 enabled=True  # the bill names namespaces and workloads
             ),
             addons_config=gke.ContainerClusterAddonsConfig(
                 gke_backup_agent_config=gke.ContainerClusterAddonsConfigGkeBackupAgentConfig(
-                    enabled=settings.backup is not None
+                    enabled=backup is not None
                 )
             ),
             # For programs; people are mailed by an alert on the log of the same events. The role that Google
@@ -79,10 +89,10 @@ class Cluster(Construct):
         )
         _remove_default_pool(self._resource, node_account)
         _connect(self._resource, network)
-        _restrict_access(self._resource, place.project_id, settings, key)
-        _scale(self._resource, settings.autoscaling_profile)
-        _observe(self._resource, control_plane=settings.control_plane_telemetry)
-        _maintain(self._resource, settings.maintenance)
+        _restrict_access(self._resource, place.project_id, signed_images_only=signed_images_only, key=key)
+        _scale(self._resource, autoscaling_profile)
+        _observe(self._resource, control_plane=control_plane_telemetry)
+        _maintain(self._resource, maintenance)
         waive(
             self._resource,
             {
@@ -93,7 +103,7 @@ class Cluster(Construct):
                 "CKV_GCP_65": "IAM decides who may do what; groups need a domain of one's own",
             },
         )
-        for pool_name, pool in settings.pools.items():
+        for pool_name, pool in pools.items():
             add_node_pool(
                 self,
                 pool_name,
@@ -103,8 +113,8 @@ class Cluster(Construct):
                 labels=labels,
                 account=node_account,
             )
-        if settings.backup:
-            BackupPlan(self, "backup", cluster=self._resource, settings=settings.backup, key=key)
+        if backup:
+            BackupPlan(self, "backup", cluster=self._resource, retention=backup, key=key)
 
     @property
     def dns_name(self) -> str:
@@ -158,7 +168,7 @@ def _connect(cluster: gke.ContainerCluster, network: Network) -> None:
 
 
 def _restrict_access(
-    cluster: gke.ContainerCluster, project_id: str, settings: ClusterSettings, key: Key | None
+    cluster: gke.ContainerCluster, project_id: str, *, signed_images_only: bool, key: Key | None
 ) -> None:
     """Configure identities of pods, what anonymous callers may do, admission of images and encryption."""
     cluster.put_workload_identity_config(workload_pool=f"{project_id}.svc.id.goog")
@@ -168,7 +178,7 @@ def _restrict_access(
         enable_insecure_binding_system_authenticated=False,
         enable_insecure_binding_system_unauthenticated=False,
     )
-    if settings.binary_authorization:
+    if signed_images_only:
         cluster.put_binary_authorization(evaluation_mode="PROJECT_SINGLETON_POLICY_ENFORCE")
     if key:
         cluster.put_database_encryption(state="ENCRYPTED", key_name=key.path)

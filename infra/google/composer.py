@@ -6,7 +6,6 @@ from typing import Final
 
 from infra.cdk import Construct, TerraformResource, TerraformResourceLifecycle, google
 from infra.cdk.stack import place_of
-from infra.environment import PLATFORM
 from infra.environment.orchestration import AIRFLOW_VERSION, ComposerSettings
 from infra.google.bucket import Bucket
 from infra.google.identity import Account, propagated
@@ -80,7 +79,7 @@ class Composer(Construct):
         composer.ComposerEnvironment(
             self,
             "Default",
-            name=PLATFORM,
+            name=place.platform,
             region=place.region,
             storage_config=composer.ComposerEnvironmentStorageConfig(bucket=bucket.name),
             config=_config(
@@ -88,7 +87,7 @@ class Composer(Construct):
                 composer.ComposerEnvironmentConfigNodeConfig(
                     network=network.path, subnetwork=network.subnet, service_account=account.email
                 ),
-                snapshots=f"gs://{snapshots.name}/{PLATFORM}",
+                snapshots=f"gs://{snapshots.name}/{place.platform}",
                 variables=variables,
             ),
             # If Terraform gave up earlier, its state would not contain the environment.

@@ -17,7 +17,6 @@ from infra.cdk import (
     google,
 )
 from infra.cdk.stack import place_of
-from infra.environment import PLATFORM
 
 Grant = TypeVar("Grant", bound=TerraformResource)
 
@@ -108,8 +107,9 @@ class Account(ProjectPrincipal):
     """
 
     def __init__(self, scope: Construct, id_: str):
-        project = place_of(scope).project_id
-        self._name = f"{PLATFORM}-{id_}"
+        place = place_of(scope)
+        project = place.project_id
+        self._name = f"{place.platform}-{id_}"
         email = f"{self._name}@{project}.iam.gserviceaccount.com"
         super().__init__(scope, id_, member=f"serviceAccount:{email}", project=project)
         self.email: Final = email

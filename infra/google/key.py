@@ -5,7 +5,6 @@ from typing import Final
 
 from infra.cdk import Construct, TerraformResource, TerraformResourceLifecycle, google
 from infra.cdk.stack import place_of
-from infra.environment import PLATFORM
 from infra.google.identity import Principal
 
 _ROTATION: Final = f"{90 * 24 * 3600}s"
@@ -32,18 +31,21 @@ class Key(Construct):
         super().__init__(scope, id_)
         place = place_of(self)
         self._ring: google.kms_key_ring.KmsKeyRing | None = None
-        self._ring_path: Final = f"projects/{place.project_id}/locations/{place.region}/keyRings/{PLATFORM}"
-        self.path: Final = existing or f"{self._ring_path}/cryptoKeys/{PLATFORM}"
+        self._ring_path: Final = (
+            f"projects/{place.project_id}/locations/{place.region}/keyRings/{place.platform}"
+        )
+        self._platform: Final = place.platform
+        self.path: Final = existing or f"{self._ring_path}/cryptoKeys/{place.platform}"
         if existing:
             return
         lifecycle = TerraformResourceLifecycle(prevent_destroy=place.protected)
         self._ring = google.kms_key_ring.KmsKeyRing(
-            self, "ring", name=PLATFORM, location=place.region, lifecycle=lifecycle, depends_on=[after]
+            self, "ring", name=place.platform, location=place.region, lifecycle=lifecycle, depends_on=[after]
         )
         self._key = google.kms_crypto_key.KmsCryptoKey(
             self,
             "Default",
-            name=PLATFORM,
+            name=place.platform,
             key_ring=self._ring.id,
             rotation_period=_ROTATION,
             lifecycle=lifecycle,
@@ -55,7 +57,7 @@ class Key(Construct):
             return ()
         grant = principal.grant(
             google.kms_crypto_key_iam_member.KmsCryptoKeyIamMember,
-            f"use-{PLATFORM}",
+            f"use-{self._platform}",
             "roles/cloudkms.cryptoKeyEncrypterDecrypter",
             self._key,
             crypto_key_id=self.path,
@@ -75,7 +77,7 @@ class Key(Construct):
             return
         principal.grant(
             google.kms_key_ring_iam_member.KmsKeyRingIamMember,
-            f"{role.removeprefix('roles/')}-{PLATFORM}",
+            f"{role.removeprefix('roles/')}-{self._platform}",
             role,
             self._ring,
             key_ring_id=self._ring_path,

@@ -7,7 +7,6 @@ from typing import Final
 from infra.cdk import Construct, TerraformResource, google
 from infra.cdk.stack import place_of
 from infra.cdk.waivers import waive
-from infra.environment import PLATFORM
 from infra.environment.addresses import AddressPlan
 from infra.environment.existing import ExistingNetwork
 
@@ -55,7 +54,7 @@ class Network(Construct):
         project, name, subnet = (
             (given.project_id, given.name, given.subnet)
             if given
-            else (place.project_id, PLATFORM, f"{PLATFORM}-nodes")
+            else (place.project_id, place.platform, f"{place.platform}-nodes")
         )
         self.path: Final = f"projects/{project}/global/networks/{name}"
         self.subnet: Final = f"projects/{project}/regions/{place.region}/subnetworks/{subnet}"
@@ -64,13 +63,14 @@ class Network(Construct):
         self.proxy_only: Final = ranges.proxy_only
         self.google_apis: Final = ANYWHERE if given else GOOGLE_APIS
         if isinstance(ranges, AddressPlan):
-            self._create(place.region, ranges, after)
+            self._create(ranges, after)
 
-    def _create(self, region: str, addresses: AddressPlan, after: Sequence[TerraformResource]) -> None:
+    def _create(self, addresses: AddressPlan, after: Sequence[TerraformResource]) -> None:
+        place = place_of(self)
         network = google.compute_network.ComputeNetwork(
             self,
             "Default",
-            name=PLATFORM,
+            name=place.platform,
             auto_create_subnetworks=False,  # they would be in every region, with ranges that Google chooses
             depends_on=after,
         )
@@ -78,9 +78,9 @@ class Network(Construct):
         subnetwork.ComputeSubnetwork(
             self,
             "nodes",
-            name=f"{PLATFORM}-nodes",
+            name=f"{place.platform}-nodes",
             network=network.id,
-            region=region,
+            region=place.region,
             ip_cidr_range=str(addresses.nodes),
             secondary_ip_range=[
                 subnetwork.ComputeSubnetworkSecondaryIpRange(
@@ -99,23 +99,23 @@ class Network(Construct):
         subnetwork.ComputeSubnetwork(
             self,
             "proxy-only",
-            name=f"{PLATFORM}-proxy-only",
+            name=f"{place.platform}-proxy-only",
             network=network.id,
-            region=region,
+            region=place.region,
             ip_cidr_range=str(addresses.proxy_only),
             purpose="REGIONAL_MANAGED_PROXY",  # of the regional load balancers
             role="ACTIVE",
         )
         self._name_google_apis(network, after)
         router = google.compute_router.ComputeRouter(
-            self, "router", name=f"{PLATFORM}-router", network=network.id, region=region
+            self, "router", name=f"{place.platform}-router", network=network.id, region=place.region
         )
         google.compute_router_nat.ComputeRouterNat(
             self,
             "nat",
-            name=f"{PLATFORM}-nat",
+            name=f"{place.platform}-nat",
             router=router.name,
-            region=region,
+            region=place.region,
             nat_ip_allocate_option="AUTO_ONLY",
             source_subnetwork_ip_ranges_to_nat="ALL_SUBNETWORKS_ALL_IP_RANGES",
             # A node gets more than 64 ports when its pods need them, instead of a fixed share.

@@ -1,11 +1,10 @@
 """The entry point from the internet: a regional external load balancer, configured by the Gateway API."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from infra.cdk import Construct, TerraformOutput, TerraformStack, google
 from infra.cdk.stack import place_of
-from infra.environment.services import GatewaySettings
 from infra.google.certificate import Certificate
 from infra.google.security_policy import SecurityPolicy
 from infra.kubernetes.namespace import Namespace
@@ -29,13 +28,19 @@ class Gateway(Construct):
     Its class is the regional one: its proxies stand in the region of the data, in the network's proxy-only
     subnet, so that network policies can name them. Regional load balancers take no certificate maps, but
     certificates of Certificate Manager by name.
+
+    Args:
+        iap_members: whom Identity-Aware Proxy lets in; everybody calls if there are none.
     """
 
-    def __init__(self, scope: Construct, id_: str, *, namespace: Namespace, settings: GatewaySettings):
+    def __init__(
+        self, scope: Construct, id_: str, *, namespace: Namespace, hostname: str, iap_members: Sequence[str]
+    ):
         super().__init__(scope, id_)
         self._name = id_
         self._namespace = namespace
-        self._settings = settings
+        self._hostname = hostname
+        self._iap_members = iap_members
         self._google_name = f"{namespace.name}-{id_}"
         region = place_of(self).region
         # A reserved address survives changes of the Gateway; regional Gateways need the STANDARD tier.
@@ -45,10 +50,10 @@ class Gateway(Construct):
         TerraformOutput(
             TerraformStack.of(self),
             "address_record",
-            value=f"{settings.hostname}. A {address.address}",
+            value=f"{hostname}. A {address.address}",
             description="Record by which clients find the Gateway, for the owner of the domain to make.",
         )
-        certificate = Certificate(self, "certificate", prefix=self._google_name, hostname=settings.hostname)
+        certificate = Certificate(self, "certificate", prefix=self._google_name, hostname=hostname)
         tls = google.compute_region_ssl_policy.ComputeRegionSslPolicy(
             self,
             "tls",
@@ -74,7 +79,7 @@ class Gateway(Construct):
                         "name": "https",
                         "protocol": "HTTPS",
                         "port": 443,
-                        "hostname": settings.hostname,
+                        "hostname": hostname,
                         "tls": {
                             "mode": "Terminate",
                             "options": {"networking.gke.io/cert-manager-certs": certificate.name},
@@ -85,7 +90,7 @@ class Gateway(Construct):
                         "name": "http",
                         "protocol": "HTTP",
                         "port": 80,
-                        "hostname": settings.hostname,
+                        "hostname": hostname,
                         "allowedRoutes": {"namespaces": {"from": "Same"}},
                     },
                 ],
@@ -123,7 +128,7 @@ class Gateway(Construct):
 
         Args:
             public: workloads that clients call, by the path that theirs begin with. The limits and members of
-                the settings apply to them.
+                the Gateway apply to them.
             internal: workloads that Google's services call, by their only path. These have few addresses, so
                 there is no limit for each, and they authenticate themselves.
         """
@@ -147,7 +152,7 @@ class Gateway(Construct):
             name=name,
             spec={
                 "parentRefs": [{"name": self._name, "sectionName": listener}],
-                "hostnames": [self._settings.hostname],
+                "hostnames": [self._hostname],
                 "rules": rules,
             },
             after=[self._resource],
@@ -192,7 +197,7 @@ class Gateway(Construct):
         }
         if public:
             default["securityPolicy"] = self._google_name
-            if self._settings.iap_members:
+            if self._iap_members:
                 default["iap"] = {"enabled": True}
         self._namespace.custom_object(
             scope,
@@ -209,9 +214,9 @@ class Gateway(Construct):
         # on everything behind Identity-Aware Proxy in the project; its condition limits it to this host name.
         # https://cloud.google.com/iam/docs/conditions-attribute-reference#host-path
         here = google.iap_web_iam_member.IapWebIamMemberCondition(
-            title=f"{self._google_name} alone", expression=f"request.host == '{self._settings.hostname}'"
+            title=f"{self._google_name} alone", expression=f"request.host == '{self._hostname}'"
         )
-        for member in self._settings.iap_members:
+        for member in self._iap_members:
             google.iap_web_iam_member.IapWebIamMember(
                 self, member, role="roles/iap.httpsResourceAccessor", member=member, condition=here
             )

@@ -5,7 +5,6 @@ from typing import Any, Final
 
 from infra.cdk import Construct, TerraformResource, kubernetes
 from infra.cdk.stack import place_of
-from infra.environment import PLATFORM
 from infra.google.identity import WorkloadIdentity
 
 service_account_v1 = kubernetes.service_account_v1
@@ -22,10 +21,11 @@ class Namespace(Construct):
         super().__init__(scope, id_)
         self.google_apis: Final = google_apis
         self.name: Final = name
+        place = place_of(self)
         self.labels: Final = {
-            "app.kubernetes.io/part-of": PLATFORM,
+            "app.kubernetes.io/part-of": place.platform,
             "app.kubernetes.io/managed-by": "terraform",
-            "environment": place_of(self).name,
+            "environment": place.name,
         }
         # https://kubernetes.io/docs/concepts/security/pod-security-admission/
         security = {

@@ -1,7 +1,6 @@
 """Constructs outside of this platform: in a stack that has a place and nothing else of it."""
 
 import importlib
-import json
 import pkgutil
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -13,14 +12,12 @@ from infra.cdk import App, Construct, TerraformResource, TerraformStack
 from infra.cdk.providers import configure_google, configure_kubernetes
 from infra.cdk.stack import Place
 from infra.environment.addresses import AddressPlan
-from infra.environment.cluster import ClusterSettings
-from infra.environment.foundation import CiSettings
-from infra.environment.observability import BudgetSettings
+from infra.environment.cluster import ClusterMaintenance, NodePool
 from infra.environment.orchestration import ComposerSettings
-from infra.environment.registry import RegistrySettings
-from infra.environment.services import GatewaySettings, WorkloadSettings
+from infra.environment.services import Autoscaling, WorkloadSettings
 from infra.google.artifact_registry import ImageRepository
 from infra.google.attestor import Attestor
+from infra.google.backup import Retention
 from infra.google.bucket import Bucket
 from infra.google.budget import Budget
 from infra.google.ci_identity import CiIdentity
@@ -53,7 +50,7 @@ from services.contracts.messages import SalePrediction
 from services.contracts.settings import HttpSettings
 from services.contracts.tables import Sale
 
-PLACE = Place("shop", "shop-1", 123456789012, "europe-west3", protected=True, simulated=False)
+PLACE = Place("shop", "shop", "shop-1", 123456789012, "europe-west3", protected=True, simulated=False)
 LABELS = {"team": "shop"}
 
 
@@ -73,12 +70,19 @@ class Elsewhere(TerraformStack):
         self._of_the_project(api, key)
         self._of_data()
         account = NewAccount(self, "nodes", description="Nodes", after=[api])
-        cluster = {"general": {"machine_type": "e2-standard-2", "min_nodes": 1, "max_nodes": 2}, "backup": {}}
         Cluster(
             self,
             "cluster",
-            settings=ClusterSettings.model_validate_json(json.dumps(cluster)),
             zones=["europe-west3-a"],
+            pools={
+                "general": NodePool(machine_type="e2-standard-2", min_nodes=1, max_nodes=2, upgrade="SURGE")
+            },
+            maintenance=ClusterMaintenance(),
+            release_channel="REGULAR",
+            autoscaling_profile="BALANCED",
+            control_plane_telemetry=False,
+            signed_images_only=True,
+            backup=Retention(days=30),
             network=network,
             labels=LABELS,
             node_account=account,
@@ -106,14 +110,16 @@ class Elsewhere(TerraformStack):
         ci = CiIdentity(
             self,
             "ci",
-            ci=CiSettings(issuer="github", repository="shop/platform", repository_id=1),
+            issuer="github",
+            repository="shop/platform",
+            repository_id=1,
             after=[api],
         )
         DenyPolicy(self, "deny", airflow=ci.plan, ci=ci.apply, after=[api])
         ring = "projects/shop-1/locations/europe-west3/keyRings/images"
         Attestor(self, "attestor", key=f"{ring}/cryptoKeys/signing", after=[api])
         ImagePolicy(self, "image-policy", attestor="projects/shop-1/attestors/shop")
-        ImageRepository(self, "images", settings=RegistrySettings(), key=key, may_use_key=[])
+        ImageRepository(self, "images", keep_versions=5, untagged_days=3, scan=True, key=key, may_use_key=[])
         Secret(self, "secret", name="mail").grant_read(ServiceAgent(self, "agent", service="gcp-sa-pubsub"))
 
     def _of_data(self) -> None:
@@ -150,22 +156,28 @@ class Elsewhere(TerraformStack):
     def _of_pods(self, starter: Account) -> None:
         namespace = Namespace(self, "namespace", name="shop", google_apis=GOOGLE_APIS)
         DefaultDeny(self, "default-deny", namespace=namespace)
-        size = {"port": 8080, "min_replicas": 1, "max_replicas": 2, "cpu": "1", "memory": "512Mi"}
         workload = Workload(
             self,
             "prediction",
             namespace=namespace,
             image="prediction@sha256:0",
             settings=HttpSettings(route="/", host="0.0.0.0", port=8080, drain_seconds=1),  # noqa: S104
-            size=WorkloadSettings.model_validate_json(json.dumps(size)),
+            size=WorkloadSettings(
+                port=8080,
+                cpu="1",
+                memory="512Mi",
+                min_replicas=1,
+                max_replicas=2,
+                drain_seconds=1,
+                autoscaling=Autoscaling(),
+            ),
             drain_seconds=1,
             spot=SpotFirst(self, "spot", labels=LABELS),
         )
         AllowCallers(self, "callers", workload=workload, ranges=["10.0.0.0/26"])
         Job(self, "train", namespace=namespace)
         PodRunner(self, "steps", namespace=namespace, starter=starter)
-        public = GatewaySettings.model_validate_json('{"hostname": "forecast.shop.example", "public": true}')
-        Gateway(self, "gateway", namespace=namespace, settings=public).route(
+        Gateway(self, "gateway", namespace=namespace, hostname="forecast.shop.example", iap_members=[]).route(
             public={"/": workload}, internal={}
         )
 
@@ -199,8 +211,7 @@ class Elsewhere(TerraformStack):
         )
         Dashboard(self, "board", title="Shop", sections=[Section("all", [Chart("up", "1", ["up"])])])
         UptimeCheck(self, "uptime", hostname="shop.example", path="/healthz", guarded=False, labels=LABELS)
-        budget = BudgetSettings(billing_account="012345-6789AB-CDEF01", amount=10)
-        Budget(self, "budget", settings=budget, on_call=on_call)
+        Budget(self, "budget", billing_account="012345-6789AB-CDEF01", amount=10, on_call=on_call)
 
 
 def test_every_construct_is_of_use_in_a_stack_of_somebody_else(tmp_path: Path) -> None:
@@ -219,4 +230,5 @@ def test_every_construct_is_of_use_in_a_stack_of_somebody_else(tmp_path: Path) -
     app.synth()
     text = (tmp_path / "stacks" / "shop" / "cdk.tf.json").read_text()
     assert "europe-west1" not in text
+    assert "sales-forecast" not in text
     assert '"shop: down"' in text
