@@ -341,7 +341,7 @@ def test_the_first_model_waits_for_sales_and_keeps_what_is_published(
     warehouse: Warehouse, run: Run, file: Path
 ) -> None:
     def once(_: list[str]) -> int:
-        return first_model.main()
+        return first_model.main([])
 
     assert run(once) == {"version": None, "nothing_done": f"no sales yet: {warehouse.table} is empty"}
     run(ingest.main, "--file", file)
