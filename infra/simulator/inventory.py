@@ -110,6 +110,12 @@ def exists(type_name: str, id_: str) -> bool:
     return _path(type_name, id_).exists()
 
 
+def is_enabled(service: str, project: str) -> bool:
+    """Whether a project has an API; where Terraform enables none, they are enabled elsewhere."""
+    services = [each["service"] for each in all_of("google_project_service") if each["project"] == project]
+    return not services or service in services
+
+
 def _identified(type_name: str, values: Values) -> Values:
     """The values with an id, which a manifest has not."""
     if type_name != "kubernetes_manifest":

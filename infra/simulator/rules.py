@@ -228,10 +228,7 @@ def _api(type_name: str, values: Values) -> None:
     if needed is None:
         return
     project = values.get("project") or values.get("parent", "").removeprefix("projects/")
-    services = inventory.all_of("google_project_service")
-    enabled = [each["service"] for each in services if each["project"] == project]
-    # If Terraform enables no API, they are enabled elsewhere.
-    if enabled and f"{needed}.googleapis.com" not in enabled:
+    if not inventory.is_enabled(f"{needed}.googleapis.com", project):
         raise ResourceError(
             "Error 403: SERVICE_DISABLED",
             f"{needed}.googleapis.com has not been used in project {project} before or it is disabled",
