@@ -17,7 +17,7 @@ import msgspec
 from rich.console import Console
 
 from scripts.command import CommandError, command, command_parser, load_environment
-from scripts.deployment import preflight, terraform_plans
+from scripts.deployment import access, terraform_plans
 from scripts.deployment.steps import Step, StepRunner, log_folder
 from scripts.deployment.terraform_plans import StackPlan, Synthesis, Terraform
 from scripts.laptop.install import TERRAFORM
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("diff", type=Path, metavar="FILE", help="what `scripts/diff --json FILE` wrote")
     options = parser.parse_args(arguments)
     target = load_environment(options.environment)
-    preflight.check_access(target)
+    access.check_access(target)
     content = json.loads(options.diff.read_bytes())
     name = target.name
     if content["environment"] != name:

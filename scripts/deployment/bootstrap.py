@@ -21,7 +21,7 @@ from rich.table import Table
 from infra.environment import Environment
 from infra.simulator import inventory
 from scripts.command import CommandError, command, command_parser, load_environment
-from scripts.deployment import gcloud, preflight
+from scripts.deployment import access, gcloud
 from scripts.deployment.adopt import adopt
 from scripts.deployment.terraform_plans import Synthesis, synthesize
 
@@ -69,7 +69,7 @@ class Bootstrap:
             CommandError: a step failed; the steps before it are done.
         """
         if not self._target.simulated:
-            yield "project", preflight.project(self._target)
+            yield "project", access.project(self._target)
             yield "APIs", self._enable_apis()
         for agent in self._agents():
             yield f"agent {agent}", self._create_agent(agent)

@@ -16,7 +16,7 @@ from rich.console import Console
 from infra.environment import IMAGES, Environment
 from infra.simulator import emulators
 from scripts.command import CommandError, command, command_parser, load_environment, use_environment
-from scripts.deployment import preflight, step
+from scripts.deployment import access, step
 from scripts.deployment.steps import Step, StepRunner, cdktf, cdktf_variables, log_folder
 from scripts.laptop import checks, status
 from scripts.paths import SIMULATOR
@@ -132,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, help="sales file; the default data set if the table is empty")
     options = parser.parse_args(arguments)
     target = load_environment(options.environment)
-    preflight.check_access(target)
+    access.check_access(target)
     if target.simulated:
         checks.check_files()
         checks.check_ports(target)

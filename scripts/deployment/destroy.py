@@ -14,7 +14,7 @@ from rich.console import Console
 
 from infra.simulator import home
 from scripts.command import CommandError, command, command_parser, load_environment
-from scripts.deployment import preflight
+from scripts.deployment import access
 from scripts.deployment.steps import Step, StepRunner, cdktf, cdktf_variables, log_folder
 from scripts.laptop.checks import check_files
 from scripts.paths import ROOT, SIMULATOR
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise CommandError(f"{target.name} is protected: {remedy}")
     if options.force and target.name != "local":
         raise CommandError("--force is for the platform on this machine")
-    preflight.check_access(target)
+    access.check_access(target)
     if target.name == "local" and not options.force:
         check_files()
     runner = StepRunner(Console(), log_folder("destroy", target), f"scripts/destroy {target.name}")

@@ -19,7 +19,7 @@ import msgspec
 from rich.console import Console
 
 from scripts.command import CommandError, command, load_environment
-from scripts.deployment import diff_report, preflight, terraform_plans
+from scripts.deployment import access, diff_report, terraform_plans
 from scripts.deployment.terraform_plans import StackPlan
 from scripts.laptop.install import TERRAFORM, tool_fault
 
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     console = Console()
-    preflight.check_access(load_environment(options.environment))
+    access.check_access(load_environment(options.environment))
     if fault := tool_fault(TERRAFORM):
         raise CommandError(fault)
     with tempfile.TemporaryDirectory(prefix="diff-") as folder:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from scripts.command import CommandError, command, command_parser, load_environment
-from scripts.deployment import preflight
+from scripts.deployment import access
 from scripts.deployment.terraform_plans import Terraform, synthesize
 
 _JOB: Final = "kubernetes_job_v1.first-model"
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     target = load_environment(parser.parse_args(arguments).environment)
     if not target.trains_by_job:
         raise CommandError(f"{target.name} has no such Job: trigger its pipeline in Airflow")
-    preflight.check_access(target)
+    access.check_access(target)
     with tempfile.TemporaryDirectory(prefix="first-model-") as folder:
         terraform = Terraform(synthesize(target.name, Path(folder) / "out"), f"{target.name}-services")
         for words in (("init",), ("apply", "-auto-approve", f"-replace={_JOB}", f"-target={_JOB}")):

@@ -9,9 +9,11 @@ It runs on this machine with the caller's own credentials (`gcloud auth applicat
 
 import argparse
 import os
+from collections.abc import Sequence
 
 from infra.environment import Environment
 from scripts.command import command, command_parser, use_environment
+from scripts.deployment.access import check_login
 from scripts.paths import VENVS
 from services.contracts import names
 from services.contracts.settings import BatchSettings, to_environment
@@ -32,14 +34,16 @@ def settings(target: Environment) -> BatchSettings:
 
 
 @command("step")
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Replace this process by the command."""
     parser = command_parser(__doc__)
     parser.add_argument("environment", metavar="ENVIRONMENT", help="local, dev ...")
     parser.add_argument("command", metavar="COMMAND", help="module of services/batch: ingest, train ...")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="its own")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     target = use_environment(options.environment)
+    if not target.simulated:
+        check_login()
     variables = {**os.environ, **to_environment(settings(target))}
     python = str(VENVS / "batch" / "bin" / "python")
     os.execve(python, [python, "-m", f"services.batch.{options.command}", *options.arguments], variables)  # noqa: S606 -- no shell is needed

@@ -14,7 +14,6 @@ import httpx
 import kubernetes.client
 import msgspec
 from google.api_core import exceptions
-from google.auth.exceptions import GoogleAuthError
 from google.cloud import bigquery
 from google.cloud.container_v1 import ClusterManagerClient
 from rich.console import Console
@@ -22,8 +21,9 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from infra.environment import PLATFORM, Environment
-from scripts.command import CommandError, command, command_parser, login_remedy, use_environment
+from scripts.command import CommandError, command, command_parser, use_environment
 from scripts.deployment import rollout
+from scripts.deployment.access import check_login
 from scripts.messages.publish import Answer, ask
 from services.bigquery import connect
 from services.contracts import names
@@ -215,8 +215,6 @@ def run(target: Environment) -> list[Check]:
             checks.append(Check(name, True, check()))
         except CommandError as error:
             checks.append(Check(name, False, str(error)))
-        except GoogleAuthError as error:
-            checks.append(Check(name, False, login_remedy(error)))
     return checks
 
 
@@ -225,8 +223,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print a table of checks; 1 if one failed."""
     parser = command_parser(__doc__)
     parser.add_argument("environment", metavar="ENVIRONMENT", help="local, dev ...")
-    name = parser.parse_args(arguments).environment
-    checks = run(use_environment(name))
+    target = use_environment(parser.parse_args(arguments).environment)
+    if not target.simulated:
+        check_login()
+    checks = run(target)
     table = Table("", "check", Column("what came back", overflow="fold"))
     for check in checks:
         table.add_row("[green]✓[/]" if check.passed else "[red]✗[/]", check.name, escape(check.detail))

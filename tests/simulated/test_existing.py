@@ -4,10 +4,12 @@ import json
 import os
 from collections.abc import Iterator
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from infra import environment
+from scripts.deployment import preflight
 from tests.conftest import EXISTING
 from tests.simulated.conftest import Stack
 from tests.simulated.simulated_platform import SLOW, Platform, simulated
@@ -99,6 +101,14 @@ def test_a_second_apply_repairs_a_failed_one(platform: Platform) -> None:
 
 def test_the_company_keeps_what_is_its_own(platform: Platform) -> None:
     assert made(platform) == dict.fromkeys(COMPANY, 1)
+
+
+def test_preflight_sees_what_the_company_applied(
+    platform: Platform, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with mock.patch.dict(os.environ, platform.variables | {"COLUMNS": "300"}):
+        assert preflight.main(["dev", "quotas", "ranges"]) == 0
+    assert "forecast has room for 256 nodes" in capsys.readouterr().out
 
 
 def test_images_come_from_the_companys_repository(platform: Platform) -> None:

@@ -9,15 +9,22 @@ from unittest import mock
 
 import google.auth
 import pytest
+from google.api_core.retry import Retry
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, RefreshError
+from google.cloud.compute_v1.services.networks import NetworksClient
+from google.cloud.compute_v1.services.regions import RegionsClient
+from google.cloud.compute_v1.services.subnetworks import SubnetworksClient
+from google.cloud.container_v1 import ClusterManagerClient
+from google.oauth2.credentials import Credentials
 
 from infra import environment
-from scripts.deployment import apply, deploy, destroy, diff, first_model, preflight
+from infra.simulator import google_apis, inventory
+from scripts.deployment import apply, capacity, deploy, destroy, diff, first_model, preflight, step, verify
 from tests.conftest import EXISTING
 from tests.scripts.conftest import Tools
 
-ROOM = {"CPUS": 24, "N2_CPUS": 24, "SSD_TOTAL_GB": 500, "STATIC_ADDRESSES": 8, "IN_USE_ADDRESSES": 8}
 GATEWAY = 'gateway = { hostname = "forecast.bakery.io", public = true }\n'
+DEV = "sales-forecast-dev"
 
 
 @pytest.fixture
@@ -45,17 +52,96 @@ def credentials() -> Iterator[mock.Mock]:
         yield default
 
 
-def subnet(name: str, block: str, network: str = "default", **more: Any) -> dict[str, Any]:
-    """As Google lists it."""
-    places = {"network": f"projects/p/global/networks/{network}", "region": "projects/p/regions/europe-west1"}
-    return {"name": name, "ipCidrRange": block, **places, **more}
+@pytest.fixture
+def simulated(dev: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Dev with a Gateway, in a cloud that has nothing yet."""
+    monkeypatch.setenv("PLATFORM_CLOUD", "simulated")
+    monkeypatch.setenv("SIMULATOR_HOME", str(tmp_path / "cloud"))
+    dev.write_text(dev.read_text() + GATEWAY)
+    return dev
+
+
+def limit(metric: str, value: int) -> None:
+    """Google has granted another quota."""
+    quota = f"{metric.replace('_', '-')}-per-project-region"
+    inventory.record(
+        "google_cloud_quotas_quota_preference",
+        {
+            "id": f"projects/{DEV}/locations/global/quotaPreferences/{quota}",
+            "parent": f"projects/{DEV}",
+            "quota_id": quota,
+            "dimensions": {"region": "europe-west1"},
+            "quota_config": [{"preferred_value": str(value)}],
+        },
+    )
+
+
+def network(name: str, *peers: str, project: str = DEV) -> None:
+    path = f"projects/{project}/global/networks/"
+    inventory.record("google_compute_network", {"id": path + name, "project": project, "name": name})
+    for peer in peers:
+        peering = {"id": f"{path}{name}/{peer}", "name": f"to-{peer}", "network": path + name}
+        # Terraform takes links and names.
+        link = f"https://www.googleapis.com/compute/v1/{path}{peer}"
+        inventory.record("google_compute_network_peering", peering | {"peer_network": link})
+
+
+def subnet(
+    name: str,
+    block: str | None,
+    of: str = "default",
+    project: str = DEV,
+    purpose: str | None = None,
+    region: str = "europe-west1",
+    **secondary: str,
+) -> None:
+    """A subnet with its secondary ranges."""
+    named = [{"range_name": each, "ip_cidr_range": value} for each, value in secondary.items()]
+    inventory.record(
+        "google_compute_subnetwork",
+        {
+            "id": f"projects/{project}/regions/{region}/subnetworks/{name}",
+            "project": project,
+            "region": region,
+            "name": name,
+            "network": f"projects/{project}/global/networks/{of}",
+            "ip_cidr_range": block,
+            "purpose": purpose,
+            "secondary_ip_range": named,
+        },
+    )
+
+
+def cluster(name: str, block: str, *, alias: bool) -> None:
+    """A cluster with two nodes of four CPUs in each of three zones."""
+    cluster = f"projects/{DEV}/locations/europe-west1/clusters/{name}"
+    place = {"project": DEV, "location": "europe-west1", "name": name}
+    mode = "VPC_NATIVE" if alias else "ROUTES"
+    inventory.record(
+        "google_container_cluster",
+        {
+            "id": cluster,
+            "network": "default",
+            "cluster_ipv4_cidr": block,
+            "networking_mode": mode,
+            **place,
+        },
+    )
+    inventory.record(
+        "google_container_node_pool",
+        {
+            "id": f"{cluster}/nodePools/pool",
+            "initial_node_count": 2,
+            "node_count": None,
+            "node_locations": ["a", "b", "c"],
+            "node_config": [{"machine_type": "e2-standard-4", "disk_size_gb": 50}],
+            **place,
+        },
+    )
 
 
 def cloud(tools: Tools, **different: Any) -> None:
     """A gcloud whose project is ready, but for what differs."""
-    room = different.get("room", ROOM)
-    # The environment is there already: what it uses must not stop its next deployment.
-    quotas = [{"metric": name, "limit": limit, "usage": limit} for name, limit in room.items()]
     answers: dict[str, Any] = {
         "auth list": different.get("accounts", [{"account": "ada@bakery.io"}]),
         "projects describe": {"projectNumber": different.get("number", "483920174652")},
@@ -63,8 +149,6 @@ def cloud(tools: Tools, **different: Any) -> None:
             "billingEnabled": different.get("billing", True),
             "billingAccountName": "b",
         },
-        "compute regions describe": {"quotas": quotas},
-        "compute networks subnets list": different.get("subnets", [subnet("default", "10.132.0.0/20")]),
     }
     tools.add("gcloud", {words: (0, json.dumps(answer)) for words, answer in answers.items()})
 
@@ -72,12 +156,7 @@ def cloud(tools: Tools, **different: Any) -> None:
 def test_a_project_that_is_ready(tools: Tools, dev: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cloud(tools)
     assert preflight.main(["dev"]) == 0
-    dev.write_text(dev.read_text() + GATEWAY)
-    assert preflight.main(["dev", "quotas", "ranges"]) == 0
-    printed = capsys.readouterr().out
-    assert "ada@bakery.io" in printed
-    assert re.search(r"CPUS \d+ of 24, SSD_TOTAL_GB \d+ of 500, STATIC_ADDRESSES 1 of 8, IN_USE_ADD", printed)
-    assert "10.16.0.0/16 is free" in printed
+    assert "ada@bakery.io" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -86,79 +165,176 @@ def test_a_project_that_is_ready(tools: Tools, dev: Path, capsys: pytest.Capture
         ({"accounts": []}, "gcloud has no account: run `gcloud auth login`"),
         ({"number": "7"}, "has the number 7, not 483920174652: correct project_number"),
         ({"billing": False}, "`gcloud billing projects link sales-forecast-dev --billing-account=ACCOUNT`"),
-        (
-            {"room": ROOM | {"SSD_TOTAL_GB": 250}},
-            r"SSD_TOTAL_GB: have 250, need \d+: ask for more at https",
-        ),
-        (
-            {"room": ROOM | {"IN_USE_ADDRESSES": 0, "CPUS": 3}},
-            r"CPUS: have 3, need \d+; IN_USE_ADDRESSES: have 0, need 1: ask for more at https",
-        ),
-        (
-            {"subnets": [subnet("default", "10.132.0.0/20"), subnet("office", "10.16.128.0/20", "company")]},
-            "need 10.16.0.0/16, have 10.16.128.0/20 of the subnet office: .* take another block in dev",
-        ),
-        (
-            {
-                "subnets": [
-                    subnet("v6", "", secondaryIpRanges=[{"rangeName": "pods", "ipCidrRange": "10.0.0.0/8"}])
-                ]
-            },
-            "have 10.0.0.0/8 of the subnet v6",
-        ),
     ],
 )
 def test_what_is_missing_is_told_with_its_remedy(
     tools: Tools, dev: Path, capsys: pytest.CaptureFixture[str], different: dict[str, Any], remedy: str
 ) -> None:
     cloud(tools, **different)
-    dev.write_text(dev.read_text() + GATEWAY)
-    assert preflight.main(["dev", "login", "project", "billing", "quotas", "ranges"]) == 1
+    assert preflight.main(["dev", "login", "project", "billing"]) == 1
     assert re.search(remedy, capsys.readouterr().out)
 
 
-def test_a_deployed_network_is_its_own(tools: Tools, dev: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cloud(tools, subnets=[subnet("sales-forecast-nodes", "10.16.0.0/20", "sales-forecast")])
-    assert preflight.main(["dev", "ranges"]) == 0
-    assert "the network exists" in capsys.readouterr().out
+def check(capsys: pytest.CaptureFixture[str], *checks: str) -> str:
+    """What is printed of checks, in one line."""
+    status = preflight.main(["dev", *checks])
+    printed = capsys.readouterr().out
+    assert status == ("✗" in printed)
+    return printed
 
 
-PROXIES = subnet("proxies", "10.200.0.0/26", "shared", purpose="REGIONAL_MANAGED_PROXY")
-
-
-def forecast(nodes: str = "10.200.64.0/20", pods: str = "10.201.0.0/16", **named: str) -> dict[str, Any]:
-    """The company's subnet."""
-    blocks = named or {"forecast-pods": pods, "forecast-services": "10.200.80.0/20"}
-    secondary = [{"rangeName": name, "ipCidrRange": block} for name, block in blocks.items()]
-    return subnet("forecast", nodes, "shared", secondaryIpRanges=secondary)
+def test_an_empty_project_has_room(simulated: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    printed = check(capsys, "quotas", "ranges")
+    assert re.search(r"CPUS \d+ of 24, SSD_TOTAL_GB \d+ of 500, STATIC_ADDRESSES 1 of 8, IN_USE_ADD", printed)
+    assert "10.16.0.0/16 is free" in printed
 
 
 @pytest.mark.parametrize(
-    ("subnets", "printed"),
+    ("limits", "remedy"),
     [
-        ([forecast(), PROXIES], r"✓ .*forecast has room for 256 nodes, need \d"),
-        ([forecast(), PROXIES, subnet("lab", "100.64.128.0/24")], "✓ .*forecast has room"),  # another network
-        ([PROXIES], "need the subnet forecast with .*, have proxies: ask its owners, or correct"),
-        ([forecast(pods="10.201.0.0/16", other="10.202.0.0/24"), PROXIES], "forecast-services, have other: "),
-        ([forecast(pods="10.201.0.0/22"), PROXIES], r"need room for \d nodes, have 4: ask for larger"),
-        ([forecast()], "need the proxy-only subnet 10.200.0.0/26, have none: correct proxy_only"),
+        ({"SSD_TOTAL_GB": 250}, r"SSD_TOTAL_GB: have 250, need \d+: ask for more at https"),
         (
-            [forecast(), PROXIES, subnet("lab", "100.64.0.0/16", "shared")],
+            {"IN_USE_ADDRESSES": 0, "CPUS": 3},
+            r"CPUS: have 3, need \d+; IN_USE_ADDRESSES: have 0, need 1: ask for more at https",
+        ),
+    ],
+)
+def test_a_quota_is_too_small(
+    simulated: Path, capsys: pytest.CaptureFixture[str], limits: dict[str, int], remedy: str
+) -> None:
+    for metric, value in limits.items():
+        limit(metric, value)
+    assert re.search(remedy, check(capsys, "quotas"))
+
+
+def test_what_others_use_is_not_there_for_the_environment(
+    simulated: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster("lab", "10.140.0.0/14", alias=True)
+    assert re.search(r"CPUS: have 0, need \d+; SSD_TOTAL_GB: have 200, need", check(capsys, "quotas"))
+
+
+def test_what_the_environment_uses_does_not_stop_its_next_deployment(
+    simulated: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster("sales-forecast", "10.16.128.0/17", alias=True)
+    assert re.search(r"CPUS \d+ of 24, SSD_TOTAL_GB \d+ of 500", check(capsys, "quotas"))
+
+
+@pytest.mark.parametrize(
+    ("deployed", "printed"),
+    [
+        (lambda: subnet("default", "10.132.0.0/20"), "✓ .*10.16.0.0/16 is free"),
+        (
+            lambda: subnet("office", "10.16.128.0/20", "company"),
+            "need 10.16.0.0/16, have 10.16.128.0/20 of the subnet office: .* take another block in dev",
+        ),
+        (lambda: subnet("v6", None, pods="10.0.0.0/8"), "have 10.0.0.0/8 of the subnet v6"),
+        (lambda: subnet("sales-forecast-nodes", "10.16.0.0/20", "sales-forecast"), "the network exists"),
+        (lambda: cluster("old", "10.16.0.0/14", alias=False), "have 10.16.0.0/14 of the cluster old"),
+        (lambda: cluster("lab", "10.16.0.0/14", alias=True), "✓ .*10.16.0.0/16 is free"),
+    ],
+)
+def test_ranges_of_others(
+    simulated: Path, capsys: pytest.CaptureFixture[str], deployed: Callable[[], None], printed: str
+) -> None:
+    deployed()
+    assert re.search(printed, check(capsys, "ranges"))
+
+
+@pytest.mark.parametrize(
+    ("connected", "printed"),
+    [(True, "have 10.16.7.0/24 of the peering to-office of default"), (False, "is free")],
+)
+def test_ranges_of_networks_that_are_connected(
+    simulated: Path, capsys: pytest.CaptureFixture[str], connected: bool, printed: str
+) -> None:
+    """They belong to other projects, which the caller may not see."""
+    path = "https://www.googleapis.com/compute/v1/projects/{}/global/networks/{}"
+    ends = {"default": DEV, "office": "company"}
+    for (name, project), (peer, other) in zip(ends.items(), reversed(ends.items()), strict=True):
+        network(name, project=project)
+        if connected or name == "default":
+            inventory.record(
+                "google_compute_network_peering",
+                {
+                    "id": f"{name}/{peer}",
+                    "name": f"to-{peer}",
+                    "network": path.format(project, name),
+                    "peer_network": path.format(other, peer),
+                },
+            )
+    subnet("upstairs", "10.16.7.0/24", "office", project="company", region="us-east1")
+    assert printed in check(capsys, "ranges")
+
+
+def test_an_api_that_is_off_is_told(
+    simulated: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(capacity, "_RETRY", Retry(predicate=capacity.is_disabled, initial=0.01, timeout=0.1))
+    service = {"id": f"{DEV}/pubsub.googleapis.com", "project": DEV, "service": "pubsub.googleapis.com"}
+    inventory.record("google_project_service", service)
+    printed = check(capsys, "quotas", "ranges")
+    assert printed.count("run `scripts/bootstrap.sh dev`") == 2
+    assert "container.googleapis.com has not been used in project sales-forecast-dev" in printed
+
+
+HOST = "company-network"
+
+
+def proxies() -> None:
+    subnet("proxies", "10.200.0.0/26", "shared", HOST, "REGIONAL_MANAGED_PROXY")
+
+
+def forecast(pods: str = "10.201.0.0/16", services: str = "forecast-services") -> None:
+    """The company's subnet."""
+    blocks = {"forecast-pods": pods, services: "10.200.80.0/20"}
+    subnet("forecast", "10.200.64.0/20", "shared", HOST, **blocks)
+
+
+@pytest.mark.parametrize(
+    ("deployed", "printed"),
+    [
+        ([forecast, proxies], r"✓ .*forecast has room for 256 nodes, need \d"),
+        (
+            [forecast, proxies, lambda: subnet("lab", "100.64.128.0/24", project=HOST)],
+            "✓ .*forecast has room",
+        ),
+        ([proxies], "need the subnet forecast with .*, have proxies: ask its owners, or correct"),
+        (
+            [lambda: forecast(services="other"), proxies],
+            "forecast-services, have forecast-pods, other: ",
+        ),
+        ([lambda: forecast("10.201.0.0/22"), proxies], r"need room for \d nodes, have 4: ask for larger"),
+        ([forecast], "need the proxy-only subnet 10.200.0.0/26, have none: correct proxy_only"),
+        (
+            [forecast, proxies, lambda: subnet("lab", "100.64.0.0/16", "shared", HOST)],
             "need 100.64.128.0/20 for Composer, have 100.64.0.0/16 of the subnet lab: set composer_internal",
+        ),
+        (
+            [
+                forecast,
+                proxies,
+                lambda: network("shared", "hub", project=HOST),
+                lambda: network("hub", "shared", project=HOST),
+                lambda: subnet("lab", "100.64.0.0/16", "hub", HOST),
+            ],
+            "need 100.64.128.0/20 for Composer, have 100.64.0.0/16 of the peering to-hub of shared: set",
         ),
     ],
 )
 def test_a_network_that_exists_has_what_is_needed(
-    tools: Tools, dev: Path, capsys: pytest.CaptureFixture[str], subnets: list[dict[str, Any]], printed: str
+    simulated: Path,
+    capsys: pytest.CaptureFixture[str],
+    deployed: list[Callable[[], None]],
+    printed: str,
 ) -> None:
-    cloud(tools, subnets=subnets)
-    text = dev.read_text().replace('"messaging",', '"messaging", "orchestration",') + GATEWAY + EXISTING
+    for each in deployed:
+        each()
+    text = simulated.read_text().replace('"messaging",', '"messaging", "orchestration",') + EXISTING
     text = re.sub(r"(?m)^network .*\n", "", text).replace('  "registry",\n', "")
-    dev.write_text(text)
-    assert preflight.main(["dev", "ranges"]) == ("✓" not in printed)
-    assert re.search(printed, capsys.readouterr().out)
-    asked = tools.calls()[-1]
-    assert "--project=company-network" in asked
+    simulated.write_text(text)
+    assert re.search(printed, check(capsys, "ranges"))
 
 
 def test_nobody_is_logged_in(
@@ -168,6 +344,33 @@ def test_nobody_is_logged_in(
     credentials.side_effect = DefaultCredentialsError("none found")
     assert preflight.main(["dev"]) == 1
     assert "run `gcloud auth application-default login` (none found)" in capsys.readouterr().out
+
+
+def test_google_is_asked_as_the_caller_and_for_the_environment_s_project(
+    simulated: Path,
+    credentials: mock.Mock,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A person's login has no project that pays; the host project of a network is not asked to."""
+    monkeypatch.delenv("PLATFORM_CLOUD")
+    monkeypatch.setattr(capacity, "_RETRY", None)
+    address = f"http://{google_apis.address()}"
+    for client in (NetworksClient, RegionsClient, SubnetworksClient, ClusterManagerClient):
+        monkeypatch.setattr(client, "_DEFAULT_ENDPOINT_TEMPLATE", address)
+
+    def default(scopes: Sequence[str], quota_project_id: str | None = None) -> tuple[Credentials, None]:
+        return Credentials("token", quota_project_id=quota_project_id), None
+
+    monkeypatch.setattr(Credentials, "refresh", mock.Mock())
+    credentials.side_effect = default
+    assert "10.16.0.0/16 is free" in check(capsys, "quotas", "ranges")
+    service = {"id": DEV, "project": DEV, "service": "container.googleapis.com"}
+    inventory.record("google_project_service", service)
+    text = re.sub(r"(?m)^network .*\n", "", simulated.read_text() + EXISTING).replace('  "registry",\n', "")
+    simulated.write_text(text)
+    printed = check(capsys, "ranges")
+    assert "compute.googleapis.com has not been used in project sales-forecast-dev" in printed
 
 
 def test_examples_of_the_committed_file_are_named(
@@ -189,9 +392,15 @@ COMMANDS: list[tuple[Callable[[Sequence[str]], int], list[str]]] = [
     (apply.main, ["diff.json"]),
     (first_model.main, []),
 ]
+LOGGING_IN: list[tuple[Callable[[Sequence[str]], int], list[str]]] = [
+    *COMMANDS,
+    (preflight.main, ["quotas", "ranges"]),
+    (step.main, ["train"]),
+    (verify.main, []),
+]
 
 
-@pytest.mark.parametrize(("command", "arguments"), COMMANDS)
+@pytest.mark.parametrize(("command", "arguments"), LOGGING_IN)
 @pytest.mark.parametrize(
     "error",
     [DefaultCredentialsError("none found"), RefreshError("none found\nat all")],

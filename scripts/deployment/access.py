@@ -1,0 +1,61 @@
+"""What a command looks for before it starts: a login, the right project, secrets that no file has."""
+
+import os
+from typing import Final
+
+import google.auth
+import google.auth.transport.requests
+
+from infra.environment import Environment
+from scripts.command import CommandError
+from scripts.deployment import gcloud
+
+SCOPES: Final = ("https://www.googleapis.com/auth/cloud-platform",)
+_PAGERDUTY_KEY: Final = "TF_VAR_pagerduty_service_key"
+
+
+def check_access(target: Environment) -> None:
+    """Look once for what Terraform would miss in each stack.
+
+    Raises:
+        CommandError: a secret is not given.
+        GoogleAuthError: programs are not logged in to the environment's cloud.
+    """
+    check_secrets(target)
+    if not target.simulated:
+        check_login()
+
+
+def check_secrets(target: Environment) -> None:
+    """Without them, Terraform waits for somebody who types them.
+
+    Raises:
+        CommandError: one is not given.
+    """
+    if target.alerting.pagerduty and not os.environ.get(_PAGERDUTY_KEY):
+        raise CommandError(f"set {_PAGERDUTY_KEY}: a key of PagerDuty's Events API v2")
+
+
+def check_login() -> None:
+    """Get a token with Application Default Credentials.
+
+    Raises:
+        GoogleAuthError: there are none, or they have expired.
+    """
+    credentials, _ = google.auth.default(scopes=SCOPES)
+    credentials.refresh(google.auth.transport.requests.Request())
+
+
+def project(target: Environment) -> str:
+    """Check that the project is the one that the file names.
+
+    Raises:
+        CommandError: it has another number, or this account does not see it.
+    """
+    found = gcloud.ask("projects", "describe", target.project_id)
+    if int(found["projectNumber"]) != target.project_number:
+        raise CommandError(
+            f"project {target.project_id} has the number {found['projectNumber']}, not "
+            f"{target.project_number}: correct project_number of {target.name}.tfvars"
+        )
+    return f"{target.project_id}, number {target.project_number}"
