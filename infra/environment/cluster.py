@@ -1,21 +1,20 @@
 """Settings of the stack `cluster`."""
 
+from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, ValidationInfo
-from pydantic import field_validator as validator
+from pydantic import Field
 
+from infra.environment.tfvars import Key
 from infra.environment.value_types import (
     SOME_MONDAY,
     UNIQUE,
     WEEK,
-    ContradictionError,
     Day,
     MachineType,
     Section,
     Weekday,
-    at_least,
 )
 
 # https://cloud.google.com/kubernetes-engine/docs/how-to/maintenance-windows-and-exclusions
@@ -43,10 +42,8 @@ class NodePool(Section):
         "SURGE", description="replace node by node, or create a second set of nodes and move the pods"
     )
 
-    @validator("max_nodes")
-    @classmethod
-    def _ordered(cls, most: int, info: ValidationInfo) -> int:
-        return at_least("min_nodes", most, info)
+    def _contradictions(self) -> Iterator[tuple[Key, str]]:
+        yield from self._ordered("min_nodes", "max_nodes")
 
     def surge(self, zones: int) -> int:
         """Nodes that an upgrade temporarily adds to `max_nodes`."""
@@ -60,16 +57,12 @@ class ClusterMaintenanceExclusion(Section):
     start: Day = Field(description="first day, in UTC")
     end: Day = Field(description="first day after it, in UTC")
 
-    @validator("end")
-    @classmethod
-    def _ordered(cls, end: date, info: ValidationInfo) -> date:
-        start = info.data.get("start")
-        if start is not None and end <= start:
-            raise ContradictionError(((), f"expected a day after start, which is {start}, found {end}"))
+    def _contradictions(self) -> Iterator[tuple[Key, str]]:
+        if self.end <= self.start:
+            yield ("end",), f"expected a day after start, which is {self.start}, found {self.end}"
         # https://cloud.google.com/kubernetes-engine/docs/concepts/maintenance-windows-and-exclusions#limitations-maint-exclusions
-        if start is not None and (days := (end - start).days) > 30:
-            raise ContradictionError(((), f"GKE excludes at most 30 days, not {days}"))
-        return end
+        if (days := (self.end - self.start).days) > 30:
+            yield ("end",), f"GKE excludes at most 30 days, not {days}"
 
 
 class ClusterMaintenance(Section):
@@ -84,33 +77,23 @@ class ClusterMaintenance(Section):
         default=(), description="periods without upgrades"
     )
 
-    @validator("exclusions")
-    @classmethod
-    def _enough(
-        cls, exclusions: tuple[ClusterMaintenanceExclusion, ...], info: ValidationInfo
-    ) -> tuple[ClusterMaintenanceExclusion, ...]:
-        days, start_hour, hours = (info.data.get(name) for name in ("days", "start_hour", "hours"))
-        if days is None or start_hour is None or hours is None:
-            return exclusions
-
-        def open_on(day: date) -> bool:
-            last = day + timedelta(days=(start_hour + hours - 1) // 24)
-            return WEEK[day.weekday()] in days and all(
-                last < each.start or day >= each.end for each in exclusions
-            )
-
-        first = min((each.start for each in exclusions), default=SOME_MONDAY) - timedelta(days=_FULL_DAYS)
-        last = max((each.end for each in exclusions), default=SOME_MONDAY)
+    def _contradictions(self) -> Iterator[tuple[Key, str]]:
+        first = min((each.start for each in self.exclusions), default=SOME_MONDAY)
+        last = max((each.end for each in self.exclusions), default=SOME_MONDAY)
         least, since = min(
-            (hours * sum(open_on(day + timedelta(days=offset)) for offset in range(_FULL_DAYS)), day)
-            for day in (first + timedelta(days=offset) for offset in range((last - first).days + 1))
+            (self.hours * sum(self._is_open(day + timedelta(offset)) for offset in range(_FULL_DAYS)), day)
+            for day in (first + timedelta(each) for each in range(-_FULL_DAYS, (last - first).days + 1))
         )
         if least < _MAINTENANCE_HOURS:
-            found = f"{least} in those from {since}" if exclusions else f"{least}"
+            found = f"{least} in those from {since}" if self.exclusions else f"{least}"
             message = f"GKE wants {_MAINTENANCE_HOURS} hours of maintenance in any 32 days; there are {found}"
-            remedy = "Give more days or hours, or shorter exclusions"
-            raise ContradictionError(((), f"{message}. {remedy}"))
-        return exclusions
+            yield ("exclusions",), f"{message}. Give more days or hours, or shorter exclusions"
+
+    def _is_open(self, day: date) -> bool:
+        """Whether a whole window begins on a day."""
+        last = day + timedelta(days=(self.start_hour + self.hours - 1) // 24)
+        excluded = any(last >= each.start and day < each.end for each in self.exclusions)
+        return WEEK[day.weekday()] in self.days and not excluded
 
 
 class BackupSettings(Section):
@@ -119,13 +102,10 @@ class BackupSettings(Section):
     retain_days: int = Field(30, ge=1, le=365, description="days that a backup is kept")
     lock_days: int = Field(0, ge=0, le=90, description="days during which nobody can delete a backup")
 
-    @validator("lock_days")
-    @classmethod
-    def _within_retention(cls, lock: int, info: ValidationInfo) -> int:
-        retain = info.data.get("retain_days")
-        if retain is not None and lock > retain:
-            raise ContradictionError(((), f"expected at most retain_days, which is {retain}, found {lock}"))
-        return lock
+    def _contradictions(self) -> Iterator[tuple[Key, str]]:
+        lock, retain = self.lock_days, self.retain_days
+        if lock > retain:
+            yield ("lock_days",), f"expected at most retain_days, which is {retain}, found {lock}"
 
 
 class ClusterSettings(Section):

@@ -1,11 +1,12 @@
 """Settings of the stack `data`."""
 
+from collections.abc import Iterator
 from typing import Annotated, Final
 
 from pydantic import Field
-from pydantic import field_validator as validator
 
-from infra.environment.value_types import UNIQUE, ContradictionError, Days, IamMember, Region, Section
+from infra.environment.tfvars import Key
+from infra.environment.value_types import UNIQUE, Days, IamMember, Region, Section
 
 # https://cloud.google.com/storage/docs/locations#location-dr
 CONTINENTS: Final = {"europe": "EU", "us": "US", "asia": "ASIA"}
@@ -48,10 +49,7 @@ class DataSettings(Section):
         default=(), description="who may read sales and predictions in BigQuery"
     )
 
-    @validator("soft_delete_days")
-    @classmethod
-    def _none_or_a_week(cls, days: int) -> int:
+    def _contradictions(self) -> Iterator[tuple[Key, str]]:
         # https://cloud.google.com/storage/docs/soft-delete#retention-duration
-        if 0 < days < 7:
-            raise ContradictionError(((), f"Cloud Storage takes 0 or 7 to 90, found {days}"))
-        return days
+        if 0 < self.soft_delete_days < 7:
+            yield ("soft_delete_days",), f"Cloud Storage takes 0 or 7 to 90, found {self.soft_delete_days}"

@@ -1,13 +1,11 @@
 """The typed environment: the content of an environment file, validated as a whole."""
 
 from collections import Counter
-from collections.abc import Mapping
-from ipaddress import IPv4Network
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import Field, ValidationInfo
-from pydantic import field_validator as validator
+from pydantic import Field
 
 from infra.environment.addresses import AddressPlan
 from infra.environment.cluster import ClusterSettings
@@ -29,7 +27,6 @@ from infra.environment.services import (
 from infra.environment.tfvars import Key
 from infra.environment.value_types import (
     UNIQUE,
-    ContradictionError,
     CpuQuota,
     Digest,
     Network,
@@ -39,7 +36,6 @@ from infra.environment.value_types import (
     Zone,
     cpu_quota,
     machine_cpus,
-    refuse,
 )
 from infra.paths import simulator_home
 
@@ -62,8 +58,6 @@ UPSTREAM: Final[Mapping[StackName, tuple[StackName, ...]]] = {
     "observability": ("foundation", "messaging"),
 }
 """The stacks each stack builds on, in an order in which all can be deployed."""
-
-_NO_GATEWAY: Final = "traffic is counted at the Gateway: add gateway = { hostname = ... }, or take cpu"
 
 
 class Environment(Section):
@@ -195,143 +189,100 @@ class Environment(Section):
             raise ValueError(f"{self.name} uses an existing network")
         return AddressPlan.carve(self.network)
 
-    @validator("zones")
-    @classmethod
-    def _in_region(cls, zones: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        region = info.data.get("region")
-        refuse(
-            ((index,), f"expected a zone of {region}, found {zone}")
-            for index, zone in enumerate(zones)
-            if region and zone.rpartition("-")[0] != region
-        )
-        return zones
+    def _contradictions(self) -> Iterator[tuple[Key, str]]:
+        for index, zone in enumerate(self.zones):
+            if zone.rpartition("-")[0] != self.region:
+                yield ("zones", index), f"expected a zone of {self.region}, found {zone}"
+        yield from self._missing_stacks()
+        yield from self._made_and_existing()
+        yield from self._narrow_network()
+        if second := self.data.second_region:
+            here, there = (each.partition("-")[0] for each in (self.region, second))
+            if self.region == second or here != there or here not in CONTINENTS:
+                expected = f"expected another region of {self.region}'s continent, found {second}"
+                yield ("data", "second_region"), expected
+        yield from self._low_cpu_caps()
+        yield from self._unreachable()
+        yield from self._services_that_clash()
 
-    @validator("stacks")
-    @classmethod
-    def _with_upstream(cls, stacks: tuple[StackName, ...], info: ValidationInfo) -> tuple[StackName, ...]:
-        replaced: dict[str, str] = info.data["existing"].stacks if "existing" in info.data else {}
-        refuse(
-            ((index,), f"{stack} needs the stack {upstream}, which is not listed")
-            for index, stack in enumerate(stacks)
-            for upstream in UPSTREAM[stack]
-            if upstream not in stacks and upstream not in replaced
-        )
-        refuse(
-            ((index,), f"{replaced[stack]} takes the place of the stack {stack}: remove one of them")
-            for index, stack in enumerate(stacks)
-            if stack in replaced
-        )
-        return stacks
+    def _missing_stacks(self) -> Iterator[tuple[Key, str]]:
+        replaced = self.existing.stacks
+        for index, stack in enumerate(self.stacks):
+            for upstream in UPSTREAM[stack]:
+                if upstream not in self.stacks and upstream not in replaced:
+                    yield ("stacks", index), f"{stack} needs the stack {upstream}, which is not listed"
+            if stack in replaced:
+                message = f"{replaced[stack]} takes the place of the stack {stack}: remove one of them"
+                yield ("stacks", index), message
 
-    @validator("cluster", "network")
-    @classmethod
-    def _made_or_existing(cls, value: Any, info: ValidationInfo) -> Any:
-        if "existing" in info.data:
-            name = str(info.field_name)
-            existing = getattr(info.data["existing"], name)
-            if (value is None) is (existing is None):
+    def _made_and_existing(self) -> Iterator[tuple[Key, str]]:
+        for name in ("cluster", "network"):
+            existing = getattr(self.existing, name)
+            if (getattr(self, name) is None) is (existing is None):
                 both = "both are given" if existing else "neither is given"
-                raise ContradictionError(((), f"expected either {name} or existing.{name}; {both}"))
-        return value
+                yield (name,), f"expected either {name} or existing.{name}; {both}"
 
-    @validator("network")
-    @classmethod
-    def _roomy(cls, network: IPv4Network | None, info: ValidationInfo) -> IPv4Network | None:
-        if network is None:
-            return None
-        room = AddressPlan.carve(network).most_nodes
-        if info.data.get("cluster") and "zones" in info.data:
-            nodes = info.data["cluster"].most_nodes(len(info.data["zones"]))
-            if nodes > room:
-                message = f"{network} has room for {room} nodes and their pods; the cluster may reach {nodes}"
-                remedy = "Take a larger block or lower limits of the node pools"
-                raise ContradictionError(((), f"{message}, upgrades included. {remedy}"))
-        return network
+    def _narrow_network(self) -> Iterator[tuple[Key, str]]:
+        if self.network is None:
+            return
+        try:
+            room = self.addresses.most_nodes
+        except ValueError as error:
+            yield ("network",), str(error)
+            return
+        nodes = self.cluster.most_nodes(len(self.zones)) if self.cluster else 0
+        if nodes > room:
+            message = (
+                f"{self.network} has room for {room} nodes and their pods; the cluster may reach {nodes}"
+            )
+            remedy = "Take a larger block or lower limits of the node pools"
+            yield ("network",), f"{message}, upgrades included. {remedy}"
 
-    @validator("data")
-    @classmethod
-    def _on_the_continent(cls, data: DataSettings, info: ValidationInfo) -> DataSettings:
-        first, second = info.data.get("region"), data.second_region
-        if first and second:
-            here, there = (each.partition("-")[0] for each in (first, second))
-            if first == second or here != there or here not in CONTINENTS:
-                expected = f"expected another region of {first}'s continent, found {second}"
-                raise ContradictionError((("second_region",), expected))
-        return data
-
-    @validator("cpu_caps")
-    @classmethod
-    def _enough(cls, caps: dict[str, int], info: ValidationInfo) -> dict[str, int]:
+    def _low_cpu_caps(self) -> Iterator[tuple[Key, str]]:
         needed: Counter[str] = Counter()
-        zones, cluster, batch = (info.data.get(name) for name in ("zones", "cluster", "batch"))
-        if cluster and zones:
-            for pool in cluster.pools.values():
-                nodes = pool.max_nodes + pool.surge(len(zones))
-                needed[cpu_quota(pool.machine_type)] += nodes * machine_cpus(pool.machine_type)
-        if batch and batch.runner == "DataflowRunner" and "orchestration" in info.data.get("stacks", ()):
-            needed[cpu_quota(batch.machine_type)] += batch.max_workers * machine_cpus(batch.machine_type)
-        refuse(
-            (
-                (metric,),
-                f"node pools, upgrades included, and a Dataflow job may reach {needed[metric]}, found {cap}",
-            )
-            for metric, cap in caps.items()
-            if cap < needed[metric]
-        )
-        return caps
+        for pool in self.cluster.pools.values() if self.cluster else ():
+            nodes = pool.max_nodes + pool.surge(len(self.zones))
+            needed[cpu_quota(pool.machine_type)] += nodes * machine_cpus(pool.machine_type)
+        if self.batch.runner == "DataflowRunner" and "orchestration" in self.stacks:
+            machine = self.batch.machine_type
+            needed[cpu_quota(machine)] += self.batch.max_workers * machine_cpus(machine)
+        for metric, cap in self.cpu_caps.items():
+            if cap < needed[metric]:
+                reached = f"may reach {needed[metric]}, found {cap}"
+                yield ("cpu_caps", metric), f"node pools, upgrades included, and a Dataflow job {reached}"
 
-    @validator("prediction")
-    @classmethod
-    def _counted(cls, prediction: WorkloadSettings, info: ValidationInfo) -> WorkloadSettings:
-        if prediction.autoscaling.by == "traffic" and info.data.get("gateway") is None:
-            raise ContradictionError((("autoscaling", "by"), _NO_GATEWAY))
-        return prediction
-
-    @validator("streaming")
-    @classmethod
-    def _reachable(cls, streaming: StreamingWorkload, info: ValidationInfo) -> StreamingWorkload:
-        faults: list[tuple[Key, str]] = []
-        prediction = info.data.get("prediction")
-        # Simulated pods are processes of one machine.
-        if prediction and info.data.get("cloud") == "simulated" and prediction.port == streaming.port:
-            message = f"{streaming.port} is the prediction service's port; simulated services share a machine"
-            faults.append((("port",), message))
-        push = streaming.delivery == "push"
-        if push and info.data.get("gateway") is None:
+    def _unreachable(self) -> Iterator[tuple[Key, str]]:
+        counted = {("prediction",): self.prediction}
+        counted |= {("services", name): service for name, service in self.services.items()}
+        for key, service in counted.items():
+            if service.autoscaling.by == "traffic" and self.gateway is None:
+                message = "traffic is counted at the Gateway: add gateway = { hostname = ... }, or take cpu"
+                yield (*key, "autoscaling", "by"), message
+        push = self.streaming.delivery == "push"
+        if push and self.gateway is None:
             message = "Pub/Sub pushes through the Gateway: add gateway = { hostname = ... }, or take pull"
-            faults.append((("delivery",), message))
-        if push and "services" not in info.data.get("stacks", ("services",)):
-            faults.append(
-                (("delivery",), "there is nobody to push to: list the stack services, or take pull")
-            )
-        if not push and streaming.autoscaling.by == "traffic":
+            yield ("streaming", "delivery"), message
+        if push and "services" not in self.stacks:
+            message = "there is nobody to push to: list the stack services, or take pull"
+            yield ("streaming", "delivery"), message
+        if not push and self.streaming.autoscaling.by == "traffic":
             message = 'no traffic reaches it through the Gateway: take cpu, or delivery = "push"'
-            faults.append((("autoscaling", "by"), message))
-        refuse(faults)
-        return streaming
+            yield ("streaming", "autoscaling", "by"), message
 
-    @validator("services")
-    @classmethod
-    def _runnable(cls, services: dict[str, HttpWorkload], info: ValidationInfo) -> dict[str, HttpWorkload]:
-        faults: list[tuple[Key, str]] = []
-        own = {name: info.data[name] for name in ("prediction", "streaming") if name in info.data}
-        ports = {workload.port: name for name, workload in own.items()}
+    def _services_that_clash(self) -> Iterator[tuple[Key, str]]:
+        # Simulated pods are processes of one machine.
+        machine = "simulated services share a machine"
+        if self.simulated and self.prediction.port == self.streaming.port:
+            yield ("streaming", "port"), f"{self.streaming.port} is the prediction service's port; {machine}"
+        ports = {self.prediction.port: "prediction", self.streaming.port: "streaming"}
         routes: dict[str, str] = {}
-        for name, service in services.items():
-            if name in own:
-                faults.append(((name,), f"{name} has a section of its own"))
+        for name, service in self.services.items():
+            if name in ("prediction", "streaming"):
+                yield ("services", name), f"{name} has a section of its own"
             elif name not in SERVICES:
-                faults.append(((name,), f"there is no folder services/{name} with a __main__.py"))
-            # Simulated pods are processes of one machine.
-            if info.data.get("cloud") == "simulated" and service.port in ports:
-                other = ports[service.port]
-                message = f"{service.port} is the port of {other}; simulated services share a machine"
-                faults.append(((name, "port"), message))
-            if service.route in routes:
-                faults.append(((name, "route"), f"{service.route} is the route of {routes[service.route]}"))
-            if service.autoscaling.by == "traffic" and info.data.get("gateway") is None:
-                faults.append(((name, "autoscaling", "by"), _NO_GATEWAY))
-            ports.setdefault(service.port, name)
-            routes.setdefault(service.route, name)
-        refuse(faults)
-        return services
+                yield ("services", name), f"there is no folder services/{name} with a __main__.py"
+            port, route = ports.setdefault(service.port, name), routes.setdefault(service.route, name)
+            if self.simulated and port != name:
+                yield ("services", name, "port"), f"{service.port} is the port of {port}; {machine}"
+            if route != name:
+                yield ("services", name, "route"), f"{service.route} is the route of {route}"

@@ -1,6 +1,7 @@
 """Environment files: `infra/environments/<name>.tfvars`, and the digests of images beside them.
 
-A faulty file is refused with all its faults, each with file, line, key and expected value.
+A faulty file is refused with all its faults, each with file, line, key and expected value. Once every value
+is valid alone, those that contradict each other are refused in the same way.
 """
 
 import json

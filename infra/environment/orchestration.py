@@ -1,19 +1,18 @@
 """Settings of the stack `orchestration`."""
 
+from collections.abc import Iterator
 from typing import Final, Literal
 
-from pydantic import Field, ValidationInfo
-from pydantic import field_validator as validator
+from pydantic import Field
 
+from infra.environment.tfvars import Key
 from infra.environment.value_types import (
-    ContradictionError,
     Days,
     MachineType,
     Network,
     PackageName,
     PackagePin,
     Section,
-    at_least,
 )
 
 AIRFLOW_VERSION: Final = "3.3.1"
@@ -46,10 +45,8 @@ class AirflowWorkers(AirflowProcess):
     min_count: int = Field(default=1, ge=1, le=100, description="fewest workers")
     max_count: int = Field(default=3, ge=1, le=100, description="most workers")
 
-    @validator("max_count")
-    @classmethod
-    def _ordered(cls, most: int, info: ValidationInfo) -> int:
-        return at_least("min_count", most, info)
+    def _contradictions(self) -> Iterator[tuple[Key, str]]:
+        yield from self._ordered("min_count", "max_count")
 
 
 class ComposerSettings(Section):
@@ -82,21 +79,15 @@ class ComposerSettings(Section):
         "only a project of an organization can have one",
     )
 
-    @validator("worker")
-    @classmethod
-    def _twice(cls, worker: AirflowWorkers, info: ValidationInfo) -> AirflowWorkers:
+    def _contradictions(self) -> Iterator[tuple[Key, str]]:
         # https://cloud.google.com/composer/docs/composer-3/set-up-highly-resilient-environments
-        if info.data.get("high_resilience"):
-            counts = {
-                ("scheduler", "count"): info.data.get("scheduler"),
-                ("dag_processor", "count"): info.data.get("dag_processor"),
-                ("triggerer", "count"): info.data.get("triggerer"),
-            }
-            lonely = [f"{key[0]}.count" for key, each in counts.items() if each and each.count == 1]
-            if lonely:
-                message = f"high_resilience needs two of each in two zones: raise {', '.join(lonely)}"
-                raise ContradictionError(((), message))
-        return worker
+        processes = ("scheduler", "dag_processor", "triggerer")
+        lonely = [f"{name}.count" for name in processes if getattr(self, name).count == 1]
+        if self.high_resilience and lonely:
+            yield (
+                ("worker",),
+                f"high_resilience needs two of each in two zones: raise {', '.join(lonely)}",
+            )
 
 
 class BatchSection(Section):
@@ -108,7 +99,6 @@ class BatchSection(Section):
     job_endpoint: str | None = Field(
         default=None,
         pattern=r"^[^:/]+:\d+$",
-        validate_default=True,
         description="host:port of that job server, which pods of the cluster reach",
     )
     group_series: int | None = Field(
@@ -122,9 +112,6 @@ class BatchSection(Section):
     )
     max_workers: int = Field(default=2, ge=1, le=1000, description="most workers of a Dataflow job")
 
-    @validator("job_endpoint")
-    @classmethod
-    def _needed(cls, endpoint: str | None, info: ValidationInfo) -> str | None:
-        if (info.data.get("runner") == "DataflowRunner") != (endpoint is None):
-            raise ContradictionError(((), "runner FlinkRunner or SparkRunner and job_endpoint go together"))
-        return endpoint
+    def _contradictions(self) -> Iterator[tuple[Key, str]]:
+        if (self.runner == "DataflowRunner") != (self.job_endpoint is None):
+            yield ("job_endpoint",), "runner FlinkRunner or SparkRunner and job_endpoint go together"

@@ -1,14 +1,14 @@
 """Settings of the stack `services`."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, ValidationInfo
-from pydantic import field_validator as validator
+from pydantic import Field
 
+from infra.environment.tfvars import Key
 from infra.environment.value_types import (
     UNIQUE,
-    ContradictionError,
     Cpu,
     Hostname,
     IamMember,
@@ -17,9 +17,7 @@ from infra.environment.value_types import (
     Replicas,
     Section,
     TopicName,
-    at_least,
     matching,
-    refuse,
 )
 from services.contracts.names import DEAD_LETTER_TOPIC, SALE_PREDICTIONS_TOPIC, SALE_RANGE_TOPIC
 
@@ -65,10 +63,8 @@ class WorkloadSettings(Section):
     )
     autoscaling: Autoscaling = Field(Autoscaling(), description="the metric that the number of pods follows")
 
-    @validator("max_replicas")
-    @classmethod
-    def _ordered(cls, most: int, info: ValidationInfo) -> int:
-        return at_least("min_replicas", most, info)
+    def _contradictions(self) -> Iterator[tuple[Key, str]]:
+        yield from self._ordered("min_replicas", "max_replicas")
 
 
 class HttpWorkload(WorkloadSettings):
@@ -89,16 +85,12 @@ class StreamingWorkload(WorkloadSettings):
         (), description="topics besides sale-predictions that a request's reply_to may name"
     )
 
-    @validator("reply_topics")
-    @classmethod
-    def _others(cls, topics: tuple[str, ...]) -> tuple[str, ...]:
-        own = (SALE_RANGE_TOPIC, SALE_PREDICTIONS_TOPIC, DEAD_LETTER_TOPIC)
-        refuse(
-            ((index,), f"{topic} is a topic of the platform; give replies one of their own")
-            for index, topic in enumerate(topics)
-            if topic in own
-        )
-        return topics
+    def _contradictions(self) -> Iterator[tuple[Key, str]]:
+        yield from super()._contradictions()
+        for index, topic in enumerate(self.reply_topics):
+            if topic in (SALE_RANGE_TOPIC, SALE_PREDICTIONS_TOPIC, DEAD_LETTER_TOPIC):
+                message = f"{topic} is a topic of the platform; give replies one of their own"
+                yield ("reply_topics", index), message
 
 
 class GatewaySettings(Section):
@@ -111,9 +103,6 @@ class GatewaySettings(Section):
     public: bool = Field(False, description="let everybody call the services, instead of members")
 
     # Forecasts and sales are nobody's business by default: that they are public is said, never forgotten.
-    @validator("public")
-    @classmethod
-    def _somebody(cls, public: bool, info: ValidationInfo) -> bool:
-        if "iap_members" in info.data and public == bool(info.data["iap_members"]):
-            raise ContradictionError(((), "say who may call: either list iap_members, or set public = true"))
-        return public
+    def _contradictions(self) -> Iterator[tuple[Key, str]]:
+        if self.public == bool(self.iap_members):
+            yield ("public",), "say who may call: either list iap_members, or set public = true"

@@ -1,12 +1,12 @@
 """Parts of the sections of an environment file: types of values, and checks that several sections use."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterator
 from datetime import date
 from ipaddress import IPv4Network
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from infra.environment.tfvars import Key
@@ -22,6 +22,22 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if found := tuple(self._contradictions()):
+            raise ContradictionError(*found)
+        return self
+
+    def _contradictions(self) -> Iterator[tuple[Key, str]]:
+        """Values that do not go together, each being valid alone: the key of one of them, and a message."""
+        yield from ()
+
+    def _ordered(self, smaller: str, larger: str) -> Iterator[tuple[Key, str]]:
+        """A contradiction if the value that has to be larger is not."""
+        low, high = getattr(self, smaller), getattr(self, larger)
+        if high < low:
+            yield (larger,), f"expected at least {smaller}, which is {low}, found {high}"
+
 
 class ContradictionError(ValueError):
     """Values that contradict each other: keys relative to the validated field or section, and messages."""
@@ -31,35 +47,9 @@ class ContradictionError(ValueError):
         super().__init__("; ".join(message for _, message in faults))
 
 
-def refuse(faults: Iterable[tuple[Key, str]]) -> None:
-    """Raise the faults, if there are any.
-
-    Raises:
-        ContradictionError: there is a fault.
-    """
-    found = tuple(faults)
-    if found:
-        raise ContradictionError(*found)
-
-
-def at_least(smaller: str, value: int, info: ValidationInfo) -> int:
-    """Check a value against a field declared before it in the same section, and return it.
-
-    Raises:
-        ContradictionError: the value is smaller.
-    """
-    least = info.data.get(smaller)
-    if least is not None and value < least:
-        raise ContradictionError(((), f"expected at least {smaller}, which is {least}, found {value}"))
-    return value
-
-
 def _unique(values: tuple[str, ...]) -> tuple[str, ...]:
-    refuse(
-        ((index,), f"{value} is listed twice")
-        for index, value in enumerate(values)
-        if value in values[:index]
-    )
+    if twice := [each for each in enumerate(values) if each[1] in values[: each[0]]]:
+        raise ContradictionError(*(((index,), f"{value} is listed twice") for index, value in twice))
     return values
 
 
