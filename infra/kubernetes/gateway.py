@@ -137,7 +137,10 @@ class Gateway(Construct):
         for workload in internal.values():
             self._backend(workload, public=False)
         rules = [
-            {"matches": [{"path": {"type": kind, "value": path}}], "backendRefs": [_reference(workload)]}
+            {
+                "matches": [{"path": {"type": kind, "value": path}}],
+                "backendRefs": [{"name": workload.name, "port": SERVICE_PORT}],
+            }
             for kind, workloads in (("Exact", internal), ("PathPrefix", public))
             for path, workload in workloads.items()
         ]
@@ -220,7 +223,3 @@ class Gateway(Construct):
             google.iap_web_iam_member.IapWebIamMember(
                 self, member, role="roles/iap.httpsResourceAccessor", member=member, condition=here
             )
-
-
-def _reference(workload: Workload) -> dict[str, Any]:
-    return {"name": workload.name, "port": SERVICE_PORT}

@@ -8,7 +8,7 @@ import msgspec
 from infra.cdk import Construct, TerraformResource, kubernetes
 from infra.kubernetes.namespace import Namespace
 from infra.kubernetes.network_policy import AllowGoogleApis
-from infra.kubernetes.pod import NO_BUCKET_LOOKUP, USER
+from infra.kubernetes.pod import CONTAINER_SECURITY, NO_BUCKET_LOOKUP, POD_SECURITY
 from services.contracts.settings import to_environment
 
 batch = kubernetes.job_v1
@@ -68,15 +68,7 @@ class Job(Construct):
                         automount_service_account_token=False,
                         enable_service_links=False,
                         restart_policy="Never",  # another pod tries again, and the logs of the first stay
-                        security_context=batch.JobV1SpecTemplateSpecSecurityContext(
-                            run_as_non_root=True,
-                            run_as_user=USER,
-                            run_as_group=USER,
-                            fs_group=USER,
-                            seccomp_profile=batch.JobV1SpecTemplateSpecSecurityContextSeccompProfile(
-                                type="RuntimeDefault"
-                            ),
-                        ),
+                        security_context=batch.JobV1SpecTemplateSpecSecurityContext(**POD_SECURITY),
                         container=[_container(self.name, module, image, settings, cpu, memory)],
                         volume=[
                             batch.JobV1SpecTemplateSpecVolume(
@@ -106,12 +98,7 @@ def _container(
             requests={"cpu": cpu, "memory": memory},
             limits={"memory": memory},
         ),
-        security_context=batch.JobV1SpecTemplateSpecContainerSecurityContext(
-            allow_privilege_escalation=False,
-            read_only_root_filesystem=True,
-            run_as_non_root=True,
-            capabilities=batch.JobV1SpecTemplateSpecContainerSecurityContextCapabilities(drop=["ALL"]),
-        ),
+        security_context=batch.JobV1SpecTemplateSpecContainerSecurityContext(**CONTAINER_SECURITY),
         volume_mount=[
             batch.JobV1SpecTemplateSpecContainerVolumeMount(name="tmp", mount_path="/tmp")  # noqa: S108
         ],

@@ -24,13 +24,11 @@ class DefaultDeny(Construct):
     def __init__(self, scope: Construct, id_: str, *, namespace: Namespace):
         super().__init__(scope, id_)
         dns = [_egress_port(53, "UDP"), _egress_port(53, "TCP")]
-        networking.NetworkPolicyV1(
+        _policy(
             self,
-            "Default",
-            metadata=networking.NetworkPolicyV1Metadata(
-                name="default-deny", namespace=namespace.name, labels=namespace.labels
-            ),
-            spec=networking.NetworkPolicyV1Spec(
+            "default-deny",
+            namespace,
+            networking.NetworkPolicyV1Spec(
                 pod_selector=networking.NetworkPolicyV1SpecPodSelector(),
                 policy_types=["Ingress", "Egress"],
                 egress=[
@@ -57,7 +55,6 @@ class DefaultDeny(Construct):
                     ),
                 ],
             ),
-            depends_on=[namespace.resource],
         )
 
 
@@ -72,13 +69,11 @@ class AllowGoogleApis(Construct):
         self, scope: Construct, id_: str, *, namespace: Namespace, selector: Mapping[str, str] | None = None
     ):
         super().__init__(scope, id_)
-        networking.NetworkPolicyV1(
+        _policy(
             self,
-            "Default",
-            metadata=networking.NetworkPolicyV1Metadata(
-                name=id_, namespace=namespace.name, labels=namespace.labels
-            ),
-            spec=networking.NetworkPolicyV1Spec(
+            id_,
+            namespace,
+            networking.NetworkPolicyV1Spec(
                 pod_selector=networking.NetworkPolicyV1SpecPodSelector(match_labels=selector),
                 policy_types=["Egress"],
                 egress=[
@@ -87,7 +82,6 @@ class AllowGoogleApis(Construct):
                     )
                 ],
             ),
-            depends_on=[namespace.resource],
         )
 
 
@@ -113,13 +107,11 @@ class AllowCallers(Construct):
             )
             for each in ranges
         ]
-        networking.NetworkPolicyV1(
+        _policy(
             self,
-            "Default",
-            metadata=networking.NetworkPolicyV1Metadata(
-                name=id_, namespace=workload.namespace.name, labels=workload.namespace.labels
-            ),
-            spec=networking.NetworkPolicyV1Spec(
+            id_,
+            workload.namespace,
+            networking.NetworkPolicyV1Spec(
                 pod_selector=networking.NetworkPolicyV1SpecPodSelector(match_labels=workload.selector),
                 policy_types=["Ingress"],
                 ingress=[
@@ -133,8 +125,19 @@ class AllowCallers(Construct):
                     )
                 ],
             ),
-            depends_on=[workload.namespace.resource],
         )
+
+
+def _policy(scope: Construct, name: str, namespace: Namespace, spec: networking.NetworkPolicyV1Spec) -> None:
+    networking.NetworkPolicyV1(
+        scope,
+        "Default",
+        metadata=networking.NetworkPolicyV1Metadata(
+            name=name, namespace=namespace.name, labels=namespace.labels
+        ),
+        spec=spec,
+        depends_on=[namespace.resource],
+    )
 
 
 def _egress_port(port: int, protocol: str) -> networking.NetworkPolicyV1SpecEgressPorts:

@@ -1,7 +1,7 @@
 """The pods of a service: one container, without privileges, with its probes and settings."""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -17,6 +17,21 @@ PORT_NAME: Final = "http"
 
 USER: Final = "65532"
 """The unprivileged user of containers: `nonroot` by the convention of distroless images."""
+
+# What the `restricted` Pod Security Standard asks of pods and of containers.
+POD_SECURITY: Final[Mapping[str, Any]] = {
+    "run_as_non_root": True,
+    "run_as_user": USER,
+    "run_as_group": USER,
+    "fs_group": USER,
+    "seccomp_profile": {"type": "RuntimeDefault"},
+}
+CONTAINER_SECURITY: Final[Mapping[str, Any]] = {
+    "allow_privilege_escalation": False,
+    "read_only_root_filesystem": True,
+    "run_as_non_root": True,
+    "capabilities": {"drop": ["ALL"]},
+}
 
 # Otherwise each client asks for metadata of the bucket, which its role does not include.
 NO_BUCKET_LOOKUP: Final = {"DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA": "1"}
@@ -46,15 +61,7 @@ def pod(
         enable_service_links=False,  # variables of Services could shadow settings
         # On SIGTERM the service answers 503 to readiness probes, drains and then stops by itself.
         termination_grace_period_seconds=drain_seconds + _STOPPING_SECONDS,
-        security_context=apps.DeploymentV1SpecTemplateSpecSecurityContext(
-            run_as_non_root=True,
-            run_as_user=USER,
-            run_as_group=USER,
-            fs_group=USER,
-            seccomp_profile=apps.DeploymentV1SpecTemplateSpecSecurityContextSeccompProfile(
-                type="RuntimeDefault"
-            ),
-        ),
+        security_context=apps.DeploymentV1SpecTemplateSpecSecurityContext(**POD_SECURITY),
         topology_spread_constraint=[
             apps.DeploymentV1SpecTemplateSpecTopologySpreadConstraint(
                 max_skew=1,
@@ -126,12 +133,7 @@ def _container(
             requests={"cpu": size.cpu, "memory": size.memory},
             limits={"memory": size.memory},  # none on CPU: idle CPU is free, throttling is latency
         ),
-        security_context=apps.DeploymentV1SpecTemplateSpecContainerSecurityContext(
-            allow_privilege_escalation=False,
-            read_only_root_filesystem=True,
-            run_as_non_root=True,
-            capabilities=apps.DeploymentV1SpecTemplateSpecContainerSecurityContextCapabilities(drop=["ALL"]),
-        ),
+        security_context=apps.DeploymentV1SpecTemplateSpecContainerSecurityContext(**CONTAINER_SECURITY),
         volume_mount=[
             apps.DeploymentV1SpecTemplateSpecContainerVolumeMount(
                 name="tmp",
