@@ -340,14 +340,14 @@ def test_a_kaggle_extract_from_file_to_forecast(
 def test_the_first_model_waits_for_sales_and_keeps_what_is_published(
     warehouse: Warehouse, run: Run, file: Path
 ) -> None:
-    def once(_: list[str]) -> int:
-        return first_model.main([])
-
-    assert run(once) == {"version": None, "nothing_done": f"no sales yet: {warehouse.table} is empty"}
+    assert run(first_model.main) == {
+        "version": None,
+        "nothing_done": f"no sales yet: {warehouse.table} is empty",
+    }
     run(ingest.main, "--file", file)
-    first = run(once)
+    first = run(first_model.main)
     assert first["changed"]
     pointer = warehouse.registry.pointer()
     assert pointer
     assert pointer[0].version == first["version"]
-    assert run(once) == {"version": first["version"], "nothing_done": "a model is published"}
+    assert run(first_model.main) == {"version": first["version"], "nothing_done": "a model is published"}
