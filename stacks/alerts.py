@@ -1,14 +1,13 @@
 """Alerts on causes that objectives show too late, or not at all."""
 
+from functools import partial
 from typing import Final
 
 from infra.cdk.stack import PlatformStack
 from infra.environment import PLATFORM, Environment
 from infra.monitoring.alerting import (
     Alert,
-    Condition,
     OnCall,
-    Severity,
     log_condition,
     query_condition,
     threshold_condition,
@@ -23,226 +22,204 @@ _FAILED_PERCENT: Final = 5
 _LATENCY_SECONDS: Final = 1
 _MODEL_AGE_DAYS: Final = 14
 
+_Alert = partial[Alert]
 
-class Alerts:
-    """The alerts of an environment.
 
-    Args:
-        stack: the stack that has them.
-        on_call: notification channels.
-        messaging: the stack with the subscriptions.
-    """
-
-    def __init__(self, stack: PlatformStack, on_call: OnCall, messaging: MessagingStack):
-        self._stack = stack
-        self._on_call = on_call
-        self._message_alerts(messaging)
-        if stack.environment.data.second_region:
-            self._copy_alerts()
-        self._pod_alerts()
-        if stack.environment.gateway:
-            self._gateway_alerts()
-        if "orchestration" in stack.environment.stacks:
-            self._batch_alerts()
-
-    def _alert(self, runbook: str, severity: Severity, *, title: str, summary: str, when: Condition) -> None:
-        """An alert with one condition; its id is the name of its section in the runbook."""
-        Alert(
-            self._stack,
-            runbook,
-            title=title,
-            summary=summary,
-            runbook=runbook,
-            on_call=self._on_call,
-            severity=severity,
-            condition=when,
+def add_alerts(stack: PlatformStack, on_call: OnCall, messaging: MessagingStack) -> None:
+    """Add the alerts of an environment to a stack; the id of each is its section in the runbook."""
+    environment = stack.environment
+    alert = partial(Alert, stack, on_call=on_call)
+    subscriptions = messaging.subscriptions
+    for each in dict.fromkeys(each for subscription in subscriptions for each in subscription.alerts):
+        alert(
+            each.runbook,
+            severity=each.severity,
+            title=each.title,
+            summary=each.summary,
+            condition=each.condition([one for one in subscriptions if each in one.alerts]),
         )
-
-    def _message_alerts(self, messaging: MessagingStack) -> None:
-        subscriptions = messaging.subscriptions
-        for alert in dict.fromkeys(each for subscription in subscriptions for each in subscription.alerts):
-            self._alert(
-                alert.runbook,
-                alert.severity,
-                title=alert.title,
-                summary=alert.summary,
-                when=alert.condition([each for each in subscriptions if alert in each.alerts]),
-            )
-
-    def _copy_alerts(self) -> None:
-        self._alert(
+    _pod_alerts(alert, environment)
+    if environment.data.second_region:
+        alert(
             "failed-copies",
-            "WARNING",
+            severity="WARNING",
             title="Tables were not copied into the second region",
             summary="The copy there is older than a day; its owner, an account, reads no mail of Google's.",
             # https://cloud.google.com/bigquery/docs/dts-monitor#logs
-            when=log_condition('resource.type = "bigquery_dts_config" AND severity >= ERROR'),
+            condition=log_condition('resource.type = "bigquery_dts_config" AND severity >= ERROR'),
         )
+    if environment.gateway:
+        _gateway_alerts(alert)
+    if "orchestration" in environment.stacks:
+        _batch_alerts(alert)
 
-    def _pod_alerts(self) -> None:
-        self._alert(
-            "no-ready-pods",
-            "CRITICAL",
-            title="A service has no ready pod",
-            summary="Nobody answers.",
-            when=query_condition(f"{available_pods(self._stack.environment)} < 1", lasting_minutes=5),
-        )
-        self._alert(
-            "restarts",
-            "WARNING",
-            title="A service restarts again and again",
-            summary="Its containers crash, run out of memory or do not answer their liveness probe.",
-            when=threshold_condition(
-                2,
-                metric="kubernetes.io/container/restart_count",
-                resource="k8s_container",
-                where=f'resource.labels.namespace_name = "{PLATFORM}"',
-                aligner="ALIGN_DELTA",
-                minutes=15,
-                reducer="REDUCE_SUM",
-                by=["resource.label.container_name"],
-            ),
-        )
-        self._alert(
-            "nodes-at-the-limit",
-            "WARNING",
-            title="Pods wait for nodes that may not be added",
-            summary="A node pool has reached its largest size, or nodes of its kind cannot be had.",
-            # https://cloud.google.com/kubernetes-engine/docs/how-to/cluster-autoscaler-visibility
-            when=log_condition(
-                'resource.type = "k8s_cluster" AND log_id("container.googleapis.com/'
-                'cluster-autoscaler-visibility") AND '
-                f'resource.labels.cluster_name = "{self._stack.environment.cluster_name}" AND '
-                "jsonPayload.noDecisionStatus.noScaleUp.unhandledPodGroups:*"
-            ),
-        )
-        self._alert(
-            "cluster-events",
-            "WARNING",
-            title="GKE upgrades the cluster, or a bulletin concerns it",
-            summary="An upgrade began, ended or failed, a security bulletin asks for one, or support of a "
-            "version ends.",
-            # https://cloud.google.com/kubernetes-engine/docs/concepts/cluster-notifications
-            # Without news of versions that may be had: GKE takes them by itself.
-            when=log_condition(
-                'resource.type = ("gke_cluster" OR "gke_nodepool") AND '
-                'log_id("container.googleapis.com/notifications") AND '
-                f'resource.labels.cluster_name = "{self._stack.environment.cluster_name}" AND '
-                'NOT jsonPayload.@type:"UpgradeAvailableEvent"'
-            ),
-        )
-        self._alert(
-            "stale-model",
-            "WARNING",
-            title=f"The model served is older than {_MODEL_AGE_DAYS} days",
-            summary="Training has failed for a while, or its models were not good enough to be published.",
-            when=query_condition(
-                f"max by (job) ({metrics.MODEL_AGE}) > {_MODEL_AGE_DAYS * 24 * 3600}", lasting_minutes=30
-            ),
-        )
 
-    def _gateway_alerts(self) -> None:
-        self._alert(
-            "unreachable",
-            "CRITICAL",
-            title="Nobody outside can reach the services",
-            summary="Checks from several continents fail: address, DNS record, certificate or Gateway.",
-            when=query_condition(
-                "avg(avg_over_time(monitoring_googleapis_com:uptime_check_check_passed"
-                '{monitored_resource="uptime_url"}[5m])) < 0.5',
-                lasting_minutes=5,
-            ),
-        )
-        self._alert(
-            "certificate-expires",
-            "WARNING",
-            title="The certificate expires within two weeks",
-            summary="Google did not renew it: the DNS record that shows whose the host name is has gone.",
-            when=query_condition(
-                "min(monitoring_googleapis_com:uptime_check_time_until_ssl_cert_expires"
-                '{monitored_resource="uptime_url"}) < 14',
-                lasting_minutes=60,
-            ),
-        )
-        self._alert(
-            "server-errors",
-            "CRITICAL",
-            title=f"More than {_FAILED_PERCENT} % of requests fail",
-            summary="The load balancer found nobody to answer, or the service answered with a fault.",
-            when=query_condition(f"{failed_share()} > {_FAILED_PERCENT / 100:g}", lasting_minutes=5),
-        )
-        self._alert(
-            "slow-answers",
-            "WARNING",
-            title=f"One request in 100 takes more than {_LATENCY_SECONDS} s",
-            summary="The pods are overloaded, or wait for something.",
-            when=threshold_condition(
-                _LATENCY_SECONDS * 1000,
-                metric=f"{LOAD_BALANCER}/backend_latencies",  # milliseconds
-                resource="http_external_regional_lb_rule",
-                aligner="ALIGN_DELTA",
-                minutes=5,
-                reducer="REDUCE_PERCENTILE_99",
-                lasting_minutes=10,
-            ),
-        )
+def _pod_alerts(alert: _Alert, environment: Environment) -> None:
+    alert(
+        "no-ready-pods",
+        severity="CRITICAL",
+        title="A service has no ready pod",
+        summary="Nobody answers.",
+        condition=query_condition(f"{available_pods(environment)} < 1", lasting_minutes=5),
+    )
+    alert(
+        "restarts",
+        severity="WARNING",
+        title="A service restarts again and again",
+        summary="Its containers crash, run out of memory or do not answer their liveness probe.",
+        condition=threshold_condition(
+            2,
+            metric="kubernetes.io/container/restart_count",
+            resource="k8s_container",
+            where=f'resource.labels.namespace_name = "{PLATFORM}"',
+            aligner="ALIGN_DELTA",
+            minutes=15,
+            reducer="REDUCE_SUM",
+            by=["resource.label.container_name"],
+        ),
+    )
+    alert(
+        "nodes-at-the-limit",
+        severity="WARNING",
+        title="Pods wait for nodes that may not be added",
+        summary="A node pool has reached its largest size, or nodes of its kind cannot be had.",
+        # https://cloud.google.com/kubernetes-engine/docs/how-to/cluster-autoscaler-visibility
+        condition=log_condition(
+            'resource.type = "k8s_cluster" AND log_id("container.googleapis.com/'
+            'cluster-autoscaler-visibility") AND '
+            f'resource.labels.cluster_name = "{environment.cluster_name}" AND '
+            "jsonPayload.noDecisionStatus.noScaleUp.unhandledPodGroups:*"
+        ),
+    )
+    alert(
+        "cluster-events",
+        severity="WARNING",
+        title="GKE upgrades the cluster, or a bulletin concerns it",
+        summary="An upgrade began, ended or failed, a security bulletin asks for one, or support of a "
+        "version ends.",
+        # https://cloud.google.com/kubernetes-engine/docs/concepts/cluster-notifications
+        # Without news of versions that may be had: GKE takes them by itself.
+        condition=log_condition(
+            'resource.type = ("gke_cluster" OR "gke_nodepool") AND '
+            'log_id("container.googleapis.com/notifications") AND '
+            f'resource.labels.cluster_name = "{environment.cluster_name}" AND '
+            'NOT jsonPayload.@type:"UpgradeAvailableEvent"'
+        ),
+    )
+    alert(
+        "stale-model",
+        severity="WARNING",
+        title=f"The model served is older than {_MODEL_AGE_DAYS} days",
+        summary="Training has failed for a while, or its models were not good enough to be published.",
+        condition=query_condition(
+            f"max by (job) ({metrics.MODEL_AGE}) > {_MODEL_AGE_DAYS * 24 * 3600}", lasting_minutes=30
+        ),
+    )
 
-    def _batch_alerts(self) -> None:
-        self._alert(
-            "failed-dag-runs",
-            "WARNING",
-            title="A DAG run failed",
-            summary="Data was not loaded, or no model was trained.",
-            when=threshold_condition(
-                0,
-                metric=DAG_RUNS,
-                resource="cloud_composer_workflow",
-                where='metric.labels.state = "failed"',
-                aligner="ALIGN_SUM",
-                minutes=5,
-                reducer="REDUCE_SUM",
-                by=["resource.label.workflow_name"],
-            ),
-        )
-        self._alert(
-            "missing-dag-runs",
-            "WARNING",
-            title="No DAG run has succeeded for a day",
-            summary="Airflow's scheduler stands still, DAGs are paused, or each of their runs fails.",
-            # Without any run there is no time series, which counts as zero here.
-            when=query_condition(
-                f'(sum(increase({promql(DAG_RUNS)}{{state="success"}}[24h])) or vector(0)) < 1',
-                lasting_minutes=60,
-            ),
-        )
-        self._alert(
-            "dag-parse-errors",
-            "WARNING",
-            title="Airflow cannot read a DAG file",
-            summary="The DAGs of that file do not run, and nothing else tells so.",
-            when=threshold_condition(
-                0,
-                metric="composer.googleapis.com/environment/dag_processing/parse_error_count",
-                resource="cloud_composer_environment",
-                aligner="ALIGN_SUM",
-                minutes=10,
-            ),
-        )
-        self._alert(
-            "failed-dataflow-jobs",
-            "WARNING",
-            title="A Dataflow job failed",
-            summary="Predictions were not scored in batch.",
-            when=threshold_condition(
-                0,
-                metric="dataflow.googleapis.com/job/is_failed",
-                resource="dataflow_job",
-                aligner="ALIGN_MAX",
-                minutes=1,
-                reducer="REDUCE_MAX",
-                by=["resource.label.job_name"],
-            ),
-        )
+
+def _gateway_alerts(alert: _Alert) -> None:
+    alert(
+        "unreachable",
+        severity="CRITICAL",
+        title="Nobody outside can reach the services",
+        summary="Checks from several continents fail: address, DNS record, certificate or Gateway.",
+        condition=query_condition(
+            "avg(avg_over_time(monitoring_googleapis_com:uptime_check_check_passed"
+            '{monitored_resource="uptime_url"}[5m])) < 0.5',
+            lasting_minutes=5,
+        ),
+    )
+    alert(
+        "certificate-expires",
+        severity="WARNING",
+        title="The certificate expires within two weeks",
+        summary="Google did not renew it: the DNS record that shows whose the host name is has gone.",
+        condition=query_condition(
+            "min(monitoring_googleapis_com:uptime_check_time_until_ssl_cert_expires"
+            '{monitored_resource="uptime_url"}) < 14',
+            lasting_minutes=60,
+        ),
+    )
+    alert(
+        "server-errors",
+        severity="CRITICAL",
+        title=f"More than {_FAILED_PERCENT} % of requests fail",
+        summary="The load balancer found nobody to answer, or the service answered with a fault.",
+        condition=query_condition(f"{failed_share()} > {_FAILED_PERCENT / 100:g}", lasting_minutes=5),
+    )
+    alert(
+        "slow-answers",
+        severity="WARNING",
+        title=f"One request in 100 takes more than {_LATENCY_SECONDS} s",
+        summary="The pods are overloaded, or wait for something.",
+        condition=threshold_condition(
+            _LATENCY_SECONDS * 1000,
+            metric=f"{LOAD_BALANCER}/backend_latencies",  # milliseconds
+            resource="http_external_regional_lb_rule",
+            aligner="ALIGN_DELTA",
+            minutes=5,
+            reducer="REDUCE_PERCENTILE_99",
+            lasting_minutes=10,
+        ),
+    )
+
+
+def _batch_alerts(alert: _Alert) -> None:
+    alert(
+        "failed-dag-runs",
+        severity="WARNING",
+        title="A DAG run failed",
+        summary="Data was not loaded, or no model was trained.",
+        condition=threshold_condition(
+            0,
+            metric=DAG_RUNS,
+            resource="cloud_composer_workflow",
+            where='metric.labels.state = "failed"',
+            aligner="ALIGN_SUM",
+            minutes=5,
+            reducer="REDUCE_SUM",
+            by=["resource.label.workflow_name"],
+        ),
+    )
+    alert(
+        "missing-dag-runs",
+        severity="WARNING",
+        title="No DAG run has succeeded for a day",
+        summary="Airflow's scheduler stands still, DAGs are paused, or each of their runs fails.",
+        # Without any run there is no time series, which counts as zero here.
+        condition=query_condition(
+            f'(sum(increase({promql(DAG_RUNS)}{{state="success"}}[24h])) or vector(0)) < 1',
+            lasting_minutes=60,
+        ),
+    )
+    alert(
+        "dag-parse-errors",
+        severity="WARNING",
+        title="Airflow cannot read a DAG file",
+        summary="The DAGs of that file do not run, and nothing else tells so.",
+        condition=threshold_condition(
+            0,
+            metric="composer.googleapis.com/environment/dag_processing/parse_error_count",
+            resource="cloud_composer_environment",
+            aligner="ALIGN_SUM",
+            minutes=10,
+        ),
+    )
+    alert(
+        "failed-dataflow-jobs",
+        severity="WARNING",
+        title="A Dataflow job failed",
+        summary="Predictions were not scored in batch.",
+        condition=threshold_condition(
+            0,
+            metric="dataflow.googleapis.com/job/is_failed",
+            resource="dataflow_job",
+            aligner="ALIGN_MAX",
+            minutes=1,
+            reducer="REDUCE_MAX",
+            by=["resource.label.job_name"],
+        ),
+    )
 
 
 def available_pods(environment: Environment) -> str:

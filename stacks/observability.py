@@ -16,7 +16,7 @@ from services.contracts.names import LIVENESS_PATH, PREDICT_PATH
 from stacks.alerts import (
     DAG_RUNS,
     LOAD_BALANCER,
-    Alerts,
+    add_alerts,
     available_pods,
     failed_share,
     promql,
@@ -53,7 +53,7 @@ class ObservabilityStack(PlatformStack):
                 guarded=bool(environment.gateway.iap_members),
                 labels=self.labels,
             )
-        Alerts(self, self._on_call, messaging)
+        add_alerts(self, self._on_call, messaging)
         if environment.budget:
             Budget(self, "budget", on_call=self._on_call, **dict(environment.budget))
         Dashboard(

@@ -8,7 +8,7 @@ from infra.cdk import Construct, TerraformResource, TerraformResourceLifecycle, 
 from infra.cdk.stack import place_of
 from infra.cdk.waivers import waive
 from infra.environment.addresses import PODS_PER_NODE
-from infra.environment.cluster import ClusterMaintenance, ClusterMaintenanceExclusion, NodePool
+from infra.environment.cluster import ClusterMaintenance, NodePool
 from infra.environment.value_types import SOME_MONDAY, WEEK
 from infra.google.backup import BackupPlan, Retention
 from infra.google.identity import Account
@@ -224,20 +224,18 @@ def _maintain(cluster: gke.ContainerCluster, maintenance: ClusterMaintenance) ->
             end_time=_instant(end, (maintenance.start_hour + maintenance.hours) % 24),
             recurrence=f"FREQ=WEEKLY;BYDAY={','.join(maintenance.days)}",
         ),
-        maintenance_exclusion=[_exclusion(each) for each in maintenance.exclusions] or None,
-    )
-
-
-def _exclusion(
-    exclusion: ClusterMaintenanceExclusion,
-) -> gke.ContainerClusterMaintenancePolicyMaintenanceExclusion:
-    return gke.ContainerClusterMaintenancePolicyMaintenanceExclusion(
-        exclusion_name=exclusion.name,
-        start_time=_instant(exclusion.start),
-        end_time=_instant(exclusion.end),
-        exclusion_options=gke.ContainerClusterMaintenancePolicyMaintenanceExclusionExclusionOptions(
-            scope="NO_UPGRADES"
-        ),
+        maintenance_exclusion=[
+            gke.ContainerClusterMaintenancePolicyMaintenanceExclusion(
+                exclusion_name=each.name,
+                start_time=_instant(each.start),
+                end_time=_instant(each.end),
+                exclusion_options=gke.ContainerClusterMaintenancePolicyMaintenanceExclusionExclusionOptions(
+                    scope="NO_UPGRADES"
+                ),
+            )
+            for each in maintenance.exclusions
+        ]
+        or None,
     )
 
 

@@ -19,9 +19,6 @@ SPOT_CLASS: Final = "spot-first"
 OAUTH_SCOPES: Final = ["https://www.googleapis.com/auth/cloud-platform"]
 """IAM decides what nodes may do; narrower scopes would limit it a second time."""
 
-_DISK_TYPE: Final = "pd-balanced"
-_IMAGE_TYPE: Final = "COS_CONTAINERD"
-
 
 def add_node_pool(
     scope: Construct,
@@ -57,8 +54,8 @@ def add_node_pool(
         node_config=node_pool.ContainerNodePoolNodeConfig(
             machine_type=settings.machine_type,
             disk_size_gb=NODE_DISK_GB,
-            disk_type=_DISK_TYPE,
-            image_type=_IMAGE_TYPE,
+            disk_type="pd-balanced",
+            image_type="COS_CONTAINERD",
             # Image streaming: a container starts before all of its image is there.
             gcfs_config=node_pool.ContainerNodePoolNodeConfigGcfsConfig(enabled=True),
             spot=spot,

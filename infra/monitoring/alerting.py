@@ -76,7 +76,7 @@ class Alert(Construct):
     Args:
         title: a few words, the subject of the mail.
         summary: one sentence: what the alert means.
-        runbook: anchor of its section in the runbook.
+        runbook: anchor of its section in the runbook; its id if absent.
         severity: CRITICAL if somebody has to act at once, at night too.
     """
 
@@ -87,10 +87,10 @@ class Alert(Construct):
         *,
         title: str,
         summary: str,
-        runbook: str,
         on_call: OnCall,
         severity: Severity,
         condition: Condition,
+        runbook: str | None = None,
     ):
         super().__init__(scope, id_)
         place = place_of(self)
@@ -102,7 +102,8 @@ class Alert(Construct):
             severity=severity,
             conditions=[condition],
             documentation=alert_policy.MonitoringAlertPolicyDocumentation(
-                content=f"{summary}\n\nWhat to do: {on_call.runbook}#{runbook}", mime_type="text/markdown"
+                content=f"{summary}\n\nWhat to do: {on_call.runbook}#{runbook or id_}",
+                mime_type="text/markdown",
             ),
             alert_strategy=alert_policy.MonitoringAlertPolicyAlertStrategy(
                 # Without data (a pod was deleted) an incident would stay open for a week.

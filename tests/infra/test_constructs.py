@@ -195,7 +195,6 @@ class Elsewhere(TerraformStack):
             "down",
             title="down",
             summary="Nobody answers.",
-            runbook="down",
             on_call=on_call,
             severity="CRITICAL",
             condition=query_condition("up < 1"),
