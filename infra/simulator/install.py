@@ -36,7 +36,7 @@ if [ ! -x "$python" ]; then
     exit 1
 fi
 unset PYTHONDONTWRITEBYTECODE
-PYTHONPATH="$root" exec "$python" -P -m infra.simulator.provider {name}
+exec "$python" -I -S "$root/infra/simulator/launcher.py" {name}
 """
 
 

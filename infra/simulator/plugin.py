@@ -21,12 +21,16 @@ from tf.gen import (
     tfplugin_pb2_grpc,
 )
 
-from infra.simulator.home import home, write_atomic
+from infra.simulator import processes
+from infra.simulator.home import VENVS, home, locked, write_atomic
+from infra.simulator.launcher import CHECKOUT
 
 _CORE_PROTOCOL: Final = 1
 _PLUGIN_PROTOCOL: Final = 6
 _WORKERS: Final = 16  # above Terraform's parallelism of 10: slow applies do not block other calls
 _RENEW_SECONDS: Final = 12 * 3600
+_FORK_SERVER: Final = f"simulator.providers-{CHECKOUT}"
+_GRACE_SECONDS: Final = 5.0
 _BEGIN: Final = "-----BEGIN CERTIFICATE-----"
 
 
@@ -82,6 +86,16 @@ def _key_and_certificate() -> str:
 def started_by_terraform() -> bool:
     """Whether Terraform started this process, and not a user."""
     return "TF_PLUGIN_MAGIC_COOKIE" in os.environ
+
+
+def ensure_fork_server() -> None:
+    """Start the fork server if it does not run. It serves from the next provider on."""
+    with locked("fork-server"):
+        former = processes.find(_FORK_SERVER)
+        if former is None or not former.alive:
+            command = (str(VENVS / "simulator" / "bin" / "python"), "-m", "infra.simulator.fork_server")
+            variables = {**processes.base_environment(), "SIMULATOR_HOME": str(home())}
+            processes.start(_FORK_SERVER, command, variables, grace_seconds=_GRACE_SECONDS)
 
 
 def configuration() -> dict[str, Any]:

@@ -303,4 +303,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    plugin.ensure_fork_server()
     sys.exit(main(sys.argv[1:]))

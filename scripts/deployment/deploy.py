@@ -76,6 +76,9 @@ class Deployment:
             self._step("publish the model", "scripts/step", name, "publish_model")
         elif not self._published():
             self._step("train the first model", "scripts/first_model", name)
+        self._variables["CDKTF_SKIP_SYNTH"] = (
+            "true"  # nothing has changed since the step that deployed the data
+        )
         self._deploy("deploy the services", _AFTER_THE_MODEL)
         self._step("check the forecasts", "scripts/verify", name)
 

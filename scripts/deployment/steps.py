@@ -146,7 +146,7 @@ def cdktf(verb: str, *stacks: str) -> tuple[str, ...]:
     """A cdktf command without prompts and colours; stacks are taken one at a time, in the order given."""
     # By default cdktf takes a stack only together with those it builds on. Without, it ignores the order.
     alone = ("--ignore-missing-stack-dependencies", "--parallelism", "1") if verb == "deploy" else ()
-    return ("npx", "--no-install", "cdktf", verb, *stacks, *alone, "--auto-approve", "--no-color")
+    return ("node_modules/.bin/cdktf", verb, *stacks, *alone, "--auto-approve", "--no-color")
 
 
 def cdktf_variables(environment: str, *, simulated: bool) -> dict[str, str]:

@@ -233,22 +233,22 @@ def _plan(terraform: Terraform, file: Path, initializing: Lock) -> StackPlan:
     done = terraform.run("plan", "-json", "-input=false", "-lock=false", "-detailed-exitcode", f"-out={file}")
     if done.returncode not in (0, 2):
         return _refused(stack, done)
-    changed = done.returncode == 2
-    options = ("-json", "-no-color") if changed else ("-json",)
-    shown = [terraform.run("show", option, str(file)) for option in options]
+    if done.returncode == 0:
+        return StackPlan(stack, "unchanged")
+    shown = [terraform.run("show", option, str(file)) for option in ("-json", "-no-color")]
     if failed := [each.stderr.strip() for each in shown if each.returncode != 0]:
         return StackPlan(stack, "failed", text=f"terraform show: {failed[0]}")
     content = json.loads(shown[0].stdout)
     outputs: Mapping[str, Any] = content.get("output_changes", {})
     return StackPlan(
         stack,
-        "changed" if changed else "unchanged",
+        "changed",
         changes=_changes(content.get("resource_changes", ())),
         outputs=tuple(sorted(name for name, each in outputs.items() if each["actions"] != ["no-op"])),
         drift=drift(content),
-        text=shown[1].stdout.rpartition("perform the following actions:\n")[2].strip("\n") if changed else "",
-        fingerprint=_fingerprint(content) if changed else "",
-        cost=_cost(content, terraform.configuration) if changed else None,
+        text=shown[1].stdout.rpartition("perform the following actions:\n")[2].strip("\n"),
+        fingerprint=_fingerprint(content),
+        cost=_cost(content, terraform.configuration),
     )
 
 

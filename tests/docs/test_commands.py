@@ -25,7 +25,7 @@ from infra.environment import PLATFORM
 from infra.google.composer import connection_secret
 from scripts import __main__ as scripts
 from services.contracts.settings import BatchSettings, from_environment
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, SIMULATOR
 from tests.docs.markdown import ON_A_PLATFORM, Command, commands
 
 BATCH = REPOSITORY / "build" / "venvs" / "batch" / "bin" / "python"
@@ -159,7 +159,9 @@ def test_cdktf_is_asked_for_stacks_that_exist(command: Command, stacks: list[str
 
 
 @pytest.mark.slow
-def test_cdktf_does_what_it_is_asked(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_cdktf_does_what_it_is_asked(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> None:
     """In a simulated cloud, except for a whole environment at once: that needs a model in between."""
     for program in (CDKTF, shutil.which("terraform")):
         if program is None or not Path(program).exists():
@@ -167,6 +169,8 @@ def test_cdktf_does_what_it_is_asked(tmp_path_factory: pytest.TempPathFactory) -
     home = tmp_path_factory.mktemp("cloud")
     out = home / "out"
     simulated = {"PLATFORM_CLOUD": "simulated", "PLATFORM_ENV": "dev", "SIMULATOR_HOME": str(home)}
+    down = (SIMULATOR / "bin" / "python", "-m", "infra.simulator", "down")
+    request.addfinalizer(lambda: subprocess.run(down, cwd=REPOSITORY, env=os.environ | simulated, check=True))
     wanted = {each.text: each for each in OF_CDKTF if "dev-" in each.text and "*" not in each.text}
     assert {each.words[2] for each in wanted.values()} == {"deploy", "diff"}
     # The documents are no script: the network comes before what is in it.

@@ -87,7 +87,7 @@ class Cloud:
         shutil.rmtree(self.home / "resources", ignore_errors=True)
         inventory.record("service_agent", PUBSUB_AGENT)
         names = [process.name for process in processes.recorded()]
-        processes.stop(name for name in names if not name.startswith("emulator."))
+        processes.stop(name for name in names if not name.startswith(("emulator.", "simulator.")))
         for collection in ("subscriptions", "topics", "schemas"):
             for item in self.pubsub("GET", collection).get(collection, []):
                 self.pubsub("DELETE", item["name"].split("/", 2)[2])

@@ -127,7 +127,7 @@ class Platform:
         assert "deploy what the model needs: interrupted" in failed
         stacks = ("foundation", "registry", "cluster", "data", "messaging")
         named = " ".join(f"{self.name}-{stack}" for stack in stacks)
-        assert f"to repeat it: npx --no-install cdktf deploy {named}" in failed
+        assert f"to repeat it: node_modules/.bin/cdktf deploy {named}" in failed
         assert f"to go on from there: scripts/deploy {self.name}" in failed
         states = [json.loads(file.read_text()) for file in (self.home / "terraform").glob("*.tfstate")]
         kept = {each["type"] for state in states for each in state["resources"]}
@@ -291,7 +291,7 @@ class Platform:
         assert self.resources() == []
         with mock.patch.dict(os.environ, self.variables):
             running = [process.name for process in processes.recorded() if process.alive]
-        assert all(name.startswith(f"{emulators.KIND}.") for name in running)
+        assert all(name.startswith((f"{emulators.KIND}.", "simulator.")) for name in running)
 
 
 def simulated(name: str, folders: pytest.TempPathFactory) -> Iterator[Platform]:

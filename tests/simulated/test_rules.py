@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Callable
@@ -22,14 +23,18 @@ IMAGE = f"europe-west1-docker.pkg.dev/p-1/images/prediction@sha256:{'a' * 64}"
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
-    """The folder of a cloud of the test's own, without emulators."""
-    return tmp_path / "home"
+def home(simulator: dict[str, str]) -> Path:
+    """The folder of the cloud, in which nothing is left of other tests."""
+    home = Path(simulator["SIMULATOR_HOME"])
+    shutil.rmtree(home / "resources", ignore_errors=True)
+    (home / "faults.json").unlink(missing_ok=True)
+    return home
 
 
 @pytest.fixture
 def stack(simulator: dict[str, str], tmp_path: Path, home: Path) -> Stack:
-    return Stack(tmp_path, "stack", simulator | {"SIMULATOR_HOME": str(home)})
+    assert home.exists()
+    return Stack(tmp_path, "stack", simulator)
 
 
 def refusals(stack: Stack) -> dict[str, str]:
@@ -43,7 +48,6 @@ def refusals(stack: Stack) -> dict[str, str]:
 
 
 def inject(home: Path, *faults: dict[str, Any]) -> None:
-    home.mkdir(exist_ok=True)
     (home / "faults.json").write_text(json.dumps(faults))
 
 

@@ -14,7 +14,6 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """The environment, not applied; the tests below go on from each other."""
     for platform in simulated("staging", tmp_path_factory):
         platform.unprotect()
-        platform.synthesize()
         yield platform
 
 

@@ -76,7 +76,7 @@ class Handler(Protocol):
         ...
 
 
-_MODULES: Final[Mapping[str, str]] = {
+MODULES: Final[Mapping[str, str]] = {
     "google_pubsub_schema": "pubsub",
     "google_pubsub_subscription": "pubsub",
     "google_pubsub_topic": "pubsub",
@@ -94,8 +94,8 @@ def handler(type_name: str) -> Handler | None:
 
     Handlers are in `HANDLERS` of the modules named above, which are imported at the first use.
     """
-    if type_name not in _MODULES:
+    if type_name not in MODULES:
         return None
-    module = importlib.import_module(f"{__name__}.{_MODULES[type_name]}")
+    module = importlib.import_module(f"{__name__}.{MODULES[type_name]}")
     handlers: Mapping[str, Handler] = module.HANDLERS
     return handlers[type_name]
