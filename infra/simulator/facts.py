@@ -8,6 +8,7 @@ import gzip
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -70,13 +71,18 @@ def read(provider: str, names: Collection[str] | None) -> dict[str, Block]:
         provider: google or kubernetes.
         names: Types; None for all.
     """
-    with gzip.open(_FOLDER / f"{provider}.jsonl.gz") as lines:
-        return {
-            name: _resource(json.loads(line))
-            for line in lines
-            if (name := line[len(_NAME) : line.index(b'"', len(_NAME))].decode())
-            and (names is None or name in names)
-        }
+    return {
+        name: _resource(json.loads(line))
+        for name, line in lines(provider).items()
+        if names is None or name in names
+    }
+
+
+@cache
+def lines(provider: str) -> dict[str, bytes]:
+    """The facts about each type of a provider, in JSON."""
+    with gzip.open(_FOLDER / f"{provider}.jsonl.gz") as file:
+        return {line[len(_NAME) : line.index(b'"', len(_NAME))].decode(): line for line in file}
 
 
 def _resource(facts: Facts) -> Block:

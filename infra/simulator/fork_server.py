@@ -14,7 +14,7 @@ import threading
 from pathlib import Path
 from typing import Final
 
-from infra.simulator import provider, resources
+from infra.simulator import facts, install, provider, resources
 from infra.simulator.home import REPOSITORY, home
 from infra.simulator.launcher import SOCKET
 
@@ -49,6 +49,8 @@ def main() -> None:
     """Serve until the process is stopped, or what it has imported is changed."""
     for type_name in resources.MODULES:
         resources.handler(type_name)
+    for name in install.VERSIONS:
+        facts.lines(name)
     versions = _versions()
     os.chdir(home())
     Path(SOCKET).unlink(missing_ok=True)
