@@ -33,7 +33,7 @@ def home(simulator: dict[str, str]) -> Path:
 
 @pytest.fixture
 def stack(simulator: dict[str, str], tmp_path: Path, home: Path) -> Stack:
-    assert home.exists()
+    """Made after `home` is cleared."""
     return Stack(tmp_path, "stack", simulator)
 
 
