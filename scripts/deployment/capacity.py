@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 import google.auth
 from google.api_core.client_options import ClientOptions
-from google.api_core.exceptions import GoogleAPICallError
+from google.api_core.exceptions import Forbidden, GoogleAPICallError
 from google.api_core.retry import Retry, if_transient_error
 from google.cloud.compute_v1.services.networks import NetworksClient
 from google.cloud.compute_v1.services.regions import RegionsClient
@@ -76,7 +76,12 @@ class _Google:
         """All clusters of the project."""
         client = ClusterManagerClient(**self._options, transport="rest")
         parent = f"projects/{self._target.project_id}/locations/-"
-        return client.list_clusters(parent=parent, retry=_RETRY).clusters
+        try:
+            return client.list_clusters(parent=parent).clusters
+        except Forbidden as error:
+            if is_disabled(error):
+                return ()  # without the API, there is none
+            raise
 
     def subnets(self, project: str) -> list[Subnetwork]:
         """All subnets of a project."""
@@ -132,7 +137,8 @@ def quotas(target: Environment) -> str:
     if short:
         page = f"https://console.cloud.google.com/iam-admin/quotas?project={target.project_id}"
         raise CommandError(f"{'; '.join(short)}: ask for more at {page}, or lower max_nodes or max_workers")
-    return ", ".join(f"{name} {need} of {free[name]:.0f}" for name, need in needed.items() if name in free)
+    enough = [f"{name} {need} of {free[name]:.0f}" for name, need in needed.items() if name in free]
+    return ", ".join(enough) or "none is needed"
 
 
 def ranges(target: Environment) -> str:

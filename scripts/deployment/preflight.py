@@ -81,14 +81,15 @@ _CHECKS: Mapping[str, Callable[[Environment], str]] = {
 def _remedy(target: Environment, error: Exception) -> str:
     """What is wrong and what to do, in one line."""
     cause = error.cause if isinstance(error, RetryError) else error
+    said = getattr(cause, "message", str(cause))  # without its details, which repeat it
     if is_disabled(cause):
-        return f"{cause}: run `scripts/bootstrap.sh {target.name}`"
+        return f"{said}: run `scripts/bootstrap.sh {target.name}`"
     if isinstance(cause, Forbidden):
         project_id = target.existing.network.project_id if target.existing.network else target.project_id
         own = "roles/container.clusterViewer and roles/serviceusage.serviceUsageConsumer"
         network = f"roles/compute.networkViewer on {project_id}"
-        return f"{cause}: you need {network}, {own} on {target.project_id}"
-    return str(cause)
+        return f"{said}: you need {network}, {own} on {target.project_id}"
+    return said
 
 
 @command("preflight")

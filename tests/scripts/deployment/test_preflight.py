@@ -9,6 +9,7 @@ from unittest import mock
 
 import google.auth
 import pytest
+from google.api_core.exceptions import Forbidden
 from google.api_core.retry import Retry
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, RefreshError
 from google.cloud.compute_v1.services.networks import NetworksClient
@@ -268,6 +269,15 @@ def test_ranges_of_networks_that_are_connected(
     assert printed in check(capsys, "ranges")
 
 
+def test_who_may_not_look_is_told_what_it_takes(simulated: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    refusal = Forbidden("Required 'compute.regions.get' permission")
+    with mock.patch.object(RegionsClient, "get", side_effect=refusal):
+        printed = check(capsys, "quotas")
+    assert re.search(
+        r"permission: you need roles/compute.networkViewer on sales-forecast-dev, roles/", printed
+    )
+
+
 def test_an_api_that_is_off_is_told(
     simulated: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -276,7 +286,10 @@ def test_an_api_that_is_off_is_told(
     inventory.record("google_project_service", service)
     printed = check(capsys, "quotas", "ranges")
     assert printed.count("run `scripts/bootstrap.sh dev`") == 2
-    assert "container.googleapis.com has not been used in project sales-forecast-dev" in printed
+    assert printed.count("compute.googleapis.com has not been used in project sales-forecast-dev") == 2
+    service = {"id": f"{DEV}/compute.googleapis.com", "project": DEV, "service": "compute.googleapis.com"}
+    inventory.record("google_project_service", service)
+    assert "✗" not in check(capsys, "quotas", "ranges")  # without the API of clusters, there is none
 
 
 HOST = "company-network"
