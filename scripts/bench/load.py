@@ -8,7 +8,6 @@ import contextlib
 import dataclasses
 import functools
 import tempfile
-from collections.abc import Generator
 from pathlib import Path
 from typing import Final
 
@@ -65,19 +64,13 @@ def publish() -> None:
         publish_model(folder, BUCKET)
 
 
-@contextlib.contextmanager
-def sending(url: str) -> Generator[None]:
-    """Ask for something large meanwhile."""
-    with wrk.start(url, _LARGE_CONNECTIONS, 2 * _SECONDS + 10, _LARGE_SCRIPT) as process:
-        try:
-            yield
-        finally:
-            process.terminate()
-
-
 def measure(small: str, large: str | None) -> harness.Figures:
-    """Latency of a small request, in milliseconds, while something large is sent."""
-    with sending(large) if large else contextlib.nullcontext():
+    """Latency of a small request, in milliseconds, while something large is asked for."""
+    with contextlib.ExitStack() as stack:
+        if large:
+            sending = wrk.start(large, _LARGE_CONNECTIONS, 2 * _SECONDS + 10, _LARGE_SCRIPT)
+            stack.enter_context(sending)
+            stack.callback(sending.terminate)
         load = wrk.run(small, 1, _SECONDS)
     return {name: load[name] for name in ("p50_ms", "p99_ms", "longest_ms")}
 

@@ -98,7 +98,7 @@ def build(engine: Engine, service: str, origin: Source, reference: str) -> None:
     )
 
 
-def push(target: Environment, service: str, directory: Path, *, allow_dirty: bool, dry_run: bool) -> Table:
+def push(target: Environment, service: str, *, allow_dirty: bool, dry_run: bool) -> Table:
     """Build, test and push an image, unless the registry has it, and record its digest.
 
     Returns what was done.
@@ -145,7 +145,7 @@ def push(target: Environment, service: str, directory: Path, *, allow_dirty: boo
         report.add_row("push", "not needed: the registry has it")
     report.add_row("digest", digest)
     if not dry_run:
-        file = environment.record_image(target.name, service, digest, directory=directory)
+        file = environment.record_image(target.name, service, digest, directory=environment.directory())
         report.add_row("written to", f"{file}; commit it, then deploy {target.name}-services")
     report.add_row("time", f"{time.monotonic() - started:.1f} s")
     return report
@@ -160,12 +160,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--allow-dirty", action="store_true", help="take sources that are not committed")
     parser.add_argument("--dry-run", action="store_true", help="build and test; do not push or record")
     given = parser.parse_args(arguments)
-    directory = environment.directory()
-    target = environment.load(given.environment, directory=directory)
+    target = environment.load(given.environment, directory=environment.directory())
     if target.simulated:
         raise CommandError(f"{target.name} is simulated: it runs the sources, there is nothing to push")
     os.chdir(ROOT)
-    Console().print(
-        push(target, given.service, directory, allow_dirty=given.allow_dirty, dry_run=given.dry_run)
-    )
+    done = push(target, given.service, allow_dirty=given.allow_dirty, dry_run=given.dry_run)
+    Console().print(done)
     return 0

@@ -47,13 +47,6 @@ def table(backtest: Backtest) -> Table:
     return result
 
 
-def _holidays(backtest: Backtest) -> str:
-    if backtest.country is None:
-        return "the sales show those of no country"
-    effects = "change" if backtest.holiday_effects else "are not seen to change"
-    return f"of {backtest.country}; they {effects} the sales of stores that are open"
-
-
 def _name(level: str) -> str:
     return "store" if level == "store_nbr" else level
 
@@ -76,6 +69,10 @@ def main(arguments: list[str] | None = None) -> int:
     for shares in msgspec.to_builtins(backtest.coverage_by).values():
         held = (f"{_name(name)} {share:.1%}" for name, share in shares.items() if share is not None)
         console.print(f"  {', '.join(held)}")
-    console.print(f"Public holidays: {_holidays(backtest)}")
+    holidays = "the sales show those of no country"
+    if backtest.country is not None:
+        effects = "change" if backtest.holiday_effects else "are not seen to change"
+        holidays = f"of {backtest.country}; they {effects} the sales of stores that are open"
+    console.print(f"Public holidays: {holidays}")
     console.print(f"Parameters: {backtest.tuned}")
     return 0

@@ -2,7 +2,6 @@
 
 import datetime
 import os
-import subprocess
 import webbrowser
 from collections.abc import Sequence
 
@@ -11,11 +10,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from infra.environment import Environment
+from infra.simulator import __main__ as simulator
 from infra.simulator import emulators, home
 from scripts.command import command, command_parser, load_environment
 from scripts.deployment.verify import url_of
 from scripts.laptop.checks import check_files
-from scripts.paths import ROOT, SIMULATOR
 from services.contracts import names
 from services.forecasting.artifact import CorruptModelError
 from services.forecasting.model_registry import ModelRegistry, UnknownVersionError
@@ -83,6 +82,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"no browser here; the page is at {page}")
         return 0
     check_files()
-    status = subprocess.run((*SIMULATOR, "status"), cwd=ROOT, check=False).returncode
+    status = simulator.status()
     show(target, Console())
     return status
