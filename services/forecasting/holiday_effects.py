@@ -22,7 +22,8 @@ _WEEKS = 4
 _UNUSUAL = 5.0
 # How many times a holiday has to be seen before its own factor counts as much as that of others.
 _TIMES = 1
-# Units sold on a holiday from which on a store's own factor counts.
+# Units sold on a holiday from which on a factor counts, where the variance of sales is their mean; more where it
+# is larger, since a single large order says nothing about the day.
 _UNITS = 10
 # A factor nearer to one is noise.
 _LEAST = 0.1
@@ -124,37 +125,34 @@ def _factors(chain: Panel) -> tuple[str | None, Matrix]:
         return None, factors
     named = public_holidays.by_name(country, dates)
     national = set(named.pop(public_holidays.ANY).tolist())
-    total = np.divide(
-        np.nansum(sold, axis=0),
-        np.nansum(usual, axis=0),
-        where=np.nansum(usual, axis=0) > 0,
-        out=np.full(known, np.nan),
+    # All stores together are one more row.
+    traded = (usual > 0).any(axis=0)
+    sold, usual = (
+        np.vstack([each, np.where(traded, np.nansum(each, axis=0), np.nan)]) for each in (sold, usual)
     )
+    stores, together = slice(-1), slice(-1, None)
+    squares = np.nansum((sold - usual) ** 2, axis=1)
+    dispersion = np.maximum(squares / np.maximum(np.nansum(usual, axis=1), 1), 1)
+
+    def shrunk(rows: slice, days: Numbers, typical: float | Matrix) -> Matrix:
+        """Factor of each row on these days, shrunk towards what is typical."""
+        expected = usual[rows][:, days]
+        units = np.nansum(expected, axis=1)
+        weight = _TIMES * units / np.maximum((~np.isnan(expected)).sum(axis=1), 1) + _UNITS * dispersion[rows]
+        return (np.nansum(sold[rows][:, days], axis=1) + weight * typical) / (units + weight)
+
     for eve in (1, 0):  # a holiday that is the eve of another one is itself
         seen = np.array([day - eve for day in national if 0 <= day - eve < known], dtype=np.intp)
-        common = _towards(1.0, total[seen])
-        of_store = _own(sold[:, seen], usual[:, seen], common) / common
+        common = shrunk(together, seen, 1.0)
+        of_store = shrunk(stores, seen, common) / common
         for days in named.values():
             past, ahead = days[days - eve < known] - eve, days[days - eve >= known] - eve - known
             past = past[past >= 0]
             # Of a part of the country's alone nothing is expected before it was seen.
             shared, own = (common, of_store) if national.issuperset(days.tolist()) else (1.0, 1.0)
-            typical = own * _towards(shared, total[past])
-            factors[:, ahead] = _own(sold[:, past], usual[:, past], typical)[:, None]
+            factors[:, ahead] = shrunk(stores, past, own * shrunk(together, past, shared))[:, None]
     factors[np.abs(factors - 1) < _LEAST] = 1
     return country, factors
-
-
-def _own(sold: Matrix, usual: Matrix, typical: float | Matrix) -> Matrix:
-    """Factor of each store, shrunk towards what is typical."""
-    ours, theirs = np.nansum(sold, axis=1), np.nansum(usual, axis=1)
-    weight = _TIMES * theirs / np.maximum((~np.isnan(usual)).sum(axis=1), 1) + _UNITS
-    return (ours + weight * typical) / (theirs + weight)
-
-
-def _towards(common: float, ratios: Matrix) -> float:
-    seen = ratios[~np.isnan(ratios)]
-    return float((seen.sum() + _TIMES * common) / (len(seen) + _TIMES))
 
 
 def _usual(sales: Matrix) -> Matrix:

@@ -8,6 +8,7 @@ import pytest
 
 from services.forecasting import training
 from services.forecasting.baselines import theta
+from services.forecasting.holiday_effects import HolidayEffects
 from services.forecasting.panel import Panel
 
 FIRST = datetime.date(2021, 1, 4)
@@ -74,3 +75,16 @@ def test_effects_that_end_do_not_help_and_are_not_used() -> None:
     assert trained.backtest.country == "DE"
     assert not trained.backtest.holiday_effects
     assert ratio[:, ahead(ASCENSION)] == pytest.approx([1] * 3, abs=0.1)
+
+
+def test_large_orders_on_a_holiday_do_not_multiply_the_next_one() -> None:
+    """One of 600 each year where 20 on every fifth day is usual: it was forecast at fifty times the usual."""
+    panel = open_on_holidays(*[2] * 9, 1)
+    panel.sales[9] = np.where(np.arange(panel.days) % 5 == 0, 20, 0)
+    for date in (datetime.date(2021, 5, 13), datetime.date(2022, 5, 26)):
+        panel.sales[9, (date - FIRST).days] = 600
+    effects = HolidayEffects(panel, [])
+    assert effects.country == "DE"
+    ratio = effects.forecast(np.ones((10, 60)))[:, ahead(ASCENSION) + 7]
+    assert ratio[:9].mean() == pytest.approx(2, abs=0.2)
+    assert 1 <= ratio[9] < 4
