@@ -22,8 +22,8 @@ _WEEKS = 4
 _UNUSUAL = 5.0
 # How many times a holiday has to be seen before its own factor counts as much as that of others.
 _TIMES = 1
-# Units sold on a holiday from which on a factor counts, where the variance of sales is their mean; more where it
-# is larger, since a single large order says nothing about the day.
+# Units sold on a holiday from which on a factor counts, where the variance of sales is their mean. More
+# where it is larger, since a single large order says nothing about the day.
 _UNITS = 10
 # A factor nearer to one is noise.
 _LEAST = 0.1
