@@ -15,7 +15,7 @@ from google.auth.exceptions import GoogleAuthError
 
 from infra import environment
 from infra.environment import Environment, InvalidEnvironmentError
-from infra.simulator import emulators
+from infra.simulator import SimulatorError, emulators
 from scripts.paths import ROOT
 
 _Arguments = ParamSpec("_Arguments")
@@ -39,7 +39,7 @@ def command(name: str) -> Callable[[Callable[_Arguments, int]], Callable[_Argume
                 return main(*args, **kwargs)
             except GoogleAuthError as error:
                 print(f"{name}: {login_remedy(error)}", file=sys.stderr)
-            except (CommandError, InvalidEnvironmentError, emulators.EmulatorError, GoogleAPIError) as error:
+            except (CommandError, InvalidEnvironmentError, SimulatorError, GoogleAPIError) as error:
                 print(f"{name}: {error}", file=sys.stderr)
             return 1
 
@@ -114,7 +114,7 @@ def use_environment(name: str) -> Environment:
 
     Raises:
         InvalidEnvironmentError: its file cannot be used.
-        EmulatorError: it is simulated and does not run.
+        SimulatorError: it is simulated and does not run.
     """
     target = load_environment(name)
     if target.simulated:

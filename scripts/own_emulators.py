@@ -22,7 +22,7 @@ def own_emulators() -> Generator[None]:
     """Start emulators for this process and its children; they end with the block.
 
     Raises:
-        EmulatorError: one does not start.
+        SimulatorError: one does not start.
     """
     with tempfile.TemporaryDirectory(prefix="emulators-") as home, mock.patch.dict(os.environ):
         os.environ["SIMULATOR_HOME"] = home

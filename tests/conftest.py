@@ -25,7 +25,7 @@ import pytest
 from google.cloud import storage
 from numpy.typing import NDArray
 
-from infra.simulator import emulators
+from infra.simulator import SimulatorError, emulators
 from services.contracts.model import Accuracy, Backtest, Manifest
 from services.forecasting import artifact
 from services.forecasting.forecast import Forecast, History
@@ -287,7 +287,7 @@ def pubsub_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proces
     with mock.patch.dict(os.environ, {"SIMULATOR_HOME": str(folder)}):
         try:
             command = emulators.EMULATORS[0].command({"port": port})
-        except emulators.EmulatorError as error:
+        except SimulatorError as error:
             pytest.skip(str(error))
     emulator = Process(command, {}, port, folder / "log")
     emulator.start()

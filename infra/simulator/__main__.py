@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from infra.simulator import emulators, processes
+from infra.simulator import SimulatorError, emulators, processes
 from infra.simulator.home import home
 
 
@@ -52,7 +52,7 @@ def main() -> int:
     command = {"up": up, "down": down, "status": status}[parser.parse_args().command]
     try:
         return command()
-    except emulators.EmulatorError as error:
+    except SimulatorError as error:
         print(f"simulator: {error}", file=sys.stderr)
         return 1
 

@@ -9,21 +9,17 @@ resolve. Rows have the form that Pub/Sub writes without a schema and with metada
 row is written or its push has succeeded: delivery is at least once.
 """
 
-import argparse
 import json
 import logging
-import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from types import FrameType
+from dataclasses import astuple, dataclass
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
-from infra.simulator import emulators, issuer, processes, push, rest
-from infra.simulator.home import VENVS, home
-from infra.simulator.processes import ProcessError
+from infra.simulator import SimulatorError, emulators, issuer, processes, rest
+from infra.simulator.home import home
 from infra.simulator.push import PushTarget
 
 KIND: Final = "bridge"
@@ -41,13 +37,6 @@ Message = dict[str, Any]
 """A received message in Pub/Sub's JSON: `ackId` and `message`."""
 
 
-class BridgeError(Exception):
-    """Messages of a subscription cannot be delivered; the message says why."""
-
-
-_UNAVAILABLE: Final = (rest.RestError, BridgeError, emulators.EmulatorError, push.PushError)
-
-
 @dataclass(frozen=True)
 class TableTarget:
     """Where a BigQuery subscription writes.
@@ -63,92 +52,73 @@ class TableTarget:
         """Path of the table in BigQuery's REST interface.
 
         Raises:
-            BridgeError: `table` does not have this form.
+            SimulatorError: `table` does not have this form.
         """
         try:
             project, dataset, table = self.table.split(".")
         except ValueError:
-            raise BridgeError(f"table {self.table!r} is not of the form project.dataset.table") from None
+            raise SimulatorError(f"table {self.table!r} is not of the form project.dataset.table") from None
         return f"/bigquery/v2/projects/{project}/datasets/{dataset}/tables/{table}"
 
-    @property
-    def arguments(self) -> list[str]:
-        """Command line of the bridge."""
-        return ["table", self.table]
-
-    def deliver(self, received: list[Message], subscription: str) -> tuple[list[str], list[str]]:
-        """Write messages to the table; returns their acknowledgement ids, and no refused ones.
+    def check(self) -> None:
+        """Check that the table accepts the rows of messages.
 
         Raises:
-            BridgeError: the table does not accept the rows.
-            rest.RestError: BigQuery does not answer.
+            SimulatorError: the table does not exist, or a column is missing or has an unsuitable type.
         """
-        check(self)
+        table = rest.call("GET", emulators.endpoints().bigquery, self.path, missing_ok=True)
+        if table is None:
+            remedy = "create it first, and let the subscription depend on it"
+            raise SimulatorError(f"table {self.table} does not exist: {remedy}")
+        columns = {field["name"]: field["type"] for field in table.get("schema", {}).get("fields", [])}
+        if missing := sorted(_COLUMNS - columns.keys()):
+            raise SimulatorError(f"table {self.table} lacks the columns {', '.join(missing)}")
+        if columns["data"] != "BYTES":
+            raise SimulatorError(f"table {self.table}: on a laptop, column data must be BYTES")
+
+    def deliver(self, received: list[Message], subscription: str) -> set[str]:
+        """Write messages to the table; returns their acknowledgement ids.
+
+        Raises:
+            SimulatorError: the table does not accept the rows, or BigQuery does not answer.
+        """
+        self.check()
         rows = [_row(each["message"], subscription) for each in received]
         address, path = emulators.endpoints().bigquery, f"{self.path}/insertAll"
         if errors := rest.call("POST", address, path, {"rows": rows}).get("insertErrors"):
-            raise BridgeError(f"{self.table} refuses rows: {errors[0]}")
+            raise SimulatorError(f"{self.table} refuses rows: {errors[0]}")
         _log.info("%d rows to %s", len(rows), self.table)
-        return [each["ackId"] for each in received], []
+        return {each["ackId"] for each in received}
 
 
 Target = TableTarget | PushTarget
-
-
-def check(target: TableTarget) -> None:
-    """Check that the table accepts the rows of messages.
-
-    Raises:
-        BridgeError: the table does not exist, or a column is missing or has an unsuitable type.
-    """
-    try:
-        table = rest.call("GET", emulators.endpoints().bigquery, target.path)
-    except rest.RestError as error:
-        if error.status == 404:
-            raise BridgeError(
-                f"table {target.table} does not exist: create it first, and let the subscription depend on it"
-            ) from error
-        raise BridgeError(str(error)) from error
-    columns = {field["name"]: field["type"] for field in table.get("schema", {}).get("fields", [])}
-    if missing := sorted(_COLUMNS - columns.keys()):
-        raise BridgeError(f"table {target.table} lacks the columns {', '.join(missing)}")
-    if columns["data"] != "BYTES":
-        raise BridgeError(f"table {target.table}: on a laptop, column data must be BYTES")
+_TARGETS: Final[dict[str, type[Target]]] = {"table": TableTarget, "push": PushTarget}
 
 
 def start(subscription: str, target: Target) -> None:
     """Start the bridge of a subscription in place of the present one, and the issuer if it pushes.
 
     Raises:
-        BridgeError: the bridge or the issuer does not start.
+        SimulatorError: the bridge or the issuer does not start.
     """
     stop(subscription)
     if isinstance(target, PushTarget):
-        try:
-            issuer.ensure()
-        except emulators.EmulatorError as error:
-            raise BridgeError(str(error)) from error
-    command = [
-        *(str(VENVS / "simulator" / "bin" / "python"), "-m", "infra.simulator.bridge"),
-        *(subscription, *target.arguments),
-    ]
-    try:
-        processes.start(
-            _process_name(subscription),
-            command,
-            processes.base_environment() | {"SIMULATOR_HOME": str(home())},
-            grace_seconds=_GRACE_SECONDS,
-            labels=_labels(target),
-        )
-    except ProcessError as error:
-        raise BridgeError(str(error)) from error
+        issuer.ensure()
+    processes.start(
+        _process_name(subscription),
+        processes.module("infra.simulator.bridge", subscription, *_arguments(target)),
+        processes.base_environment() | {"SIMULATOR_HOME": str(home())},
+        grace_seconds=_GRACE_SECONDS,
+        labels={"target": " ".join(_arguments(target))},
+    )
 
 
 def runs(subscription: str, target: Target) -> bool:
     """Whether the bridge of a subscription runs and delivers to this target."""
     process = processes.find(_process_name(subscription))
-    runs = process is not None and process.alive and process.labels == _labels(target)
-    return runs and (isinstance(target, TableTarget) or issuer.address() is not None)
+    if process is None or not process.alive or process.labels["target"] != " ".join(_arguments(target)):
+        return False
+    return isinstance(target, TableTarget) or issuer.address() is not None
 
 
 def stop(subscription: str) -> None:
@@ -161,8 +131,9 @@ def _process_name(subscription: str) -> str:
     return f"{KIND}.{project}.{name}"
 
 
-def _labels(target: Target) -> dict[str, str]:
-    return {"target": " ".join(target.arguments)}
+def _arguments(target: Target) -> list[str]:
+    kind = next(name for name, each in _TARGETS.items() if isinstance(target, each))
+    return [kind, *astuple(target)]
 
 
 def _row(message: dict[str, Any], subscription: str) -> dict[str, Any]:
@@ -177,29 +148,26 @@ def _row(message: dict[str, Any], subscription: str) -> dict[str, Any]:
     return {"insertId": message["messageId"], "json": values}
 
 
+def _call(subscription: str, method: str, body: dict[str, Any]) -> Any:
+    return rest.call("POST", emulators.endpoints().pubsub, f"/v1/{quote(subscription)}:{method}", body)
+
+
 def _pull(subscription: str) -> list[Message]:
     """A batch of the messages that are there now, maybe none.
 
     A pull that waits would lose messages: the emulator gives them to pulls whose caller has ended.
     """
-    answer = rest.call(
-        "POST",
-        emulators.endpoints().pubsub,
-        f"/v1/{quote(subscription)}:pull",
-        {"maxMessages": _BATCH, "returnImmediately": True},
-    )
+    answer = _call(subscription, "pull", {"maxMessages": _BATCH, "returnImmediately": True})
     return answer.get("receivedMessages", [])
 
 
-def _acknowledge(subscription: str, accepted: list[str], refused: list[str]) -> None:
+def _acknowledge(subscription: str, received: list[Message], accepted: set[str]) -> None:
     """Acknowledge accepted messages; Pub/Sub redelivers or dead-letters the refused ones."""
-    path = f"/v1/{quote(subscription)}"
-    address = emulators.endpoints().pubsub
+    refused = [each["ackId"] for each in received if each["ackId"] not in accepted]
     if accepted:
-        rest.call("POST", address, f"{path}:acknowledge", {"ackIds": accepted})
+        _call(subscription, "acknowledge", {"ackIds": sorted(accepted)})
     if refused:
-        body = {"ackIds": refused, "ackDeadlineSeconds": 0}
-        rest.call("POST", address, f"{path}:modifyAckDeadline", body)
+        _call(subscription, "modifyAckDeadline", {"ackIds": refused, "ackDeadlineSeconds": 0})
 
 
 def run(subscription: str, target: Target) -> None:
@@ -209,10 +177,10 @@ def run(subscription: str, target: Target) -> None:
         if not received:
             time.sleep(_IDLE_SECONDS)
             continue
-        accepted, refused = _retry(lambda: target.deliver(received, subscription))  # noqa: B023 -- called at once
+        accepted = _retry(lambda: target.deliver(received, subscription))  # noqa: B023 -- called at once
         try:
-            _acknowledge(subscription, accepted, refused)
-        except _UNAVAILABLE as error:
+            _acknowledge(subscription, received, accepted)
+        except SimulatorError as error:
             _log.warning("messages are not acknowledged and will be delivered again: %s", error)
 
 
@@ -221,35 +189,17 @@ def _retry(attempt: Callable[[], Result]) -> Result:
     while True:
         try:
             return attempt()
-        except _UNAVAILABLE as error:
+        except SimulatorError as error:
             _log.warning("%s; next attempt in %.1f s", error, pause)
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
 
 def main() -> None:
-    """Deliver until SIGTERM."""
-    parser = argparse.ArgumentParser(prog="python -m infra.simulator.bridge", description=__doc__)
-    parser.add_argument("subscription", help="projects/<project>/subscriptions/<name>")
-    kinds = parser.add_subparsers(dest="kind", required=True)
-    table = kinds.add_parser("table")
-    table.add_argument("table", help="<project>.<dataset>.<table>")
-    push_parser = kinds.add_parser("push")
-    for name in ("endpoint", "account", "audience"):
-        push_parser.add_argument(name)
-    arguments = parser.parse_args()
+    """Deliver until SIGTERM: messages that are not acknowledged are delivered again."""
+    _, subscription, kind, *arguments = sys.argv
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
-    # Stop at once: messages that are not acknowledged are delivered again.
-    signal.signal(signal.SIGTERM, _exit)
-    if arguments.kind == "table":
-        target: Target = TableTarget(arguments.table)
-    else:
-        target = PushTarget(arguments.endpoint, arguments.account, arguments.audience)
-    run(arguments.subscription, target)
-
-
-def _exit(number: int, frame: FrameType | None) -> None:
-    sys.exit(0)
+    run(subscription, _TARGETS[kind](*arguments))
 
 
 if __name__ == "__main__":

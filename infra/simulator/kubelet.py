@@ -22,23 +22,17 @@ from typing import Final
 
 import psutil
 
-from infra.simulator import emulators, issuer, processes
-from infra.simulator.emulators import Endpoints
+from infra.simulator import SimulatorError, emulators, issuer, processes
 from infra.simulator.home import VENVS, folder
-from infra.simulator.processes import Process, ProcessError
+from infra.simulator.processes import Process
 
 KIND: Final = "container"
 # A cluster waits ten minutes for a Deployment. A user at a laptop wants to know sooner; a minute is enough to
 # import a service and load its model on a busy machine.
 _MIN_READY_SECONDS: Final = 60.0
-_POLL_SECONDS: Final = 0.1
 # A container without a probe counts as started if it still runs after this time.
 _SETTLE_SECONDS: Final = 1.0
 _ENVIRONMENT_FILE: Final = "infra/environments/local.tfvars"
-
-
-class KubeletError(Exception):
-    """A container cannot be run; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -104,82 +98,75 @@ class Container:
         return f"{KIND}.{self.deployment.replace('/', '.')}.{self.name}"
 
 
-def runs(container: Container, endpoints: Endpoints) -> bool:
-    """Whether the container runs, became ready, and has these addresses of the emulators."""
+def runs(container: Container) -> bool:
+    """Whether the container runs, became ready, and has the present addresses of the emulators."""
     process = processes.find(container.process_name)
-    return (
-        process is not None and process.alive and process.labels == _labels(container, endpoints, ready=True)
-    )
+    return process is not None and process.alive and process.labels == _labels(container, ready=True)
 
 
-def never_ready(container: Container, endpoints: Endpoints) -> bool:
+def never_ready(container: Container) -> bool:
     """Whether the container was started and did not become ready, as a pod that crashes again and again."""
     process = processes.find(container.process_name)
-    return process is not None and process.labels == _labels(container, endpoints, ready=False)
+    return process is not None and process.labels == _labels(container, ready=False)
 
 
-def start(container: Container, endpoints: Endpoints) -> None:
+def start(container: Container) -> None:
     """Start the container and wait until it is ready, after stopping what is left of its Deployment.
 
     Raises:
-        KubeletError: a port is taken, the image is not installed, or the container ends or does not become
+        SimulatorError: a port is taken, the image is not installed, or the container ends or does not become
             ready; it is then left as it is.
     """
     _check_image(container)
     stop(container.deployment)
-    _check_ports(container)
+    for port in container.ports:
+        if not emulators.is_free(port):
+            raise SimulatorError(f"container {container.name}: {taken(container.name, port)}")
     try:
-        process = _start(container, endpoints)
+        process = _start(container)
         _wait(process, container)
-        processes.relabel(process, _labels(container, endpoints, ready=True))
-    except ProcessError as error:
-        raise KubeletError(str(error)) from error
+        processes.relabel(process, _labels(container, ready=True))
+    except SimulatorError:
+        raise
     except BaseException:
         stop(container.deployment)
         raise
 
 
-def run(
-    container: Container, endpoints: Endpoints, *, tries: int, deadline_seconds: float | None, wait: bool
-) -> None:
+def run(container: Container, *, tries: int, deadline_seconds: float | None, wait: bool) -> None:
     """Run the container of a Job to its end.
 
     Args:
         container: What runs.
-        endpoints: Addresses of the emulators.
         tries: How often it is run until it ends with status 0.
         deadline_seconds: For all tries; None for no limit.
         wait: Whether to wait for the end; otherwise nobody is there to try again.
 
     Raises:
-        KubeletError: the image is not installed, or no try succeeded in time.
+        SimulatorError: the image is not installed, or no try succeeded in time.
     """
     _check_image(container)
     status = folder("tmp") / f"{container.process_name}.status"
     deadline = time.monotonic() + (deadline_seconds or math.inf)
     # A process that nobody waits for tells its status by a file.
     program = ("sh", "-c", '"$@"; echo $? > "$0"', str(status), *container.command)
-    try:
-        for left in reversed(range(tries)):
-            status.unlink(missing_ok=True)
-            process = _start(dataclasses.replace(container, command=program), endpoints)
-            if not wait:
-                return
-            processes.wait_until(
-                lambda process=process: not process.alive,
-                process,
-                seconds=deadline - time.monotonic(),
-                poll_seconds=_POLL_SECONDS,
-            )
-            if status.exists() and int(status.read_text()) == 0:
-                stop(container.deployment)
-                return
-            if not left:
-                log = f"The end of its log ({process.log}):\n{process.tail()}"
-                raise KubeletError(f"it failed {tries} times. {log}")
-    except ProcessError as error:
-        stop(container.deployment)
-        raise KubeletError(str(error)) from error
+    for left in reversed(range(tries)):
+        status.unlink(missing_ok=True)
+        process = _start(dataclasses.replace(container, command=program))
+        if not wait:
+            return
+        try:
+            seconds = deadline - time.monotonic()
+            processes.wait_until(lambda process=process: not process.alive, process, seconds=seconds)
+        except SimulatorError:
+            stop(container.deployment)
+            raise
+        if status.exists() and int(status.read_text()) == 0:
+            stop(container.deployment)
+            return
+        if not left:
+            log = f"The end of its log ({process.log}):\n{process.tail()}"
+            raise SimulatorError(f"it failed {tries} times. {log}")
 
 
 def stop(deployment: str) -> None:
@@ -189,26 +176,20 @@ def stop(deployment: str) -> None:
     )
 
 
-def _labels(container: Container, endpoints: Endpoints, *, ready: bool) -> dict[str, str]:
+def _labels(container: Container, *, ready: bool) -> dict[str, str]:
     return {
         "deployment": container.deployment,
         "ready": str(ready),
-        "emulators": " ".join(endpoints.environment.values()),
+        "emulators": " ".join(emulators.endpoints().environment.values()),
     }
 
 
 def _check_image(container: Container) -> None:
     if not (container.venv / "bin" / "python").exists():
-        raise KubeletError(
+        raise SimulatorError(
             f"container {container.name}: no environment {container.venv} for image {container.image}; "
             "run `make install`, or correct the image's name"
         )
-
-
-def _check_ports(container: Container) -> None:
-    for port in container.ports:
-        if not emulators.is_free(port):
-            raise KubeletError(f"container {container.name}: {taken(container.name, port)}")
 
 
 def taken(name: str, port: int) -> str:
@@ -233,13 +214,13 @@ def _holder(port: int) -> str:
     return ""
 
 
-def _start(container: Container, endpoints: Endpoints) -> Process:
+def _start(container: Container) -> Process:
     name = container.process_name
     shutil.rmtree(folder(f"tmp/{name}"))
     environment = {
         **processes.base_environment(),
         **container.environment,
-        **endpoints.environment,
+        **emulators.endpoints().environment,
         **issuer.environment(),
         "PATH": f"{container.venv / 'bin'}{os.pathsep}{os.environ['PATH']}",
         "TMPDIR": str(folder(f"tmp/{name}")),
@@ -249,23 +230,16 @@ def _start(container: Container, endpoints: Endpoints) -> Process:
         container.command,
         environment,
         grace_seconds=container.grace_seconds,
-        labels=_labels(container, endpoints, ready=False),
+        labels=_labels(container, ready=False),
     )
 
 
 def _wait(process: Process, container: Container) -> None:
     for probe in container.probes:
-        processes.wait_until(
-            probe.succeeds,
-            process,
-            seconds=max(_MIN_READY_SECONDS, probe.allowance_seconds),
-            poll_seconds=_POLL_SECONDS,
-        )
+        seconds = max(_MIN_READY_SECONDS, probe.allowance_seconds)
+        processes.wait_until(probe.succeeds, process, seconds=seconds)
     if not container.probes:
         settled = time.monotonic() + _SETTLE_SECONDS
         processes.wait_until(
-            lambda: process.alive and time.monotonic() > settled,
-            process,
-            seconds=_MIN_READY_SECONDS,
-            poll_seconds=_POLL_SECONDS,
+            lambda: process.alive and time.monotonic() > settled, process, seconds=_MIN_READY_SECONDS
         )

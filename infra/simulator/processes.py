@@ -17,7 +17,8 @@ from typing import Final
 
 import psutil
 
-from infra.simulator.home import REPOSITORY, folder, home, write_atomic
+from infra.simulator import SimulatorError
+from infra.simulator.home import REPOSITORY, VENVS, folder, home, write_atomic
 
 MARKER: Final = "SIMULATOR_PROCESS"
 LOG_TAIL: Final = 20
@@ -26,10 +27,7 @@ LOG_TAIL: Final = 20
 _INHERITED: Final = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER", "LOGNAME")
 # Linux derives creation times from the wall clock at boot, which the kernel corrects sometimes.
 _CLOCK_CORRECTION_SECONDS: Final = 2.0
-
-
-class ProcessError(Exception):
-    """A process did not start or did not become ready; the message says why and where its log is."""
+_POLL_SECONDS: Final = 0.1
 
 
 @dataclass(frozen=True)
@@ -93,6 +91,11 @@ def base_environment() -> dict[str, str]:
     }
 
 
+def module(name: str, *arguments: str) -> list[str]:
+    """Command line of a module in the simulator's Python environment."""
+    return [str(VENVS / "simulator" / "bin" / "python"), "-m", name, *arguments]
+
+
 def start(
     name: str,
     command: Sequence[str],
@@ -106,7 +109,7 @@ def start(
     Its output goes to `logs/<what>.log`, and older output to `<what>.log.1`: see `log_files`.
 
     Raises:
-        ProcessError: the program cannot be run.
+        SimulatorError: the program cannot be run.
     """
     log = folder("logs") / f"{name.partition('.')[2]}.log"
     if log.exists():
@@ -123,7 +126,7 @@ def start(
                 start_new_session=True,
             )
         except OSError as error:
-            raise ProcessError(f"{name}: cannot run {command[0]!r}: {error.strerror}") from error
+            raise SimulatorError(f"{name}: cannot run {command[0]!r}: {error.strerror}") from error
     try:
         create_time = psutil.Process(child.pid).create_time()
     except psutil.NoSuchProcess:
@@ -138,13 +141,11 @@ def relabel(process: Process, labels: Mapping[str, str]) -> None:
     write_atomic(_record(process.name), json.dumps(asdict(replace(process, labels=dict(labels))), indent=1))
 
 
-def wait_until(
-    ready: Callable[[], bool], process: Process, *, seconds: float, poll_seconds: float = 0.05
-) -> None:
+def wait_until(ready: Callable[[], bool], process: Process, *, seconds: float) -> None:
     """Wait until `ready()`.
 
     Raises:
-        ProcessError: the process ended, or was not ready in time. It is not stopped.
+        SimulatorError: the process ended, or was not ready in time. It is not stopped.
     """
     deadline = time.monotonic() + seconds
     while not ready():
@@ -153,9 +154,11 @@ def wait_until(
         elif time.monotonic() > deadline:
             trouble = f"was not ready within {seconds:g} s"
         else:
-            time.sleep(poll_seconds)
+            time.sleep(_POLL_SECONDS)
             continue
-        raise ProcessError(f"{process.name} {trouble}. The end of its log ({process.log}):\n{process.tail()}")
+        raise SimulatorError(
+            f"{process.name} {trouble}. The end of its log ({process.log}):\n{process.tail()}"
+        )
 
 
 def find(name: str) -> Process | None:

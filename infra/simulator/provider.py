@@ -20,7 +20,7 @@ from tf.gen import tfplugin_pb2_grpc
 from infra.simulator import canonical, faults, inventory, planned_state, plugin, rules, validation
 from infra.simulator.computed import ComputedValues
 from infra.simulator.facts import Block, read, schema
-from infra.simulator.resources import Handler, ResourceError, Values, handler
+from infra.simulator.resources import Handler, ResourceError, Values, handler, refusing
 from infra.simulator.values import Path, attribute_path, conform, decode, encode
 
 _LOST: Final = {
@@ -209,10 +209,8 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
         with self._lock:
             if self._emulators_run:
                 return []
-            try:
+            with refusing("An emulator does not run"):
                 started = emulators.ensure()
-            except emulators.EmulatorError as error:
-                raise ResourceError("An emulator does not run", str(error)) from error
             self._emulators_run = True
         if not started:
             return []

@@ -12,16 +12,12 @@ from typing import Any, Final
 
 import psutil
 
-from infra.simulator import issuer, processes
+from infra.simulator import SimulatorError, issuer, processes
 from infra.simulator.emulators import HOST
 from infra.simulator.kubelet import KIND as CONTAINER
 
 _ANSWER_SECONDS: Final = 60.0
 _ACKNOWLEDGED: Final = (102, 200, 201, 202, 204)
-
-
-class PushError(Exception):
-    """No container accepts messages for the endpoint."""
 
 
 @dataclass(frozen=True)
@@ -38,50 +34,40 @@ class PushTarget:
     account: str
     audience: str
 
-    @property
-    def arguments(self) -> list[str]:
-        """Command line of the bridge."""
-        return ["push", self.endpoint, self.account, self.audience]
-
-    def deliver(self, received: list[dict[str, Any]], subscription: str) -> tuple[list[str], list[str]]:
-        """Push messages; returns the acknowledgement ids of accepted and of refused messages.
+    def deliver(self, received: list[dict[str, Any]], subscription: str) -> set[str]:
+        """Push messages; returns the acknowledgement ids of those that are accepted.
 
         Raises:
-            PushError: no container has this endpoint.
-            rest.RestError: the issuer gives no token.
+            SimulatorError: no container has this endpoint, or the issuer gives no token.
         """
-        token = issuer.token(self.account, self.audience)
-        connection = http.client.HTTPConnection(HOST, self._port(), timeout=_ANSWER_SECONDS)
-        done: list[str] = []
-        refused: list[str] = []
-        try:
-            for each in received:
-                accepted = self._push(connection, each, subscription, token)
-                (done if accepted else refused).append(each["ackId"])
-        finally:
-            connection.close()
-        return done, refused
-
-    def _push(
-        self, connection: http.client.HTTPConnection, received: dict[str, Any], subscription: str, token: str
-    ) -> bool:
         headers = {
             "User-Agent": "CloudPubSub-Google",
             "Content-Type": "application/json",
-            "Authorization": f"Bearer {token}",
+            "Authorization": f"Bearer {issuer.token(self.account, self.audience)}",
         }
-        push: dict[str, Any] = {"message": received["message"], "subscription": subscription}
-        if attempt := received.get("deliveryAttempt"):
-            push["deliveryAttempt"] = attempt
-        path = urllib.parse.urlsplit(self.endpoint).path or "/"
+        connection = http.client.HTTPConnection(HOST, self._port(), timeout=_ANSWER_SECONDS)
+        accepted: set[str] = set()
         try:
-            connection.request("POST", path, json.dumps(push).encode(), headers)
+            for each in received:
+                push: dict[str, Any] = {"message": each["message"], "subscription": subscription}
+                if attempt := each.get("deliveryAttempt"):
+                    push["deliveryAttempt"] = attempt
+                if self._post(connection, json.dumps(push).encode(), headers) in _ACKNOWLEDGED:
+                    accepted.add(each["ackId"])
+        finally:
+            connection.close()
+        return accepted
+
+    def _post(self, connection: http.client.HTTPConnection, body: bytes, headers: dict[str, str]) -> int:
+        """The status of the answer; 0 without one."""
+        try:
+            connection.request("POST", urllib.parse.urlsplit(self.endpoint).path or "/", body, headers)
             answer = connection.getresponse()
             answer.read()
         except (OSError, http.client.HTTPException):
             connection.close()
-            return False
-        return answer.status in _ACKNOWLEDGED
+            return 0
+        return answer.status
 
     def _port(self) -> int:
         for process in processes.recorded():
@@ -92,4 +78,4 @@ class PushTarget:
                     continue
                 if self.endpoint in environment.values() and "PORT" in environment:
                     return int(environment["PORT"])
-        raise PushError(f"no container has {self.endpoint} in its environment")
+        raise SimulatorError(f"no container has {self.endpoint} in its environment")

@@ -8,10 +8,12 @@ import http.client
 import json
 from typing import Any, Final
 
+from infra.simulator import SimulatorError
+
 _TIMEOUT_SECONDS: Final = 120.0
 
 
-class RestError(Exception):
+class RestError(SimulatorError):
     """A request failed.
 
     Attributes:
@@ -30,6 +32,7 @@ def call(
     body: object = None,
     *,
     content: tuple[str, bytes] | None = None,
+    missing_ok: bool = False,
     timeout: float = _TIMEOUT_SECONDS,
 ) -> Any:
     """Send one request.
@@ -40,6 +43,7 @@ def call(
         path: Path and query, percent-encoded.
         body: Value to send as JSON.
         content: Media type and bytes to send instead of `body`.
+        missing_ok: Return None if there is nothing at the path.
         timeout: Seconds to wait for a connection, and between bytes.
 
     Returns:
@@ -62,6 +66,8 @@ def call(
         decoded: Any = json.loads(answer) if answer else None
     except ValueError:
         decoded = answer
+    if response.status == 404 and missing_ok:
+        return None
     if response.status >= 400:
         raise RestError(
             response.status, _message(decoded) or f"status {response.status} from {method} {path}"

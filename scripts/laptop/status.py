@@ -24,7 +24,7 @@ def show(target: Environment, console: Console) -> None:
     """Print the addresses, the published model, and commands to try.
 
     Raises:
-        EmulatorError: the emulators do not run.
+        SimulatorError: the emulators do not run.
     """
     url = url_of(target, "prediction")
     addresses = emulators.endpoints().environment

@@ -14,8 +14,8 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from infra.simulator import emulators, install, inventory, processes
-from infra.simulator.emulators import EmulatorError, Endpoints
+from infra.simulator import SimulatorError, emulators, install, inventory, processes
+from infra.simulator.emulators import Endpoints
 from tests.conftest import REPOSITORY, SIMULATOR, wait_for
 
 PROJECT = "test-project"
@@ -82,7 +82,7 @@ class Cloud:
         """Remove everything but the emulators: much faster than a `terraform destroy`."""
         try:
             assert self.endpoints
-        except EmulatorError:  # a test has killed one
+        except SimulatorError:  # a test has killed one
             self.up()
         shutil.rmtree(self.home / "resources", ignore_errors=True)
         inventory.record("service_agent", PUBSUB_AGENT)

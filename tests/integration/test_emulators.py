@@ -14,7 +14,7 @@ import psutil
 import pytest
 from google.pubsub_v1 import PublisherClient, PubsubMessage, PullRequest, SubscriberClient
 
-from infra.simulator import emulators
+from infra.simulator import SimulatorError, emulators
 from scripts.messages import subscriptions
 from tests.conftest import wait_for
 from tests.integration.conftest import Cloud
@@ -135,9 +135,7 @@ class TestAfterACrash:
         before = {name: port(cloud, name) for name in ALL}
         for name in ALL:
             cloud.kill(f"emulator.{name}")
-        with pytest.raises(
-            emulators.EmulatorError, match="bigquery, pubsub, storage emulator; run `make up`"
-        ):
+        with pytest.raises(SimulatorError, match="bigquery, pubsub, storage emulator; run `make up`"):
             emulators.endpoints()
         assert sorted(cloud.up()) == ALL
         assert {name: port(cloud, name) for name in ALL} == before
@@ -188,7 +186,7 @@ class TestStatusAndDown:
         own_cloud.up()
         assert own_cloud.command("down").returncode == 0
         assert belonging(own_cloud) == []
-        with pytest.raises(emulators.EmulatorError):
+        with pytest.raises(SimulatorError):
             emulators.endpoints()
         assert not (own_cloud.home / "env").exists()
         assert "nothing runs" in own_cloud.command("status").stdout

@@ -3,9 +3,12 @@
 A type without a handler is only recorded in Terraform's state.
 """
 
+import contextlib
 import importlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Generator, Mapping
 from typing import Any, Final, Protocol
+
+from infra.simulator import SimulatorError
 
 Values = dict[str, Any]
 """A resource's values in Terraform's attribute names.
@@ -33,6 +36,15 @@ class ResourceError(Exception):
         self.summary = summary
         self.detail = detail
         self.attribute = attribute
+
+
+@contextlib.contextmanager
+def refusing(summary: str, attribute: str | None = None) -> Generator[None]:
+    """Report what goes wrong in the simulated cloud as a ResourceError with this summary."""
+    try:
+        yield
+    except SimulatorError as error:
+        raise ResourceError(summary, str(error), attribute) from error
 
 
 class Handler(Protocol):

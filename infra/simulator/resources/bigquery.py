@@ -7,15 +7,12 @@ Access, encryption and labels are only recorded in Terraform's state.
 
 import json
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from infra.simulator.resources import Handler, ResourceError, Values, columns, emulated
 from infra.simulator.resources.columns import Column
 from infra.simulator.values import items
 
-_BIGQUERY: Final = emulated.Service("bigquery")
-_DATASET: Final[emulated.Fields] = {"description": (), "default_table_expiration_ms": ()}
-_TABLE: Final[emulated.Fields] = {"description": ()}
 _NOT_SIMULATED: Final = (
     "external_data_configuration",
     "materialized_view",
@@ -24,52 +21,26 @@ _NOT_SIMULATED: Final = (
 )
 
 
-def _dataset_path(values: Values) -> str:
-    return emulated.path("bigquery", "v2", "projects", values["project"], "datasets", values["dataset_id"])
-
-
-def _table_path(values: Values) -> str:
-    return _dataset_path(values) + emulated.path("tables", values["table_id"])
-
-
-class Dataset(Handler):
+class Dataset(emulated.Emulated):
     """`google_bigquery_dataset`."""
 
-    def create(self, planned: Values) -> Values:
-        path = _dataset_path(planned)
-        _BIGQUERY.create(
-            f"create dataset {planned['dataset_id']}",
-            "POST",
-            path.rpartition("/")[0],
-            {"datasetReference": {"datasetId": planned["dataset_id"]}, "location": planned["location"]}
-            | emulated.body(planned, _DATASET),
-            resource=f"{path}?deleteContents=true",
-        )
-        return planned | {
-            "id": f"projects/{planned['project']}/datasets/{planned['dataset_id']}",
-            "self_link": f"https://bigquery.googleapis.com{path}",
-        }
+    emulator, root, kind, delete_query = "bigquery", "/bigquery/v2/", "dataset", "?deleteContents=true"
+    fields: ClassVar[emulated.Fields] = {"description": (), "default_table_expiration_ms": ()}
 
-    def read(self, state: Values) -> Values | None:
-        live = _BIGQUERY.read(f"read dataset {state['dataset_id']}", _dataset_path(state))
-        if live is None:
-            return None
-        if expiration := live.get("defaultTableExpirationMs"):
-            live |= {"defaultTableExpirationMs": int(expiration)}  # REST writes 64-bit integers as text
-        return emulated.observe(state, live, _DATASET)
+    def create(self, planned: Values) -> Values:
+        body = {"datasetReference": {"datasetId": planned["dataset_id"]}, "location": planned["location"]}
+        body |= emulated.body(planned, self.fields)
+        self.make(planned, "POST", self.path(planned).rpartition("/")[0], body)
+        return planned
 
     def update(self, prior: Values, planned: Values) -> Values:
-        _BIGQUERY.change(
-            f"update dataset {planned['dataset_id']}",
-            "PATCH",
-            _dataset_path(planned),
-            _patch(planned, _DATASET),
-        )
+        action = f"update dataset {planned['dataset_id']}"
+        self.call(action, "PATCH", self.path(planned), _patch(planned, self.fields))
         return planned
 
     def delete(self, state: Values) -> None:
-        name, path = state["dataset_id"], _dataset_path(state)
-        listing = _BIGQUERY.read(f"list dataset {name}", f"{path}/tables")
+        name = state["dataset_id"]
+        listing = self.call(f"list dataset {name}", "GET", f"{self.path(state)}/tables", missing_ok=True)
         tables: list[str] = [item["tableReference"]["tableId"] for item in (listing or {}).get("tables", [])]
         if tables and not state.get("delete_contents_on_destroy"):
             raise ResourceError(
@@ -77,11 +48,17 @@ class Dataset(Handler):
                 f"it holds the tables {', '.join(tables)} and delete_contents_on_destroy is not set",
                 "delete_contents_on_destroy",
             )
-        _BIGQUERY.delete(f"delete dataset {name}", f"{path}?deleteContents=true")
+        super().delete(state)
 
 
-class Table(Handler):
+class Table(emulated.Emulated):
     """`google_bigquery_table`: plain tables, and views in standard SQL."""
+
+    emulator, root, kind = "bigquery", "/bigquery/v2/", "table"
+    fields: ClassVar[emulated.Fields] = {"description": ()}
+
+    def name(self, values: Values) -> str:
+        return f"{values['project']}.{values['dataset_id']}.{values['table_id']}"
 
     def replaces(self, prior: Values, planned: Values) -> list[str]:
         """Its kind, and its columns unless they are only added or relaxed."""
@@ -95,27 +72,25 @@ class Table(Handler):
 
     def create(self, planned: Values) -> Values:
         emulated.refuse(planned, _NOT_SIMULATED)
-        path = _table_path(planned)
         if view := emulated.block(planned, "view"):
-            return self._create_view(planned, view) | self._identity(path, "VIEW")
-        _BIGQUERY.create(
-            f"create table {_name(planned)}",
+            return self._create_view(planned, view) | {"type": "VIEW"}
+        self.make(
+            planned,
             "POST",
-            path.rpartition("/")[0],
+            self.path(planned).rpartition("/")[0],
             {"tableReference": {"tableId": planned["table_id"]}}
             | _layout(planned)
-            | emulated.body(planned, _TABLE)
+            | emulated.body(planned, self.fields)
             | {"schema": {"fields": columns.declared(planned.get("schema"))}},
-            resource=path,
         )
-        return planned | self._identity(path, "TABLE")
+        return planned | {"type": "TABLE"}
 
     def read(self, state: Values) -> Values | None:
         """Its columns and description; also the query of a view, or the partitioning of a table."""
-        live = _BIGQUERY.read(f"read table {_name(state)}", _table_path(state))
+        live = self.live(state)
         if live is None:
             return None
-        seen = emulated.observe(state, live, _TABLE)
+        seen = emulated.observe(state, live, self.fields)
         if view := emulated.block(state, "view"):
             query = self._live_query(state, live)
             if query is None or _canonical(query) != _canonical(view["query"]):
@@ -143,19 +118,17 @@ class Table(Handler):
         wanted = columns.declared(planned.get("schema"))
         added = [column for column in wanted if column["name"] not in order]
         for column in added:
-            self._query(
-                f"add column {column['name']} to {_name(planned)}",
-                planned,
-                f"ALTER TABLE `{_name(planned)}` ADD COLUMN `{column['name']}` {columns.sql_type(column)}",
-            )
+            name, kind = column["name"], columns.sql_type(column)
+            action = f"add column {name} to {self.name(planned)}"
+            self._query(action, planned, f"ALTER TABLE `{self.name(planned)}` ADD COLUMN `{name}` {kind}")
         # The emulator's catalog does not follow ALTER TABLE, and needs columns in the table's order.
         kept = [column for column in wanted if column["name"] in order]
         kept.sort(key=lambda column: order.index(column["name"]))
-        _BIGQUERY.change(
-            f"update table {_name(planned)}",
+        self.call(
+            f"update table {self.name(planned)}",
             "PATCH",
-            _table_path(planned),
-            _patch(planned, _TABLE) | _layout(planned) | {"schema": {"fields": kept + added}},
+            self.path(planned),
+            _patch(planned, self.fields) | _layout(planned) | {"schema": {"fields": kept + added}},
         )
         return planned
 
@@ -163,22 +136,15 @@ class Table(Handler):
         # The real provider's default is true.
         if state.get("deletion_protection") is not False:
             raise ResourceError(
-                f"Cannot delete table {_name(state)}",
+                f"Cannot delete table {self.name(state)}",
                 "apply deletion_protection = false first",
                 "deletion_protection",
             )
         if state.get("view"):
             # The emulator's REST interface deletes only tables.
-            self._query(f"delete view {_name(state)}", state, f"DROP VIEW IF EXISTS `{_name(state)}`")
+            self._query(f"delete view {self.name(state)}", state, f"DROP VIEW IF EXISTS `{self.name(state)}`")
         else:
-            _BIGQUERY.delete(f"delete table {_name(state)}", _table_path(state))
-
-    def _identity(self, path: str, kind: str) -> Values:
-        return {
-            "id": path.removeprefix("/bigquery/v2/"),
-            "self_link": f"https://bigquery.googleapis.com{path}",
-            "type": kind,
-        }
+            super().delete(state)
 
     def _create_view(self, planned: Values, view: Values) -> Values:
         if view.get("use_legacy_sql") is not False:
@@ -187,8 +153,8 @@ class Table(Handler):
                 "the emulator has no legacy SQL, which is the default: set use_legacy_sql to false",
                 "view",
             )
-        action = f"create view {_name(planned)}"
-        if _BIGQUERY.read(action, _table_path(planned)):
+        action = f"create view {self.name(planned)}"
+        if self.live(planned):
             raise ResourceError(
                 f"Cannot {action}",
                 "it exists. If it is left over from an interrupted command, drop it and apply again",
@@ -197,7 +163,7 @@ class Table(Handler):
 
     def _define_view(self, planned: Values, view: Values, prior: Values | None = None) -> Values:
         """Set the query of a view by SQL, and then its description; REST would create a table instead."""
-        name = _name(planned)
+        name = self.name(planned)
         found = self._returned(planned, view)
         declared = columns.parse(planned["schema"])
         if declared and (prior is None or prior["schema"] != planned["schema"]):
@@ -215,18 +181,14 @@ class Table(Handler):
             declared = found
             planned = planned | {"schema": json.dumps(declared)}
         self._query(f"define view {name}", planned, f"CREATE OR REPLACE VIEW `{name}` AS {view['query']}")
-        _BIGQUERY.change(
-            f"describe view {name}",
-            "PATCH",
-            _table_path(planned),
-            _patch(planned, _TABLE) | {"schema": {"fields": declared}},
-        )
+        description = _patch(planned, self.fields) | {"schema": {"fields": declared}}
+        self.call(f"describe view {name}", "PATCH", self.path(planned), description)
         return planned
 
     def _returned(self, values: Values, view: Values) -> list[Column]:
         """The columns that the query of a view returns."""
         sql = f"SELECT * FROM ({view['query']}) LIMIT 0"  # noqa: S608
-        return self._query(f"define view {_name(values)}", values, sql)["schema"]["fields"]
+        return self._query(f"define view {self.name(values)}", values, sql)["schema"]["fields"]
 
     def _live_query(self, state: Values, live: Mapping[str, Any]) -> str | None:
         """The query of a view as the emulator spells it; None if a table has replaced the view."""
@@ -234,7 +196,7 @@ class Table(Handler):
             return None
         views = f"`{state['project']}.{state['dataset_id']}.INFORMATION_SCHEMA.VIEWS`"
         answer = self._query(
-            f"read the query of {_name(state)}",
+            f"read the query of {self.name(state)}",
             state,
             f"SELECT view_definition FROM {views} WHERE table_name = '{state['table_id']}'",  # noqa: S608
         )
@@ -249,9 +211,9 @@ class Table(Handler):
         if not catalog:
             return []
         answer = self._query(
-            f"read the columns of {_name(state)}",
+            f"read the columns of {self.name(state)}",
             state,
-            f"SELECT * FROM `{_name(state)}` LIMIT 0",  # noqa: S608 -- names the emulator accepted
+            f"SELECT * FROM `{self.name(state)}` LIMIT 0",  # noqa: S608 -- names the emulator accepted
         )
         found: list[Column] = answer["schema"]["fields"]
         return [
@@ -262,21 +224,15 @@ class Table(Handler):
         ]
 
     def _query(self, action: str, values: Values, sql: str) -> Any:
-        project_path = emulated.path("bigquery", "v2", "projects", values["project"])
-        answer = _BIGQUERY.change(
-            action,
-            "POST",
-            f"{project_path}/queries",
+        path, request = (
+            f"{self.root}projects/{values['project']}/queries",
             {"query": sql, "useLegacySql": False},
         )
+        answer = self.call(action, "POST", path, request)
         # The emulator answers failing SQL with status 200.
         if errors := answer.get("errors"):
             raise ResourceError(f"Cannot {action}", errors[0]["message"])
         return answer
-
-
-def _name(values: Values) -> str:
-    return f"{values['project']}.{values['dataset_id']}.{values['table_id']}"
 
 
 def _canonical(query: str) -> str:

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from infra.simulator import kubelet
-from infra.simulator.kubelet import Container, KubeletError, Probe
-from infra.simulator.resources import Handler, ResourceError, Values, emulated
+from infra.simulator.kubelet import Container, Probe
+from infra.simulator.resources import Handler, ResourceError, Values, emulated, refusing
 
 _IMAGE: Final = re.compile(r"(?:\S+/)?[a-z0-9][a-z0-9._-]*(?::[\w.-]+)?(?:@sha256:[0-9a-f]{64})?")
 _POD_REFUSED: Final = ("init_container", "host_aliases", "dns_config", "active_deadline_seconds")
@@ -27,30 +27,28 @@ class Deployment(Handler):
 
     def create(self, planned: Values) -> Values:
         container = _container(planned)
-        if kubelet.runs(container, emulated.endpoints()):
+        if kubelet.runs(container):
             raise ResourceError(
                 f"Deployment {container.deployment} already exists",
                 "it runs, but Terraform's state does not have it. If it is left over from an interrupted "
                 "command, `make down` stops it",
                 "metadata",
             )
-        state = planned | {"id": container.deployment}
         try:
             self._start(container)
         except ResourceError as error:
             if planned.get("wait_for_rollout"):
-                error.created = state
+                error.created = planned
             else:
                 # A cluster would go on trying, and Terraform would not hear of it: here somebody watches.
                 kubelet.stop(container.deployment)
             raise
-        return state
+        return planned
 
     def read(self, state: Values) -> Values | None:
         """The state, if the container runs, or never got ready, with the emulators' present addresses."""
-        container, endpoints = _container(state), emulated.endpoints()
-        exists = kubelet.runs(container, endpoints) or kubelet.never_ready(container, endpoints)
-        return state if exists else None
+        container = _container(state)
+        return state if kubelet.runs(container) or kubelet.never_ready(container) else None
 
     def update(self, prior: Values, planned: Values) -> Values:
         """Restart the container if the pod template has changed, as a rollout does."""
@@ -67,10 +65,8 @@ class Deployment(Handler):
         kubelet.stop(_deployment(state))
 
     def _start(self, container: Container) -> None:
-        try:
-            kubelet.start(container, emulated.endpoints())
-        except KubeletError as error:
-            raise ResourceError(f"Deployment {container.deployment} does not run", str(error)) from error
+        with refusing(f"Deployment {container.deployment} does not run"):
+            kubelet.start(container)
 
 
 class Job(Handler):
@@ -78,20 +74,18 @@ class Job(Handler):
 
     def create(self, planned: Values) -> Values:
         container, spec = _container(planned), planned["spec"][0]
-        state = planned | {"id": container.deployment}
         try:
-            kubelet.run(
-                container,
-                emulated.endpoints(),
-                tries=1 + int(spec["backoff_limit"]),
-                deadline_seconds=spec.get("active_deadline_seconds"),
-                wait=planned["wait_for_completion"],
-            )
-        except KubeletError as error:
-            failed = ResourceError(f"job: {container.deployment} is in failed state", str(error))
-            failed.created = state
-            raise failed from error
-        return state
+            with refusing(f"job: {container.deployment} is in failed state"):
+                kubelet.run(
+                    container,
+                    tries=1 + int(spec["backoff_limit"]),
+                    deadline_seconds=spec.get("active_deadline_seconds"),
+                    wait=planned["wait_for_completion"],
+                )
+        except ResourceError as failed:
+            failed.created = planned
+            raise
+        return planned
 
     def read(self, state: Values) -> Values | None:
         return state

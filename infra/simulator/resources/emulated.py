@@ -1,26 +1,16 @@
-"""Shared by the handlers of emulated resources: requests with Terraform's errors, and detection of drift."""
+"""What the handlers of emulated resources share: requests with Terraform's errors, and detection of drift."""
+
+# ruff: noqa: D102 -- `Handler` says what each method does
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 from infra.simulator import emulators, rest
-from infra.simulator.resources import ResourceError, Values
+from infra.simulator.resources import Handler, ResourceError, Values, refusing
 
 Fields = Mapping[str, tuple[str, ...]]
 """Attributes that the emulator knows, in Terraform's names; for a block, the names of its attributes."""
-
-
-def endpoints() -> emulators.Endpoints:
-    """Where the emulators listen.
-
-    Raises:
-        ResourceError: an emulator does not run.
-    """
-    try:
-        return emulators.endpoints()
-    except emulators.EmulatorError as error:
-        raise ResourceError("The simulated cloud is not running", str(error)) from error
 
 
 def refuse(values: Values, names: Iterable[str], what: str = "", attribute: str | None = None) -> None:
@@ -42,61 +32,85 @@ def refuse(values: Values, names: Iterable[str], what: str = "", attribute: str 
             )
 
 
-class Service:
-    """Requests to an emulator; each takes what it does in words, for the summary of an error.
+class Emulated(Handler):
+    """A resource in an emulator, whose REST interface knows it by the id that Terraform has.
 
-    Every method raises ResourceError if the emulator does not answer, or refuses.
+    Attributes:
+        emulator: pubsub, bigquery or storage.
+        kind: What it is, for messages.
+        root: Beginning of its path, before its id.
+        fields: Attributes that are compared with the emulator's.
+        read_query: Query of a request that reads it.
+        delete_query: Query of a request that deletes it.
     """
 
-    def __init__(self, name: str) -> None:
-        """Send to pubsub, bigquery or storage."""
-        self._name = name
+    emulator: ClassVar[str]
+    kind: ClassVar[str]
+    root: ClassVar[str]
+    fields: ClassVar[Fields] = {}
+    read_query: ClassVar[str] = ""
+    delete_query: ClassVar[str] = ""
 
-    @property
-    def address(self) -> str:
-        """`host:port` of the emulator."""
-        return getattr(endpoints(), self._name)
+    def name(self, values: Values) -> str:
+        """Its name in messages."""
+        return values["id"]
 
-    def create(self, action: str, method: str, path: str, body: object, *, resource: str) -> Any:
-        """Create something that must not exist; `resource` is its path."""
+    def path(self, values: Values) -> str:
+        """Its path."""
+        return self.root + quote(values["id"])
+
+    def call(
+        self, action: str, method: str, path: str, body: object = None, *, missing_ok: bool = False
+    ) -> Any:
+        """Send a request; returns the answer.
+
+        Args:
+            action: What it does, in words.
+            method: HTTP method.
+            path: Path and query.
+            body: Value to send as JSON.
+            missing_ok: Return None if there is nothing at the path.
+
+        Raises:
+            ResourceError: the emulator does not answer, or refuses.
+        """
+        with refusing(f"Cannot {action}"):
+            address: str = getattr(emulators.endpoints(), self.emulator)
+            return rest.call(method, address, path, body, missing_ok=missing_ok)
+
+    def make(self, values: Values, method: str, path: str, body: object) -> Any:
+        """Create it.
+
+        Raises:
+            ResourceError: it exists, or the emulator does not answer, or refuses.
+        """
         try:
-            return rest.call(method, self.address, path, body)
-        except rest.RestError as error:
-            detail = str(error)
-            if error.status == 409:
-                detail = detail.rstrip(".") + (
-                    ". If it is left over from an interrupted command, remove it and apply again: "
-                    f"curl -X DELETE 'http://{self.address}{resource}'"
+            return self.call(f"create {self.kind} {self.name(values)}", method, path, body)
+        except ResourceError as error:
+            if isinstance(error.__cause__, rest.RestError) and error.__cause__.status == 409:
+                address: str = getattr(emulators.endpoints(), self.emulator)
+                remedy = f"curl -X DELETE 'http://{address}{self.path(values)}{self.delete_query}'"
+                error.detail = (
+                    f"{error.detail.rstrip('.')}. If it is left over from an interrupted command, remove it "
+                    f"and apply again: {remedy}"
                 )
-            raise ResourceError(f"Cannot {action}", detail) from error
+            raise
 
-    def change(self, action: str, method: str, path: str, body: object = None) -> Any:
-        """Change something; returns the answer."""
-        try:
-            return rest.call(method, self.address, path, body)
-        except rest.RestError as error:
-            raise ResourceError(f"Cannot {action}", str(error)) from error
+    def live(self, state: Values) -> Any:
+        """The resource as the emulator has it, or None."""
+        action, path = f"read {self.kind} {self.name(state)}", self.path(state) + self.read_query
+        return self.call(action, "GET", path, missing_ok=True)
 
-    def read(self, action: str, path: str) -> Any:
-        """Get a resource; None if it does not exist."""
-        return self._unless_absent(action, "GET", path)
+    def read(self, state: Values) -> Values | None:
+        live = self.live(state)
+        return observe(state, live, self.fields) if live else None
 
-    def delete(self, action: str, path: str) -> None:
-        """Delete a resource, if it exists."""
-        self._unless_absent(action, "DELETE", path)
+    def update(self, prior: Values, planned: Values) -> Values:
+        return planned
 
-    def _unless_absent(self, action: str, method: str, path: str) -> Any:
-        try:
-            return rest.call(method, self.address, path)
-        except rest.RestError as error:
-            if error.status == 404:
-                return None
-            raise ResourceError(f"Cannot {action}", str(error)) from error
-
-
-def path(*segments: str) -> str:
-    """A path, each segment percent-encoded."""
-    return "".join("/" + quote(segment, safe="") for segment in segments)
+    def delete(self, state: Values) -> None:
+        action, path = f"delete {self.kind} {self.name(state)}", self.path(state) + self.delete_query
+        self.call(action, "DELETE", path, missing_ok=True)
 
 
 def block(values: Values, name: str) -> Values | None:
@@ -147,16 +161,15 @@ def observe(state: Values, live: Mapping[str, Any], fields: Fields) -> Values:
 
 
 def _observed(known: Any, live: Any) -> Any:
-    # Emulators omit empty values and spell durations differently: "600s", "600.000s".
-    same = known is None or (not known and not live) or _seconds(known) == _seconds(live)
+    # Emulators omit empty values.
+    same = known is None or (not known and not live) or _spelling(known) == _spelling(live)
     return known if same else live
 
 
-def _seconds(value: Any) -> Any:
-    """The number of seconds of a duration; any other value unchanged."""
-    if isinstance(value, str) and value.endswith("s"):
-        try:
-            return float(value[:-1])
-        except ValueError:
-            return value
-    return value
+def _spelling(value: Any) -> str:
+    """One spelling of a value: durations have several ("600s", "600.000s"), REST writes integers as text."""
+    text = str(value)
+    try:
+        return f"{float(text[:-1])}s" if text.endswith("s") else text
+    except ValueError:
+        return text

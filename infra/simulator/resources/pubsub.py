@@ -10,24 +10,13 @@ pull subscriptions in the emulator, from which `bridge` delivers.
 
 import json
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
-from infra.simulator import bridge, inventory, rest, rules
+from infra.simulator import bridge, inventory, rules
 from infra.simulator.home import locked
 from infra.simulator.push import PushTarget
-from infra.simulator.resources import Handler, ResourceError, Values, emulated
+from infra.simulator.resources import Handler, ResourceError, Values, emulated, refusing
 
-_PUBSUB: Final = emulated.Service("pubsub")
-_TOPIC: Final[emulated.Fields] = {
-    "message_retention_duration": (),
-    "schema_settings": ("schema", "encoding"),
-}
-_SUBSCRIPTION: Final[emulated.Fields] = {
-    "ack_deadline_seconds": (),
-    "message_retention_duration": (),
-    "retry_policy": ("minimum_backoff", "maximum_backoff"),
-    "dead_letter_policy": ("dead_letter_topic", "max_delivery_attempts"),
-}
 _NOT_SIMULATED: Final = (
     "cloud_storage_config",
     "enable_exactly_once_delivery",
@@ -39,129 +28,85 @@ _MAX_RETENTION_SECONDS: Final = 7 * 24 * 3600
 """Longest message retention of the emulator; Pub/Sub allows 31 days."""
 
 
-def _full_name(collection: str, values: Values, name: str) -> str:
-    """`projects/<project>/<collection>/<name>`, if `name` does not have this form already."""
-    return name if "/" in name else f"projects/{values['project']}/{collection}/{name}"
-
-
-def _path(full_name: str) -> str:
-    return emulated.path("v1", *full_name.split("/"))
-
-
-def _mask(fields: emulated.Fields) -> str:
-    return ",".join(emulated.camel(name) for name in fields)
-
-
-class _Named(Handler):
-    """A resource whose full name is `projects/<project>/<kind>s/<name>`."""
-
-    kind: str
-
-    def delete(self, state: Values) -> None:
-        """Delete it; subscriptions of a topic stay, without a topic."""
-        name = self._name(state)
-        _PUBSUB.delete(f"delete {self.kind} {name}", _path(name))
-
-    def _name(self, values: Values) -> str:
-        return _full_name(f"{self.kind}s", values, values["name"])
-
-
-class Schema(_Named):
-    """`google_pubsub_schema`."""
-
-    kind = "schema"
+class _Emulated(emulated.Emulated):
+    emulator, root = "pubsub", "/v1/"
 
     def create(self, planned: Values) -> Values:
-        name = self._name(planned)
-        _, project, collection, schema = name.split("/")
-        _PUBSUB.create(
-            f"create schema {name}",
-            "POST",
-            f"{emulated.path('v1', 'projects', project, collection)}?schemaId={schema}",
-            self._body(planned),
-            resource=_path(name),
-        )
-        return planned | {"id": name}
+        self.make(planned, "PUT", self.path(planned), self.body(planned))
+        return planned
 
-    def read(self, state: Values) -> Values | None:
-        name = self._name(state)
-        live = _PUBSUB.read(f"read schema {name}", f"{_path(name)}?view=FULL")
-        return emulated.observe(state, live, {"type": (), "definition": ()}) if live else None
+    def update(self, prior: Values, planned: Values) -> Values:
+        self.patch(planned, self.body(planned), self.fields)
+        return planned
+
+    def body(self, values: Values) -> Values:
+        """The fields in REST's form."""
+        return emulated.body(values, self.fields)
+
+    def patch(
+        self, values: Values, body: Values, fields: emulated.Fields, *, missing_ok: bool = False
+    ) -> None:
+        """Set fields to those of a body; those that it lacks are removed."""
+        mask = ",".join(emulated.camel(name) for name in fields)
+        request = {self.kind: {"name": values["id"]} | body, "updateMask": mask}
+        action = f"update {self.kind} {values['id']}"
+        self.call(action, "PATCH", self.path(values), request, missing_ok=missing_ok)
+
+
+class Schema(_Emulated):
+    """`google_pubsub_schema`."""
+
+    kind, read_query = "schema", "?view=FULL"
+    fields: ClassVar[emulated.Fields] = {"type": (), "definition": ()}
+
+    def create(self, planned: Values) -> Values:
+        parent, _, name = self.path(planned).rpartition("/")
+        self.make(planned, "POST", f"{parent}?schemaId={name}", self.body(planned))
+        return planned
 
     def update(self, prior: Values, planned: Values) -> Values:
         """Commit a new revision, if messages of one can be read by the other."""
-        name = self._name(planned)
+        action = f"revise schema {planned['id']}"
         if planned["type"] == "AVRO":
             before, after = (json.loads(each["definition"]) for each in (prior, planned))
             if reason := _incompatible(before, after):
-                raise ResourceError(f"Cannot revise schema {name}", reason, "definition")
-        _PUBSUB.change(
-            f"revise schema {name}",
-            "POST",
-            f"{_path(name)}:commit",
-            {"schema": {"name": name} | self._body(planned)},
-        )
+                raise ResourceError(f"Cannot {action}", reason, "definition")
+        revision = {"schema": {"name": planned["id"]} | self.body(planned)}
+        self.call(action, "POST", f"{self.path(planned)}:commit", revision)
         return planned
 
-    def _body(self, values: Values) -> dict[str, Any]:
-        return {"type": values["type"], "definition": values["definition"]}
 
-
-class Topic(_Named):
-    """`google_pubsub_topic`."""
+class Topic(_Emulated):
+    """`google_pubsub_topic`. A deleted schema shows as `_deleted-schema_`."""
 
     kind = "topic"
-
-    def create(self, planned: Values) -> Values:
-        name = self._name(planned)
-        _PUBSUB.create(
-            f"create topic {name}",
-            "PUT",
-            _path(name),
-            emulated.body(planned, _TOPIC),
-            resource=_path(name),
-        )
-        return planned | {"id": name}
-
-    def read(self, state: Values) -> Values | None:
-        """Retention and schema settings; a deleted schema shows as `_deleted-schema_`."""
-        name = self._name(state)
-        live = _PUBSUB.read(f"read topic {name}", _path(name))
-        return emulated.observe(state, live, _TOPIC) if live else None
-
-    def update(self, prior: Values, planned: Values) -> Values:
-        name = self._name(planned)
-        _PUBSUB.change(
-            f"update topic {name}",
-            "PATCH",
-            _path(name),
-            {"topic": {"name": name} | emulated.body(planned, _TOPIC), "updateMask": _mask(_TOPIC)},
-        )
-        return planned
+    fields: ClassVar[emulated.Fields] = {
+        "message_retention_duration": (),
+        "schema_settings": ("schema", "encoding"),
+    }
 
 
-class Subscription(_Named):
-    """`google_pubsub_subscription`: pull, push, or to a BigQuery table."""
+class Subscription(_Emulated):
+    """`google_pubsub_subscription`."""
 
     kind = "subscription"
+    fields: ClassVar[emulated.Fields] = {
+        "ack_deadline_seconds": (),
+        "message_retention_duration": (),
+        "retry_policy": ("minimum_backoff", "maximum_backoff"),
+        "dead_letter_policy": ("dead_letter_topic", "max_delivery_attempts"),
+    }
 
     def create(self, planned: Values) -> Values:
-        name = self._name(planned)
-        target = self._target(planned)
-        topic = _full_name("topics", planned, planned["topic"])
-        live = _PUBSUB.create(
-            f"create subscription {name}",
-            "PUT",
-            _path(name),
-            {"topic": topic} | self._body(planned),
-            resource=_path(name),
-        )
+        target = _checked_target(planned)
+        body = {"topic": _topic(planned)} | self.body(planned)
+        live = self.make(planned, "PUT", self.path(planned), body)
         try:
-            self._deliver(name, target)
+            _deliver(planned["id"], target)
         except ResourceError:
-            _PUBSUB.delete(f"delete subscription {name}", _path(name))
+            super().delete(planned)
             raise
-        return self._observe(planned, live) | {"id": name}
+        return self._observe(planned, live)
 
     def read(self, state: Values) -> Values | None:
         """Everything that the emulator can change.
@@ -169,45 +114,34 @@ class Subscription(_Named):
         A deleted topic appears as `_deleted-topic_`. `bigquery_config` or `push_config` is absent while the
         bridge does not run.
         """
-        name = self._name(state)
-        live = _PUBSUB.read(f"read subscription {name}", _path(name))
+        live = self.live(state)
         if live is None:
             return None
         seen = self._observe(state, live)
-        if live["topic"] != _full_name("topics", state, state["topic"]):
+        if live["topic"] != _topic(state):
             seen["topic"] = live["topic"]
-        for kind, target in (("bigquery_config", _table_target), ("push_config", _push_target)):
-            if config := emulated.block(state, kind):
-                seen[kind] = [config] if bridge.runs(name, target(config)) else []
+        if (target := _target(state)) and not bridge.runs(state["id"], target):
+            seen |= {"bigquery_config": [], "push_config": []}
         return seen
 
     def update(self, prior: Values, planned: Values) -> Values:
-        name = self._name(planned)
-        target = self._target(planned)
-        _PUBSUB.change(
-            f"update subscription {name}",
-            "PATCH",
-            _path(name),
-            {
-                "subscription": {"name": name} | self._body(planned),
-                "updateMask": _mask(_SUBSCRIPTION),
-            },
-        )
-        self._deliver(name, target)
+        target = _checked_target(planned)
+        super().update(prior, planned)
+        _deliver(planned["id"], target)
         return planned
 
     def delete(self, state: Values) -> None:
-        bridge.stop(self._name(state))
+        bridge.stop(state["id"])
         super().delete(state)
 
-    def _body(self, values: Values) -> Values:
-        body = emulated.body(values, _SUBSCRIPTION)
+    def body(self, values: Values) -> Values:
+        body = super().body(values)
         if retention := body.get("messageRetentionDuration"):
             body["messageRetentionDuration"] = _emulated_retention(retention)
         return body
 
     def _observe(self, state: Values, live: Mapping[str, Any]) -> Values:
-        seen = emulated.observe(state, live, _SUBSCRIPTION)
+        seen = emulated.observe(state, live, self.fields)
         wanted = state.get("message_retention_duration")
         if wanted and seen["message_retention_duration"] == _emulated_retention(wanted):
             seen["message_retention_duration"] = wanted
@@ -215,47 +149,8 @@ class Subscription(_Named):
             seen["dead_letter_policy"] = state["dead_letter_policy"]
         return seen
 
-    def _target(self, planned: Values) -> bridge.Target | None:
-        """The checked target of a BigQuery or push subscription; None for a pull subscription.
 
-        Raises:
-            ResourceError: the table does not exist or does not fit, or an argument is not simulated.
-        """
-        emulated.refuse(planned, _NOT_SIMULATED)
-        if config := emulated.block(planned, "push_config"):
-            if config.get("no_wrapper") or not config.get("oidc_token"):
-                raise ResourceError(
-                    "Not simulated",
-                    "push_config: on a laptop, only with oidc_token and without no_wrapper",
-                    "push_config",
-                )
-            return _push_target(config)
-        config = emulated.block(planned, "bigquery_config")
-        if config is None:
-            return None
-        if config.get("use_topic_schema") or config.get("use_table_schema") or not config["write_metadata"]:
-            raise ResourceError(
-                "Not simulated",
-                "bigquery_config: on a laptop, only with write_metadata and without a schema",
-                "bigquery_config",
-            )
-        target = _table_target(config)
-        try:
-            bridge.check(target)
-        except bridge.BridgeError as error:
-            raise ResourceError(
-                f"Cannot write messages of {self._name(planned)} to BigQuery", str(error), "bigquery_config"
-            ) from error
-        return target
-
-    def _deliver(self, name: str, target: bridge.Target | None) -> None:
-        if target is None:
-            bridge.stop(name)
-        elif not bridge.runs(name, target):
-            try:
-                bridge.start(name, target)
-            except bridge.BridgeError as error:
-                raise ResourceError(f"Cannot start the bridge of {name}", str(error)) from error
+_SUBSCRIPTION: Final = Subscription()
 
 
 def settle_dead_letters() -> None:
@@ -264,20 +159,61 @@ def settle_dead_letters() -> None:
     Raises:
         ResourceError: the emulator does not answer, or refuses.
     """
-    field = "dead_letter_policy"
+    fields = {"dead_letter_policy": Subscription.fields["dead_letter_policy"]}
     with locked("dead-letters"):  # of several concurrent grants, the last one sees all of them
-        for subscription in inventory.all_of("google_pubsub_subscription"):
-            if not subscription[field]:
-                continue
-            name = subscription["id"]
-            fields = {field: _SUBSCRIPTION[field]}
-            policy = emulated.body(subscription, fields) if rules.forwards_dead_letters(subscription) else {}
-            body = {"subscription": {"name": name} | policy, "updateMask": _mask(fields)}
-            try:
-                rest.call("PATCH", _PUBSUB.address, _path(name), body)
-            except rest.RestError as error:
-                if error.status != 404:  # being destroyed, or lost with the emulator
-                    raise ResourceError(f"Cannot change dead letters of {name}", str(error)) from error
+        for each in inventory.all_of("google_pubsub_subscription"):
+            if each["dead_letter_policy"]:
+                policy = emulated.body(each, fields) if rules.forwards_dead_letters(each) else {}
+                # It may be missing: being destroyed, or lost with the emulator.
+                _SUBSCRIPTION.patch(each, policy, fields, missing_ok=True)
+
+
+def _topic(values: Values) -> str:
+    topic: str = values["topic"]
+    return topic if "/" in topic else f"projects/{values['project']}/topics/{topic}"
+
+
+def _target(values: Values) -> bridge.Target | None:
+    """The target of a BigQuery or push subscription; None for a pull subscription."""
+    if config := emulated.block(values, "push_config"):
+        (token,) = config["oidc_token"]
+        endpoint = config["push_endpoint"]
+        return PushTarget(endpoint, token["service_account_email"], token.get("audience") or endpoint)
+    config = emulated.block(values, "bigquery_config")
+    return bridge.TableTarget(config["table"]) if config else None
+
+
+def _checked_target(planned: Values) -> bridge.Target | None:
+    """The same for a subscription to be created or changed.
+
+    Raises:
+        ResourceError: the table does not exist or does not fit, or an argument is not simulated.
+    """
+    emulated.refuse(planned, _NOT_SIMULATED)
+    push, table = (emulated.block(planned, kind) for kind in ("push_config", "bigquery_config"))
+    wrong = None
+    if push and (push.get("no_wrapper") or not push.get("oidc_token")):
+        wrong = "push_config", "with oidc_token and without no_wrapper"
+    elif table and (
+        table.get("use_topic_schema") or table.get("use_table_schema") or not table["write_metadata"]
+    ):
+        wrong = "bigquery_config", "with write_metadata and without a schema"
+    if wrong:
+        kind, form = wrong
+        raise ResourceError("Not simulated", f"{kind}: on a laptop, only {form}", kind)
+    target = _target(planned)
+    if isinstance(target, bridge.TableTarget):
+        with refusing(f"Cannot write messages of {planned['id']} to BigQuery", "bigquery_config"):
+            target.check()
+    return target
+
+
+def _deliver(name: str, target: bridge.Target | None) -> None:
+    if target is None:
+        bridge.stop(name)
+    elif not bridge.runs(name, target):
+        with refusing(f"Cannot start the bridge of {name}"):
+            bridge.start(name, target)
 
 
 def _incompatible(before: Any, after: Any) -> str | None:
@@ -301,18 +237,8 @@ def _emulated_retention(retention: str) -> str:
     return f"{min(float(retention.removesuffix('s')), _MAX_RETENTION_SECONDS):g}s"
 
 
-def _table_target(config: Values) -> bridge.TableTarget:
-    return bridge.TableTarget(config["table"])
-
-
-def _push_target(config: Values) -> PushTarget:
-    (token,) = config["oidc_token"]
-    endpoint = config["push_endpoint"]
-    return PushTarget(endpoint, token["service_account_email"], token.get("audience") or endpoint)
-
-
 HANDLERS: Final[Mapping[str, Handler]] = {
     "google_pubsub_schema": Schema(),
     "google_pubsub_topic": Topic(),
-    "google_pubsub_subscription": Subscription(),
+    "google_pubsub_subscription": _SUBSCRIPTION,
 }

@@ -13,64 +13,45 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from infra.simulator import rest
-from infra.simulator.resources import Handler, ResourceError, Values, emulated
+from infra.simulator import emulators, rest
+from infra.simulator.resources import Handler, ResourceError, Values, emulated, refusing
 from infra.simulator.values import UNKNOWN, is_unknown
 
-_STORAGE: Final = emulated.Service("storage")
+_BUCKETS: Final = "/storage/v1/b"
 
 
-def _bucket_path(name: str) -> str:
-    return emulated.path("storage", "v1", "b", name)
-
-
-def _object_path(bucket: str, name: str) -> str:
-    return _bucket_path(bucket) + emulated.path("o", name)
-
-
-class Bucket(Handler):
+class Bucket(emulated.Emulated):
     """`google_storage_bucket`."""
 
+    emulator, kind, root = "storage", "bucket", f"{_BUCKETS}/"
+
     def create(self, planned: Values) -> Values:
-        name: str = planned["name"]
-        _STORAGE.create(
-            f"create bucket {name}",
-            "POST",
-            "/storage/v1/b",
-            {"name": name},
-            resource=_bucket_path(name),
-        )
-        return planned | {
-            "id": name,
-            "self_link": f"https://www.googleapis.com/storage/v1/b/{name}",
-            "url": f"gs://{name}",
-        }
-
-    def read(self, state: Values) -> Values | None:
-        name: str = state["name"]
-        live = _STORAGE.read(f"read bucket {name}", _bucket_path(name))
-        return state if live else None
-
-    def update(self, prior: Values, planned: Values) -> Values:
+        self.make(planned, "POST", _BUCKETS, {"name": planned["name"]})
         return planned
 
     def delete(self, state: Values) -> None:
-        name: str = state["name"]
-        listing = _STORAGE.read(f"list bucket {name}", f"{_bucket_path(name)}/o")
-        objects: list[str] = [item["name"] for item in (listing or {}).get("items", [])]
-        if objects and not state.get("force_destroy"):
+        name, objects = state["name"], f"{self.path(state)}/o"
+        listing = self.call(f"list bucket {name}", "GET", objects, missing_ok=True)
+        names: list[str] = [item["name"] for item in (listing or {}).get("items", [])]
+        if names and not state.get("force_destroy"):
             raise ResourceError(
                 f"Cannot delete bucket {name}",
-                f"it holds {len(objects)} objects (first: {objects[0]}) and force_destroy is not set",
+                f"it holds {len(names)} objects (first: {names[0]}) and force_destroy is not set",
                 "force_destroy",
             )
-        for item in objects:
-            _STORAGE.delete(f"delete gs://{name}/{item}", _object_path(name, item))
-        _STORAGE.delete(f"delete bucket {name}", _bucket_path(name))
+        for each in names:
+            path = f"{objects}/{quote(each, safe='')}"
+            self.call(f"delete gs://{name}/{each}", "DELETE", path, missing_ok=True)
+        super().delete(state)
 
 
-class Object(Handler):
+class Object(emulated.Emulated):
     """`google_storage_bucket_object`: from `content`, or the file `source`."""
+
+    emulator, kind = "storage", "object"
+
+    def path(self, values: Values) -> str:
+        return f"{_BUCKETS}/{values['bucket']}/o/{quote(values['name'], safe='')}"
 
     def plan(self, prior: Values | None, planned: Values) -> Values:
         """Compare the hash of what is to be uploaded: its file may have changed, or the object by hand."""
@@ -86,37 +67,31 @@ class Object(Handler):
 
     def create(self, planned: Values) -> Values:
         """Upload the object; like Cloud Storage, replace an existing one."""
-        bucket, name = planned["bucket"], planned["name"]
         emulated.refuse(planned, ("metadata",))
-        try:
+        content = _content(planned)
+        # As the real provider: text for `content`, nothing specific for a file.
+        text = planned.get("content") is not None
+        media_type = "text/plain; charset=utf-8" if text else "application/octet-stream"
+        query = f"uploadType=media&name={quote(planned['name'], safe='')}"
+        with refusing(f"Cannot upload gs://{planned['bucket']}/{planned['name']}", "bucket"):
             live = rest.call(
                 "POST",
-                _STORAGE.address,
-                f"/upload{_bucket_path(bucket)}/o?uploadType=media&name={quote(name, safe='')}",
-                content=(planned.get("content_type") or _media_type(planned), _content(planned)),
+                emulators.endpoints().storage,
+                f"/upload{_BUCKETS}/{planned['bucket']}/o?{query}",
+                content=(planned.get("content_type") or media_type, content),
             )
-        except rest.RestError as error:
-            raise ResourceError(f"Cannot upload gs://{bucket}/{name}", str(error), "bucket") from error
         return _observed(planned, live) | {
-            "id": f"{bucket}-{name}",
-            "output_name": name,
+            "output_name": planned["name"],
             "media_link": live["mediaLink"],
-            "self_link": f"https://www.googleapis.com{_object_path(bucket, name)}",
+            "self_link": f"https://www.googleapis.com{self.path(planned)}",
         }
 
     def read(self, state: Values) -> Values | None:
-        bucket, name = state["bucket"], state["name"]
-        live = _STORAGE.read(f"read gs://{bucket}/{name}", _object_path(bucket, name))
-        if live is None:
-            return None
-        return _observed(state, live)
+        live = self.live(state)
+        return _observed(state, live) if live else None
 
     def update(self, prior: Values, planned: Values) -> Values:
         return self.create(planned)
-
-    def delete(self, state: Values) -> None:
-        bucket, name = state["bucket"], state["name"]
-        _STORAGE.delete(f"delete gs://{bucket}/{name}", _object_path(bucket, name))
 
 
 def _content(values: Values) -> bytes:
@@ -135,11 +110,6 @@ def _content(values: Values) -> bytes:
 
 def _md5(content: bytes) -> str:
     return base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
-
-
-def _media_type(values: Values) -> str:
-    # As the real provider: text for `content`, nothing specific for a file.
-    return "text/plain; charset=utf-8" if values.get("content") is not None else "application/octet-stream"
 
 
 def _observed(values: Values, live: Mapping[str, Any]) -> Values:
