@@ -26,10 +26,8 @@ _SYNTAX: Final = re.compile(
 _NAME: Final = re.compile(r"(?<![\w.])[a-zA-Z_][\w:]*")
 
 
-def missing(type_name: str, values: Values) -> Iterator[str]:
-    """The types of the metrics that a resource names and that do not exist."""
-    if type_name not in ("google_monitoring_alert_policy", "google_monitoring_slo"):
-        return
+def missing(values: Values) -> Iterator[str]:
+    """The types of the metrics that an alert policy or objective names and that do not exist."""
     logged = inventory.all_of("google_logging_metric")
     known = {f"logging.googleapis.com/user/{each['name']}" for each in logged}
     known |= {each["type"] for each in inventory.all_of("google_monitoring_metric_descriptor")}

@@ -6,8 +6,9 @@ They use only the inventory of this simulated cloud. Permissions of Terraform's 
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Collection, Iterator, Mapping
+from fnmatch import fnmatchcase
+from typing import Final
 
 from infra.simulator import inventory, metrics, plugin
 from infra.simulator.computed import IDS
@@ -39,22 +40,19 @@ _REFERENCES: Final[Mapping[str, Mapping[str, str]]] = {
     "google_service_account_iam_member": {"service_account_id": "google_service_account"},
     "google_storage_bucket_iam_member": {"bucket": "google_storage_bucket"},
 }
-# Type -> types of resources that must be deleted before.
-_CONTENTS: Final[Mapping[str, tuple[str, ...]]] = {
-    "google_compute_network": (
-        "google_compute_router",
-        "google_compute_subnetwork",
-        "google_container_cluster",
-    ),
-    "google_compute_subnetwork": ("google_container_cluster",),
-}
-# Type -> types of resources that may have its id in them.
+# Type -> types of resources that may be in it or use it.
 _USERS: Final[Mapping[str, tuple[str, ...]]] = {
     "google_certificate_manager_certificate": (
         "google_certificate_manager_certificate_map_entry",
         "google_compute_region_target_https_proxy",
     ),
+    "google_compute_network": (
+        "google_compute_router",
+        "google_compute_subnetwork",
+        "google_container_cluster",
+    ),
     "google_compute_region_ssl_policy": ("google_compute_region_target_https_proxy",),
+    "google_compute_subnetwork": ("google_container_cluster",),
     "google_monitoring_notification_channel": ("google_billing_budget", "google_monitoring_alert_policy"),
 }
 # Type -> how a Gateway, or a policy of its load balancer, names it.
@@ -99,7 +97,8 @@ _BUILT_IN_NAMESPACES: Final = ("default", "kube-system", "kube-public", "kube-no
 _PULLERS: Final = tuple(
     f"roles/artifactregistry.{each}" for each in ("reader", "writer", "repoAdmin", "admin")
 )
-_PUBSUB_AGENT: Final = re.compile(r"serviceAccount:service-\d+@gcp-sa-pubsub\.iam\.gserviceaccount\.com")
+_AGENTS: Final = "service-*@{}.iam.gserviceaccount.com"
+_PUBSUB_AGENT: Final = _AGENTS.format("gcp-sa-pubsub")
 _AGENT: Final = re.compile(r"serviceAccount:(service-\d+@[a-z-]+\.iam\.gserviceaccount\.com)")
 _KEY: Final = re.compile(r'"(projects/[^"]+/cryptoKeys/[^"/]+)"')
 _UNLOADING_SECONDS: Final = 3
@@ -122,11 +121,6 @@ def check(type_name: str, values: Values, config: Values, provider: Values) -> N
         ResourceError: Google would refuse; the message says what is missing.
     """
     _api(type_name, values)
-    if type_name == "google_bigquery_dataset_iam_member" and values["member"].startswith("principal"):
-        # The provider itself turns members into the kinds of a dataset's access list, and knows no other.
-        raise ResourceError(
-            "Error 400: invalid", f"write the member as iamMember:{values['member']}", "member"
-        )
     if type_name == "google_billing_budget" and not (
         provider["user_project_override"] and provider["billing_project"]
     ):
@@ -136,25 +130,9 @@ def check(type_name: str, values: Values, config: Values, provider: Values) -> N
             "set user_project_override and billing_project of the provider",
         )
     _references(type_name, values, config)
-    for metric in metrics.missing(type_name, values):
-        raise ResourceError("Error 404: notFound", f'Cannot find metric(s) that match type = "{metric}".')
-    if type_name.startswith("kubernetes_"):
-        _namespace(type_name, values)
-    if type_name.endswith("_iam_member"):
-        _member(values)
-    match type_name:
-        case "google_pubsub_subscription":
-            _writable(values)
-        case "google_bigquery_data_transfer_config":
-            _copied(values)
-        case "google_composer_environment":
-            _worker(type_name, values)
-        case _ if type_name in _ENCRYPTING:
-            _encrypted(type_name, values)
-        case "kubernetes_deployment_v1" | "kubernetes_job_v1":
-            _runnable(values)
-        case _:
-            pass
+    for types, rule in _RULES.items():
+        if re.fullmatch(types, type_name):
+            rule(type_name, values)
 
 
 def check_deletion(type_name: str, values: Values) -> None:
@@ -176,10 +154,8 @@ def check_deletion(type_name: str, values: Values) -> None:
 
 def _users(type_name: str, values: Values) -> Iterator[str]:
     """The ids of what is in a resource, or uses it."""
-    for kind in _CONTENTS.get(type_name, ()):
-        yield from (each["id"] for each in _naming(kind, type_name, values["id"]))
     for kind in _USERS.get(type_name, ()):
-        yield from (each["id"] for each in inventory.all_of(kind) if f'"{values["id"]}"' in json.dumps(each))
+        yield from (each["id"] for each in _naming(kind, type_name, values["id"]))
     if type_name not in _NAMED_BY_GATEWAYS:
         return
     manifests = [*inventory.all_of("kubernetes_manifest")]
@@ -217,10 +193,15 @@ def remove_grants(type_name: str, id_: str) -> None:
 
 
 def _naming(kind: str, type_name: str, id_: str) -> Iterator[Values]:
-    """The resources of a kind that name this resource."""
-    for argument, target in _REFERENCES[kind].items():
-        if target == type_name:
-            yield from (each for each in inventory.all_of(kind) if _id(each, argument, target) == id_)
+    """The resources of a kind that name a resource: in the argument for it or, without one, by its id."""
+    for each in inventory.all_of(kind):
+        if kind in _REFERENCES:
+            arguments = [name for name, target in _REFERENCES[kind].items() if target == type_name]
+            names = any(_id(each, argument, type_name) == id_ for argument in arguments)
+        else:
+            names = f'"{id_}"' in json.dumps(each)
+        if names:
+            yield each
 
 
 def _api(type_name: str, values: Values) -> None:
@@ -255,60 +236,58 @@ def _id(values: Values, argument: str, target: str) -> str:
     return form.format_map({"region": values.get("location"), **values, own: name})
 
 
-def _member(values: Values) -> None:
+def _dataset_member(type_name: str, values: Values) -> None:
+    # The provider itself turns members into the kinds of a dataset's access list, and knows no other.
+    if values["member"].startswith("principal"):
+        raise ResourceError(
+            "Error 400: invalid", f"write the member as iamMember:{values['member']}", "member"
+        )
+
+
+def _member(type_name: str, values: Values) -> None:
     """IAM refuses accounts and identity pools that do not exist in its project."""
     member: str = values["member"]
     project = values.get("project")
-    if account := re.fullmatch(rf"serviceAccount:(\S+@{project}\.iam\.gserviceaccount\.com)", member):
-        if not inventory.exists("google_service_account", f"projects/{project}/serviceAccounts/{account[1]}"):
-            raise ResourceError(
-                "Error 400: badRequest", f"Service account {account[1]} does not exist.", "member"
-            )
-    elif (agent := _AGENT.fullmatch(member)) and not inventory.exists("service_agent", agent[1]):
-        raise ResourceError(
-            "Error 400: badRequest",
-            f"Service account {agent[1]} does not exist: scripts/bootstrap.sh makes service agents.",
-            "member",
+    if found := re.fullmatch(rf"serviceAccount:(\S+@{project}\.iam\.gserviceaccount\.com)", member):
+        exists = inventory.exists("google_service_account", f"projects/{project}/serviceAccounts/{found[1]}")
+        problem = f"Service account {found[1]} does not exist."
+    elif found := _AGENT.fullmatch(member):
+        exists = inventory.exists("service_agent", found[1])
+        problem = f"Service account {found[1]} does not exist: scripts/bootstrap.sh makes service agents."
+    elif found := re.search(r"[/:]([a-z0-9-]+)\.svc\.id\.goog", member):
+        exists = any(
+            each["project"] == found[1] and each["workload_identity_config"]
+            for each in inventory.all_of("google_container_cluster")
         )
-    elif gke := re.search(r"[/:]([a-z0-9-]+)\.svc\.id\.goog", member):
-        clusters = inventory.all_of("google_container_cluster")
-        if not any(each["project"] == gke[1] and each["workload_identity_config"] for each in clusters):
-            raise ResourceError(
-                "Error 400: badRequest", f"Identity Pool does not exist ({gke[1]}.svc.id.goog).", "member"
-            )
-    elif pool := re.search(r"/workloadIdentityPools/([^/]+)/", member):
+        problem = f"Identity Pool does not exist ({found[1]}.svc.id.goog)."
+    elif found := re.search(r"/workloadIdentityPools/([^/]+)/", member):
         pools = inventory.all_of("google_iam_workload_identity_pool")
-        if not any(each["workload_identity_pool_id"] == pool[1] for each in pools):
-            raise ResourceError(
-                "Error 400: badRequest", f"Identity Pool does not exist ({pool[1]}).", "member"
-            )
+        exists = any(each["workload_identity_pool_id"] == found[1] for each in pools)
+        problem = f"Identity Pool does not exist ({found[1]})."
+    else:
+        return
+    if not exists:
+        raise ResourceError("Error 400: badRequest", problem, "member")
 
 
-def _grants(
-    members: re.Pattern[str], roles: tuple[str, ...], project: str, *grants: tuple[str, str]
-) -> Iterator[tuple[str, Values]]:
-    """Grants of one of the roles, or a custom role, to a member, on a project or a resource, by type.
+def _grants(who: str, roles: Collection[str], *resources: tuple[str, str]) -> Iterator[tuple[str, Values]]:
+    """Grants of one of the roles, or a custom role, on one of the resources or their project, with types.
 
     Args:
-        members: Pattern of members.
+        who: Mail address of the account, or a pattern of it.
         roles: Roles of which one is enough.
-        project: Project of the resource.
-        grants: Types of grants on single resources, and the id of the resource.
+        resources: Types and ids of resources of one project.
     """
-    of_project = "google_project_iam_member"
-    found = [(of_project, each) for each in inventory.all_of(of_project) if each["project"] == project]
-    for kind, id_ in grants:
-        found += [(kind, each) for each in _naming(kind, kind.removesuffix("_iam_member"), id_)]
+    project = resources[0][1].split("/")[1]
+    of_project = inventory.all_of("google_project_iam_member")
+    found = [("google_project_iam_member", each) for each in of_project if each["project"] == project]
+    for type_name, id_ in resources:
+        kind = f"{type_name}_iam_member"
+        found += [(kind, each) for each in _naming(kind, type_name, id_)]
     for kind, each in found:
-        if members.fullmatch(each["member"]) and (each["role"] in roles or "/roles/" in each["role"]):
+        has_role = each["role"] in roles or "/roles/" in each["role"]
+        if has_role and fnmatchcase(each["member"], f"serviceAccount:{who}"):
             yield kind, each
-
-
-def _granted(
-    members: re.Pattern[str], roles: tuple[str, ...], project: str, *grants: tuple[str, str]
-) -> bool:
-    """Whether there is such a grant."""
-    return any(True for _ in _grants(members, roles, project, *grants))
 
 
 def _in_effect(type_name: str, kind: str, grant: Values) -> bool:
@@ -343,39 +322,44 @@ def forwards_dead_letters(subscription: Values) -> bool:
     Without them it reports no error, and redelivers the messages forever:
     https://cloud.google.com/pubsub/docs/dead-letter-topics#grant_forwarding_permissions
     """
+    roles = [f"roles/pubsub.{each}" for each in ("editor", "admin")]
     return all(
-        _granted(
-            _PUBSUB_AGENT,
-            ("roles/pubsub.subscriber", "roles/pubsub.editor", "roles/pubsub.admin"),
-            subscription["project"],
-            ("google_pubsub_subscription_iam_member", subscription["id"]),
+        any(
+            _grants(
+                _PUBSUB_AGENT,
+                ("roles/pubsub.subscriber", *roles),
+                ("google_pubsub_subscription", subscription["id"]),
+            )
         )
-        and _granted(
-            _PUBSUB_AGENT,
-            ("roles/pubsub.publisher", "roles/pubsub.editor", "roles/pubsub.admin"),
-            policy["dead_letter_topic"].split("/")[1],
-            ("google_pubsub_topic_iam_member", policy["dead_letter_topic"]),
+        and any(
+            _grants(
+                _PUBSUB_AGENT,
+                ("roles/pubsub.publisher", *roles),
+                ("google_pubsub_topic", policy["dead_letter_topic"]),
+            )
         )
         for policy in items(subscription.get("dead_letter_policy"))
     )
 
 
-def _writable(values: Values) -> None:
+def _writable(type_name: str, values: Values) -> None:
     """Pub/Sub checks, when a BigQuery subscription is created, that it may write to the table.
 
     https://cloud.google.com/pubsub/docs/create-bigquery-subscription#assign_bigquery_service_account
     """
     for config in items(values.get("bigquery_config")):
         account = config.get("service_account_email")
-        who = re.compile(re.escape(f"serviceAccount:{account}")) if account else _PUBSUB_AGENT
         project, _, name = config["table"].partition(".")
-        id_ = f"projects/{project}/datasets/{name.replace('.', '/tables/')}"
-        if inventory.exists("google_bigquery_table", id_) and not _granted(
-            who,
-            ("roles/bigquery.dataEditor", "roles/bigquery.dataOwner", "roles/bigquery.admin"),
-            project,
-            ("google_bigquery_table_iam_member", id_),
-            ("google_bigquery_dataset_iam_member", id_.partition("/tables/")[0]),
+        dataset, _, table = name.partition(".")
+        dataset_id = f"projects/{project}/datasets/{dataset}"
+        id_ = f"{dataset_id}/tables/{table}"
+        if inventory.exists("google_bigquery_table", id_) and not any(
+            _grants(
+                account or _PUBSUB_AGENT,
+                ("roles/bigquery.dataEditor", "roles/bigquery.dataOwner", "roles/bigquery.admin"),
+                ("google_bigquery_table", id_),
+                ("google_bigquery_dataset", dataset_id),
+            )
         ):
             raise ResourceError(
                 "Error 403: The caller does not have permission",
@@ -385,7 +369,7 @@ def _writable(values: Values) -> None:
             )
 
 
-def _copied(values: Values) -> None:
+def _copied(type_name: str, values: Values) -> None:
     """A dataset is copied where the copy is, twice a day at most, by an account that may.
 
     Google tells the latter with the first run, of the day after.
@@ -393,7 +377,7 @@ def _copied(values: Values) -> None:
     """
     if values["data_source_id"] != "cross_region_copy":
         return
-    project, account = values["project"], values["service_account_name"]
+    account = values["service_account_name"]
     source = values["params"].get("source_dataset_id")
     datasets = {each["dataset_id"]: each for each in inventory.all_of("google_bigquery_dataset")}
     if source not in datasets:
@@ -410,13 +394,11 @@ def _copied(values: Values) -> None:
         raise ResourceError(
             "Error 400: INVALID_ARGUMENT", "datasets are copied every 12 hours at most", "schedule"
         )
-    who = re.compile(re.escape(f"serviceAccount:{account}"))
-    of_datasets = "google_bigquery_dataset_iam_member"
     for dataset, roles in (
         (datasets[source], ("roles/bigquery.dataViewer", "roles/bigquery.admin")),
         (copy, ("roles/bigquery.dataOwner", "roles/bigquery.admin")),
     ):
-        if not _granted(who, roles, project, (of_datasets, dataset["id"])):
+        if not any(_grants(account, roles, ("google_bigquery_dataset", dataset["id"]))):
             raise ResourceError(
                 "Error 403: PERMISSION_DENIED",
                 f"{account} needs {roles[0]}, or a custom role, on {dataset['id']}, and the transfer must "
@@ -430,33 +412,36 @@ def _worker(type_name: str, values: Values) -> None:
     for config in items(values.get("config")):
         for node in items(config.get("node_config")):
             if account := node.get("service_account"):
-                who = re.compile(re.escape(f"serviceAccount:{account}"))
-                _need(type_name, account, who, "roles/composer.worker", values["project"])
+                project = ("google_project", f"projects/{values['project']}")
+                _need(type_name, account, account, "roles/composer.worker", project)
 
 
 def _encrypted(type_name: str, values: Values) -> None:
     """A service agent needs the key; that of another project is granted by its owner, elsewhere."""
     agent = _ENCRYPTING[type_name]
-    who = re.compile(rf"serviceAccount:service-\d+@{agent}\.iam\.gserviceaccount\.com")
-    role = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
-    project = values["project"]
     for key in {*_KEY.findall(json.dumps(values))}:
-        if key.startswith(f"projects/{project}/") and inventory.exists("google_kms_crypto_key", key):
-            _need(type_name, agent, who, role, project, ("google_kms_crypto_key_iam_member", key))
+        if key.startswith(f"projects/{values['project']}/") and inventory.exists(
+            "google_kms_crypto_key", key
+        ):
+            role = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
+            _need(type_name, agent, _AGENTS.format(agent), role, ("google_kms_crypto_key", key))
 
 
-def _need(
-    type_name: str, name: str, who: re.Pattern[str], role: str, project: str, *grants: tuple[str, str]
-) -> None:
+def _need(type_name: str, name: str, who: str, role: str, resource: tuple[str, str]) -> None:
     """Refuse to make a resource before a grant is in effect."""
-    found = [*_grants(who, (role,), project, *grants)]
+    found = [*_grants(who, (role,), resource)]
     if not any(_in_effect(type_name, *each) for each in found):
         since = "has had it for seconds: it must wait until the grant is in effect"
         raise ResourceError(
             "Error 400: FAILED_PRECONDITION",
-            f"{name} needs {role} on {grants[0][1] if grants else 'the project'}, and "
+            f"{name} needs {role} on {resource[1]}, and "
             + (f"{type_name} {since}" if found else f"{type_name} must depend on that grant"),
         )
+
+
+def _metrics(type_name: str, values: Values) -> None:
+    for metric in metrics.missing(values):
+        raise ResourceError("Error 404: notFound", f'Cannot find metric(s) that match type = "{metric}".')
 
 
 def _namespace(type_name: str, values: Values) -> None:
@@ -470,7 +455,7 @@ def _namespace(type_name: str, values: Values) -> None:
         raise ResourceError("Error 404: not found", f'namespaces "{name}" not found', "metadata")
 
 
-def _runnable(values: Values) -> None:
+def _runnable(type_name: str, values: Values) -> None:
     """Pods need their service account, and nodes need permission to pull images."""
     metadata = items(values["metadata"])[0]
     pod = items(items(items(values["spec"])[0]["template"])[0]["spec"])[0]
@@ -487,24 +472,27 @@ def _runnable(values: Values) -> None:
 
 
 def _pullable(image: re.Match[str]) -> None:
-    project, location, name = image["project"], image["location"], image["name"]
-    repository = f"projects/{project}/locations/{location}/repositories/{name}"
+    repository = "projects/{project}/locations/{location}/repositories/{name}".format_map(image.groupdict())
     if not inventory.exists("google_artifact_registry_repository", repository):
         raise ResourceError("ImagePullBackOff", f"there is no repository {repository}")
-    for account in _node_accounts(project):
-        if not _granted(
-            re.compile(re.escape(f"serviceAccount:{account}")),
-            _PULLERS,
-            project,
-            ("google_artifact_registry_repository_iam_member", repository),
-        ):
-            raise ResourceError(
-                "ImagePullBackOff", f"nodes run as {account}, which may not read {repository}"
-            )
-
-
-def _node_accounts(project: str) -> Iterator[str]:
     for pool in inventory.all_of("google_container_node_pool"):
-        node: Any = next(iter(items(pool.get("node_config"))), {})
-        if pool["project"] == project and node.get("service_account"):
-            yield node["service_account"]
+        account = next((each.get("service_account") for each in items(pool.get("node_config"))), None)
+        if pool["project"] != image["project"] or not account:
+            continue
+        if not any(_grants(account, _PULLERS, ("google_artifact_registry_repository", repository))):
+            reason = f"nodes run as {account}, which may not read {repository}"
+            raise ResourceError("ImagePullBackOff", reason)
+
+
+# Patterns of types -> check.
+_RULES: Final[Mapping[str, Callable[[str, Values], None]]] = {
+    "google_bigquery_dataset_iam_member": _dataset_member,
+    "google_monitoring_(alert_policy|slo)": _metrics,
+    "kubernetes_.*": _namespace,
+    ".*_iam_member": _member,
+    "google_pubsub_subscription": _writable,
+    "google_bigquery_data_transfer_config": _copied,
+    "google_composer_environment": _worker,
+    "|".join(_ENCRYPTING): _encrypted,
+    "kubernetes_(deployment|job)_v1": _runnable,
+}
