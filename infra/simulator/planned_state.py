@@ -5,15 +5,11 @@ from typing import Any, Final
 
 from infra.simulator.computed import ComputedValues
 from infra.simulator.facts import Block, NestedBlock, cty_type, is_computed
-from infra.simulator.resources import Values
+from infra.simulator.resources import ResourceError, Values
 from infra.simulator.values import UNKNOWN, Path, is_unknown, items
 
 _DEFAULTED: Final = ("project", "region", "zone")
 """Arguments whose default is in the provider's configuration."""
-
-
-class MissingProjectError(Exception):
-    """Neither the resource nor the provider has a project."""
 
 
 def plan(block: Block, prior: Values | None, proposed: Values, config: Values, defaults: Values) -> Values:
@@ -30,7 +26,7 @@ def plan(block: Block, prior: Values | None, proposed: Values, config: Values, d
         The planned values; values that the provider computes are unknown.
 
     Raises:
-        MissingProjectError: the resource needs a project and none is configured.
+        ResourceError: the resource needs a project and none is configured.
     """
     planned = _complete(block, prior, proposed)
     for name in _DEFAULTED:
@@ -40,7 +36,8 @@ def plan(block: Block, prior: Values | None, proposed: Values, config: Values, d
         if defaults.get(name) is not None:
             planned[name] = defaults[name]
         elif name == "project" and is_unknown(planned[name]):
-            raise MissingProjectError
+            detail = "Neither the block nor the provider is configured with a project."
+            raise ResourceError("Missing project", detail, "project")
     labels = planned.get("labels", planned.get("resource_labels"))
     for name in ("effective_labels", "terraform_labels"):
         if name in planned:

@@ -54,11 +54,6 @@ def _refusal(error: ResourceError) -> pb.Diagnostic:
     return _error(error.summary, error.detail, (error.attribute,) if error.attribute else ())
 
 
-_MISSING_PROJECT: Final = _error(
-    "Missing project", "Neither the block nor the provider is configured with a project.", ("project",)
-)
-
-
 class Provider(tfplugin_pb2_grpc.ProviderServicer):
     """The methods of the plugin protocol; Terraform calls them from several threads."""
 
@@ -156,8 +151,6 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
                 if response.requires_replace and (lost := _LOST.get(request.type_name)):
                     detail = f"{prior['id']} is made anew: {lost} are lost."
                     response.diagnostics.append(_warning("A replacement loses data", detail))
-        except planned_state.MissingProjectError:
-            response.diagnostics.append(_MISSING_PROJECT)
         except ResourceError as error:
             response.diagnostics.append(_refusal(error))
         return response
