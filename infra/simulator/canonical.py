@@ -1,7 +1,6 @@
 """What an API stores of values that it writes in its own way, which a later plan shows."""
 
 import json
-from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
@@ -12,8 +11,13 @@ _EXPONENTS: Final = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "
 
 def as_stored(type_name: str, values: Values) -> Values:
     """The values of a resource as its API answers them."""
-    normal = _NORMAL.get(type_name)
-    return normal(values) if normal else values
+    match type_name:
+        case "google_monitoring_dashboard":
+            return _dashboard(values)
+        case "kubernetes_horizontal_pod_autoscaler_v2":
+            return _autoscaler(values)
+        case _:
+            return values
 
 
 def quantity(text: str) -> str:
@@ -55,9 +59,3 @@ def _dashboard(values: Values) -> Values:
     document = json.loads(values["dashboard_json"])
     stored = walk(document)
     return values if stored == document else values | {"dashboard_json": json.dumps(stored)}
-
-
-_NORMAL: Final[Mapping[str, Callable[[Values], Values]]] = {
-    "google_monitoring_dashboard": _dashboard,
-    "kubernetes_horizontal_pod_autoscaler_v2": _autoscaler,
-}

@@ -89,12 +89,7 @@ class ComputedValues:
     """The computed values of one resource."""
 
     def __init__(self, type_name: str, configured: Values) -> None:
-        """Derive them from the configured values.
-
-        Args:
-            type_name: Resource type.
-            configured: Values in Terraform's names; those to compute are null or unknown.
-        """
+        """Derive them from the configured values; those to compute are null or unknown."""
         self._type = type_name
         self._given = {
             key: value for key, value in configured.items() if isinstance(value, str | int | float | bool)
@@ -105,12 +100,7 @@ class ComputedValues:
         self._seed = hashlib.sha256(f"{type_name} {fingerprint}".encode()).digest()
 
     def value(self, cty_type: Any, path: tuple[str, ...]) -> Any:
-        """The value of the attribute at a path of names.
-
-        Args:
-            cty_type: Type in Terraform's JSON notation.
-            path: Names of the enclosing blocks and of the attribute.
-        """
+        """The value of the attribute at a path of names; its type is in Terraform's JSON notation."""
         name = path[-1]
         if cty_type == "string":
             return self._text(name, path)

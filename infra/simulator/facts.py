@@ -65,12 +65,7 @@ def cty_type(facts: Facts) -> Any:
 
 
 def read(provider: str, names: Collection[str] | None) -> dict[str, Block]:
-    """The facts about those of the named types that the provider has; `provider` is its configuration.
-
-    Args:
-        provider: google or kubernetes.
-        names: Types; None for all.
-    """
+    """The facts about those of the named types that a provider has, or all; it is called `provider`."""
     return {
         name: _resource(json.loads(line))
         for name, line in lines(provider).items()

@@ -27,12 +27,14 @@ def ask(*arguments: str) -> list[Values]:
     if "versions" in words:
         return [version for key in _keys(flags) for version in key["primary"]]
     kind = _KINDS[words[:-1]]
-    parts = [f"projects/{flags['--project']}/"]
+    project = f"projects/{flags['--project']}/"
+    prefix = project if kind in _NAMED_BY_PROJECT else f"projects/{_NUMBER}/"
+    parts = [project]
     parts += [form.format(flags[flag]) for flag, form in _PARENTS.items() if flag in flags]
     found = [{"state": "ACTIVE", **each} for each in inventory.all_of(kind)]
     found += [{**each, "state": "DELETED"} for each in inventory.deleted(kind)]
     return [
-        {"name": _name(kind, each["id"]), "state": each["state"], "purpose": each.get("purpose")}
+        {"name": each["id"].replace(project, prefix), "state": each["state"], "purpose": each.get("purpose")}
         | {"lifecycleState": "DELETE_REQUESTED" if each["state"] == "DELETED" else "ACTIVE"}
         | ({"primary": {"state": "ENABLED"}} if each.get("primary") else {})
         for each in found
@@ -53,10 +55,6 @@ def run(*arguments: str) -> None:
     for each in list(inventory.deleted(kind)):
         if each["id"].endswith(f"/{name}"):
             inventory.record(kind, each)
-
-
-def _name(kind: str, id_: str) -> str:
-    return id_ if kind in _NAMED_BY_PROJECT else f"projects/{_NUMBER}/{id_.split('/', 2)[2]}"
 
 
 def _keys(flags: dict[str, str]) -> list[Values]:

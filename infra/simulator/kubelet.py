@@ -124,7 +124,14 @@ def start(container: Container) -> None:
             raise SimulatorError(f"container {container.name}: {taken(container.name, port)}")
     try:
         process = _start(container)
-        _wait(process, container)
+        for probe in container.probes:
+            seconds = max(_MIN_READY_SECONDS, probe.allowance_seconds)
+            processes.wait_until(probe.succeeds, process, seconds=seconds)
+        if not container.probes:
+            settled = time.monotonic() + _SETTLE_SECONDS
+            processes.wait_until(
+                lambda: process.alive and time.monotonic() > settled, process, seconds=_MIN_READY_SECONDS
+            )
         processes.relabel(process, _labels(container, ready=True))
     except SimulatorError:
         raise
@@ -232,14 +239,3 @@ def _start(container: Container) -> Process:
         grace_seconds=container.grace_seconds,
         labels=_labels(container, ready=False),
     )
-
-
-def _wait(process: Process, container: Container) -> None:
-    for probe in container.probes:
-        seconds = max(_MIN_READY_SECONDS, probe.allowance_seconds)
-        processes.wait_until(probe.succeeds, process, seconds=seconds)
-    if not container.probes:
-        settled = time.monotonic() + _SETTLE_SECONDS
-        processes.wait_until(
-            lambda: process.alive and time.monotonic() > settled, process, seconds=_MIN_READY_SECONDS
-        )

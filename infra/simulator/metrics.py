@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from infra.simulator import inventory
-from infra.simulator.resources import Values
+from infra.simulator.resources import ResourceError, Values
 from infra.simulator.values import items
 
 # https://cloud.google.com/monitoring/api/metrics
@@ -26,14 +26,19 @@ _SYNTAX: Final = re.compile(
 _NAME: Final = re.compile(r"(?<![\w.])[a-zA-Z_][\w:]*")
 
 
-def missing(values: Values) -> Iterator[str]:
-    """The types of the metrics that an alert policy or objective names and that do not exist."""
+def check(type_name: str, values: Values) -> None:
+    """Check that the metrics exist that an alert policy or objective names.
+
+    Raises:
+        ResourceError: one does not.
+    """
     logged = inventory.all_of("google_logging_metric")
     known = {f"logging.googleapis.com/user/{each['name']}" for each in logged}
     known |= {each["type"] for each in inventory.all_of("google_monitoring_metric_descriptor")}
     for metric in _named(values):
         if metric not in known and not _GOOGLES.match(metric):
-            yield metric
+            problem = f'Cannot find metric(s) that match type = "{metric}".'
+            raise ResourceError("Error 404: notFound", problem)
 
 
 def _named(values: Values) -> Iterator[str]:

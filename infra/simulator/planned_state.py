@@ -15,15 +15,7 @@ _DEFAULTED: Final = ("project", "region", "zone")
 def plan(block: Block, prior: Values | None, proposed: Values, config: Values, defaults: Values) -> Values:
     """Complete the state that Terraform proposes: the configuration, and prior values of what it omits.
 
-    Args:
-        block: Facts about the resource type.
-        prior: State before the change; None for a new resource.
-        proposed: Terraform's merge of configuration and prior state.
-        config: The configuration alone.
-        defaults: Configuration of the provider.
-
-    Returns:
-        The planned values; values that the provider computes are unknown.
+    `defaults` is the configuration of the provider. Values that the provider computes are unknown.
 
     Raises:
         ResourceError: the resource needs a project and none is configured.
@@ -108,14 +100,7 @@ def _all_computed(nested: NestedBlock) -> list[Values]:
 
 
 def replacements(block: Block, prior: Values, planned: Values, at: Path = ()) -> Iterator[Path]:
-    """Paths of changes that cannot be made in place.
-
-    Args:
-        block: Facts about the resource type, or a block inside it.
-        prior: State before the change.
-        planned: Planned values.
-        at: Path of `block`, with indices.
-    """
+    """Paths of changes that cannot be made in place; `at` is that of the block, with indices."""
     if "manifest" in planned and _identity(prior["manifest"]) != _identity(planned["manifest"]):
         yield ("manifest",)
     for name, facts in block.attributes.items():

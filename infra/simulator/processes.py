@@ -5,6 +5,7 @@ also has an environment variable with the names of its simulated cloud and of it
 So a process is found even without a record (its starter was killed), and its descendants after its death.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -132,13 +133,14 @@ def start(
     except psutil.NoSuchProcess:
         create_time = 0.0
     process = Process(name, child.pid, create_time, str(log), grace_seconds, dict(labels or {}))
-    write_atomic(_record(name), json.dumps(asdict(process), indent=1))
+    return relabel(process, process.labels)
+
+
+def relabel(process: Process, labels: Mapping[str, str]) -> Process:
+    """Record a process with these labels."""
+    process = replace(process, labels=dict(labels))
+    write_atomic(_record(process.name), json.dumps(asdict(process), indent=1))
     return process
-
-
-def relabel(process: Process, labels: Mapping[str, str]) -> None:
-    """Replace the labels of a process."""
-    write_atomic(_record(process.name), json.dumps(asdict(replace(process, labels=dict(labels))), indent=1))
 
 
 def wait_until(ready: Callable[[], bool], process: Process, *, seconds: float) -> None:
@@ -191,7 +193,7 @@ def stop(names: Iterable[str]) -> None:
         while process.alive and time.monotonic() < deadline:
             time.sleep(0.02)
     for name in names:
-        remaining = list(_marked(name))
+        remaining = [process for process, marker in _markers() if marker == _marker(name)]
         for straggler in remaining:
             _signal(straggler, signal.SIGKILL)
         psutil.wait_procs(remaining, timeout=5)
@@ -222,12 +224,6 @@ def _markers() -> Iterator[tuple[psutil.Process, str]]:
             continue
 
 
-def _marked(name: str) -> Iterator[psutil.Process]:
-    return (process for process, marker in _markers() if marker == _marker(name))
-
-
 def _signal(process: psutil.Process, number: signal.Signals) -> None:
-    try:
+    with contextlib.suppress(psutil.NoSuchProcess):
         process.send_signal(number)
-    except psutil.NoSuchProcess:
-        return

@@ -109,13 +109,7 @@ _IMAGE: Final = re.compile(r"(?P<location>[a-z0-9-]+)-docker\.pkg\.dev/(?P<proje
 
 
 def check(type_name: str, values: Values, config: Values, provider: Values) -> None:
-    """Check that a resource may be created or changed.
-
-    Args:
-        type_name: Type of the resource.
-        values: Complete values.
-        config: Configured values, without those that the provider computes.
-        provider: Configuration of the provider.
+    """Check that a resource may be created or changed; `provider` is the provider's configuration.
 
     Raises:
         ResourceError: Google would refuse; the message says what is missing.
@@ -439,11 +433,6 @@ def _need(type_name: str, name: str, who: str, role: str, resource: tuple[str, s
         )
 
 
-def _metrics(type_name: str, values: Values) -> None:
-    for metric in metrics.missing(values):
-        raise ResourceError("Error 404: notFound", f'Cannot find metric(s) that match type = "{metric}".')
-
-
 def _namespace(type_name: str, values: Values) -> None:
     if type_name == "kubernetes_manifest":
         _, manifest = values["manifest"]  # a dynamic value is a pair of its type and itself
@@ -487,7 +476,7 @@ def _pullable(image: re.Match[str]) -> None:
 # Patterns of types -> check.
 _RULES: Final[Mapping[str, Callable[[str, Values], None]]] = {
     "google_bigquery_dataset_iam_member": _dataset_member,
-    "google_monitoring_(alert_policy|slo)": _metrics,
+    "google_monitoring_(alert_policy|slo)": metrics.check,
     "kubernetes_.*": _namespace,
     ".*_iam_member": _member,
     "google_pubsub_subscription": _writable,

@@ -61,7 +61,7 @@ def _companions(facts: Facts, value: Any, root: Values, path: Path) -> Iterator[
         return [other for other in facts.get(key, ()) if _find(root, other) is not None]
 
     name, summary = path[-1], "Arguments do not go together"
-    if (others := facts.get("exactly_one_of")) and not _any_unknown(root, others):
+    if (others := facts.get("exactly_one_of")) and not any(is_unknown(_find(root, path)) for path in others):
         if len(given("exactly_one_of")) != 1:
             yield Problem(path, summary, f"Exactly one of {', '.join(others)} must be set.")
     elif (others := facts.get("at_least_one_of")) and not given("at_least_one_of"):
@@ -74,10 +74,6 @@ def _companions(facts: Facts, value: Any, root: Values, path: Path) -> Iterator[
     for other in facts.get("required_with", ()):
         if other not in given("required_with"):
             yield Problem(path, summary, f"{name} needs {other}.")
-
-
-def _any_unknown(root: Values, paths: list[str]) -> bool:
-    return any(is_unknown(_find(root, path)) for path in paths)
 
 
 def _find(root: Any, path: str) -> Any:

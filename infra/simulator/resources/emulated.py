@@ -14,13 +14,9 @@ Fields = Mapping[str, tuple[str, ...]]
 
 
 def refuse(values: Values, names: Iterable[str], what: str = "", attribute: str | None = None) -> None:
-    """Refuse arguments that cannot be simulated.
+    """Refuse arguments that cannot be simulated: they must be absent, empty or false.
 
-    Args:
-        values: A resource or a nested block.
-        names: Arguments that must be absent, empty or false.
-        what: Name of the nested block, with a separator.
-        attribute: Top-level attribute that holds the nested block.
+    Those of a nested block have its name and a separator (`what`), and the attribute that holds the block.
 
     Raises:
         ResourceError: one of them is set.
@@ -62,14 +58,7 @@ class Emulated(Handler):
     def call(
         self, action: str, method: str, path: str, body: object = None, *, missing_ok: bool = False
     ) -> Any:
-        """Send a request; returns the answer.
-
-        Args:
-            action: What it does, in words.
-            method: HTTP method.
-            path: Path and query.
-            body: Value to send as JSON.
-            missing_ok: Return None if there is nothing at the path.
+        """Send a request that does something (`action`, in words); see `rest.call`.
 
         Raises:
             ResourceError: the emulator does not answer, or refuses.
