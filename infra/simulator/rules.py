@@ -115,6 +115,11 @@ def check(type_name: str, values: Values, config: Values, provider: Values) -> N
         ResourceError: Google would refuse; the message says what is missing.
     """
     _api(type_name, values)
+    if type_name == "google_bigquery_dataset_iam_member" and values["member"].startswith("principal"):
+        # The provider itself turns members into the kinds of a dataset's access list, and knows no other.
+        raise ResourceError(
+            "Error 400: invalid", f"write the member as iamMember:{values['member']}", "member"
+        )
     if type_name == "google_billing_budget" and not (
         provider["user_project_override"] and provider["billing_project"]
     ):
@@ -228,14 +233,6 @@ def _id(values: Values, argument: str, target: str) -> str:
     form = IDS[target]
     own = re.findall(r"{(\w+)}", form)[-1]
     return form.format_map({"region": values.get("location"), **values, own: name})
-
-
-def _dataset_member(type_name: str, values: Values) -> None:
-    # The provider itself turns members into the kinds of a dataset's access list, and knows no other.
-    if values["member"].startswith("principal"):
-        raise ResourceError(
-            "Error 400: invalid", f"write the member as iamMember:{values['member']}", "member"
-        )
 
 
 def _member(type_name: str, values: Values) -> None:
@@ -475,7 +472,6 @@ def _pullable(image: re.Match[str]) -> None:
 
 # Patterns of types -> check.
 _RULES: Final[Mapping[str, Callable[[str, Values], None]]] = {
-    "google_bigquery_dataset_iam_member": _dataset_member,
     "google_monitoring_(alert_policy|slo)": metrics.check,
     "kubernetes_.*": _namespace,
     ".*_iam_member": _member,
