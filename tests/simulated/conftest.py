@@ -47,6 +47,7 @@ class Stack:
     outdir: Path
     name: str
     environment: Mapping[str, str]
+    program: str = "terraform"
 
     @property
     def folder(self) -> Path:
@@ -82,7 +83,7 @@ class Stack:
 
     def terraform(self, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            ["terraform", *arguments],
+            [self.program, *arguments],
             cwd=cwd or self.folder,
             env=self.environment,
             capture_output=True,

@@ -1,7 +1,9 @@
 """Create, read, update, replace and delete through real Terraform."""
 
 import contextlib
+import dataclasses
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -53,6 +55,18 @@ RECORDED: dict[str, Any] = {
 
 def account(**arguments: Any) -> dict[str, Any]:
     return {"google_service_account": {"account": {"account_id": "runner", **arguments}}}
+
+
+def test_opentofu_counts_as_terraform(stack: Stack) -> None:
+    if shutil.which("tofu") is None:
+        pytest.skip("OpenTofu is absent: `mise use opentofu` brings it")
+    stack = dataclasses.replace(stack, program="tofu")
+    stack.write(RECORDED, providers=("google", "kubernetes"))
+    stack.apply()
+    assert stack.plan().changes() == {}
+    assert json.loads((stack.folder / "terraform.tfstate").read_text())["resources"]
+    assert stack.destroy().status == 0
+    assert json.loads((stack.folder / "terraform.tfstate").read_text())["resources"] == []
 
 
 def test_computed_values_flow_between_resources_and_are_the_same_every_time(stack: Stack) -> None:
