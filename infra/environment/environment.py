@@ -124,6 +124,18 @@ class Environment(Section):
         return {"prediction": self.prediction, "streaming": self.streaming, **self.services}
 
     @property
+    def most_cpus(self) -> Counter[str]:
+        """Most CPUs of machines at once, by name of Google's quota: upgraded pools and a Dataflow job."""
+        cpus: Counter[str] = Counter()
+        for pool in self.cluster.pools.values() if self.cluster else ():
+            nodes = pool.max_nodes + pool.surge(len(self.zones))
+            cpus[cpu_quota(pool.machine_type)] += nodes * machine_cpus(pool.machine_type)
+        if self.batch.runner == "DataflowRunner" and "orchestration" in self.stacks:
+            machine = self.batch.machine_type
+            cpus[cpu_quota(machine)] += self.batch.max_workers * machine_cpus(machine)
+        return cpus
+
+    @property
     def state_bucket(self) -> str:
         """Bucket of Terraform states. scripts/bootstrap.sh creates it before any stack."""
         return f"{self.project_id}-tfstate"
@@ -239,13 +251,7 @@ class Environment(Section):
             yield ("network",), f"{message}, upgrades included. {remedy}"
 
     def _low_cpu_caps(self) -> Iterator[tuple[Key, str]]:
-        needed: Counter[str] = Counter()
-        for pool in self.cluster.pools.values() if self.cluster else ():
-            nodes = pool.max_nodes + pool.surge(len(self.zones))
-            needed[cpu_quota(pool.machine_type)] += nodes * machine_cpus(pool.machine_type)
-        if self.batch.runner == "DataflowRunner" and "orchestration" in self.stacks:
-            machine = self.batch.machine_type
-            needed[cpu_quota(machine)] += self.batch.max_workers * machine_cpus(machine)
+        needed = self.most_cpus
         for metric, cap in self.cpu_caps.items():
             if cap < needed[metric]:
                 reached = f"may reach {needed[metric]}, found {cap}"

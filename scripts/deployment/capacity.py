@@ -21,7 +21,6 @@ from infra.environment import PLATFORM, Environment
 from infra.environment.addresses import AddressPlan
 from infra.environment.cluster import NODE_DISK_GB
 from infra.environment.existing import ExistingNetwork
-from infra.environment.value_types import cpu_quota, machine_cpus
 from infra.simulator import google_apis
 from scripts.command import CommandError
 from scripts.deployment.access import SCOPES
@@ -114,16 +113,10 @@ def quotas(target: Environment) -> str:
 
     Once the environment's cluster is there, what is in use counts as its own.
     """
-    needed: Counter[str] = Counter()
+    needed = target.most_cpus
     if target.cluster:
         zones = len(target.zones)
-        for pool in target.cluster.pools.values():
-            needed[cpu_quota(pool.machine_type)] += pool.max_nodes * machine_cpus(pool.machine_type)
         needed["SSD_TOTAL_GB"] = (target.cluster.most_nodes(zones) + zones) * NODE_DISK_GB
-    if "orchestration" in target.stacks and target.batch.runner == "DataflowRunner":
-        needed[cpu_quota(target.batch.machine_type)] += target.batch.max_workers * machine_cpus(
-            target.batch.machine_type
-        )
     if target.gateway:  # machines have no address, and those of Cloud NAT do not count
         needed |= Counter(STATIC_ADDRESSES=1, IN_USE_ADDRESSES=1)
     google = _Google(target)
