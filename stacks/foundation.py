@@ -54,10 +54,11 @@ class FoundationStack(PlatformStack):
             else None
         )
         # Here, as nobody but a person may lift a cap.
+        email = environment.alerting.email
         if "data" in environment.stacks and (cap := environment.data.query_gb_per_user):
-            cap_queries(self, gigabytes=cap, email=environment.alerting.email, after=apis["cloudquotas"])
+            cap_queries(self, gigabytes=cap, email=email, after=[apis["cloudquotas"], apis["bigquery"]])
         for metric, most in environment.cpu_caps.items():
-            cap_cpus(self, metric, most=most, email=environment.alerting.email, after=apis["cloudquotas"])
+            cap_cpus(self, metric, most=most, email=email, after=[apis["cloudquotas"], apis["compute"]])
         if self.ci:
             grant_rights(self, self.ci, after=iam)
             if attestor:

@@ -1,9 +1,10 @@
 """Caps on what a project uses of a Google service.
 
 Google deletes no cap: a destruction leaves it, and `scripts/bootstrap.sh` imports it before a new deployment.
+It waits for two APIs: that of quotas, and the one that it caps.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from infra.cdk import Construct, TerraformResource, google
 from infra.cdk.stack import place_of
@@ -11,7 +12,7 @@ from infra.cdk.stack import place_of
 preference = google.cloud_quotas_quota_preference
 
 
-def cap_queries(scope: Construct, *, gigabytes: int, email: str, after: TerraformResource) -> None:
+def cap_queries(scope: Construct, *, gigabytes: int, email: str, after: Sequence[TerraformResource]) -> None:
     """Cap what each person and account may query in BigQuery on a day; a query beyond it fails.
 
     By default there is no cap for one user: https://cloud.google.com/bigquery/docs/custom-quotas.
@@ -28,7 +29,9 @@ def cap_queries(scope: Construct, *, gigabytes: int, email: str, after: Terrafor
     )
 
 
-def cap_cpus(scope: Construct, metric: str, *, most: int, email: str, after: TerraformResource) -> None:
+def cap_cpus(
+    scope: Construct, metric: str, *, most: int, email: str, after: Sequence[TerraformResource]
+) -> None:
     """Cap the CPUs of machines in the region; one beyond it is not made.
 
     Google refuses a cap below what is in use. `gcloud compute regions describe` names the metrics: `N2_CPUS`.
@@ -56,7 +59,7 @@ def _cap(
     quota_id: str,
     most: int,
     email: str,
-    after: TerraformResource,
+    after: Sequence[TerraformResource],
     dimensions: Mapping[str, str] | None = None,
 ) -> None:
     preference.CloudQuotasQuotaPreference(
@@ -72,5 +75,5 @@ def _cap(
         # a person.
         ignore_safety_checks="QUOTA_DECREASE_PERCENTAGE_TOO_HIGH",
         contact_email=email,
-        depends_on=[after],
+        depends_on=[*after],
     )

@@ -204,15 +204,16 @@ def _naming(kind: str, type_name: str, id_: str) -> Iterator[Values]:
 
 
 def _api(type_name: str, values: Values) -> None:
-    needed = next((api for prefix, api in _APIS.items() if type_name.startswith(prefix)), None)
-    if needed is None:
-        return
+    needed = [f"{api}.googleapis.com" for prefix, api in _APIS.items() if type_name.startswith(prefix)][:1]
+    if type_name == "google_cloud_quotas_quota_preference":
+        needed.append(values["service"])  # whose quota it is
     project = values.get("project") or values.get("parent", "").removeprefix("projects/")
-    if not inventory.is_enabled(f"{needed}.googleapis.com", project):
-        raise ResourceError(
-            "Error 403: SERVICE_DISABLED",
-            f"{needed}.googleapis.com has not been used in project {project} before or it is disabled",
-        )
+    for service in needed:
+        if not inventory.is_enabled(service, project):
+            raise ResourceError(
+                "Error 403: SERVICE_DISABLED",
+                f"{service} has not been used in project {project} before or it is disabled",
+            )
 
 
 def _references(type_name: str, values: Values, config: Values) -> None:

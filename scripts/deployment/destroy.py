@@ -2,7 +2,7 @@
 
 An environment whose file protects it is refused before anything happens: set `deletion_protection = false`,
 deploy that, then destroy. What remains, in a cloud: images' tags in the repository's history, the state
-bucket, the key rings, the cap on queries, for 30 days the identity pool's name, for 7 the audit logs.
+bucket, the key rings, the caps on quotas, for 30 days the identity pool's name, for 7 the audit logs.
 Exit status: 0 done, 1 refused or failed.
 """
 

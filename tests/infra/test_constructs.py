@@ -105,8 +105,8 @@ class Elsewhere(TerraformStack):
 
     def _of_the_project(self, api: TerraformResource, key: Key) -> None:
         ProjectSettings(self, "project", keep_audit_logs_days=30, after=[api])
-        cap_queries(self, gigabytes=1, email="ada@shop.example", after=api)
-        cap_cpus(self, "N2_CPUS", most=8, email="ada@shop.example", after=api)
+        cap_queries(self, gigabytes=1, email="ada@shop.example", after=[api])
+        cap_cpus(self, "N2_CPUS", most=8, email="ada@shop.example", after=[api])
         ci = CiIdentity(
             self,
             "ci",

@@ -240,7 +240,8 @@ def test_missing_apis_pools_and_grants_are_refused(stack: Stack) -> None:
     resources |= {"google_project_service": enabled, "google_container_cluster": {"main": cluster}}
     stack.write(resources, providers=("google", "kubernetes"))
     found = refusals(stack)
-    assert found.keys() == {"kubernetes_deployment_v1"}
+    assert found.keys() == {"google_cloud_quotas_quota_preference", "kubernetes_deployment_v1"}
+    assert "bigquery.googleapis.com has not been" in found["google_cloud_quotas_quota_preference"]
     assert f"nodes run as {RUNNER}, which may not read" in found["kubernetes_deployment_v1"]
 
 

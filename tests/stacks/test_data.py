@@ -181,8 +181,15 @@ def test_a_query_has_a_cap_for_each_user_and_day(synthesis: Synthesis) -> None:
         quota_id="QueryUsagePerUserPerDay",
         quota_config={"preferred_value": str(500 * 1024)},
     )
-    assert "cloudquotas.googleapis.com" in json.dumps(foundation.content)
     synthesis.stack("dev-foundation").none("google_cloud_quotas_quota_preference")
+
+
+@pytest.mark.parametrize("name", ["staging", "prod"])
+def test_a_cap_waits_for_the_api_that_it_caps(synthesis: Synthesis, name: str) -> None:
+    foundation = synthesis.stack(f"{name}-foundation")
+    for cap in foundation.all("google_cloud_quotas_quota_preference").values():
+        for service in ("cloudquotas.googleapis.com", cap["service"]):
+            assert foundation.address("google_project_service", service=service) in cap["depends_on"]
 
 
 def test_machines_have_caps_in_their_region(synthesis: Synthesis) -> None:
