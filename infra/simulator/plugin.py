@@ -22,7 +22,7 @@ from tf.gen import (
 )
 
 from infra.simulator import processes
-from infra.simulator.home import VENVS, home, locked, write_atomic
+from infra.simulator.home import home, locked, write_atomic
 from infra.simulator.launcher import CHECKOUT
 
 _CORE_PROTOCOL: Final = 1
@@ -93,7 +93,7 @@ def ensure_fork_server() -> None:
     with locked("fork-server"):
         former = processes.find(_FORK_SERVER)
         if former is None or not former.alive:
-            command = (str(VENVS / "simulator" / "bin" / "python"), "-m", "infra.simulator.fork_server")
+            command = processes.module("infra.simulator.fork_server")
             variables = {**processes.base_environment(), "SIMULATOR_HOME": str(home())}
             processes.start(_FORK_SERVER, command, variables, grace_seconds=_GRACE_SECONDS)
 
