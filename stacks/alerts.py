@@ -13,6 +13,7 @@ from infra.monitoring.alerting import (
     threshold_condition,
 )
 from services.contracts import metrics
+from services.contracts.names import DAILY_DAG
 from stacks.messaging import MessagingStack
 
 LOAD_BALANCER: Final = "loadbalancing.googleapis.com/https/external/regional"
@@ -184,11 +185,13 @@ def _batch_alerts(alert: _Alert) -> None:
     alert(
         "missing-dag-runs",
         severity="WARNING",
-        title="No DAG run has succeeded for a day",
-        summary="Airflow's scheduler stands still, DAGs are paused, or each of their runs fails.",
-        # Without any run there is no time series, which counts as zero here.
+        title=f"No run of {DAILY_DAG} has succeeded for a day",
+        summary="Airflow's scheduler stands still, the DAG is paused, or each of its runs fails.",
+        # Of this DAG alone: Composer runs one of its own every few minutes, `airflow_monitoring`. Without
+        # a run there is no time series, which counts as zero here.
         condition=query_condition(
-            f'(sum(increase({promql(DAG_RUNS)}{{state="success"}}[24h])) or vector(0)) < 1',
+            f'(sum(increase({promql(DAG_RUNS)}{{workflow_name="{DAILY_DAG}", state="success"}}[24h]))'
+            " or vector(0)) < 1",
             lasting_minutes=60,
         ),
     )

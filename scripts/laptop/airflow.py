@@ -28,9 +28,9 @@ from scripts.deployment import step
 from scripts.paths import ROOT
 from scripts.progress import Progress
 from services.batch.warehouse import SalesTable
+from services.contracts.names import DAILY_DAG
 from services.contracts.settings import BatchSettings, DagSettings, to_environment
 
-DAG = "sales_forecast"
 DAGS = ROOT / "services" / "batch" / "dags"
 PROGRAM = ROOT / "build" / "venvs" / "airflow" / "bin" / "airflow"
 # Of one process each: the API server with the pages, the scheduler, the reader of DAG files.
@@ -126,7 +126,9 @@ class Airflow:
         self.run("db", "migrate")
         self._query("PRAGMA journal_mode = WAL")  # readers, such as this program, keep nobody from writing
 
-    def try_run(self, run_date: datetime.date, conf: Mapping[str, Any] | None = None, dag: str = DAG) -> str:
+    def try_run(
+        self, run_date: datetime.date, conf: Mapping[str, Any] | None = None, dag: str = DAILY_DAG
+    ) -> str:
         """Run a DAG for a day, here and now, with no scheduler. Returns the run's id."""
         query = "SELECT run_id FROM dag_run WHERE dag_id = ? AND date(logical_date) = ? ORDER BY id DESC"
         arguments = ["dags", "test", dag, run_date.isoformat()]
@@ -137,7 +139,7 @@ class Airflow:
                 raise  # otherwise the states of the tasks tell, and what to do
         return self._query(query, dag, run_date.isoformat())[0][0]
 
-    def tasks(self, run_id: str, dag: str = DAG) -> dict[str, dict[str, Any]]:
+    def tasks(self, run_id: str, dag: str = DAILY_DAG) -> dict[str, dict[str, Any]]:
         """State, tries, seconds and result of a run's tasks, in the order in which they began."""
         rows = self._query(
             "SELECT task_id, state, try_number, (julianday(end_date) - julianday(start_date)) * 86400, value "
@@ -221,13 +223,13 @@ class Airflow:
             CommandError: somebody paused the DAG, or days cannot be run.
         """
         self.run("dags", "reserialize")
-        if self._query("SELECT 1 FROM dag WHERE dag_id = ? AND is_paused", DAG):
-            raise CommandError(f"{DAG} is paused; let it run on its page (make airflow)")
+        if self._query("SELECT 1 FROM dag WHERE dag_id = ? AND is_paused", DAILY_DAG):
+            raise CommandError(f"{DAILY_DAG} is paused; let it run on its page (make airflow)")
         # A day's run is at some hour of it.
         days = ["--from-date", first.isoformat(), "--to-date", f"{last}T23:59:59"]
         again = ["--reprocess-behavior", "completed", "--max-active-runs", "1"]
         again += ["--dag-run-conf", json.dumps(conf)] if conf else []
-        self.run("backfill", "create", "--dag-id", DAG, *days, *again)
+        self.run("backfill", "create", "--dag-id", DAILY_DAG, *days, *again)
         [(backfill,)] = self._query("SELECT max(id) FROM backfill")
         return backfill
 
@@ -254,7 +256,8 @@ def report(airflow: Airflow, run_id: str) -> Table:
         values = result if isinstance(result, dict) else {"result": result}
         note = "" if result is None else _NOTES.get(name, "").format_map(values)
         if task["state"] == "failed":
-            note = f"try {task['tries']}; {airflow.folder}/logs/dag_id={DAG}/run_id={run_id}/task_id={name}"
+            logs = f"{airflow.folder}/logs/dag_id={DAILY_DAG}/run_id={run_id}/task_id={name}"
+            note = f"try {task['tries']}; {logs}"
         seconds = f"{task['seconds']:.1f}" if task["seconds"] is not None else ""
         table.add_row(name, task["state"] or "", seconds, str(values.get("rows", "")), note)
     return table

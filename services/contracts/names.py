@@ -26,6 +26,9 @@ SCORES_TABLE: Final = "scores"
 TRANSIENT_SCORES_TABLE: Final = "transient_scores"
 STAGING_DATASET: Final = "staging"  # rows on their way into another table
 
+# Airflow
+DAILY_DAG: Final = "sales_forecast"
+
 # HTTP paths every service answers
 LIVENESS_PATH: Final = "/healthz"
 READINESS_PATH: Final = "/readyz"

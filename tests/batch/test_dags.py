@@ -27,6 +27,7 @@ from scripts.laptop.airflow import PROGRAM, Airflow
 from scripts.paths import ROOT
 from services.batch import score
 from services.batch.warehouse import SalesTable
+from services.contracts.names import DAILY_DAG
 from services.contracts.settings import BatchSettings, DagSettings, from_environment, to_environment
 from tests.batch.conftest import Warehouse, amend
 from tests.batch.sales import SERIES, small_sales
@@ -605,7 +606,7 @@ def test_the_dags_are_read_without_errors_and_fast(tmp_path: Path) -> None:
     found = told_by_airflow(_READ.format(folder=str(program.DAGS)), variables)
     assert found["errors"] == {}
     assert found["seconds"] < 10  # CPU; Airflow gives up on a file after 30
-    assert "sales_forecast" in found["dags"]
+    assert DAILY_DAG in found["dags"]
     for dag in found["dags"].values():
         assert (dag["catchup"], dag["max_active_runs"]) == (False, 1)
         # `airflow dags test` counts it from the logical date: a scheduler would fail the run meanwhile.
@@ -615,9 +616,7 @@ def test_the_dags_are_read_without_errors_and_fast(tmp_path: Path) -> None:
             assert task["timeout"], name
             assert task["alerts"], name
     # The parameters of the Flex Template's launch, which takes what it does not know for nothing.
-    asked = {
-        argument.split("=")[0] for argument in found["dags"]["sales_forecast"]["tasks"]["score"]["arguments"]
-    }
+    asked = {argument.split("=")[0] for argument in found["dags"][DAILY_DAG]["tasks"]["score"]["arguments"]}
     assert asked <= {f"--{name}" for name in score.ScoreOptions().get_all_options()}
 
 
