@@ -10,14 +10,17 @@ are not learned from, and forecast as 0.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import lightgbm
 import numpy as np
 
 from services.contracts.model import HORIZON_DAYS
 from services.forecasting.baselines import theta
 from services.forecasting.features import Features
 from services.forecasting.panel import BLOCK, Fitted, Matrix, Panel, UnusableSalesError
+
+if TYPE_CHECKING:
+    from lightgbm import Booster
 
 # Chosen by the backtest on the default data, among a handful of values each.
 TUNED = (
@@ -60,12 +63,14 @@ _THETA = 0.3
 _OFTEN = 0.3
 
 
-def fit(panel: Panel, features: Features) -> list[lightgbm.Booster]:
+def fit(panel: Panel, features: Features) -> "list[Booster]":
     """Learn from a panel and its features: models that differ in days, origins and columns drawn.
 
     Raises:
         UnusableSalesError: there is no day with sales.
     """
+    import lightgbm  # a quarter of the CPU that a command takes to start, and most do not train
+
     begin = np.isnan(panel.sales).sum(axis=1)
     usable = np.flatnonzero(
         ~features.closed[:, : panel.days] & (np.arange(panel.days) > begin[:, None] + _WARM_UP)
@@ -73,7 +78,7 @@ def fit(panel: Panel, features: Features) -> list[lightgbm.Booster]:
     if len(usable) == 0:
         raise UnusableSalesError("there is no day with sales to learn from")
 
-    def one(seed: int) -> lightgbm.Booster:
+    def one(seed: int) -> "Booster":
         random = np.random.default_rng(seed)
         drawn = np.sort(random.choice(len(usable), min(len(usable), _MAX_ROWS), replace=False))
         who, day = np.divmod(usable[drawn], panel.days)
@@ -91,7 +96,7 @@ def fit(panel: Panel, features: Features) -> list[lightgbm.Booster]:
     return [one(seed) for seed in _SEEDS]
 
 
-def predict(boosters: Sequence[lightgbm.Booster], panel: Panel, features: Features, horizon: int) -> Matrix:
+def predict(boosters: "Sequence[Booster]", panel: Panel, features: Features, horizon: int) -> Matrix:
     """Expected units per day after the panel's end, shape (series, horizon)."""
     # Of a few sales in a year the trees learn when they were, not when the next one comes.
     sold = features.sold()[0][:, None]
@@ -121,7 +126,7 @@ def planned(panel: Panel, horizon: int) -> Fitted:
     return Fitted(predict(boosters, panel, features, horizon), _files("planned", boosters))
 
 
-def _files(name: str, boosters: Sequence[lightgbm.Booster]) -> dict[str, bytes]:
+def _files(name: str, boosters: "Sequence[Booster]") -> dict[str, bytes]:
     return {f"{name}_{n}.txt": each.model_to_string().encode() for n, each in enumerate(boosters, start=1)}
 
 
