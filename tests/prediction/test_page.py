@@ -264,6 +264,47 @@ def test_keyboard_and_pointer_show_single_days(browser: Browser, predicting: Ser
     page.close()
 
 
+def test_a_tap_shows_a_single_day_until_the_next_one(browser: Browser, predicting: Service) -> None:
+    phone = browser.new_context(has_touch=True, is_mobile=True, viewport={"width": 390, "height": 900})
+    page = phone.new_page()
+    page.goto(predicting.url + "/?store_nbr=1&family=BREAD&range=14&back=56")
+    page.wait_for_selector("#drawing path.future")
+    tip = page.locator("#tip")
+
+    page.locator("#drawing").tap(position={"x": 280, "y": 100})
+    assert "expected" in (tip.text_content() or "")
+    page.locator("#drawing").tap(position={"x": 80, "y": 100})
+    assert "sold" in (tip.text_content() or "")
+    assert tip.is_visible()
+    page.get_by_role("heading", name="Model").tap()
+    assert tip.is_hidden()
+    phone.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "content"), [(429, "<!doctype html>"), (502, "<html>"), (503, "no healthy upstream"), (200, "")]
+)
+def test_an_answer_of_a_load_balancer_is_told_as_its_status(
+    browser: Browser, predicting: Service, status: int, content: str
+) -> None:
+    page = opened(browser, predicting)
+    page.route("**/predict?*", lambda route: route.fulfill(status=status, body=content))
+    page.get_by_role("combobox", name="Store").select_option("1")
+
+    page.get_by_text(f"No forecast: the answer has status {status}. Try again in a minute").wait_for()
+    page.close()
+
+
+def test_a_service_out_of_reach_is_told(browser: Browser, predicting: Service) -> None:
+    page = opened(browser, predicting)
+    page.context.set_offline(True)
+    page.get_by_role("combobox", name="Store").select_option("1")
+    page.get_by_text("No forecast: the service cannot be reached").wait_for()
+    page.locator("#metrics summary").click()
+    page.get_by_text("No metrics: the service cannot be reached").wait_for()
+    page.close()
+
+
 def test_every_control_has_a_name_for_screen_readers(browser: Browser, predicting: Service) -> None:
     page = opened(browser, predicting)
 

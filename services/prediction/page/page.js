@@ -23,10 +23,20 @@ const total = (days) => days.reduce((sum, { sales }) => sum + sales, 0);
 const counted = (number, unit) => `${units.format(number)} ${number === 1 ? unit : `${unit}s`}`;
 const percent = (share) => `${Math.round(share * 100)} %`;
 
+async function reach(address) {
+  try {
+    return await fetch(address);
+  } catch {
+    // No network, or a login that has ended: a page that asks for it again is of another host.
+    throw new Error("the service cannot be reached. Reload the page to try again, or to sign in again");
+  }
+}
+
 async function ask(path, parameters = {}) {
-  const answer = await fetch(`${path}?${query(parameters)}`);
-  const body = await answer.json();
-  if (!answer.ok) throw new Error(body.detail ?? answer.statusText);
+  const answer = await reach(`${path}?${query(parameters)}`);
+  // A load balancer answers with a page of its own, which is no JSON.
+  const body = await answer.json().catch(() => null);
+  if (!answer.ok || !body) throw new Error(body?.detail ?? `the answer has status ${answer.status}. Try again in a minute`);
   return body;
 }
 
@@ -271,7 +281,7 @@ function samples(text) {
 
 /** Shows what the process that answers has counted. */
 async function measure() {
-  const answer = await fetch("/metrics");
+  const answer = await reach("/metrics");
   if (!answer.ok) {
     element("metrics-status").textContent = `They are closed at this address (status ${answer.status}); Cloud Monitoring has them.`;
     return;
@@ -302,7 +312,8 @@ function openMetrics() {
 }
 
 async function start() {
-  element("metrics").addEventListener("toggle", () => element("metrics").open && measure());
+  const unmeasured = ({ message }) => { element("metrics-status").textContent = `No metrics: ${message}.`; };
+  element("metrics").addEventListener("toggle", () => element("metrics").open && measure().catch(unmeasured));
   addEventListener("hashchange", openMetrics);
   openMetrics();
   try {
@@ -320,7 +331,9 @@ async function start() {
     element("choice").addEventListener("submit", (event) => event.preventDefault());
     element("chart").addEventListener("keydown", keyed);
     element("chart").addEventListener("pointermove", pointed);
-    element("chart").addEventListener("pointerleave", () => point(null));
+    element("chart").addEventListener("pointerdown", pointed);
+    // A finger leaves with each tap; what it chose stays until the chart loses the focus.
+    element("chart").addEventListener("pointerleave", ({ pointerType }) => pointerType === "touch" || point(null));
     element("chart").addEventListener("blur", () => point(null));
     new ResizeObserver(draw).observe(element("drawing"));
     if (!wrong.length) {
