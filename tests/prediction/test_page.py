@@ -282,7 +282,7 @@ def test_a_tap_shows_a_single_day_until_the_next_one(browser: Browser, predictin
 
 
 @pytest.mark.parametrize(
-    ("status", "content"), [(429, "<!doctype html>"), (502, "<html>"), (503, "no healthy upstream"), (200, "")]
+    ("status", "content"), [(429, "<!doctype>"), (502, "<html>"), (503, "no healthy upstream"), (200, "")]
 )
 def test_an_answer_of_a_load_balancer_is_told_as_its_status(
     browser: Browser, predicting: Service, status: int, content: str
