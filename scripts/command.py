@@ -5,9 +5,10 @@ import functools
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from operator import methodcaller
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any, ClassVar, Final
 
 import psutil
 from google.api_core.exceptions import GoogleAPIError
@@ -18,29 +19,55 @@ from infra.environment import Environment, InvalidEnvironmentError
 from infra.simulator import SimulatorError, emulators
 from scripts.paths import ROOT
 
-_Arguments = ParamSpec("_Arguments")
-
 
 class CommandError(Exception):
     """Stops a command; the message says why, and what to do."""
 
+    status: ClassVar[int] = 1
 
-def command(name: str) -> Callable[[Callable[_Arguments, int]], Callable[_Arguments, int]]:
-    """Make a command of a `main`: what stops it is printed below the command's name, and the status is 1."""
 
-    def decorate(main: Callable[_Arguments, int]) -> Callable[_Arguments, int]:
+class NoAnswerError(CommandError):
+    """A source of facts does not answer, so nothing is known."""
+
+    status = 3
+
+
+def command(
+    name: str, *arguments: Callable[[argparse.ArgumentParser], object], wrong_arguments: int = 2
+) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Make a command of a `main`, which gets the values of its arguments by their names.
+
+    What stops it is printed below the command's name; the status is that of the error. The module's
+    docstring is its help.
+
+    Args:
+        name: of the command.
+        arguments: add an argument each to a parser.
+        wrong_arguments: exit status when they are wrong.
+    """
+
+    def decorate(main: Callable[..., int]) -> Callable[..., int]:
         @functools.wraps(main)
-        def run(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> int:
+        def run(words: Sequence[str] | None = None) -> int:
             # This process and those it starts reach loopback past any proxy.
             for variable in ("NO_PROXY", "no_proxy"):
                 others = os.environ.get(variable, "")
                 os.environ[variable] = f"{emulators.LOOPBACK},{others}".rstrip(",")
+            parser = argparse.ArgumentParser(
+                description=sys.modules[main.__module__].__doc__,
+                formatter_class=argparse.RawDescriptionHelpFormatter,
+            )
+            for add in arguments:
+                add(parser)
             try:
-                return main(*args, **kwargs)
+                return main(**vars(parser.parse_args(words)))
+            except SystemExit as end:
+                raise SystemExit(end.code and wrong_arguments) from None
             except GoogleAuthError as error:
                 print(f"{name}: {login_remedy(error)}", file=sys.stderr)
             except (CommandError, InvalidEnvironmentError, SimulatorError, GoogleAPIError) as error:
                 print(f"{name}: {error}", file=sys.stderr)
+                return error.status if isinstance(error, CommandError) else 1
             return 1
 
         return run
@@ -85,20 +112,6 @@ def login_remedy(error: GoogleAuthError) -> str:
     return f"not logged in to Google Cloud: run `gcloud auth application-default login` ({reason})"
 
 
-def command_parser(description: str | None) -> argparse.ArgumentParser:
-    """A parser whose help shows a docstring as it is written."""
-    return argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-
-
-def message_parser(description: str | None) -> argparse.ArgumentParser:
-    """A parser with `--environment`, for the commands that send and receive messages."""
-    result = command_parser(description)
-    result.add_argument("--environment", default="local", help="default: %(default)s, on this machine")
-    return result
-
-
 def load_environment(name: str) -> Environment:
     """Load an environment from the folder and for the cloud that variables may name.
 
@@ -109,14 +122,26 @@ def load_environment(name: str) -> Environment:
     return environment.load(name, directory=environment.directory(), cloud=cloud)
 
 
-def use_environment(name: str) -> Environment:
-    """Load an environment; if it is simulated, Google's clients use its emulators.
+def use_environment(target: Environment) -> Environment:
+    """Let Google's clients use the emulators of an environment, if it is simulated. Returns it.
 
     Raises:
-        InvalidEnvironmentError: its file cannot be used.
         SimulatorError: it is simulated and does not run.
     """
-    target = load_environment(name)
     if target.simulated:
         os.environ.update(emulators.endpoints().environment)
     return target
+
+
+argument: Final = functools.partial(methodcaller, "add_argument")
+"""An argument of a command, as argparse's `add_argument` takes it."""
+
+TARGET: Final = argument("target", metavar="ENVIRONMENT", type=load_environment, help="local, dev ...")
+MESSAGES_TARGET: Final = argument(
+    "--environment",
+    metavar="ENVIRONMENT",
+    dest="target",
+    type=load_environment,
+    default="local",
+    help="default: %(default)s, on this machine",
+)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from scripts.bench import harness
-from scripts.command import command, command_parser
+from scripts.command import command
 from scripts.paths import VENVS
 
 OURS: Final = "services.batch.score"
@@ -89,7 +89,6 @@ def run(name: str, folder: Path, count: int) -> harness.Figures:
 @command("bench-batch")
 def main() -> int:
     """Measure, print the table, write the result; returns the exit status."""
-    command_parser(__doc__).parse_args()
     results: dict[str, harness.Figures] = {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

@@ -16,7 +16,7 @@ import numpy as np
 
 from scripts.bench import harness, model, wrk
 from scripts.bench.servers import WORK, our_server
-from scripts.command import command, command_parser
+from scripts.command import command
 from scripts.own_emulators import own_emulators, publish_model
 from services.forecasting import artifact
 from services.forecasting.forecast import History
@@ -78,7 +78,6 @@ def measure(small: str, large: str | None) -> harness.Figures:
 @command("bench-load")
 def main() -> int:
     """Measure, print and write the result."""
-    command_parser(__doc__).parse_args()
     wrk.check()
     WORK.mkdir(parents=True, exist_ok=True)
     with own_emulators():

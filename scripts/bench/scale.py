@@ -17,7 +17,7 @@ import httpx
 
 from scripts.bench import harness
 from scripts.bench.servers import WORK, our_server
-from scripts.command import command, command_parser
+from scripts.command import command
 from scripts.own_emulators import own_emulators, publish_model
 from scripts.paths import VENVS
 from services.contracts.model import MANIFEST_FILE
@@ -81,7 +81,6 @@ def serve(folder: Path) -> harness.Figures:
 @command("bench-scale")
 def main() -> int:
     """Measure, print the table, write the result; returns the exit status."""
-    command_parser(__doc__).parse_args()
     WORK.mkdir(parents=True, exist_ok=True)
     results: dict[str, harness.Figures] = {}
     with tempfile.TemporaryDirectory() as temporary, own_emulators():

@@ -14,7 +14,7 @@ from typing import Final
 
 from scripts.bench import harness, model, wrk
 from scripts.bench.servers import OURS, WORK, Server, nginx, our_server, peers
-from scripts.command import command, command_parser
+from scripts.command import command
 from scripts.own_emulators import own_emulators
 
 _UNOBSERVED: Final = "scripts.bench.peers.ours_unobserved"
@@ -48,7 +48,6 @@ def measure(server: Server, connections: int, days: int, seconds: int) -> harnes
 @command("bench-serving")
 def main() -> int:
     """Measure, print and write the result."""
-    command_parser(__doc__).parse_args()
     wrk.check("nginx")
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir(parents=True)

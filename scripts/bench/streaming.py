@@ -22,7 +22,7 @@ from google import pubsub_v1
 from infra.simulator import emulators, processes
 from scripts.bench import harness, model
 from scripts.bench.streaming_clients import CLIENTS, DAYS
-from scripts.command import CommandError, command, command_parser
+from scripts.command import CommandError, command
 from scripts.messages.publish import publish
 from scripts.messages.subscriptions import take
 from scripts.own_emulators import PROJECT, own_emulators
@@ -180,7 +180,6 @@ def endurance(forecast: Forecast) -> list[float]:
 @command("bench-streaming")
 def main() -> int:
     """Measure, print and write the result; 1 if a reply is missing or wrong."""
-    command_parser(__doc__).parse_args()
     with own_emulators():
         forecast = model.publish().forecast
         measures = {name: functools.partial(measure, name, forecast) for name in (OURS, *CLIENTS)}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from scripts.bench import harness
-from scripts.command import CommandError, command, command_parser
+from scripts.command import CommandError, command
 from scripts.paths import BENCH
 
 # `infra.cdk` comes too late to make these packages lazy, and Node runs without the preload.
@@ -59,7 +59,6 @@ def synthesize(command: tuple[str, ...], expected: dict[Path, bytes]) -> harness
 @command("bench-synth")
 def main() -> int:
     """Measure, print and write the result; 1 if the outputs differ."""
-    command_parser(__doc__).parse_args()
     expected: dict[Path, bytes] = {}
     measures = {name: functools.partial(synthesize, words, expected) for name, words in COMMANDS.items()}
     medians = harness.interleave(measures, ROUNDS, warm_up=True)

@@ -10,7 +10,6 @@ from typing import Any
 
 from infra.environment import Environment
 from infra.simulator import gcloud as simulated_gcloud
-from scripts.command import CommandError
 from scripts.deployment import gcloud
 from scripts.deployment.terraform_plans import Synthesis, Terraform
 
@@ -75,19 +74,13 @@ def adopt(target: Environment, synthesis: Synthesis, *, dry_run: bool) -> str:
     for command in deleted:
         google.run(*command)
     terraform = Terraform(synthesis, stack)
-    _must(terraform, "init", "-input=false", "-no-color")
+    terraform.must("init", "-input=false", "-no-color")
     known = terraform.run("state", "list").stdout.splitlines()  # fails while there is no state
     # A deployment that failed on a deleted log bucket has it as tainted: the next would delete it again.
     for address in logs:
         if address in known:
-            _must(terraform, "untaint", address)
+            terraform.must("untaint", address)
     missing = [address for address in found if address not in known]
     for address in missing:
-        _must(terraform, "import", "-input=false", "-no-color", address, found[address])
+        terraform.must("import", "-input=false", "-no-color", address, found[address])
     return f"taken over: {', '.join((*missing, *logs))}" if missing or logs else "in the state already"
-
-
-def _must(terraform: Terraform, *arguments: str) -> None:
-    done = terraform.run(*arguments)
-    if done.returncode != 0:
-        raise CommandError(f"terraform {arguments[0]}: {done.stderr.strip()}")

@@ -10,13 +10,13 @@ skipped, so that a second run goes on after a failure. Exit status: 0 all is app
 
 import json
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 from rich.console import Console
 
-from scripts.command import CommandError, command, command_parser, load_environment
+from infra.environment import Environment
+from scripts.command import TARGET, CommandError, argument, command
 from scripts.deployment import access, terraform_plans
 from scripts.deployment.steps import Step, StepRunner, log_folder
 from scripts.deployment.terraform_plans import StackPlan, Synthesis, Terraform
@@ -45,19 +45,16 @@ def apply(synthesis: Synthesis, approved: StackPlan, runner: StepRunner) -> None
     runner.run(Step(f"apply {stack}", command, folder=terraform.folder), terraform.variables)
 
 
-@command("apply")
-def main(arguments: Sequence[str] | None = None) -> int:
+@command(
+    "apply", TARGET, argument("diff", type=Path, metavar="FILE", help="what `scripts/diff --json FILE` wrote")
+)
+def main(target: Environment, diff: Path) -> int:
     """Apply stack after stack; returns the exit status."""
-    parser = command_parser(__doc__)
-    parser.add_argument("environment", metavar="ENVIRONMENT", help="dev, staging ...")
-    parser.add_argument("diff", type=Path, metavar="FILE", help="what `scripts/diff --json FILE` wrote")
-    options = parser.parse_args(arguments)
-    target = load_environment(options.environment)
     access.check_access(target)
-    content = json.loads(options.diff.read_bytes())
+    content = json.loads(diff.read_bytes())
     name = target.name
     if content["environment"] != name:
-        raise CommandError(f"{options.diff} is a diff of {content['environment']}, not of {name}")
+        raise CommandError(f"{diff} is a diff of {content['environment']}, not of {name}")
     approved = msgspec.convert(content["stacks"], list[StackPlan])
     runner = StepRunner(Console(), log_folder("apply", target), f"scripts/diff {name}")
     with tempfile.TemporaryDirectory(prefix="apply-") as folder:

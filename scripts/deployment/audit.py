@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-from scripts.command import captured, command
+from scripts.command import NoAnswerError, captured, command
 from scripts.paths import ROOT, VENVS
 
 _PIP_AUDIT: Final = "pip-audit==2.10.1"
@@ -55,8 +55,7 @@ def main() -> int:
     probe = ROOT / "build" / "vulnerable.txt"
     probe.write_text(f"{_VULNERABLE}\n")
     if not vulnerabilities(probe):
-        print(f"audit: nothing is known of {_VULNERABLE}, so the source does not answer", file=sys.stderr)
-        return 3
+        raise NoAnswerError(f"nothing is known of {_VULNERABLE}, so the source does not answer")
     locks = [*(ROOT / "requirements").glob("*.lock"), *(ROOT / "services").glob("*/requirements.lock")]
     results = {str(lock.relative_to(ROOT)): vulnerabilities(lock) for lock in sorted(locks)}
     results["package-lock.json"] = npm()

@@ -10,7 +10,7 @@ Exit status: 0 done, 1 failed, 2 wrong arguments.
 import json
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +20,7 @@ from rich.table import Table
 
 from infra.environment import Environment
 from infra.simulator import inventory
-from scripts.command import CommandError, command, command_parser, load_environment
+from scripts.command import TARGET, CommandError, argument, command
 from scripts.deployment import access, gcloud
 from scripts.deployment.adopt import adopt
 from scripts.deployment.terraform_plans import Synthesis, synthesize
@@ -30,16 +30,17 @@ _AGENTS: Final = {"container-engine-robot": "container", "cloudcomposer-accounts
 
 _APIS_PER_CALL: Final = 20
 
-KEPT_STATES: Final = 50
-"""Number of older versions of a state that are kept."""
-
-_SOFT_DELETE: Final = "30d"
-# Deletes noncurrent versions of an object beyond these, never the current one.
-_LIFECYCLE: Final = {
-    "rule": [
-        {"action": {"type": "Delete"}, "condition": {"numNewerVersions": KEPT_STATES, "isLive": False}},
-    ]
+_STATE_BUCKET: Final = {
+    "uniform_bucket_level_access": True,
+    "public_access_prevention": "enforced",
+    "versioning_enabled": True,
+    "soft_delete_seconds": str(30 * 24 * 3600),
+    # Deletes older versions of a state, never the current one.
+    "lifecycle_config": {
+        "rule": [{"action": {"type": "Delete"}, "condition": {"numNewerVersions": 50, "isLive": False}}]
+    },
 }
+"""The bucket of states, as gcloud describes it."""
 
 
 class Bootstrap:
@@ -117,34 +118,21 @@ class Bootstrap:
             done.append(self._change("created", f"in {region}", *create))
         elif found[0]["location"].lower() != self._target.region:
             raise CommandError(f"{url} is in {found[0]['location']}, not in {self._target.region}")
-        current = found[0] if found else {}
-        wanted = {
-            "uniform access": (current.get("uniform_bucket_level_access"), "--uniform-bucket-level-access"),
-            "no public access": (
-                current.get("public_access_prevention") == "enforced",
-                "--public-access-prevention",
-            ),
-            "versions": (current.get("versioning_enabled"), "--versioning"),
-            f"deleted states stay for {_SOFT_DELETE}": (
-                current.get("soft_delete_policy", {}).get("retentionDurationSeconds") == str(30 * 24 * 3600),
-                f"--soft-delete-duration={_SOFT_DELETE}",
-            ),
-            f"{KEPT_STATES} old versions": (
-                current.get("lifecycle_config") == _LIFECYCLE,
-                "--lifecycle-file={lifecycle}",
-            ),
-        }
-        missing = {what: flag for what, (present, flag) in wanted.items() if not present}
-        if missing:
-            done.append(self._update_bucket(url, missing))
+        current = dict(found[0]) if found else {}
+        kept = current.get("soft_delete_policy", {})
+        current["soft_delete_seconds"] = kept.get("retentionDurationSeconds")
+        wrong = [name for name, value in _STATE_BUCKET.items() if current.get(name) != value]
+        if wrong:
+            with tempfile.NamedTemporaryFile("w", suffix=".json") as rules:
+                json.dump(_STATE_BUCKET["lifecycle_config"], rules)
+                rules.flush()
+                flags = (
+                    *("--uniform-bucket-level-access", "--public-access-prevention", "--versioning"),
+                    f"--soft-delete-duration={_STATE_BUCKET['soft_delete_seconds']}s",
+                    f"--lifecycle-file={rules.name}",
+                )
+                done.append(self._change("set", ", ".join(wrong), *buckets, "update", url, *flags))
         return "; ".join(done) or "up to date"
-
-    def _update_bucket(self, url: str, missing: Mapping[str, str]) -> str:
-        with tempfile.NamedTemporaryFile("w", suffix=".json") as rules:
-            json.dump(_LIFECYCLE, rules)
-            rules.flush()
-            flags = [flag.format(lifecycle=rules.name) for flag in missing.values()]
-            return self._change("set", ", ".join(missing), "storage", "buckets", "update", url, *flags)
 
     def _change(self, done: str, what: str, *arguments: str) -> str:
         if self._dry_run:
@@ -153,19 +141,18 @@ class Bootstrap:
         return f"{done}: {what}"
 
 
-@command("bootstrap")
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse the arguments and run; returns the exit status."""
-    parser = command_parser(__doc__)
-    parser.add_argument("environment", metavar="ENVIRONMENT", help="dev, staging ...")
-    parser.add_argument("--dry-run", action="store_true", help="report the changes without making them")
-    given = parser.parse_args(arguments)
-    table = Table("what", "state", title=f"{given.environment}: before the first deployment")
-    target = load_environment(given.environment)
+@command(
+    "bootstrap",
+    TARGET,
+    argument("--dry-run", action="store_true", help="report the changes without making them"),
+)
+def main(target: Environment, *, dry_run: bool) -> int:
+    """Take all steps; returns the exit status."""
+    table = Table("what", "state", title=f"{target.name}: before the first deployment")
     with tempfile.TemporaryDirectory(prefix="bootstrap-") as folder:
         synthesis = synthesize(target.name, Path(folder) / "out")
         try:
-            for what, state in Bootstrap(target, synthesis, dry_run=given.dry_run).steps():
+            for what, state in Bootstrap(target, synthesis, dry_run=dry_run).steps():
                 table.add_row(what, escape(state))
         finally:
             if table.row_count:

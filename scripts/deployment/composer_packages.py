@@ -2,17 +2,16 @@
 
 Composer installs them into Airflow's own environment and fails after half an hour if they conflict with it.
 This command resolves them first, together with Composer's version of Airflow and its preinstalled providers.
+Exit status: 0 they fit, 1 they conflict, 3 the package index does not answer.
 """
 
 import hashlib
-import sys
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from infra import environment
 from infra.environment.orchestration import AIRFLOW_VERSION
-from scripts.command import captured
+from scripts.command import CommandError, NoAnswerError, captured, command
 from scripts.paths import ROOT, VENVS
 
 _RESOLVED: Final = ROOT / "build" / "composer-packages"
@@ -27,14 +26,6 @@ _PREINSTALLED: Final = (
 )
 
 
-class ConflictError(Exception):
-    """The packages conflict with each other or with Airflow; carries the resolver's message."""
-
-
-class UnreachableError(Exception):
-    """The package index does not answer."""
-
-
 def resolve(packages: Mapping[str, str]) -> int:
     """Resolve packages together with Airflow; returns the number of packages in the result.
 
@@ -44,8 +35,8 @@ def resolve(packages: Mapping[str, str]) -> int:
         packages: name to version, as in `composer.packages`.
 
     Raises:
-        ConflictError: no set of versions fits.
-        UnreachableError: the package index does not answer.
+        NoAnswerError: the package index does not answer.
+        CommandError: no set of versions fits; carries the resolver's message.
     """
     wanted = "\n".join([*_PREINSTALLED, *(name + pin for name, pin in sorted(packages.items()))])
     _RESOLVED.mkdir(parents=True, exist_ok=True)
@@ -61,28 +52,16 @@ def resolve(packages: Mapping[str, str]) -> int:
     reason = done.stderr.strip()
     unreachable = ("error sending request", "Failed to fetch", "dns error", "Could not connect")
     if any(text in reason for text in unreachable):
-        raise UnreachableError(reason)
-    raise ConflictError(reason)
+        raise NoAnswerError(f"not resolved, the package index does not answer: {reason}")
+    raise CommandError(f"{reason}\nchoose other versions for composer.packages")
 
 
+@command("composer-packages")
 def main() -> int:
-    """Resolve the packages of all environments; returns the exit status.
-
-    1 for a conflict, 3 if the index does not answer.
-    """
-    environments = [each for each in environment.load_all() if "orchestration" in each.stacks]
-    pins = {each.name: frozenset(each.composer.packages.items()) for each in environments}
-    with ThreadPoolExecutor() as pool:
-        results = {each: pool.submit(resolve, dict(each)) for each in {*pins.values()}}
-    for name, packages in pins.items():
-        key = f"{name}: composer.packages"
-        try:
-            count = results[packages].result()
-        except ConflictError as error:
-            print(f"{key}: {error}\nChoose other versions in {name}.tfvars.", file=sys.stderr)
-            return 1
-        except UnreachableError as error:
-            print(f"{key}: not resolved, the package index does not answer: {error}", file=sys.stderr)
-            return 3
-        print(f"{key}: {len(packages)} pinned, {count} with Airflow {AIRFLOW_VERSION}")
+    """Resolve the packages of all environments, one after the other."""
+    for target in environment.load_all():
+        if "orchestration" in target.stacks:
+            packages = target.composer.packages
+            print(f"{target.name}: composer.packages: ", end="", flush=True)
+            print(f"{len(packages)} pinned, {resolve(packages)} with Airflow {AIRFLOW_VERSION}")
     return 0

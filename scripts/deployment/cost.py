@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from infra.environment import Environment
-from scripts.command import CommandError, command, command_parser, load_environment
+from scripts.command import TARGET, CommandError, command
 from scripts.deployment import prices
 from scripts.deployment.prices import Cost
 from scripts.deployment.terraform_plans import Synthesis, synthesize
@@ -62,12 +62,9 @@ def show(target: Environment, synthesis: Synthesis, console: Console) -> None:
         console.print(line, highlight=False, soft_wrap=True)
 
 
-@command("cost")
-def main(arguments: Sequence[str] | None = None) -> int:
+@command("cost", TARGET)
+def main(target: Environment) -> int:
     """Print the costs; returns the exit status."""
-    parser = command_parser(__doc__)
-    parser.add_argument("environment", metavar="ENVIRONMENT", help="dev, staging ...")
-    target = load_environment(parser.parse_args(arguments).environment)
     if target.name == "local":
         raise CommandError("local runs on this machine and costs nothing")
     with tempfile.TemporaryDirectory(prefix="cost-") as folder:

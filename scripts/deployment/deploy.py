@@ -15,7 +15,7 @@ from rich.console import Console
 
 from infra.environment import IMAGES, Environment
 from infra.simulator import emulators
-from scripts.command import CommandError, command, command_parser, load_environment, use_environment
+from scripts.command import TARGET, CommandError, argument, command, use_environment
 from scripts.deployment import access, step
 from scripts.deployment.steps import Step, StepRunner, cdktf, cdktf_variables, log_folder
 from scripts.laptop import checks, status
@@ -94,7 +94,7 @@ class Deployment:
         self._step("load sales", "scripts/step", self._target.name, "ingest", *file)
 
     def _published(self) -> bool:
-        use_environment(self._target.name)
+        use_environment(self._target)
         batch = step.settings(self._target)
         return ModelRegistry(batch.model_bucket, project=batch.project).pointer() is not None
 
@@ -108,7 +108,7 @@ class Deployment:
 
 def newest_sales(target: Environment) -> str | None:
     """The last day in the sales table of an environment; None if it is empty or absent."""
-    use_environment(target.name)
+    use_environment(target)
     try:
         return SalesTable(step.settings(target).sales_table).newest().isoformat()
     except (NotFound, UnusableSalesError):
@@ -127,20 +127,19 @@ def check_data(file: Path) -> None:
         raise CommandError(f"sales are not usable, nothing was started: {error}") from None
 
 
-@command("deploy")
-def main(arguments: Sequence[str] | None = None) -> int:
+@command(
+    "deploy",
+    TARGET,
+    argument("--data", type=Path, help="sales file; the default data set if the table is empty"),
+)
+def main(target: Environment, data: Path | None) -> int:
     """Take every step; 1 at the first that fails."""
-    parser = command_parser(__doc__)
-    parser.add_argument("environment", metavar="ENVIRONMENT", help="local, dev ...")
-    parser.add_argument("--data", type=Path, help="sales file; the default data set if the table is empty")
-    options = parser.parse_args(arguments)
-    target = load_environment(options.environment)
     access.check_access(target)
     if target.simulated:
         checks.check_files()
         checks.check_ports(target)
-    data = options.data.absolute() if options.data else None
     if data:
+        data = data.absolute()
         check_data(data)
     console = Console()
     resume = shlex.join(["scripts/deploy", target.name, *(["--data", str(data)] if data else [])])

@@ -8,37 +8,36 @@ Exit status: 0 done, 1 refused or failed.
 
 import shutil
 import subprocess
-from collections.abc import Sequence
 
 from rich.console import Console
 
+from infra.environment import Environment
 from infra.simulator import home
-from scripts.command import CommandError, command, command_parser, load_environment
+from scripts.command import TARGET, CommandError, argument, command
 from scripts.deployment import access
 from scripts.deployment.steps import Step, StepRunner, cdktf, cdktf_variables, log_folder
 from scripts.laptop.checks import check_files
 from scripts.paths import ROOT, SIMULATOR
 
 
-@command("destroy")
-def main(arguments: Sequence[str] | None = None) -> int:
+@command(
+    "destroy",
+    TARGET,
+    argument("--force", action="store_true", help="local only: remove its folder as it is"),
+)
+def main(target: Environment, *, force: bool) -> int:
     """Destroy the stacks, then stop what runs here; 1 if Terraform could not destroy everything."""
-    parser = command_parser(__doc__)
-    parser.add_argument("environment", metavar="ENVIRONMENT", help="local, dev ...")
-    parser.add_argument("--force", action="store_true", help="local only: remove its folder as it is")
-    options = parser.parse_args(arguments)
-    target = load_environment(options.environment)
     if target.deletion_protection:
         remedy = "set deletion_protection = false in its file, deploy that, then destroy it"
         raise CommandError(f"{target.name} is protected: {remedy}")
-    if options.force and target.name != "local":
+    if force and target.name != "local":
         raise CommandError("--force is for the platform on this machine")
     access.check_access(target)
-    if target.name == "local" and not options.force:
+    if target.name == "local" and not force:
         check_files()
     runner = StepRunner(Console(), log_folder("destroy", target), f"scripts/destroy {target.name}")
     try:
-        if not options.force:
+        if not force:
             runner.run(
                 Step("destroy the stacks", cdktf("destroy", f"{target.name}-*")),
                 cdktf_variables(target.name, simulated=target.simulated),
@@ -46,6 +45,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         if target.name == "local":
             subprocess.run((*SIMULATOR, "down"), cwd=ROOT, check=False)
-    if options.force:
+    if force:
         shutil.rmtree(home.home())
     return 0

@@ -7,49 +7,43 @@ Exit status: 0 nothing would change, 2 something would change or is blocked, 1 a
 planned all the same), 3 data, a cluster, an address or a key would be destroyed without `--allow-destroy`.
 """
 
-import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import msgspec
 from rich.console import Console
 
-from scripts.command import CommandError, command, load_environment
+from infra.environment import Environment
+from scripts.command import TARGET, CommandError, argument, command
 from scripts.deployment import access, diff_report, terraform_plans
 from scripts.deployment.terraform_plans import StackPlan
 from scripts.laptop.install import TERRAFORM, tool_fault
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Exit with 1 instead of 2, which means changes."""
-        self.print_usage(sys.stderr)
-        self.exit(1, f"{self.prog}: {message}\n")
-
-
-@command("diff")
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the diff and write the files asked for; returns the exit status."""
-    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("environment", help="such as dev: a file of infra/environments")
-    parser.add_argument("stacks", nargs="*", metavar="stack", help="such as messaging; default: all")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write a comment for a pull request")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the whole diff as JSON")
-    parser.add_argument(
+@command(
+    "diff",
+    TARGET,
+    argument("names", nargs="*", metavar="STACK", help="such as messaging; default: all"),
+    argument("--markdown", type=Path, metavar="FILE", help="write a comment for a pull request"),
+    argument("--json", type=Path, metavar="FILE", dest="file", help="write the whole diff as JSON"),
+    argument(
         "--allow-destroy", action="append", default=[], metavar="ADDRESS", help="accept this loss; repeatable"
-    )
-    options = parser.parse_args(arguments)
+    ),
+    wrong_arguments=1,
+)
+def main(
+    target: Environment, names: list[str], markdown: Path | None, file: Path | None, allow_destroy: list[str]
+) -> int:
+    """Print the diff and write the files asked for; returns the exit status."""
     console = Console()
-    access.check_access(load_environment(options.environment))
+    access.check_access(target)
     if fault := tool_fault(TERRAFORM):
         raise CommandError(fault)
     with tempfile.TemporaryDirectory(prefix="diff-") as folder:
-        synthesis = terraform_plans.synthesize(options.environment, Path(folder) / "out")
-        stacks = synthesis.select(options.stacks)
+        synthesis = terraform_plans.synthesize(target.name, Path(folder) / "out")
+        stacks = synthesis.select(names)
         with console.status("synthesized; planning") as progress:
             found: list[StackPlan] = []
             for each in terraform_plans.plan(synthesis, stacks):
@@ -59,13 +53,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     status = 1 if "failed" in outcomes else 0 if outcomes == {"unchanged"} else 2
     diff_report.show(found, console)
     changes = [change for each in found for change in each.changes]
-    lost = [each.address for each in changes if each.loses and each.address not in options.allow_destroy]
+    lost = [each.address for each in changes if each.loses and each.address not in allow_destroy]
     if lost and status == 2:
         status = 3
         print(*(f"diff: --allow-destroy {address}?" for address in lost), sep="\n", file=sys.stderr)
-    if options.markdown:
-        options.markdown.write_text(diff_report.markdown(options.environment, found), encoding="utf-8")
-    if options.json:
-        content = {"environment": options.environment, "status": status, "stacks": msgspec.to_builtins(found)}
-        options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    if markdown:
+        markdown.write_text(diff_report.markdown(target.name, found), encoding="utf-8")
+    if file:
+        content = {"environment": target.name, "status": status, "stacks": msgspec.to_builtins(found)}
+        file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return status

@@ -7,31 +7,25 @@ Exit status: 0 done, 1 failed, 2 wrong arguments.
 
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from scripts.command import CommandError, command, command_parser, load_environment
+from infra.environment import Environment
+from scripts.command import TARGET, CommandError, command
 from scripts.deployment import access
 from scripts.deployment.terraform_plans import Terraform, synthesize
 
 _JOB: Final = "kubernetes_job_v1.first-model"
 
 
-@command("first_model")
-def main(arguments: Sequence[str] | None = None) -> int:
+@command("first_model", TARGET)
+def main(target: Environment) -> int:
     """Run the Job, and wait for its end."""
-    parser = command_parser(__doc__)
-    parser.add_argument("environment", metavar="ENVIRONMENT", help="dev ...")
-    target = load_environment(parser.parse_args(arguments).environment)
     if not target.trains_by_job:
         raise CommandError(f"{target.name} has no such Job: trigger its pipeline in Airflow")
     access.check_access(target)
     with tempfile.TemporaryDirectory(prefix="first-model-") as folder:
         terraform = Terraform(synthesize(target.name, Path(folder) / "out"), f"{target.name}-services")
         for words in (("init",), ("apply", "-auto-approve", f"-replace={_JOB}", f"-target={_JOB}")):
-            done = terraform.run(*words, "-input=false", "-no-color")
-            print(done.stdout, file=sys.stderr)
-            if done.returncode != 0:
-                raise CommandError(f"terraform {words[0]}: {done.stderr.strip()}")
+            print(terraform.must(*words, "-input=false", "-no-color"), file=sys.stderr)
     return 0

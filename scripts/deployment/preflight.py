@@ -7,7 +7,7 @@ Exit status: 0 ready, 1 something is missing (with its remedy).
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from google.api_core.exceptions import Forbidden, GoogleAPIError, RetryError
@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from infra.environment import Environment
-from scripts.command import CommandError, command, command_parser, load_environment, login_remedy
+from scripts.command import TARGET, CommandError, argument, command, login_remedy
 from scripts.deployment import gcloud
 from scripts.deployment.access import check_login, check_secrets, project
 from scripts.deployment.capacity import is_disabled, quotas, ranges
@@ -92,19 +92,18 @@ def _remedy(target: Environment, error: Exception) -> str:
     return said
 
 
-@command("preflight")
-def main(arguments: Sequence[str] | None = None) -> int:
+@command(
+    "preflight",
+    TARGET,
+    argument(
+        "checks", metavar="CHECK", nargs="*", help=f"{', '.join(_CHECKS)}; default: all but the last two"
+    ),
+)
+def main(target: Environment, checks: list[str]) -> int:
     """Print a table of checks; 1 if one failed."""
-    parser = command_parser(__doc__)
-    parser.add_argument("environment", metavar="ENVIRONMENT", help="dev, staging ...")
-    parser.add_argument(
-        "checks", metavar="CHECK", nargs="*", help=f"{', '.join(_CHECKS)}; all but the last two"
-    )
-    options = parser.parse_args(arguments)
-    if unknown := sorted(set(options.checks) - _CHECKS.keys()):
-        parser.error(f"no such check: {', '.join(unknown)}; there are {', '.join(_CHECKS)}")
-    target = load_environment(options.environment)
-    checks: list[str] = options.checks or [each for each in _CHECKS if each not in _NEED_APIS]
+    if unknown := sorted(set(checks) - _CHECKS.keys()):
+        raise CommandError(f"no such check: {', '.join(unknown)}; there are {', '.join(_CHECKS)}")
+    checks = checks or [each for each in _CHECKS if each not in _NEED_APIS]
     if target.simulated and not {*checks}.isdisjoint(_NEED_GCLOUD):
         raise CommandError(f"{target.name} is simulated and needs no preflight: run `make up`")
     if not target.simulated and not {*checks}.isdisjoint(_NEED_APIS):

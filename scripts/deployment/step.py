@@ -9,10 +9,9 @@ It runs on this machine with the caller's own credentials (`gcloud auth applicat
 
 import argparse
 import os
-from collections.abc import Sequence
 
 from infra.environment import Environment
-from scripts.command import command, command_parser, use_environment
+from scripts.command import TARGET, argument, command, use_environment
 from scripts.deployment.access import check_login
 from scripts.paths import VENVS
 from services.contracts import names
@@ -33,17 +32,17 @@ def settings(target: Environment) -> BatchSettings:
     )
 
 
-@command("step")
-def main(arguments: Sequence[str] | None = None) -> int:
+@command(
+    "step",
+    TARGET,
+    argument("module", metavar="COMMAND", help="module of services/batch: ingest, train ..."),
+    argument("arguments", nargs=argparse.REMAINDER, help="its own"),
+)
+def main(target: Environment, module: str, arguments: list[str]) -> int:
     """Replace this process by the command."""
-    parser = command_parser(__doc__)
-    parser.add_argument("environment", metavar="ENVIRONMENT", help="local, dev ...")
-    parser.add_argument("command", metavar="COMMAND", help="module of services/batch: ingest, train ...")
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="its own")
-    options = parser.parse_args(arguments)
-    target = use_environment(options.environment)
+    use_environment(target)
     if not target.simulated:
         check_login()
     variables = {**os.environ, **to_environment(settings(target))}
     python = str(VENVS / "batch" / "bin" / "python")
-    os.execve(python, [python, "-m", f"services.batch.{options.command}", *options.arguments], variables)  # noqa: S606 -- no shell is needed
+    os.execve(python, [python, "-m", f"services.batch.{module}", *arguments], variables)  # noqa: S606 -- no shell is needed

@@ -220,6 +220,17 @@ class Terraform:
         # -chdir would make it look for simulated providers elsewhere
         return captured(TERRAFORM.command[0], *arguments, cwd=self.folder, variables=self.variables)
 
+    def must(self, *arguments: str) -> str:
+        """Run a command that has to succeed; returns what it prints.
+
+        Raises:
+            CommandError: it failed.
+        """
+        done = self.run(*arguments)
+        if done.returncode != 0:
+            raise CommandError(f"terraform {arguments[0]}: {done.stderr.strip()}")
+        return done.stdout
+
 
 def _plan(terraform: Terraform, file: Path, initializing: Lock) -> StackPlan:
     stack = terraform.stack

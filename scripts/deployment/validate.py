@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from infra import environment
-from scripts.command import CommandError, command
+from scripts.command import CommandError, NoAnswerError, command
 from scripts.deployment.terraform_plans import Terraform, synthesize
 from scripts.laptop.install import TERRAFORM, tool_fault
 
@@ -28,10 +28,9 @@ def main() -> int:
                 terraform = Terraform(synthesis, stack)
                 done = terraform.run("init", "-backend=false", "-input=false", "-no-color")
                 if "Failed to query available provider packages" in done.stderr:
-                    print(
-                        f"validate: there is no registry here; nothing was validated:\n{done.stderr.strip()}"
+                    raise NoAnswerError(
+                        f"there is no registry here; nothing was validated:\n{done.stderr.strip()}"
                     )
-                    return 3
                 if done.returncode == 0:
                     done = terraform.run("validate", "-no-color")
                 print(f"{stack}: {'valid' if done.returncode == 0 else done.stderr.strip()}")

@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import httpx
 import kubernetes.client
@@ -21,7 +21,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from infra.environment import PLATFORM, Environment
-from scripts.command import CommandError, command, command_parser, use_environment
+from scripts.command import TARGET, CommandError, command, use_environment
 from scripts.deployment import rollout
 from scripts.deployment.access import check_login
 from scripts.messages.publish import Answer, ask
@@ -218,12 +218,10 @@ def run(target: Environment) -> list[Check]:
     return checks
 
 
-@command("verify")
-def main(arguments: Sequence[str] | None = None) -> int:
+@command("verify", TARGET)
+def main(target: Environment) -> int:
     """Print a table of checks; 1 if one failed."""
-    parser = command_parser(__doc__)
-    parser.add_argument("environment", metavar="ENVIRONMENT", help="local, dev ...")
-    target = use_environment(parser.parse_args(arguments).environment)
+    use_environment(target)
     if not target.simulated:
         check_login()
     checks = run(target)

@@ -5,24 +5,20 @@ target's infra/environments/<environment>.images.json. Exit status: 0 done, 1 fa
 down), 2 wrong arguments.
 """
 
-from collections.abc import Sequence
-
 from infra import environment
-from infra.environment import IMAGES
-from scripts.command import CommandError, command, command_parser
+from infra.environment import IMAGES, Environment
+from scripts.command import CommandError, argument, command, load_environment
 from scripts.images import attestation, image_registry
 
 
-@command("promote")
-def main(arguments: Sequence[str] | None = None) -> int:
+@command(
+    "promote",
+    argument("service", metavar="SERVICE", choices=IMAGES, help="%(choices)s"),
+    argument("source", metavar="FROM", type=load_environment, help="environment that has the image"),
+    argument("target", metavar="TO", type=load_environment, help="environment that is to have it"),
+)
+def main(service: str, source: Environment, target: Environment) -> int:
     """Copy the image to the target's registry, unless it is there, and record its digest."""
-    parser = command_parser(__doc__)
-    parser.add_argument("service", metavar="SERVICE", choices=IMAGES, help="%(choices)s")
-    parser.add_argument("source", metavar="FROM", help="environment that has the image")
-    parser.add_argument("target", metavar="TO", help="environment that is to have it")
-    given = parser.parse_args(arguments)
-    service, directory = given.service, environment.directory()
-    source, target = environment.load_all((given.source, given.target), directory=directory)
     for each in (source, target):
         if each.simulated:
             raise CommandError(f"{each.name} is simulated: it runs the sources and has no images")
@@ -43,6 +39,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     image = f"{target.image_repository}/{service}@{digest}"
     if target.signs_images and not attestation.signed(target, image):
         attestation.sign(target, image)
-    file = environment.record_image(target.name, service, digest, directory=directory)
+    file = environment.record_image(target.name, service, digest, directory=environment.directory())
     print(f"{service}@{digest} {done}; written to {file}: commit it, then deploy {target.name}-services")
     return 0

@@ -13,7 +13,6 @@ import os
 import re
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -25,7 +24,7 @@ from infra import environment
 from infra.environment import IMAGES, Environment
 from infra.environment.services import SERVICES
 from infra.google.images import source_digest, source_paths
-from scripts.command import CommandError, captured, command, command_parser
+from scripts.command import TARGET, CommandError, argument, captured, command
 from scripts.images import attestation, container_engine, image_registry, smoke_run
 from scripts.images.container_engine import Engine
 from scripts.paths import ROOT
@@ -151,19 +150,17 @@ def push(target: Environment, service: str, *, allow_dirty: bool, dry_run: bool)
     return report
 
 
-@command("push_image")
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse the arguments and run; returns the exit status."""
-    parser = command_parser(__doc__)
-    parser.add_argument("service", metavar="SERVICE", choices=IMAGES, help="%(choices)s")
-    parser.add_argument("environment", metavar="ENVIRONMENT", help="that it is pushed for: dev, staging ...")
-    parser.add_argument("--allow-dirty", action="store_true", help="take sources that are not committed")
-    parser.add_argument("--dry-run", action="store_true", help="build and test; do not push or record")
-    given = parser.parse_args(arguments)
-    target = environment.load(given.environment, directory=environment.directory())
+@command(
+    "push_image",
+    argument("service", metavar="SERVICE", choices=IMAGES, help="%(choices)s"),
+    TARGET,
+    argument("--allow-dirty", action="store_true", help="take sources that are not committed"),
+    argument("--dry-run", action="store_true", help="build and test; do not push or record"),
+)
+def main(service: str, target: Environment, *, allow_dirty: bool, dry_run: bool) -> int:
+    """Build, test and push; returns the exit status."""
     if target.simulated:
         raise CommandError(f"{target.name} is simulated: it runs the sources, there is nothing to push")
     os.chdir(ROOT)
-    done = push(target, given.service, allow_dirty=given.allow_dirty, dry_run=given.dry_run)
-    Console().print(done)
+    Console().print(push(target, service, allow_dirty=allow_dirty, dry_run=dry_run))
     return 0

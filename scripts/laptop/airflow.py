@@ -3,6 +3,7 @@
 Its database and logs are below the simulated cloud's folder. No process of it outlives the command.
 """
 
+import argparse
 import contextlib
 import datetime
 import json
@@ -23,7 +24,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from infra.simulator import emulators, home, log_files
-from scripts.command import CommandError, command, command_parser, started, use_environment
+from scripts.command import CommandError, command, load_environment, started, use_environment
 from scripts.deployment import step
 from scripts.paths import ROOT
 from scripts.progress import Progress
@@ -268,11 +269,8 @@ def failed(airflow: Airflow, run_id: str) -> bool:
     return any(task["state"] not in ("success", "skipped") for task in airflow.tasks(run_id).values())
 
 
-@command("airflow")
-def main() -> int:
-    """Parse the arguments and run; returns the exit status."""
-    parser = command_parser(__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
+def _add_commands(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(dest="action", required=True)
     pipeline = commands.add_parser("pipeline", help="run the DAG for one day")
     pipeline.add_argument("--date", type=datetime.date.fromisoformat, help="the day after the newest sales")
     pipeline.add_argument("--conf", type=json.loads, default={}, help="parameters of the run, in JSON")
@@ -280,24 +278,29 @@ def main() -> int:
     backfill.add_argument("first", type=datetime.date.fromisoformat)
     backfill.add_argument("last", type=datetime.date.fromisoformat)
     commands.add_parser("serve", help="Airflow's pages, until Ctrl-C")
-    options = parser.parse_args()
+
+
+@command("airflow", _add_commands)
+def main(*, action: str, **options: Any) -> int:
+    """Run a DAG, or show Airflow's pages; returns the exit status."""
     console = Console()
-    batch = step.settings(use_environment("local"))
+    batch = step.settings(use_environment(load_environment("local")))
     airflow = Airflow(home.folder("airflow"), to_environment(settings(batch)))
     progress = Progress(console)
     airflow.prepare()
-    if options.command == "pipeline":
-        day = options.date or SalesTable(batch.sales_table).newest() + datetime.timedelta(days=1)
+    if action == "pipeline":
+        day = options["date"] or SalesTable(batch.sales_table).newest() + datetime.timedelta(days=1)
         with futures.ThreadPoolExecutor() as pool, progress.of("pipeline") as tell:
-            run = pool.submit(airflow.try_run, day, options.conf)
+            run = pool.submit(airflow.try_run, day, options["conf"])
             while futures.wait([run], 1).not_done:
                 tell(airflow.now())
             runs = [run.result()]
-    elif options.command == "backfill":
-        backfill = airflow.plan(options.first, options.last)
+    elif action == "backfill":
+        first, last = options["first"], options["last"]
+        backfill = airflow.plan(first, last)
         with airflow.running() as url:
             console.print(f"Airflow: {url}")
-            with progress.of(f"backfill of {(options.last - options.first).days + 1} days") as tell:
+            with progress.of(f"backfill of {(last - first).days + 1} days") as tell:
                 runs = airflow.finish(backfill, tell)
     else:
         with airflow.running() as url:

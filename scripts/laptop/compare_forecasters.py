@@ -11,7 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Column, Table
 
-from scripts.command import CommandError, command, command_parser
+from scripts.command import CommandError, argument, command
 from scripts.progress import Progress
 from services.batch import ingest
 from services.contracts.model import LEVELS, Accuracy, Backtest
@@ -51,16 +51,13 @@ def _name(level: str) -> str:
     return "store" if level == "store_nbr" else level
 
 
-@command("backtest")
-def main(arguments: list[str] | None = None) -> int:
+@command("backtest", argument("--data", type=Path, help="sales file; the default data set when absent"))
+def main(data: Path | None) -> int:
     """Backtest and print; 1 if the file cannot be used."""
-    parser = command_parser(__doc__)
-    parser.add_argument("--data", type=Path, help="sales file; the default data set when absent")
-    options = parser.parse_args(arguments)
     console = Console()
     try:
-        sales = ingest.read(options.data)
-        with Progress(console).of(f"backtest of {options.data or 'the default data set'}"):
+        sales = ingest.read(data)
+        with Progress(console).of(f"backtest of {data or 'the default data set'}"):
             backtest = training.fit(Panel.from_frame(sales.frame)).backtest
     except (DataError, OSError, UnusableSalesError) as error:
         raise CommandError(str(error)) from None

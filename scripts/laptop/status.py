@@ -3,7 +3,6 @@
 import datetime
 import os
 import webbrowser
-from collections.abc import Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -12,7 +11,7 @@ from rich.table import Table
 from infra.environment import Environment
 from infra.simulator import __main__ as simulator
 from infra.simulator import emulators, home
-from scripts.command import command, command_parser, load_environment
+from scripts.command import argument, command, load_environment
 from scripts.deployment.verify import url_of
 from scripts.laptop.checks import check_files
 from services.contracts import names
@@ -69,14 +68,14 @@ def model_of(registry: ModelRegistry) -> str:
     )
 
 
-@command("status")
-def main(arguments: Sequence[str] | None = None) -> int:
+@command(
+    "status",
+    argument("--open", action="store_true", dest="browse", help="open the page in a browser, nothing else"),
+)
+def main(*, browse: bool) -> int:
     """Print everything; 1 if a process is dead or nothing runs."""
-    parser = command_parser(__doc__)
-    parser.add_argument("--open", action="store_true", help="open the page in a browser, print nothing else")
-    options = parser.parse_args(arguments)
     target = load_environment("local")
-    if options.open:
+    if browse:
         page = f"{url_of(target, 'prediction')}/"
         if not webbrowser.open(page):
             print(f"no browser here; the page is at {page}")

@@ -13,14 +13,15 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from google import pubsub_v1
 from rich.console import Console
 from rich.table import Table
 
-from scripts.command import CommandError, command, message_parser, use_environment
+from infra.environment import Environment
+from scripts.command import MESSAGES_TARGET, CommandError, argument, command, use_environment
 from scripts.messages.subscriptions import PER_CALL, RETRY, take, temporary
 from services.contracts import names
 from services.contracts.messages import SalePrediction, SaleRangeRequest
@@ -122,29 +123,28 @@ def show(requests: Sequence[SaleRangeRequest], answers: dict[str, Answer]) -> No
         )
 
 
-@command("publish")
-def main() -> int:
+@command(
+    "publish",
+    MESSAGES_TARGET,
+    argument("ranges", metavar="range", type=int, nargs="*", help="days to forecast"),
+    argument("--store-nbr", help="only this store"),
+    argument("--family", help="only this family"),
+    argument(
+        "--active",
+        dest="mode",
+        action="store_const",
+        const="active",
+        default="passive",
+        help="wait for replies",
+    ),
+    argument("--csv", dest="file", type=Path, help="file of requests, one per line"),
+)
+def main(target: Environment, ranges: list[int], file: Path | None, **of_each: Any) -> int:
     """Returns 1 if a request cannot be sent, or an active one has no reply."""
-    parser = message_parser(__doc__)
-    parser.add_argument("range", type=int, nargs="*", help="days to forecast")
-    parser.add_argument("--store-nbr", help="only this store")
-    parser.add_argument("--family", help="only this family")
-    parser.add_argument("--active", action="store_true", help="wait for replies")
-    parser.add_argument("--csv", type=Path, help="file of requests, one per line")
-    options = parser.parse_args()
-    if not options.range and not options.csv:
-        parser.error("give a range or --csv")
-    requests = list(from_csv(options.csv)) if options.csv else []
-    requests += [
-        SaleRangeRequest(
-            request_id=uuid.uuid4().hex,
-            range=days,
-            store_nbr=options.store_nbr,
-            family=options.family,
-            mode="active" if options.active else "passive",
-        )
-        for days in options.range
-    ]
-    answers = ask(use_environment(options.environment).project_id, requests, _ANSWER_SECONDS)
+    if not ranges and not file:
+        raise CommandError("give a range or --csv")
+    requests = list(from_csv(file)) if file else []
+    requests += [SaleRangeRequest(uuid.uuid4().hex, days, **of_each) for days in ranges]
+    answers = ask(use_environment(target).project_id, requests, _ANSWER_SECONDS)
     show(requests, answers)
     return int(any(each.mode == "active" and each.request_id not in answers for each in requests))

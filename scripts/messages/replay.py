@@ -18,7 +18,8 @@ from google import pubsub_v1
 from rich.console import Console
 from rich.table import Table
 
-from scripts.command import command, message_parser, use_environment
+from infra.environment import Environment
+from scripts.command import MESSAGES_TARGET, argument, command, use_environment
 from scripts.messages.subscriptions import PER_CALL, pull
 from services.answers import Outgoing
 from services.contracts import names
@@ -91,21 +92,22 @@ def replay(
     return moved, left - moved if dry_run else left
 
 
-@command("replay")
-def main() -> int:
+@command(
+    "replay",
+    MESSAGES_TARGET,
+    argument("--reason", dest="wanted", default="", help="only dead letters whose reason contains this text"),
+    argument("--dry-run", action="store_true", help="only count what would be moved"),
+)
+def main(target: Environment, wanted: str, *, dry_run: bool) -> int:
     """Move, print the counts by reason; 1 if the environment cannot be used."""
-    parser = message_parser(__doc__)
-    parser.add_argument("--reason", default="", help="only dead letters whose reason contains this text")
-    parser.add_argument("--dry-run", action="store_true", help="only count what would be moved")
-    options = parser.parse_args()
-    project = use_environment(options.environment).project_id
+    project = use_environment(target).project_id
     moved, left = replay(
         f"projects/{project}/subscriptions/{names.DEAD_LETTER_TOPIC}",
         f"projects/{project}/topics/{names.SALE_RANGE_TOPIC}",
-        lambda reason: options.reason in reason,
-        dry_run=options.dry_run,
+        lambda reason: wanted in reason,
+        dry_run=dry_run,
     )
-    table = Table("reason", "would be moved" if options.dry_run else "moved", "left")
+    table = Table("reason", "would be moved" if dry_run else "moved", "left")
     for reason in sorted(moved | left):
         table.add_row(reason, str(moved[reason]), str(left[reason]))
     console = Console()

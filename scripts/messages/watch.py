@@ -23,7 +23,7 @@ from rich.live import Live
 from rich.table import Table
 
 from infra.environment import Environment
-from scripts.command import CommandError, command, message_parser, use_environment
+from scripts.command import MESSAGES_TARGET, CommandError, argument, command, use_environment
 from scripts.messages.subscriptions import take, temporary
 from services.contracts import metrics, names
 
@@ -167,25 +167,25 @@ def show(snapshots: list[tuple[float, Snapshot]]) -> Table:
     return table
 
 
-@command("watch")
-def main() -> int:
+@command(
+    "watch",
+    MESSAGES_TARGET,
+    argument("--looks", type=int, help="number of updates; default: until Ctrl-C"),
+)
+def main(target: Environment, looks: int | None) -> int:
     """Show snapshots until Ctrl-C; 1 if the measures cannot be read."""
-    parser = message_parser(__doc__)
-    parser.add_argument("--looks", type=int, help="number of updates; default: until Ctrl-C")
-    options = parser.parse_args()
     try:
-        environment = use_environment(options.environment)
-        pause = 1.0 if environment.simulated else 60.0
-        snapshots_of = local if environment.simulated else cloud
-        with snapshots_of(environment) as snapshot, Live(auto_refresh=False) as live:
+        pause = 1.0 if target.simulated else 60.0
+        snapshots_of = local if target.simulated else cloud
+        with snapshots_of(use_environment(target)) as snapshot, Live(auto_refresh=False) as live:
             snapshots = [(time.monotonic(), snapshot())]
             while True:
                 live.update(show(snapshots), refresh=True)
-                if options.looks == len(snapshots):
+                if looks == len(snapshots):
                     return 0
                 time.sleep(pause)
                 snapshots.append((time.monotonic(), snapshot()))
-                if options.looks is None:
+                if looks is None:
                     snapshots = snapshots[-10:]
     except KeyboardInterrupt:
         return 0

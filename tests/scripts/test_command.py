@@ -42,16 +42,16 @@ class Server(http.server.ThreadingHTTPServer):
 PROGRAM = """
     import os, subprocess, sys
     import httpx
-    from scripts.command import command
+    from scripts.command import argument, command
 
     ASK = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1]).read().decode())"
 
-    @command("ask")
-    def main() -> int:
+    @command("ask", argument("port"))
+    def main(port: str) -> int:
         for host in ("127.0.0.1", "localhost"):
-            print(httpx.get(f"http://{host}:{sys.argv[1]}/").text)
+            print(httpx.get(f"http://{host}:{port}/").text)
         print(httpx.get("http://elsewhere.test/").text, flush=True)
-        subprocess.run([sys.executable, "-c", ASK, f"http://127.0.0.1:{sys.argv[1]}/"], check=True)
+        subprocess.run([sys.executable, "-c", ASK, f"http://127.0.0.1:{port}/"], check=True)
         print(os.environ["NO_PROXY"], os.environ["no_proxy"])
         return 0
 

@@ -210,11 +210,11 @@ def test_requests_from_a_file(tmp_path: Path) -> None:
 
 
 def test_drain_time_equals_that_of_a_simulated_queue() -> None:
-    load = Load(backlog=1000, rate=20, capacity=50, outage_seconds=30)
+    load = Load(backlog=1000, rate=20, capacity=50, outage=30)
     waiting, clock = 1000.0, 0.0
     while waiting > 0:
         waiting += 0.01 * (20 - (50 if clock >= 30 else 0))
         clock += 0.01
     assert load.drain_seconds == pytest.approx(clock, abs=0.1)
     assert load.oldest_seconds == 30 + 1000 / 50
-    assert math.isinf(Load(backlog=0, rate=60, capacity=50, outage_seconds=0).drain_seconds)
+    assert math.isinf(Load(backlog=0, rate=60, capacity=50, outage=0).drain_seconds)

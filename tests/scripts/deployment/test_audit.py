@@ -52,7 +52,7 @@ def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sources:
 
 
 def test_nothing_is_known(sources: Sources, capsys: pytest.CaptureFixture[str]) -> None:
-    assert audit.main() == 0
+    assert audit.main([]) == 0
     lines = capsys.readouterr().out.splitlines()
     locks = {line.partition(":")[0] for line in lines}
     assert {"requirements/dev.lock", "services/batch/requirements.lock", "package-lock.json"} <= locks
@@ -62,7 +62,7 @@ def test_nothing_is_known(sources: Sources, capsys: pytest.CaptureFixture[str]) 
 def test_what_is_known_is_named(sources: Sources, capsys: pytest.CaptureFixture[str]) -> None:
     sources.python(dependencies(JINJA), dependencies(SOUND, JINJA))
     sources.npm('{"vulnerabilities": {"left-pad": {"severity": "critical"}}}')
-    assert audit.main() == 1
+    assert audit.main([]) == 1
     printed = capsys.readouterr().out
     assert "requirements/dev.lock: jinja2 2.10: PYSEC-2019-217, fixed in ['2.10.1']" in printed
     assert "package-lock.json: left-pad: critical" in printed
@@ -72,12 +72,12 @@ def test_a_source_that_knows_nothing_does_not_answer(
     sources: Sources, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sources.python(dependencies(SOUND), dependencies(SOUND))
-    assert audit.main() == 3
+    assert audit.main([]) == 3
     assert "nothing is known of jinja2==2.10, so the source does not answer" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("answer", ["", '{"error": {"code": "ENOTFOUND"}}'])
 def test_npm_does_not_answer(sources: Sources, capsys: pytest.CaptureFixture[str], answer: str) -> None:
     sources.npm(answer)
-    assert audit.main() == 3
+    assert audit.main([]) == 3
     assert "package-lock.json: no answer" in capsys.readouterr().out

@@ -71,9 +71,8 @@ match words:
             bucket["public_access_prevention"] = "enforced"
         if "--versioning" in flags:
             bucket["versioning_enabled"] = True
-        if days := flags.get("--soft-delete-duration"):
-            seconds = int(days.removesuffix("d")) * 86400
-            bucket["soft_delete_policy"] = {{"retentionDurationSeconds": str(seconds)}}
+        if seconds := flags.get("--soft-delete-duration"):
+            bucket["soft_delete_policy"] = {{"retentionDurationSeconds": seconds.removesuffix("s")}}
         if rules := flags.get("--lifecycle-file"):
             bucket["lifecycle_config"] = json.loads(Path(rules).read_text())
     case _:
@@ -337,7 +336,7 @@ def test_a_public_bucket_is_made_private_again(project: Project) -> None:
     state["bucket"]["public_access_prevention"] = "inherited"
     project.write(state)
     repaired = project.bootstrap("dev")
-    assert "set: no public access" in repaired.stdout
+    assert "set: public_access_prevention" in repaired.stdout
     assert project.read()["bucket"]["public_access_prevention"] == "enforced"
 
 

@@ -61,5 +61,5 @@ def test_a_stack_that_is_not_valid(tmp_path: Path) -> None:
 def test_without_a_registry_nothing_is_validated(tmp_path: Path, error: str) -> None:
     done = validate(tmp_path, f"echo '{error}' >&2; exit 1", "true")
     assert done.returncode == 3
-    assert "there is no registry here; nothing was validated" in done.stdout
-    assert error in done.stdout
+    assert "there is no registry here; nothing was validated" in done.stderr
+    assert error in done.stderr

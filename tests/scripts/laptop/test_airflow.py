@@ -1,6 +1,7 @@
 """What somebody who waits for the pipeline sees; tests/batch runs it."""
 
 import contextlib
+import copy
 import functools
 import io
 import re
@@ -13,7 +14,6 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from infra import environment
 from scripts.laptop import airflow
 from scripts.progress import Progress
 
@@ -70,7 +70,7 @@ def test_the_running_task_is_told_until_the_report(
         airflow, "Progress", functools.partial(Progress, durations=tmp_path / "durations.json")
     )
     monkeypatch.setattr(airflow, "Airflow", Stub)
-    monkeypatch.setattr(airflow, "use_environment", environment.load)
+    monkeypatch.setattr(airflow, "use_environment", copy.copy)
     monkeypatch.setattr(sys, "argv", ["airflow", *arguments])
     assert airflow.main() == 0
     shown = screen.getvalue()
