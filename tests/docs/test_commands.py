@@ -24,7 +24,6 @@ from infra import environment
 from infra.environment import PLATFORM
 from infra.google.composer import connection_secret
 from scripts import __main__ as scripts
-from services.contracts.settings import BatchSettings, from_environment
 from tests.conftest import REPOSITORY, SIMULATOR
 from tests.docs.markdown import ON_A_PLATFORM, Command, commands
 
@@ -37,7 +36,6 @@ OF_SOURCE = [each for each in COMMANDS if each.starts("source")]
 OF_PLATFORM = [each for each in COMMANDS if each.words[0] in ON_A_PLATFORM]
 OF_CDKTF = [each for each in COMMANDS if each.starts("npx", "cdktf")]
 OF_SCRIPTS = [each for each in COMMANDS if each.words[0].startswith("scripts/")]
-OF_BATCH = [each for each in COMMANDS if each.starts(str(BATCH.relative_to(REPOSITORY)), "-m")]
 OF_BEAM = [each for each in COMMANDS if any(word.startswith("--runner=") for word in each.words)]
 OF_WHEEL = [
     each for each in COMMANDS if each.starts("python3", "-m", "pip", "wheel")
@@ -46,10 +44,9 @@ OF_CLOUD = [each for each in COMMANDS if each.words[0] in ("gcloud", "kubectl")]
 
 
 def test_every_command_is_tried() -> None:
-    kinds = [OF_MAKE, OF_SOURCE, OF_PLATFORM, OF_CDKTF, OF_SCRIPTS, OF_BATCH, OF_BEAM, OF_WHEEL, OF_CLOUD]
+    kinds = [OF_MAKE, OF_SOURCE, OF_PLATFORM, OF_CDKTF, OF_SCRIPTS, OF_BEAM, OF_WHEEL, OF_CLOUD]
     assert [each for each in COMMANDS if not any(each in kind for kind in kinds)] == []
     assert all(kinds)
-    assert OF_BEAM
 
 
 def test_secrets_to_fill_in_are_those_of_the_stack() -> None:
@@ -112,16 +109,13 @@ def test_scripts_take_their_arguments(command: Command) -> None:
     assert script.resolve() == REPOSITORY / "scripts" / "run.sh"
     call = accepted(f"scripts.{scripts.COMMANDS[script.stem]}", command.words)
     given = vars(call.given)
-    named = {given[name] for name in ("environment", "source", "target") if name in given}
+    named = {given[name].name for name in ("source", "target") if name in given}
     assert named <= {*environment.names()}
     for option in re.findall(r"--[a-z-]+", command.comment):
         assert option in call.usage, f"{script.name} has no {option}"
-
-
-@pytest.mark.parametrize("command", [each for each in OF_BATCH if each not in OF_BEAM], ids=str)
-def test_batch_commands_take_their_settings_and_arguments(command: Command) -> None:
-    from_environment(BatchSettings, command.variables)
-    accepted(command.words[2], command.words[2:])
+    if script.name == "step":
+        module = f"services.batch.{given['module']}"
+        accepted(module, [module, *given["arguments"]])
 
 
 @pytest.mark.parametrize("command", OF_BEAM, ids=str)
