@@ -82,6 +82,8 @@ class Application:
         return self._look_up(request, content, request.query, posted=False).answer(request)
 
     def _predict_posted(self, request: Request) -> Response:
+        if request.query:
+            raise HttpError(http.HTTPStatus.BAD_REQUEST, "parameters of a POST are in its body, not a query")
         return self._look_up(request, "prediction", request.body, posted=True).response
 
     def _look_up(

@@ -151,6 +151,12 @@ def test_error_of_an_invalid_body_says_what_is_allowed(
     assert detail in problem.detail
 
 
+def test_parameters_beside_a_body_are_refused(predicting: Service) -> None:
+    answer = httpx.post(predicting.url + "/predict?store_nbr=2", json={"range": 7})
+
+    assert "in its body" in parse_problem(answer, 400).detail
+
+
 def test_too_large_a_body_is_refused_with_and_without_content_length(predicting: Service) -> None:
     padding = b'{"range": 7, "family": "' + b"x" * 64 * 1024 + b'"}'
 
