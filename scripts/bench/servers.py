@@ -4,10 +4,10 @@ import contextlib
 import dataclasses
 import json
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Generator, Sequence
+from pathlib import Path
 from typing import Final, Self
 
 import httpx
@@ -16,6 +16,7 @@ import psutil
 from infra.simulator import emulators
 from scripts.bench import harness
 from scripts.command import CommandError
+from scripts.laptop.install import unless_current
 from scripts.paths import BENCH, ROOT, VENVS
 
 PEERS: Final = ROOT / "scripts" / "bench" / "peers"
@@ -172,11 +173,9 @@ def peers(*, model: bool) -> list[Server]:
 def _python(name: str, pins: Sequence[str]) -> str:
     """The interpreter of a virtual environment with a peer's packages, which is made on first use."""
     folder = VENVS / "peers-serving" / name
-    done = folder / "pins.txt"
-    if not done.exists() or done.read_text() != "\n".join(pins):
-        uv = VENVS / "tools" / "bin" / "uv"
-        subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, folder], check=True)
-        install = [uv, "pip", "install", "--quiet", "--python", folder / "bin" / "python"]
-        subprocess.run([*install, *pins], check=True)
-        done.write_text("\n".join(pins))
-    return str(folder / "bin" / "python")
+    python = folder / "bin" / "python"
+    uv = VENVS / "tools" / "bin" / "uv"
+    venv = (uv, "venv", "--quiet", "--clear", "--python", sys.executable, folder)
+    pip = (uv, "pip", "install", "--quiet", "--python", python, *pins)
+    unless_current(folder / "stamp", [Path(__file__)], venv, pip)
+    return str(python)

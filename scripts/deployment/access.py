@@ -5,6 +5,7 @@ from typing import Final
 
 import google.auth
 import google.auth.transport.requests
+from google.auth.credentials import Credentials
 
 from infra.environment import Environment
 from scripts.command import CommandError
@@ -36,14 +37,15 @@ def check_secrets(target: Environment) -> None:
         raise CommandError(f"set {_PAGERDUTY_KEY}: a key of PagerDuty's Events API v2")
 
 
-def check_login() -> None:
-    """Get a token with Application Default Credentials.
+def check_login() -> Credentials:
+    """Application Default Credentials, with a token.
 
     Raises:
         GoogleAuthError: there are none, or they have expired.
     """
     credentials, _ = google.auth.default(scopes=SCOPES)
     credentials.refresh(google.auth.transport.requests.Request())
+    return credentials
 
 
 def project(target: Environment) -> str:

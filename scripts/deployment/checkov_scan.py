@@ -8,9 +8,7 @@ import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
-
-import msgspec
+from typing import Any, Final, NamedTuple
 
 from scripts.command import CommandError, captured, command
 from scripts.deployment import terraform_plans
@@ -20,7 +18,7 @@ from scripts.paths import ROOT
 CHECKOV: Final = ROOT / "build" / "venvs" / "checkov" / "bin" / "checkov"
 
 
-class Finding(msgspec.Struct, frozen=True, order=True):
+class Finding(NamedTuple):
     """A check that a resource fails, or a waiver without a failed check.
 
     Attributes:
@@ -52,8 +50,8 @@ def scan(synthesis: Synthesis, folder: Path) -> list[Finding]:
         waived |= {(stack, name, check): reason for name, check, reason in _waivers(resources)}
         (folder / f"{stack}.tf.json").write_text(json.dumps({"resource": resources}), encoding="utf-8")
     failed = list(_failed(folder))
-    asked = {(each.stack, each.resource, each.check) for each in failed}
-    found = [each for each in failed if (each.stack, each.resource, each.check) not in waived]
+    asked = {each[:3] for each in failed}
+    found = [each for each in failed if each[:3] not in waived]
     found += [Finding(*key, f"waived, but not asked for: {waived[key]}") for key in waived.keys() - asked]
     return sorted(found)
 

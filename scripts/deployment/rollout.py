@@ -5,8 +5,6 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-import google.auth
-import google.auth.transport.requests
 import kubernetes.client
 import urllib3.exceptions
 from google.api_core.exceptions import GoogleAPICallError
@@ -15,6 +13,7 @@ from google.cloud.container_v1.types import Cluster
 
 from infra.environment import PLATFORM, Environment
 from scripts.command import CommandError
+from scripts.deployment.access import check_login
 
 PATIENCE_SECONDS: Final = float(os.environ.get("VERIFY_SECONDS", "300"))
 """Most seconds to wait for a rollout, and for the load balancer of a new Gateway."""
@@ -42,13 +41,11 @@ def connect(target: Environment, clusters: ClusterManagerClient) -> kubernetes.c
         raise CommandError(f"{name}: {error}; is {target.name}-cluster deployed, may you see it?") from None
     if cluster.status != Cluster.Status.RUNNING:
         raise CommandError(f"{name} is {cluster.status.name}, not RUNNING: {cluster.status_message}")
-    credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
-    credentials.refresh(google.auth.transport.requests.Request())
     address = cluster.control_plane_endpoints_config.dns_endpoint_config.endpoint
     return kubernetes.client.ApiClient(
         kubernetes.client.Configuration(
             host=f"https://{address}",
-            api_key={"authorization": str(credentials.token)},
+            api_key={"authorization": str(check_login().token)},
             api_key_prefix={"authorization": "Bearer"},
         )
     )

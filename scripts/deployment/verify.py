@@ -4,11 +4,11 @@ In a cloud it first finds the cluster and waits for the rollouts and the Gateway
 VERIFY_SECONDS (300). Exit status: 0 every check passed, 1 a check failed.
 """
 
-import dataclasses
 import functools
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import httpx
 import kubernetes.client
@@ -34,15 +34,8 @@ _PATIENCE_SECONDS = 30.0
 _ACCESS = "or on this machine up (`make status`), and may you use it?"
 
 
-@dataclasses.dataclass(frozen=True)
-class Check:
-    """The result of one check.
-
-    Attributes:
-        name: what was checked.
-        passed: whether the answer was right.
-        detail: what came back, or what is wrong and where to look.
-    """
+class Check(NamedTuple):
+    """What was checked; whether it passed; what came back, or what is wrong and where to look."""
 
     name: str
     passed: bool

@@ -14,21 +14,20 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Final
 
-import google.auth
-import google.auth.transport.requests
 import httpx
 from google import pubsub_v1
+from google.auth.transport.requests import AuthorizedSession
 from prometheus_client.parser import text_string_to_metric_families
 from rich.live import Live
 from rich.table import Table
 
 from infra.environment import Environment
 from scripts.command import MESSAGES_TARGET, CommandError, argument, command, use_environment
+from scripts.deployment.access import check_login
 from scripts.messages.subscriptions import take, temporary
 from services.contracts import metrics, names
 
 MONITORING: Final = "https://monitoring.googleapis.com/v3/projects/{}/timeSeries"
-_SCOPE: Final = "https://www.googleapis.com/auth/monitoring.read"
 _WINDOW_SECONDS: Final = 600
 
 
@@ -110,8 +109,7 @@ def local(environment: Environment) -> Generator[Callable[[], Snapshot]]:
 @contextlib.contextmanager
 def cloud(environment: Environment) -> Generator[Callable[[], Snapshot]]:
     """Snapshots from Cloud Monitoring, which are a minute or two old."""
-    credentials, _ = google.auth.default(scopes=[_SCOPE])
-    session = google.auth.transport.requests.AuthorizedSession(credentials)
+    session = AuthorizedSession(check_login())
 
     def points(metric: str, subscription: str) -> list[tuple[str, float]]:
         """End (ISO 8601) and value of every point of the last ten minutes."""

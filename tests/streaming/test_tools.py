@@ -179,7 +179,7 @@ def test_watch_reads_cloud_monitoring() -> None:
         mock.patch.object(
             watch, "MONITORING", f"http://127.0.0.1:{server.server_port}/v3/projects/{{}}/timeSeries"
         ),
-        mock.patch("google.auth.default", return_value=(AnonymousCredentials(), None)),
+        mock.patch.object(watch, "check_login", return_value=AnonymousCredentials()),
     ):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         with watch.cloud(environment.load("prod")) as look:
