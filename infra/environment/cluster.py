@@ -55,7 +55,7 @@ class ClusterMaintenanceExclusion(Section):
 
     name: str = Field(min_length=1, max_length=63, description="what the days are, such as peak-season")
     start: Day = Field(description="first day, in UTC")
-    end: Day = Field(description="first day after it, in UTC")
+    end: Day = Field(description="first day after them, in UTC")
 
     def _contradictions(self) -> Iterator[tuple[Key, str]]:
         if self.end <= self.start:
@@ -117,8 +117,8 @@ class ClusterSettings(Section):
     general: NodePool = Field(description="pool for all pods")
     spot: NodePool | None = Field(
         None,
-        description="cheaper nodes that may vanish, for streaming, whose messages are redelivered; as many "
-        "other nodes while there are none",
+        description="cheaper nodes that may vanish, for streaming, whose messages are redelivered; other "
+        "nodes stand in while there are none",
     )
     autoscaling_profile: Literal["BALANCED", "OPTIMIZE_UTILIZATION"] = Field(
         "BALANCED", description="whether spare nodes are kept for a while or removed soon"
@@ -126,7 +126,7 @@ class ClusterSettings(Section):
     maintenance: ClusterMaintenance = Field(ClusterMaintenance(), description="when GKE may upgrade")
     control_plane_telemetry: bool = Field(
         False,
-        description="logs and metrics of API server, scheduler and controllers too, billed by volume",
+        description="also logs and metrics of API server, scheduler and controllers, billed by volume",
     )
     binary_authorization: bool = Field(
         False, description="admit only images that scripts/push_image.sh signed, and Google's"

@@ -32,18 +32,18 @@ class DataSettings(Section):
         default=10,
         ge=1,
         le=1000,
-        description="replaced or deleted versions kept of an object",
+        description="versions kept of a replaced or deleted object",
     )
     soft_delete_days: int = Field(
         default=7,
         ge=0,
         le=90,
-        description="days to restore deleted objects in: 0, or 7 to 90",
+        description="days in which deleted objects can be restored: 0, or 7 to 90",
     )
     second_region: Region | None = Field(
         default=None,
-        description="region of the same continent that has all models, and each day a copy of the tables; "
-        "a change replaces the bucket of models",
+        description="region of the same continent that also has all models, and each day a copy of the "
+        "tables; changing it replaces the bucket of models",
     )
     readers: Annotated[tuple[IamMember, ...], UNIQUE] = Field(
         default=(), description="who may read sales and predictions in BigQuery"

@@ -12,7 +12,7 @@ class MessagingSettings(Section):
         default=7,
         ge=1,
         le=31,
-        description="days that a subscription keeps messages without an answer",
+        description="days that a subscription keeps messages that nobody has acknowledged",
     )
     replay_days: int = Field(
         default=7,

@@ -53,7 +53,7 @@ class ComposerSettings(Section):
     """Managed Airflow."""
 
     size: Literal["small", "medium", "large"] = Field(
-        default="small", description="of Airflow's database and what else Google runs for it"
+        default="small", description="size of Airflow's database and of what else Google runs for it"
     )
     high_resilience: bool = Field(default=False, description="whether it survives the loss of a zone")
     scheduler: AirflowProcesses = Field(default=AirflowProcesses(), description="schedulers")
@@ -67,7 +67,8 @@ class ComposerSettings(Section):
     )
     web_access: tuple[Network, ...] = Field(
         default=(),
-        description="addresses from which Airflow's pages are reached, by whom IAM lets in; all if none",
+        description="addresses from which Airflow's pages can be reached, by whom IAM lets in; all if "
+        "none are given",
     )
     packages: dict[PackageName, PackagePin] = Field(
         default={}, description="PyPI packages that DAG files need, each with its version, as in ==1.2.3"
@@ -75,8 +76,8 @@ class ComposerSettings(Section):
 
     deny_policy: bool = Field(
         default=False,
-        description="whether an IAM deny policy takes from Airflow's account what its role has in excess; "
-        "only a project of an organization can have one",
+        description="whether an IAM deny policy takes from Airflow's account the permissions that its "
+        "role has in excess; only a project of an organization can have one",
     )
 
     def _contradictions(self) -> Iterator[tuple[Key, str]]:
@@ -99,7 +100,7 @@ class BatchSection(Section):
     job_endpoint: str | None = Field(
         default=None,
         pattern=r"^[^:/]+:\d+$",
-        description="host:port of that job server, which pods of the cluster reach",
+        description="host:port of that job server, as pods of the cluster reach it",
     )
     group_series: int | None = Field(
         default=None,

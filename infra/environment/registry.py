@@ -14,4 +14,4 @@ class RegistrySettings(Section):
     untagged_days: int = Field(
         default=14, ge=1, le=365, description="days until other untagged images are deleted"
     )
-    scan: bool = Field(default=True, description="scan images for vulnerabilities, which is billed for each")
+    scan: bool = Field(default=True, description="scan images for vulnerabilities; each scan is billed")

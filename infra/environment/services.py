@@ -43,7 +43,8 @@ class Autoscaling(Section):
     requests_per_second: int = Field(
         default=200,
         ge=1,
-        description="requests per second of one pod; the Gateway sends more only if all pods have as many",
+        description="requests per second that one pod takes; the Gateway sends it more only if all "
+        "pods have that many",
     )
 
 
@@ -98,7 +99,7 @@ class GatewaySettings(Section):
 
     hostname: Hostname = Field(description="host name that clients use, such as forecast.example.com")
     iap_members: Annotated[tuple[IamMember, ...], UNIQUE] = Field(
-        (), description="who may call the services, as Identity-Aware Proxy asks everybody"
+        (), description="who may call the services, after a login with Identity-Aware Proxy"
     )
     public: bool = Field(False, description="let everybody call the services, instead of members")
 

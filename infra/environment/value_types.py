@@ -91,7 +91,7 @@ ProjectId = Annotated[
     str,
     matching(
         "[a-z][a-z0-9-]{4,28}[a-z0-9]",
-        "a project id: 6 to 30 lower-case letters, digits and hyphens, from a letter to no hyphen",
+        "a project id: 6 to 30 lower-case letters, digits and hyphens; first a letter, last no hyphen",
     ),
 ]
 Region = Annotated[str, matching(r"[a-z]+-[a-z]+\d{1,2}", "a region, such as europe-west1")]

@@ -29,43 +29,43 @@ _INTRODUCTION: Final = """\
 Every grant of `prod`, and the need behind it. `make docs` writes this table from the stacks; tests compare
 the grants of every environment with what its resources need: none is missing, none is unused.
 
-- A grant is on the resource itself where that has a policy of its own, never on the project. Those on the
-  project are for what belongs to it alone; `tests/stacks/test_every_resource.py` has their reasons.
+- A grant is on the resource itself where that has a policy of its own. Grants on the project are for what
+  belongs to the project alone; `tests/stacks/test_every_resource.py` has their reasons.
 - There are no account keys. Pods are Workload Identity principals, CI is federated, Google's services act as
   their own service agents (`service-NUMBER`).
-- `roles/composer.worker`, which is the role that Google documents for an environment's account, includes 619
+- `roles/composer.worker`, the role that Google documents for an environment's account, includes 619
   permissions: among them exec into pods, Secrets of the cluster, pushing images, every subscription and the
-  objects of all buckets. With `composer.deny_policy` an IAM deny policy takes that away; of the buckets it
-  spares those with the tag `used-by = airflow`. Airflow starts pods as `sales-forecast-starter`, which may do
-  that and nothing else. The grants on single buckets say what Airflow uses, and stay when Google narrows the
-  role.
+  objects of all buckets. With `composer.deny_policy` an IAM deny policy takes these away, except for buckets
+  with the tag `used-by = airflow`. Airflow starts pods as `sales-forecast-starter`, which may do that and
+  nothing else. The grants on single buckets say what Airflow uses, and suffice should Google narrow the role.
 - `roles/dataflow.worker` includes reading and adding objects of all buckets. A condition of the grant leaves
-  them out; grants on single buckets name those that Dataflow uses.
-- With `data.second_region`, BigQuery Data Transfer Service copies tables as `sales-forecast-copies`, by the
-  tokens that its agent, which Google makes and grants with the API, takes of that account. Instead of
-  `roles/bigquery.admin` on the project, two custom roles have what Google
+  buckets out; grants on single buckets name those that Dataflow uses.
+- With `data.second_region`, BigQuery Data Transfer Service copies tables as the account
+  `sales-forecast-copies`: its service agent, which comes with the API, takes tokens of that account. Instead
+  of `roles/bigquery.admin` on the project, two custom roles have what Google
   [lists](https://cloud.google.com/bigquery/docs/managing-datasets#required-roles), and rights on the tables
-  of the copy; none sets a policy. Not verified with Google: that a copy needs no more, and that a dataset
-  takes such a role.
-- A deny policy needs a project in an organization, whose administrator lets a person change it
-  (`roles/iam.denyAdmin`) and CI's accounts see it (`roles/iam.denyReviewer`). Without one, as in `dev`, a DAG
-  file can do all that the role includes.
+  of the copy; neither may set a policy. Not verified with Google: that a copy needs no more, and that a
+  dataset takes such a role.
+- A deny policy needs a project in an organization. The organization's administrator lets a person change the
+  policy (`roles/iam.denyAdmin`) and CI's accounts see it (`roles/iam.denyReviewer`). Without a deny policy,
+  as in `dev`, a DAG file can do all that the role includes.
 - To switch `composer.deny_policy` in an environment that runs, pause the DAGs and keep this order. On:
   `foundation`, then `orchestration`, which tags the buckets that Airflow needs. Off: `orchestration` first
-  (`npx cdktf deploy ENV-orchestration --ignore-missing-stack-dependencies`), then the rest, as Google keeps a
-  tag value that buckets have.
+  (`npx cdktf deploy ENV-orchestration --ignore-missing-stack-dependencies`), then the rest, since Google does
+  not delete a tag value that buckets still have.
 - Not verified with Google: that Composer and Dataflow work with the deny policy and the condition, and that
-  deny rules take each of these permissions (Google refuses the whole policy at apply if not):
+  deny rules accept each of these permissions (otherwise Google refuses the whole policy at apply):
   `clusters.*` of GKE, which has to cover `clusters.connect`, `subscriptions.*` and `topics.*` of Pub/Sub,
   `objects.*` of Cloud Storage, `versions.access` of Secret Manager, and those on repositories. The [list of
   permissions](https://cloud.google.com/iam/docs/deny-permissions-support) has groups of this form.
-- Only a person may do, by applying `foundation`: who CI is and what it may do, the accounts of workloads,
-  their roles on the project and who may act as them, custom roles, the deny policy. On the project CI can
-  grant one role, to run queries (conditions cannot say to whom); that shows nobody any data.
-- CI that applies can change, hence read, what the stacks own: tables, buckets, what is in the cluster. The
-  values of secrets a person adds; CI's role does not read them, and with a deny policy it cannot let itself.
-- With `streaming.delivery = "push"` the pods of `streaming` lose the subscription. Pub/Sub's service agent
-  may then sign tokens as `sales-forecast-push` only; that account has no permissions.
+- Only a person, who applies `foundation`, can change who CI is and what it may do, the accounts of workloads,
+  their roles on the project and who may act as them, custom roles, and the deny policy. CI can grant a single
+  role on the project, to run queries, to anybody (conditions cannot say to whom); it shows nobody any data.
+- CI's apply identity can change, hence read, what the stacks own: tables, buckets, what is in the cluster. A
+  person adds the values of secrets. CI's role cannot read them, and with a deny policy it cannot allow itself
+  to.
+- With `streaming.delivery = "push"` the pods of `streaming` have no grant on the subscription. Instead,
+  Pub/Sub's service agent may sign tokens as `sales-forecast-push`, an account without permissions.
 """
 
 _REACH: Final = """

@@ -109,8 +109,8 @@ def test_the_committed_environments() -> None:
         (
             'project_id = "Sales"',
             (
-                "2: project_id: expected a project id: 6 to 30 lower-case letters, digits and hyphens, "
-                'from a letter to no hyphen, found "Sales"'
+                "2: project_id: expected a project id: 6 to 30 lower-case letters, digits and hyphens; "
+                'first a letter, last no hyphen, found "Sales"'
             ),
         ),
         ('project_number = "123"', '3: project_number: expected an integer, found "123"'),
