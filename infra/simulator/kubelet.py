@@ -10,7 +10,6 @@ restarted: the next plan shows that it is gone, and an apply starts it again.
 """
 
 import dataclasses
-import http.client
 import math
 import os
 import shutil
@@ -22,7 +21,7 @@ from typing import Final
 
 import psutil
 
-from infra.simulator import SimulatorError, emulators, issuer, processes
+from infra.simulator import SimulatorError, emulators, issuer, processes, rest
 from infra.simulator.home import VENVS, folder
 from infra.simulator.processes import Process
 
@@ -53,14 +52,11 @@ class Probe:
 
     def succeeds(self) -> bool:
         """Whether one request succeeds now."""
-        connection = http.client.HTTPConnection(emulators.HOST, self.port, timeout=self.timeout_seconds)
         try:
-            connection.request("GET", self.path)
-            return 200 <= connection.getresponse().status < 400
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            connection.close()
+            rest.call("GET", f"{emulators.HOST}:{self.port}", self.path, timeout=self.timeout_seconds)
+        except rest.RestError as error:
+            return 300 <= error.status < 400
+        return True
 
 
 @dataclass(frozen=True)

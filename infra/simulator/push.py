@@ -4,20 +4,18 @@ https://cloud.google.com/pubsub/docs/push. A laptop has no Gateway and no name s
 port of the container that has the subscription's endpoint in one of its environment variables.
 """
 
-import http.client
-import json
+import contextlib
 import urllib.parse
 from dataclasses import dataclass
 from typing import Any, Final
 
 import psutil
 
-from infra.simulator import SimulatorError, issuer, processes
+from infra.simulator import SimulatorError, issuer, processes, rest
 from infra.simulator.emulators import HOST
 from infra.simulator.kubelet import KIND as CONTAINER
 
 _ANSWER_SECONDS: Final = 60.0
-_ACKNOWLEDGED: Final = (102, 200, 201, 202, 204)
 
 
 @dataclass(frozen=True)
@@ -42,32 +40,18 @@ class PushTarget:
         """
         headers = {
             "User-Agent": "CloudPubSub-Google",
-            "Content-Type": "application/json",
             "Authorization": f"Bearer {issuer.token(self.account, self.audience)}",
         }
-        connection = http.client.HTTPConnection(HOST, self._port(), timeout=_ANSWER_SECONDS)
+        address, path = f"{HOST}:{self._port()}", urllib.parse.urlsplit(self.endpoint).path or "/"
         accepted: set[str] = set()
-        try:
-            for each in received:
-                push: dict[str, Any] = {"message": each["message"], "subscription": subscription}
-                if attempt := each.get("deliveryAttempt"):
-                    push["deliveryAttempt"] = attempt
-                if self._post(connection, json.dumps(push).encode(), headers) in _ACKNOWLEDGED:
-                    accepted.add(each["ackId"])
-        finally:
-            connection.close()
+        for each in received:
+            push: dict[str, Any] = {"message": each["message"], "subscription": subscription}
+            if attempt := each.get("deliveryAttempt"):
+                push["deliveryAttempt"] = attempt
+            with contextlib.suppress(rest.RestError):
+                rest.call("POST", address, path, push, headers=headers, timeout=_ANSWER_SECONDS)
+                accepted.add(each["ackId"])
         return accepted
-
-    def _post(self, connection: http.client.HTTPConnection, body: bytes, headers: dict[str, str]) -> int:
-        """The status of the answer; 0 without one."""
-        try:
-            connection.request("POST", urllib.parse.urlsplit(self.endpoint).path or "/", body, headers)
-            answer = connection.getresponse()
-            answer.read()
-        except (OSError, http.client.HTTPException):
-            connection.close()
-            return 0
-        return answer.status
 
     def _port(self) -> int:
         for process in processes.recorded():

@@ -78,7 +78,8 @@ class Object(emulated.Emulated):
                 "POST",
                 emulators.endpoints().storage,
                 f"/upload{_BUCKETS}/{planned['bucket']}/o?{query}",
-                content=(planned.get("content_type") or media_type, content),
+                content,
+                headers={"Content-Type": planned.get("content_type") or media_type},
             )
         return _observed(planned, live) | {
             "output_name": planned["name"],
