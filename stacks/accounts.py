@@ -13,7 +13,7 @@ from infra.cdk.waivers import waive
 from infra.google.ci_identity import CiIdentity
 from infra.google.dataset_copy import grant_copies
 from infra.google.deny_policy import DenyPolicy
-from infra.google.identity import NewAccount, Principal, ServiceAgent, project_iam
+from infra.google.identity import NewAccount, Principal, ServiceAgent
 
 
 def create_accounts(
@@ -55,10 +55,10 @@ def create_accounts(
         workers = create("dataflow", "Workers of Dataflow", airflow)
         workers.grant_project_role(
             "roles/dataflow.worker",
-            condition=project_iam.ProjectIamMemberCondition(
-                title="no objects",  # of any bucket of the project; grants name those it uses
-                expression='resource.type != "storage.googleapis.com/Object"',
-            ),
+            condition={
+                "title": "no objects",  # of any bucket of the project; grants name those it uses
+                "expression": 'resource.type != "storage.googleapis.com/Object"',
+            },
         )
         # Airflow's own account does not reach the cluster, where its role could do everything.
         starter = create("starter", "Starts the pods of Airflow's steps")

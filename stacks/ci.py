@@ -43,13 +43,14 @@ def grant_rights(scope: PlatformStack, ci: CiIdentity, *, after: Sequence[Terraf
     # Without the condition, CI could grant itself any role. Conditions know no members: it may let anybody
     # run queries, which shows nobody any data.
     # https://cloud.google.com/iam/docs/setting-limits-on-granting-roles
-    grants = ", ".join(f"'{role}'" for role in sorted({role for each in taken for role in each.grants}))
+    roles = ", ".join(f"'{role}'" for role in sorted({role for each in taken for role in each.grants}))
+    granted = "api.getAttribute('iam.googleapis.com/modifiedGrantsByRole', [])"
     grant = ci.apply.grant_project_role(
         "roles/resourcemanager.projectIamAdmin",
-        condition=google.project_iam_member.ProjectIamMemberCondition(
-            title="only roles that stacks grant",
-            expression=f"api.getAttribute('iam.googleapis.com/modifiedGrantsByRole', []).hasOnly([{grants}])",
-        ),
+        condition={
+            "title": "only roles that stacks grant",
+            "expression": f"{granted}.hasOnly([{roles}])",
+        },
     )
     waive(grant, {"CKV_GCP_42": _APPLIES})
     for account, role in ((ci.plan, "roles/storage.objectViewer"), (ci.apply, "roles/storage.objectUser")):

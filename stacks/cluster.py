@@ -5,7 +5,6 @@ from typing import Final
 from infra.cdk import App, TerraformResource
 from infra.cdk.stack import PlatformStack
 from infra.environment.cluster import ClusterSettings
-from infra.google.backup import Retention
 from infra.google.cluster import Cluster
 from infra.google.identity import Account, ServiceAgent, propagated
 from infra.google.image_policy import ImagePolicy
@@ -36,16 +35,8 @@ class ClusterStack(PlatformStack):
         self.cluster: Final = Cluster(
             self,
             "cluster",
+            settings=settings,
             zones=self.environment.zones,
-            pools=settings.pools,
-            maintenance=settings.maintenance,
-            release_channel=settings.release_channel,
-            autoscaling_profile=settings.autoscaling_profile,
-            control_plane_telemetry=settings.control_plane_telemetry,
-            signed_images_only=settings.binary_authorization,
-            backup=Retention(settings.backup.retain_days, settings.backup.lock_days)
-            if settings.backup
-            else None,
             network=foundation.network,
             labels=self.labels,
             node_account=nodes,

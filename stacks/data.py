@@ -34,8 +34,15 @@ class DataStack(PlatformStack):
     def __init__(self, scope: App, environment: Environment):
         super().__init__(scope, "data", environment=environment)
         settings = environment.data
-        sales = self._dataset(SALES_DATASET, "Sales: the input of the model")
-        predictions = self._dataset(PREDICTIONS_DATASET, "Requests and the predictions made for them")
+        sales = Dataset(
+            self, SALES_DATASET, dataset_id=SALES_DATASET, description="Sales: the input of the model"
+        )
+        predictions = Dataset(
+            self,
+            PREDICTIONS_DATASET,
+            dataset_id=PREDICTIONS_DATASET,
+            description="Requests and the predictions made for them",
+        )
         self.sales: Final = DatasetTable(
             self,
             "sales-table",
@@ -87,7 +94,6 @@ class DataStack(PlatformStack):
             "staged-rows",
             dataset_id=STAGING_DATASET,
             description="Rows on their way into another table",
-            protected=False,
             keep_hours=24,
         )
         if region := settings.second_region:
@@ -106,11 +112,25 @@ class DataStack(PlatformStack):
             for dataset in (sales, predictions):
                 dataset.grant_read(reader)
 
-        self.models: Final = self._bucket(
-            MODELS_BUCKET, keep_versions=settings.keep_versions, second_region=settings.second_region
+        self.models: Final = Bucket(
+            self,
+            MODELS_BUCKET,
+            purpose=MODELS_BUCKET,
+            soft_delete_days=settings.soft_delete_days,
+            keep_versions=settings.keep_versions,
+            second_region=settings.second_region,
         )
-        self.files: Final = self._bucket("data", keep_versions=settings.keep_versions)
-        self.staging: Final = self._bucket(STAGING_BUCKET, delete_after_days=7)
+        self.files: Final = Bucket(
+            self,
+            "data",
+            purpose="data",
+            soft_delete_days=settings.soft_delete_days,
+            keep_versions=settings.keep_versions,
+        )
+        # Objects that are deleted by age need no recovery.
+        self.staging: Final = Bucket(
+            self, STAGING_BUCKET, purpose=STAGING_BUCKET, soft_delete_days=0, delete_after_days=7
+        )
 
     def _scores(self, dataset: Dataset, table_id: str) -> DatasetTable:
         return DatasetTable(
@@ -123,32 +143,4 @@ class DataStack(PlatformStack):
             partition="DAY",
             cluster_by=("store_nbr", "family"),
             keep_days=self.environment.data.keep_predictions_days,
-        )
-
-    def _dataset(self, dataset_id: str, description: str) -> Dataset:
-        return Dataset(
-            self,
-            dataset_id,
-            dataset_id=dataset_id,
-            description=description,
-            protected=self.environment.deletion_protection,
-        )
-
-    def _bucket(
-        self,
-        purpose: str,
-        *,
-        keep_versions: int | None = None,
-        delete_after_days: int | None = None,
-        second_region: str | None = None,
-    ) -> Bucket:
-        return Bucket(
-            self,
-            purpose,
-            purpose=purpose,
-            # Objects that are deleted by age need no recovery.
-            soft_delete_days=0 if delete_after_days else self.environment.data.soft_delete_days,
-            keep_versions=keep_versions,
-            delete_after_days=delete_after_days,
-            second_region=second_region,
         )

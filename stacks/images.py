@@ -1,6 +1,6 @@
 """Container images by digest: a tag may move, and a moved tag does not roll anything out."""
 
-from infra.cdk import TerraformVariable, TerraformVariableValidationConfig
+from infra.cdk import TerraformVariable
 from infra.cdk.stack import PlatformStack
 from infra.google.images import ROOT, source_digest
 
@@ -33,10 +33,10 @@ def _required_variable(stack: PlatformStack, service: str) -> str:
         default="",
         description=f"Digest (sha256:...) of the {service} image. `{remedy}` pushes one and writes it down.",
         validation=[
-            TerraformVariableValidationConfig(
-                condition=f'${{can(regex("^sha256:[0-9a-f]{{64}}$", var.{name}))}}',
-                error_message=f"{environment} has no image of {service} yet: run {remedy}.",
-            )
+            {
+                "condition": f'${{can(regex("^sha256:[0-9a-f]{{64}}$", var.{name}))}}',
+                "error_message": f"{environment} has no image of {service} yet: run {remedy}.",
+            }
         ],
     )
     return variable.string_value

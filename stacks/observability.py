@@ -9,7 +9,7 @@ from infra.google.budget import Budget
 from infra.google.subscription import OLDEST, WAITING, Subscription
 from infra.monitoring.alerting import OnCall
 from infra.monitoring.dashboard import Chart, Dashboard, Section
-from infra.monitoring.objective import AvailabilityIndicator, LatencyIndicator, Objective
+from infra.monitoring.objective import Objective, availability, latency
 from infra.monitoring.uptime import UptimeCheck
 from services.contracts import metrics
 from services.contracts.names import LIVENESS_PATH, PREDICT_PATH
@@ -68,18 +68,19 @@ class ObservabilityStack(PlatformStack):
 
     def _objectives(self) -> list[Objective]:
         answers = f'route="{PREDICT_PATH}"'  # without probes and scrapes
-        answered = AvailabilityIndicator(metrics.REQUESTS, answers, 'code=~"5.."')
-        in_time = LatencyIndicator(metrics.REQUEST_DURATION, answers, _LATENCY_SECONDS)
-        fresh = LatencyIndicator(metrics.MESSAGE_LATENCY, "", _FRESHNESS_SECONDS)
-        latency, freshness = f"{_LATENCY_SECONDS:g} s", f"{_FRESHNESS_SECONDS:g} s"
+        answered = availability(metrics.REQUESTS, answers, 'code=~"5.."')
+        in_time = latency(metrics.REQUEST_DURATION, answers, _LATENCY_SECONDS)
+        fresh = latency(metrics.MESSAGE_LATENCY, "", _FRESHNESS_SECONDS)
         objectives = (
             ("availability", "prediction", "answered without a fault of ours", 0.999, answered),
-            ("latency", "prediction", f"answered within {latency}", 0.99, in_time),
-            ("freshness", "streaming", f"requests answered within {freshness}", 0.99, fresh),
+            ("latency", "prediction", f"answered within {_LATENCY_SECONDS:g} s", 0.99, in_time),
+            ("freshness", "streaming", f"requests answered within {_FRESHNESS_SECONDS:g} s", 0.99, fresh),
         )
         return [
-            Objective(self, id_, service=service, title=title, goal=goal, good=good, on_call=self._on_call)
-            for id_, service, title, goal, good in objectives
+            Objective(
+                self, id_, service=service, title=title, goal=goal, failed=failed, on_call=self._on_call
+            )
+            for id_, service, title, goal, failed in objectives
         ]
 
 

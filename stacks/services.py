@@ -100,14 +100,11 @@ class ServicesStack(PlatformStack):
                 trace_project=self._trace_project,
             ),
             size=size,
-            drain_seconds=size.drain_seconds,
         )
 
     def _streaming(self, data: DataStack, messaging: MessagingStack) -> Workload:
         size = self.environment.streaming
         push = messaging.push
-        # A pull worker needs no drain time: no load balancer sends it requests.
-        drain_seconds = size.drain_seconds if push else 0
         return Workload(
             self,
             "streaming",
@@ -126,11 +123,11 @@ class ServicesStack(PlatformStack):
                 host=self._host,
                 port=size.port,
                 max_range=HORIZON_DAYS,
-                drain_seconds=drain_seconds,
+                # A pull worker needs no drain time: no load balancer sends it requests.
+                drain_seconds=size.drain_seconds if push else 0,
                 trace_project=self._trace_project,
             ),
             size=size,
-            drain_seconds=drain_seconds,
             # Pub/Sub redelivers what a vanished pod has not acknowledged.
             spot=SpotFirst(self, "spot-first", labels=self._namespace.labels)
             if self.environment.cluster and self.environment.cluster.spot
@@ -170,7 +167,6 @@ class ServicesStack(PlatformStack):
                 route=size.route, host=self._host, port=size.port, drain_seconds=size.drain_seconds
             ),
             size=size,
-            drain_seconds=size.drain_seconds,
         )
 
     def _admit_callers(

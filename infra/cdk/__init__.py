@@ -4,12 +4,18 @@ The only module that imports them, for two reasons: `bindings.py` must come befo
 and this is the one place to change to move to the cdktn fork, whose class names are the same.
 
 Classes are reached by the module of their resource type, as in `google.pubsub_topic.PubsubTopic`; a module is
-imported when it is first named.
+imported when it is first named. Blocks of a resource are dicts with Terraform's names, as in HCL.
 """
 
-from infra.cdk.bindings import fast_imports
+from typing import Any
+
+from infra.cdk.bindings import fast_imports, with_dicts_in_lists
 
 with fast_imports("cdktf_cdktf_provider_google", "cdktf_cdktf_provider_kubernetes"):
+    import jsii
+
+    jsii.data_type = with_dicts_in_lists(jsii.data_type)
+
     import cdktf_cdktf_provider_google as google
     import cdktf_cdktf_provider_kubernetes as kubernetes
     from cdktf import (
@@ -20,15 +26,17 @@ with fast_imports("cdktf_cdktf_provider_google", "cdktf_cdktf_provider_kubernete
         LocalExecProvisioner,
         TerraformOutput,
         TerraformResource,
-        TerraformResourceLifecycle,
         TerraformStack,
         TerraformVariable,
-        TerraformVariableValidationConfig,
     )
     from constructs import Construct
 
+Block = dict[str, Any]
+"""A block of a resource: its arguments and blocks, by name. The resource refuses a wrong name."""
+
 __all__ = [
     "App",
+    "Block",
     "Construct",
     "DataResource",
     "GcsBackend",
@@ -36,10 +44,8 @@ __all__ = [
     "LocalExecProvisioner",
     "TerraformOutput",
     "TerraformResource",
-    "TerraformResourceLifecycle",
     "TerraformStack",
     "TerraformVariable",
-    "TerraformVariableValidationConfig",
     "google",
     "kubernetes",
 ]

@@ -16,14 +16,18 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import os
+import re
 import sys
 import types
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 _PRELOAD: Final = Path(__file__).with_name("lazy_index.cjs")
+
+_LIST_OF_BLOCKS: Final = re.compile(r"Sequence\[typing\.Union\['?(\w+)'?, typing\.Dict\[")
+"""An annotation in the bindings: the name of the class whose dicts a list may have."""
 
 
 @contextmanager
@@ -73,6 +77,34 @@ def _skip_init(package: str) -> None:
 
     module.__dict__["__getattr__"] = import_submodule  # as a module's own `def __getattr__` (PEP 562)
     sys.modules[package] = module
+
+
+def with_dicts_in_lists(data_type: Callable[..., Any]) -> Callable[..., Any]:
+    """The decorator of blocks, which then accept dicts wherever their annotations do.
+
+    By itself jsii makes a block of a dict, unless the dict is in a list: of that it drops all arguments whose
+    names have two words, and says nothing.
+    """
+
+    def decorator(**arguments: Any) -> Callable[[Any], Any]:
+        def decorate(block: Any) -> Any:
+            init = block.__init__
+
+            def convert(self: Any, **values: Any) -> None:
+                for name, value in values.items():
+                    if isinstance(value, list | tuple) and (
+                        of := _LIST_OF_BLOCKS.search(init.__annotations__.get(name, ""))
+                    ):
+                        element = init.__globals__[of[1]]
+                        values[name] = [element(**each) if isinstance(each, dict) else each for each in value]
+                init(self, **values)
+
+            block.__init__ = convert
+            return data_type(**arguments)(block)
+
+        return decorate
+
+    return decorator
 
 
 class _Loader(importlib.machinery.SourceFileLoader):

@@ -27,11 +27,7 @@ def configure_kubernetes(stack: TerraformStack, *, host: str, simulated: bool) -
         stack,
         "kubernetes",
         host=f"https://{host}",
-        exec=[
-            kubernetes.provider.KubernetesProviderExec(
-                api_version="client.authentication.k8s.io/v1beta1", command="gke-gcloud-auth-plugin"
-            )
-        ],
+        exec=[{"api_version": "client.authentication.k8s.io/v1beta1", "command": "gke-gcloud-auth-plugin"}],
         # GKE's controllers annotate Services; if an apply removed these, backends would be detached.
         ignore_annotations=[r"^cloud\.google\.com/neg"],
     )

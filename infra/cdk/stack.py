@@ -11,7 +11,6 @@ from infra.cdk import (
     TerraformResource,
     TerraformStack,
     TerraformVariable,
-    TerraformVariableValidationConfig,
 )
 from infra.cdk.providers import configure_google
 from infra.environment import PLATFORM, Environment, StackName
@@ -94,10 +93,10 @@ def _pagerduty_key(stack: PlatformStack) -> TerraformVariable:
         default="simulated" if stack.environment.simulated else "",
         description="Integration key of the PagerDuty service: TF_VAR_pagerduty_service_key.",
         validation=[
-            TerraformVariableValidationConfig(
-                condition='${var.pagerduty_service_key != ""}',
-                error_message="Set TF_VAR_pagerduty_service_key, the integration key of PagerDuty.",
-            )
+            {
+                "condition": '${var.pagerduty_service_key != ""}',
+                "error_message": "Set TF_VAR_pagerduty_service_key, the integration key of PagerDuty.",
+            }
         ],
     )
 

@@ -7,8 +7,6 @@ from infra.cdk.stack import place_of
 from infra.google.identity import Principal
 from infra.google.key import Key
 
-registry = google.artifact_registry_repository
-
 
 class ImageRepository(Construct):
     """A Docker repository in one region.
@@ -34,7 +32,7 @@ class ImageRepository(Construct):
     ):
         super().__init__(scope, id_)
         self._place = place_of(self)
-        self._resource = registry.ArtifactRegistryRepository(
+        self._resource = google.artifact_registry_repository.ArtifactRegistryRepository(
             self,
             "Default",
             repository_id=self._place.platform,
@@ -42,30 +40,25 @@ class ImageRepository(Construct):
             format="DOCKER",
             description="Images of the services",
             # A tag always names the same image; tagged images can only be deleted with their repository.
-            docker_config=registry.ArtifactRegistryRepositoryDockerConfig(immutable_tags=True),
+            docker_config={"immutable_tags": True},
             kms_key_name=key.path if key else None,
-            vulnerability_scanning_config=registry.ArtifactRegistryRepositoryVulnerabilityScanningConfig(
+            vulnerability_scanning_config={
                 # INHERITED means on, since the scanner's API is enabled
-                enablement_config="INHERITED" if scan else "DISABLED"
-            ),
+                "enablement_config": "INHERITED" if scan else "DISABLED"
+            },
             cleanup_policy_dry_run=False,
             cleanup_policies=[
                 # KEEP policies take precedence over DELETE policies.
-                registry.ArtifactRegistryRepositoryCleanupPolicies(
-                    id="keep-recent",
-                    action="KEEP",
-                    most_recent_versions=registry.ArtifactRegistryRepositoryCleanupPoliciesMostRecentVersions(
-                        keep_count=keep_versions
-                    ),
-                ),
-                registry.ArtifactRegistryRepositoryCleanupPolicies(
-                    id="delete-untagged",
-                    action="DELETE",
-                    condition=registry.ArtifactRegistryRepositoryCleanupPoliciesCondition(
-                        tag_state="UNTAGGED",
-                        older_than=f"{untagged_days * 24 * 3600}s",
-                    ),
-                ),
+                {
+                    "id": "keep-recent",
+                    "action": "KEEP",
+                    "most_recent_versions": {"keep_count": keep_versions},
+                },
+                {
+                    "id": "delete-untagged",
+                    "action": "DELETE",
+                    "condition": {"tag_state": "UNTAGGED", "older_than": f"{untagged_days * 24 * 3600}s"},
+                },
             ],
             depends_on=may_use_key,
         )

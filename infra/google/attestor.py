@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from typing import Final
 
-from infra.cdk import Construct, TerraformResource, TerraformResourceLifecycle, google
+from infra.cdk import Construct, TerraformResource, google
 from infra.cdk.stack import place_of
 from infra.google.identity import Principal
-
-attestor = google.binary_authorization_attestor
 
 
 class Attestor(Construct):
@@ -28,7 +26,7 @@ class Attestor(Construct):
         super().__init__(scope, id_)
         place = place_of(self)
         self._platform = place.platform
-        lifecycle = TerraformResourceLifecycle(prevent_destroy=place.protected)
+        lifecycle = {"prevent_destroy": place.protected}
         self._ring_path: Final = key.partition("/cryptoKeys/")[0]
         self._key_path: Final = key
         self._ring = google.kms_key_ring.KmsKeyRing(
@@ -45,31 +43,22 @@ class Attestor(Construct):
             name=self._key_path.rpartition("/")[2],
             key_ring=self._ring.id,
             purpose="ASYMMETRIC_SIGN",
-            version_template=google.kms_crypto_key.KmsCryptoKeyVersionTemplate(
-                algorithm="EC_SIGN_P256_SHA256"
-            ),
+            version_template={"algorithm": "EC_SIGN_P256_SHA256"},
             lifecycle=lifecycle,
         )
         self._note = google.container_analysis_note.ContainerAnalysisNote(
             self,
             "note",
             name=place.platform,
-            attestation_authority=google.container_analysis_note.ContainerAnalysisNoteAttestationAuthority(
-                hint=google.container_analysis_note.ContainerAnalysisNoteAttestationAuthorityHint(
-                    human_readable_name="built from this repository and tried"
-                )
-            ),
+            attestation_authority={"hint": {"human_readable_name": "built from this repository and tried"}},
             depends_on=[*after],
         )
-        note = attestor.BinaryAuthorizationAttestorAttestationAuthorityNote(note_reference=self._note.name)
-        attestor.BinaryAuthorizationAttestor(
+        google.binary_authorization_attestor.BinaryAuthorizationAttestor(
             self,
             "Default",
             name=place.platform,
-            attestation_authority_note=note,
-            lifecycle=TerraformResourceLifecycle(
-                ignore_changes=["attestation_authority_note[0].public_keys"]
-            ),
+            attestation_authority_note={"note_reference": self._note.name},
+            lifecycle={"ignore_changes": ["attestation_authority_note[0].public_keys"]},
         )
 
     def grant_sign(self, principal: Principal) -> None:

@@ -1,20 +1,9 @@
 """Backups of a cluster: Backup for GKE."""
 
-from typing import NamedTuple
-
 from infra.cdk import Construct, google
 from infra.cdk.stack import place_of
+from infra.environment.cluster import BackupSettings
 from infra.google.key import Key
-
-gke_backup = google.gke_backup_backup_plan
-gke_restore = google.gke_backup_restore_plan
-
-
-class Retention(NamedTuple):
-    """Days that a backup is kept, and those of them on which nobody can delete it."""
-
-    days: int
-    locked_days: int = 0
 
 
 class BackupPlan(Construct):
@@ -32,48 +21,45 @@ class BackupPlan(Construct):
         id_: str,
         *,
         cluster: google.container_cluster.ContainerCluster,
-        retention: Retention,
+        settings: BackupSettings,
         key: Key | None,
     ):
         super().__init__(scope, id_)
         place = place_of(self)
-        plan = gke_backup.GkeBackupBackupPlan(
+        plan = google.gke_backup_backup_plan.GkeBackupBackupPlan(
             self,
             "Default",
             name=place.platform,
             location=place.region,
             cluster=cluster.id,
-            backup_schedule=gke_backup.GkeBackupBackupPlanBackupSchedule(cron_schedule="0 4 * * *"),
-            retention_policy=gke_backup.GkeBackupBackupPlanRetentionPolicy(
-                backup_retain_days=retention.days, backup_delete_lock_days=retention.locked_days
-            ),
-            backup_config=gke_backup.GkeBackupBackupPlanBackupConfig(
-                all_namespaces=True,
-                include_volume_data=True,
+            backup_schedule={"cron_schedule": "0 4 * * *"},
+            retention_policy={
+                "backup_retain_days": settings.retain_days,
+                "backup_delete_lock_days": settings.lock_days,
+            },
+            backup_config={
+                "all_namespaces": True,
+                "include_volume_data": True,
                 # Secrets leave the cluster only if encrypted with our own key.
-                include_secrets=key is not None,
-                encryption_key=gke_backup.GkeBackupBackupPlanBackupConfigEncryptionKey(
-                    gcp_kms_encryption_key=key.path
-                )
-                if key
-                else None,
-            ),
+                "include_secrets": key is not None,
+                "encryption_key": {"gcp_kms_encryption_key": key.path} if key else None,
+            },
         )
-        gke_restore.GkeBackupRestorePlan(
+        google.gke_backup_restore_plan.GkeBackupRestorePlan(
             self,
             "restore",
             name=place.platform,
             location=place.region,
             backup_plan=plan.id,
             cluster=cluster.id,
-            restore_config=gke_restore.GkeBackupRestorePlanRestoreConfig(
-                all_namespaces=True,
+            restore_config={
+                "all_namespaces": True,
                 # What is there stays: what an apply has made since is newer than the backup.
-                namespaced_resource_restore_mode="MERGE_SKIP_ON_CONFLICT",
-                volume_data_restore_policy="RESTORE_VOLUME_DATA_FROM_BACKUP",
-                cluster_resource_restore_scope=gke_restore.GkeBackupRestorePlanRestoreConfigClusterResourceRestoreScope(
-                    no_group_kinds=True  # GKE and the stacks make them
-                ),
-                cluster_resource_conflict_policy="USE_EXISTING_VERSION",
-            ),
+                "namespaced_resource_restore_mode": "MERGE_SKIP_ON_CONFLICT",
+                "volume_data_restore_policy": "RESTORE_VOLUME_DATA_FROM_BACKUP",
+                "cluster_resource_restore_scope": {
+                    "no_group_kinds": True  # GKE and the stacks make them
+                },
+                "cluster_resource_conflict_policy": "USE_EXISTING_VERSION",
+            },
         )

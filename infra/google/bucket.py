@@ -2,16 +2,14 @@
 
 from typing import Final
 
-from infra.cdk import Construct, TerraformResource, google
+from infra.cdk import Block, Construct, TerraformResource, google
 from infra.cdk.stack import place_of
 from infra.cdk.waivers import waive
 from infra.environment.data import CONTINENTS
 from infra.google.identity import Principal
 from services.contracts.names import bucket_name
 
-storage = google.storage_bucket
 storage_object = google.storage_bucket_object
-storage_iam = google.storage_bucket_iam_member
 
 
 class Bucket(Construct):
@@ -41,47 +39,32 @@ class Bucket(Construct):
         super().__init__(scope, id_)
         place = place_of(self)
         self.name: Final = bucket_name(place.project_id, purpose)
-        rules = [
+        prefixes = [delete_below] if delete_below else None
+        rules: list[tuple[str, Block]] = [
             # Parts of an unfinished upload cost as much as an object, and no listing shows them.
-            _rule("AbortIncompleteMultipartUpload", storage.StorageBucketLifecycleRuleCondition(age=7))
+            ("AbortIncompleteMultipartUpload", {"age": 7})
         ]
         if keep_versions is not None:
-            rules.append(
-                _rule(
-                    "Delete",
-                    storage.StorageBucketLifecycleRuleCondition(
-                        num_newer_versions=keep_versions, with_state="ARCHIVED"
-                    ),
-                )
-            )
+            rules.append(("Delete", {"num_newer_versions": keep_versions, "with_state": "ARCHIVED"}))
         if delete_after_days is not None:
-            rules.append(
-                _rule(
-                    "Delete",
-                    storage.StorageBucketLifecycleRuleCondition(
-                        age=delete_after_days, matches_prefix=[delete_below] if delete_below else None
-                    ),
-                )
-            )
-        self.resource: Final = storage.StorageBucket(
+            rules.append(("Delete", {"age": delete_after_days, "matches_prefix": prefixes}))
+        self.resource: Final = google.storage_bucket.StorageBucket(
             self,
             "Default",
             name=self.name,
             # As the API returns it.
             location=(CONTINENTS[second_region.partition("-")[0]] if second_region else place.region.upper()),
-            custom_placement_config=storage.StorageBucketCustomPlacementConfig(
-                data_locations=[place.region.upper(), second_region.upper()]
-            )
+            custom_placement_config={"data_locations": [place.region.upper(), second_region.upper()]}
             if second_region
             else None,
             force_destroy=not place.protected,
             uniform_bucket_level_access=True,  # IAM alone decides: objects have no access lists
             public_access_prevention="enforced",  # even if a grant allows it
-            versioning=storage.StorageBucketVersioning(enabled=keep_versions is not None),
-            soft_delete_policy=storage.StorageBucketSoftDeletePolicy(
-                retention_duration_seconds=soft_delete_days * 24 * 3600
-            ),
-            lifecycle_rule=rules,
+            versioning={"enabled": keep_versions is not None},
+            soft_delete_policy={"retention_duration_seconds": soft_delete_days * 24 * 3600},
+            lifecycle_rule=[
+                {"action": {"type": action}, "condition": condition} for action, condition in rules
+            ],
         )
         waive(self.resource, {"CKV_GCP_62": "the audit logs of the project tell who read what"})
         if keep_versions is None:
@@ -109,27 +92,19 @@ class Bucket(Construct):
             depends_on=[self.resource],
         )
 
-    def grant_read(self, principal: Principal) -> storage_iam.StorageBucketIamMember:
+    def grant_read(self, principal: Principal) -> TerraformResource:
         """Let a principal read and list the objects. Returns the grant, for what must wait for it."""
         return self._grant(principal, "read", "roles/storage.objectViewer")
 
-    def grant_write(self, principal: Principal) -> storage_iam.StorageBucketIamMember:
+    def grant_write(self, principal: Principal) -> TerraformResource:
         """Let a principal read, create, replace and delete objects. Returns the grant."""
         return self._grant(principal, "write", "roles/storage.objectUser")
 
-    def _grant(self, principal: Principal, verb: str, role: str) -> storage_iam.StorageBucketIamMember:
+    def _grant(self, principal: Principal, verb: str, role: str) -> TerraformResource:
         return principal.grant(
-            storage_iam.StorageBucketIamMember,
+            google.storage_bucket_iam_member.StorageBucketIamMember,
             f"{verb}-{self.name}",
             role,
             self.resource,
             bucket=self.name,
         )
-
-
-def _rule(
-    action: str, condition: storage.StorageBucketLifecycleRuleCondition
-) -> storage.StorageBucketLifecycleRule:
-    return storage.StorageBucketLifecycleRule(
-        action=storage.StorageBucketLifecycleRuleAction(type=action), condition=condition
-    )

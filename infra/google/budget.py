@@ -6,8 +6,6 @@ from infra.cdk import Construct, google
 from infra.cdk.stack import place_of
 from infra.monitoring.alerting import OnCall
 
-billing = google.billing_budget
-
 _SPENT: Final = (0.5, 0.9, 1.0)
 
 
@@ -33,28 +31,26 @@ class Budget(Construct):
             user_project_override=True,
             billing_project=project,
         )
-        billing.BillingBudget(
+        google.billing_budget.BillingBudget(
             self,
             "Default",
             provider=quota,
             billing_account=billing_account,
             display_name=f"{place.name}, see docs/runbook.md#budget",
-            budget_filter=billing.BillingBudgetBudgetFilter(
-                projects=[f"projects/{place.project_number}"],
+            budget_filter={
+                "projects": [f"projects/{place.project_number}"],
                 # The amount to pay, after credits.
-                credit_types_treatment="INCLUDE_ALL_CREDITS",
-                calendar_period="MONTH",
-            ),
-            amount=billing.BillingBudgetAmount(
-                specified_amount=billing.BillingBudgetAmountSpecifiedAmount(units=str(amount))
-            ),
+                "credit_types_treatment": "INCLUDE_ALL_CREDITS",
+                "calendar_period": "MONTH",
+            },
+            amount={"specified_amount": {"units": str(amount)}},
             threshold_rules=[
-                *(billing.BillingBudgetThresholdRules(threshold_percent=share) for share in _SPENT),
-                billing.BillingBudgetThresholdRules(threshold_percent=1.0, spend_basis="FORECASTED_SPEND"),
+                *({"threshold_percent": share} for share in _SPENT),
+                {"threshold_percent": 1.0, "spend_basis": "FORECASTED_SPEND"},
             ],
-            all_updates_rule=billing.BillingBudgetAllUpdatesRule(
-                monitoring_notification_channels=[on_call.mail.id],
+            all_updates_rule={
+                "monitoring_notification_channels": [on_call.mail.id],
                 # Administrators of the billing account are those of the whole organization.
-                disable_default_iam_recipients=True,
-            ),
+                "disable_default_iam_recipients": True,
+            },
         )

@@ -3,7 +3,7 @@
 import hashlib
 from typing import Final
 
-from infra.cdk import Construct, TerraformOutput, TerraformResourceLifecycle, TerraformStack, google
+from infra.cdk import Construct, TerraformOutput, TerraformStack, google
 from infra.cdk.stack import place_of
 
 
@@ -21,7 +21,7 @@ class Certificate(Construct):
         super().__init__(scope, id_)
         self.name: Final = f"{prefix}-{hashlib.sha256(hostname.encode()).hexdigest()[:8]}"
         region = place_of(self).region
-        lifecycle = TerraformResourceLifecycle(create_before_destroy=True)
+        lifecycle = {"create_before_destroy": True}
         authorization = google.certificate_manager_dns_authorization.CertificateManagerDnsAuthorization(
             self,
             "authorization",
@@ -44,8 +44,6 @@ class Certificate(Construct):
             "Default",
             name=self.name,
             location=region,
-            managed=google.certificate_manager_certificate.CertificateManagerCertificateManaged(
-                domains=[hostname], dns_authorizations=[authorization.id]
-            ),
+            managed={"domains": [hostname], "dns_authorizations": [authorization.id]},
             lifecycle=lifecycle,
         )

@@ -102,9 +102,7 @@ class CiIdentity(Construct):
             workload_identity_pool_id=pool.workload_identity_pool_id,
             workload_identity_pool_provider_id=issuer,
             display_name=by.name,
-            oidc=google.iam_workload_identity_pool_provider.IamWorkloadIdentityPoolProviderOidc(
-                issuer_uri=by.uri
-            ),
+            oidc={"issuer_uri": by.uri},
             attribute_mapping={
                 "google.subject": "assertion.sub",
                 "attribute.access": f"{may_apply} ? 'apply' : ({may_plan} ? 'plan' : 'none')",

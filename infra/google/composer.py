@@ -4,27 +4,18 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from infra.cdk import Construct, TerraformResource, TerraformResourceLifecycle, google
+from infra.cdk import Construct, TerraformResource, google
 from infra.cdk.stack import place_of
 from infra.environment.orchestration import AIRFLOW_VERSION, ComposerSettings
 from infra.google.bucket import Bucket
 from infra.google.identity import Account, propagated
 from infra.google.network import Network
 
-composer = google.composer_environment
-
 # The newest build: Google withdraws old ones, and the provider compares the version of Airflow alone.
 _IMAGE: Final = f"composer-3-airflow-{AIRFLOW_VERSION}"
 
 _STORAGE_GB: Final = 1
 """Disk of a process that keeps nothing."""
-
-# Only the times of day count. Composer wants 12 hours a week; interrupted tasks are retried.
-_MAINTENANCE: Final = composer.ComposerEnvironmentConfigMaintenanceWindow(
-    start_time="2024-01-01T00:00:00Z",
-    end_time="2024-01-01T04:00:00Z",
-    recurrence="FREQ=WEEKLY;BYDAY=FR,SA,SU",
-)
 
 _CONNECTIONS_PREFIX: Final = "airflow-connections"
 
@@ -76,93 +67,71 @@ class Composer(Construct):
     ):
         super().__init__(scope, id_)
         place = place_of(self)
-        composer.ComposerEnvironment(
+        google.composer_environment.ComposerEnvironment(
             self,
             "Default",
             name=place.platform,
             region=place.region,
-            storage_config=composer.ComposerEnvironmentStorageConfig(bucket=bucket.name),
-            config=_config(
-                settings,
-                composer.ComposerEnvironmentConfigNodeConfig(
-                    network=network.path, subnetwork=network.subnet, service_account=account.email
-                ),
-                snapshots=f"gs://{snapshots.name}/{place.platform}",
-                variables=variables,
-            ),
+            storage_config={"bucket": bucket.name},
+            config={
+                "environment_size": f"ENVIRONMENT_SIZE_{settings.size.upper()}",
+                "resilience_mode": "HIGH_RESILIENCE" if settings.high_resilience else "STANDARD_RESILIENCE",
+                # Airflow reaches the internet only through the NAT of the network.
+                "enable_private_environment": True,
+                # Without extra packages, builds need nothing from PyPI.
+                "enable_private_builds_only": not settings.packages,
+                "node_config": {
+                    "network": network.path,
+                    "subnetwork": network.subnet,
+                    "service_account": account.email,
+                },
+                "software_config": {
+                    "image_version": _IMAGE,
+                    "airflow_config_overrides": _AIRFLOW_SETTINGS,
+                    "pypi_packages": dict(settings.packages) or None,
+                    "env_variables": dict(variables),
+                    # There are no plugins; a faulty one would take the web server down.
+                    "web_server_plugins_mode": "DISABLED",
+                },
+                "workloads_config": {
+                    "scheduler": {**dict(settings.scheduler), "storage_gb": _STORAGE_GB},
+                    "dag_processor": {**dict(settings.dag_processor), "storage_gb": _STORAGE_GB},
+                    "triggerer": {"cpu": 0.5, "memory_gb": 1, **dict(settings.triggerer)},
+                    "web_server": {**dict(settings.web_server), "storage_gb": _STORAGE_GB},
+                    "worker": dict(settings.worker),
+                },
+                # Only the times of day count. Composer wants 12 hours a week; interrupted tasks are retried.
+                "maintenance_window": {
+                    "start_time": "2024-01-01T00:00:00Z",
+                    "end_time": "2024-01-01T04:00:00Z",
+                    "recurrence": "FREQ=WEEKLY;BYDAY=FR,SA,SU",
+                },
+                "recovery_config": {
+                    "scheduled_snapshots_config": {
+                        "enabled": True,
+                        "snapshot_location": f"gs://{snapshots.name}/{place.platform}",
+                        "snapshot_creation_schedule": "0 5 * * *",
+                        "time_zone": "UTC",
+                    }
+                },
+                # A growing database slows the scheduler down, and above 20 GB no snapshot can be made.
+                "data_retention_config": {
+                    "airflow_metadata_retention_config": [
+                        {
+                            "retention_mode": "RETENTION_MODE_ENABLED",
+                            "retention_days": settings.keep_history_days,
+                        }
+                    ]
+                },
+                "web_server_network_access_control": {
+                    "allowed_ip_range": [{"value": str(each)} for each in settings.web_access]
+                }
+                if settings.web_access
+                else None,
+            },
             # If Terraform gave up earlier, its state would not contain the environment.
-            timeouts=composer.ComposerEnvironmentTimeouts(create="150m", update="150m", delete="60m"),
+            timeouts={"create": "150m", "update": "150m", "delete": "60m"},
             # Unlike clusters and tables, Composer has no deletion protection of its own.
-            lifecycle=TerraformResourceLifecycle(prevent_destroy=place.protected),
+            lifecycle={"prevent_destroy": place.protected},
             depends_on=[propagated(self, after)],
         )
-
-
-def _config(
-    settings: ComposerSettings,
-    nodes: composer.ComposerEnvironmentConfigNodeConfig,
-    *,
-    snapshots: str,
-    variables: Mapping[str, str],
-) -> composer.ComposerEnvironmentConfigA:
-    return composer.ComposerEnvironmentConfigA(
-        environment_size=f"ENVIRONMENT_SIZE_{settings.size.upper()}",
-        resilience_mode="HIGH_RESILIENCE" if settings.high_resilience else "STANDARD_RESILIENCE",
-        # Airflow reaches the internet only through the NAT of the network.
-        enable_private_environment=True,
-        # Without extra packages, builds need nothing from PyPI.
-        enable_private_builds_only=not settings.packages,
-        node_config=nodes,
-        software_config=composer.ComposerEnvironmentConfigSoftwareConfig(
-            image_version=_IMAGE,
-            airflow_config_overrides=_AIRFLOW_SETTINGS,
-            pypi_packages=dict(settings.packages) or None,
-            env_variables=dict(variables),
-            # There are no plugins; a faulty one would take the web server down.
-            web_server_plugins_mode="DISABLED",
-        ),
-        workloads_config=_workloads(settings),
-        maintenance_window=_MAINTENANCE,
-        recovery_config=composer.ComposerEnvironmentConfigRecoveryConfig(
-            scheduled_snapshots_config=composer.ComposerEnvironmentConfigRecoveryConfigScheduledSnapshotsConfig(
-                enabled=True,
-                snapshot_location=snapshots,
-                snapshot_creation_schedule="0 5 * * *",
-                time_zone="UTC",
-            )
-        ),
-        # A growing database slows the scheduler down, and above 20 GB no snapshot can be made.
-        data_retention_config=composer.ComposerEnvironmentConfigDataRetentionConfig(
-            airflow_metadata_retention_config=[
-                composer.ComposerEnvironmentConfigDataRetentionConfigAirflowMetadataRetentionConfig(
-                    retention_mode="RETENTION_MODE_ENABLED", retention_days=settings.keep_history_days
-                )
-            ]
-        ),
-        web_server_network_access_control=composer.ComposerEnvironmentConfigWebServerNetworkAccessControl(
-            allowed_ip_range=[
-                composer.ComposerEnvironmentConfigWebServerNetworkAccessControlAllowedIpRange(value=str(each))
-                for each in settings.web_access
-            ]
-        )
-        if settings.web_access
-        else None,
-    )
-
-
-def _workloads(settings: ComposerSettings) -> composer.ComposerEnvironmentConfigWorkloadsConfig:
-    return composer.ComposerEnvironmentConfigWorkloadsConfig(
-        scheduler=composer.ComposerEnvironmentConfigWorkloadsConfigScheduler(
-            **dict(settings.scheduler), storage_gb=_STORAGE_GB
-        ),
-        dag_processor=composer.ComposerEnvironmentConfigWorkloadsConfigDagProcessor(
-            **dict(settings.dag_processor), storage_gb=_STORAGE_GB
-        ),
-        triggerer=composer.ComposerEnvironmentConfigWorkloadsConfigTriggerer(
-            cpu=0.5, memory_gb=1, **dict(settings.triggerer)
-        ),
-        web_server=composer.ComposerEnvironmentConfigWorkloadsConfigWebServer(
-            **dict(settings.web_server), storage_gb=_STORAGE_GB
-        ),
-        worker=composer.ComposerEnvironmentConfigWorkloadsConfigWorker(**dict(settings.worker)),
-    )

@@ -20,8 +20,7 @@ class Dataset(Construct):
     """A dataset in one region.
 
     Args:
-        protected: refuse to destroy it and its tables.
-        keep_hours: after which a table goes; never if absent.
+        keep_hours: after which a table goes, so that nothing protects it; never if absent.
         region: instead of the region of everything else.
     """
 
@@ -32,7 +31,6 @@ class Dataset(Construct):
         *,
         dataset_id: str,
         description: str,
-        protected: bool,
         keep_hours: int | None = None,
         region: str | None = None,
     ):
@@ -40,14 +38,14 @@ class Dataset(Construct):
         place = place_of(self)
         self.project: Final = place.project_id
         self.dataset_id: Final = dataset_id
-        self.protected: Final = protected
+        self.protected: Final = place.protected and keep_hours is None
         self.resource: Final = google.bigquery_dataset.BigqueryDataset(
             self,
             "Default",
             dataset_id=dataset_id,
             location=region or place.region,
             description=description,
-            delete_contents_on_destroy=not protected,
+            delete_contents_on_destroy=not self.protected,
             default_table_expiration_ms=keep_hours and keep_hours * 3600 * 1000,
         )
         waive(self.resource, {"CKV_GCP_81": _KEYS})
@@ -117,11 +115,11 @@ class DatasetTable(Construct):
             table_id=table_id,
             description=(row.__doc__ or "").partition("\n")[0],
             schema=json.dumps(bigquery_schema(row)),
-            time_partitioning=google.bigquery_table.BigqueryTableTimePartitioning(
-                type=partition,
-                field=partition_by,
-                expiration_ms=keep_days * 24 * 3600 * 1000 if keep_days else None,
-            ),
+            time_partitioning={
+                "type": partition,
+                "field": partition_by,
+                "expiration_ms": keep_days * 24 * 3600 * 1000 if keep_days else None,
+            },
             clustering=list(cluster_by) or None,
             # A query that forgets it would read, and bill, all days.
             require_partition_filter=True,
@@ -130,17 +128,15 @@ class DatasetTable(Construct):
         )
         waive(self.resource, {"CKV_GCP_80": _KEYS})
 
-    def grant_read(self, principal: Principal) -> google.bigquery_table_iam_member.BigqueryTableIamMember:
+    def grant_read(self, principal: Principal) -> TerraformResource:
         """Let a principal read rows. Returns the grant."""
         return self._grant(principal, "read", "roles/bigquery.dataViewer")
 
-    def grant_write(self, principal: Principal) -> google.bigquery_table_iam_member.BigqueryTableIamMember:
+    def grant_write(self, principal: Principal) -> TerraformResource:
         """Let a principal read, add and change rows. Returns the grant, for what must wait for it."""
         return self._grant(principal, "write", "roles/bigquery.dataEditor")
 
-    def _grant(
-        self, principal: Principal, verb: str, role: str
-    ) -> google.bigquery_table_iam_member.BigqueryTableIamMember:
+    def _grant(self, principal: Principal, verb: str, role: str) -> TerraformResource:
         return principal.grant(
             google.bigquery_table_iam_member.BigqueryTableIamMember,
             f"{verb}-{self.dataset.dataset_id}-{self._table_id}",
@@ -186,12 +182,12 @@ class LatestView(Construct):
             dataset_id=table.dataset.dataset_id,
             table_id=view_id,
             description=description,
-            view=google.bigquery_table.BigqueryTableView(
-                query=f"SELECT {names} FROM `{table.name}` "  # noqa: S608 -- names of the contracts
+            view={
+                "query": f"SELECT {names} FROM `{table.name}` "  # noqa: S608 -- names of the contracts
                 f"WHERE `{newest_by}` >= TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL {days} DAY) "
                 f"QUALIFY ROW_NUMBER() OVER (PARTITION BY {partition} ORDER BY `{newest_by}` DESC) = 1",
-                use_legacy_sql=False,  # the default is true
-            ),
+                "use_legacy_sql": False,  # the default is true
+            },
             deletion_protection=False,  # it has no rows of its own, and is back in a second
             depends_on=[table.resource],
         )

@@ -8,8 +8,6 @@ from infra.google.dataset import Dataset
 from infra.google.identity import Account
 from infra.google.project import custom_role, custom_role_name
 
-transfer = google.bigquery_data_transfer_config
-
 # Google's own list, which asks for `bigquery.admin` on the project where no custom role is made.
 # https://cloud.google.com/bigquery/docs/managing-datasets#required-roles
 _START: Final = ("bigquery.jobs.create", "bigquery.transfers.update")
@@ -68,10 +66,9 @@ class DatasetCopy(Construct):
             "dataset",
             dataset_id=f"{source.dataset_id}_{region.replace('-', '_')}",
             description=f"Copy of {source.dataset_id}",
-            protected=source.protected,
             region=region,
         )
-        transfer.BigqueryDataTransferConfig(
+        google.bigquery_data_transfer_config.BigqueryDataTransferConfig(
             self,
             "Default",
             display_name=f"Copy of {source.dataset_id}",

@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from typing import Final
 
-from infra.cdk import Construct, TerraformResource, google
+from infra.cdk import Block, Construct, TerraformResource, google
 from infra.cdk.stack import place_of
 from infra.google.identity import Account
-
-deny = google.iam_deny_policy
 
 _TAG: Final = "used-by"
 _AIRFLOW: Final = "airflow"
@@ -65,7 +63,7 @@ class DenyPolicy(Construct):
         )
         value = google.tags_tag_value.TagsTagValue(self, "value", parent=key.id, short_name=_AIRFLOW)
         self.airflows: Final = value.id
-        deny.IamDenyPolicy(
+        google.iam_deny_policy.IamDenyPolicy(
             self,
             "Default",
             name="workloads",
@@ -76,10 +74,10 @@ class DenyPolicy(Construct):
                     "Airflow reaches the objects of its own buckets only",
                     airflow,
                     _OBJECTS,
-                    deny.IamDenyPolicyRulesDenyRuleDenialCondition(
-                        title="Buckets of others",
-                        expression=f"!resource.matchTag('{project}/{_TAG}', '{_AIRFLOW}')",
-                    ),
+                    {
+                        "title": "Buckets of others",
+                        "expression": f"!resource.matchTag('{project}/{_TAG}', '{_AIRFLOW}')",
+                    },
                 ),
                 *([_rule("CI reads no secret", ci, _VALUES)] if ci else []),
             ],
@@ -91,13 +89,15 @@ def _rule(
     description: str,
     account: Account,
     permissions: Sequence[str],
-    condition: deny.IamDenyPolicyRulesDenyRuleDenialCondition | None = None,
-) -> deny.IamDenyPolicyRules:
-    return deny.IamDenyPolicyRules(
-        description=description,
-        deny_rule=deny.IamDenyPolicyRulesDenyRule(
-            denied_principals=[f"principal://iam.googleapis.com/projects/-/serviceAccounts/{account.email}"],
-            denied_permissions=[*permissions],
-            denial_condition=condition,
-        ),
-    )
+    condition: Block | None = None,
+) -> Block:
+    return {
+        "description": description,
+        "deny_rule": {
+            "denied_principals": [
+                f"principal://iam.googleapis.com/projects/-/serviceAccounts/{account.email}"
+            ],
+            "denied_permissions": [*permissions],
+            "denial_condition": condition,
+        },
+    }

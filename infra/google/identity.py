@@ -5,23 +5,18 @@ The resource it is granted on has a deterministic name, so no stack reads the st
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from infra.cdk import (
+    Block,
     Construct,
     DataResource,
     LocalExecProvisioner,
     TerraformResource,
-    TerraformResourceLifecycle,
     TerraformStack,
     google,
 )
 from infra.cdk.stack import place_of
-
-Grant = TypeVar("Grant", bound=TerraformResource)
-
-account_iam = google.service_account_iam_member
-project_iam = google.project_iam_member
 
 
 class Principal(Construct):
@@ -39,13 +34,13 @@ class Principal(Construct):
 
     def grant(
         self,
-        kind: Callable[..., Grant],
+        kind: Callable[..., TerraformResource],
         id_: str,
         role: str,
         *on: TerraformResource,
         member: str | None = None,
         **arguments: Any,
-    ) -> Grant:
+    ) -> TerraformResource:
         """Grant the principal a role, and return the grant, for what must wait for it.
 
         A grant vanishes with the resource it is on, and Terraform, which knows both by name, would notice
@@ -59,44 +54,32 @@ class Principal(Construct):
             member: the principal as this type writes it.
             arguments: other arguments of the grant, such as the name of what it is on.
         """
-        grant = kind(self, id_, role=role, member=member or self.member, **arguments)
-        own = [
-            f"{each.terraform_resource_type}.{each.friendly_unique_id}"
-            for each in (self._resource, *on)
-            if each and TerraformStack.of(each) is self._stack
-        ]
+        own = [each for each in (self._resource, *on) if each and TerraformStack.of(each) is self._stack]
         if own:
-            grant.depends_on = [*(grant.depends_on or ()), *own]
-            grant.lifecycle = TerraformResourceLifecycle(replace_triggered_by=[f"{each}.id" for each in own])
-        return grant
-
-
-class ProjectPrincipal(Principal):
-    """A principal that can be granted roles on a project."""
-
-    def __init__(self, scope: Construct, id_: str, *, member: str, project: str):
-        super().__init__(scope, id_, member=member)
-        self._project = project
+            ids = [f"{each.terraform_resource_type}.{each.friendly_unique_id}.id" for each in own]
+            arguments["depends_on"] = [*arguments.get("depends_on", ()), *own]
+            arguments["lifecycle"] = {"replace_triggered_by": ids}
+        return kind(self, id_, role=role, member=member or self.member, **arguments)
 
     def grant_project_role(
         self,
         role: str,
         *,
-        condition: project_iam.ProjectIamMemberCondition | None = None,
+        condition: Block | None = None,
         after: Sequence[TerraformResource] = (),
-    ) -> project_iam.ProjectIamMember:
+    ) -> TerraformResource:
         """Grant a role on the project. Only for what cannot be granted on a resource."""
         return self.grant(
-            project_iam.ProjectIamMember,
+            google.project_iam_member.ProjectIamMember,
             role.rpartition("/")[2],
             role,
-            project=self._project,
+            project=place_of(self).project_id,
             condition=condition,
             depends_on=[*after],
         )
 
 
-class Account(ProjectPrincipal):
+class Account(Principal):
     """A service account that exists; every workload outside the cluster has its own.
 
     Args:
@@ -108,31 +91,29 @@ class Account(ProjectPrincipal):
 
     def __init__(self, scope: Construct, id_: str):
         place = place_of(scope)
-        project = place.project_id
         self._name = f"{place.platform}-{id_}"
-        email = f"{self._name}@{project}.iam.gserviceaccount.com"
-        super().__init__(scope, id_, member=f"serviceAccount:{email}", project=project)
-        self.email: Final = email
+        self.email: Final = f"{self._name}@{place.project_id}.iam.gserviceaccount.com"
+        super().__init__(scope, id_, member=f"serviceAccount:{self.email}")
 
-    def grant_attach(self, principal: Principal) -> account_iam.ServiceAccountIamMember:
+    def grant_attach(self, principal: Principal) -> TerraformResource:
         """Let a principal make resources that run as this account. Returns the grant."""
         return self._grant("attach", "roles/iam.serviceAccountUser", principal)
 
-    def grant_federation(self, principal: Principal) -> account_iam.ServiceAccountIamMember:
+    def grant_federation(self, principal: Principal) -> TerraformResource:
         """Let identities of a workload identity pool become this account. Returns the grant."""
         return self._grant("federate", "roles/iam.workloadIdentityUser", principal)
 
-    def grant_sign_in_as(self, principal: Principal) -> account_iam.ServiceAccountIamMember:
+    def grant_sign_in_as(self, principal: Principal) -> TerraformResource:
         """Let a principal mint tokens that say they are this account. Returns the grant."""
         return self._grant("sign-in-as", "roles/iam.serviceAccountTokenCreator", principal)
 
-    def _grant(self, id_: str, role: str, principal: Principal) -> account_iam.ServiceAccountIamMember:
+    def _grant(self, id_: str, role: str, principal: Principal) -> TerraformResource:
         return principal.grant(
-            account_iam.ServiceAccountIamMember,
+            google.service_account_iam_member.ServiceAccountIamMember,
             f"{id_}-{self._name}",
             role,
             *([self._resource] if self._resource else []),
-            service_account_id=f"projects/{self._project}/serviceAccounts/{self.email}",
+            service_account_id=f"projects/{place_of(self).project_id}/serviceAccounts/{self.email}",
         )
 
 
@@ -173,7 +154,7 @@ class ServiceAgent(Principal):
         super().__init__(scope, id_, member=f"serviceAccount:{account}")
 
 
-class WorkloadIdentity(ProjectPrincipal):
+class WorkloadIdentity(Principal):
     """Pods that run as a Kubernetes service account. There is no Google account and no key.
 
     https://cloud.google.com/kubernetes-engine/docs/concepts/workload-identity#principal-id-examples
@@ -184,7 +165,7 @@ class WorkloadIdentity(ProjectPrincipal):
         project, project_number = place.project_id, place.project_number
         pool = f"projects/{project_number}/locations/global/workloadIdentityPools/{project}.svc.id.goog"
         member = f"principal://iam.googleapis.com/{pool}/subject/ns/{namespace}/sa/{name}"
-        super().__init__(scope, id_, member=member, project=project)
+        super().__init__(scope, id_, member=member)
 
 
 def propagated(scope: Construct, grants: Sequence[TerraformResource]) -> TerraformResource:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from infra.cdk import Construct, TerraformResource, TerraformResourceLifecycle, google
+from infra.cdk import Construct, TerraformResource, google
 from infra.cdk.stack import place_of
 from infra.google.identity import Principal
 
@@ -38,7 +38,7 @@ class Key(Construct):
         self.path: Final = existing or f"{self._ring_path}/cryptoKeys/{place.platform}"
         if existing:
             return
-        lifecycle = TerraformResourceLifecycle(prevent_destroy=place.protected)
+        lifecycle = {"prevent_destroy": place.protected}
         self._ring = google.kms_key_ring.KmsKeyRing(
             self, "ring", name=place.platform, location=place.region, lifecycle=lifecycle, depends_on=[after]
         )

@@ -10,7 +10,6 @@ from infra.cdk.waivers import waive
 from infra.environment.addresses import AddressPlan
 from infra.environment.existing import ExistingNetwork
 
-dns = google.dns_managed_zone
 subnetwork = google.compute_subnetwork
 
 GOOGLE_APIS: Final = "199.36.153.8/30"
@@ -83,18 +82,16 @@ class Network(Construct):
             region=place.region,
             ip_cidr_range=str(addresses.nodes),
             secondary_ip_range=[
-                subnetwork.ComputeSubnetworkSecondaryIpRange(
-                    range_name=self.pods, ip_cidr_range=str(addresses.pods)
-                ),
-                subnetwork.ComputeSubnetworkSecondaryIpRange(
-                    range_name=self.services, ip_cidr_range=str(addresses.services)
-                ),
+                {"range_name": self.pods, "ip_cidr_range": str(addresses.pods)},
+                {"range_name": self.services, "ip_cidr_range": str(addresses.services)},
             ],
             private_ip_google_access=True,  # reach Google's APIs without the internet
             # Enough to see who talks to whom. Logs are billed by volume; this is a fifth of the default.
-            log_config=subnetwork.ComputeSubnetworkLogConfig(
-                flow_sampling=0.1, aggregation_interval="INTERVAL_30_SEC", metadata="INCLUDE_ALL_METADATA"
-            ),
+            log_config={
+                "flow_sampling": 0.1,
+                "aggregation_interval": "INTERVAL_30_SEC",
+                "metadata": "INCLUDE_ALL_METADATA",
+            },
         )
         subnetwork.ComputeSubnetwork(
             self,
@@ -125,14 +122,14 @@ class Network(Construct):
             min_ports_per_vm=64,
             max_ports_per_vm=4096,
             # Errors are connections that got no port; flow logs contain the others.
-            log_config=google.compute_router_nat.ComputeRouterNatLogConfig(enable=True, filter="ERRORS_ONLY"),
+            log_config={"enable": True, "filter": "ERRORS_ONLY"},
         )
 
     def _name_google_apis(
         self, network: google.compute_network.ComputeNetwork, after: Sequence[TerraformResource]
     ) -> None:
         """Resolve the names of Google's APIs to a few addresses, so that network policies can name them."""
-        zone = dns.DnsManagedZone(
+        zone = google.dns_managed_zone.DnsManagedZone(
             self,
             "google-apis",
             name="google-apis",
@@ -140,9 +137,7 @@ class Network(Construct):
             description="Google's APIs without the internet",
             visibility="private",
             force_destroy=not place_of(self).protected,
-            private_visibility_config=dns.DnsManagedZonePrivateVisibilityConfig(
-                networks=[dns.DnsManagedZonePrivateVisibilityConfigNetworks(network_url=network.id)]
-            ),
+            private_visibility_config={"networks": [{"network_url": network.id}]},
             depends_on=after,
         )
         for id_, name, kind, values in (

@@ -6,7 +6,6 @@ from typing import Final
 from infra.cdk import Construct, TerraformResource, google
 from infra.cdk.stack import place_of
 
-audit = google.project_iam_audit_config
 project_service = google.project_service
 
 _AUDITED: Final = ("bigquery", "secretmanager", "storage")
@@ -69,15 +68,12 @@ class ProjectSettings(Construct):
         place = place_of(self)
         project = place.project_id
         for api in _AUDITED:
-            audit.ProjectIamAuditConfig(
+            google.project_iam_audit_config.ProjectIamAuditConfig(
                 self,
                 f"audit-{api}",
                 project=project,
                 service=f"{api}.googleapis.com",
-                audit_log_config=[
-                    audit.ProjectIamAuditConfigAuditLogConfig(log_type=kind)
-                    for kind in ("DATA_READ", "DATA_WRITE")
-                ],
+                audit_log_config=[{"log_type": kind} for kind in ("DATA_READ", "DATA_WRITE")],
             )
         # By default such logs go after 30 days. A sink needs no grant for a bucket of its own project.
         destination = f"projects/{project}/locations/{place.region}/buckets/{_AUDIT}"

@@ -4,12 +4,11 @@ Google deletes no cap: a destruction leaves it, and `scripts/bootstrap.sh` impor
 It waits for two APIs: that of quotas, and the one that it caps.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from infra.cdk import Construct, TerraformResource, google
 from infra.cdk.stack import place_of
-
-preference = google.cloud_quotas_quota_preference
 
 
 def cap_queries(scope: Construct, *, gigabytes: int, email: str, after: Sequence[TerraformResource]) -> None:
@@ -21,11 +20,11 @@ def cap_queries(scope: Construct, *, gigabytes: int, email: str, after: Sequence
         scope,
         "queries-per-user",
         name="bigquery-queries-per-user",
-        service="bigquery",
+        service="bigquery.googleapis.com",
         quota_id="QueryUsagePerUserPerDay",
-        most=gigabytes * 1024,  # in MiB
-        email=email,
-        after=after,
+        quota_config={"preferred_value": str(gigabytes * 1024)},  # in MiB
+        contact_email=email,
+        depends_on=after,
     )
 
 
@@ -41,39 +40,22 @@ def cap_cpus(
         scope,
         f"{family.lower()}-of-region",
         name=f"compute-{family.lower()}",
-        service="compute",
+        service="compute.googleapis.com",
         quota_id=f"{family}-per-project-region",
-        most=most,
-        email=email,
-        after=after,
+        quota_config={"preferred_value": str(most)},
+        contact_email=email,
+        depends_on=after,
         dimensions={"region": place_of(scope).region},
     )
 
 
-def _cap(
-    scope: Construct,
-    id_: str,
-    *,
-    name: str,
-    service: str,
-    quota_id: str,
-    most: int,
-    email: str,
-    after: Sequence[TerraformResource],
-    dimensions: Mapping[str, str] | None = None,
-) -> None:
-    preference.CloudQuotasQuotaPreference(
+def _cap(scope: Construct, id_: str, **arguments: Any) -> None:
+    google.cloud_quotas_quota_preference.CloudQuotasQuotaPreference(
         scope,
         id_,
         parent=f"projects/{place_of(scope).project_id}",
-        name=name,
-        service=f"{service}.googleapis.com",
-        quota_id=quota_id,
-        dimensions=dimensions,
-        quota_config=preference.CloudQuotasQuotaPreferenceQuotaConfig(preferred_value=str(most)),
         # The first cap is a decrease, from no limit or Google's; a higher one later is a request, which names
         # a person.
         ignore_safety_checks="QUOTA_DECREASE_PERCENTAGE_TOO_HIGH",
-        contact_email=email,
-        depends_on=[*after],
+        **arguments,
     )

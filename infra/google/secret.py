@@ -6,8 +6,6 @@ from infra.cdk import Construct, google
 from infra.cdk.stack import place_of
 from infra.google.identity import Principal
 
-secret_manager = google.secret_manager_secret
-
 
 class Secret(Construct):
     """A secret in one region, without a value. A person adds it, so no file and no state contains it."""
@@ -16,20 +14,14 @@ class Secret(Construct):
         super().__init__(scope, id_)
         place = place_of(self)
         self._name: Final = name
-        self._resource = secret_manager.SecretManagerSecret(
+        self._resource = google.secret_manager_secret.SecretManagerSecret(
             self,
             "Default",
             secret_id=name,
-            replication=secret_manager.SecretManagerSecretReplication(
+            replication={
                 # Automatic replication would store it in regions that Google chooses.
-                user_managed=secret_manager.SecretManagerSecretReplicationUserManaged(
-                    replicas=[
-                        secret_manager.SecretManagerSecretReplicationUserManagedReplicas(
-                            location=place.region
-                        )
-                    ]
-                )
-            ),
+                "user_managed": {"replicas": [{"location": place.region}]}
+            },
             deletion_protection=place.protected,
         )
 

@@ -6,8 +6,6 @@ from typing import Final
 from infra.cdk import Construct, google
 from infra.cdk.stack import place_of
 
-armor = google.compute_region_security_policy
-
 _LAST_RULE: Final = 2_147_483_647
 """Priority of the default rule, which every security policy has."""
 
@@ -24,43 +22,39 @@ class SecurityPolicy(Construct):
 
     def __init__(self, scope: Construct, id_: str, *, name: str, closed: Sequence[str]):
         super().__init__(scope, id_)
-        anybody = armor.ComputeRegionSecurityPolicyRulesMatch(
-            versioned_expr="SRC_IPS_V1",
-            config=armor.ComputeRegionSecurityPolicyRulesMatchConfig(src_ip_ranges=["*"]),
-        )
-        self.resource: Final = armor.ComputeRegionSecurityPolicy(
+        anybody = {"versioned_expr": "SRC_IPS_V1", "config": {"src_ip_ranges": ["*"]}}
+        self.resource: Final = google.compute_region_security_policy.ComputeRegionSecurityPolicy(
             self,
             "Default",
             name=name,
             region=place_of(self).region,
             type="CLOUD_ARMOR",
             rules=[
-                armor.ComputeRegionSecurityPolicyRules(
-                    priority=1000,
-                    description="For the cluster alone",
-                    action="deny(404)",
-                    match=armor.ComputeRegionSecurityPolicyRulesMatch(
-                        expr=armor.ComputeRegionSecurityPolicyRulesMatchExpr(
-                            expression=" || ".join(f"request.path == '{path}'" for path in closed)
-                        )
-                    ),
-                ),
-                armor.ComputeRegionSecurityPolicyRules(
-                    priority=2000,
-                    description="Each client address its share",
-                    action="throttle",
-                    match=anybody,
-                    rate_limit_options=armor.ComputeRegionSecurityPolicyRulesRateLimitOptions(
-                        rate_limit_threshold=armor.ComputeRegionSecurityPolicyRulesRateLimitOptionsRateLimitThreshold(
-                            count=_REQUESTS_PER_MINUTE, interval_sec=60
-                        ),
-                        enforce_on_key="IP",
-                        conform_action="allow",
-                        exceed_action="deny(429)",
-                    ),
-                ),
-                armor.ComputeRegionSecurityPolicyRules(
-                    priority=_LAST_RULE, description="Everything else", action="allow", match=anybody
-                ),
+                {
+                    "priority": 1000,
+                    "description": "For the cluster alone",
+                    "action": "deny(404)",
+                    "match": {
+                        "expr": {"expression": " || ".join(f"request.path == '{path}'" for path in closed)}
+                    },
+                },
+                {
+                    "priority": 2000,
+                    "description": "Each client address its share",
+                    "action": "throttle",
+                    "match": anybody,
+                    "rate_limit_options": {
+                        "rate_limit_threshold": {"count": _REQUESTS_PER_MINUTE, "interval_sec": 60},
+                        "enforce_on_key": "IP",
+                        "conform_action": "allow",
+                        "exceed_action": "deny(429)",
+                    },
+                },
+                {
+                    "priority": _LAST_RULE,
+                    "description": "Everything else",
+                    "action": "allow",
+                    "match": anybody,
+                },
             ],
         )

@@ -4,14 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from infra.cdk import Construct, TerraformResource, TerraformResourceLifecycle, google
+from infra.cdk import Block, Construct, TerraformResource, google
 from infra.cdk.stack import place_of
 from infra.google.dataset import DatasetTable
 from infra.google.identity import Account, Principal
 from infra.google.topic import Topic
-from infra.monitoring.alerting import Condition, Severity, threshold_condition
-
-pubsub = google.pubsub_subscription
+from infra.monitoring.alerting import Severity, threshold_condition
 
 WAITING: Final = "pubsub.googleapis.com/subscription/num_undelivered_messages"
 OLDEST: Final = "pubsub.googleapis.com/subscription/oldest_unacked_message_age"
@@ -74,7 +72,7 @@ class MessageAlert:
     minutes: int = 1
     lasting_minutes: int = 0
 
-    def condition(self, subscriptions: Sequence["Subscription"]) -> Condition:
+    def condition(self, subscriptions: Sequence["Subscription"]) -> Block:
         """One of the subscriptions is above the limit."""
         names = ", ".join(f'"{each.name}"' for each in subscriptions)
         return threshold_condition(
@@ -120,22 +118,23 @@ class Subscription(Construct):
         self.name: Final = name
         self.alerts: Final = alerts
         self.path: Final = f"projects/{place.project_id}/subscriptions/{name}"
-        self._resource = pubsub.PubsubSubscription(
+        self._resource = google.pubsub_subscription.PubsubSubscription(
             self,
             "Default",
             name=name,
             topic=topic.path,
             message_retention_duration=f"{keep_days * 24 * 3600}s",
             # By default a subscription without readers is deleted after 31 days.
-            expiration_policy=pubsub.PubsubSubscriptionExpirationPolicy(ttl=""),
+            expiration_policy={"ttl": ""},
             # Failed messages are retried with growing delays, so that they do not flood a broken reader.
-            retry_policy=pubsub.PubsubSubscriptionRetryPolicy(minimum_backoff="10s", maximum_backoff="600s"),
-            dead_letter_policy=pubsub.PubsubSubscriptionDeadLetterPolicy(
-                dead_letter_topic=dead_letter_topic.path, max_delivery_attempts=_DELIVERY_ATTEMPTS
-            )
+            retry_policy={"minimum_backoff": "10s", "maximum_backoff": "600s"},
+            dead_letter_policy={
+                "dead_letter_topic": dead_letter_topic.path,
+                "max_delivery_attempts": _DELIVERY_ATTEMPTS,
+            }
             if dead_letter_topic
             else None,
-            lifecycle=TerraformResourceLifecycle(prevent_destroy=place.protected),
+            lifecycle={"prevent_destroy": place.protected},
             depends_on=[
                 *(each.resource for each in (topic, dead_letter_topic) if each),
                 *(delivery.after if isinstance(delivery, TableDelivery) else ()),
@@ -149,9 +148,7 @@ class Subscription(Construct):
             self._resource.put_push_config(
                 push_endpoint=delivery.endpoint,
                 # Anybody can send a POST, but only Pub/Sub has a token for this account and audience.
-                oidc_token=pubsub.PubsubSubscriptionPushConfigOidcToken(
-                    service_account_email=delivery.account.email, audience=delivery.endpoint
-                ),
+                oidc_token={"service_account_email": delivery.account.email, "audience": delivery.endpoint},
             )
 
     def grant_subscribe(self, principal: Principal) -> None:

@@ -5,13 +5,11 @@ from typing import Final
 
 import msgspec
 
-from infra.cdk import Construct, TerraformResourceLifecycle, google
+from infra.cdk import Construct, google
 from infra.cdk.stack import place_of
 from infra.cdk.waivers import waive
 from infra.google.identity import Principal
 from services.contracts.schema import avro_schema
-
-pubsub = google.pubsub_topic
 
 
 class MessageSchema(Construct):
@@ -59,20 +57,16 @@ class Topic(Construct):
         self.name: Final = name
         place = place_of(self)
         self.path: Final = f"projects/{place.project_id}/topics/{name}"
-        self.resource: Final = pubsub.PubsubTopic(
+        self.resource: Final = google.pubsub_topic.PubsubTopic(
             self,
             "Default",
             name=name,
             message_retention_duration=f"{replay_days * 24 * 3600}s" if replay_days else None,
             # By default a message is stored in the region nearest to its publisher.
-            message_storage_policy=pubsub.PubsubTopicMessageStoragePolicy(
-                allowed_persistence_regions=[place.region]
-            ),
-            schema_settings=pubsub.PubsubTopicSchemaSettings(schema=schema.path, encoding="JSON")
-            if schema
-            else None,
+            message_storage_policy={"allowed_persistence_regions": [place.region]},
+            schema_settings={"schema": schema.path, "encoding": "JSON"} if schema else None,
             # What waits to be delivered goes with it.
-            lifecycle=TerraformResourceLifecycle(prevent_destroy=place.protected),
+            lifecycle={"prevent_destroy": place.protected},
             depends_on=[schema.resource] if schema else None,
         )
         waive(self.resource, {"CKV_GCP_83": "messages are kept for days, under Google's keys"})

@@ -1,11 +1,9 @@
 """Autoscaling of a service: number of pods, and recommended CPU and memory."""
 
-from typing import Any, Final
+from typing import Final
 
-from infra.cdk import kubernetes
+from infra.cdk import Block
 from infra.environment.services import Autoscaling, WorkloadSettings
-
-hpa = kubernetes.horizontal_pod_autoscaler_v2
 
 _CAPACITY_PERCENT: Final = 70
 """Share of `requests_per_second` at which pods are added. The rest is reserve until they are ready."""
@@ -17,51 +15,41 @@ _COOLDOWN_SECONDS: Final = 300
 """Time for which the load must be low before pods are removed. A shorter time makes the number oscillate."""
 
 
-def horizontal(name: str, size: WorkloadSettings) -> hpa.HorizontalPodAutoscalerV2Spec:
+def horizontal(name: str, size: WorkloadSettings) -> Block:
     """Spec that adds pods quickly (up to twice as many every 30 s) and removes them slowly (half a minute).
 
     Args:
         name: name of the Deployment and its Service.
         size: least and most pods, and the metric their number follows.
     """
-    return hpa.HorizontalPodAutoscalerV2Spec(
-        min_replicas=size.min_replicas,
-        max_replicas=size.max_replicas,
-        scale_target_ref=hpa.HorizontalPodAutoscalerV2SpecScaleTargetRef(
-            api_version="apps/v1", kind="Deployment", name=name
-        ),
-        metric=[_metric(size.autoscaling, name)],
-        behavior=hpa.HorizontalPodAutoscalerV2SpecBehavior(
-            scale_up=[
-                hpa.HorizontalPodAutoscalerV2SpecBehaviorScaleUp(
-                    select_policy="Max",
-                    policy=[
-                        hpa.HorizontalPodAutoscalerV2SpecBehaviorScaleUpPolicy(
-                            type="Percent", value=100, period_seconds=30
-                        ),
+    return {
+        "min_replicas": size.min_replicas,
+        "max_replicas": size.max_replicas,
+        "scale_target_ref": {"api_version": "apps/v1", "kind": "Deployment", "name": name},
+        "metric": [_metric(size.autoscaling, name)],
+        "behavior": {
+            "scale_up": [
+                {
+                    "select_policy": "Max",
+                    "policy": [
+                        {"type": "Percent", "value": 100, "period_seconds": 30},
                         # 100 % of two pods are two; a jump in load may need more at once.
-                        hpa.HorizontalPodAutoscalerV2SpecBehaviorScaleUpPolicy(
-                            type="Pods", value=4, period_seconds=30
-                        ),
+                        {"type": "Pods", "value": 4, "period_seconds": 30},
                     ],
-                )
+                }
             ],
-            scale_down=[
-                hpa.HorizontalPodAutoscalerV2SpecBehaviorScaleDown(
-                    stabilization_window_seconds=_COOLDOWN_SECONDS,
-                    select_policy="Max",
-                    policy=[
-                        hpa.HorizontalPodAutoscalerV2SpecBehaviorScaleDownPolicy(
-                            type="Percent", value=50, period_seconds=60
-                        )
-                    ],
-                )
+            "scale_down": [
+                {
+                    "stabilization_window_seconds": _COOLDOWN_SECONDS,
+                    "select_policy": "Max",
+                    "policy": [{"type": "Percent", "value": 50, "period_seconds": 60}],
+                }
             ],
-        ),
-    )
+        },
+    }
 
 
-def vertical(name: str) -> dict[str, Any]:
+def vertical(name: str) -> Block:
     """Spec of an autoscaler that recommends CPU and memory requests and changes no pod."""
     return {
         "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
@@ -79,32 +67,24 @@ def vertical(name: str) -> dict[str, Any]:
     }
 
 
-def _metric(autoscaling: Autoscaling, name: str) -> hpa.HorizontalPodAutoscalerV2SpecMetric:
+def _metric(autoscaling: Autoscaling, name: str) -> Block:
     match autoscaling.by:
         case "cpu":
-            return hpa.HorizontalPodAutoscalerV2SpecMetric(
-                type="Resource",
-                resource=hpa.HorizontalPodAutoscalerV2SpecMetricResource(
-                    name="cpu",
-                    target=hpa.HorizontalPodAutoscalerV2SpecMetricResourceTarget(
-                        type="Utilization", average_utilization=_CPU_PERCENT
-                    ),
-                ),
-            )
+            return {
+                "type": "Resource",
+                "resource": {
+                    "name": "cpu",
+                    "target": {"type": "Utilization", "average_utilization": _CPU_PERCENT},
+                },
+            }
         case "traffic":
             # Requests of the Service in percent of its GCPBackendPolicy's maxRatePerEndpoint:
             # https://cloud.google.com/kubernetes-engine/docs/how-to/traffic-autoscaling
-            return hpa.HorizontalPodAutoscalerV2SpecMetric(
-                type="Object",
-                object=hpa.HorizontalPodAutoscalerV2SpecMetricObject(
-                    described_object=hpa.HorizontalPodAutoscalerV2SpecMetricObjectDescribedObject(
-                        api_version="v1", kind="Service", name=name
-                    ),
-                    metric=hpa.HorizontalPodAutoscalerV2SpecMetricObjectMetric(
-                        name="autoscaling.googleapis.com|gclb-capacity-utilization"
-                    ),
-                    target=hpa.HorizontalPodAutoscalerV2SpecMetricObjectTarget(
-                        type="AverageValue", average_value=str(_CAPACITY_PERCENT)
-                    ),
-                ),
-            )
+            return {
+                "type": "Object",
+                "object": {
+                    "described_object": {"api_version": "v1", "kind": "Service", "name": name},
+                    "metric": {"name": "autoscaling.googleapis.com|gclb-capacity-utilization"},
+                    "target": {"type": "AverageValue", "average_value": str(_CAPACITY_PERCENT)},
+                },
+            }

@@ -216,9 +216,7 @@ class Gateway(Construct):
         # GKE generates the names of backends, so a grant on one backend cannot be written here. The grant is
         # on everything behind Identity-Aware Proxy in the project; its condition limits it to this host name.
         # https://cloud.google.com/iam/docs/conditions-attribute-reference#host-path
-        here = google.iap_web_iam_member.IapWebIamMemberCondition(
-            title=f"{self._google_name} alone", expression=f"request.host == '{self._hostname}'"
-        )
+        here = {"title": f"{self._google_name} alone", "expression": f"request.host == '{self._hostname}'"}
         for member in self._iap_members:
             google.iap_web_iam_member.IapWebIamMember(
                 self, member, role="roles/iap.httpsResourceAccessor", member=member, condition=here

@@ -8,10 +8,7 @@ import msgspec
 from infra.cdk import Construct, TerraformResource, kubernetes
 from infra.kubernetes.namespace import Namespace
 from infra.kubernetes.network_policy import AllowGoogleApis
-from infra.kubernetes.pod import CONTAINER_SECURITY, NO_BUCKET_LOOKUP, POD_SECURITY
-from services.contracts.settings import to_environment
-
-batch = kubernetes.job_v1
+from infra.kubernetes.pod import pod
 
 _DEADLINE_SECONDS: Final = 1800
 _TRIES_AGAIN: Final = 6
@@ -53,53 +50,26 @@ class Job(Construct):
         after: Sequence[TerraformResource],
     ) -> None:
         """Run a module, passed its settings as environment variables, when there is what it needs."""
-        batch.JobV1(
+        spec = pod(
+            self.name,
+            image=image,
+            module=module,
+            settings=settings,
+            cpu=cpu,
+            memory=memory,
+            tmp="1Gi",
+        )
+        # Another pod tries again, and the logs of the first stay.
+        spec["restart_policy"] = "Never"
+        kubernetes.job_v1.JobV1(
             self,
             "Default",
-            metadata=batch.JobV1Metadata(name=self.name, namespace=self._namespace.name, labels=self._labels),
-            timeouts=batch.JobV1Timeouts(create=f"{_DEADLINE_SECONDS + 300}s"),
-            spec=batch.JobV1Spec(
-                active_deadline_seconds=_DEADLINE_SECONDS,
-                backoff_limit=_TRIES_AGAIN,
-                template=batch.JobV1SpecTemplate(
-                    metadata=batch.JobV1SpecTemplateMetadata(labels=self._labels),
-                    spec=batch.JobV1SpecTemplateSpec(
-                        service_account_name=self.name,
-                        automount_service_account_token=False,
-                        enable_service_links=False,
-                        restart_policy="Never",  # another pod tries again, and the logs of the first stay
-                        security_context=batch.JobV1SpecTemplateSpecSecurityContext(**POD_SECURITY),
-                        container=[_container(self.name, module, image, settings, cpu, memory)],
-                        volume=[
-                            batch.JobV1SpecTemplateSpecVolume(
-                                name="tmp",
-                                empty_dir=batch.JobV1SpecTemplateSpecVolumeEmptyDir(size_limit="1Gi"),
-                            )
-                        ],
-                    ),
-                ),
-            ),
+            metadata={"name": self.name, "namespace": self._namespace.name, "labels": self._labels},
+            timeouts={"create": f"{_DEADLINE_SECONDS + 300}s"},
+            spec={
+                "active_deadline_seconds": _DEADLINE_SECONDS,
+                "backoff_limit": _TRIES_AGAIN,
+                "template": {"metadata": {"labels": self._labels}, "spec": spec},
+            },
             depends_on=[self._account, *after],
         )
-
-
-def _container(
-    name: str, module: str, image: str, settings: msgspec.Struct, cpu: str, memory: str
-) -> batch.JobV1SpecTemplateSpecContainer:
-    return batch.JobV1SpecTemplateSpecContainer(
-        name=name,
-        image=image,
-        command=["python", "-m", module],
-        env=[
-            batch.JobV1SpecTemplateSpecContainerEnv(name=variable, value=value)
-            for variable, value in (to_environment(settings) | NO_BUCKET_LOOKUP).items()
-        ],
-        resources=batch.JobV1SpecTemplateSpecContainerResources(
-            requests={"cpu": cpu, "memory": memory},
-            limits={"memory": memory},
-        ),
-        security_context=batch.JobV1SpecTemplateSpecContainerSecurityContext(**CONTAINER_SECURITY),
-        volume_mount=[
-            batch.JobV1SpecTemplateSpecContainerVolumeMount(name="tmp", mount_path="/tmp")  # noqa: S108
-        ],
-    )

@@ -34,11 +34,9 @@ class Namespace(Construct):
         self.resource: Final = kubernetes.namespace_v1.NamespaceV1(
             self,
             "Default",
-            metadata=kubernetes.namespace_v1.NamespaceV1Metadata(
-                name=name, labels={**self.labels, **security}
-            ),
+            metadata={"name": name, "labels": {**self.labels, **security}},
             # It waits for its load balancer to go; the default is five minutes.
-            timeouts=kubernetes.namespace_v1.NamespaceV1Timeouts(delete="20m"),
+            timeouts={"delete": "20m"},
         )
 
     def service_account(
@@ -48,9 +46,7 @@ class Namespace(Construct):
         account = service_account_v1.ServiceAccountV1(
             scope,
             "account",
-            metadata=service_account_v1.ServiceAccountV1Metadata(
-                name=name, namespace=self.name, labels=labels
-            ),
+            metadata={"name": name, "namespace": self.name, "labels": labels},
             automount_service_account_token=False,
             depends_on=[self.resource],
         )

@@ -3,11 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from infra.cdk import Construct, kubernetes
+from infra.cdk import Block, Construct, kubernetes
 from infra.kubernetes.namespace import Namespace
 from infra.kubernetes.workload import Workload
-
-networking = kubernetes.network_policy_v1
 
 # https://cloud.google.com/kubernetes-engine/docs/how-to/network-policy#network-policy-and-workload-identity
 _METADATA_SERVER: Final = "169.254.169.254/32"
@@ -23,38 +21,36 @@ class DefaultDeny(Construct):
 
     def __init__(self, scope: Construct, id_: str, *, namespace: Namespace):
         super().__init__(scope, id_)
-        dns = [_egress_port(53, "UDP"), _egress_port(53, "TCP")]
         _policy(
             self,
             "default-deny",
             namespace,
-            networking.NetworkPolicyV1Spec(
-                pod_selector=networking.NetworkPolicyV1SpecPodSelector(),
-                policy_types=["Ingress", "Egress"],
-                egress=[
-                    networking.NetworkPolicyV1SpecEgress(
-                        to=[
-                            networking.NetworkPolicyV1SpecEgressTo(
-                                namespace_selector=networking.NetworkPolicyV1SpecEgressToNamespaceSelector(
-                                    match_labels={"kubernetes.io/metadata.name": "kube-system"}
-                                ),
-                                pod_selector=networking.NetworkPolicyV1SpecEgressToPodSelector(
-                                    match_expressions=[
-                                        networking.NetworkPolicyV1SpecEgressToPodSelectorMatchExpressions(
-                                            key="k8s-app", operator="In", values=_DNS_PODS
-                                        )
+            {
+                "pod_selector": {},
+                "policy_types": ["Ingress", "Egress"],
+                "egress": [
+                    {
+                        "to": [
+                            {
+                                "namespace_selector": {
+                                    "match_labels": {"kubernetes.io/metadata.name": "kube-system"}
+                                },
+                                "pod_selector": {
+                                    "match_expressions": [
+                                        {"key": "k8s-app", "operator": "In", "values": _DNS_PODS}
                                     ]
-                                ),
-                            ),
-                            _egress_to(_NODE_LOCAL_DNS),
+                                },
+                            },
+                            {"ip_block": {"cidr": _NODE_LOCAL_DNS}},
                         ],
-                        ports=dns,
-                    ),
-                    networking.NetworkPolicyV1SpecEgress(
-                        to=[_egress_to(_METADATA_SERVER)], ports=[_egress_port(80, "TCP")]
-                    ),
+                        "ports": [{"port": "53", "protocol": "UDP"}, {"port": "53", "protocol": "TCP"}],
+                    },
+                    {
+                        "to": [{"ip_block": {"cidr": _METADATA_SERVER}}],
+                        "ports": [{"port": "80", "protocol": "TCP"}],
+                    },
                 ],
-            ),
+            },
         )
 
 
@@ -73,15 +69,16 @@ class AllowGoogleApis(Construct):
             self,
             id_,
             namespace,
-            networking.NetworkPolicyV1Spec(
-                pod_selector=networking.NetworkPolicyV1SpecPodSelector(match_labels=selector),
-                policy_types=["Egress"],
-                egress=[
-                    networking.NetworkPolicyV1SpecEgress(
-                        to=[_egress_to(namespace.google_apis)], ports=[_egress_port(443, "TCP")]
-                    )
+            {
+                "pod_selector": {"match_labels": selector},
+                "policy_types": ["Egress"],
+                "egress": [
+                    {
+                        "to": [{"ip_block": {"cidr": namespace.google_apis}}],
+                        "ports": [{"port": "443", "protocol": "TCP"}],
+                    }
                 ],
-            ),
+            },
         )
 
 
@@ -91,60 +88,32 @@ class AllowCallers(Construct):
     def __init__(self, scope: Construct, id_: str, *, workload: Workload, ranges: Sequence[str] = ()):
         super().__init__(scope, id_)
         callers = [
-            networking.NetworkPolicyV1SpecIngressFrom(
-                namespace_selector=networking.NetworkPolicyV1SpecIngressFromNamespaceSelector(
-                    match_expressions=[
-                        networking.NetworkPolicyV1SpecIngressFromNamespaceSelectorMatchExpressions(
-                            key="kubernetes.io/metadata.name", operator="In", values=_COLLECTORS
-                        )
+            {
+                "namespace_selector": {
+                    "match_expressions": [
+                        {"key": "kubernetes.io/metadata.name", "operator": "In", "values": _COLLECTORS}
                     ]
-                )
-            )
+                }
+            }
         ]
-        callers += [
-            networking.NetworkPolicyV1SpecIngressFrom(
-                ip_block=networking.NetworkPolicyV1SpecIngressFromIpBlock(cidr=each)
-            )
-            for each in ranges
-        ]
+        callers += [{"ip_block": {"cidr": each}} for each in ranges]
         _policy(
             self,
             id_,
             workload.namespace,
-            networking.NetworkPolicyV1Spec(
-                pod_selector=networking.NetworkPolicyV1SpecPodSelector(match_labels=workload.selector),
-                policy_types=["Ingress"],
-                ingress=[
-                    networking.NetworkPolicyV1SpecIngress(
-                        from_=callers,
-                        ports=[
-                            networking.NetworkPolicyV1SpecIngressPorts(
-                                port=str(workload.port), protocol="TCP"
-                            )
-                        ],
-                    )
-                ],
-            ),
+            {
+                "pod_selector": {"match_labels": workload.selector},
+                "policy_types": ["Ingress"],
+                "ingress": [{"from_": callers, "ports": [{"port": str(workload.port), "protocol": "TCP"}]}],
+            },
         )
 
 
-def _policy(scope: Construct, name: str, namespace: Namespace, spec: networking.NetworkPolicyV1Spec) -> None:
-    networking.NetworkPolicyV1(
+def _policy(scope: Construct, name: str, namespace: Namespace, spec: Block) -> None:
+    kubernetes.network_policy_v1.NetworkPolicyV1(
         scope,
         "Default",
-        metadata=networking.NetworkPolicyV1Metadata(
-            name=name, namespace=namespace.name, labels=namespace.labels
-        ),
+        metadata={"name": name, "namespace": namespace.name, "labels": namespace.labels},
         spec=spec,
         depends_on=[namespace.resource],
-    )
-
-
-def _egress_port(port: int, protocol: str) -> networking.NetworkPolicyV1SpecEgressPorts:
-    return networking.NetworkPolicyV1SpecEgressPorts(port=str(port), protocol=protocol)
-
-
-def _egress_to(cidr: str) -> networking.NetworkPolicyV1SpecEgressTo:
-    return networking.NetworkPolicyV1SpecEgressTo(
-        ip_block=networking.NetworkPolicyV1SpecEgressToIpBlock(cidr=cidr)
     )

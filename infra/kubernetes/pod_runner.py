@@ -6,9 +6,6 @@ from infra.cdk import Construct, kubernetes
 from infra.google.identity import Account
 from infra.kubernetes.namespace import Namespace
 
-role_binding_v1 = kubernetes.role_binding_v1
-role_v1 = kubernetes.role_v1
-
 # Airflow's operator creates a pod, follows its log, reads its status and deletes it.
 _RULES: Final = (
     ("", ("pods",), ("create", "get", "list", "watch", "patch", "delete")),
@@ -25,31 +22,21 @@ class PodRunner(Construct):
         self.name: Final = id_
         _, identity = namespace.service_account(self, name=id_, labels=namespace.labels)
         self.identity: Final = identity
-        role = role_v1.RoleV1(
+        role = kubernetes.role_v1.RoleV1(
             self,
             "role",
-            metadata=role_v1.RoleV1Metadata(
-                name=f"start-{id_}", namespace=namespace.name, labels=namespace.labels
-            ),
+            metadata={"name": f"start-{id_}", "namespace": namespace.name, "labels": namespace.labels},
             rule=[
-                role_v1.RoleV1Rule(api_groups=[group], resources=list(resources), verbs=list(verbs))
+                {"api_groups": [group], "resources": list(resources), "verbs": list(verbs)}
                 for group, resources, verbs in _RULES
             ],
             depends_on=[namespace.resource],
         )
-        role_binding_v1.RoleBindingV1(
+        kubernetes.role_binding_v1.RoleBindingV1(
             self,
             "binding",
-            metadata=role_binding_v1.RoleBindingV1Metadata(
-                name=f"start-{id_}", namespace=namespace.name, labels=namespace.labels
-            ),
-            role_ref=role_binding_v1.RoleBindingV1RoleRef(
-                api_group="rbac.authorization.k8s.io", kind="Role", name=f"start-{id_}"
-            ),
-            subject=[
-                role_binding_v1.RoleBindingV1Subject(
-                    api_group="rbac.authorization.k8s.io", kind="User", name=starter.email
-                )
-            ],
+            metadata={"name": f"start-{id_}", "namespace": namespace.name, "labels": namespace.labels},
+            role_ref={"api_group": "rbac.authorization.k8s.io", "kind": "Role", "name": f"start-{id_}"},
+            subject=[{"api_group": "rbac.authorization.k8s.io", "kind": "User", "name": starter.email}],
             depends_on=[role],
         )

@@ -4,19 +4,15 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Final
 
-import msgspec
-
-from infra.cdk import Construct, TerraformResource, kubernetes
+from infra.cdk import Block, Construct, TerraformResource, kubernetes
 from infra.cdk.waivers import waive
 from infra.environment.services import WorkloadSettings
-from infra.kubernetes.autoscaling import horizontal, hpa, vertical
+from infra.kubernetes.autoscaling import horizontal, vertical
 from infra.kubernetes.compute_class import SpotFirst
 from infra.kubernetes.namespace import Namespace
-from infra.kubernetes.pod import PORT_NAME, pod
+from infra.kubernetes.pod import PORT_NAME, service_pod
 from services.contracts.names import METRICS_PATH
-
-apps = kubernetes.deployment_v1
-service_v1 = kubernetes.service_v1
+from services.contracts.settings import ServerSettings
 
 SERVICE_PORT: Final = 80
 """Port of every Service. Containers listen on another port, since only root may use this one."""
@@ -29,7 +25,6 @@ class Workload(Construct):
         id_: its id; the name of everything it has in the cluster, and of its folder of services/.
         settings: of the service, passed as environment variables.
         size: port, replicas, CPU, memory, and what they follow.
-        drain_seconds: time for which the service still answers after SIGTERM; 0 if it has no callers.
         spot: nodes that may vanish; only for services that lose no work then.
     """
 
@@ -40,9 +35,8 @@ class Workload(Construct):
         *,
         namespace: Namespace,
         image: str,
-        settings: msgspec.Struct,
+        settings: ServerSettings,
         size: WorkloadSettings,
-        drain_seconds: int,
         spot: SpotFirst | None = None,
     ):
         super().__init__(scope, id_)
@@ -54,13 +48,12 @@ class Workload(Construct):
         self._labels = {**namespace.labels, **self.selector}
         account, self.identity = namespace.service_account(self, name=id_, labels=self._labels)
         deployment = self._deployment(
-            pod(
+            service_pod(
                 id_,
                 image=image,
                 settings=settings,
                 size=size,
                 selector=self.selector,
-                drain_seconds=drain_seconds,
                 spot=spot is not None,
             ),
             after=[account, spot.resource] if spot else [account],
@@ -94,43 +87,35 @@ class Workload(Construct):
         )
 
     def _deployment(
-        self, pods: apps.DeploymentV1SpecTemplateSpec, after: Sequence[TerraformResource]
-    ) -> apps.DeploymentV1:
-        deployment = apps.DeploymentV1(
+        self, pods: Block, after: Sequence[TerraformResource]
+    ) -> kubernetes.deployment_v1.DeploymentV1:
+        deployment = kubernetes.deployment_v1.DeploymentV1(
             self,
             "Default",
-            metadata=apps.DeploymentV1Metadata(
-                name=self.name, namespace=self.namespace.name, labels=self._labels
-            ),
+            metadata={"name": self.name, "namespace": self.namespace.name, "labels": self._labels},
             # Pods are ready once a model is published, which takes the batch pipeline. `scripts/verify` waits
             # for them: Terraform would fail after ten minutes, and replace healthy pods the next time.
             wait_for_rollout=False,
             # Without replicas: the autoscaler sets them.
-            spec=apps.DeploymentV1Spec(
-                selector=apps.DeploymentV1SpecSelector(match_labels=self.selector),
+            spec={
+                "selector": {"match_labels": self.selector},
                 # A new pod is ready before an old one is removed: capacity never drops.
-                strategy=apps.DeploymentV1SpecStrategy(
-                    type="RollingUpdate",
-                    rolling_update=apps.DeploymentV1SpecStrategyRollingUpdate(
-                        max_surge="25%", max_unavailable="0"
-                    ),
-                ),
-                template=apps.DeploymentV1SpecTemplate(
-                    metadata=apps.DeploymentV1SpecTemplateMetadata(labels=self._labels), spec=pods
-                ),
-            ),
+                "strategy": {
+                    "type": "RollingUpdate",
+                    "rolling_update": {"max_surge": "25%", "max_unavailable": "0"},
+                },
+                "template": {"metadata": {"labels": self._labels}, "spec": pods},
+            },
             depends_on=after,
         )
         waive(deployment, {"CKV_K8S_11": "idle CPU is free, throttling is latency; the request is the share"})
         return deployment
 
-    def _scale(self, deployment: apps.DeploymentV1) -> None:
-        hpa.HorizontalPodAutoscalerV2(
+    def _scale(self, deployment: kubernetes.deployment_v1.DeploymentV1) -> None:
+        kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2(
             Construct(self, "autoscaler"),
             "Default",
-            metadata=hpa.HorizontalPodAutoscalerV2Metadata(
-                name=self.name, namespace=self.namespace.name, labels=self._labels
-            ),
+            metadata={"name": self.name, "namespace": self.namespace.name, "labels": self._labels},
             spec=horizontal(self.name, self.size),
             depends_on=[deployment],
         )
@@ -145,18 +130,16 @@ class Workload(Construct):
         )
 
     @cached_property
-    def service(self) -> service_v1.ServiceV1:
+    def service(self) -> kubernetes.service_v1.ServiceV1:
         """The Service in front of the pods; created on first use."""
-        return service_v1.ServiceV1(
+        return kubernetes.service_v1.ServiceV1(
             self,
             "service",
-            metadata=service_v1.ServiceV1Metadata(
-                name=self.name, namespace=self.namespace.name, labels=self._labels
-            ),
-            spec=service_v1.ServiceV1Spec(
-                type="ClusterIP",
-                selector=self.selector,
-                port=[service_v1.ServiceV1SpecPort(name=PORT_NAME, port=SERVICE_PORT, target_port=PORT_NAME)],
-            ),
+            metadata={"name": self.name, "namespace": self.namespace.name, "labels": self._labels},
+            spec={
+                "type": "ClusterIP",
+                "selector": self.selector,
+                "port": [{"name": PORT_NAME, "port": SERVICE_PORT, "target_port": PORT_NAME}],
+            },
             depends_on=[self.namespace.resource],
         )

@@ -3,13 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
-from infra.cdk import Construct, TerraformResourceLifecycle, TerraformVariable, google
+from infra.cdk import Block, Construct, TerraformVariable, google
 from infra.cdk.stack import place_of
 
-alert_policy = google.monitoring_alert_policy
 notification_channel = google.monitoring_notification_channel
 
-Condition = alert_policy.MonitoringAlertPolicyConditions
 Severity = Literal["CRITICAL", "WARNING"]
 
 
@@ -39,7 +37,7 @@ class OnCall(Construct):
         super().__init__(scope, id_)
         self.runbook: Final = runbook
         # Alerts and the budget let go of a channel before it is deleted, which Google refuses otherwise.
-        lifecycle = TerraformResourceLifecycle(create_before_destroy=True)
+        lifecycle = {"create_before_destroy": True}
         self.labels: Final = labels
         self.mail: Final = notification_channel.MonitoringNotificationChannel(
             self,
@@ -57,9 +55,7 @@ class OnCall(Construct):
                 "pagerduty",
                 display_name="PagerDuty",
                 type="pagerduty",
-                sensitive_labels=notification_channel.MonitoringNotificationChannelSensitiveLabels(
-                    service_key=pagerduty_key.string_value
-                ),
+                sensitive_labels={"service_key": pagerduty_key.string_value},
                 user_labels=labels,
                 lifecycle=lifecycle,
             )
@@ -89,32 +85,30 @@ class Alert(Construct):
         summary: str,
         on_call: OnCall,
         severity: Severity,
-        condition: Condition,
+        condition: Block,
         runbook: str | None = None,
     ):
         super().__init__(scope, id_)
         place = place_of(self)
-        alert_policy.MonitoringAlertPolicy(
+        google.monitoring_alert_policy.MonitoringAlertPolicy(
             self,
             "Default",
             display_name=f"{place.name}: {title}",
             combiner="OR",
             severity=severity,
             conditions=[condition],
-            documentation=alert_policy.MonitoringAlertPolicyDocumentation(
-                content=f"{summary}\n\nWhat to do: {on_call.runbook}#{runbook or id_}",
-                mime_type="text/markdown",
-            ),
-            alert_strategy=alert_policy.MonitoringAlertPolicyAlertStrategy(
+            documentation={
+                "content": f"{summary}\n\nWhat to do: {on_call.runbook}#{runbook or id_}",
+                "mime_type": "text/markdown",
+            },
+            alert_strategy={
                 # Without data (a pod was deleted) an incident would stay open for a week.
-                auto_close=f"{24 * 3600}s",
+                "auto_close": f"{24 * 3600}s",
                 # Required for alerts on logs: otherwise each matching line would send a mail.
-                notification_rate_limit=alert_policy.MonitoringAlertPolicyAlertStrategyNotificationRateLimit(
-                    period="3600s"
-                )
-                if condition.condition_matched_log is not None
+                "notification_rate_limit": {"period": "3600s"}
+                if "condition_matched_log" in condition
                 else None,
-            ),
+            },
             notification_channels=on_call.channels(severity),
             user_labels=on_call.labels,
         )
@@ -131,7 +125,7 @@ def threshold_condition(
     reducer: str | None = None,
     by: Sequence[str] = (),
     lasting_minutes: int = 0,
-) -> Condition:
+) -> Block:
     """A Google Cloud metric is above a threshold.
 
     Args:
@@ -146,45 +140,42 @@ def threshold_condition(
         lasting_minutes: how long the condition must hold.
     """
     terms = [f'resource.type = "{resource}"', f'metric.type = "{metric}"', *([where] if where else [])]
-    return alert_policy.MonitoringAlertPolicyConditions(
-        display_name=f"{metric} > {threshold:g}",
-        condition_threshold=alert_policy.MonitoringAlertPolicyConditionsConditionThreshold(
-            filter=" AND ".join(terms),
-            comparison="COMPARISON_GT",
-            threshold_value=threshold,
-            duration=f"{lasting_minutes * 60}s",
-            aggregations=[
-                alert_policy.MonitoringAlertPolicyConditionsConditionThresholdAggregations(
-                    alignment_period=f"{minutes * 60}s",
-                    per_series_aligner=aligner,
-                    cross_series_reducer=reducer,
-                    group_by_fields=list(by) or None,
-                )
+    return {
+        "display_name": f"{metric} > {threshold:g}",
+        "condition_threshold": {
+            "filter": " AND ".join(terms),
+            "comparison": "COMPARISON_GT",
+            "threshold_value": threshold,
+            "duration": f"{lasting_minutes * 60}s",
+            "aggregations": [
+                {
+                    "alignment_period": f"{minutes * 60}s",
+                    "per_series_aligner": aligner,
+                    "cross_series_reducer": reducer,
+                    "group_by_fields": list(by) or None,
+                }
             ],
-        ),
-    )
+        },
+    }
 
 
-def query_condition(query: str, *, lasting_minutes: int = 0) -> Condition:
+def query_condition(query: str, *, lasting_minutes: int = 0) -> Block:
     """A PromQL query returns a result.
 
     Metrics of the services and of Kubernetes exist from their first sample on, which may come after the alert
     is created, so Google does not validate their names.
     """
-    return alert_policy.MonitoringAlertPolicyConditions(
-        display_name=query[:100],
-        condition_prometheus_query_language=alert_policy.MonitoringAlertPolicyConditionsConditionPrometheusQueryLanguage(
-            query=query,
-            duration=f"{lasting_minutes * 60}s",
-            evaluation_interval="60s",
-            disable_metric_validation=True,
-        ),
-    )
+    return {
+        "display_name": query[:100],
+        "condition_prometheus_query_language": {
+            "query": query,
+            "duration": f"{lasting_minutes * 60}s",
+            "evaluation_interval": "60s",
+            "disable_metric_validation": True,
+        },
+    }
 
 
-def log_condition(query: str) -> Condition:
+def log_condition(query: str) -> Block:
     """A log line matches a Cloud Logging filter."""
-    return alert_policy.MonitoringAlertPolicyConditions(
-        display_name="a line is logged",
-        condition_matched_log=alert_policy.MonitoringAlertPolicyConditionsConditionMatchedLog(filter=query),
-    )
+    return {"display_name": "a line is logged", "condition_matched_log": {"filter": query}}

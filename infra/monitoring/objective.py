@@ -4,7 +4,7 @@ They are PromQL, not objects of Cloud Monitoring: Google refuses those, and aler
 has written the metric, which is after the first request.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -35,47 +35,34 @@ _BURNS: Final = (
 )
 
 
-@dataclass(frozen=True)
-class AvailabilityIndicator:
-    """Availability: a request is good unless it is counted as bad.
+Indicator = Callable[[str], str]
+"""PromQL of a window: the share of its requests that were not good."""
 
-    Attributes:
-        metric: name of a counter of the services.
-        where: labels of all requests.
-        bad: further labels of bad requests.
+
+def availability(metric: str, where: str, bad: str) -> Indicator:
+    """A request is good unless it is counted as bad.
+
+    `metric` is a counter of the services, `where` has the labels of all requests, `bad` further ones of bad
+    requests.
     """
 
-    metric: str
-    where: str
-    bad: str
+    def failed(window: str) -> str:
+        total = f"sum(rate({metric}_total{{{where}}}[{window}]))"
+        return f"(sum(rate({metric}_total{{{where}, {bad}}}[{window}])) or vector(0)) / {total}"
 
-    def failed(self, window: str) -> str:
-        """PromQL: share of the requests of a window that were not good."""
-        total = f"sum(rate({self.metric}_total{{{self.where}}}[{window}]))"
-        bad = f"sum(rate({self.metric}_total{{{self.where}, {self.bad}}}[{window}]))"
-        return f"({bad} or vector(0)) / {total}"
+    return failed
 
 
-@dataclass(frozen=True)
-class LatencyIndicator:
-    """Latency: a request is good if it takes at most `seconds`.
+def latency(metric: str, where: str, seconds: float) -> Indicator:
+    """A request is good if it takes at most `seconds`, which is a bucket bound of the histogram `metric`."""
+    bound = f'le=~"{seconds:g}(.0)?"'  # clients and Google write whole numbers differently
+    labels = ", ".join(filter(None, [where, bound]))
 
-    Attributes:
-        metric: name of a histogram of the services, in seconds.
-        where: labels of all requests.
-        seconds: the limit, a bucket bound of the histogram.
-    """
+    def failed(window: str) -> str:
+        total = f"sum(rate({metric}_count{{{where}}}[{window}]))"
+        return f"1 - sum(rate({metric}_bucket{{{labels}}}[{window}])) / {total}"
 
-    metric: str
-    where: str
-    seconds: float
-
-    def failed(self, window: str) -> str:
-        """PromQL: share of the requests of a window that were not good."""
-        total = f"sum(rate({self.metric}_count{{{self.where}}}[{window}]))"
-        bound = f'le=~"{self.seconds:g}(.0)?"'  # clients and Google write whole numbers differently
-        labels = ", ".join(filter(None, [self.where, bound]))
-        return f"1 - sum(rate({self.metric}_bucket{{{labels}}}[{window}])) / {total}"
+    return failed
 
 
 class Objective(Construct):
@@ -87,7 +74,7 @@ class Objective(Construct):
     Args:
         title: the objective in words.
         goal: share of good requests.
-        good: indicator that tells good requests from bad ones.
+        failed: which requests are not good.
     """
 
     def __init__(
@@ -98,7 +85,7 @@ class Objective(Construct):
         service: str,
         title: str,
         goal: float,
-        good: AvailabilityIndicator | LatencyIndicator,
+        failed: Indicator,
         on_call: OnCall,
     ):
         super().__init__(scope, id_)
@@ -106,7 +93,7 @@ class Objective(Construct):
         for burn in _BURNS:
             rate = burn.share * _DAYS * 24 * 60 / burn.long_minutes
             spent = [
-                f"({good.failed(f'{minutes}m')}) > {rate * budget:.4g}"
+                f"({failed(f'{minutes}m')}) > {rate * budget:.4g}"
                 for minutes in (burn.long_minutes, burn.short_minutes)
             ]
             Alert(
@@ -121,8 +108,8 @@ class Objective(Construct):
                 severity=burn.severity,
                 condition=query_condition(" and ".join(spent)),
             )
-        failed = good.failed(f"{_DAYS}d")
+        share = failed(f"{_DAYS}d")
         self.charts: Final[Sequence[Chart]] = (
-            Chart(f"{title}: share", "", [f"1 - ({failed})"]),
-            Chart(f"{title}: error budget left", "", [f"1 - ({failed}) / {budget:.4g}"]),
+            Chart(f"{title}: share", "", [f"1 - ({share})"]),
+            Chart(f"{title}: error budget left", "", [f"1 - ({share}) / {budget:.4g}"]),
         )

@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from infra.cdk import Construct, google
 from infra.cdk.stack import place_of
 
-check = google.monitoring_uptime_check_config
-
 
 class UptimeCheck(Construct):
     """Calls a path every minute and checks the certificate.
@@ -28,28 +26,29 @@ class UptimeCheck(Construct):
     ):
         super().__init__(scope, id_)
         place = place_of(self)
-        check.MonitoringUptimeCheckConfig(
+        google.monitoring_uptime_check_config.MonitoringUptimeCheckConfig(
             self,
             "Default",
             display_name=f"{place.name}: {hostname}",
             user_labels=labels,
             period="60s",
             timeout="10s",
-            monitored_resource=check.MonitoringUptimeCheckConfigMonitoredResource(
-                type="uptime_url", labels={"project_id": place.project_id, "host": hostname}
-            ),
-            http_check=check.MonitoringUptimeCheckConfigHttpCheck(
-                path=path,
-                port=443,
-                use_ssl=True,
-                validate_ssl=True,
-                accepted_response_status_codes=[
-                    check.MonitoringUptimeCheckConfigHttpCheckAcceptedResponseStatusCodes(status_class=each)
+            monitored_resource={
+                "type": "uptime_url",
+                "labels": {"project_id": place.project_id, "host": hostname},
+            },
+            http_check={
+                "path": path,
+                "port": 443,
+                "use_ssl": True,
+                "validate_ssl": True,
+                "accepted_response_status_codes": [
+                    {"status_class": each}
                     for each in (
                         ["STATUS_CLASS_2XX", "STATUS_CLASS_3XX", "STATUS_CLASS_4XX"]
                         if guarded
                         else ["STATUS_CLASS_2XX"]
                     )
                 ],
-            ),
+            },
         )

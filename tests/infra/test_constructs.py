@@ -12,12 +12,11 @@ from infra.cdk import App, Construct, TerraformResource, TerraformStack
 from infra.cdk.providers import configure_google, configure_kubernetes
 from infra.cdk.stack import Place
 from infra.environment.addresses import AddressPlan
-from infra.environment.cluster import ClusterMaintenance, NodePool
+from infra.environment.cluster import ClusterSettings
 from infra.environment.orchestration import ComposerSettings
 from infra.environment.services import Autoscaling, WorkloadSettings
 from infra.google.artifact_registry import ImageRepository
 from infra.google.attestor import Attestor
-from infra.google.backup import Retention
 from infra.google.bucket import Bucket
 from infra.google.budget import Budget
 from infra.google.ci_identity import CiIdentity
@@ -26,7 +25,7 @@ from infra.google.composer import Composer
 from infra.google.dataset import Dataset, DatasetTable, LatestView
 from infra.google.dataset_copy import DatasetCopy, grant_copies
 from infra.google.deny_policy import DenyPolicy
-from infra.google.identity import Account, NewAccount, Principal, ProjectPrincipal, ServiceAgent
+from infra.google.identity import Account, NewAccount, Principal, ServiceAgent
 from infra.google.image_policy import ImagePolicy
 from infra.google.key import Key
 from infra.google.network import GOOGLE_APIS, Network
@@ -44,7 +43,7 @@ from infra.kubernetes.pod_runner import PodRunner
 from infra.kubernetes.workload import Workload
 from infra.monitoring.alerting import Alert, OnCall, query_condition
 from infra.monitoring.dashboard import Chart, Dashboard, Section
-from infra.monitoring.objective import AvailabilityIndicator, Objective
+from infra.monitoring.objective import Objective, availability
 from infra.monitoring.uptime import UptimeCheck
 from services.contracts.messages import SalePrediction
 from services.contracts.settings import HttpSettings
@@ -73,16 +72,14 @@ class Elsewhere(TerraformStack):
         Cluster(
             self,
             "cluster",
+            settings=ClusterSettings.model_validate(
+                {
+                    "general": {"machine_type": "e2-standard-2", "min_nodes": 1, "max_nodes": 2},
+                    "binary_authorization": True,
+                    "backup": {},
+                }
+            ),
             zones=["europe-west3-a"],
-            pools={
-                "general": NodePool(machine_type="e2-standard-2", min_nodes=1, max_nodes=2, upgrade="SURGE")
-            },
-            maintenance=ClusterMaintenance(),
-            release_channel="REGULAR",
-            autoscaling_profile="BALANCED",
-            control_plane_telemetry=False,
-            signed_images_only=True,
-            backup=Retention(days=30),
             network=network,
             labels=LABELS,
             node_account=account,
@@ -123,7 +120,7 @@ class Elsewhere(TerraformStack):
         Secret(self, "secret", name="mail").grant_read(ServiceAgent(self, "agent", service="gcp-sa-pubsub"))
 
     def _of_data(self) -> None:
-        dataset = Dataset(self, "sales", dataset_id="sales", description="Sales", protected=True)
+        dataset = Dataset(self, "sales", dataset_id="sales", description="Sales")
         table = DatasetTable(
             self,
             "table",
@@ -171,7 +168,6 @@ class Elsewhere(TerraformStack):
                 drain_seconds=1,
                 autoscaling=Autoscaling(),
             ),
-            drain_seconds=1,
             spot=SpotFirst(self, "spot", labels=LABELS),
         )
         AllowCallers(self, "callers", workload=workload, ranges=["10.0.0.0/26"])
@@ -205,7 +201,7 @@ class Elsewhere(TerraformStack):
             service="prediction",
             title="answers",
             goal=0.99,
-            good=AvailabilityIndicator("requests_total", "", 'code="500"'),
+            failed=availability("requests_total", "", 'code="500"'),
             on_call=on_call,
         )
         Dashboard(self, "board", title="Shop", sections=[Section("all", [Chart("up", "1", ["up"])])])
@@ -217,7 +213,7 @@ def test_every_construct_is_of_use_in_a_stack_of_somebody_else(tmp_path: Path) -
     app = App(outdir=str(tmp_path))
     stack = Elsewhere(app)
     there = {type(each) for each in stack.node.find_all()}
-    known = there | {Principal, ProjectPrincipal}
+    known = there | {Principal}
     for room in (infra.google, infra.kubernetes, infra.monitoring):
         for found in pkgutil.iter_modules(room.__path__):
             module = importlib.import_module(f"{room.__name__}.{found.name}")

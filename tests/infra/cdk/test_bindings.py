@@ -73,3 +73,39 @@ google.pubsub_topic.PubsubTopic(stack, "topic", {arguments})
 """)
     assert result.returncode == 1
     assert error in result.stderr
+
+
+def rules(blocks: str) -> subprocess.CompletedProcess[str]:
+    """What is synthesized of a resource with a list of blocks, which have blocks of their own."""
+    return run(f"""
+from infra.cdk import App, TerraformStack, google
+stack = TerraformStack(App(outdir="/nowhere"), "stack")
+policy = google.compute_region_security_policy
+policy.ComputeRegionSecurityPolicy(stack, "policy", name="x", rules={blocks})
+print(stack.to_terraform()["resource"]["google_compute_region_security_policy"]["policy"]["rules"])
+""")
+
+
+def test_blocks_in_lists_are_dicts() -> None:
+    typed = rules(
+        "[policy.ComputeRegionSecurityPolicyRules(action='allow', priority=1, "
+        "match=policy.ComputeRegionSecurityPolicyRulesMatch(versioned_expr='SRC_IPS_V1'))]"
+    )
+    assert "versioned_expr" in typed.stdout
+    block = "{'action': 'allow', 'priority': 1, 'match': {'versioned_expr': 'SRC_IPS_V1'}}"
+    assert rules(f"[{block}]").stdout == rules(f"({block},)").stdout == typed.stdout
+
+
+@pytest.mark.parametrize(
+    ("block", "error"),
+    [
+        ("{'action': 'allow', 'priority': 1, 'preveiw': True}", "unexpected keyword argument 'preveiw'"),
+        ("{'action': 'allow'}", "missing 1 required keyword-only argument: 'priority'"),
+        ("{'action': 'allow', 'priority': 'first'}", "Unable to deserialize"),
+        ("{'action': 'allow', 'priority': 1, 'match': {'expr_': {}}}", "unexpected keyword argument 'expr_'"),
+    ],
+)
+def test_wrong_arguments_of_blocks_are_refused(block: str, error: str) -> None:
+    result = rules(f"[{block}]")
+    assert result.returncode == 1
+    assert error in result.stderr

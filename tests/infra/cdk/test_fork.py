@@ -23,10 +23,8 @@ CHANGES = {
         r"from cdktf import": "from cdktn import",
     },
     "cdk/bindings.py": {r'"cdktf", "constructs"': '"cdktn", "constructs"'},
-    "kubernetes/namespace.py": {
-        r"metadata=(kubernetes\.namespace_v1\.NamespaceV1Metadata\(.*?\n {12}\)),": r"metadata=[\1],"
-    },
-    "kubernetes/pod_runner.py": {r"metadata=(role_v1\.RoleV1Metadata\(.*?\n {12}\)),": r"metadata=[\1],"},
+    "kubernetes/namespace.py": {r'metadata=(\{"name": name, "labels": [^\n]*\}),': r"metadata=[\1],"},
+    "kubernetes/pod_runner.py": {r'("role",\s+metadata=)(\{[^\n]*\}),': r"\1[\2],"},
 }
 
 
