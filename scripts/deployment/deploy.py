@@ -6,6 +6,7 @@ Exit status: 0 done, 1 a step failed (the message names the command that repeats
 """
 
 import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -16,8 +17,9 @@ from rich.console import Console
 from infra.environment import IMAGES, Environment
 from infra.simulator import emulators
 from scripts.command import TARGET, CommandError, argument, command, use_environment
-from scripts.deployment import access, step
-from scripts.deployment.steps import Step, StepRunner, cdktf, cdktf_variables, log_folder
+from scripts.deployment import access, step, terraform_plans
+from scripts.deployment.steps import Step, StepRunner, log_folder
+from scripts.deployment.terraform_plans import Synthesis, Terraform
 from scripts.laptop import checks, status
 from scripts.paths import SIMULATOR
 from services.batch import ingest
@@ -46,7 +48,8 @@ class Deployment:
         self._target = target
         self._data = data
         self._runner = runner
-        self._variables = cdktf_variables(target.name, simulated=target.simulated)
+        self._synthesis = Synthesis(target.name, terraform_plans.OUT, target.stacks)
+        self._variables = {"NO_COLOR": "1", "PLATFORM_ENV": target.name}
 
     def run(self) -> None:
         """Take all steps.
@@ -59,15 +62,16 @@ class Deployment:
             self._step("start the emulators", *SIMULATOR, "up")
         else:
             self._step("preflight", "scripts/preflight", name)
+        self._synthesize()
         self._step("bootstrap", "scripts/bootstrap.sh", name)
-        stacks = (*_BEFORE_IMAGES, *_BEFORE_THE_MODEL)
         if not self._target.simulated:
             self._step("quotas and ranges", "scripts/preflight", name, "quotas", "ranges")
-            self._deploy("deploy what images need", _BEFORE_IMAGES)
+        self._deploy(_BEFORE_IMAGES)
+        if not self._target.simulated:
             for service in IMAGES:
                 self._step(f"image of {service}", "scripts/push_image.sh", service, name)
-            stacks = _BEFORE_THE_MODEL
-        self._deploy("deploy what the model needs", stacks)
+            self._synthesize()
+        self._deploy(_BEFORE_THE_MODEL)
         if self._target.simulated:
             self._variables |= emulators.endpoints().environment
         self._load_sales()
@@ -76,10 +80,7 @@ class Deployment:
             self._step("publish the model", "scripts/step", name, "publish_model")
         elif not self._published():
             self._step("train the first model", "scripts/first_model", name)
-        self._variables["CDKTF_SKIP_SYNTH"] = (
-            "true"  # nothing has changed since the step that deployed the data
-        )
-        self._deploy("deploy the services", _AFTER_THE_MODEL)
+        self._deploy(_AFTER_THE_MODEL)
         self._step("check the forecasts", "scripts/verify", name)
 
     def _load_sales(self) -> None:
@@ -98,9 +99,15 @@ class Deployment:
         batch = step.settings(self._target)
         return ModelRegistry(batch.model_bucket, project=batch.project).pointer() is not None
 
-    def _deploy(self, name: str, stacks: Sequence[str]) -> None:
-        wanted = [f"{self._target.name}-{stack}" for stack in stacks if stack in self._target.stacks]
-        self._step(name, *cdktf("deploy", *wanted))
+    def _synthesize(self) -> None:
+        self._variables.pop("CDKTF_SKIP_SYNTH", None)
+        self._step("synthesize", sys.executable, "-m", "stacks")
+        self._variables["CDKTF_SKIP_SYNTH"] = "true"  # the steps that follow, too, take what is there
+
+    def _deploy(self, stacks: Sequence[str]) -> None:
+        for stack in stacks:
+            if stack in self._target.stacks:
+                self._runner.apply(Terraform(self._synthesis, f"{self._target.name}-{stack}"), "deploy")
 
     def _step(self, name: str, *words: str) -> None:
         self._runner.run(Step(name, words), self._variables)

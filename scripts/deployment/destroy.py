@@ -14,8 +14,9 @@ from rich.console import Console
 from infra.environment import Environment
 from infra.simulator import home
 from scripts.command import TARGET, CommandError, argument, command
-from scripts.deployment import access
-from scripts.deployment.steps import Step, StepRunner, cdktf, cdktf_variables, log_folder
+from scripts.deployment import access, terraform_plans
+from scripts.deployment.steps import StepRunner, log_folder
+from scripts.deployment.terraform_plans import Terraform
 from scripts.laptop.checks import check_files
 from scripts.paths import ROOT, SIMULATOR
 
@@ -38,10 +39,9 @@ def main(target: Environment, *, force: bool) -> int:
     runner = StepRunner(Console(), log_folder("destroy", target), f"scripts/destroy {target.name}")
     try:
         if not force:
-            runner.run(
-                Step("destroy the stacks", cdktf("destroy", f"{target.name}-*")),
-                cdktf_variables(target.name, simulated=target.simulated),
-            )
+            synthesis = terraform_plans.synthesize(target.name, terraform_plans.OUT)
+            for stack in reversed(synthesis.stacks):
+                runner.apply(Terraform(synthesis, stack), "destroy")
     finally:
         if target.name == "local":
             subprocess.run((*SIMULATOR, "down"), cwd=ROOT, check=False)

@@ -9,7 +9,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import psutil
 from rich.console import Console
@@ -17,6 +17,7 @@ from rich.console import Console
 from infra.environment import Environment
 from infra.simulator import home
 from scripts.command import CommandError
+from scripts.deployment.terraform_plans import Terraform
 from scripts.laptop.install import TERRAFORM
 from scripts.paths import ROOT
 from scripts.progress import Progress
@@ -35,12 +36,14 @@ class Step:
         command: program and arguments.
         remedy: what to do when it fails, besides repeating it.
         folder: where it runs.
+        again: what somebody types to repeat it, if that is another command.
     """
 
     name: str
     command: Sequence[str]
     remedy: str = "fix the cause"
     folder: Path = ROOT
+    again: Sequence[str] = ()
 
 
 class StepRunner:
@@ -69,12 +72,25 @@ class StepRunner:
             tell(f"log: {log}")
             status, interrupted = _wait(step, log, {**os.environ, **variables}, tell)
             if status != 0 or interrupted:
+                again = shlex.join(step.again or step.command)
                 what = "interrupted" if interrupted else f"exited with {status}"
                 cause = "" if interrupted else "".join(f"\n    {line}" for line in _cause(log))
                 raise CommandError(
                     f"{step.name}: {what}{cause}\n  log: {log}\n  what to do: {step.remedy}\n"
-                    f"  to repeat it: {shlex.join(step.command)}\n  to go on from there: {self._resume}"
+                    f"  to repeat it: {again}\n  to go on from there: {self._resume}"
                 )
+
+    def apply(self, terraform: Terraform, verb: Literal["deploy", "destroy"]) -> None:
+        """Deploy or destroy a stack.
+
+        Raises:
+            CommandError: it failed or was interrupted.
+        """
+        command = terraform.initialized("destroy" if verb == "destroy" else "apply", "-auto-approve")
+        # Without the option, cdktf takes a stack only together with those it builds on.
+        again = ("npx", "cdktf", verb, terraform.stack, "--ignore-missing-stack-dependencies")
+        step = Step(f"{verb} {terraform.stack}", command, folder=terraform.folder, again=again)
+        self.run(step, terraform.variables)
 
 
 def _wait(
@@ -89,7 +105,7 @@ def _wait(
 
     handlers = {each: signal.signal(each, interrupt) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
-        # A session of its own: Ctrl-C would end cdktf at once, and Terraform would forget what it made.
+        # A session of its own: Ctrl-C would end a command at once, and Terraform would forget what it made.
         with log.open("wb") as out:
             process = subprocess.Popen(
                 step.command,
@@ -140,22 +156,3 @@ def _cause(log: Path) -> list[str]:
 def log_folder(verb: str, target: Environment) -> Path:
     """Where the steps of `deploy` or `destroy` have their logs."""
     return (home.folder("logs") if target.simulated else ROOT / "build" / "logs") / f"{verb}-{target.name}"
-
-
-def cdktf(verb: str, *stacks: str) -> tuple[str, ...]:
-    """A cdktf command without prompts and colours; stacks are taken one at a time, in the order given."""
-    # By default cdktf takes a stack only together with those it builds on. Without, it ignores the order.
-    alone = ("--ignore-missing-stack-dependencies", "--parallelism", "1") if verb == "deploy" else ()
-    return ("node_modules/.bin/cdktf", verb, *stacks, *alone, "--auto-approve", "--no-color")
-
-
-def cdktf_variables(environment: str, *, simulated: bool) -> dict[str, str]:
-    """Environment variables of cdktf and of the Terraform that it runs."""
-    variables = {
-        "CI": "true",  # no prompts
-        "NO_COLOR": "1",
-        "CHECKPOINT_DISABLE": "1",  # no check for a newer version
-        "PLATFORM_ENV": environment,
-    }
-    # A mirror in the user's own configuration would hide the simulated providers from Terraform.
-    return variables | ({"TF_CLI_CONFIG_FILE": os.devnull} if simulated else {})

@@ -1,10 +1,11 @@
-"""Synthesize an environment once and plan its stacks; `cdktf diff` plans a single one."""
+"""Synthesize an environment once, and lead Terraform in its stacks; `cdktf diff` plans a single one."""
 
 import difflib
 import hashlib
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections import Counter
@@ -25,6 +26,9 @@ from scripts.paths import ROOT
 
 _WORKERS: Final = 2
 """Stacks planned at once. Terraform itself refreshes ten resources at once in each."""
+
+OUT: Final = ROOT / "cdktf.out"
+"""Where cdktf, too, has what it synthesized, and so has Terraform what it could not save."""
 
 _PLUGINS: Final = ROOT / "build" / "terraform-plugins"
 _REMOTE_STATE: Final = re.compile(
@@ -156,15 +160,22 @@ class Synthesis(msgspec.Struct, frozen=True):
 
 
 def synthesize(environment: str, folder: Path) -> Synthesis:
-    """Run the app for one environment.
+    """Run the app for one environment. With `CDKTF_SKIP_SYNTH`, as for cdktf, what is in `OUT` is taken.
 
     Raises:
         CommandError: the app refuses the environment; carries its message.
     """
-    variables = {"PLATFORM_ENV": environment, "CDKTF_OUTDIR": str(folder), "TMPDIR": str(folder.parent)}
-    done = captured(sys.executable, "-m", "stacks", variables=variables)  # jsii leaves files in TMPDIR
+    if os.environ.get("CDKTF_SKIP_SYNTH") == "true":
+        return synthesized(environment, OUT)
+    variables = {"PLATFORM_ENV": environment, "CDKTF_OUTDIR": str(folder)}
+    done = captured(sys.executable, "-m", "stacks", variables=variables)
     if done.returncode != 0:
         raise CommandError(done.stderr.strip())
+    return synthesized(environment, folder)
+
+
+def synthesized(environment: str, folder: Path) -> Synthesis:
+    """What the app has written into a folder for one environment."""
     manifest = json.loads((folder / "manifest.json").read_bytes())["stacks"]
     order = TopologicalSorter({stack: each["dependencies"] for stack, each in sorted(manifest.items())})
     return Synthesis(environment, folder, tuple(order.static_order()))
@@ -214,6 +225,15 @@ class Terraform:
                 "TF_PLUGIN_CACHE_DIR": str(_PLUGINS),
                 "TF_PLUGIN_CACHE_MAY_BREAK_DEPENDENCY_LOCK_FILE": "1",
             }
+
+    def initialized(self, *arguments: str) -> tuple[str, ...]:
+        """A command that initializes the folder, then runs a command of Terraform there.
+
+        The folder may have been initialized by other versions of the providers than are asked for now.
+        """
+        options = ("-input=false", "-no-color")
+        each = (("init", "-upgrade", *options), (*arguments, *options))
+        return ("sh", "-c", " && ".join(shlex.join((TERRAFORM.command[0], *words)) for words in each))
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command of Terraform to its end."""

@@ -68,14 +68,18 @@ class Platform:
             "SIMULATOR_HOME": str(self.home),
             "TF_CLI_CONFIG_FILE": os.devnull,
         }
-        self.synthesis: Synthesis
+        self._synthesized = ""
+
+    @property
+    def file(self) -> Path:
+        """The environment's file."""
+        return self.environments / f"{self.name}.tfvars"
 
     def edit(self, pattern: str, replacement: str) -> None:
         """Change the environment's file."""
-        file = self.environments / f"{self.name}.tfvars"
-        text, count = re.subn(pattern, replacement, file.read_text())
-        assert count, f"{pattern} is not in {file}"
-        file.write_text(text)
+        text, count = re.subn(pattern, replacement, self.file.read_text())
+        assert count, f"{pattern} is not in {self.file}"
+        self.file.write_text(text)
 
     @cached_property
     def checkout(self) -> Path:
@@ -90,10 +94,11 @@ class Platform:
         return folder
 
     def command(self, name: str, *arguments: str) -> subprocess.Popen[str]:
-        """Start one of `scripts/`."""
+        """Start one of `scripts/`. It takes what was synthesized last, if the file has not changed since."""
+        same = self._synthesized == self.file.read_text()
         return subprocess.Popen(
             [self.checkout / "scripts" / name, self.name, *arguments],
-            env=os.environ | self.variables,
+            env=os.environ | self.variables | ({"CDKTF_SKIP_SYNTH": "true"} if same else {}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -103,18 +108,19 @@ class Platform:
 
     def succeed(self, name: str, *arguments: str) -> str:
         """What one of `scripts/` prints. It must succeed."""
-        process = self.command(name, *arguments)
-        printed, failed = process.communicate(timeout=3600)
-        assert process.returncode == 0, printed + failed
-        return printed
+        done = self.script(name, *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        if name == "deploy":
+            self._synthesized = self.file.read_text()
+        return done.stdout
 
-    def interrupt_deployment(self, kind: str) -> None:
+    def interrupt_deployment(self, stack: str, kind: str) -> None:
         """Press Ctrl-C while a deployment creates the first resource of a type, which has to be slow.
 
         Terraform must keep what it was creating.
         """
         process = self.command("deploy")
-        log = self.home / "logs" / f"deploy-{self.name}" / "deploy-what-the-model-needs.log"
+        log = self.home / "logs" / f"deploy-{self.name}" / f"deploy-{self.name}-{stack}.log"
         wait_for(
             f"a {kind} that is being created",
             lambda: log.is_file() and re.search(rf"{kind}\..*: Creating", log.read_text()),
@@ -124,10 +130,8 @@ class Platform:
         printed, failed = process.communicate(timeout=1200)
         assert process.returncode == 1
         assert "✓ bootstrap" in printed
-        assert "deploy what the model needs: interrupted" in failed
-        stacks = ("foundation", "registry", "cluster", "data", "messaging")
-        named = " ".join(f"{self.name}-{stack}" for stack in stacks)
-        assert f"to repeat it: node_modules/.bin/cdktf deploy {named}" in failed
+        assert f"deploy {self.name}-{stack}: interrupted" in failed
+        assert f"to repeat it: npx cdktf deploy {self.name}-{stack} " in failed
         assert f"to go on from there: scripts/deploy {self.name}" in failed
         states = [json.loads(file.read_text()) for file in (self.home / "terraform").glob("*.tfstate")]
         kept = {each["type"] for state in states for each in state["resources"]}
@@ -149,14 +153,21 @@ class Platform:
     def synthesize(self) -> set[str]:
         """Synthesize; returns the stacks whose configuration has changed."""
         before = self.configurations
-        with mock.patch.dict(os.environ, self.variables):
-            self.synthesis = terraform_plans.synthesize(self.name, self.folder / "out")
+        python = self.checkout / ".venv" / "bin" / "python"
+        variables = os.environ | self.variables | {"PLATFORM_ENV": self.name}
+        subprocess.run([python, "-m", "stacks"], cwd=self.checkout, env=variables, check=True)
+        self._synthesized = self.file.read_text()
         return {name for name, text in self.configurations.items() if before.get(name) != text}
+
+    @property
+    def synthesis(self) -> Synthesis:
+        """What was synthesized last, by a deployment or by `synthesize`."""
+        return terraform_plans.synthesized(self.name, self.checkout / "cdktf.out")
 
     @property
     def configurations(self) -> dict[str, bytes]:
         """The configuration of each stack."""
-        files = (self.folder / "out" / "stacks").glob("*/cdk.tf.json")
+        files = (self.checkout / "cdktf.out" / "stacks").glob("*/cdk.tf.json")
         return {file.parent.name.removeprefix(f"{self.name}-"): file.read_bytes() for file in files}
 
     def inject(self, *faults: dict[str, Any]) -> None:
@@ -221,14 +232,10 @@ class Platform:
         Models(url, self.folder / "models", bucket).publish("v1")
 
     def script(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a command of scripts/ on the environment."""
-        return subprocess.run(
-            [self.checkout / "scripts" / name, self.name, *arguments],
-            env=os.environ | self.variables,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        """Run a command of scripts/ on the environment to its end."""
+        process = self.command(name, *arguments)
+        printed, failed = process.communicate(timeout=3600)
+        return subprocess.CompletedProcess(process.args, process.returncode, printed, failed)
 
     def diff(self, *stacks: str) -> tuple[int, dict[str, Any]]:
         """Run `scripts/diff`; returns its exit status and its findings by stack, which stay in `shown`."""
@@ -255,6 +262,7 @@ class Platform:
         Args:
             expected: their types, by stack.
         """
+        self.synthesize()
         found = self.diff()[1]
         assert self.actions(found) == {
             stack: {(kind, "update") for kind in kinds} for stack, kinds in expected.items()

@@ -17,9 +17,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """The environment, not applied; the tests below go on from each other."""
-    for platform in simulated("dev", tmp_path_factory):
-        platform.synthesize()
-        yield platform
+    yield from simulated("dev", tmp_path_factory)
 
 
 def test_a_faulty_file_stops_it_before_anything_starts(platform: Platform) -> None:
@@ -34,7 +32,7 @@ def test_a_faulty_file_stops_it_before_anything_starts(platform: Platform) -> No
 
 def test_interrupted_it_keeps_what_terraform_has_made(platform: Platform) -> None:
     platform.inject({"type": "google_bigquery_table", "seconds": 10})
-    platform.interrupt_deployment("google_bigquery_table")
+    platform.interrupt_deployment("data", "google_bigquery_table")
 
 
 def test_without_sales_the_first_model_stops_nothing(platform: Platform) -> None:

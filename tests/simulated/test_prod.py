@@ -12,14 +12,12 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """The environment, not applied; the tests below go on from each other."""
-    for platform in simulated("prod", tmp_path_factory):
-        platform.synthesize()
-        yield platform
+    yield from simulated("prod", tmp_path_factory)
 
 
 def test_interrupted_it_keeps_the_cluster(platform: Platform) -> None:
     platform.inject(*SLOW, {"type": "google_container_cluster", "seconds": 10})
-    platform.interrupt_deployment("google_container_cluster")
+    platform.interrupt_deployment("cluster", "google_container_cluster")
 
 
 def test_resumed_it_goes_through(platform: Platform) -> None:

@@ -96,7 +96,7 @@ def test_an_interrupted_command_may_finish(tmp_path: Path) -> None:
 
 TERRAFORM = """
 import signal, subprocess, sys, time
-signal.signal(signal.SIGINT, lambda *_: sys.exit("cdktf was interrupted"))
+signal.signal(signal.SIGINT, lambda *_: sys.exit("the command was interrupted"))
 time.sleep(0.1)
 script = "trap 'sleep 0.5; echo saved; exit 1' INT; echo begun; sleep 60 & wait"
 print(subprocess.run([sys.argv[1], "-c", script]))
@@ -104,13 +104,13 @@ print(subprocess.run([sys.argv[1], "-c", script]))
 
 
 @pytest.mark.parametrize("name", ["terraform", "tofu-1.12"])
-def test_of_cdktf_terraform_alone_is_interrupted(tmp_path: Path, name: str) -> None:
-    """cdktf would end at once, and what Terraform has made would be in no state."""
+def test_of_a_command_terraform_alone_is_interrupted(tmp_path: Path, name: str) -> None:
+    """The command would end at once, and what Terraform has made would be in no state."""
     terraform = tmp_path / name
     terraform.symlink_to(shutil.which("bash") or "")
-    cdktf = tmp_path / "cdktf.py"
-    cdktf.write_text(TERRAFORM)
-    command = (sys.executable, "-u", str(cdktf), str(terraform))
+    program = tmp_path / "command.py"
+    program.write_text(TERRAFORM)
+    command = (sys.executable, "-u", str(program), str(terraform))
     source = INTERRUPTED[: INTERRUPTED.index("command =")] + f"command = {command}\n"
     source += INTERRUPTED[INTERRUPTED.index("try:") :]
     log = tmp_path / "deploy.log"
@@ -125,4 +125,4 @@ def test_of_cdktf_terraform_alone_is_interrupted(tmp_path: Path, name: str) -> N
     os.killpg(process.pid, signal.SIGINT)
     process.communicate(timeout=180)
     assert "saved" in log.read_text()
-    assert "cdktf was interrupted" not in log.read_text()
+    assert "the command was interrupted" not in log.read_text()
