@@ -89,6 +89,7 @@ class Checkout:
                 environment,
                 PLATFORM_CLOUD="simulated",
                 TF_CLI_CONFIG_FILE=os.devnull,
+                CDKTF_SKIP_SYNTH="true",
             )
             self._bootstrapped.add(environment)
         return "\n".join(
