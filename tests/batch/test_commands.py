@@ -283,15 +283,14 @@ def test_a_server_that_is_gone_is_an_error_in_the_end(
 
 
 def kaggle_extract(days: int) -> pl.DataFrame:
-    """As train.csv of Kaggle's Store Sales: 9 stores, 12 families, a leading id, no 25 December."""
+    """As train.csv of Kaggle's Store Sales: 3 stores, 4 families, a leading id, no 25 December."""
     random = np.random.default_rng(20130101)
     first = datetime.date(2017, 8, 15) - datetime.timedelta(days=days - 1)
     dates = [first + datetime.timedelta(days=day) for day in range(days)]
     weekend = np.array([1.4 if date.weekday() > 4 else 1.0 for date in dates])
-    families = ("AUTOMOTIVE", "BEVERAGES", "BREAD/BAKERY", "CLEANING", "DAIRY", "DELI", "EGGS", "GROCERY I")
-    families += ("HOME CARE", "MEATS", "POULTRY", "PRODUCE")
+    families = ("AUTOMOTIVE", "BREAD/BAKERY", "GROCERY I", "PRODUCE")
     frames: list[pl.DataFrame] = []
-    for store in range(1, 10):
+    for store in range(1, 4):
         for size, family in enumerate(families, start=1):
             promotion = random.poisson(np.where(np.arange(days) % 30 < 5, 4, 0.3))
             expected = 3 * size * store * weekend * (1 + 0.15 * promotion) * random.gamma(8, 1 / 8, days)
@@ -319,7 +318,7 @@ def test_a_kaggle_extract_from_file_to_forecast(
     extract.write_csv(tmp_path / "train.csv")
     loaded = run(ingest.main, "--file", tmp_path / "train.csv")
     christmases = days // 365 + (days % 365 > 232)
-    assert (loaded["series"], loaded["rows"]) == (108, 108 * days) == (108, len(extract) + 108 * christmases)
+    assert (loaded["series"], loaded["rows"]) == (12, 12 * days) == (12, len(extract) + 12 * christmases)
     assert loaded["notes"][0] == "column 'id' is ignored"
     assert loaded["notes"][1].startswith(f"{christmases} days on which no series has a row are closed days")
     trained = run(train.main)
