@@ -3,6 +3,7 @@
 import dataclasses
 import re
 import shlex
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,8 +55,9 @@ class Command:
 
 
 def blocks(document: Path, language: str) -> list[str]:
-    """The content of a document's fenced blocks of a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", document.read_text(), re.M | re.S)
+    """The content of a document's fenced blocks of a language, also of those in lists."""
+    found = re.findall(rf"^ *```{language}\n(.*?)^ *```", document.read_text(), re.M | re.S)
+    return [textwrap.dedent(each) for each in found]
 
 
 def commands() -> Iterator[Command]:
@@ -68,7 +70,7 @@ def commands() -> Iterator[Command]:
 
 def prose(document: Path) -> str:
     """A document without its fenced blocks."""
-    return re.sub(r"^```.*?^```", "", document.read_text(), flags=re.M | re.S)
+    return re.sub(r"^ *```.*?^ *```", "", document.read_text(), flags=re.M | re.S)
 
 
 def spans(document: Path) -> list[str]:

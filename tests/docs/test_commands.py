@@ -24,6 +24,7 @@ from infra import environment
 from infra.environment import PLATFORM
 from infra.google.composer import connection_secret
 from scripts import __main__ as scripts
+from services.contracts import names
 from tests.conftest import REPOSITORY, SIMULATOR
 from tests.docs.markdown import ON_A_PLATFORM, Command, commands
 
@@ -41,10 +42,11 @@ OF_WHEEL = [
     each for each in COMMANDS if each.starts("python3", "-m", "pip", "wheel")
 ]  # tests/batch/test_wheel
 OF_CLOUD = [each for each in COMMANDS if each.words[0] in ("gcloud", "kubectl")]
+OF_DATA = [each for each in COMMANDS if each.words[0] == "bq" or each.starts("gcloud", "storage")]
 
 
 def test_every_command_is_tried() -> None:
-    kinds = [OF_MAKE, OF_SOURCE, OF_PLATFORM, OF_CDKTF, OF_SCRIPTS, OF_BEAM, OF_WHEEL, OF_CLOUD]
+    kinds = [OF_MAKE, OF_SOURCE, OF_PLATFORM, OF_CDKTF, OF_SCRIPTS, OF_BEAM, OF_WHEEL, OF_CLOUD, OF_DATA]
     assert [each for each in COMMANDS if not any(each in kind for kind in kinds)] == []
     assert all(kinds)
 
@@ -56,8 +58,24 @@ def test_secrets_to_fill_in_are_those_of_the_stack() -> None:
 
 
 def test_gcloud_and_kubectl_are_pointed_to_what_the_stacks_make() -> None:
-    rest = [each for each in OF_CLOUD if not each.starts("gcloud", "secrets")]
+    rest = [each for each in OF_CLOUD if not each.starts("gcloud", "secrets") and each not in OF_DATA]
     assert [each for each in rest if PLATFORM not in each.words] == []
+
+
+def test_buckets_and_tables_to_restore_are_those_of_the_stacks() -> None:
+    text = " ".join(each.text for each in OF_DATA)
+    assert {*re.findall(r"gs://P-(\w+)/", text)} == {names.MODELS_BUCKET}
+    sales = f"{names.SALES_DATASET}.{names.SALES_TABLE}"
+    second = str(environment.load("prod").data.second_region).replace("-", "_")
+    copy = f"{names.SALES_DATASET}_{second}"
+    snapshot = f"{names.STAGING_DATASET}.sales_then"
+    assert {*re.findall(r"\b[a-z]\w*\.\w+", text)} == {
+        sales,
+        snapshot,
+        f"{copy}.{names.SALES_TABLE}",
+        "current.json",
+    }
+    assert f"P:{copy}" in text
 
 
 @pytest.mark.parametrize("command", OF_MAKE, ids=str)
