@@ -56,29 +56,19 @@ def costs(kind: str, values: Mapping[str, Any], region: str) -> Iterator[Cost]:
         region: whose prices count.
     """
     listed = prices(region)
-
-    def fixed(what: str, name: str) -> Cost:
-        each = listed[name]
-        month = each["month"] if "month" in each else each["hour"] * _HOURS
-        return Cost(what, month, month)
-
+    name = values["manifest"]["kind"] if kind == "kubernetes_manifest" else kind
+    if fixed := listed["fixed"].get(name):
+        month = fixed.get("month") or fixed["hour"] * _HOURS
+        yield Cost(fixed["what"], month, month)
     match kind:
-        case "google_container_cluster":
-            yield fixed("management of the cluster", "cluster")
         case "google_container_node_pool":
             yield from _pool(values, listed)
-        case "google_compute_router_nat":
-            yield fixed("an address of Cloud NAT", "nat_address")
-        case "google_kms_crypto_key":
-            yield fixed("a version of a key", "key_version")
         case "google_composer_environment":
             yield _airflow(only(only(values["config"])["workloads_config"]), listed["composer"])
         case "google_compute_region_security_policy":
             armor, rules = listed["security_policy"], len(values["rules"])
             month = armor["month"] + rules * armor["rule_month"]
             yield Cost(f"Cloud Armor: a policy of {rules} rules", month, month)
-        case "kubernetes_manifest" if values["manifest"]["kind"] == "Gateway":
-            yield fixed("the load balancer", "load_balancer")
         case _:
             return
 

@@ -106,9 +106,9 @@ def test_a_region_without_prices() -> None:
 
 def test_each_price_has_its_source_and_date() -> None:
     listed = prices.prices(REGION)
-    uses = listed["use"].values()
-    fixed = [each for name, each in listed.items() if name not in ("use", "not_counted", "machine", "disk")]
-    for each in (*uses, *fixed, *listed["machine"].values(), *listed["disk"].values()):
+    tables = ("fixed", "use", "machine", "disk")
+    others = [each for name, each in listed.items() if name not in (*tables, "not_counted")]
+    for each in (*others, *(price for name in tables for price in listed[name].values())):
         assert each["source"]
         assert each["date"].year >= 2025
 
