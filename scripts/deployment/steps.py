@@ -34,14 +34,12 @@ class Step:
     Attributes:
         name: what it achieves, as shown.
         command: program and arguments.
-        remedy: what to do when it fails, besides repeating it.
         folder: where it runs.
         again: what somebody types to repeat it, if that is another command.
     """
 
     name: str
     command: Sequence[str]
-    remedy: str = "fix the cause"
     folder: Path = ROOT
     again: Sequence[str] = ()
 
@@ -76,8 +74,8 @@ class StepRunner:
                 what = "interrupted" if interrupted else f"exited with {status}"
                 cause = "" if interrupted else "".join(f"\n    {line}" for line in _cause(log))
                 raise CommandError(
-                    f"{step.name}: {what}{cause}\n  log: {log}\n  what to do: {step.remedy}\n"
-                    f"  to repeat it: {again}\n  to go on from there: {self._resume}"
+                    f"{step.name}: {what}{cause}\n  log: {log}\n  to repeat it: {again}\n"
+                    f"  to go on from there: {self._resume}"
                 )
 
     def apply(self, terraform: Terraform, verb: Literal["deploy", "destroy"]) -> None:
