@@ -74,16 +74,16 @@ class Replies:
         """Most days that a request may ask for."""
         return self._encoded.max_range
 
-    def series(self, request: SaleRangeRequest) -> list[int]:
-        """The requested series.
+    def series(
+        self, store_nbr: str | None, family: str | None, request: SaleRangeRequest | None = None
+    ) -> list[int]:
+        """The series of a store and a family, or of all where they are None.
 
         Raises:
-            InvalidMessageError: there are none; the text names known values.
+            InvalidMessageError: `request`, if that asks for them, asks for none; the text names known values.
         """
-        filters = request.store_nbr, request.family
-        series = self._series.get(filters)
+        series = self._series.get((store_nbr, family))
         if series is None:
-            store_nbr, family = filters
             try:
                 series = self._encoded.forecast.select(
                     store_nbr=[store_nbr] if store_nbr is not None else (),
@@ -91,7 +91,7 @@ class Replies:
                 ).tolist()
             except UnknownSeriesError as error:
                 raise InvalidMessageError(str(error), request) from None
-            self._series[filters] = series
+            self._series[store_nbr, family] = series
         return series
 
     def reply(self, request: SaleRangeRequest) -> bytes:
@@ -103,7 +103,8 @@ class Replies:
         query = request.range, request.store_nbr, request.family
         rest = self._rest.get(query)
         if rest is None:
-            rest = self._rest_start + self._encoded.rows(request.range, self.series(request)) + b"]}"
+            series = self.series(request.store_nbr, request.family, request)
+            rest = self._rest_start + self._encoded.rows(request.range, series) + b"]}"
             self._rest.put(query, rest, _ENTRY_BYTES + len(rest))
         return self._start + msgspec.json.encode(request.request_id) + rest
 

@@ -1,9 +1,10 @@
 """Lines to stdout, written by a thread: neither a full disk nor a slow reader holds up who logs."""
 
 import atexit
-import collections
 import os
+import queue
 import threading
+import time
 from typing import Final
 
 from prometheus_client import Counter
@@ -22,49 +23,41 @@ class LogOutput:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._lines: collections.deque[bytes] = collections.deque()
-        self._wake = threading.Event()
-        self._stop = threading.Event()
-        self._torn = False  # the last line was written in part
+        self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()  # None ends the thread
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
 
     def write(self, line: bytes) -> None:
         """Write a line, without its end, soon. Any thread may call it."""
-        if len(self._lines) >= _MAX_LINES:
+        if self._lines.qsize() >= _MAX_LINES:
             _dropped.inc()
-            return
-        self._lines.append(line)
-        if not self._wake.is_set():
-            self._wake.set()
+        else:
+            self._lines.put(line)
 
     def close(self) -> None:
         """Write what waits, unless that takes long."""
-        self._stop.set()
-        self._wake.set()
+        self._lines.put(None)
         self._thread.join(_EXIT_SECONDS)
 
     def _run(self) -> None:
-        while not self._stop.is_set():
-            self._wake.wait()
-            self._stop.wait(_BATCH_SECONDS)
-            self._wake.clear()
-            self._write_waiting()
-        self._write_waiting()
-
-    def _write_waiting(self) -> None:
-        lines = [self._lines.popleft() for _ in range(len(self._lines))]
-        text = b"\n".join([*lines, b""])
-        if self._torn:
-            text = b"\n" + text
-        written = 0
-        try:
-            while written < len(text):
-                written += os.write(self._descriptor, text[written:])
-        except OSError:
-            _dropped.inc(text.count(b"\n", written))
-        if written:
-            self._torn = text[written - 1 : written] != b"\n"
+        torn = False  # the last line was written in part
+        closed = False
+        while not closed:
+            lines = [self._lines.get()]
+            time.sleep(_BATCH_SECONDS)
+            lines += [self._lines.get() for _ in range(self._lines.qsize())]
+            closed = None in lines
+            text = b"".join(line + b"\n" for line in lines if line is not None)
+            if torn:
+                text = b"\n" + text
+            written = 0
+            try:
+                while written < len(text):
+                    written += os.write(self._descriptor, text[written:])
+            except OSError:
+                _dropped.inc(text.count(b"\n", written))
+            if written:
+                torn = text[written - 1 : written] != b"\n"
 
 
 stdout: Final = LogOutput(1)

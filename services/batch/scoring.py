@@ -6,7 +6,7 @@ Apart from the program, so that workers import what they run.
 import datetime
 import functools
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,7 +23,7 @@ from services.contracts.messages import Days, Key
 from services.contracts.names import REASON_ATTRIBUTE
 from services.contracts.schema import defaults
 from services.contracts.tables import Score
-from services.forecasting.forecast import Forecast, UnknownSeriesError
+from services.forecasting.forecast import Forecast
 from services.forecasting.model_registry import ModelRegistry, UnknownVersionError
 
 DEAD: Final = "dead"
@@ -67,41 +67,18 @@ class ScoreLines:
         first: the first day asked for; that of the forecast when not given.
         days: most days asked for; all of the forecast when not given.
 
+    Attributes:
+        replies: the model's replies, which know its series.
+
     Raises:
         BatchError: the forecast does not have these days.
     """
 
     def __init__(self, forecast: Forecast, first: datetime.date | None = None, days: int | None = None):
-        self.forecast = forecast
-        begin, self.days = _reach(forecast.version, forecast.dates[0], forecast.horizon, first, days)
+        begin, days = _reach(forecast.version, forecast.dates[0], forecast.horizon, first, days)
         # Not a method's, as a cache that holds the object that has it would keep an old version in memory.
-        self._tails = functools.lru_cache(_CACHED_SERIES)(
-            functools.partial(_tails, forecast, begin, self.days)
-        )
-        keys = zip(forecast.store_nbr, forecast.family, strict=True)
-        self._of_key = {key: (index,) for index, key in enumerate(keys)}
-
-    def series(self, store_nbr: str | None, family: str | None) -> Sequence[int]:
-        """The series asked for.
-
-        Raises:
-            InvalidMessageError: there are none; says which exist.
-        """
-        if (known := self._of_key.get((store_nbr or "", family or ""))) is not None:
-            return known
-        try:
-            chosen = self.forecast.select(
-                store_nbr=[store_nbr] if store_nbr is not None else (),
-                family=[family] if family is not None else (),
-            )
-        except UnknownSeriesError as error:
-            raise InvalidMessageError(str(error)) from None
-        return chosen.tolist()
-
-    @functools.cached_property
-    def replies(self) -> Replies:
-        """Replies from the same model."""
-        return Replies(self.forecast, self.days)
+        self._tails = functools.lru_cache(_CACHED_SERIES)(functools.partial(_tails, forecast, begin, days))
+        self.replies = Replies(forecast, days)
 
     def lines(self, head: bytes, series: Iterable[int], days: int) -> list[bytes]:
         """A line per row: `head`, which has the columns of the question, then those of the forecast."""
@@ -239,7 +216,7 @@ class Answer(AnswerBatches):
         for each in element:
             try:
                 question, days = self._read(each)
-                series = model.series(question.store_nbr, question.family)
+                series = model.replies.series(question.store_nbr, question.family)
             except InvalidMessageError as error:
                 dead += 1
                 letter = {"body": each.decode(errors="replace"), REASON_ATTRIBUTE: str(error)}

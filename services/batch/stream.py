@@ -44,7 +44,7 @@ class AnswerMessages(AnswerBatches):
                 if request.mode == "active":
                     yield _tagged(*self._answers.reply("", message, request, model.replies))
                 else:
-                    series = model.replies.series(request)
+                    series = model.replies.series(request.store_nbr, request.family)
                     fields = _DEFAULTS | {
                         "request_id": request.request_id,
                         # A datetime of Google's, which msgspec does not know.

@@ -1,8 +1,7 @@
 """W3C Trace Context (https://www.w3.org/TR/trace-context/): the trace that a request belongs to."""
 
-import os
+import random
 import re
-from collections.abc import Iterator
 from typing import Final
 
 LOG_FIELD: Final = "logging.googleapis.com/trace"
@@ -13,16 +12,16 @@ https://cloud.google.com/logging/docs/structured-logging#special-payload-fields"
 _TRACEPARENT: Final = re.compile(
     rb"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?"
 )
-_TRACE_DIGITS: Final = 32
-_SPAN_DIGITS: Final = 16
-_POOL_IDS: Final = 256
 
 
 def begin(traceparent: bytes | None) -> bytes:
     """The `traceparent` of a span of the caller's trace; of a new one if the header is absent or invalid."""
-    own = next(_traceparents)
+    # Ids are unlikely to repeat, not secret: OpenTelemetry makes its own in this way.
+    span = b"%016x" % random.getrandbits(64)
     match = _TRACEPARENT.fullmatch(traceparent) if traceparent is not None else None
-    return own if match is None else b"00-%b-%b-0%d" % (match[1], own[36:52], int(match[3], 16) & 1)
+    if match is None:
+        return b"00-%032x-%b-00" % (random.getrandbits(128), span)
+    return b"00-%b-%b-0%d" % (match[1], span, int(match[3], 16) & 1)
 
 
 def trace_id(traceparent: str) -> str | None:
@@ -34,16 +33,3 @@ def trace_id(traceparent: str) -> str | None:
 def log_prefix(project: str | None) -> str:
     """What precedes a trace id in LOG_FIELD: nothing outside of Google Cloud."""
     return f"projects/{project}/traces/" if project else ""
-
-
-def _new_traceparents() -> Iterator[bytes]:
-    """New traces with random ids; one system call makes many."""
-    digits = _TRACE_DIGITS + _SPAN_DIGITS
-    while True:
-        pool = os.urandom(_POOL_IDS * digits // 2).hex().encode()
-        for start in range(0, len(pool), digits):
-            middle = start + _TRACE_DIGITS
-            yield b"00-%b-%b-00" % (pool[start:middle], pool[middle : start + digits])
-
-
-_traceparents: Final = _new_traceparents()

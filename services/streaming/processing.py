@@ -191,7 +191,7 @@ class Processor:
                     topic, reply = self._answers.reply(ack_id, message, request, replies)
                     work.replies[topic, reply.ordering_key].append(reply)
                 else:
-                    replies.series(request)
+                    replies.series(request.store_nbr, request.family)
                     work.passive.append((received, request))
             except InvalidMessageError as error:
                 batch.kinds[ack_id] = "invalid"

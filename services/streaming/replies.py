@@ -35,9 +35,8 @@ class ModelReplies(Replies):
         fields = PREDICTION.encode(
             request_id=request.request_id, published_at=published_us, processed_at=processed_us
         )
-        return [
-            row + fields for index in self.series(request) for row in self._rows_of(index)[: request.range]
-        ]
+        series = self.series(request.store_nbr, request.family)
+        return [row + fields for index in series for row in self._rows_of(index)[: request.range]]
 
     def _rows_of(self, index: int) -> list[bytes]:
         rows = self._rows.get(index)

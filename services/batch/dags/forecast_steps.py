@@ -8,8 +8,6 @@ arguments.
 import hashlib
 import json
 import os
-import signal
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from datetime import timedelta
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import forecast_google
+from airflow.providers.standard.hooks.subprocess import SubprocessHook
 from airflow.sdk import BaseOperator, Param, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
@@ -126,7 +125,7 @@ class ProcessStep(BaseOperator):
         super().__init__(**options)
         self.command = command
         self.arguments = tuple(arguments)
-        self._process: subprocess.Popen[str] | None = None
+        self._processes = SubprocessHook()
 
     def execute(self, context: Any) -> Any:
         """Run it to its end.
@@ -136,33 +135,18 @@ class ProcessStep(BaseOperator):
             AirflowException: it failed, and may succeed the next time.
         """
         command = [os.environ["STEPS_PYTHON"], "-m", f"services.batch.{self.command}", *self.arguments]
-        self.log.info("%s", " ".join(command))
         with tempfile.TemporaryDirectory() as folder:
             result = Path(folder, "result.json")
-            self._process = subprocess.Popen(
-                command,
-                cwd=os.environ["STEPS_FOLDER"],
-                env={**os.environ, "RESULT_FILE": str(result)},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                start_new_session=True,
-            )
-            last = ""
-            for line in self._process.stdout or ():
-                last = line.rstrip() or last
-                self.log.info("%s", last)
-            status = self._process.wait()
-            if status == _TEMPORARY_FAILURE:
-                raise AirflowException(last)
-            if status != 0:
-                raise AirflowFailException(
-                    last if status > 0 else f"{self.command}: ended by signal {-status}"
-                )
+            variables = {**os.environ, "RESULT_FILE": str(result)}
+            ended = self._processes.run_command(command, variables, cwd=os.environ["STEPS_FOLDER"])
+            if ended.exit_code == _TEMPORARY_FAILURE:
+                raise AirflowException(ended.output)
+            if ended.exit_code < 0:
+                raise AirflowFailException(f"{self.command}: ended by signal {-ended.exit_code}")
+            if ended.exit_code:
+                raise AirflowFailException(ended.output)
             return json.loads(result.read_bytes())
 
     def on_kill(self) -> None:
         """Stop it, and what it started."""
-        if self._process is not None and self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGTERM)
+        self._processes.send_sigterm()
