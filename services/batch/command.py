@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Final, get_args, get_origin
+from typing import Annotated, Any, Final, get_args
 
 import msgspec
 
@@ -28,6 +28,7 @@ _TEMPORARY_FAILURE: Final = 75
 # Options of several commands.
 RunDate = Annotated[datetime.date, "ISO 8601; sales of all days before it are known"]
 Snapshot = Annotated[str, "the file that `extract` wrote"]
+AllOrSnapshot = Annotated[str | None, "the file that `extract` wrote; all sales when not given"]
 Model = Annotated[str, f"{BEST}: each series gets what suits it", {"choices": [BEST, *CANDIDATES]}]
 Horizon = Annotated[int, "days to forecast"]
 DryRun = Annotated[bool, "keep nothing"]
@@ -56,37 +57,29 @@ class EntryPoint:
     Args:
         command: takes settings of an annotated type, then a keyword argument per option, annotated with its
             help; one without a default is required. The text of its module is that of `--help`.
-        beam: whether options of Beam may follow, which the command takes as `beam`; `--runner` comes first.
     """
 
-    def __init__(self, command: Callable[..., dict[str, Any]], *, beam: bool = False) -> None:
+    def __init__(self, command: Callable[..., dict[str, Any]]) -> None:
         self._command = command
-        self._beam = beam
         description = sys.modules[command.__module__].__doc__
         self._parser = argparse.ArgumentParser(prog=command.__name__, description=description)
         settings, *options = inspect.signature(command).parameters.values()
         self._settings = settings.annotation
         for parameter in options:
-            if get_origin(parameter.annotation) is Annotated:
-                kind, text, *more = get_args(parameter.annotation)
-                kind = next(iter(get_args(kind)), kind)  # X of X | None
-                self._parser.add_argument(
-                    f"--{parameter.name.replace('_', '-')}",
-                    help=text,
-                    default=parameter.default,
-                    required=parameter.default is parameter.empty,
-                    **_READ.get(kind, {"type": kind}),
-                    **(more[0] if more else {}),
-                )
+            kind, text, *more = get_args(parameter.annotation)
+            kind = next(iter(get_args(kind)), kind)  # X of X | None
+            self._parser.add_argument(
+                f"--{parameter.name.replace('_', '-')}",
+                help=text,
+                default=parameter.default,
+                required=parameter.default is parameter.empty,
+                **_READ.get(kind, {"type": kind}),
+                **(more[0] if more else {}),
+            )
 
     def __call__(self, arguments: list[str] | None = None) -> int:
         """Run the command; returns the exit status."""
-        words = sys.argv[1:] if arguments is None else arguments
-        named = [self._beam and word.startswith("--runner") for word in words]
-        own = named.index(True) if any(named) else len(words)
-        given = vars(self._parser.parse_args(words[:own]))
-        if words[own:]:
-            given["beam"] = words[own:]
+        given = vars(self._parser.parse_args(arguments))
         return attempt(
             self._parser.prog, lambda: self._command(from_environment(self._settings, os.environ), **given)
         )

@@ -9,10 +9,9 @@ from typing import Any
 
 from services.batch import command
 from services.batch.publish_model import publish
-from services.batch.train import train_by
+from services.batch.train import train
 from services.batch.warehouse import SalesTable
 from services.contracts.settings import TrainingSettings
-from services.forecasting import learning
 from services.forecasting.model_registry import ModelRegistry
 
 
@@ -27,8 +26,7 @@ def first_model(settings: TrainingSettings) -> dict[str, Any]:
         return {"version": present[0].version, "nothing_done": "a model is published"}
     if not SalesTable(settings.sales_table).latest(datetime.date.max):
         return {"version": None, "nothing_done": f"no sales yet: {settings.sales_table} is empty"}
-    trained = train_by(lambda _: learning.learn_here, settings, None, command.BEST)
-    return publish(settings, trained["version"])
+    return publish(settings, train(settings)["version"])
 
 
 main = command.EntryPoint(first_model)

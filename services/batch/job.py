@@ -1,4 +1,4 @@
-"""What the launcher of a Dataflow job runs: learning from the stores in `--groups`, or the scoring."""
+"""Jobs of Beam that the DAG starts: learning from the stores in `--groups`, or the scoring."""
 
 import logging
 import sys
@@ -6,7 +6,7 @@ import sys
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from services.batch import command, score
-from services.batch.train_groups import GroupOptions, learn_groups
+from services.batch.learn_groups import GroupOptions, learn_groups
 
 
 def main(arguments: list[str] | None = None) -> int:

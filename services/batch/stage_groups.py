@@ -1,7 +1,7 @@
 """Stage the groups of stores that `train` learns from, for a job that does so before it.
 
 There is nothing to stage where the registry has the version already, or where all series are one group.
-`services.batch.job` is that job.
+`services.batch.job` runs that job.
 """
 
 import sys
@@ -29,7 +29,7 @@ class StagedGroups(msgspec.Struct, frozen=True):
 
 
 def stage_groups(
-    settings: BatchSettings, snapshot: command.Snapshot, model: command.Model = command.BEST
+    settings: BatchSettings, snapshot: command.AllOrSnapshot = None, model: command.Model = command.BEST
 ) -> dict[str, Any]:
     """Stage them; returns their folder, empty if there is nothing to stage.
 

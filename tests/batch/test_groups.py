@@ -42,24 +42,27 @@ def test_stores_too_new_to_learn_from_join_others(new: str, groups: list[str]) -
     assert starts(sales.filter((pl.col("store_nbr") != new) | (pl.col("date") > opened)), 2) == groups
 
 
-def test_a_job_that_fails_is_worth_another_try(
-    warehouse: Warehouse,
-    run: Run,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    make_sales(stores=2).write_csv(tmp_path / "sales.csv")
+@pytest.fixture
+def snapshot(run: Run, tmp_path: Path) -> str:
+    """The option that names the sales of a run: three stores of two families."""
+    make_sales(stores=3).write_csv(tmp_path / "sales.csv")
     run(ingest.main, "--file", tmp_path / "sales.csv")
+    return "--snapshot=" + run(extract.main, "--run-date=2022-07-12")["snapshot"]
+
+
+def test_a_job_that_fails_is_worth_another_try(
+    run: Run, snapshot: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("GROUP_SERIES", "3")
+    groups = f"--groups={run(stage_groups.main, snapshot)['groups']}"
 
     def lost(*_: object) -> None:
         raise MemoryError
 
     monkeypatch.setattr(learning, "learn", lost)
-    job = ("--runner=FlinkRunner", "--job_endpoint=embed", "--environment_type=LOOPBACK")
-    assert train.main([*job]) == 75
-    assert "train: the job of Beam failed: " in capsys.readouterr().err
+    runner = ("--runner=FlinkRunner", "--job_endpoint=embed", "--environment_type=LOOPBACK")
+    failed = run(job.main, groups, "--project=test", *runner, fails=75)["error"]
+    assert "learn_groups: the job of Beam failed: " in failed
 
 
 def test_what_was_learned_arrives_as_it_is() -> None:
@@ -74,70 +77,55 @@ def test_what_was_learned_arrives_as_it_is() -> None:
 
 
 def test_a_job_gives_the_bytes_of_a_process(
-    warehouse: Warehouse, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    warehouse: Warehouse, run: Run, snapshot: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make_sales(stores=3).write_csv(tmp_path / "sales.csv")
-    run(ingest.main, "--file", tmp_path / "sales.csv")
-    whole = run(train.main)["version"]
+    whole = run(train.main, snapshot)["version"]
+    assert run(stage_groups.main, snapshot) == {"version": whole, "groups": ""}
     monkeypatch.setenv("GROUP_SERIES", "3")
 
     version = run(train.main)["version"]
     assert version != whole
     here = _forget(warehouse, version)
-    assert run(train.main, "--runner=DirectRunner")["trained"] is True
+    folder = f"gs://{warehouse.models.bucket_name}/training/{version}"
+    assert run(stage_groups.main, snapshot) == {"version": version, "groups": folder}
+    missing = run(train.main, snapshot, f"--groups={folder}", fails=1)["error"]
+    assert f"{folder}/1-learned.npz is absent" in missing
+    assert run(job.main, "--runner=DirectRunner", "--project=test", f"--groups={folder}") == {"groups": 3}
+    assert run(train.main, snapshot, f"--groups={folder}")["trained"] is True
     found = warehouse.registry.manifest(version)
 
     assert msgspec.structs.replace(found, created_at=here.created_at) == here
     assert {"group_1_model_1.txt", "group_2_model_1.txt", "group_3_model_1.txt"} < found.files.keys()
     assert found.files["group_1_model_1.txt"] != found.files["group_2_model_1.txt"]
-    staged = [blob.name for blob in warehouse.models.bucket.list_blobs(prefix=f"training/{version}/")]
-    assert len(staged) == 2 * 3
+    assert run(stage_groups.main, snapshot) == {"version": version, "groups": ""}
     assert run(publish_model.main) == {"version": version, "changed": True, "previous": None}
-
-
-def test_what_the_dag_has_dataflow_do_gives_the_bytes_of_a_process(
-    warehouse: Warehouse, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """No pod may start a job: one stages the groups, a job of Airflow's learns from them, a pod trains."""
-    make_sales(stores=2).write_csv(tmp_path / "sales.csv")
-    run(ingest.main, "--file", tmp_path / "sales.csv")
-    snapshot = "--snapshot=" + run(extract.main, "--run-date=2022-07-12")["snapshot"]
-    assert run(stage_groups.main, snapshot)["groups"] == ""
-    monkeypatch.setenv("GROUP_SERIES", "3")
-
-    here = _forget(warehouse, run(train.main, snapshot)["version"])
-    folder = f"gs://{warehouse.models.bucket_name}/training/{here.version}"
-    assert run(stage_groups.main, snapshot) == {"version": here.version, "groups": folder}
-    missing = run(train.main, snapshot, f"--groups={folder}", fails=1)["error"]
-    assert f"{folder}/1-learned.npz is absent" in missing
-    assert run(job.main, "--runner=DirectRunner", "--project=test", f"--groups={folder}") == {"groups": 2}
-    assert run(train.main, snapshot, f"--groups={folder}")["trained"] is True
-    found = warehouse.registry.manifest(here.version)
-    assert msgspec.structs.replace(found, created_at=here.created_at) == here
-    assert run(stage_groups.main, snapshot) == {"version": here.version, "groups": ""}
 
 
 @pytest.mark.slow
 def test_a_real_job_server_gives_the_bytes_of_a_process(
-    warehouse: Warehouse, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    warehouse: Warehouse, run: Run, snapshot: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prism = beam_programs.program("prism")
     if prism is None:
         pytest.skip("Prism is absent: `make test-images` builds it")
-    make_sales(stores=2).write_csv(tmp_path / "sales.csv")
-    run(ingest.main, "--file", tmp_path / "sales.csv")
     monkeypatch.setenv("GROUP_SERIES", "3")
-    here = _forget(warehouse, run(train.main)["version"])
+    here = _forget(warehouse, run(train.main, snapshot)["version"])
+    groups = f"--groups={run(stage_groups.main, snapshot)['groups']}"
     port = free_port()
     with (tmp_path / "prism.log").open("wb") as log:
         server = subprocess.Popen([prism, f"--job_port={port}", "--serve_http=false"], stdout=log, stderr=log)
     try:
         wait_for("Prism listens", lambda: listening(port))
-        job = ("--runner=PortableRunner", f"--job_endpoint=127.0.0.1:{port}", "--environment_type=LOOPBACK")
-        assert run(train.main, *job)["trained"] is True
+        runner = (
+            "--runner=PortableRunner",
+            f"--job_endpoint=127.0.0.1:{port}",
+            "--environment_type=LOOPBACK",
+        )
+        assert run(job.main, groups, "--project=test", *runner) == {"groups": 3}
     finally:
         server.kill()
         server.wait()
+    assert run(train.main, snapshot, groups)["trained"] is True
     found = warehouse.registry.manifest(here.version)
     assert msgspec.structs.replace(found, created_at=here.created_at) == here
 
@@ -152,5 +140,5 @@ def _forget(warehouse: Warehouse, version: str) -> Manifest:
 
 def test_options_that_no_one_knows_are_refused(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        run(train.main, "--runer=DirectRunner")
-    assert "unrecognized arguments: --runer=DirectRunner" in capsys.readouterr().err
+        run(train.main, "--runner=DirectRunner")
+    assert "unrecognized arguments: --runner=DirectRunner" in capsys.readouterr().err

@@ -22,6 +22,9 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 RUN_DATE = "{{ (dag_run.logical_date or dag_run.run_after) | ds }}"
 """Day of a run, whose steps know the sales of all days before."""
 
+PROJECT = f"--project={os.environ['SALES_TABLE'].split('.')[0]}"
+"""Of the tables and buckets, as an option of Beam."""
+
 MODEL = Param(
     "best",
     enum=["best", "combination", "theta", "exponential_smoothing", "croston"],
@@ -75,39 +78,30 @@ def step(
     return ProcessStep(command=command, arguments=arguments, **options)
 
 
-def score(*arguments: str, timeout: timedelta, **options: Any) -> BaseOperator:
-    """A task that runs the Beam pipeline `services.batch.score` with `--name=value` arguments."""
-    options = {"task_id": "score", "execution_timeout": timeout, **options}
-    if run_on_google():
-        if os.environ["STEPS_RUNNER"] == "DataflowRunner":
-            return forecast_google.dataflow(arguments, options)
-        arguments = (*arguments, *forecast_google.job_server_arguments())
-        return forecast_google.pod("score", arguments, "500m", "1Gi", options)
-    local = ("--runner=DirectRunner", "--no_auth")
-    return ProcessStep(command="score", arguments=(*arguments, *local), **options)
+def job(task_id: str, *arguments: str, timeout: timedelta, **options: Any) -> BaseOperator:
+    """A task that runs the Beam pipeline which `services.batch.job` finds in its `--name=value` arguments."""
+    options = {"task_id": task_id, "execution_timeout": timeout, **options}
+    if not run_on_google():
+        local = (PROJECT, "--runner=DirectRunner", "--no_auth")
+        return ProcessStep(command="job", arguments=(*arguments, *local), **options)
+    if os.environ["STEPS_RUNNER"] == "DataflowRunner":
+        return forecast_google.dataflow(arguments, options)
+    arguments = (*arguments, PROJECT, *forecast_google.job_server_arguments())
+    return forecast_google.pod("job", arguments, "500m", "1Gi", options)
 
 
 def train(*arguments: str, timeout: timedelta, **options: Any) -> list[Any]:
     """Tasks, one after the other, that train: the last one, `train`, has the version.
 
-    Learning from groups of stores is a job of Beam, which `train` starts. Only Dataflow's needs tasks of its
-    own before, since no pod may start one; where there is one group, `train` learns from it by itself.
+    With GROUP_SERIES a job of Beam learns before, unless there is one group alone.
     """
-    before: list[Any] = []
-    if "GROUP_SERIES" in os.environ:
-        if not run_on_google():
-            arguments = (*arguments, "--runner=DirectRunner")
-        elif os.environ["STEPS_RUNNER"] != "DataflowRunner":
-            arguments = (*arguments, *forecast_google.job_server_arguments())
-        else:
-            groups = "--groups={{ ti.xcom_pull('stage_groups')['groups'] }}"
-            staged = step("stage_groups", *arguments, timeout=timedelta(minutes=30), **options)
-            learn = forecast_google.dataflow(
-                [groups], {"task_id": "learn_groups", "execution_timeout": timeout}
-            )
-            before = [staged, several_groups(), learn]
-            arguments = (*arguments, groups)
-    return [*before, step("train", *arguments, timeout=timeout, trigger_rule="none_failed", **options)]
+    if "GROUP_SERIES" not in os.environ:
+        return [step("train", *arguments, timeout=timeout, **options)]
+    groups = "--groups={{ ti.xcom_pull('stage_groups')['groups'] }}"
+    staged = step("stage_groups", *arguments, timeout=timedelta(minutes=30), **options)
+    learned = job("learn_groups", groups, timeout=timeout)
+    trained = step("train", *arguments, groups, timeout=timeout, trigger_rule="none_failed", **options)
+    return [staged, several_groups(), learned, trained]
 
 
 @task.short_circuit(execution_timeout=timedelta(minutes=1), ignore_downstream_trigger_rules=False)

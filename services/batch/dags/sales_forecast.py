@@ -18,7 +18,7 @@ from airflow.sdk import (
     task,
 )
 from forecast_alerts import OWNER, Alert, deadline_missed
-from forecast_steps import MODEL, RUN_DATE, definition, run_on_google, score, step, train
+from forecast_steps import MODEL, RUN_DATE, definition, job, run_on_google, step, train
 
 _MINUTES = timedelta(minutes=1)
 _SNAPSHOT = "--snapshot={{ ti.xcom_pull('extract')['snapshot'] }}"
@@ -116,7 +116,8 @@ with DAG(
         """Say why the published model stays, to people, too."""
         return ti.xcom_pull("compare")["reason"]
 
-    scored = score(
+    scored = job(
+        "score",
         "--query=SELECT DISTINCT store_nbr, family "  # noqa: S608 -- a table is no parameter
         f"FROM `{os.environ['SALES_TABLE']}` "
         f"WHERE date < DATE '{RUN_DATE}'",

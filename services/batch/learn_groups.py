@@ -12,15 +12,11 @@ from apache_beam.options.pipeline_options import (
     PipelineOptions,
 )
 from apache_beam.runners.dataflow.dataflow_runner import DataflowPipelineResult
-from apache_beam.runners.runner import PipelineResult
 
 from services.batch import command, runners, staging
 from services.batch.errors import temporary_errors
 from services.batch.stage_groups import GROUPS_FILE, StagedGroups
-from services.contracts.settings import BatchSettings
 from services.forecasting import learning
-from services.forecasting.learning import Candidates, Learned
-from services.forecasting.panel import Panel
 
 
 class GroupOptions(PipelineOptions):
@@ -52,32 +48,10 @@ def learn_groups(options: PipelineOptions) -> dict[str, Any]:
 
     Raises:
         BatchError: there is no such folder.
+        TemporaryError: the job failed.
     """
     project, folder = options.view_as(GoogleCloudOptions).project, options.view_as(GroupOptions).groups
     groups = msgspec.json.decode(staging.read(project, f"{folder}/{GROUPS_FILE}"), type=StagedGroups)
-    result = _start(options, project, groups)
-    if isinstance(result, DataflowPipelineResult):
-        return {"job": result.job_id()}
-    runners.finish(result)
-    return {"groups": len(groups.staged)}
-
-
-def learn_with(settings: BatchSettings, version: str, model: str, arguments: Sequence[str]) -> learning.Learn:
-    """Learning from groups with a job of Beam's, or here where there is one group only."""
-
-    def learn(groups: Sequence[Panel], candidates: Candidates, origins: Sequence[int]) -> list[Learned]:
-        if len(groups) == 1:
-            return learning.learn_here(groups, candidates, origins)
-        folder = f"gs://{settings.staging_bucket}/training/{version}"
-        staged = staging.write_groups(settings.project, folder, groups)
-        job = _start(PipelineOptions([*arguments]), settings.project, StagedGroups(staged, model, origins))
-        runners.finish(job)
-        return staging.read_learned(settings.project, folder, len(groups))
-
-    return learn
-
-
-def _start(options: PipelineOptions, project: str, groups: StagedGroups) -> PipelineResult:
     runners.choose(options)
     # A group takes all processors of a worker of Dataflow's.
     debug = options.view_as(DebugOptions)
@@ -90,4 +64,8 @@ def _start(options: PipelineOptions, project: str, groups: StagedGroups) -> Pipe
         | "spread" >> beam.Reshuffle()
         | "learn" >> beam.ParDo(LearnGroup(project, groups.model, groups.origins))
     )
-    return pipeline.run()
+    result = pipeline.run()
+    if isinstance(result, DataflowPipelineResult):
+        return {"job": result.job_id()}
+    runners.finish(result)
+    return {"groups": len(groups.staged)}
