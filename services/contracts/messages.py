@@ -107,7 +107,7 @@ class SumRow(msgspec.Struct, frozen=True):
 
 
 class PredictionResponse(msgspec.Struct, frozen=True):
-    """The body of a successful `/predict`."""
+    """The body of a successful `/predict`; other layouts have PredictionColumns or SumRows."""
 
     success: bool
     model: ForecastReference
@@ -123,22 +123,6 @@ class PredictionColumns(msgspec.Struct, frozen=True):
     sales: list[float]
     lower: list[float]
     upper: list[float]
-
-
-class ColumnarPredictionResponse(msgspec.Struct, frozen=True):
-    """The body of a successful `/predict` with the layout `columns`."""
-
-    success: bool
-    model: ForecastReference
-    prediction: PredictionColumns
-
-
-class SummedPredictionResponse(msgspec.Struct, frozen=True):
-    """The body of a successful `/predict` with the layout `sum`."""
-
-    success: bool
-    model: ForecastReference
-    prediction: list[SumRow]
 
 
 class HistoryRow(msgspec.Struct, frozen=True):
@@ -167,19 +151,11 @@ class HistoryColumns(msgspec.Struct, frozen=True):
 
 
 class HistoryResponse(msgspec.Struct, frozen=True):
-    """The body of a successful `/history`: rows or columns."""
+    """The body of a successful `/history`; other layouts have HistoryColumns or HistorySumRows."""
 
     success: bool
     model: ModelReference
-    history: list[HistoryRow] | HistoryColumns
-
-
-class SummedHistoryResponse(msgspec.Struct, frozen=True):
-    """The body of a successful `/history` with the layout `sum`."""
-
-    success: bool
-    model: ModelReference
-    history: list[HistorySumRow]
+    history: list[HistoryRow]
 
 
 class ModelDescription(msgspec.Struct, frozen=True):

@@ -5,26 +5,31 @@ from typing import Any
 import msgspec
 
 from services.contracts.messages import (
-    ColumnarPredictionResponse,
+    HistoryColumns,
     HistoryRequest,
     HistoryResponse,
+    HistorySumRow,
     ModelsResponse,
+    PredictionColumns,
     PredictionRequest,
     PredictionResponse,
     Problem,
-    SummedHistoryResponse,
-    SummedPredictionResponse,
+    SumRow,
 )
 from services.contracts.names import LIVENESS_PATH, METRICS_PATH, MODELS_PATH, PREDICT_PATH, READINESS_PATH
 from services.http.health import Readiness
 
+_TYPES = (
+    *(PredictionRequest, PredictionResponse, PredictionColumns, SumRow),
+    *(HistoryRequest, HistoryResponse, HistoryColumns, HistorySumRow),
+    *(ModelsResponse, Readiness, Problem),
+)
 _REFERENCE = "#/components/schemas/{name}"
 _TEXT = {"type": "string"}
 _HEADERS = {
     "etag": {"description": "Entity tag of this response, for If-None-Match.", "schema": _TEXT},
     "model-version": {"description": "Version of the model that made the forecast.", "schema": _TEXT},
 }
-_UNCHANGED = {"304": {"description": "The response named in If-None-Match is still valid."}}
 _PROBLEMS = {
     "400": "The request is invalid; `detail` and `allowed` say what is allowed.",
     "408": "The request did not arrive in time.",
@@ -36,9 +41,8 @@ _PROBLEMS = {
 }
 
 
-def _schema(*names: str) -> dict[str, Any]:
-    references = [{"$ref": _REFERENCE.format(name=name)} for name in names]
-    return references[0] if len(references) == 1 else {"anyOf": references}
+def _schema(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    return {"$ref": _REFERENCE.format(name=kind.__name__)}
 
 
 def _response(description: str, **schemas: dict[str, Any]) -> dict[str, Any]:
@@ -47,30 +51,18 @@ def _response(description: str, **schemas: dict[str, Any]) -> dict[str, Any]:
     return {"description": description, "content": content}
 
 
-def _table(*names: str) -> dict[str, Any]:
-    """Rows in JSON or CSV."""
-    tables = _response(
-        "One row for each day of each series, or of their sum.",
-        application_json=_schema(*names),
-        text_csv=_TEXT,
-    )
-    return tables | {"headers": _HEADERS}
-
-
-def _operation(
-    summary: str, responses: dict[str, Any], *, problems: tuple[str, ...] = (), **more: Any
-) -> dict[str, Any]:
+def _operation(summary: str, response: dict[str, Any], *problems: str, **more: Any) -> dict[str, Any]:
     """An operation. Besides `problems` it refuses malformed requests, as all do."""
-    problem = {"application/problem+json": {"schema": _schema("Problem")}}
+    content = {"application/problem+json": {"schema": _schema(Problem)}}
     refusals = {
-        status: {"description": _PROBLEMS[status], "content": problem}
+        status: {"description": _PROBLEMS[status], "content": content}
         for status in ("400", "408", "431", *problems)
     }
-    return {"summary": summary, **more, "responses": refusals | responses}
+    return {"summary": summary, **more, "responses": refusals | {"200": response}}
 
 
-def _query(request: dict[str, Any]) -> list[dict[str, Any]]:
-    """The query parameters of a request's schema."""
+def _get_table(summary: str, table: dict[str, Any], request: dict[str, Any]) -> dict[str, Any]:
+    """An operation whose query has the properties of a request's schema."""
     parameters: list[dict[str, Any]] = []
     for name, schema in request["properties"].items():
         # A parameter is absent rather than null.
@@ -86,76 +78,73 @@ def _query(request: dict[str, Any]) -> list[dict[str, Any]]:
                 "schema": schema,
             }
         )
-    return parameters
+    operation = _operation(summary, table, "414", "503", parameters=parameters)
+    operation["responses"]["304"] = {"description": "The response named in If-None-Match is still valid."}
+    return operation
 
 
 def document(max_range: int) -> dict[str, Any]:
     """The OpenAPI 3.1 document of the service."""
-    _, components = msgspec.json.schema_components(
-        [
-            PredictionRequest,
-            PredictionResponse,
-            ColumnarPredictionResponse,
-            SummedPredictionResponse,
-            HistoryRequest,
-            HistoryResponse,
-            SummedHistoryResponse,
-            ModelsResponse,
-            Readiness,
-            Problem,
-        ],
-        ref_template=_REFERENCE,
-    )
+    _, components = msgspec.json.schema_components(_TYPES, ref_template=_REFERENCE)
     prediction, history = components["PredictionRequest"], components.pop("HistoryRequest")
     prediction["properties"]["range"]["maximum"] = max_range
-    forecast = _table("PredictionResponse", "ColumnarPredictionResponse", "SummedPredictionResponse")
-    ready = {
-        "200": _response("A model is loaded.", application_json=_schema("Readiness")),
-        "503": _response(
-            "No model is loaded, or the process is stopping.", application_json=_schema("Readiness")
-        ),
-    }
+
+    def table(
+        name: str,
+        response: type[msgspec.Struct],
+        columns: type[msgspec.Struct],
+        sums: type[msgspec.Struct],
+    ) -> dict[str, Any]:
+        """A response with rows under a name, in every layout, in JSON or CSV."""
+        properties = components[response.__name__]["properties"]
+        layouts = [properties[name], _schema(columns), {"type": "array", "items": _schema(sums)}]
+        properties[name] = {"anyOf": layouts}
+        text = "One row for each day of each series, or of their sum."
+        content = _response(text, application_json=_schema(response), text_csv=_TEXT)
+        return content | {"headers": _HEADERS}
+
+    forecast = table("prediction", PredictionResponse, PredictionColumns, SumRow)
+    readiness = _operation(
+        "Readiness for requests.", _response("A model is loaded.", application_json=_schema(Readiness))
+    )
+    readiness["responses"]["503"] = _response(
+        "No model is loaded, or the process is stopping.", application_json=_schema(Readiness)
+    )
     paths = {
         PREDICT_PATH: {
-            "get": _operation(
-                "Forecast the next days of all series, or of selected ones.",
-                {"200": forecast, **_UNCHANGED},
-                problems=("414", "503"),
-                parameters=_query(prediction),
+            "get": _get_table(
+                "Forecast the next days of all series, or of selected ones.", forecast, prediction
             ),
             "post": _operation(
                 "The same, with the request in a JSON body.",
-                {"200": forecast},
-                problems=("413", "415", "503"),
+                forecast,
+                *("413", "415", "503"),
                 requestBody={
                     "required": True,
-                    "content": {"application/json": {"schema": _schema("PredictionRequest")}},
+                    "content": {"application/json": {"schema": _schema(PredictionRequest)}},
                 },
             ),
         },
         "/history": {
-            "get": _operation(
+            "get": _get_table(
                 "Sales of the last days before the forecast.",
-                {"200": _table("HistoryResponse", "SummedHistoryResponse"), **_UNCHANGED},
-                problems=("414", "503"),
-                parameters=_query(history),
+                table("history", HistoryResponse, HistoryColumns, HistorySumRow),
+                history,
             )
         },
         MODELS_PATH: {
             "get": _operation(
                 "The served model and the previous one, with age and backtest scores.",
-                {"200": _response("The models.", application_json=_schema("ModelsResponse"))},
-                problems=("503",),
+                _response("The models.", application_json=_schema(ModelsResponse)),
+                "503",
             )
         },
         LIVENESS_PATH: {
-            "get": _operation("Liveness of the process.", {"200": _response("Alive.", application_json={})})
+            "get": _operation("Liveness of the process.", _response("Alive.", application_json={}))
         },
-        READINESS_PATH: {"get": _operation("Readiness for requests.", ready)},
+        READINESS_PATH: {"get": readiness},
         METRICS_PATH: {
-            "get": _operation(
-                "Prometheus metrics.", {"200": _response("Text exposition format.", text_plain=_TEXT)}
-            )
+            "get": _operation("Prometheus metrics.", _response("Text exposition format.", text_plain=_TEXT))
         },
     }
     return {
