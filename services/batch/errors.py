@@ -44,11 +44,7 @@ _TEMPORARY: Final = (
     TooManyRequests,
     TransportError,
     grpc.FutureTimeoutError,  # a job server of Beam that does not listen
-    requests.ConnectionError,
-    requests.Timeout,
-    requests.exceptions.ChunkedEncodingError,
-    requests.exceptions.ContentDecodingError,
-    requests.exceptions.JSONDecodeError,
+    requests.RequestException,
 )
 # BigQuery answers 403 or 400 to these (https://cloud.google.com/bigquery/docs/error-messages).
 _TEMPORARY_REASONS: Final = ("rateLimitExceeded", "jobRateLimitExceeded", "tableUnavailable")
@@ -71,7 +67,6 @@ _FINAL: Final = (
     UnusableSalesError,
     VersionExistsError,
     grpc.RpcError,
-    requests.RequestException,
 )
 EXPECTED: Final = (*_TEMPORARY, *_FINAL)
 

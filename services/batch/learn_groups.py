@@ -11,7 +11,6 @@ from apache_beam.options.pipeline_options import (
     GoogleCloudOptions,
     PipelineOptions,
 )
-from apache_beam.runners.dataflow.dataflow_runner import DataflowPipelineResult
 
 from services.batch import command, runners, staging
 from services.batch.errors import temporary_errors
@@ -44,7 +43,7 @@ class LearnGroup(beam.DoFn):
 
 
 def learn_groups(options: PipelineOptions) -> dict[str, Any]:
-    """Run the job that `stage_groups` prepared, but wait for none of Dataflow's: its launcher must not.
+    """Run the job that `stage_groups` prepared.
 
     Raises:
         BatchError: there is no such folder.
@@ -64,8 +63,4 @@ def learn_groups(options: PipelineOptions) -> dict[str, Any]:
         | "spread" >> beam.Reshuffle()
         | "learn" >> beam.ParDo(LearnGroup(project, groups.model, groups.origins))
     )
-    result = pipeline.run()
-    if isinstance(result, DataflowPipelineResult):
-        return {"job": result.job_id()}
-    runners.finish(result)
-    return {"groups": len(groups.staged)}
+    return runners.run(pipeline, lambda _: {"groups": len(groups.staged)})

@@ -1,7 +1,9 @@
 """Which of Beam's runners a job goes to."""
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
+import apache_beam as beam
 from apache_beam.internal.gcp import auth
 from apache_beam.options.pipeline_options import (
     GoogleCloudOptions,
@@ -9,7 +11,7 @@ from apache_beam.options.pipeline_options import (
     PortableOptions,
     StandardOptions,
 )
-from apache_beam.runners.dataflow.dataflow_runner import DataflowRuntimeException
+from apache_beam.runners.dataflow.dataflow_runner import DataflowPipelineResult, DataflowRuntimeException
 from apache_beam.runners.runner import PipelineResult
 
 from services.batch.errors import BatchError, TemporaryError
@@ -38,13 +40,20 @@ def choose(options: PipelineOptions, *, streaming: bool = False) -> None:
         auth._Credentials._credentials_init = True  # pyright: ignore[reportPrivateUsage]
 
 
-def finish(job: PipelineResult) -> None:
-    """Wait until a job has ended.
+def run(pipeline: beam.Pipeline, count: Callable[[PipelineResult], dict[str, Any]]) -> dict[str, Any]:
+    """Run a pipeline to its end, but for jobs of Dataflow, whose launcher must not wait for them.
+
+    Returns:
+        What `count` finds in the result, or the id of Dataflow's job.
 
     Raises:
         TemporaryError: it failed: what its server tells of a worker's error does not say whether it is final.
     """
+    job = pipeline.run()
+    if isinstance(job, DataflowPipelineResult):
+        return {"job": job.job_id()}
     try:
         job.wait_until_finish()
     except (DataflowRuntimeException, RuntimeError) as error:
         raise TemporaryError(f"the job of Beam failed: {error}") from error
+    return count(job)

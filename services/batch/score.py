@@ -18,7 +18,7 @@ from apache_beam.io.textio import ReadFromText
 from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import AsList
-from apache_beam.runners.dataflow.dataflow_runner import DataflowPipelineResult
+from apache_beam.runners.runner import PipelineResult
 
 from services.batch import command, runners, stream
 from services.batch.beam_io import QueryRows, ReplaceDay, WriteLines
@@ -127,7 +127,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def score(options: PipelineOptions) -> dict[str, Any]:
-    """Run the pipeline to its end, but for jobs of Dataflow, whose launcher must not wait for them.
+    """Run the pipeline; returns what was counted.
 
     Raises:
         BatchError: options are missing or do not go together; the model does not reach the days to score.
@@ -138,11 +138,11 @@ def score(options: PipelineOptions) -> dict[str, Any]:
     runners.choose(options, streaming=bool(asked.subscription))
     pipeline = beam.Pipeline(options=options)
     build(pipeline, asked)
-    result = pipeline.run()
-    if isinstance(result, DataflowPipelineResult):
-        return {"job": result.job_id()}
-    runners.finish(result)
-    counters = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))["counters"]
+    return runners.run(pipeline, _counted)
+
+
+def _counted(job: PipelineResult) -> dict[str, Any]:
+    counters = job.metrics().query(MetricsFilter().with_namespace(NAMESPACE))["counters"]
     # What was counted never is None with some runners.
     return {counter.key.metric.name: counter.result or 0 for counter in counters}
 

@@ -8,7 +8,14 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from services.contracts.messages import ForecastReference, HistoryRequest, ModelReference, PredictionRequest
+from services.contracts.messages import (
+    ForecastReference,
+    HistoryRequest,
+    HistoryRow,
+    ModelReference,
+    PredictionRequest,
+    PredictionRow,
+)
 from services.contracts.model import HISTORY_DAYS
 from services.forecasting.artifact import Model
 from services.http.negotiation import ConditionalResponse, etag
@@ -162,22 +169,22 @@ class ModelResponses:
             return
         size = max(1, _PART_ROWS // request.range)
         parts = [series[start : start + size] for start in range(0, len(series), size)]
-        table = self._tables.columns(request, as_csv=as_csv)
+        names = (HistoryRow if isinstance(request, HistoryRequest) else PredictionRow).__struct_fields__
 
-        def columns(part: Series) -> dict[str, list[Any]]:
-            return {name: column(part) for name, column in table.items()}
+        def columns(part: Series, *some: str) -> dict[str, list[Any]]:
+            return self._tables.columns(request, part, some or names, as_csv=as_csv)
 
         if as_csv:
-            yield _csv([table])
+            yield _csv([names])
             for part in parts:
                 yield _csv(_rows(columns(part)))
             return
         yield b'%b,"%b":' % (start, content)
         if request.layout == "columns":
             separator = b"{"
-            for name, column in table.items():
+            for name in names:
                 yield b'%b"%b":' % (separator, name.encode())
-                yield from _json_list(msgspec.json.encode(column(part))[1:-1] for part in parts)
+                yield from _json_list(msgspec.json.encode(columns(part, name)[name])[1:-1] for part in parts)
                 separator = b","
             yield b"}}"
             return

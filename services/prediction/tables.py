@@ -1,7 +1,7 @@
 """The numbers of one model version as columns: of series, or of their sum."""
 
 import datetime
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -50,26 +50,22 @@ class Tables:
         except UnknownSeriesError as error:
             raise requests.no_series(error) from None
 
-    def columns(self, request: AnyRequest, *, as_csv: bool) -> dict[str, Callable[[Series], list[Any]]]:
-        """Columns: each a function of series, whose rows are ordered by series, then date."""
+    def columns(
+        self, request: AnyRequest, series: Series, names: Iterable[str], *, as_csv: bool
+    ) -> dict[str, list[Any]]:
+        """Columns of these series, by name, with a row for each day that is known, by series, then date."""
         dates, numbers = self._numbers(request)
-        date_texts = np.array([date.isoformat() for date in dates])
-
-        def known(series: Series) -> tuple[NDArray[np.intp], ...]:
-            return np.nonzero(~np.isnan(numbers["sales"][series]))
-
-        def key_column(values: NDArray[np.str_]) -> Callable[[Series], list[Any]]:
-            return lambda series: values[series[known(series)[0]]].tolist()
-
-        def number_column(values: NDArray[np.float64]) -> Callable[[Series], list[Any]]:
-            return lambda series: values[series][known(series)].round(DECIMALS).tolist()
-
         keys = self._csv_keys if as_csv else self._keys
-        return {
-            "date": lambda series: date_texts[known(series)[1]].tolist(),
-            **{name: key_column(values) for name, values in keys.items()},
-            **{name: number_column(values) for name, values in numbers.items()},
-        }
+        rows, days = np.nonzero(~np.isnan(numbers["sales"][series]))
+
+        def column(name: str) -> list[Any]:
+            if name == "date":
+                return np.array(dates)[days].tolist()
+            if name in keys:
+                return keys[name][series[rows]].tolist()
+            return numbers[name][series][rows, days].round(DECIMALS).tolist()
+
+        return {name: column(name) for name in names}
 
     def sums(self, request: AnyRequest, series: Series) -> Generator[bytes, None, dict[str, list[Any]]]:
         """Columns of the sum of these series, a row for each day on which one of them is known.
