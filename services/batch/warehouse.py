@@ -11,12 +11,12 @@ from services.batch.errors import BatchError
 from services.bigquery import REQUEST_SECONDS, RETRY, connect, query
 from services.contracts.model import HORIZON_DAYS
 from services.forecasting.panel import Panel, UnusableSalesError
-from services.forecasting.sales_columns import COLUMNS, KEY, REQUIRED, Type, with_values
+from services.forecasting.sales_columns import COLUMNS, KEY, Type, with_values
 
-# One row per series: a result of a few arrays is read many times faster than one of many rows.
+# One row per series: a result of a few long texts is read many times faster than one of many rows.
 # The days from @before to @until may have planned promotions, which have no sales.
 _QUERY = """
-SELECT store_nbr, family, {arrays} FROM `{table}`
+SELECT store_nbr, family, TO_JSON_STRING(ARRAY_AGG(STRUCT({fields}) ORDER BY date)) AS days FROM `{table}`
 WHERE date < @until AND (date < @before OR sales IS NULL)
 GROUP BY store_nbr, family
 """
@@ -24,13 +24,13 @@ _LATEST = """
 SELECT store_nbr, family, MAX(date) AS last_date FROM `{table}` WHERE date < @before AND sales IS NOT NULL
 GROUP BY store_nbr, family
 """
-# Numbers are read faster than dates and times.
-_AS_NUMBER: dict[type[pl.DataType], tuple[str, Type]] = {
+# How values are read. Numbers are texts, since those of JSON are neither infinite nor exact beyond 2**53.
+_READ: dict[type[pl.DataType], tuple[str, Type]] = {
     pl.Date: ("UNIX_DATE({})", pl.Int32),
     pl.Datetime: ("UNIX_MICROS({})", pl.Int64),
+    pl.Boolean: ("{}", pl.Boolean),
 }
-# What stands for NULL, which an array cannot have.
-_PLACEHOLDER: dict[type[pl.DataType], str] = {pl.String: "''", pl.Boolean: "FALSE"}
+_READ_OTHERS: tuple[str, Type] = ("CAST({} AS STRING)", pl.String)
 _UPLOAD_BYTES_A_SECOND = 1_000_000  # at least
 
 
@@ -70,31 +70,22 @@ class SalesTable:
 
         Columns that have no value are left out.
         """
-        arrays: list[str] = []
-        schema: dict[str, Type] = dict.fromkeys(KEY, pl.String)
-        values: list[pl.Expr] = []
+        fields: list[str] = []
+        schema: dict[str, Type] = {}
         for name, kind in COLUMNS.items():
-            if name in KEY:
-                continue
-            expression, read_as = _AS_NUMBER.get(kind.base_type(), ("{}", kind))
-            expression, value = expression.format(name), pl.col(name)
-            if name not in REQUIRED:
-                expression = f"IFNULL({expression}, {_PLACEHOLDER.get(kind.base_type(), '0')})"
-                arrays.append(f"ARRAY_AGG({name} IS NULL ORDER BY date) AS {name}_is_null")
-                schema[f"{name}_is_null"] = pl.List(pl.Boolean)
-                value = pl.when(~pl.col(f"{name}_is_null")).then(value)
-            arrays.append(f"ARRAY_AGG({expression} ORDER BY date) AS {name}")
-            schema[name] = pl.List(read_as)
-            values.append(value.cast(kind).alias(name))
-        columns: dict[str, list[object]] = {name: [] for name in schema}
+            if name not in KEY:
+                expression, schema[name] = _READ.get(kind.base_type(), _READ_OTHERS)
+                fields.append(f"{expression.format(name)} AS {name}")
         until = before + min(datetime.date.max - before, datetime.timedelta(days=HORIZON_DAYS))
-        for row in self._rows(_QUERY.replace("{arrays}", ", ".join(arrays)), before=before, until=until):
-            for name, array in row.items():
-                columns[name].append(array)
+        rows = self._rows(_QUERY.replace("{fields}", ", ".join(fields)), before=before, until=until)
         frame = (
-            pl.DataFrame(columns, schema=schema)
-            .explode([name for name in schema if name not in KEY])
-            .with_columns(values)
+            pl.DataFrame(
+                [row.values() for row in rows], dict.fromkeys((*KEY, "days"), pl.String), orient="row"
+            )
+            .with_columns(pl.col("days").str.json_decode(pl.List(pl.Struct(schema))))
+            .explode("days")
+            .unnest("days")
+            .with_columns(pl.col(name).cast(COLUMNS[name]) for name in schema)
         )
         return frame.select(with_values(frame)).sort(*KEY, "date")
 
