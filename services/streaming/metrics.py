@@ -1,16 +1,13 @@
 """Prometheus metrics of the service, and reports of failures."""
 
 import logging
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable
 from typing import Any, Final
 
 import prometheus_client
 from google.api_core import exceptions
-from prometheus_client.core import HistogramMetricFamily
-from prometheus_client.registry import Collector
 
 from services.contracts import metrics
-from services.histogram import Histogram
 from services.streaming.table import AppendError
 
 _log = logging.getLogger(__name__)
@@ -23,7 +20,11 @@ MESSAGES: Final = prometheus_client.Counter(
     "Messages by kind (passive, active, invalid) and outcome (acknowledged, released, duplicate).",
     ["kind", "outcome"],
 )
-LATENCY: Final = Histogram(metrics.MESSAGE_LATENCY_BUCKETS)
+LATENCY: Final = prometheus_client.Histogram(
+    metrics.MESSAGE_LATENCY,
+    "Time from publishing a request to acknowledging it.",
+    buckets=metrics.MESSAGE_LATENCY_BUCKETS,
+)
 BATCH: Final = prometheus_client.Histogram(
     "streaming_batch_messages",
     "Messages processed together.",
@@ -39,15 +40,6 @@ EXTENSIONS: Final = prometheus_client.Counter(
 _FAULTS: Final = prometheus_client.Counter(
     "streaming_faults", "Failed calls, after retries, by what was attempted.", ["attempt"]
 )
-
-
-class _Latency(Collector):
-    def collect(self) -> Iterable[prometheus_client.Metric]:
-        text = "Time from publishing a request to acknowledging it."
-        yield HistogramMetricFamily(metrics.MESSAGE_LATENCY, text, LATENCY.buckets, LATENCY.total)
-
-
-prometheus_client.REGISTRY.register(_Latency())
 
 
 def report(attempt: str, error: Exception) -> None:
