@@ -1,6 +1,6 @@
 """W3C Trace Context (https://www.w3.org/TR/trace-context/): the trace that a request belongs to."""
 
-import random
+import os
 import re
 from typing import Final
 
@@ -16,12 +16,11 @@ _TRACEPARENT: Final = re.compile(
 
 def begin(traceparent: bytes | None) -> bytes:
     """The `traceparent` of a span of the caller's trace; of a new one if the header is absent or invalid."""
-    # Ids are unlikely to repeat, not secret: OpenTelemetry makes its own in this way.
-    span = b"%016x" % random.getrandbits(64)
+    ids = os.urandom(24).hex()
     match = _TRACEPARENT.fullmatch(traceparent) if traceparent is not None else None
     if match is None:
-        return b"00-%032x-%b-00" % (random.getrandbits(128), span)
-    return b"00-%b-%b-0%d" % (match[1], span, int(match[3], 16) & 1)
+        return f"00-{ids[:32]}-{ids[32:]}-00".encode()
+    return b"00-%b-%b-0%d" % (match[1], ids[32:].encode(), int(match[3], 16) & 1)
 
 
 def trace_id(traceparent: str) -> str | None:
