@@ -30,16 +30,6 @@ _LOST: Final = {
 }
 """What goes with a resource that is replaced."""
 
-_SIMULATION: Final = pb.Diagnostic(
-    severity=pb.Diagnostic.WARNING,
-    summary="This is a simulation",
-    detail=(
-        "It proves wiring, order and contracts, not that Google Cloud accepts a value. Topics, tables, "
-        "buckets and Deployments are real on this machine; everything else is only recorded in Terraform's "
-        "state."
-    ),
-)
-
 
 def _error(summary: str, detail: str, path: Path = ()) -> pb.Diagnostic:
     where = attribute_path(path) if path else None
@@ -48,6 +38,13 @@ def _error(summary: str, detail: str, path: Path = ()) -> pb.Diagnostic:
 
 def _warning(summary: str, detail: str) -> pb.Diagnostic:
     return pb.Diagnostic(severity=pb.Diagnostic.WARNING, summary=summary, detail=detail)
+
+
+_SIMULATION: Final = _warning(
+    "This is a simulation",
+    "It proves wiring, order and contracts, not that Google Cloud accepts a value. Topics, tables, buckets "
+    "and Deployments are real on this machine; everything else is only recorded in Terraform's state.",
+)
 
 
 def _refusal(error: ResourceError) -> pb.Diagnostic:

@@ -224,11 +224,8 @@ class Table(emulated.Emulated):
         ]
 
     def _query(self, action: str, values: Values, sql: str) -> Any:
-        path, request = (
-            f"{self.root}projects/{values['project']}/queries",
-            {"query": sql, "useLegacySql": False},
-        )
-        answer = self.call(action, "POST", path, request)
+        path = f"{self.root}projects/{values['project']}/queries"
+        answer = self.call(action, "POST", path, {"query": sql, "useLegacySql": False})
         # The emulator answers failing SQL with status 200.
         if errors := answer.get("errors"):
             raise ResourceError(f"Cannot {action}", errors[0]["message"])
