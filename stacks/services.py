@@ -16,7 +16,6 @@ from infra.kubernetes.job import Job
 from infra.kubernetes.namespace import Namespace
 from infra.kubernetes.network_policy import AllowCallers, AllowGoogleApis, DefaultDeny
 from infra.kubernetes.workload import Workload
-from services.contracts.model import HORIZON_DAYS
 from services.contracts.names import PUSH_PATH
 from services.contracts.settings import (
     HttpSettings,
@@ -94,7 +93,6 @@ class ServicesStack(PlatformStack):
                 model_bucket=data.models.name,
                 host=self._host,
                 port=size.port,
-                max_range=HORIZON_DAYS,
                 drain_seconds=size.drain_seconds,
                 image=image_,
                 trace_project=self._trace_project,
@@ -122,7 +120,6 @@ class ServicesStack(PlatformStack):
                 predictions_table=data.predictions.name,
                 host=self._host,
                 port=size.port,
-                max_range=HORIZON_DAYS,
                 # A pull worker needs no drain time: no load balancer sends it requests.
                 drain_seconds=size.drain_seconds if push else 0,
                 trace_project=self._trace_project,

@@ -17,16 +17,15 @@ from infra.environment.value_types import (
     Weekday,
 )
 
-# https://cloud.google.com/kubernetes-engine/docs/how-to/maintenance-windows-and-exclusions
 NODE_DISK_GB: Final = 50
 """Boot disk of a node."""
 
 SPOT_POOLS: Final = ("spot", "spot-fallback")
 """Pools for pods that may lose their node: of spot nodes, and of others while there are none."""
 
+# https://cloud.google.com/kubernetes-engine/docs/how-to/maintenance-windows-and-exclusions
 _MAINTENANCE_HOURS: Final = 48
 """Hours of maintenance that GKE requires in any 32 days, in windows of at least four hours."""
-
 
 _FULL_DAYS: Final = 31
 """Number of full window-days in any 32-day span."""
