@@ -5,7 +5,7 @@ which imports all of its ~1,470 modules. The Node process behind them loads as m
 the needed modules have tens of thousands of annotations, which are evaluated at import to check types at run
 time. This module makes the first two lazy and skips the third: the type checker and Node check types as well.
 `make bench-synth` compares. It must run before any other import of cdktf; afterwards imports work, but
-slowly.
+slowly, and lists take no dicts.
 """
 
 import __future__
@@ -26,8 +26,8 @@ from typing import Any, Final
 
 _PRELOAD: Final = Path(__file__).with_name("lazy_index.cjs")
 
-_LIST_OF_BLOCKS: Final = re.compile(r"Sequence\[typing\.Union\['?(\w+)'?, typing\.Dict\[")
-"""An annotation in the bindings: the name of the class whose dicts a list may have."""
+_LIST_OF_BLOCKS: Final = re.compile(r"Sequence\[typing\.Union\[[^\[]*?(\w+)\W*, typing\.Dict\[")
+"""An annotation in the bindings, as text or evaluated: the class whose dicts a list may have."""
 
 
 @contextmanager
@@ -93,7 +93,7 @@ def with_dicts_in_lists(data_type: Callable[..., Any]) -> Callable[..., Any]:
             def convert(self: Any, **values: Any) -> None:
                 for name, value in values.items():
                     if isinstance(value, list | tuple) and (
-                        of := _LIST_OF_BLOCKS.search(init.__annotations__.get(name, ""))
+                        of := _LIST_OF_BLOCKS.search(str(init.__annotations__.get(name)))
                     ):
                         element = init.__globals__[of[1]]
                         values[name] = [element(**each) if isinstance(each, dict) else each for each in value]

@@ -19,6 +19,9 @@ from scripts.paths import BENCH
 # `infra.cdk` comes too late to make these packages lazy, and Node runs without the preload.
 PLAIN: Final = """\
 import runpy
+import jsii
+bindings = runpy.run_path("infra/cdk/bindings.py")
+jsii.data_type = bindings["with_dicts_in_lists"](jsii.data_type)
 import cdktf
 import cdktf_cdktf_provider_google
 import cdktf_cdktf_provider_kubernetes
