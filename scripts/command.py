@@ -1,11 +1,13 @@
 """What commands share: their parser, the environment they work on, and one line for what stops them."""
 
 import argparse
+import contextlib
 import functools
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from operator import methodcaller
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -104,6 +106,22 @@ def started(
             stderr=subprocess.STDOUT,
             **more,
         )
+
+
+@contextlib.contextmanager
+def running(
+    *command: str | Path, ending: signal.Signals = signal.SIGTERM, **more: Any
+) -> Generator[psutil.Popen]:
+    """A program, as by `started`. When the block ends, it and its children get a signal, then SIGKILL."""
+    process = started(*command, start_new_session=True, **more)
+    try:
+        yield process
+    finally:
+        for each in (ending, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, each)
+            with contextlib.suppress(psutil.TimeoutExpired):
+                process.wait(20)
 
 
 def login_remedy(error: GoogleAuthError) -> str:

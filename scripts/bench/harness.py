@@ -3,15 +3,13 @@
 A result is figures by name. The first one is compared.
 """
 
-import contextlib
 import json
 import os
-import signal
 import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -19,7 +17,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from scripts.command import CommandError, started
+from scripts.command import CommandError
 from scripts.paths import BENCH, ROOT
 
 Figures = Mapping[str, float]
@@ -62,20 +60,6 @@ def measure(command: Sequence[str | Path], variables: Mapping[str, str]) -> dict
             raise CommandError(out.read().decode()[-2000:])
     cpu = usage.ru_utime + usage.ru_stime
     return {"cpu_seconds": cpu, "elapsed_seconds": elapsed, "peak_mib": usage.ru_maxrss * 1024 / MEBIBYTE}
-
-
-@contextlib.contextmanager
-def running(
-    command: Sequence[str], variables: Mapping[str, str], log: Path, end: signal.Signals = signal.SIGKILL
-) -> Generator[psutil.Popen]:
-    """Run a program until the block ends, then send it and its children a signal."""
-    with started(*command, log=log, variables=variables) as process:
-        try:
-            yield process
-        finally:
-            for each in _members(process):
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    each.send_signal(end)
 
 
 def cpu_seconds(program: psutil.Process) -> float:

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import re
+import signal
 import sys
 import time
 from collections.abc import Generator, Sequence
@@ -15,7 +16,7 @@ import psutil
 
 from infra.simulator import emulators
 from scripts.bench import harness
-from scripts.command import CommandError
+from scripts.command import CommandError, running
 from scripts.laptop.install import unless_current
 from scripts.paths import BENCH, ROOT, VENVS
 
@@ -77,7 +78,8 @@ class Server:
         """
         log = WORK / f"{re.sub('[^a-z]+', '-', self.name.lower())}-{self.port}.log"
         begun = time.monotonic()
-        with harness.running(("taskset", "--cpu-list", "0", *self.command), self.variables, log) as process:
+        words = ("taskset", "--cpu-list", "0", *self.command)
+        with running(*words, log=log, variables=self.variables, ending=signal.SIGKILL) as process:
             while not _answers(self.url + self.ready):
                 if process.poll() is not None or time.monotonic() > begun + _READY_SECONDS:
                     raise CommandError(f"{self.name} is not ready; look at {log}")

@@ -22,7 +22,7 @@ from google import pubsub_v1
 from infra.simulator import emulators, processes
 from scripts.bench import harness, model
 from scripts.bench.streaming_clients import CLIENTS, DAYS
-from scripts.command import CommandError, command
+from scripts.command import CommandError, command, running
 from scripts.messages.publish import publish
 from scripts.messages.subscriptions import take
 from scripts.own_emulators import PROJECT, own_emulators
@@ -63,11 +63,11 @@ class Client:
             port=emulators.free_port(),
         )
         module = ("services.streaming",) if name == OURS else ("scripts.bench.streaming_clients", name)
-        self.running = harness.running(
-            (sys.executable, "-m", *module),
-            to_environment(self._settings),
-            Path(os.environ["SIMULATOR_HOME"]) / f"{name}.log",
-            signal.SIGTERM if name == OURS else signal.SIGKILL,
+        self.running = running(
+            *(sys.executable, "-m", *module),
+            log=Path(os.environ["SIMULATOR_HOME"]) / f"{name}.log",
+            variables=to_environment(self._settings),
+            ending=signal.SIGTERM if name == OURS else signal.SIGKILL,
         )
         self.restart_emulator()
 

@@ -7,7 +7,6 @@ import argparse
 import contextlib
 import datetime
 import json
-import os
 import pathlib
 import secrets
 import signal
@@ -24,7 +23,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from infra.simulator import emulators, home, log_files
-from scripts.command import CommandError, command, load_environment, started, use_environment
+from scripts.command import CommandError, command, load_environment, running, started, use_environment
 from scripts.deployment import step
 from scripts.paths import ROOT
 from scripts.progress import Progress
@@ -182,27 +181,15 @@ class Airflow:
             "AIRFLOW__API__PORT": str(port),
             "AIRFLOW__API__BASE_URL": url,
         }
-        try:
+        with contextlib.ExitStack() as stack:
             for words in PROCESSES:
                 log = self.folder / f"{words[0]}.log"
-                program = (PROGRAM, *words)
-                processes.append(
-                    started(*program, log=log, cwd=self.folder, variables=variables, start_new_session=True)
-                )
+                process = running(PROGRAM, *words, log=log, cwd=self.folder, variables=variables)
+                processes.append(stack.enter_context(process))
                 if len(processes) == 1:  # tasks that a scheduler starts before it answers fail
                     self._wait_healthy(url, processes, ())
             self._wait_healthy(url, processes, ("scheduler", "dag_processor"))
             yield url
-        finally:
-            for process in processes:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGTERM)
-            for process in processes:
-                with contextlib.suppress(psutil.TimeoutExpired):
-                    process.wait(20)
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
 
     def _wait_healthy(self, url: str, processes: Sequence[psutil.Popen], parts: Sequence[str]) -> None:
         deadline = time.monotonic() + _PATIENCE_SECONDS

@@ -2,6 +2,7 @@
 
 import http.server
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -11,11 +12,13 @@ from pathlib import Path
 from unittest import mock
 
 import google.auth
+import psutil
 import pytest
 from google.auth.exceptions import DefaultCredentialsError
 
+from scripts.command import running
 from scripts.messages import publish, replay, watch
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, wait_for
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -76,6 +79,19 @@ def test_only_what_is_elsewhere_goes_through_a_proxy(before: dict[str, str], aft
     first = "127.0.0.1,localhost"
     assert done.stdout.split() == ["own", "own", "proxy", "own", f"{first}{after}", first]
     assert proxy.asked == ["http://elsewhere.test/"]
+
+
+def test_a_program_and_its_children_end_with_the_block(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    # Stopped, the child takes no signal but SIGKILL.
+    program = "sleep 600 & kill -STOP $!; echo $!; wait"
+    with running("sh", "-c", program, log=log) as process:
+        wait_for("its child", lambda: log.read_text().endswith("\n"))
+        child = psutil.Process(int(log.read_text()))
+        assert process.is_running()
+        assert child.is_running()
+    assert process.poll() == -signal.SIGTERM
+    wait_for("its end", lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
 
 
 def test_what_stops_a_command_is_one_line(tmp_path: Path) -> None:
