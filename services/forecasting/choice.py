@@ -7,11 +7,12 @@ import numpy as np
 from services.contracts.model import LEVELS
 from services.forecasting.backtest import HORIZON, Errors, Window
 from services.forecasting.baselines import croston, exponential_smoothing, theta
+from services.forecasting.combination import NAME, PARTS
 from services.forecasting.models import combination
 from services.forecasting.panel import Forecaster, Matrix, Numbers
 
 CANDIDATES: dict[str, Forecaster] = {
-    "combination": combination,
+    NAME: combination,
     "theta": theta,
     "exponential_smoothing": exponential_smoothing,
     "croston": croston,
@@ -57,10 +58,13 @@ def default(errors: Errors, over: int | None = None) -> int:
     """Position of the candidate that serves a series unless another did better.
 
     The first, or the one with the least error, on average of the levels, if that is less by _DEFAULT_MARGIN.
+    The parts of the combination are not asked: it is one of them where that did best.
     """
     total = np.array([[own[level].absolute[:over].sum() for level in LEVELS] for own in errors.values()])
     relative = (total / np.maximum(total[0], 1e-9)).mean(axis=1)
     relative[0] -= _DEFAULT_MARGIN
+    if NAME in errors:
+        relative[[name in PARTS for name in errors]] = np.inf
     return int(relative.argmin())
 
 

@@ -14,6 +14,10 @@ from services.forecasting.panel import BLOCK, SEASON, YEAR, Mask, Matrix, Number
 _WINDOWS = (7, 14, 28, 56, 112, 364)
 _WEEKS = (1, 4, 8, 26)
 _CALENDAR = ("weekday", "day_of_month", "day_of_year", "days_to_christmas")
+# Fewer days tell nothing of seasons of the year and the month: trees would take the date for the cause of
+# what happened around it, once. So would they with the number of days since all series began.
+_LONG = YEAR * 3 // 2
+_OLD = 112
 _DAYS = 64
 
 
@@ -57,6 +61,8 @@ class Features:
                 christmas = christmas.replace(year=date.year + 1)
             calendar.append((date.weekday(), date.day, date.timetuple().tm_yday, (christmas - date).days))
         self._calendar = np.array(calendar, dtype=float)
+        long = panel.days - self._begin.min() >= _LONG
+        self._calendar_names = _CALENDAR if long else _CALENDAR[:1]
 
     def rows(self, series: Numbers, origin: Numbers, day: Numbers) -> "Rows":
         """The features of `day` for `series` as known at `origin` <= day."""
@@ -73,13 +79,6 @@ class Features:
                 columns.setdefault(name, np.empty(len(series)))[asked] = values
         return Rows(columns, level)
 
-    def sold(self) -> tuple[Numbers, Numbers]:
-        """On how many of the open days of the last year each series sold, and of how many."""
-        year = slice(max(self._panel.days - YEAR, 0), self._panel.days)
-        sales = self._panel.sales[:, year]
-        trading = ~np.isnan(sales) & ~self.closed[:, year]
-        return ((sales > 0) & trading).sum(axis=1), trading.sum(axis=1)
-
     def _columns(
         self, block: "_Block", series: Numbers, origin: Numbers, day: Numbers, level: Matrix
     ) -> dict[str, NDArray[Any]]:
@@ -93,11 +92,11 @@ class Features:
         last = self._holiday.shape[1] - 1
         columns = {
             "horizon": day - origin,
-            **dict(zip(_CALENDAR, self._calendar[day].T, strict=True)),
+            **dict(zip(self._calendar_names, self._calendar[day].T, strict=False)),
             "store": store,
             "family": self._family[series],
             "level": np.log(level),
-            "age": np.minimum(origin - self._begin[series], YEAR),
+            "age": np.minimum(origin - self._begin[series], _OLD),
             **{
                 name: self._holiday[series[:, None], np.clip(day[:, None] + days, 0, last)].sum(axis=1)
                 for name, days in (("holidays_before", (-3, -2, -1)), ("holidays_after", (1, 2, 3)))

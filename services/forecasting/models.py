@@ -1,4 +1,4 @@
-"""The model of all series at once: LightGBM, Tweedie loss, and its mean with Theta.
+"""The model of all series at once: LightGBM, Tweedie loss.
 
 Direct: the distance to the origin is a feature, and training days are seen from random origins. A
 recursive form of the same model scored no better on the default data, forecasts a step per day, and feeds
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from services.contracts.model import HORIZON_DAYS
-from services.forecasting.baselines import theta
+from services.forecasting.baselines import exponential_smoothing, theta
+from services.forecasting.combination import PARTS, USUAL, combined
 from services.forecasting.features import Features
 from services.forecasting.panel import BLOCK, Fitted, Matrix, Panel, UnusableSalesError
 
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
 TUNED = (
     "On the default data: weight on 8 windows from 2011-04-01 to 2011-08-04, before those reported; "
     "learning rate, rounds, leaves, fractions, bins and Tweedie power on 8 windows from 2011-08-05 to "
-    "2011-12-09, those reported and a day more; limit of bulk orders, weight of Theta, margin of the "
-    "default, evidence of slow series and of public holidays on the windows reported and on other data sets."
+    "2011-12-09, those reported and a day more; limit of bulk orders, margin of the default, "
+    "evidence of slow series and of public holidays on the windows reported and on other data sets; how long "
+    "sales have to be for seasons of the year on other data sets."
 )
 """Which data chose the parameters: a score on that data flatters."""
 _ROUNDS = 150
@@ -58,9 +60,6 @@ _WARM_UP = 28
 _MAX_ROWS = 50_000
 # Days with sales in a year at which what the trees say counts as much as the level.
 _EVIDENCE = 6
-# Weight of Theta, and the share of days with sales from which on it has that weight.
-_THETA = 0.3
-_OFTEN = 0.3
 
 
 def fit(panel: Panel, features: Features) -> "list[Booster]":
@@ -99,7 +98,7 @@ def fit(panel: Panel, features: Features) -> "list[Booster]":
 def predict(boosters: "Sequence[Booster]", panel: Panel, features: Features, horizon: int) -> Matrix:
     """Expected units per day after the panel's end, shape (series, horizon)."""
     # Of a few sales in a year the trees learn when they were, not when the next one comes.
-    sold = features.sold()[0][:, None]
+    sold = panel.sold_days()[0][:, None]
     evidence = sold**2 / (sold**2 + _EVIDENCE**2)
     sales = np.empty((len(panel.family), horizon))
     for first in range(0, len(sales), BLOCK):
@@ -131,15 +130,11 @@ def _files(name: str, boosters: "Sequence[Booster]") -> dict[str, bytes]:
 
 
 def combination(panel: Panel, horizon: int) -> Fitted:
-    """A weighted mean of gradient boosting and Theta: where one errs, the other one often does not.
-
-    Of a series that sells on fewer than _OFTEN of its days, Theta takes single sales for a trend, and counts
-    less.
-    """
+    """Gradient boosting, and its mean with classical methods at their usual weights."""
     features = Features(panel, horizon)
     boosters = fit(panel, features)
-    sold, days = features.sold()
-    weight = _THETA * np.minimum(sold / np.maximum(days, 1) / _OFTEN, 1)[:, None]
-    trees, own = predict(boosters, panel, features, horizon), theta(panel, horizon).sales
-    both = (1 - weight) * trees + weight * own
-    return Fitted(both, _files("model", boosters), {"gradient_boosting": trees, "theta": own})
+    trees = predict(boosters, panel, features, horizon)
+    parts = trees, theta(panel, horizon).sales, exponential_smoothing(panel, horizon).sales
+    return Fitted(
+        combined(parts, panel, USUAL), _files("model", boosters), dict(zip(PARTS, parts, strict=True))
+    )

@@ -145,6 +145,11 @@ class Panel:
         keys = {"store_nbr": self.store_nbr[rows], "family": self.family[rows]}
         return replace(self, sales=self.sales[rows], onpromotion=promotion, **keys)
 
+    def sold_days(self) -> tuple[Numbers, Numbers]:
+        """On how many days of the last year each series sold, and of how many since it began."""
+        year = self.sales[:, -YEAR:]
+        return (year > 0).sum(axis=1), (~np.isnan(year)).sum(axis=1)
+
     def groups(self, level: str) -> Numbers:
         """Number of the group at a level of LEVELS that each series belongs to; groups are sorted by name."""
         match level:

@@ -9,11 +9,12 @@ import msgspec
 import numpy as np
 
 from services.contracts.model import HISTORY_DAYS, HORIZON_DAYS, LEVELS, Backtest, Manifest
-from services.forecasting import artifact, backtest, choice, intervals
+from services.forecasting import artifact, backtest, choice, combination, intervals
 from services.forecasting.backtest import Errors, Window
 from services.forecasting.baselines import seasonal_naive
 from services.forecasting.choice import CANDIDATES
 from services.forecasting.code import code_version
+from services.forecasting.combination import Weights
 from services.forecasting.forecast import DECIMALS, Forecast, History
 from services.forecasting.holiday_effects import HolidayEffects
 from services.forecasting.intervals import NOMINAL, Intervals, Past
@@ -72,6 +73,10 @@ def fit(
     groups, origins = split(usual, group_series)
     learned = Learned.merged(learn(groups, candidates, origins))
     windows, files = learned.windows, learned.files
+    weights = None
+    if combination.NAME in windows:
+        windows[combination.NAME] = []  # memory
+        windows[combination.NAME], weights = combination.weighted(windows, actual, usual)
     forecasts = {name: own.pop().sales for name, own in windows.items()}
     del learned
     errors = {name: backtest.errors(own, actual) for name, own in windows.items()}
@@ -79,7 +84,7 @@ def fit(
     served, holidays_help = holidays.windows(choice.served(windows, errors), actual)
     del windows  # memory for the rest
     chosen = choice.choose(errors)
-    files |= {"choice.json": _choice(sales, errors, chosen)}
+    files |= {"choice.json": _choice(sales, errors, chosen, weights)}
     errors[_SERVED] = backtest.errors(served, actual)
     naive = [Window(origin, seasonal_naive(actual.until(origin), HORIZON_DAYS).sales) for origin in origins]
     errors[_NAIVE] = backtest.errors(naive, actual)
@@ -154,10 +159,10 @@ def train(
     return artifact.save(directory, manifest, trained.forecast, trained.history, trained.files)
 
 
-def _choice(sales: Panel, errors: Errors, chosen: Numbers) -> bytes:
+def _choice(sales: Panel, errors: Errors, chosen: Numbers, weights: Weights | None) -> bytes:
     """The choice as JSON: what serves a series unless it is named, store to family, with another one.
 
-    With that is how its error in the backtest compares with the default's.
+    With that is how its error in the backtest compares with the default's. And weights of the combination.
     """
     names, default = list(errors), choice.default(errors)
     own = choice.of_series(errors)
@@ -166,4 +171,9 @@ def _choice(sales: Panel, errors: Errors, chosen: Numbers) -> bytes:
         relative = own[chosen[row], row] / own[default, row]
         of_store = others.setdefault(sales.store_nbr[row], {})
         of_store[sales.family[row]] = {names[chosen[row]]: round(float(relative), 3)}
-    return msgspec.json.format(msgspec.json.encode({"default": names[default], "others": others})) + b"\n"
+    told = {
+        "default": names[default],
+        "weights": dict(zip(combination.PARTS, weights, strict=True)) if weights else {},
+        "others": others,
+    }
+    return msgspec.json.format(msgspec.json.encode(told)) + b"\n"

@@ -41,6 +41,14 @@ def test_the_default_is_best_on_all_sales_together(error: float, chosen: int) ->
     assert choice.choose(errors(windows)).tolist() == [0, 0]
 
 
+def test_a_part_of_the_combination_is_no_other_default() -> None:
+    """Weights that change with what is known make the combination no better than hindsight; its own may."""
+    best = {"combination": [window(100, 1, 1)], "theta": [window(100, 0.9, 0.9)]}
+    assert choice.choose(errors(best)).tolist() == [0, 0]
+    best["croston"] = best["theta"]
+    assert choice.choose(errors(best)).tolist() == [2, 2]
+
+
 def test_only_windows_that_are_over_count() -> None:
     windows = {
         "first": [window(100, 1, 1), window(114, 0, 0)],

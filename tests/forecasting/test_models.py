@@ -13,7 +13,16 @@ import pytest
 from numpy.typing import NDArray
 
 from services.contracts.model import HISTORY_DAYS, HORIZON_DAYS, LEVELS
-from services.forecasting import artifact, backtest, baselines, features, intervals, models, training
+from services.forecasting import (
+    artifact,
+    backtest,
+    baselines,
+    combination,
+    features,
+    intervals,
+    models,
+    training,
+)
 from services.forecasting.artifact import Model
 from services.forecasting.backtest import HORIZON, Window
 from services.forecasting.baselines import seasonal_naive
@@ -76,11 +85,20 @@ def test_features_are_those_of_the_days_before_their_origin(panel: Panel) -> Non
         assert values["mean_7"] == pytest.approx(mean(slice(143, 150)) / level)
         assert values["mean_112"] == pytest.approx(mean(slice(38, 150)) / level)
         assert values["same_weekday_4"] == pytest.approx(mean(slice(124, 150, 7)) / level)
-        assert values["age"] == 150 - np.isnan(panel.sales[series, :150]).sum()
+        assert values["age"] == min(150 - np.isnan(panel.sales[series, :150]).sum(), 112)
         assert values["horizon"] == 2
         assert values["weekday"] == panel.date(152).weekday()
         assert panel.onpromotion is not None
         assert values["promotion_28"] == pytest.approx(np.nanmean(panel.onpromotion[series, 122:150]))
+
+
+@pytest.mark.parametrize(("days", "seasons"), [(545, False), (546, True)])
+def test_short_sales_tell_nothing_of_seasons_of_the_year(days: int, seasons: bool) -> None:
+    one = np.array([0])
+    columns = Features(Panel.from_frame(make_sales(days)), 1).rows(one, one + days, one + days).columns
+    assert "weekday" in columns
+    for name in ("day_of_month", "day_of_year", "days_to_christmas"):
+        assert (name in columns) == seasons
 
 
 # --- the same bytes -----------------------------------------------------------
@@ -172,6 +190,10 @@ def test_the_forecast_served_is_the_model_s_own(panel: Panel, folder: Path, trai
         fitted = make(panel, HORIZON_DAYS)
         own |= {name: fitted.sales, **fitted.parts}
     choice = msgspec.json.decode((folder / "choice.json").read_bytes())
+    assert sum(choice["weights"].values()) == 1
+    parts = [own[part] for part in choice["weights"]]
+    weights = tuple(choice["weights"].values())
+    own[combination.NAME] = combination.combined(parts, panel.to_learn_from(), weights)
     names: list[str] = []
     for series, (store, family) in enumerate(zip(panel.store_nbr, panel.family, strict=True)):
         name = next(iter(choice["others"].get(store, {}).get(family, {choice["default"]: 1})))
