@@ -9,7 +9,7 @@ skipped, so that a second run goes on after a failure. Exit status: 0 all is app
 """
 
 import json
-import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -23,8 +23,8 @@ from scripts.deployment.terraform_plans import StackPlan, Synthesis, Terraform
 from scripts.laptop.install import TERRAFORM
 
 
-def apply(synthesis: Synthesis, approved: StackPlan, runner: StepRunner) -> None:
-    """Plan a stack and apply it, if that is what was approved.
+def apply(synthesis: Synthesis, approved: StackPlan, runner: StepRunner, again: Sequence[str]) -> None:
+    """Plan a stack and apply it, if that is what was approved; `again` is what repeats it.
 
     Raises:
         CommandError: it is not, or it failed.
@@ -42,7 +42,7 @@ def apply(synthesis: Synthesis, approved: StackPlan, runner: StepRunner) -> None
     terraform = Terraform(synthesis, stack)
     file = str(terraform_plans.plan_file(synthesis, stack))
     command = (TERRAFORM.command[0], "apply", "-input=false", "-no-color", file)
-    runner.run(Step(f"apply {stack}", command, folder=terraform.folder), terraform.variables)
+    runner.run(Step(f"apply {stack}", command, folder=terraform.folder, again=again), terraform.variables)
 
 
 @command(
@@ -57,8 +57,10 @@ def main(target: Environment, diff: Path) -> int:
         raise CommandError(f"{diff} is a diff of {content['environment']}, not of {name}")
     approved = msgspec.convert(content["stacks"], list[StackPlan])
     runner = StepRunner(Console(), log_folder("apply", target), f"scripts/diff {name}")
-    with tempfile.TemporaryDirectory(prefix="apply-") as folder:
-        synthesis = terraform_plans.synthesize(name, Path(folder) / "out")
-        for each in approved:
-            apply(synthesis, each, runner)
+    synthesis = terraform_plans.synthesize(name, terraform_plans.OUT)
+    for each in approved:
+        try:
+            apply(synthesis, each, runner, ("scripts/apply", name, str(diff)))
+        finally:
+            terraform_plans.plan_file(synthesis, each.stack).unlink(missing_ok=True)  # it has secrets
     return 0

@@ -6,14 +6,12 @@ Exit status: 0 done, 1 failed, 2 wrong arguments.
 """
 
 import sys
-import tempfile
-from pathlib import Path
 from typing import Final
 
 from infra.environment import Environment
 from scripts.command import TARGET, CommandError, command
-from scripts.deployment import access
-from scripts.deployment.terraform_plans import Terraform, synthesize
+from scripts.deployment import access, terraform_plans
+from scripts.deployment.terraform_plans import Terraform
 
 _JOB: Final = "kubernetes_job_v1.first-model"
 
@@ -24,8 +22,8 @@ def main(target: Environment) -> int:
     if not target.trains_by_job:
         raise CommandError(f"{target.name} has no such Job: trigger its pipeline in Airflow")
     access.check_access(target)
-    with tempfile.TemporaryDirectory(prefix="first-model-") as folder:
-        terraform = Terraform(synthesize(target.name, Path(folder) / "out"), f"{target.name}-services")
-        for words in (("init",), ("apply", "-auto-approve", f"-replace={_JOB}", f"-target={_JOB}")):
-            print(terraform.must(*words, "-input=false", "-no-color"), file=sys.stderr)
+    synthesis = terraform_plans.synthesize(target.name, terraform_plans.OUT)
+    terraform = Terraform(synthesis, f"{target.name}-services")
+    for words in (("init", "-upgrade"), ("apply", "-auto-approve", f"-replace={_JOB}", f"-target={_JOB}")):
+        print(terraform.must(*words, "-input=false", "-no-color"), file=sys.stderr)
     return 0

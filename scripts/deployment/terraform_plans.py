@@ -257,7 +257,7 @@ def _plan(terraform: Terraform, file: Path, initializing: Lock) -> StackPlan:
     if missing := _missing_variables(terraform.configuration):
         return StackPlan(stack, "blocked", blocked_by=tuple(missing), text="\n".join(missing.values()))
     with initializing:
-        done = terraform.run("init", "-input=false", "-no-color")
+        done = terraform.run("init", "-upgrade", "-input=false", "-no-color")
     if done.returncode != 0:
         return StackPlan(stack, "failed", text=f"terraform init: {done.stderr.strip()}")
     # No lock: CI's plan identity may not write one, and a plan changes nothing.
