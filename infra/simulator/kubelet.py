@@ -53,9 +53,10 @@ class Probe:
     def succeeds(self) -> bool:
         """Whether one request succeeds now."""
         try:
-            rest.call("GET", f"{emulators.HOST}:{self.port}", self.path, timeout=self.timeout_seconds)
-        except rest.RestError as error:
-            return 300 <= error.status < 400
+            address, timeout = f"{emulators.HOST}:{self.port}", self.timeout_seconds
+            rest.call("GET", address, self.path, success=range(200, 400), timeout=timeout)
+        except rest.RestError:
+            return False
         return True
 
 

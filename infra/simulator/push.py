@@ -16,6 +16,7 @@ from infra.simulator.emulators import HOST
 from infra.simulator.kubelet import KIND as CONTAINER
 
 _ANSWER_SECONDS: Final = 60.0
+_ACKNOWLEDGED: Final = (102, 200, 201, 202, 204)
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,15 @@ class PushTarget:
             if attempt := each.get("deliveryAttempt"):
                 push["deliveryAttempt"] = attempt
             with contextlib.suppress(rest.RestError):
-                rest.call("POST", address, path, push, headers=headers, timeout=_ANSWER_SECONDS)
+                rest.call(
+                    "POST",
+                    address,
+                    path,
+                    push,
+                    headers=headers,
+                    success=_ACKNOWLEDGED,
+                    timeout=_ANSWER_SECONDS,
+                )
                 accepted.add(each["ackId"])
         return accepted
 

@@ -6,7 +6,7 @@ take 0.25 s of CPU, against 0.03 s.
 
 import http.client
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any, Final
 
 from infra.simulator import SimulatorError
@@ -33,6 +33,7 @@ def call(
     body: object = None,
     *,
     headers: Mapping[str, str] | None = None,
+    success: Container[int] = range(200, 300),
     missing_ok: bool = False,
     timeout: float = _TIMEOUT_SECONDS,
 ) -> Any:
@@ -44,6 +45,7 @@ def call(
         path: Path and query, percent-encoded.
         body: Bytes, or a value to send as JSON.
         headers: Headers besides; the media type of bytes is one.
+        success: Statuses that are no error.
         missing_ok: Return None if there is nothing at the path.
         timeout: Seconds to wait for a connection, and between bytes.
 
@@ -51,7 +53,7 @@ def call(
         The JSON answer; the bytes if it is not JSON; None if it is empty.
 
     Raises:
-        RestError: no answer, or a status of 300 and above.
+        RestError: no answer, or one that is no success.
     """
     data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
     connection = http.client.HTTPConnection(address, timeout=timeout)
@@ -69,7 +71,7 @@ def call(
         decoded = answer
     if response.status == 404 and missing_ok:
         return None
-    if response.status >= 300:
+    if response.status not in success:
         raise RestError(
             response.status, _message(decoded) or f"status {response.status} from {method} {path}"
         )

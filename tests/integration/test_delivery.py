@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from infra.simulator import issuer, processes
+from infra.simulator import emulators, issuer, processes
+from infra.simulator.push import PushTarget
 from services.contracts.schema import bigquery_schema
 from services.contracts.settings import StreamingSettings, to_environment
 from services.contracts.tables import Request
@@ -166,3 +167,32 @@ def test_pulled_pushed_and_written_to_bigquery(
     # A restarted issuer has a new key, which the service fetches.
     cloud.kill("emulator.issuer")
     assert terraform.plan() == {"google_pubsub_subscription.push": "update"}
+
+
+_ANSWERS = """\
+import http.server, json, os
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        push = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.send_response(int(push["message"]["messageId"]))
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
+"""
+
+
+@pytest.mark.usefixtures("cloud")
+def test_only_some_answers_acknowledge_a_push(stopping: list[str]) -> None:
+    """https://cloud.google.com/pubsub/docs/push#receive_push"""
+    issuer.ensure()
+    port = free_port()
+    stopping.append("container.test.answers")
+    environment = processes.base_environment() | {"PORT": str(port), "PUSH_AUDIENCE": ENDPOINT}
+    processes.start(stopping[-1], [sys.executable, "-c", _ANSWERS], environment, grace_seconds=1)
+    wait_for("the server", lambda: not emulators.is_free(port))
+    statuses = ["200", "201", "202", "203", "204", "205", "206", "302", "400", "503"]
+    received = [{"ackId": each, "message": {"messageId": each}} for each in statuses]
+    accepted = PushTarget(ENDPOINT, ACCOUNT, ENDPOINT).deliver(received, "projects/p/subscriptions/s")
+    assert accepted == {"200", "201", "202", "204"}
