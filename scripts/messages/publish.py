@@ -11,7 +11,7 @@ Replies arrive on a temporary subscription, so that other subscribers still rece
 import csv
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,6 +39,18 @@ class Answer(msgspec.Struct, frozen=True):
     reason: str
 
 
+def request(where: str, values: Mapping[str, Any]) -> SaleRangeRequest:
+    """A request of these values, with an id of its own unless they have one.
+
+    Raises:
+        CommandError: it is not valid; the message begins with `where`.
+    """
+    try:
+        return msgspec.convert({"request_id": uuid.uuid4().hex, **values}, SaleRangeRequest, strict=False)
+    except (msgspec.ValidationError, TypeError) as error:
+        raise CommandError(f"{where}: {error}") from None
+
+
 def from_csv(path: Path) -> Iterator[SaleRangeRequest]:
     """Requests from a file, one per line; empty cells are ignored.
 
@@ -49,12 +61,7 @@ def from_csv(path: Path) -> Iterator[SaleRangeRequest]:
         with path.open(newline="", encoding="utf-8") as file:
             for line in csv.DictReader(file):
                 values = {name: value for name, value in line.items() if value}
-                try:
-                    yield msgspec.convert(
-                        {"request_id": uuid.uuid4().hex, **values}, SaleRangeRequest, strict=False
-                    )
-                except (msgspec.ValidationError, TypeError) as error:
-                    raise CommandError(f"{path}: {line}: {error}") from None
+                yield request(f"{path}: {line}", values)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise CommandError(f"{path}: {error}") from None
 
@@ -140,11 +147,12 @@ def show(requests: Sequence[SaleRangeRequest], answers: dict[str, Answer]) -> No
     argument("--csv", dest="file", type=Path, help="file of requests, one per line"),
 )
 def main(target: Environment, ranges: list[int], file: Path | None, **of_each: Any) -> int:
-    """Returns 1 if a request cannot be sent, or an active one has no reply."""
+    """Returns 1 if a request cannot be sent, or an active one has no reply or is refused."""
     if not ranges and not file:
         raise CommandError("give a range or --csv")
     requests = list(from_csv(file)) if file else []
-    requests += [SaleRangeRequest(uuid.uuid4().hex, days, **of_each) for days in ranges]
+    requests += [request(str(days), {"range": days, **of_each}) for days in ranges]
     answers = ask(use_environment(target).project_id, requests, _ANSWER_SECONDS)
     show(requests, answers)
-    return int(any(each.mode == "active" and each.request_id not in answers for each in requests))
+    answered = {request_id for request_id, answer in answers.items() if not answer.reason}
+    return int(any(each.mode == "active" and each.request_id not in answered for each in requests))

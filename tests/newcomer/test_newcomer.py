@@ -161,6 +161,12 @@ def test_what_make_status_says_to_try_works(checkout: Checkout, tmp_path: Path) 
         done = checkout.run("bash", "-ec", each)
         assert done.returncode == 0, f"{each}: {done.stdout}{done.stderr}"
         assert done.stdout
+    unknown = checkout.run("env", "COLUMNS=300", "scripts/publish", "7", "--store-nbr=Nowhere", "--active")
+    assert unknown.returncode == 1
+    assert "unknown store_nbr 'Nowhere'" in unknown.stdout
+    invalid = checkout.run("scripts/publish", "0")
+    assert invalid.returncode == 1
+    assert invalid.stderr.startswith("publish: 0: Expected `int` >= 1")
     asked = "SELECT 'a word' AS word, COUNT(DISTINCT store_nbr) > 1 AS several FROM sales.sales"
     rows = checkout.make("sql", f"QUERY={asked}")
     assert re.search(r"word +┃ several", rows)
