@@ -127,7 +127,7 @@ def copy_table(cloud: Cloud, source: str, destination: str) -> None:
 class TestRestore:
     def test_the_drill_brings_deleted_rows_back(self, cloud: Cloud, terraform: Terraform) -> None:
         """The statements of docs/operations.md; the emulator knows a table's rows of now only."""
-        text = (REPOSITORY / "docs" / "operations.md").read_text()
+        text = (REPOSITORY / "docs" / "operations.md").read_text().replace("\\\n", "")  # as a shell does
         drill = [sql for _, sql in re.findall(r"bq query --use_legacy_sql=false (['\"])(.+?)\1", text, re.S)]
         assert len(drill) == 3
         columns = json.dumps([{"name": "date", "type": "DATE"}, {"name": "sales", "type": "INTEGER"}])

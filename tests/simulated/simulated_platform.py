@@ -96,6 +96,8 @@ class Platform:
     def command(self, name: str, *arguments: str) -> subprocess.Popen[str]:
         """Start one of `scripts/`. It takes what was synthesized last, if the file has not changed since."""
         same = self._synthesized == self.file.read_text()
+        if not same:
+            self._synthesized = ""  # the command may synthesize it
         return subprocess.Popen(
             [self.checkout / "scripts" / name, self.name, *arguments],
             env=os.environ | self.variables | ({"CDKTF_SKIP_SYNTH": "true"} if same else {}),
