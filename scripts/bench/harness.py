@@ -85,7 +85,8 @@ def _members(program: psutil.Process) -> list[psutil.Process]:
 def publish(name: str, title: str, results: Mapping[str, Figures], *, ours: str, **more: Any) -> None:
     """Print a table of the results of each program, and write `build/bench/NAME.json`.
 
-    Ratios are those of the first figure, to that of `ours`. `more` are other keys of the file.
+    The unit is the name of the first figure. Ratios are of that, to that of `ours`. `more` are other keys of
+    the file.
     """
     first, *rest = results[ours]
     ratios = {program: result[first] / results[ours][first] for program, result in results.items()}
@@ -97,6 +98,7 @@ def publish(name: str, title: str, results: Mapping[str, Figures], *, ours: str,
         table.add_row(program, figures[0], f"{ratios[program]:,.2f}", *figures[1:])
     Console(width=140).print(table)
     peers = {program: result for program, result in results.items() if program != ours}
-    content = {"ours": results[ours], "peers": peers, "ratios": {peer: ratios[peer] for peer in peers}}
+    of_peers = {peer: ratios[peer] for peer in peers}
+    content = {"unit": first, "ours": results[ours], "peers": peers, "ratios": of_peers}
     BENCH.mkdir(parents=True, exist_ok=True)
     (BENCH / f"{name}.json").write_text(json.dumps(content | more, indent=2) + "\n", encoding="utf-8")
