@@ -44,7 +44,11 @@ _TEMPORARY: Final = (
     TooManyRequests,
     TransportError,
     grpc.FutureTimeoutError,  # a job server of Beam that does not listen
-    requests.RequestException,
+    requests.ConnectionError,
+    requests.Timeout,
+    requests.exceptions.ChunkedEncodingError,
+    requests.exceptions.ContentDecodingError,
+    requests.exceptions.JSONDecodeError,
 )
 # BigQuery answers 403 or 400 to these (https://cloud.google.com/bigquery/docs/error-messages).
 _TEMPORARY_REASONS: Final = ("rateLimitExceeded", "jobRateLimitExceeded", "tableUnavailable")
@@ -67,6 +71,7 @@ _FINAL: Final = (
     UnusableSalesError,
     VersionExistsError,
     grpc.RpcError,
+    requests.RequestException,
 )
 EXPECTED: Final = (*_TEMPORARY, *_FINAL)
 

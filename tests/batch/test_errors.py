@@ -4,6 +4,7 @@ from unittest import mock
 
 import grpc
 import pytest
+import requests
 from apache_beam.io.filesystem import BeamIOError
 from google.api_core.exceptions import Forbidden, NotFound, ServiceUnavailable
 from google.cloud.storage.exceptions import InvalidResponse
@@ -26,6 +27,8 @@ def refused_piece(status: int) -> InvalidResponse:
         (BeamIOError("match", {"gs://b/a": Forbidden("not yours")}), False),
         (BeamIOError("no files"), False),
         (grpc.FutureTimeoutError(), True),
+        (requests.exceptions.ChunkedEncodingError("broken off"), True),
+        (requests.exceptions.InvalidURL("http://"), False),
     ],
     ids=repr,
 )
