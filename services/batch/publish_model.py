@@ -3,10 +3,15 @@
 import sys
 from typing import Annotated, Any
 
+import msgspec
+
 from services.batch import command
 from services.batch.warehouse import SalesTable
+from services.contracts.messages import PredictionRow
 from services.contracts.settings import TrainingSettings
 from services.forecasting import training
+from services.forecasting.artifact import CorruptModelError
+from services.forecasting.forecast import Forecast
 from services.forecasting.model_registry import ModelRegistry
 
 
@@ -31,9 +36,26 @@ def publish(
     pointer, present = registry.pointer() or (None, 0)
     previous = pointer.version if pointer else None
     if previous != version:
-        registry.load(version)  # as the services do: what they could not serve is refused
+        _ask(registry.load(version).forecast)
         registry.publish(version, generation=present if generation is None else generation)
     return {"version": version, "changed": previous != version, "previous": previous}
+
+
+def _ask(forecast: Forecast) -> None:
+    """Ask for a series as a user of the services does, and read the answer.
+
+    Raises:
+        CorruptModelError: the answer is not what the contract says.
+    """
+    try:
+        rows = forecast.rows(
+            forecast.horizon,
+            forecast.select(store_nbr=forecast.store_nbr[:1], family=forecast.family[:1]).tolist(),
+        )
+        if msgspec.json.decode(msgspec.json.encode(rows), type=list[PredictionRow]) != rows:
+            raise ValueError("the answer to a request has other values")
+    except ValueError as error:  # msgspec's are among them
+        raise CorruptModelError(forecast.version, f"cannot be served: {error}") from None
 
 
 main = command.EntryPoint(publish)
