@@ -3,10 +3,9 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Network
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import google.auth
-from google.api_core.client_options import ClientOptions
 from google.api_core.exceptions import Forbidden, GoogleAPICallError
 from google.api_core.retry import Retry, if_transient_error
 from google.cloud.compute_v1.services.networks import NetworksClient
@@ -15,13 +14,11 @@ from google.cloud.compute_v1.services.subnetworks import SubnetworksClient
 from google.cloud.compute_v1.types import ListPeeringRoutesNetworksRequest, Subnetwork
 from google.cloud.container_v1 import ClusterManagerClient
 from google.cloud.container_v1.types import Cluster
-from google.oauth2.credentials import Credentials
 
 from infra.environment import PLATFORM, Environment
 from infra.environment.addresses import AddressPlan
 from infra.environment.cluster import NODE_DISK_GB
 from infra.environment.existing import ExistingNetwork
-from infra.simulator import google_apis
 from scripts.command import CommandError
 from scripts.deployment.access import SCOPES
 
@@ -55,25 +52,18 @@ class _Google:
     """Google's APIs as the caller, who pays for the requests with the environment's project."""
 
     def __init__(self, target: Environment) -> None:
-        self._options: dict[str, Any] = {}
-        if target.simulated:
-            address = f"http://{google_apis.address()}"
-            self._options["client_options"] = ClientOptions(api_endpoint=address)
-            self._options["credentials"] = Credentials("simulated")
-        else:
-            login, _ = google.auth.default(scopes=SCOPES, quota_project_id=target.project_id)
-            self._options["credentials"] = login
+        self._login, _ = google.auth.default(scopes=SCOPES, quota_project_id=target.project_id)
         self._target = target
 
     def quotas(self) -> dict[str, tuple[float, float]]:
         """Limit and usage of each quota of the region."""
-        client = RegionsClient(**self._options)
+        client = RegionsClient(credentials=self._login)
         region = client.get(project=self._target.project_id, region=self._target.region, retry=_RETRY)
         return {each.metric: (each.limit, each.usage) for each in region.quotas}
 
     def clusters(self) -> Sequence[Cluster]:
         """All clusters of the project."""
-        client = ClusterManagerClient(**self._options, transport="rest")
+        client = ClusterManagerClient(credentials=self._login, transport="rest")
         parent = f"projects/{self._target.project_id}/locations/-"
         try:
             return client.list_clusters(parent=parent).clusters
@@ -84,12 +74,12 @@ class _Google:
 
     def subnets(self, project: str) -> list[Subnetwork]:
         """All subnets of a project."""
-        scopes = SubnetworksClient(**self._options).aggregated_list(project=project, retry=_RETRY)
+        scopes = SubnetworksClient(credentials=self._login).aggregated_list(project=project, retry=_RETRY)
         return [each for _, scope in scopes for each in scope.subnetworks]
 
     def peers(self, project: str) -> Iterator[_Range]:
         """Subnets of the networks that those of a project are connected with."""
-        client = NetworksClient(**self._options)
+        client = NetworksClient(credentials=self._login)
         for network in client.list(project=project, retry=_RETRY):
             for peering in network.peerings:
                 if peering.state != "ACTIVE":

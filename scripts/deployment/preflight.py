@@ -23,7 +23,7 @@ from scripts.deployment.access import check_login, check_secrets, project
 from scripts.deployment.capacity import is_disabled, quotas, ranges
 
 _NEED_APIS: Final = ("quotas", "ranges")
-_NEED_GCLOUD: Final = ("login", "project", "billing")
+_NEED_GOOGLE: Final = ("login", "project", "billing", *_NEED_APIS)
 _EXAMPLES = re.compile(r"example\.com|your-organization|10000000000[1-4]\b|\b100000001\b|\b203\.0\.113\.")
 
 
@@ -104,9 +104,9 @@ def main(target: Environment, checks: list[str]) -> int:
     if unknown := sorted(set(checks) - _CHECKS.keys()):
         raise CommandError(f"no such check: {', '.join(unknown)}; there are {', '.join(_CHECKS)}")
     checks = checks or [each for each in _CHECKS if each not in _NEED_APIS]
-    if target.simulated and not {*checks}.isdisjoint(_NEED_GCLOUD):
+    if target.simulated and not {*checks}.isdisjoint(_NEED_GOOGLE):
         raise CommandError(f"{target.name} is simulated and needs no preflight: run `make up`")
-    if not target.simulated and not {*checks}.isdisjoint(_NEED_APIS):
+    if not {*checks}.isdisjoint(_NEED_APIS):
         check_login()
     table = Table("", "check", Column("what was found", overflow="fold"))
     status = 0

@@ -10,6 +10,7 @@ import pytest
 
 from infra import environment
 from scripts.deployment import preflight
+from tests import google_apis
 from tests.conftest import EXISTING
 from tests.simulated.conftest import Stack
 from tests.simulated.simulated_platform import SLOW, Platform, simulated
@@ -106,7 +107,8 @@ def test_the_company_keeps_what_is_its_own(platform: Platform) -> None:
 def test_preflight_sees_what_the_company_applied(
     platform: Platform, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with mock.patch.dict(os.environ, platform.variables | {"COLUMNS": "300"}):
+    variables = platform.variables | {"COLUMNS": "300", "PLATFORM_CLOUD": "google"}
+    with mock.patch.dict(os.environ, variables), google_apis.asked():
         assert preflight.main(["dev", "quotas", "ranges"]) == 0
     assert "forecast has room for 256 nodes" in capsys.readouterr().out
 

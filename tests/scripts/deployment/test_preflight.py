@@ -12,15 +12,12 @@ import pytest
 from google.api_core.exceptions import Forbidden
 from google.api_core.retry import Retry
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, RefreshError
-from google.cloud.compute_v1.services.networks import NetworksClient
 from google.cloud.compute_v1.services.regions import RegionsClient
-from google.cloud.compute_v1.services.subnetworks import SubnetworksClient
-from google.cloud.container_v1 import ClusterManagerClient
-from google.oauth2.credentials import Credentials
 
 from infra import environment
-from infra.simulator import google_apis, inventory
+from infra.simulator import inventory
 from scripts.deployment import apply, capacity, deploy, destroy, diff, first_model, preflight, step, verify
+from tests import google_apis
 from tests.conftest import EXISTING
 from tests.scripts.conftest import Tools
 
@@ -54,12 +51,14 @@ def credentials() -> Iterator[mock.Mock]:
 
 
 @pytest.fixture
-def simulated(dev: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def empty(
+    credentials: mock.Mock, dev: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
     """Dev with a Gateway, in a cloud that has nothing yet."""
-    monkeypatch.setenv("PLATFORM_CLOUD", "simulated")
     monkeypatch.setenv("SIMULATOR_HOME", str(tmp_path / "cloud"))
     dev.write_text(dev.read_text() + GATEWAY)
-    return dev
+    with google_apis.asked():
+        yield dev
 
 
 def limit(metric: str, value: int) -> None:
@@ -184,7 +183,7 @@ def check(capsys: pytest.CaptureFixture[str], *checks: str) -> str:
     return printed
 
 
-def test_an_empty_project_has_room(simulated: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_empty_project_has_room(empty: Path, capsys: pytest.CaptureFixture[str]) -> None:
     printed = check(capsys, "quotas", "ranges")
     assert re.search(r"CPUS \d+ of 24, SSD_TOTAL_GB \d+ of 500, STATIC_ADDRESSES 1 of 8, IN_USE_ADD", printed)
     assert "10.16.0.0/16 is free" in printed
@@ -201,7 +200,7 @@ def test_an_empty_project_has_room(simulated: Path, capsys: pytest.CaptureFixtur
     ],
 )
 def test_a_quota_is_too_small(
-    simulated: Path, capsys: pytest.CaptureFixture[str], limits: dict[str, int], remedy: str
+    empty: Path, capsys: pytest.CaptureFixture[str], limits: dict[str, int], remedy: str
 ) -> None:
     for metric, value in limits.items():
         limit(metric, value)
@@ -209,14 +208,14 @@ def test_a_quota_is_too_small(
 
 
 def test_what_others_use_is_not_there_for_the_environment(
-    simulated: Path, capsys: pytest.CaptureFixture[str]
+    empty: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cluster("lab", "10.140.0.0/14", alias=True)
     assert re.search(r"CPUS: have 0, need \d+; SSD_TOTAL_GB: have 200, need", check(capsys, "quotas"))
 
 
 def test_what_the_environment_uses_does_not_stop_its_next_deployment(
-    simulated: Path, capsys: pytest.CaptureFixture[str]
+    empty: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cluster("sales-forecast", "10.16.128.0/17", alias=True)
     assert re.search(r"CPUS \d+ of 24, SSD_TOTAL_GB \d+ of 500", check(capsys, "quotas"))
@@ -237,7 +236,7 @@ def test_what_the_environment_uses_does_not_stop_its_next_deployment(
     ],
 )
 def test_ranges_of_others(
-    simulated: Path, capsys: pytest.CaptureFixture[str], deployed: Callable[[], None], printed: str
+    empty: Path, capsys: pytest.CaptureFixture[str], deployed: Callable[[], None], printed: str
 ) -> None:
     deployed()
     assert re.search(printed, check(capsys, "ranges"))
@@ -248,7 +247,7 @@ def test_ranges_of_others(
     [(True, "have 10.16.7.0/24 of the peering to-office of default"), (False, "is free")],
 )
 def test_ranges_of_networks_that_are_connected(
-    simulated: Path, capsys: pytest.CaptureFixture[str], connected: bool, printed: str
+    empty: Path, capsys: pytest.CaptureFixture[str], connected: bool, printed: str
 ) -> None:
     """They belong to other projects, which the caller may not see."""
     path = "https://www.googleapis.com/compute/v1/projects/{}/global/networks/{}"
@@ -269,7 +268,7 @@ def test_ranges_of_networks_that_are_connected(
     assert printed in check(capsys, "ranges")
 
 
-def test_who_may_not_look_is_told_what_it_takes(simulated: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_who_may_not_look_is_told_what_it_takes(empty: Path, capsys: pytest.CaptureFixture[str]) -> None:
     refusal = Forbidden("Required 'compute.regions.get' permission")
     with mock.patch.object(RegionsClient, "get", side_effect=refusal):
         printed = check(capsys, "quotas")
@@ -279,7 +278,7 @@ def test_who_may_not_look_is_told_what_it_takes(simulated: Path, capsys: pytest.
 
 
 def test_an_api_that_is_off_is_told(
-    simulated: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    empty: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(capacity, "_RETRY", Retry(predicate=capacity.is_disabled, initial=0.01, timeout=0.1))
     service = {"id": f"{DEV}/pubsub.googleapis.com", "project": DEV, "service": "pubsub.googleapis.com"}
@@ -337,16 +336,16 @@ def forecast(pods: str = "10.201.0.0/16", services: str = "forecast-services") -
     ],
 )
 def test_a_network_that_exists_has_what_is_needed(
-    simulated: Path,
+    empty: Path,
     capsys: pytest.CaptureFixture[str],
     deployed: list[Callable[[], None]],
     printed: str,
 ) -> None:
     for each in deployed:
         each()
-    text = simulated.read_text().replace('"messaging",', '"messaging", "orchestration",') + EXISTING
+    text = empty.read_text().replace('"messaging",', '"messaging", "orchestration",') + EXISTING
     text = re.sub(r"(?m)^network .*\n", "", text).replace('  "registry",\n', "")
-    simulated.write_text(text)
+    empty.write_text(text)
     assert re.search(printed, check(capsys, "ranges"))
 
 
@@ -360,30 +359,26 @@ def test_nobody_is_logged_in(
 
 
 def test_google_is_asked_as_the_caller_and_for_the_environment_s_project(
-    simulated: Path,
-    credentials: mock.Mock,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    empty: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A person's login has no project that pays; the host project of a network is not asked to."""
-    monkeypatch.delenv("PLATFORM_CLOUD")
     monkeypatch.setattr(capacity, "_RETRY", None)
-    address = f"http://{google_apis.address()}"
-    for client in (NetworksClient, RegionsClient, SubnetworksClient, ClusterManagerClient):
-        monkeypatch.setattr(client, "_DEFAULT_ENDPOINT_TEMPLATE", address)
-
-    def default(scopes: Sequence[str], quota_project_id: str | None = None) -> tuple[Credentials, None]:
-        return Credentials("token", quota_project_id=quota_project_id), None
-
-    monkeypatch.setattr(Credentials, "refresh", mock.Mock())
-    credentials.side_effect = default
-    assert "10.16.0.0/16 is free" in check(capsys, "quotas", "ranges")
     service = {"id": DEV, "project": DEV, "service": "container.googleapis.com"}
     inventory.record("google_project_service", service)
-    text = re.sub(r"(?m)^network .*\n", "", simulated.read_text() + EXISTING).replace('  "registry",\n', "")
-    simulated.write_text(text)
+    text = re.sub(r"(?m)^network .*\n", "", empty.read_text() + EXISTING).replace('  "registry",\n', "")
+    empty.write_text(text)
     printed = check(capsys, "ranges")
     assert "compute.googleapis.com has not been used in project sales-forecast-dev" in printed
+
+
+def test_a_simulated_environment_needs_none(
+    dev: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PLATFORM_CLOUD", "simulated")
+    for checks in ([], ["quotas"]):
+        assert preflight.main(["dev", *checks]) == 1
+        assert "dev is simulated and needs no preflight: run `make up`" in capsys.readouterr().err
+    assert preflight.main(["dev", "examples", "secrets"]) == 0
 
 
 def test_examples_of_the_committed_file_are_named(

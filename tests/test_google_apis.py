@@ -1,4 +1,4 @@
-"""The simulated Compute Engine and Kubernetes Engine APIs speak as Google's do, to Google's own clients."""
+"""The tests' Compute Engine and Kubernetes Engine APIs speak as Google's do, to Google's own clients."""
 
 import json
 import urllib.error
@@ -19,7 +19,8 @@ from google.cloud.compute_v1.types import (
 from google.cloud.container_v1.types import ListClustersResponse
 from google.oauth2.credentials import Credentials
 
-from infra.simulator import google_apis, inventory
+from infra.simulator import inventory
+from tests import google_apis
 
 COMPUTE = "/compute/v1/projects/p"
 NETWORK = "projects/p/global/networks/"

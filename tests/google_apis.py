@@ -1,20 +1,30 @@
 """Google's Compute Engine and Kubernetes Engine APIs, as far as a deployment is prepared with them.
 
-They answer from the inventory, in a thread of the process that asks. Requests are refused as Google refuses
-them: without a token, of an API that is not enabled, with parameters that do not exist.
+They answer from the inventory of the simulated cloud, in a thread of the process that asks. Requests are
+refused as Google refuses them: without a token, of an API that is not enabled, with parameters that do not
+exist.
 https://cloud.google.com/compute/docs/reference/rest/v1,
 https://cloud.google.com/kubernetes-engine/docs/reference/rest/v1
 """
 
+import contextlib
 import functools
 import json
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
+from unittest import mock
 from urllib.parse import parse_qsl, urlsplit
+
+import google.auth
+from google.cloud.compute_v1.services.networks import NetworksClient
+from google.cloud.compute_v1.services.regions import RegionsClient
+from google.cloud.compute_v1.services.subnetworks import SubnetworksClient
+from google.cloud.container_v1 import ClusterManagerClient
+from google.oauth2.credentials import Credentials
 
 from infra.simulator import inventory
 from infra.simulator.emulators import HOST
@@ -272,3 +282,19 @@ def address() -> str:
     server = ThreadingHTTPServer((HOST, 0), _Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return f"{HOST}:{server.server_port}"
+
+
+def _default(scopes: Sequence[str], quota_project_id: str | None = None) -> tuple[Credentials, None]:
+    return Credentials("token", quota_project_id=quota_project_id), None
+
+
+@contextlib.contextmanager
+def asked() -> Generator[None]:
+    """Google's clients ask these APIs, as somebody who is logged in, until the block ends."""
+    with contextlib.ExitStack() as stack:
+        for client in (NetworksClient, RegionsClient, SubnetworksClient, ClusterManagerClient):
+            template = mock.patch.object(client, "_DEFAULT_ENDPOINT_TEMPLATE", f"http://{address()}")
+            stack.enter_context(template)
+        stack.enter_context(mock.patch.object(google.auth, "default", _default))
+        stack.enter_context(mock.patch.object(Credentials, "refresh"))
+        yield
