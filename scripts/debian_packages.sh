@@ -6,6 +6,7 @@ packages=(
   chromium # the page of the prediction service
   buildah docker-registry mmdebstrap netavark podman runc skopeo uidmap # images
   nginx-light wrk # bench-serving
+  prometheus # promtool, which evaluates alerts
 )
 missing=()
 for package in "${packages[@]}"; do

@@ -78,9 +78,9 @@ class ObservabilityStack(PlatformStack):
         )
         return [
             Objective(
-                self, id_, service=service, title=title, goal=goal, failed=failed, on_call=self._on_call
+                self, id_, service=service, title=title, goal=goal, indicator=indicator, on_call=self._on_call
             )
-            for id_, service, title, goal, failed in objectives
+            for id_, service, title, goal, indicator in objectives
         ]
 
 

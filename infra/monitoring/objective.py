@@ -35,8 +35,25 @@ _BURNS: Final = (
 )
 
 
-Indicator = Callable[[str], str]
-"""PromQL of a window: the share of its requests that were not good."""
+_MIN_FAILED: Final = 5
+"""Failed requests within the long window that an alert needs: a single one among few requests is chance."""
+
+
+@dataclass(frozen=True)
+class Indicator:
+    """What counts as a failed request.
+
+    Args:
+        failed: PromQL of the requests of a window that were not good, per second.
+        total: PromQL of all its requests, per second.
+    """
+
+    failed: Callable[[str], str]
+    total: Callable[[str], str]
+
+    def share(self, window: str) -> str:
+        """PromQL of the share of a window's requests that were not good."""
+        return f"({self.failed(window)}) / {self.total(window)}"
 
 
 def availability(metric: str, where: str, bad: str) -> Indicator:
@@ -45,12 +62,11 @@ def availability(metric: str, where: str, bad: str) -> Indicator:
     `metric` is a counter of the services, `where` has the labels of all requests, `bad` further ones of bad
     requests.
     """
-
-    def failed(window: str) -> str:
-        total = f"sum(rate({metric}_total{{{where}}}[{window}]))"
-        return f"(sum(rate({metric}_total{{{where}, {bad}}}[{window}])) or vector(0)) / {total}"
-
-    return failed
+    failed = ", ".join(filter(None, [where, bad]))
+    return Indicator(
+        failed=lambda window: f"sum(rate({metric}_total{{{failed}}}[{window}])) or vector(0)",
+        total=lambda window: f"sum(rate({metric}_total{{{where}}}[{window}]))",
+    )
 
 
 def latency(metric: str, where: str, seconds: float) -> Indicator:
@@ -58,23 +74,25 @@ def latency(metric: str, where: str, seconds: float) -> Indicator:
     bound = f'le=~"{seconds:g}(.0)?"'  # clients and Google write whole numbers differently
     labels = ", ".join(filter(None, [where, bound]))
 
-    def failed(window: str) -> str:
-        total = f"sum(rate({metric}_count{{{where}}}[{window}]))"
-        return f"1 - sum(rate({metric}_bucket{{{labels}}}[{window}])) / {total}"
+    def total(window: str) -> str:
+        return f"sum(rate({metric}_count{{{where}}}[{window}]))"
 
-    return failed
+    return Indicator(
+        failed=lambda window: f"{total(window)} - sum(rate({metric}_bucket{{{labels}}}[{window}]))",
+        total=total,
+    )
 
 
 class Objective(Construct):
     """A share of requests that has to be good over a rolling period, and alerts on its error budget.
 
     An alert fires when a share of the budget (`_BURNS`) is spent within its window: much of it in an hour, or
-    little of it for a day.
+    little of it for a day. It takes at least `_MIN_FAILED` requests.
 
     Args:
         title: the objective in words.
         goal: share of good requests.
-        failed: which requests are not good.
+        indicator: which requests are not good.
     """
 
     def __init__(
@@ -85,17 +103,16 @@ class Objective(Construct):
         service: str,
         title: str,
         goal: float,
-        failed: Indicator,
+        indicator: Indicator,
         on_call: OnCall,
     ):
         super().__init__(scope, id_)
         budget = 1 - goal
         for burn in _BURNS:
             rate = burn.share * _DAYS * 24 * 60 / burn.long_minutes
-            spent = [
-                f"({failed(f'{minutes}m')}) > {rate * budget:.4g}"
-                for minutes in (burn.long_minutes, burn.short_minutes)
-            ]
+            long, short = f"{burn.long_minutes}m", f"{burn.short_minutes}m"
+            burning = [f"({indicator.share(window)}) > {rate * budget:.4g}" for window in (long, short)]
+            enough = f"({indicator.failed(long)}) * {burn.long_minutes * 60} >= {_MIN_FAILED}"
             Alert(
                 self,
                 f"burns-in-{burn.long_minutes // 60}h",
@@ -106,9 +123,9 @@ class Objective(Construct):
                 runbook="error-budget",
                 on_call=on_call,
                 severity=burn.severity,
-                condition=query_condition(" and ".join(spent)),
+                condition=query_condition(" and ".join([*burning, enough])),
             )
-        share = failed(f"{_DAYS}d")
+        share = indicator.share(f"{_DAYS}d")
         self.charts: Final[Sequence[Chart]] = (
             Chart(f"{title}: share", "", [f"1 - ({share})"]),
             Chart(f"{title}: error budget left", "", [f"1 - ({share}) / {budget:.4g}"]),

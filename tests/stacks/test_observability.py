@@ -118,7 +118,9 @@ def test_one_declaration_gives_objective_alerts_and_charts(
         assert each["display_name"].startswith(f"prod: {service}: ")
         (condition,) = each["conditions"]
         windows: list[tuple[str, float]] = []
-        for part in condition["condition_prometheus_query_language"]["query"].split(" and "):
+        *parts, enough = condition["condition_prometheus_query_language"]["query"].split(" and ")
+        assert enough.endswith(" >= 5")
+        for part in parts:
             share, _, limit = part.rpartition(" > ")
             (window,) = set(re.findall(r"\[(\w+)\]", share))
             windows.append((window, round(float(limit) / budget, 2)))
