@@ -49,7 +49,7 @@ _STACKS: Final[Mapping[StackName, Needs]] = {
             "roles/iam.workloadIdentityPoolViewer",  # lists attestation rules, too, which the provider reads
             "roles/serviceusage.serviceUsageViewer",
         ),
-        plan_permissions=("logging.buckets.get", "logging.sinks.get"),
+        plan_permissions=("logging.buckets.get", "logging.exclusions.get", "logging.sinks.get"),
         apply=(
             "roles/compute.networkAdmin",
             "roles/dns.admin",

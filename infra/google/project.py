@@ -9,7 +9,7 @@ from infra.cdk.stack import place_of
 project_service = google.project_service
 
 _AUDITED: Final = ("bigquery", "secretmanager", "storage")
-_AUDIT: Final = "audit"
+AUDIT: Final = "audit"
 
 
 def enable_apis(scope: Construct, names: Iterable[str]) -> dict[str, project_service.ProjectService]:
@@ -76,25 +76,34 @@ class ProjectSettings(Construct):
                 audit_log_config=[{"log_type": kind} for kind in ("DATA_READ", "DATA_WRITE")],
             )
         # By default such logs go after 30 days. A sink needs no grant for a bucket of its own project.
-        destination = f"projects/{project}/locations/{place.region}/buckets/{_AUDIT}"
+        destination = f"projects/{project}/locations/{place.region}/buckets/{AUDIT}"
         bucket = google.logging_project_bucket_config.LoggingProjectBucketConfig(
             self,
             "audit-bucket",
             project=project,
             location=place.region,
-            bucket_id=_AUDIT,
+            bucket_id=AUDIT,
             description="Who read and changed what",
             retention_days=keep_audit_logs_days,
             depends_on=after,
         )
-        google.logging_project_sink.LoggingProjectSink(
+        reads = 'log_id("cloudaudit.googleapis.com/data_access")'
+        sink = google.logging_project_sink.LoggingProjectSink(
             self,
             "audit-sink",
-            name=_AUDIT,
+            name=AUDIT,
             destination=f"logging.googleapis.com/{destination}",
-            filter='log_id("cloudaudit.googleapis.com/data_access") OR '
-            'log_id("cloudaudit.googleapis.com/activity")',
+            filter=f'{reads} OR log_id("cloudaudit.googleapis.com/activity")',
             depends_on=[bucket],
+        )
+        # A log is billed for each bucket that stores it, and they are kept here.
+        google.logging_project_exclusion.LoggingProjectExclusion(
+            self,
+            "audit-exclusion",
+            name=f"{AUDIT}-stores-them",
+            description=f"Logs of who read data are in the bucket {AUDIT}, not in _Default too",
+            filter=reads,
+            depends_on=[sink],
         )
         google.project_default_service_accounts.ProjectDefaultServiceAccounts(
             self,

@@ -40,6 +40,7 @@ IDS: Final[Mapping[str, str]] = {
     "google_kms_crypto_key": "{key_ring}/cryptoKeys/{name}",
     "google_kms_key_ring": "projects/{project}/locations/{location}/keyRings/{name}",
     "google_logging_project_bucket_config": "projects/{project}/locations/{location}/buckets/{bucket_id}",
+    "google_logging_project_exclusion": "projects/{project}/exclusions/{name}",
     "google_monitoring_alert_policy": "projects/{project}/alertPolicies/{number}",
     "google_monitoring_dashboard": "projects/{project}/dashboards/{uuid}",
     "google_monitoring_notification_channel": "projects/{project}/notificationChannels/{number}",

@@ -23,6 +23,7 @@ import pytest
 from infra import environment
 from infra.environment import PLATFORM
 from infra.google.composer import connection_secret
+from infra.google.project import AUDIT
 from scripts import __main__ as scripts
 from services.contracts import names
 from tests.conftest import REPOSITORY, SIMULATOR
@@ -43,6 +44,7 @@ OF_WHEEL = [
 ]  # tests/batch/test_wheel
 OF_CLOUD = [each for each in COMMANDS if each.words[0] in ("gcloud", "kubectl")]
 OF_DATA = [each for each in COMMANDS if each.words[0] == "bq" or each.starts("gcloud", "storage")]
+OF_LOGS = [each for each in OF_CLOUD if each.starts("gcloud", "logging")]
 
 
 def test_every_command_is_tried() -> None:
@@ -58,8 +60,11 @@ def test_secrets_to_fill_in_are_those_of_the_stack() -> None:
 
 
 def test_gcloud_and_kubectl_are_pointed_to_what_the_stacks_make() -> None:
-    rest = [each for each in OF_CLOUD if not each.starts("gcloud", "secrets") and each not in OF_DATA]
+    rest = [each for each in OF_CLOUD if not each.starts("gcloud", "secrets")]
+    rest = [each for each in rest if each not in OF_DATA and each not in OF_LOGS]
     assert [each for each in rest if PLATFORM not in each.words] == []
+    assert OF_LOGS
+    assert all(f"--bucket={AUDIT}" in each.words for each in OF_LOGS)
 
 
 def test_buckets_and_tables_to_restore_are_those_of_the_stacks() -> None:

@@ -96,6 +96,7 @@ _CI_ROLES: Final[Mapping[str, tuple[str | None, str | None]]] = {
     "google_iap_": (None, "roles/iap.admin"),
     "google_kms_": (None, None),  # by grants on the key ring
     "google_logging_project_bucket_config": ("logging.buckets.get", "roles/logging.configWriter"),
+    "google_logging_project_exclusion": ("logging.exclusions.get", "roles/logging.configWriter"),
     "google_logging_project_sink": ("logging.sinks.get", "roles/logging.configWriter"),
     "google_logging_": ("logging.logMetrics.get", "roles/logging.configWriter"),
     "google_monitoring_": ("roles/monitoring.viewer", "roles/monitoring.editor"),

@@ -95,7 +95,12 @@ PERMISSIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "roles/iam.workloadIdentityUser": ("iam.serviceAccounts.getAccessToken",),
     "roles/iap.admin": ("iap.*",),
     "roles/iap.httpsResourceAccessor": (),
-    "roles/logging.configWriter": ("logging.buckets.*", "logging.logMetrics.*", "logging.sinks.*"),
+    "roles/logging.configWriter": (
+        "logging.buckets.*",
+        "logging.exclusions.*",
+        "logging.logMetrics.*",
+        "logging.sinks.*",
+    ),
     "roles/monitoring.editor": ("monitoring.*",),
     "roles/monitoring.viewer": (),
     "roles/pubsub.admin": ("pubsub.*",),

@@ -71,6 +71,7 @@ NAMES = {
     "google_kms_key_ring": ("name", r"[\w-]{1,63}"),
     "google_cloud_quotas_quota_preference": ("name", COMPUTE_NAME),
     "google_logging_project_bucket_config": ("bucket_id", r"[\w][\w.-]{0,99}"),
+    "google_logging_project_exclusion": ("name", r"[\w.-]{1,100}"),
     "google_logging_project_sink": ("name", r"[\w.-]{1,100}"),
     "google_logging_metric": ("name", r"[\w./-]{1,100}"),
     "google_project_iam_custom_role": ("role_id", r"[\w.]{3,64}"),
@@ -281,7 +282,7 @@ def test_no_grant_on_the_project_but_those_with_a_reason(stack: Stack) -> None:
 REPLACEABLE = {
     "a grant, a rule or a setting: the next apply makes the same": r"google_("
     r"bigquery_data_transfer_config|\w+_iam_member|project_iam_(custom_role|audit_config)|project_(service|default_service_accounts)"
-    r"|iam_deny_policy|binary_authorization_policy|cloud_quotas_quota_preference|logging_project_sink"
+    r"|iam_deny_policy|binary_authorization_policy|cloud_quotas_quota_preference|logging_project_(exclusion|sink)"
     r"|compute_region_s(sl|ecurity)_policy|tags_location_tag_binding|tags_tag_(key|value))",
     "an identity: its name stays, and with it what it may do; bootstrap undeletes a pool": "google_("
     "service_account|iam_workload_identity_pool(_provider)?)",

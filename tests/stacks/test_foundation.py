@@ -140,6 +140,11 @@ def test_audit_logs_stay_as_long_as_the_environment_says(synthesis: Synthesis) -
         assert sink["destination"].endswith(f"sales-forecast-{name}/locations/europe-west1/buckets/audit")
         assert "data_access" in sink["filter"]
         assert foundation.address("google_logging_project_bucket_config") in sink["depends_on"]
+        # They are not in the bucket _Default as well, where they would be billed again.
+        exclusion = foundation.one("google_logging_project_exclusion")
+        assert exclusion["filter"] in sink["filter"]
+        assert "data_access" in exclusion["filter"]
+        assert foundation.address("google_logging_project_sink") in exclusion["depends_on"]
 
 
 def test_default_accounts_are_no_editors_and_nothing_runs_as_them(synthesis: Synthesis) -> None:

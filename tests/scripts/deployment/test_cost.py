@@ -18,7 +18,7 @@ FREE = re.compile(
     r"_iam_|_schema$|_subscription$|_service_accounts?$|_subnetwork$|kubernetes_|terraform_data|_workload_identity"
     r"|google_(compute_(network|router|region_ssl_policy)|project_service|binary_authorization_.*|tags_.*"
     r"|bigquery_dataset|container_analysis_note|kms_key_ring|storage_bucket_object|certificate_manager_.*|billing_budget"
-    r"|cloud_quotas_quota_preference|dns_record_set|gke_backup_restore_plan|logging_project_sink"
+    r"|cloud_quotas_quota_preference|dns_record_set|gke_backup_restore_plan|logging_project_(exclusion|sink)"
     r"|monitoring_(alert_policy|dashboard|notification_channel))$"
 )
 
