@@ -12,6 +12,7 @@ from infra.monitoring.alerting import (
     query_condition,
     threshold_condition,
 )
+from infra.monitoring.objective import availability
 from services.contracts import metrics
 from services.contracts.names import DAILY_DAG
 from stacks.messaging import MessagingStack
@@ -146,7 +147,7 @@ def _gateway_alerts(alert: _Alert) -> None:
         severity="CRITICAL",
         title=f"More than {_FAILED_PERCENT} % of requests fail",
         summary="The load balancer found nobody to answer, or the service answered with a fault.",
-        condition=query_condition(f"{failed_share()} > {_FAILED_PERCENT / 100:g}", lasting_minutes=5),
+        condition=query_condition(AT_GATEWAY.exceeds(_FAILED_PERCENT / 100, 5), lasting_minutes=5),
     )
     alert(
         "slow-answers",
@@ -231,12 +232,6 @@ def available_pods(environment: Environment) -> str:
     return f"sum by (deployment) (kube_deployment_status_replicas_available{services})"
 
 
-def failed_share() -> str:
-    """PromQL: share of the requests at the Gateway that fail."""
-    requests = promql(f"{LOAD_BALANCER}/request_count")
-    return f'sum(rate({requests}{{response_code_class="500"}}[5m])) / sum(rate({requests}[5m]))'
-
-
 def promql(metric: str) -> str:
     """Name of a Google Cloud metric in PromQL.
 
@@ -244,3 +239,7 @@ def promql(metric: str) -> str:
     """
     domain, _, path = metric.partition("/")
     return f"{domain.replace('.', '_')}:{path.replace('/', '_')}"
+
+
+AT_GATEWAY: Final = availability(promql(f"{LOAD_BALANCER}/request_count"), "", 'response_code_class="500"')
+"""Requests at the Gateway; one is bad if it gets a server error, be it the load balancer's own."""

@@ -14,11 +14,11 @@ from infra.monitoring.uptime import UptimeCheck
 from services.contracts import metrics
 from services.contracts.names import LIVENESS_PATH, PREDICT_PATH
 from stacks.alerts import (
+    AT_GATEWAY,
     DAG_RUNS,
     LOAD_BALANCER,
     add_alerts,
     available_pods,
-    failed_share,
     promql,
 )
 from stacks.messaging import MessagingStack
@@ -68,7 +68,7 @@ class ObservabilityStack(PlatformStack):
 
     def _objectives(self) -> list[Objective]:
         answers = f'route="{PREDICT_PATH}"'  # without probes and scrapes
-        answered = availability(metrics.REQUESTS, answers, 'code=~"5.."')
+        answered = availability(f"{metrics.REQUESTS}_total", answers, 'code=~"5.."')
         in_time = latency(metrics.REQUEST_DURATION, answers, _LATENCY_SECONDS)
         fresh = latency(metrics.MESSAGE_LATENCY, "", _FRESHNESS_SECONDS)
         objectives = (
@@ -133,7 +133,7 @@ def _sections(environment: Environment, requests: Subscription) -> list[Section]
                         "1/s",
                         [f"sum by (response_code_class) (rate({requests_at_gateway}[5m]))"],
                     ),
-                    Chart("Share that fails", "", [failed_share()]),
+                    Chart("Share that fails", "", [AT_GATEWAY.share("5m")]),
                 ],
             )
         )

@@ -36,7 +36,7 @@ _BURNS: Final = (
 
 
 _MIN_FAILED: Final = 5
-"""Failed requests within the long window that an alert needs: a single one among few requests is chance."""
+"""Failed requests that an alert needs: a single one among few requests is chance."""
 
 
 @dataclass(frozen=True)
@@ -55,17 +55,22 @@ class Indicator:
         """PromQL of the share of a window's requests that were not good."""
         return f"({self.failed(window)}) / {self.total(window)}"
 
+    def exceeds(self, limit: float, minutes: int) -> str:
+        """PromQL: this share is above a limit, by more than chance."""
+        window = f"{minutes}m"
+        failed = f"({self.failed(window)}) * {minutes * 60}"
+        return f"({self.share(window)}) > {limit:.4g} and {failed} >= {_MIN_FAILED}"
 
-def availability(metric: str, where: str, bad: str) -> Indicator:
+
+def availability(counter: str, where: str, bad: str) -> Indicator:
     """A request is good unless it is counted as bad.
 
-    `metric` is a counter of the services, `where` has the labels of all requests, `bad` further ones of bad
-    requests.
+    `counter` is a metric, `where` has the labels of all requests, `bad` further ones of bad requests.
     """
     failed = ", ".join(filter(None, [where, bad]))
     return Indicator(
-        failed=lambda window: f"sum(rate({metric}_total{{{failed}}}[{window}])) or vector(0)",
-        total=lambda window: f"sum(rate({metric}_total{{{where}}}[{window}]))",
+        failed=lambda window: f"sum(rate({counter}{{{failed}}}[{window}])) or vector(0)",
+        total=lambda window: f"sum(rate({counter}{{{where}}}[{window}]))",
     )
 
 
@@ -110,9 +115,8 @@ class Objective(Construct):
         budget = 1 - goal
         for burn in _BURNS:
             rate = burn.share * _DAYS * 24 * 60 / burn.long_minutes
-            long, short = f"{burn.long_minutes}m", f"{burn.short_minutes}m"
-            burning = [f"({indicator.share(window)}) > {rate * budget:.4g}" for window in (long, short)]
-            enough = f"({indicator.failed(long)}) * {burn.long_minutes * 60} >= {_MIN_FAILED}"
+            burning = indicator.exceeds(rate * budget, burn.long_minutes)
+            still = f"({indicator.share(f'{burn.short_minutes}m')}) > {rate * budget:.4g}"
             Alert(
                 self,
                 f"burns-in-{burn.long_minutes // 60}h",
@@ -123,7 +127,7 @@ class Objective(Construct):
                 runbook="error-budget",
                 on_call=on_call,
                 severity=burn.severity,
-                condition=query_condition(" and ".join([*burning, enough])),
+                condition=query_condition(f"{burning} and {still}"),
             )
         share = indicator.share(f"{_DAYS}d")
         self.charts: Final[Sequence[Chart]] = (

@@ -201,7 +201,7 @@ class Elsewhere(TerraformStack):
             service="prediction",
             title="answers",
             goal=0.99,
-            indicator=availability("requests", "", 'code="500"'),
+            indicator=availability("requests_total", "", 'code="500"'),
             on_call=on_call,
         )
         Dashboard(self, "board", title="Shop", sections=[Section("all", [Chart("up", "1", ["up"])])])

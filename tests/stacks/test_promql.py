@@ -107,5 +107,23 @@ def test_late_answers_raise_the_alert(prod: Stack, tmp_path: Path, late: str, fi
     assert firing(prod, tmp_path, SLOW, series, 119) is fires
 
 
+@pytest.mark.parametrize(
+    ("good", "bad", "fires"),
+    [
+        pytest.param("0+60x60", "0+10x60", True, id="an outage"),
+        pytest.param("0+60x60", "0x60", False, id="none fails"),
+        pytest.param("0+2x60", "0x54 1x6", False, id="one of ten fails"),
+    ],
+)
+def test_what_the_load_balancer_counts_raises_the_alert(
+    prod: Stack, tmp_path: Path, good: str, bad: str, fires: bool
+) -> None:
+    metric = "loadbalancing_googleapis_com:https_external_regional_request_count"
+    series = {
+        f'{metric}{{response_code_class="{code}"}}': values for code, values in ((200, good), (500, bad))
+    }
+    assert firing(prod, tmp_path, "More than 5 % of requests fail", series, 58) is fires
+
+
 def test_no_requests_raise_no_alert(prod: Stack, tmp_path: Path) -> None:
     assert firing(prod, tmp_path, FAST, {"up": "1x120"}, 119) is False
