@@ -1,4 +1,4 @@
-"""Start of a service process: settings, logs, listener, signals."""
+"""Start and end of a service process: settings, logs, listener, signals, drain."""
 
 import asyncio
 import datetime
@@ -7,13 +7,18 @@ import logging
 import os
 import signal
 import sys
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
 from services import log_output
-from services.contracts.settings import SettingsError, from_environment
+from services.contracts.settings import ServerSettings, SettingsError, from_environment
 from services.http.server import Server
+
+_log = logging.getLogger(__name__)
+
+FINISH_SECONDS: Final = 15
+"""From the end of the drain until what is unfinished is given up."""
 
 Settings = TypeVar("Settings", bound=msgspec.Struct)
 
@@ -67,19 +72,40 @@ def start(kind: type[Settings]) -> Settings:
         raise SystemExit(2) from None
 
 
-async def listen(server: Server, host: str, port: int) -> asyncio.Event:
-    """Make the server listen. Returns the event that SIGTERM and SIGINT set.
+async def listen(server: Server, settings: ServerSettings) -> asyncio.Event:
+    """Make the server listen. Returns the event that SIGTERM and SIGINT set; readiness is 503 from then on.
 
     Raises:
         SystemExit: with code 1, after one line on stderr, if the address cannot be listened on.
     """
-    stop = asyncio.Event()
+    stopping = asyncio.Event()
+
+    def stop() -> None:
+        server.application.draining = True
+        stopping.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    host, port = settings.host, settings.port
     try:
         await server.listen(host, port)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else error
         print(f"error: cannot listen on {host}:{port}: {reason}", file=sys.stderr)  # noqa: T201 -- as above
         raise SystemExit(1) from None
-    return stop
+    return stopping
+
+
+async def drain(server: Server, seconds: float) -> bool:
+    """Answer requests until load balancers have noticed that it is not ready, then close the server.
+
+    Returns whether the requests in flight were answered in time.
+    """
+    _log.info("draining for %s s", seconds)
+    await asyncio.sleep(seconds)
+    finished = await server.close(FINISH_SECONDS)
+    if finished:
+        _log.info("stopped")
+    else:
+        _log.error("requests still in flight after %s s are aborted", FINISH_SECONDS)
+    return finished

@@ -186,6 +186,14 @@ class ModelsResponse(msgspec.Struct, frozen=True):
     ]
 
 
+class Readiness(msgspec.Struct, frozen=True):
+    """The body of the readiness path."""
+
+    ready: bool
+    model: str | None  # version served
+    fault: str | None  # why not ready, or what is wrong although ready
+
+
 Allowed = Annotated[
     list[str] | dict[str, int], Meta(description="Values to choose from, or the limits of a number.")
 ]

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 
 import prometheus_client
 
+from services.contracts.messages import Readiness
 from services.contracts.model import Manifest
 from services.forecasting.artifact import CorruptModelError, Model
 from services.forecasting.model_registry import ModelRegistry, UnknownVersionError
@@ -72,6 +73,15 @@ class ModelFollower(Generic[Served]):
     def stop(self) -> None:
         """Stop polling; a load that has begun goes on in its thread."""
         self._stopping.set()
+
+    def readiness(self, fault: str | None = None) -> Readiness:
+        """Ready are services with a version and without another `fault`."""
+        model = self.current
+        return Readiness(
+            ready=model is not None and not fault,
+            model=model.manifest.version if model else None,
+            fault=fault or self.error,
+        )
 
     def _follow(self) -> None:
         while True:

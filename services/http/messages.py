@@ -1,8 +1,8 @@
-"""Requests, responses, and the interface of what answers them."""
+"""Requests and responses."""
 
 import http
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -59,28 +59,6 @@ class Response:
         if parts is None and status not in (http.HTTPStatus.NO_CONTENT, http.HTTPStatus.NOT_MODIFIED):
             lines.append(f"content-length: {len(body)}\r\n")
         self.head = "".join(lines).encode("latin-1")
-
-
-class Application(Protocol):
-    """Answers requests.
-
-    Attributes:
-        draining: Whether the process is about to stop: connections are closed after the next response.
-    """
-
-    draining: bool
-
-    def answer(self, request: Request) -> Response:
-        """The response to a request; raises nothing."""
-        ...
-
-    def refusal(self, request: Request) -> Response | None:
-        """The response to a request whose body need not be received: none handles it, for example."""
-        ...
-
-    def observe(self, request: Request, response: Response, seconds: float) -> None:
-        """Called after each response, with the time since the first byte of its request."""
-        ...
 
 
 Receive = Callable[[int], Awaitable[bytes]]

@@ -10,8 +10,9 @@ import resource
 import time
 from typing import Final
 
+from services.http.application import Application
 from services.http.connection import Connection
-from services.http.messages import Application, AsyncHandler
+from services.http.messages import AsyncHandler
 from services.http.problems import HttpError
 
 _log = logging.getLogger(__name__)
@@ -73,6 +74,7 @@ class Server:
         """Stop listening and wait for the requests in flight; returns whether all were answered in time."""
         assert self._listener is not None, "listen first"  # noqa: S101 -- an error of the caller
         self._listener.close()
+        self.application.draining = True
         for connection in [*self.connections]:
             connection.close_if_idle()
         deadline = time.perf_counter() + seconds

@@ -1,7 +1,5 @@
 """`python -m services.prediction`: serve forecasts over HTTP until SIGTERM."""
 
-import asyncio
-import logging
 import sys
 
 import uvloop
@@ -14,11 +12,6 @@ from services.forecasting.model_registry import ModelRegistry
 from services.http.server import Server
 from services.prediction.application import Application
 from services.prediction.responses import ModelResponses
-
-_log = logging.getLogger("services.prediction")
-
-_FINISH_SECONDS = 15
-"""For requests in flight when the listener closes."""
 
 
 async def serve(settings: PredictionSettings) -> int:
@@ -44,20 +37,11 @@ async def serve(settings: PredictionSettings) -> int:
     Gauge("prediction_cache_bytes", "Memory of cached responses.").set_function(
         lambda: follower.current.prepared.cache.bytes if follower.current else 0
     )
-    stop = await runtime.listen(server, settings.host, settings.port)
+    stop = await runtime.listen(server, settings)
     follower.start()
     await stop.wait()
-
-    _log.info("draining for %s s", settings.drain_seconds)
-    application.draining = True
-    await asyncio.sleep(settings.drain_seconds)
     follower.stop()
-    finished = await server.close(_FINISH_SECONDS)
-    if not finished:
-        _log.error("requests still in flight after %s s are aborted", _FINISH_SECONDS)
-        return 1
-    _log.info("stopped")
-    return 0
+    return int(not await runtime.drain(server, settings.drain_seconds))
 
 
 if __name__ == "__main__":

@@ -14,13 +14,12 @@ from services.contracts.model import Manifest
 from services.contracts.names import MODELS_PATH, PREDICT_PATH
 from services.contracts.settings import PredictionSettings
 from services.forecasting.follower import ModelFollower, ServedModel
-from services.http import health, negotiation
-from services.http.health import Readiness
+from services.http import application, negotiation
+from services.http.application import JSON, NO_STORE, Route
 from services.http.messages import Request, Response
 from services.http.negotiation import ConditionalResponse
 from services.http.parser import MAX_BODY_BYTES
 from services.http.problems import HttpError
-from services.http.routing import JSON, NO_STORE, Route, Router
 from services.prediction import openapi, pages
 from services.prediction.access_log import AccessLog
 from services.prediction.metrics import Metrics
@@ -32,17 +31,16 @@ _UNKNOWN: Final = "unknown"
 _DESCRIBED: Final = {*ModelDescription.__struct_fields__} - {"age_seconds"}
 
 
-class Application:
+class Application(application.Application):
     """Answers requests.
 
     Everything runs on the event loop; the follower's thread only replaces `follower.current`.
     """
 
     def __init__(self, settings: PredictionSettings, follower: ModelFollower[ModelResponses]) -> None:
-        self.draining = False
         self._follower = follower
         document = openapi.document(settings.max_range)
-        self._router = Router(
+        super().__init__(
             [
                 *pages.routes(),
                 Route("/page.json", lambda request: self._served().prepared.page.answer(request)),
@@ -50,19 +48,17 @@ class Application:
                 Route("/history", functools.partial(self._query, "history")),
                 Route(MODELS_PATH, self._models),
                 Route("/openapi.json", pages.Page(msgspec.json.encode(document), ".json").answer),
-                *health.routes(self._readiness),
-            ]
+            ],
+            follower.readiness,
         )
-        self.answer = self._router.answer
-        self.refusal = self._router.refusal
-        self.metrics = Metrics([*(route.path for route in self._router.routes.values()), _UNKNOWN])
+        self.metrics = Metrics([*(route.path for route in self.routes.values()), _UNKNOWN])
         build = Info("prediction_build", "Image and Python version of the service.")
         build.info({"image": settings.image, "python": platform.python_version()})
         self._access_log = AccessLog(settings.trace_project)
 
     def observe(self, request: Request, response: Response, seconds: float) -> None:
         """Count a response, and log it unless it is a successful probe."""
-        route = self._router.routes.get(request.path)
+        route = self.routes.get(request.path)
         # Clients choose paths and methods freely; label values must be few.
         if route is None:
             self.metrics.observe(_UNKNOWN, "other", response.status, seconds)
@@ -119,14 +115,6 @@ class Application:
             fault=self._follower.error,
         )
         return Response(http.HTTPStatus.OK, [JSON, NO_STORE], msgspec.json.encode(models))
-
-    def _readiness(self) -> Readiness:
-        model = self._follower.current
-        return Readiness(
-            ready=model is not None and not self.draining,
-            model=model.manifest.version if model else None,
-            fault="stopping" if self.draining else self._follower.error,
-        )
 
 
 def _described(manifest: Manifest) -> ModelDescription:

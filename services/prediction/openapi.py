@@ -14,10 +14,10 @@ from services.contracts.messages import (
     PredictionRequest,
     PredictionResponse,
     Problem,
+    Readiness,
     SumRow,
 )
 from services.contracts.names import LIVENESS_PATH, METRICS_PATH, MODELS_PATH, PREDICT_PATH, READINESS_PATH
-from services.http.health import Readiness
 
 _TYPES = (
     *(PredictionRequest, PredictionResponse, PredictionColumns, SumRow),

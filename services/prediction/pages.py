@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Final
 
 from services.http import negotiation
+from services.http.application import Route
 from services.http.messages import Request, Response
 from services.http.negotiation import ConditionalResponse
-from services.http.routing import Route
 
 _FOLDER: Final = Path(__file__).parent / "page"
 _POLICY: Final = (

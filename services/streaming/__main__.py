@@ -8,14 +8,14 @@ from services import runtime
 from services.contracts.settings import StreamingSettings
 from services.forecasting.follower import ModelFollower
 from services.forecasting.model_registry import ModelRegistry
+from services.http.application import Application
 from services.http.server import Server
-from services.streaming.application import Application
 from services.streaming.processing import Processor
 from services.streaming.pubsub import PubSub
 from services.streaming.push import PushHandler
 from services.streaming.replies import ModelReplies
 from services.streaming.table import PredictionsTable
-from services.streaming.worker import FINISH_SECONDS, Worker
+from services.streaming.worker import Worker
 
 _log = logging.getLogger("services.streaming")
 
@@ -35,32 +35,24 @@ async def run(settings: StreamingSettings) -> int:
     table = PredictionsTable(settings.predictions_table)
     processor = Processor(settings, pubsub, table)
     worker = Worker(settings, pubsub, processor, follower)
-    application = Application(follower, lambda: worker.fault or processor.fault)
+    application = Application([], lambda: follower.readiness(worker.fault or processor.fault))
     push = PushHandler(settings, processor, follower) if settings.delivery == "push" else None
     server = Server(application, push)
-    stop = await runtime.listen(server, settings.host, settings.port)
+    stop = await runtime.listen(server, settings)
     follower.start()
-    stopping = asyncio.create_task(stop.wait())
-    pulling = None if push else asyncio.create_task(worker.run())
-    await asyncio.wait({stopping, pulling or stopping}, return_when=asyncio.FIRST_COMPLETED)
-    failed = not stop.is_set()
-    application.draining = True
-    if pulling is None:
-        _log.info("draining for %s s", settings.drain_seconds)
-        await asyncio.sleep(settings.drain_seconds)
+    failed = False
+    if push:
+        await stop.wait()
     else:
-        if failed:
-            _log.error("the worker ended unexpectedly", exc_info=pulling.exception())
-        worker.stop()
-        await asyncio.wait({pulling})
+        try:
+            await worker.run(stop)
+        except Exception:
+            _log.exception("the worker ended unexpectedly")
+            failed = True
     follower.stop()
-    finished = await server.close(FINISH_SECONDS)
+    finished = await runtime.drain(server, settings.drain_seconds if push else 0)
     await table.close()
-    if not finished:
-        _log.error("requests still in flight after %s s are aborted", FINISH_SECONDS)
-        return 1
-    _log.info("stopped")
-    return int(failed)
+    return int(failed or not finished)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from google.api_core import exceptions
 
 from services.contracts.settings import StreamingSettings
 from services.forecasting.follower import ModelFollower
+from services.runtime import FINISH_SECONDS
 from services.streaming import metrics
 from services.streaming.metrics import attempted, report
 from services.streaming.processing import MessageBatch, Processor
@@ -30,8 +31,6 @@ _MAX_BYTES: Final = 64 * 1024 * 1024
 _USUAL_BYTES: Final = 1024
 _PULL_SECONDS: Final = 60
 _MAX_PAUSE_SECONDS: Final = 10
-FINISH_SECONDS: Final = 15
-"""From the signal to stop until unfinished messages are released."""
 
 _CHECK_SECONDS: Final = 4
 """A message seen at two checks is extended: in time even for the shortest deadline, 10 s."""
@@ -105,24 +104,20 @@ class Worker:
         self._pubsub = pubsub
         self._processor = processor
         self._follower = follower
-        self._stop = asyncio.Event()
         self._flow_control = FlowControl(settings.max_messages)
         self._leased: set[str] = set()  # `ack_id`s of messages whose deadline is extended
         self._batches: set[asyncio.Task[None]] = set()
 
-    def stop(self) -> None:
-        """Pull no more; finish or release leased messages."""
-        self._processor.stopping = True
-        self._stop.set()
-
-    async def run(self) -> None:
-        """Work until `stop`. Messages wait in the subscription until a model is loaded."""
-        while self._follower.current is None and not self._stop.is_set():
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop`, then finish or release leased messages. They wait until a model is loaded."""
+        self._stop = stop
+        while self._follower.current is None and not stop.is_set():
             await asyncio.sleep(0.1)
         async with asyncio.TaskGroup() as group:
             extending = group.create_task(self._extend_forever())
             pulling = [group.create_task(self._pull_forever()) for _ in range(_OUTSTANDING_PULLS)]
-            await self._stop.wait()
+            await stop.wait()
+            self._processor.stopping = True
             for task in pulling:
                 task.cancel()
             await asyncio.wait(pulling)

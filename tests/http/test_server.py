@@ -13,6 +13,7 @@ import uvloop
 
 from services.http import connection
 from services.http import server as server_module
+from services.http.application import Application
 from services.http.messages import AsyncHandler, Receive, Request, Response
 from services.http.problems import HttpError
 from services.http.server import Server
@@ -23,11 +24,11 @@ CHUNKED = b"POST /%b HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 LARGE = b"x" * 1_000_000
 
 
-class Echo:
+class Echo(Application):
     """Responds with the request; to `/large` with a megabyte."""
 
     def __init__(self) -> None:
-        self.draining = False
+        super().__init__([])
         self.observed: list[tuple[bytes, int]] = []
 
     def answer(self, request: Request) -> Response:

@@ -21,6 +21,7 @@ import pytest
 from services.contracts.model import HISTORY_DAYS
 from services.contracts.settings import PredictionSettings
 from services.forecasting.artifact import Model
+from services.forecasting.follower import ModelFollower, ServedModel
 from services.forecasting.forecast import Forecast, History
 from services.http.messages import Request, Response
 from services.prediction.application import Application
@@ -64,8 +65,9 @@ def application(keys: list[tuple[str, str]]) -> Application:
     for name in ("first_date", "last_date", "series", "horizon", "interval", "backtest"):
         setattr(manifest, name, None)
     prepared = ModelResponses(Model(manifest, forecast, history), HORIZON, "")
-    served = SimpleNamespace(manifest=manifest, prepared=prepared)
-    follower: Any = SimpleNamespace(current=served, previous=None, error=None)
+    registry: Any = None  # nothing is polled
+    follower = ModelFollower(registry, lambda _: prepared, 1)
+    follower.current, follower.error = ServedModel(manifest, prepared), None
     with mock.patch("services.prediction.application.Info"):  # a process can have one
         return Application(PredictionSettings(model_bucket="models"), follower)
 
