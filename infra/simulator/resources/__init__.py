@@ -70,7 +70,7 @@ class Handler(Protocol):
         """Create the resource, which must not exist; returns its state.
 
         Args:
-            planned: Complete values. Computed ones (`id`, `self_link`, ...) are plausible and deterministic;
+            planned: Complete values. Computed ones (`id`, `self_link`, ...) are made up and deterministic;
                 the handler replaces those that the emulator knows.
         """
         ...

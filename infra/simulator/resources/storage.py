@@ -27,7 +27,7 @@ class Bucket(emulated.Emulated):
 
     def create(self, planned: Values) -> Values:
         self.make(planned, "POST", _BUCKETS, {"name": planned["name"]})
-        return planned
+        return planned | {"url": f"gs://{planned['name']}"}
 
     def delete(self, state: Values) -> None:
         name, objects = state["name"], f"{self.path(state)}/o"
