@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Final
 
-from infra.simulator import inventory, metrics, plugin
+from infra.simulator import inventory, plugin
 from infra.simulator.computed import IDS
 from infra.simulator.resources import ResourceError, Values
 from infra.simulator.values import items
@@ -42,16 +42,11 @@ _REFERENCES: Final[Mapping[str, Mapping[str, str]]] = {
 }
 # Type -> types of resources that may be in it or use it.
 _USERS: Final[Mapping[str, tuple[str, ...]]] = {
-    "google_certificate_manager_certificate": (
-        "google_certificate_manager_certificate_map_entry",
-        "google_compute_region_target_https_proxy",
-    ),
     "google_compute_network": (
         "google_compute_router",
         "google_compute_subnetwork",
         "google_container_cluster",
     ),
-    "google_compute_region_ssl_policy": ("google_compute_region_target_https_proxy",),
     "google_compute_subnetwork": ("google_container_cluster",),
     "google_monitoring_notification_channel": ("google_billing_budget", "google_monitoring_alert_policy"),
 }
@@ -67,6 +62,10 @@ _ENCRYPTING: Final[Mapping[str, str]] = {
     "google_artifact_registry_repository": "gcp-sa-artifactregistry",
     "google_container_cluster": "container-engine-robot",
 }
+# Metrics of Google's own, which always exist: https://cloud.google.com/monitoring/api/metrics
+_METRICS: Final = re.compile(
+    r"(?!(custom|external|prometheus|workload)\.)([a-z]+\.googleapis\.com/(?!user/)|(kubernetes|istio)\.io/)"
+)
 # Prefix of types -> API that is not enabled in a new project
 # (https://cloud.google.com/service-usage/docs/enabled-service#default).
 _APIS: Final[Mapping[str, str]] = {
@@ -431,6 +430,25 @@ def _need(type_name: str, name: str, who: str, role: str, resource: tuple[str, s
         )
 
 
+def _measured(type_name: str, values: Values) -> None:
+    """Alerts and objectives are on metrics that exist: others than Google's do from their first value on.
+
+    Nothing writes one to a simulated cloud.
+    """
+    for metric in re.findall(r'metric\.type *= *\\?"([^"\\]+)', json.dumps(values)):
+        if not _METRICS.match(metric):
+            problem = f'Cannot find metric(s) that match type = "{metric}".'
+            raise ResourceError("Error 404: notFound", problem)
+    for condition in items(values.get("conditions")):
+        for query in items(condition["condition_prometheus_query_language"]):
+            if not query["disable_metric_validation"]:
+                raise ResourceError(
+                    "Not simulated",
+                    "Google looks for the metrics of a query in PromQL: set disable_metric_validation",
+                    "conditions",
+                )
+
+
 def _namespace(type_name: str, values: Values) -> None:
     if type_name == "kubernetes_manifest":
         _, manifest = values["manifest"]  # a dynamic value is a pair of its type and itself
@@ -473,7 +491,7 @@ def _pullable(image: re.Match[str]) -> None:
 
 # Patterns of types -> check.
 _RULES: Final[Mapping[str, Callable[[str, Values], None]]] = {
-    "google_monitoring_(alert_policy|slo)": metrics.check,
+    "google_monitoring_(alert_policy|slo)": _measured,
     "kubernetes_.*": _namespace,
     ".*_iam_member": _member,
     "google_pubsub_subscription": _writable,

@@ -9,7 +9,6 @@ recorded in Terraform's state.
 import base64
 import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -46,7 +45,7 @@ class Bucket(emulated.Emulated):
 
 
 class Object(emulated.Emulated):
-    """`google_storage_bucket_object`: from `content`, or the file `source`."""
+    """`google_storage_bucket_object`, from `content`."""
 
     emulator, kind = "storage", "object"
 
@@ -54,32 +53,28 @@ class Object(emulated.Emulated):
         return f"{_BUCKETS}/{values['bucket']}/o/{quote(values['name'], safe='')}"
 
     def plan(self, prior: Values | None, planned: Values) -> Values:
-        """Compare the hash of what is to be uploaded: its file may have changed, or the object by hand."""
-        if planned["source"] is not None:
-            planned = planned | {"content": None}
-        if prior is None or is_unknown(planned["content"]) or is_unknown(planned["source"]):
+        """Compare the hash of what is to be uploaded: the object may have been changed by hand."""
+        emulated.refuse(planned, ("metadata", "source"))
+        content = planned["content"]
+        if is_unknown(planned["content_type"]):
+            planned = planned | {"content_type": "text/plain; charset=utf-8"}
+        if prior is None or is_unknown(content):
             return planned
-        found = planned["content"] is not None or Path(planned["source"] or "").is_file()
-        if found and _md5(_content(planned)) == prior["detect_md5hash"]:
+        if _md5(content) == prior["detect_md5hash"]:
             return planned | {"detect_md5hash": prior["detect_md5hash"]}
         hashes = dict.fromkeys(("crc32c", "generation", "md5hash", "md5hexhash"), UNKNOWN)
         return planned | hashes
 
     def create(self, planned: Values) -> Values:
         """Upload the object; like Cloud Storage, replace an existing one."""
-        emulated.refuse(planned, ("metadata",))
-        content = _content(planned)
-        # As the real provider: text for `content`, nothing specific for a file.
-        text = planned.get("content") is not None
-        media_type = "text/plain; charset=utf-8" if text else "application/octet-stream"
         query = f"uploadType=media&name={quote(planned['name'], safe='')}"
         with refusing(f"Cannot upload gs://{planned['bucket']}/{planned['name']}", "bucket"):
             live = rest.call(
                 "POST",
                 emulators.endpoints().storage,
                 f"/upload{_BUCKETS}/{planned['bucket']}/o?{query}",
-                content,
-                headers={"Content-Type": planned.get("content_type") or media_type},
+                planned["content"].encode(),
+                headers={"Content-Type": planned["content_type"]},
             )
         return _observed(planned, live) | {
             "output_name": planned["name"],
@@ -95,22 +90,8 @@ class Object(emulated.Emulated):
         return self.create(planned)
 
 
-def _content(values: Values) -> bytes:
-    if values.get("content") is not None:
-        return str(values["content"]).encode()
-    source = values.get("source")
-    if not source:
-        raise ResourceError(f"Object {values['name']} has no content", "set `content` or `source`", "source")
-    try:
-        return Path(source).read_bytes()
-    except OSError as error:
-        raise ResourceError(
-            f"Cannot read {source}", f"{error.strerror} (from {Path.cwd()})", "source"
-        ) from error
-
-
-def _md5(content: bytes) -> str:
-    return base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
+def _md5(content: str) -> str:
+    return base64.b64encode(hashlib.md5(content.encode(), usedforsecurity=False).digest()).decode()
 
 
 def _observed(values: Values, live: Mapping[str, Any]) -> Values:
