@@ -79,7 +79,7 @@ class StackPlan(msgspec.Struct, frozen=True):
         outputs: names of outputs that change.
         drift: what was changed outside of Terraform since the last apply, and would be changed back.
         stale: upstream stacks whose own plan changes outputs that this plan was made with.
-        blocked_by: what must exist before there can be a plan: outputs of stacks, values of variables.
+        blocked_by: stacks whose outputs must exist before there can be a plan.
         text: the plan as Terraform shows it, with secrets masked; why it is blocked; or what failed.
         fingerprint: digest of every value that it changes; an equal plan made later has the same.
         cost: what the changes add to the monthly costs; None if there are none, or no prices for the region.
@@ -254,8 +254,6 @@ class Terraform:
 
 def _plan(terraform: Terraform, file: Path, initializing: Lock) -> StackPlan:
     stack = terraform.stack
-    if missing := _missing_variables(terraform.configuration):
-        return StackPlan(stack, "blocked", blocked_by=tuple(missing), text="\n".join(missing.values()))
     with initializing:
         done = terraform.run("init", "-upgrade", "-input=false", "-no-color")
     if done.returncode != 0:
@@ -366,16 +364,6 @@ def drift(content: Mapping[str, Any]) -> tuple[Change, ...]:
         if fields or (change.action == "destroy" and change.address in planned):
             found.append(msgspec.structs.replace(change, fields=fields))
     return tuple(found)
-
-
-def _missing_variables(configuration: Mapping[str, Any]) -> dict[str, str]:
-    """Variables of a stack without a value, with their descriptions."""
-    variables: Mapping[str, Mapping[str, Any]] = configuration.get("variable", {})
-    return {
-        f"variable {name}": each.get("description", "")
-        for name, each in variables.items()
-        if "default" not in each and f"TF_VAR_{name}" not in os.environ
-    }
 
 
 def _refused(stack: str, done: subprocess.CompletedProcess[str]) -> StackPlan:

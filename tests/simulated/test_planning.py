@@ -192,14 +192,15 @@ def test_blocked_until_upstream_has_what_is_read(make_stack: Callable[[str], Sta
     assert below.stale == ("x-upstream",)
 
 
-def test_blocked_by_a_variable_without_a_value(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_is_asked_for_the_value_of_a_variable(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     stack.write(account("${var.title}"))
     file = stack.folder / "cdk.tf.json"
     content = json.loads(file.read_text())
     content["variable"] = {"title": {"type": "string", "description": "`make title` makes one."}}
     file.write_text(json.dumps(content))
-    [blocked] = diffs(stack)
-    assert (blocked.blocked_by, blocked.text) == (("variable title",), "`make title` makes one.")
+    [failed] = diffs(stack)
+    assert failed.outcome == "failed"
+    assert "No value for required variable" in failed.text
     monkeypatch.setenv("TF_VAR_title", "one")
     assert [each.outcome for each in diffs(stack)] == ["changed"]
 
