@@ -47,7 +47,7 @@ def _serve(client: socket.socket) -> int:
 
 def main() -> None:
     """Serve until the process is stopped, or what it has imported is changed."""
-    for type_name in resources.MODULES:
+    for type_name in resources.HANDLERS:
         resources.handler(type_name)
     for name in install.VERSIONS:
         facts.lines(name)

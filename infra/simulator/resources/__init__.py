@@ -4,6 +4,7 @@ A type without a handler is only recorded in Terraform's state.
 """
 
 import contextlib
+import functools
 import importlib
 from collections.abc import Collection, Generator, Mapping
 from typing import Any, Final, Protocol
@@ -88,26 +89,24 @@ class Handler(Protocol):
         ...
 
 
-MODULES: Final[Mapping[str, str]] = {
-    "google_pubsub_schema": "pubsub",
-    "google_pubsub_subscription": "pubsub",
-    "google_pubsub_topic": "pubsub",
-    "google_bigquery_dataset": "bigquery",
-    "google_bigquery_table": "bigquery",
-    "google_storage_bucket": "storage",
-    "google_storage_bucket_object": "storage",
-    "kubernetes_deployment_v1": "deployment",
-    "kubernetes_job_v1": "deployment",
+HANDLERS: Final[Mapping[str, str]] = {
+    "google_pubsub_schema": "pubsub.Schema",
+    "google_pubsub_subscription": "pubsub.Subscription",
+    "google_pubsub_topic": "pubsub.Topic",
+    "google_bigquery_dataset": "bigquery.Dataset",
+    "google_bigquery_table": "bigquery.Table",
+    "google_storage_bucket": "storage.Bucket",
+    "google_storage_bucket_object": "storage.Object",
+    "kubernetes_deployment_v1": "deployment.Deployment",
+    "kubernetes_job_v1": "deployment.Job",
 }
+"""Classes of handlers by resource type; their modules are imported at the first use."""
 
 
+@functools.cache
 def handler(type_name: str) -> Handler | None:
-    """The handler of a resource type, or None if the type is only recorded.
-
-    Handlers are in `HANDLERS` of the modules named above, which are imported at the first use.
-    """
-    if type_name not in MODULES:
+    """The handler of a resource type, or None if the type is only recorded."""
+    if type_name not in HANDLERS:
         return None
-    module = importlib.import_module(f"{__name__}.{MODULES[type_name]}")
-    handlers: Mapping[str, Handler] = module.HANDLERS
-    return handlers[type_name]
+    module, _, name = HANDLERS[type_name].partition(".")
+    return getattr(importlib.import_module(f"{__name__}.{module}"), name)()

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
-from infra.simulator.resources import Handler, ResourceError, Values, columns, emulated
+from infra.simulator.resources import ResourceError, Values, columns, emulated
 from infra.simulator.resources.columns import Column
 from infra.simulator.values import items
 
@@ -253,9 +253,3 @@ def _layout(values: Values) -> dict[str, Any]:
             if partition.get(key) is not None
         }
     return layout
-
-
-HANDLERS: Final[Mapping[str, Handler]] = {
-    "google_bigquery_dataset": Dataset(),
-    "google_bigquery_table": Table(),
-}

@@ -198,9 +198,3 @@ def _probe(what: str, values: Values, ports: Mapping[str | None, int]) -> Probe:
         timeout_seconds=float(values.get("timeout_seconds") or 1),
         allowance_seconds=failures * period,
     )
-
-
-HANDLERS: Final[Mapping[str, Handler]] = {
-    "kubernetes_deployment_v1": Deployment(),
-    "kubernetes_job_v1": Job(),
-}

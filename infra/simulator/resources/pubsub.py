@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final
 from infra.simulator import bridge, inventory, rules
 from infra.simulator.home import locked
 from infra.simulator.push import PushTarget
-from infra.simulator.resources import Handler, ResourceError, Values, emulated, refusing
+from infra.simulator.resources import ResourceError, Values, emulated, refusing
 
 _NOT_SIMULATED: Final = (
     "cloud_storage_config",
@@ -150,9 +150,6 @@ class Subscription(_Emulated):
         return seen
 
 
-_SUBSCRIPTION: Final = Subscription()
-
-
 def settle_dead_letters() -> None:
     """Set or remove the dead-letter policies of subscriptions in the emulator, depending on their grants.
 
@@ -165,7 +162,7 @@ def settle_dead_letters() -> None:
             if each["dead_letter_policy"]:
                 policy = emulated.body(each, fields) if rules.forwards_dead_letters(each) else {}
                 # It may be missing: being destroyed, or lost with the emulator.
-                _SUBSCRIPTION.patch(each, policy, fields, missing_ok=True)
+                Subscription().patch(each, policy, fields, missing_ok=True)
 
 
 def _topic(values: Values) -> str:
@@ -235,10 +232,3 @@ def _incompatible(before: Any, after: Any) -> str | None:
 def _emulated_retention(retention: str) -> str:
     """A retention, cut to the longest that the emulator allows."""
     return f"{min(float(retention.removesuffix('s')), _MAX_RETENTION_SECONDS):g}s"
-
-
-HANDLERS: Final[Mapping[str, Handler]] = {
-    "google_pubsub_schema": Schema(),
-    "google_pubsub_topic": Topic(),
-    "google_pubsub_subscription": _SUBSCRIPTION,
-}

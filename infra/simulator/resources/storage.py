@@ -13,7 +13,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from infra.simulator import emulators, rest
-from infra.simulator.resources import Handler, ResourceError, Values, emulated, refusing
+from infra.simulator.resources import ResourceError, Values, emulated, refusing
 from infra.simulator.values import UNKNOWN, is_unknown
 
 _BUCKETS: Final = "/storage/v1/b"
@@ -103,9 +103,3 @@ def _observed(values: Values, live: Mapping[str, Any]) -> Values:
         "crc32c": live["crc32c"],
         "generation": int(live["generation"]),
     }
-
-
-HANDLERS: Final[Mapping[str, Handler]] = {
-    "google_storage_bucket": Bucket(),
-    "google_storage_bucket_object": Object(),
-}
