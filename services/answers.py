@@ -1,19 +1,19 @@
 """Answers to the messages of topic `sale-range`: replies, refusals and dead letters, whoever takes them."""
 
-from collections.abc import Iterable, Mapping
+import functools
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from services.contracts.decoding import InvalidMessageError
-from services.contracts.messages import ModelReference, SalePrediction, SaleRangeRequest
+from services.contracts.messages import ModelReference, PredictionRow, SalePrediction, SaleRangeRequest
 from services.contracts.names import (
     DELIVERY_ATTEMPT_ATTRIBUTE,
     REASON_ATTRIBUTE,
     REQUEST_ID_ATTRIBUTE,
     STATUS_ATTRIBUTE,
 )
-from services.forecasting.encoded import EncodedForecast
 from services.forecasting.forecast import Forecast, UnknownSeriesError
 from services.lru_cache import LruCache
 
@@ -25,6 +25,9 @@ ATTRIBUTE_BYTES: Final = 1024
 _TRACE_ATTRIBUTES: Final = ("googclient_traceparent", "traceparent")
 _ENTRY_BYTES: Final = 256
 """Memory of a cached reply besides its text: dictionary entry and objects."""
+
+_CACHED_SERIES: Final = 10_000
+"""Some 85 MiB of rows in JSON: those of 30,000 would take more memory than the rest of a service."""
 
 _Query = tuple[int, str | None, str | None]
 
@@ -38,6 +41,20 @@ class Outgoing(NamedTuple):
     ordering_key: str
 
 
+def encoded_rows(
+    forecast: Forecast, begin: int, days: int, encode: Callable[[PredictionRow], bytes]
+) -> Callable[[int], list[bytes]]:
+    """A function from a series to its rows of `days` days from the position `begin` on, to be cached.
+
+    It is nobody's method: a cache that holds the object that has it would keep an old version in memory.
+    """
+
+    def rows(series: int) -> list[bytes]:
+        return [encode(row) for row in forecast.rows(begin + days, [series])[begin:]]
+
+    return rows
+
+
 class Replies:
     """Builds the bodies of replies from one model version.
 
@@ -46,14 +63,19 @@ class Replies:
     Args:
         forecast: The version's forecast.
         max_range: Limit of the number of days; the version's horizon may be shorter.
+        begin: Position of the first day in the forecast.
 
     Attributes:
         version: Name of the version.
+        max_range: Most days that a request may ask for.
     """
 
-    def __init__(self, forecast: Forecast, max_range: int) -> None:
+    def __init__(self, forecast: Forecast, max_range: int, begin: int = 0) -> None:
         self.version = forecast.version
-        self._encoded = EncodedForecast(forecast, max_range)
+        self.max_range = min(max_range, forecast.horizon - begin)
+        self._forecast = forecast
+        rows = encoded_rows(forecast, begin, self.max_range, msgspec.json.encode)
+        self._rows = functools.lru_cache(_CACHED_SERIES)(rows)
         # One entry per store, family and pair of them.
         self._series: dict[tuple[str | None, str | None], list[int]] = {}
         # A reply is start, JSON of its request_id, and the rest, which is cached.
@@ -69,11 +91,6 @@ class Replies:
         self._refused_rest = rest(success=False)
         self._rest_start = rest(success=True).removesuffix(b"]}")
 
-    @property
-    def max_range(self) -> int:
-        """Most days that a request may ask for."""
-        return self._encoded.max_range
-
     def series(
         self, store_nbr: str | None, family: str | None, request: SaleRangeRequest | None = None
     ) -> list[int]:
@@ -85,7 +102,7 @@ class Replies:
         series = self._series.get((store_nbr, family))
         if series is None:
             try:
-                series = self._encoded.forecast.select(
+                series = self._forecast.select(
                     store_nbr=[store_nbr] if store_nbr is not None else (),
                     family=[family] if family is not None else (),
                 ).tolist()
@@ -104,7 +121,10 @@ class Replies:
         rest = self._rest.get(query)
         if rest is None:
             series = self.series(request.store_nbr, request.family, request)
-            rest = self._rest_start + self._encoded.rows(request.range, series) + b"]}"
+            rows: list[bytes] = []
+            for index in series:
+                rows += self._rows(index)[: request.range]
+            rest = b"%b%b]}" % (self._rest_start, b",".join(rows))
             self._rest.put(query, rest, _ENTRY_BYTES + len(rest))
         return self._start + msgspec.json.encode(request.request_id) + rest
 

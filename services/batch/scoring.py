@@ -4,7 +4,6 @@ Apart from the program, so that workers import what they run.
 """
 
 import datetime
-import functools
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -34,8 +33,6 @@ _BATCH_SIZE: Final = 1000
 _BLOCK_ROWS: Final = 10_000
 """About as many are in memory: one question may ask for every day of every series."""
 _POINTER_SECONDS: Final = 10.0
-_CACHED_SERIES: Final = 10_000
-"""Encoded at a time; all of 30,000 would take several times the memory of the model."""
 _SCORE_DEFAULTS: Final = defaults(Score)
 
 
@@ -51,24 +48,21 @@ class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 _QUESTION: Final = msgspec.json.Decoder(Question)
 
 
-def score_head(run_date: datetime.date, question: Question) -> bytes:
-    """The JSON of the columns of `Score` that do not come from the model, without the closing brace."""
+def score_fields(run_date: datetime.date, question: Question) -> dict[str, Any]:
+    """The columns of `Score` that do not come from the model."""
     fields = {"run_date": run_date, **_SCORE_DEFAULTS}
     if question.request_id is not None:
         fields["request_id"] = question.request_id
-    return msgspec.json.encode(fields)[:-1] + b","
+    return fields
 
 
-class ScoreLines:
-    """A model's rows from a day on, in JSON, without the columns that come from the question.
+class ScoreLines(Replies):
+    """Builds replies, and rows of a table in JSON, from a model's days from one on.
 
     Args:
         forecast: of the version.
         first: the first day asked for; that of the forecast when not given.
         days: most days asked for; all of the forecast when not given.
-
-    Attributes:
-        replies: the model's replies, which know its series.
 
     Raises:
         BatchError: the forecast does not have these days.
@@ -76,13 +70,14 @@ class ScoreLines:
 
     def __init__(self, forecast: Forecast, first: datetime.date | None = None, days: int | None = None):
         begin, days = _reach(forecast.version, forecast.dates[0], forecast.horizon, first, days)
-        # Not a method's, as a cache that holds the object that has it would keep an old version in memory.
-        self._tails = functools.lru_cache(_CACHED_SERIES)(functools.partial(_tails, forecast, begin, days))
-        self.replies = Replies(forecast, days)
+        super().__init__(forecast, days, begin)
+        self._model_version = b',"model_version":%b,' % msgspec.json.encode(self.version)
 
-    def lines(self, head: bytes, series: Iterable[int], days: int) -> list[bytes]:
-        """A line per row: `head`, which has the columns of the question, then those of the forecast."""
-        return [head + tail for index in series for tail in self._tails(index)[:days]]
+    def lines(self, fields: dict[str, Any], series: Iterable[int], days: int) -> Iterator[list[bytes]]:
+        """A line per row, by series: the columns in `fields`, then those of the model."""
+        head = msgspec.json.encode(fields)[:-1] + self._model_version
+        for index in series:
+            yield [head + row[1:] for row in self._rows(index)[:days]]
 
 
 def _reach(
@@ -102,13 +97,6 @@ def _reach(
             "train on newer sales, or ask for less"
         )
     return at, days
-
-
-def _tails(forecast: Forecast, begin: int, days: int, index: int) -> list[bytes]:
-    """The columns that do not come from the question, of `days` days of a series from `begin` on."""
-    version = b'"model_version":' + msgspec.json.encode(forecast.version) + b","
-    rows = forecast.rows(begin + days, [index])
-    return [version + msgspec.json.encode(row)[1:] for row in rows[begin:]]
 
 
 @dataclass(frozen=True)
@@ -216,15 +204,14 @@ class Answer(AnswerBatches):
         for each in element:
             try:
                 question, days = self._read(each)
-                series = model.replies.series(question.store_nbr, question.family)
+                series = model.series(question.store_nbr, question.family)
             except InvalidMessageError as error:
                 dead += 1
                 letter = {"body": each.decode(errors="replace"), REASON_ATTRIBUTE: str(error)}
                 yield TaggedOutput(DEAD, msgspec.json.encode(letter))
             else:
-                head = score_head(self._run_date, question)
-                for index in series:
-                    lines += model.lines(head, (index,), days)
+                for of_series in model.lines(score_fields(self._run_date, question), series, days):
+                    lines += of_series
                     if len(lines) >= _BLOCK_ROWS:
                         yield from _block(lines)
                         rows += len(lines)

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import apache_beam as beam
-import msgspec
 from apache_beam.io.gcp.pubsub import PubsubMessage, ReadFromPubSub, WriteToPubSub
 from apache_beam.pvalue import TaggedOutput
 
@@ -40,22 +39,22 @@ class AnswerMessages(AnswerBatches):
         dead = 0
         for message in element:
             try:
-                request = decode(message.data or b"", message.message_id or "", model.replies.max_range)
+                request = decode(message.data or b"", message.message_id or "", model.max_range)
                 if request.mode == "active":
-                    yield _tagged(*self._answers.reply("", message, request, model.replies))
+                    yield _tagged(*self._answers.reply("", message, request, model))
                 else:
-                    series = model.replies.series(request.store_nbr, request.family)
+                    series = model.series(request.store_nbr, request.family)
                     fields = _DEFAULTS | {
                         "request_id": request.request_id,
                         # A datetime of Google's, which msgspec does not know.
                         "published_at": message.publish_time and message.publish_time.isoformat(),
                         "processed_at": datetime.datetime.now(datetime.UTC),
                     }
-                    head = msgspec.json.encode(fields)[:-1] + b","
-                    lines += model.lines(head, series, request.range)
+                    for of_series in model.lines(fields, series, request.range):
+                        lines += of_series
             except InvalidMessageError as error:
                 dead += 1
-                if refusal := self._answers.refusal("", message, error, model.replies):
+                if refusal := self._answers.refusal("", message, error, model):
                     yield _tagged(*refusal)
                 yield _tagged(self._dead_letter_topic, answers.dead_letter("", message, error))
         if lines:

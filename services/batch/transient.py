@@ -6,7 +6,7 @@ from typing import Any
 
 from services.batch import command, staging
 from services.batch.beam_io import replace_day
-from services.batch.scoring import Question, ScoreLines, score_head
+from services.batch.scoring import Question, ScoreLines, score_fields
 from services.batch.warehouse import SalesTable, check_newest
 from services.contracts.settings import BatchSettings
 from services.forecasting import training
@@ -30,13 +30,12 @@ def transient(
     check_newest(settings.sales_table, sales.last_date, run_date - datetime.timedelta(days=1))
     trained = training.fit(sales, command.candidates(model), group_series=settings.group_series)
     scores = ScoreLines(trained.forecast, run_date, horizon)
-    head = score_head(run_date, Question())
     series = len(trained.forecast.family)
     if not dry_run:
         address = f"gs://{settings.staging_bucket}/runs/{run_date}/transient.json"
         with staging.create(settings.project, address) as file:
-            for index in range(series):
-                file.write(b"\n".join(scores.lines(head, (index,), horizon)) + b"\n")
+            for lines in scores.lines(score_fields(run_date, Question()), range(series), horizon):
+                file.write(b"\n".join(lines) + b"\n")
         table, staged = settings.transient_scores_table, settings.staging_dataset
         replace_day(table, staged, run_date, [address], series * horizon)
     return {

@@ -1,9 +1,11 @@
 """Replies and rows from one model version."""
 
+import functools
+
 import msgspec
 
-from services.answers import Replies
-from services.contracts.messages import SaleRangeRequest
+from services.answers import Replies, encoded_rows
+from services.contracts.messages import PredictionRow, SaleRangeRequest
 from services.contracts.schema import defaults
 from services.contracts.tables import Prediction
 from services.forecasting.forecast import Forecast
@@ -21,8 +23,12 @@ class ModelReplies(Replies):
 
     def __init__(self, forecast: Forecast, max_range: int) -> None:
         super().__init__(forecast, max_range)
-        self._forecast = forecast
-        self._rows: dict[int, list[bytes]] = {}
+        given = {**defaults(Prediction), "model_version": forecast.version}
+
+        def encode(row: PredictionRow) -> bytes:
+            return PREDICTION.encode(**given, **msgspec.structs.asdict(row))
+
+        self._saved = functools.cache(encoded_rows(forecast, 0, self.max_range, encode))
 
     def rows(self, request: SaleRangeRequest, published_us: int, processed_us: int) -> list[bytes]:
         """The serialized rows of table `predictions` that answer a passive request.
@@ -36,15 +42,4 @@ class ModelReplies(Replies):
             request_id=request.request_id, published_at=published_us, processed_at=processed_us
         )
         series = self.series(request.store_nbr, request.family)
-        return [row + fields for index in series for row in self._rows_of(index)[: request.range]]
-
-    def _rows_of(self, index: int) -> list[bytes]:
-        rows = self._rows.get(index)
-        if rows is None:
-            forecast = self._forecast
-            given = {**defaults(Prediction), "model_version": forecast.version}
-            rows = self._rows[index] = [
-                PREDICTION.encode(**given, **msgspec.structs.asdict(row))
-                for row in forecast.rows(forecast.horizon, [index])
-            ]
-        return rows
+        return [row + fields for index in series for row in self._saved(index)[: request.range]]

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from services.answers import Replies
 from services.batch.scoring import ScoreLines
 from services.forecasting import backtest, baselines
 from services.forecasting.backtest import Window
-from services.forecasting.encoded import EncodedForecast
 from services.forecasting.features import Features
 from services.forecasting.forecast import Forecast
 from services.forecasting.panel import Panel
@@ -78,5 +78,5 @@ def forecast() -> Forecast:
 def test_a_version_takes_hardly_more_than_its_table_until_it_is_asked(forecast: Forecast) -> None:
     """During a reload there are two: rows in JSON have ten times the bytes of the table."""
     table = 3 * forecast.sales.nbytes
-    assert peak(lambda: EncodedForecast(forecast, HORIZON)) < 0.5 * table
+    assert peak(lambda: Replies(forecast, HORIZON)) < 0.5 * table
     assert peak(lambda: ScoreLines(forecast)) < 0.5 * table
