@@ -11,7 +11,7 @@ Rows after the last sale with `onpromotion` and without `sales` are the promotio
 
 import datetime
 import difflib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,10 +72,11 @@ def read(path: Path) -> Sales:
         or _duplicate_faults(pl.concat([frame, plan]))
         or _missing_days(frame)
         or _plan_faults(plan, frame)
+        or _gap_faults(frame)
     )
     if faults:
         raise DataError(path.name, faults)
-    frame, closed = _without_gaps(path.name, frame)
+    frame, closed = _with_closed_days(frame)
     if len(plan):
         notes.append(f"{len(plan)} rows until {plan['date'].max()} are planned promotions")
         frame = pl.concat([frame, plan.select(frame.columns)]).sort(*KEY, "date")
@@ -102,18 +103,21 @@ def _plan_faults(plan: pl.DataFrame, frame: pl.DataFrame) -> list[Fault]:
     unknown = plan.join(frame, on=KEY, how="anti").sort("row")
     late = plan.filter(pl.col("date") - last > pl.duration(days=_PLANNED_DAYS))
     late_problem = f"promotions are planned more than {_PLANNED_DAYS} days after the last sales, of {last}"
-    faults: list[Fault] = []
-    for columns, problem, rows in (
-        (KEY, "promotions are planned for a series without sales", unknown),
-        (("date",), late_problem, late),
-    ):
-        examples = tuple(
-            f"row {row}: {', '.join(map(str, values))}"
-            for row, *values in rows.select("row", *columns).head(SHOWN).iter_rows()
-        )
-        if examples:
-            faults.append(Fault(", ".join(columns), problem, len(rows), examples))
-    return faults
+    return [
+        *_faults(
+            "store_nbr, family",
+            "promotions are planned for a series without sales",
+            unknown.select("row", *KEY),
+            "row {}: {}, {}".format,
+        ),
+        *_faults("date", late_problem, late.select("row", "date"), "row {}: {}".format),
+    ]
+
+
+def _faults(column: str, problem: str, rows: pl.DataFrame, example: Callable[..., str]) -> list[Fault]:
+    """The fault that rows have, if there are any; `example` makes a text of the values of one."""
+    examples = tuple(example(*values) for values in rows.head(SHOWN).iter_rows())
+    return [Fault(column, problem, len(rows), examples)] if examples else []
 
 
 def _missing_column(name: str, columns: list[str]) -> Fault:
@@ -132,14 +136,13 @@ def _value_faults(raw: pl.DataFrame, frame: pl.DataFrame) -> list[Fault]:
     faults: list[Fault] = []
     for name in frame.columns[1:]:
         for problem, where in _checks(name, raw[name], frame[name]):
-            rows = raw.filter(where)
-            examples = tuple(
-                f"row {row}" + ("" if problem == _EMPTY else f": {str(value)[:40]!r}")
-                for row, value in rows.select("row", name).head(SHOWN).iter_rows()
-            )
-            if examples:
-                faults.append(Fault(name, problem, len(rows), examples))
+            rows = raw.filter(where).select("row", name)
+            faults += _faults(name, problem, rows, "row {}".format if problem == _EMPTY else _value)
     return faults
+
+
+def _value(row: int, value: object) -> str:
+    return f"row {row}: {str(value)[:40]!r}"
 
 
 def _checks(name: str, raw: pl.Series, values: pl.Series) -> Iterator[tuple[str, pl.Series]]:
@@ -164,15 +167,12 @@ def _checks(name: str, raw: pl.Series, values: pl.Series) -> Iterator[tuple[str,
 def _duplicate_faults(frame: pl.DataFrame) -> list[Fault]:
     keys = (*KEY, "date")
     repeats = frame.with_columns(first=pl.col("row").min().over(keys)).filter(pl.col("row") > pl.col("first"))
-    if repeats.is_empty():
-        return []
-    examples = tuple(
-        f"row {row} repeats row {first}: {store}, {family}, {date}"
-        for row, first, store, family, date in repeats.select("row", "first", *keys).head(SHOWN).iter_rows()
+    return _faults(
+        "store_nbr, family, date",
+        "more than one row of a series on a day",
+        repeats.select("row", "first", *keys),
+        "row {} repeats row {}: {}, {}, {}".format,
     )
-    return [
-        Fault("store_nbr, family, date", "more than one row of a series on a day", len(repeats), examples)
-    ]
 
 
 def _missing_days(frame: pl.DataFrame) -> list[Fault]:
@@ -188,23 +188,12 @@ def _missing_days(frame: pl.DataFrame) -> list[Fault]:
         problem = (
             f"{len(days)} of the {total} days from {first} to {last} have rows: these are no daily sales"
         )
-    examples = tuple(
-        f"row {row}: {date} follows {before}"
-        for row, date, before in pauses.select("row", "date", "before").head(SHOWN).iter_rows()
-    )
-    return [Fault("date", problem, len(pauses), examples)] if examples else []
+    return _faults("date", problem, pauses.select("row", "date", "before"), "row {}: {} follows {}".format)
 
 
-def _without_gaps(name: str, frame: pl.DataFrame) -> tuple[pl.DataFrame, list[object]]:
-    """The rows with closed days filled in, and those days.
-
-    Raises:
-        DataError: single series have gaps.
-    """
+def _gap_faults(frame: pl.DataFrame) -> list[Fault]:
+    """Faults of series that lack days which others have."""
     days = frame["date"].unique().sort()
-    calendar = pl.date_range(days[0], days[-1], eager=True)
-    closed = calendar.filter(~calendar.is_in(days.implode()))
-
     # Where the days on which anybody has a row are numbered, those of a series have consecutive numbers.
     number = pl.DataFrame({"date": days}).with_row_index("number").cast({"number": pl.Int64})
     gaps = (
@@ -217,21 +206,21 @@ def _without_gaps(name: str, frame: pl.DataFrame) -> tuple[pl.DataFrame, list[ob
         )
         .filter(pl.col("missing") > 0)
         .sort("row")
+        .select("row", *KEY, "date", "next", "missing")
     )
-    if len(gaps):
-        examples = tuple(
-            f"row {row}: {store}, {family}: no row "
-            + (f"between {date} and {later}" if later else f"after {date}, the file ends on {days[-1]}")
-            + f" ({missing} days)"
-            for row, store, family, date, later, missing in gaps.select(
-                "row", *KEY, "date", "next", "missing"
-            )
-            .head(SHOWN)
-            .iter_rows()
-        )
-        fault = Fault("date", "days of a series are missing that others have", len(gaps), examples)
-        raise DataError(name, [fault])
 
+    def example(row: int, store: str, family: str, date: object, later: object, missing: int) -> str:
+        where = f"between {date} and {later}" if later else f"after {date}, the file ends on {days[-1]}"
+        return f"row {row}: {store}, {family}: no row {where} ({missing} days)"
+
+    return _faults("date", "days of a series are missing that others have", gaps, example)
+
+
+def _with_closed_days(frame: pl.DataFrame) -> tuple[pl.DataFrame, list[object]]:
+    """The rows with closed days filled in, and those days."""
+    days = frame["date"].unique().sort()
+    calendar = pl.date_range(days[0], days[-1], eager=True)
+    closed = calendar.filter(~calendar.is_in(days.implode()))
     zeros = (
         frame.group_by(KEY)
         .agg(first=pl.col("date").min())
