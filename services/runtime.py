@@ -23,32 +23,23 @@ FINISH_SECONDS: Final = 15
 Settings = TypeVar("Settings", bound=msgspec.Struct)
 
 
-class JsonFormatter(logging.Formatter):
-    """Formats a record as a line of JSON, with the fields of Cloud Logging and those in `record.fields`.
+class JsonLines(logging.Handler):
+    """Writes records to stdout in JSON, with the fields of Cloud Logging and those in `record.fields`.
 
     See https://cloud.google.com/logging/docs/structured-logging#special-payload-fields.
     """
 
-    def format(self, record: logging.LogRecord) -> str:
-        """The record as JSON; the traceback is part of the message, where Error Reporting looks for it."""
-        return msgspec.json.encode(
-            {
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, soon; its traceback is part of the message, where Error Reporting looks for it."""
+        try:
+            line = {
                 "time": datetime.datetime.fromtimestamp(record.created, datetime.UTC),
                 "severity": record.levelname,
                 "logger": record.name,
-                "message": super().format(record),
+                "message": self.format(record),
                 **getattr(record, "fields", {}),
             }
-        ).decode()
-
-
-class _Handler(logging.Handler):
-    """Writes records to stdout."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write a record, soon."""
-        try:
-            log_output.stdout.write(self.format(record).encode())
+            log_output.stdout.write(msgspec.json.encode(line))
         except Exception:
             self.handleError(record)
 
@@ -62,9 +53,7 @@ def start(kind: type[Settings]) -> Settings:
         SystemExit: with code 2, after one line on stderr, if a setting is missing or invalid.
     """
     gc.freeze()
-    handler = _Handler()
-    handler.setFormatter(JsonFormatter())
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[JsonLines()])
     try:
         return from_environment(kind, os.environ)
     except SettingsError as error:

@@ -163,6 +163,9 @@ def test_log_of_an_invalid_message_names_its_trace(surroundings: Surroundings) -
 
     # A thread of the service writes them, maybe after the letters.
     wait_for("the lines", lambda: len(refused()) >= 2)
+    assert all(
+        line["message"] == f"message {line['message_id']} refused: {line['reason']}" for line in refused()
+    )
     traces = [line.get("logging.googleapis.com/trace") for line in refused()]
     assert sorted(traces, key=str) == [None, f"projects/p/traces/{trace_id}"]
 
