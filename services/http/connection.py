@@ -42,15 +42,10 @@ _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Connection(asyncio.BufferedProtocol):
-    """A connection. Without pipelining, only `_parser.request` is in flight.
-
-    Attributes:
-        deadline: When the server calls `time_out`, on `time.perf_counter`.
-    """
+    """A connection. Without pipelining, only `_parser.request` is in flight."""
 
     def __init__(self, server: "Server") -> None:
         # Connection
-        self.deadline = time.perf_counter() + KEEP_ALIVE_SECONDS
         self._server = server
         self._application = server.application
         self._eof = False  # the client sends no more requests
@@ -58,6 +53,7 @@ class Connection(asyncio.BufferedProtocol):
 
         # Flow control
         self._writable = True
+        self._read_by = math.inf  # deadline of what the client does not read, or of the end
         self._stream: asyncio.Task[None] | None = None  # writes a response in parts; nothing else is written
         self._drained = asyncio.Event()  # for the stream
         self._pipeline: collections.deque[Request] = collections.deque()  # came while the client did not read
@@ -71,6 +67,15 @@ class Connection(asyncio.BufferedProtocol):
     def idle(self) -> bool:
         """Whether no request is in flight."""
         return not self._parser.receiving and self._task is None and self._writable
+
+    @property
+    def deadline(self) -> float:
+        """When the server calls `time_out`, on `time.perf_counter`."""
+        if self._closing or not self._writable:
+            return self._read_by
+        if self._parser.receiving:
+            return self._parser.started + REQUEST_SECONDS
+        return math.inf if self._task is not None else self._parser.started + KEEP_ALIVE_SECONDS
 
     # Callbacks of the event loop
 
@@ -113,20 +118,6 @@ class Connection(asyncio.BufferedProtocol):
             self._on_error(error)
         except PipeliningError:
             self._end_reading()
-        self._set_deadline()
-
-    def _set_deadline(self) -> None:
-        parser = self._parser
-        if self._closing:
-            return
-        if not self._writable:
-            self.deadline = parser.started + WRITE_SECONDS
-        elif parser.receiving:
-            self.deadline = parser.started + REQUEST_SECONDS
-        elif self._task is not None:
-            self.deadline = math.inf
-        else:
-            self.deadline = parser.started + KEEP_ALIVE_SECONDS
 
     def eof_received(self) -> bool:
         """The client sends no more. Returns whether to keep the connection for responses."""
@@ -142,7 +133,7 @@ class Connection(asyncio.BufferedProtocol):
         self._writable = False
         self._drained.clear()
         self._transport.pause_reading()
-        self.deadline = time.perf_counter() + WRITE_SECONDS
+        self._read_by = time.perf_counter() + WRITE_SECONDS
 
     def resume_writing(self) -> None:
         """The client reads again."""
@@ -276,7 +267,6 @@ class Connection(asyncio.BufferedProtocol):
         else:
             if not self._parser.receiving:
                 self._parser.started = time.perf_counter()
-            self._set_deadline()
             self._transport.resume_reading()
 
     # Responses
@@ -302,6 +292,7 @@ class Connection(asyncio.BufferedProtocol):
         client = client_address.of(request)
         self._server.begin_stream(client)
         self._writable = False
+        self._read_by = time.perf_counter() + WRITE_SECONDS
         self._drained.set()
         self._transport.pause_reading()
         self._stream = asyncio.get_running_loop().create_task(self._write_parts(request, response))
@@ -323,7 +314,7 @@ class Connection(asyncio.BufferedProtocol):
                 part = next(parts, None)
             if part:
                 response.size += len(part)
-                self.deadline = min(time.perf_counter() + WRITE_SECONDS, last)
+                self._read_by = min(time.perf_counter() + WRITE_SECONDS, last)
                 self._transport.write(b"%x\r\n%b\r\n" % (len(part), part) if chunked else part)
         self._stream = None
         if chunked:
@@ -353,7 +344,7 @@ class Connection(asyncio.BufferedProtocol):
             self._task.cancel()
         self._write(request, response, keep_alive=False)
         self._application.observe(request, response, time.perf_counter() - self._parser.started)
-        self.deadline = time.perf_counter() + _LINGER_SECONDS
+        self._read_by = time.perf_counter() + _LINGER_SECONDS
         self._transport.resume_reading()
         if self._transport.can_write_eof():
             self._transport.write_eof()
@@ -373,5 +364,5 @@ class Connection(asyncio.BufferedProtocol):
     def _close(self) -> None:
         """Close the connection when all responses are sent."""
         self._closing = True
-        self.deadline = time.perf_counter() + WRITE_SECONDS
+        self._read_by = time.perf_counter() + WRITE_SECONDS
         self._transport.close()
