@@ -78,18 +78,8 @@ class Replies:
         self._rows = functools.lru_cache(_CACHED_SERIES)(rows)
         # One entry per store, family and pair of them.
         self._series: dict[tuple[str | None, str | None], list[int]] = {}
-        # A reply is start, JSON of its request_id, and the rest, which is cached.
-        self._rest: LruCache[_Query, bytes] = LruCache()
-        self._start = b'{"request_id":'
-        after_id = len(self._start) + len(b'""')
-
-        def rest(*, success: bool) -> bytes:
-            reference = ModelReference(self.version)
-            reply = SalePrediction(request_id="", success=success, model=reference, prediction=[])
-            return msgspec.json.encode(reply)[after_id:]
-
-        self._refused_rest = rest(success=False)
-        self._rest_start = rest(success=True).removesuffix(b"]}")
+        self._model = ModelReference(forecast.version)
+        self._predictions: LruCache[_Query, msgspec.Raw] = LruCache()
 
     def series(
         self, store_nbr: str | None, family: str | None, request: SaleRangeRequest | None = None
@@ -118,19 +108,20 @@ class Replies:
             InvalidMessageError: no series matches the filters.
         """
         query = request.range, request.store_nbr, request.family
-        rest = self._rest.get(query)
-        if rest is None:
+        encoded = self._predictions.get(query)
+        if encoded is None:
             series = self.series(request.store_nbr, request.family, request)
             rows: list[bytes] = []
             for index in series:
                 rows += self._rows(index)[: request.range]
-            rest = b"%b%b]}" % (self._rest_start, b",".join(rows))
-            self._rest.put(query, rest, _ENTRY_BYTES + len(rest))
-        return self._start + msgspec.json.encode(request.request_id) + rest
+            encoded = msgspec.Raw(b"[%b]" % b",".join(rows))
+            self._predictions.put(query, encoded, _ENTRY_BYTES + len(encoded))
+        prediction: Any = encoded
+        return msgspec.json.encode(SalePrediction(request.request_id, True, self._model, prediction))
 
     def refusal(self, request: SaleRangeRequest) -> bytes:
         """The `SalePrediction` in JSON that refuses an active request."""
-        return self._start + msgspec.json.encode(request.request_id) + self._refused_rest
+        return msgspec.json.encode(SalePrediction(request.request_id, False, self._model, []))
 
 
 class Answers:
