@@ -65,13 +65,6 @@ def same(first: Iterable[Column], second: Iterable[Column]) -> bool:
     return normal(first) == normal(second)
 
 
-def alike(first: list[Column], second: list[Column]) -> bool:
-    """Whether two lists have columns of the same names and types, in the same order."""
-    return [(column["name"], sql_type(column)) for column in first] == [
-        (column["name"], sql_type(column)) for column in second
-    ]
-
-
 def extends(before: list[Column], after: list[Column]) -> bool:
     """Whether BigQuery can change columns in place: it adds nullable ones and relaxes REQUIRED.
 
