@@ -5,7 +5,6 @@ The handshake is that of https://github.com/hashicorp/go-plugin (docs/internals.
 
 import datetime
 import json
-import os
 import signal
 import tempfile
 import threading
@@ -81,11 +80,6 @@ def _key_and_certificate() -> str:
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     return (pem + certificate.public_bytes(serialization.Encoding.PEM)).decode()
-
-
-def started_by_terraform() -> bool:
-    """Whether Terraform started this process, and not a user."""
-    return "TF_PLUGIN_MAGIC_COOKIE" in os.environ
 
 
 def ensure_fork_server() -> None:

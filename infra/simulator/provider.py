@@ -7,6 +7,7 @@ https://developer.hashicorp.com/terraform/plugin/terraform-plugin-protocol
 """
 
 import json
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -283,7 +284,7 @@ def main(arguments: list[str]) -> int:
     if arguments not in (["google"], ["kubernetes"]):
         print("usage: python -m infra.simulator.provider google|kubernetes", file=sys.stderr)  # noqa: T201
         return 2
-    if not plugin.started_by_terraform():
+    if "TF_PLUGIN_MAGIC_COOKIE" not in os.environ:
         print("This is a Terraform provider: only Terraform can start it.", file=sys.stderr)  # noqa: T201
         return 2
     plugin.serve(Provider(arguments[0]))

@@ -60,7 +60,8 @@ class Object(emulated.Emulated):
             planned = planned | {"content_type": "text/plain; charset=utf-8"}
         if prior is None or is_unknown(content):
             return planned
-        if _md5(content) == prior["detect_md5hash"]:
+        digest = hashlib.md5(content.encode(), usedforsecurity=False).digest()
+        if base64.b64encode(digest).decode() == prior["detect_md5hash"]:
             return planned | {"detect_md5hash": prior["detect_md5hash"]}
         hashes = dict.fromkeys(("crc32c", "generation", "md5hash", "md5hexhash"), UNKNOWN)
         return planned | hashes
@@ -88,10 +89,6 @@ class Object(emulated.Emulated):
 
     def update(self, prior: Values, planned: Values) -> Values:
         return self.create(planned)
-
-
-def _md5(content: str) -> str:
-    return base64.b64encode(hashlib.md5(content.encode(), usedforsecurity=False).digest()).decode()
 
 
 def _observed(values: Values, live: Mapping[str, Any]) -> Values:
