@@ -241,8 +241,12 @@ def _used_types() -> set[str] | None:
     configuration = plugin.configuration()
     backend: Values = configuration["terraform"].get("backend", {}).get("local", {})
     state = FilePath(backend.get("path", "terraform.tfstate"))
+    content = state.read_bytes() if state.exists() else b""
+    # Terraform makes an empty file to lock a new state; of one that it writes anew it has a backup.
+    if not content and not FilePath(f"{state}.backup").exists():
+        content = b'{"resources": []}'
     try:
-        resources: list[Values] = json.loads(state.read_bytes())["resources"] if state.exists() else []
+        resources: list[Values] = json.loads(content)["resources"]
     except ValueError:
         return None
     return {"provider", *configuration.get("resource", {}), *(each["type"] for each in resources)}

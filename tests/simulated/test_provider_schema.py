@@ -90,3 +90,18 @@ def test_block(schemas: Schemas, type_name: str, path: list[str], expected: tupl
         found = block["block_types"][name]
         block = found["block"]
     assert (found["nesting_mode"], found.get("min_items"), found.get("max_items")) == expected
+
+
+def test_all_types_are_announced_only_while_terraform_writes_the_state(stack: Stack) -> None:
+    """A new state is an empty file while it is locked; a backup shows that Terraform has emptied it."""
+
+    def types() -> set[str]:
+        document = json.loads(stack.terraform("providers", "schema", "-json").stdout)
+        [schemas] = document["provider_schemas"].values()
+        return {*schemas["resource_schemas"]}
+
+    stack.write({"google_pubsub_topic": {"a": {"name": "a"}}})
+    (stack.folder / "terraform.tfstate").touch()
+    assert types() == {"google_pubsub_topic"}
+    (stack.folder / "terraform.tfstate.backup").touch()
+    assert len(types()) > 1000
