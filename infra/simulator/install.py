@@ -26,10 +26,11 @@ VERSIONS: Final = {"google": "8.0.0", "kubernetes": "3.2.1"}
 """Versions of the real providers whose facts the simulated ones have."""
 _ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 # Terraform starts a provider in its working directory, shows its standard output if that is no handshake, and
-# hides its standard error.
+# hides its standard error. Ctrl-C reaches the provider, too, but Terraform waits for changes that have begun.
 _LAUNCHER: Final = """\
 #!/bin/sh
-root=$(cat terraform.d/repository 2>/dev/null)
+trap '' INT
+read -r root 2>/dev/null <terraform.d/repository
 python="$root/build/venvs/simulator/bin/python"
 if [ ! -x "$python" ]; then
     echo "the simulated cloud is not installed in ${{root:-$PWD}}: run 'make install' there"
