@@ -61,6 +61,8 @@ class Platform:
                 shutil.copy(file, self.environments)
         for port in ("8080", "8081"):
             self.edit(rf"port( *)= {port}", rf"port\1= {free_port()}")
+        # No load balancer has to notice here that a pod stops.
+        self.edit(r"(?m)^prediction = \{$", r"prediction = {\n  drain_seconds = 1")
         self.variables = {
             "CHECKPOINT_DISABLE": "1",
             "PLATFORM_CLOUD": "simulated",
@@ -68,7 +70,9 @@ class Platform:
             "SIMULATOR_HOME": str(self.home),
             "TF_CLI_CONFIG_FILE": os.devnull,
         }
-        self._synthesized = ""
+        # What the environment's file said when the output was made, and as the last command read it.
+        self._synthesized = self._read = ""
+        self._output_time = 0
 
     @property
     def file(self) -> Path:
@@ -95,9 +99,12 @@ class Platform:
 
     def command(self, name: str, *arguments: str) -> subprocess.Popen[str]:
         """Start one of `scripts/`. It takes what was synthesized last, if the file has not changed since."""
-        same = self._synthesized == self.file.read_text()
-        if not same:
-            self._synthesized = ""  # the command may synthesize it
+        manifest = self.checkout / "cdktf.out" / "manifest.json"
+        output_time = manifest.stat().st_mtime_ns if manifest.exists() else 0
+        if output_time != self._output_time:  # the last command has synthesized what it read
+            self._synthesized, self._output_time = self._read, output_time
+        self._read = self.file.read_text()
+        same = self._synthesized == self._read
         return subprocess.Popen(
             [self.checkout / "scripts" / name, self.name, *arguments],
             env=os.environ | self.variables | ({"CDKTF_SKIP_SYNTH": "true"} if same else {}),
@@ -112,8 +119,6 @@ class Platform:
         """What one of `scripts/` prints. It must succeed."""
         done = self.script(name, *arguments)
         assert done.returncode == 0, done.stdout + done.stderr
-        if name == "deploy":
-            self._synthesized = self.file.read_text()
         return done.stdout
 
     def interrupt_deployment(self, stack: str, kind: str) -> None:
@@ -157,8 +162,8 @@ class Platform:
         before = self.configurations
         python = self.checkout / ".venv" / "bin" / "python"
         variables = os.environ | self.variables | {"PLATFORM_ENV": self.name}
+        self._read = self.file.read_text()
         subprocess.run([python, "-m", "stacks"], cwd=self.checkout, env=variables, check=True)
-        self._synthesized = self.file.read_text()
         return {name for name, text in self.configurations.items() if before.get(name) != text}
 
     @property
