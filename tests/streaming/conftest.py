@@ -182,10 +182,14 @@ class Surroundings:
         return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
 
     def unacknowledged(self) -> list[bytes]:
-        """Bodies of the requests that are redelivered after all leases have expired."""
+        """Bodies of the requests that nobody has acknowledged, also of those that are leased."""
+        snapshot = self.subscriber.create_snapshot(
+            name=self._name("snapshots", "unacknowledged"), subscription=self.subscription
+        )
+        self.subscriber.seek(request={"subscription": self.subscription, "snapshot": snapshot.name})
         try:
             pulled = self.subscriber.pull(
-                subscription=self.subscription, max_messages=1000, retry=None, timeout=LEASE_SECONDS + 2
+                subscription=self.subscription, max_messages=1000, retry=None, timeout=2
             )
         except exceptions.DeadlineExceeded:
             return []
