@@ -117,13 +117,14 @@ class CiIdentity(Construct):
             ),
         )
         waive(provider, {"CKV_GCP_125": "its condition asks for the repository, branch and environment"})
+        # Google refuses a grant to members of a pool that does not exist yet.
+        after = [pool, *after]
         self.plan: Final = self._account("plan", "CI that plans: reads settings and state", after)
         self.apply: Final = self._account("apply", "CI that applies, after approval", after)
 
     def _account(self, access: str, description: str, after: Sequence[TerraformResource]) -> Account:
         """An account that workflows with this access become."""
         account = NewAccount(self, f"ci-{access}", description=description, after=after)
-        pool = f"{self._pool_path}/attribute.access/{access}"
-        member = f"principalSet://iam.googleapis.com/{pool}"
+        member = f"principalSet://iam.googleapis.com/{self._pool_path}/attribute.access/{access}"
         account.grant_federation(Principal(self, f"{access}-workflows", member=member))
         return account

@@ -10,6 +10,7 @@ project_service = google.project_service
 
 _AUDITED: Final = ("bigquery", "secretmanager", "storage")
 AUDIT: Final = "audit"
+"""Name of the log bucket that tells who read and changed what, and of its sink."""
 
 
 def enable_apis(scope: Construct, names: Iterable[str]) -> dict[str, project_service.ProjectService]:

@@ -431,12 +431,15 @@ def _need(type_name: str, name: str, who: str, role: str, resource: tuple[str, s
 
 
 def _measured(type_name: str, values: Values) -> None:
-    """Alerts and objectives are on metrics that exist: others than Google's do from their first value on.
+    """Alerts and objectives are on metrics that exist: Google's own, and those made of logs.
 
-    Nothing writes one to a simulated cloud.
+    Others do from their first value on, and nothing writes one to a simulated cloud.
     """
+    logged = {
+        f"logging.googleapis.com/user/{each['name']}" for each in inventory.all_of("google_logging_metric")
+    }
     for metric in re.findall(r'metric\.type *= *\\?"([^"\\]+)', json.dumps(values)):
-        if not _METRICS.match(metric):
+        if metric not in logged and not _METRICS.match(metric):
             problem = f'Cannot find metric(s) that match type = "{metric}".'
             raise ResourceError("Error 404: notFound", problem)
     for condition in items(values.get("conditions")):

@@ -455,13 +455,19 @@ def test_metrics_exist_from_their_first_value_on(stack: Stack) -> None:
     ratio = 'sum by (job) (rate(requests_total{code=~"5.."}[5m])) > 0.1'
     stack.write({"google_monitoring_alert_policy": {"own": policy(promql(ratio))}})
     assert "set disable_metric_validation" in refusals(stack)["google_monitoring_alert_policy"]
+    logged = policy(threshold("logging.googleapis.com/user/faults"))
+    stack.write({"google_monitoring_alert_policy": {"logged": logged}})
+    assert refusals(stack).keys() == {"google_monitoring_alert_policy"}
+    metric = {"name": "faults", "filter": "severity >= ERROR"}
     stack.write(
         {
+            "google_logging_metric": {"faults": metric},
             "google_monitoring_alert_policy": {
+                "logged": logged | {"depends_on": ["google_logging_metric.faults"]},
                 "own": policy(promql(ratio, disable_metric_validation=True)),
                 "restarts": policy(threshold(googles)),
                 "backlog": policy(threshold("pubsub.googleapis.com/subscription/oldest_unacked_message_age")),
-            }
+            },
         }
     )
     stack.apply()
