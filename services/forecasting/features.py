@@ -72,7 +72,9 @@ class Features:
             asked = np.flatnonzero((series >= first) & (series < first + BLOCK))
             if len(asked) == 0:
                 continue
-            block = _Block(self._panel, self.closed, slice(first, first + BLOCK))
+            block = _Block(
+                self._panel, self.closed, slice(first, first + BLOCK), planned=self._plan is not None
+            )
             known = series[asked], origin[asked]
             level[asked] = block.level(*known, self._like.at(*known))
             for name, values in self._columns(block, *known, day[asked], level[asked]).items():
@@ -124,6 +126,7 @@ class Features:
                 )
                 for name, sales, row, around in (
                     ("year_ago", block.sales, who, 10),
+                    ("day_year_ago", block.sales, who, 0),
                     ("store_year_ago", self._store_sales, store, 7),
                 )
             },
@@ -136,9 +139,20 @@ class Features:
             )
             columns["promotion_year_ago"] = of(who, year_ago - 3, np.minimum(year_ago + 4, origin))
         if self._plan is not None:
-            known = day - origin < self._panel.planned
             last = self._plan.shape[1] - 1
-            columns["promotion_planned"] = np.where(known, self._plan[series, np.minimum(day, last)], np.nan)
+            plan = self._plan[series, np.minimum(day, last)]
+            plan[day - origin >= self._panel.planned] = np.nan
+            columns["promotion_planned"] = plan
+            # Of the same weekday, the days with a promotion if one is planned, otherwise those without.
+            for weeks in (8, 26):
+                without, promoted = (
+                    means.between(who, same - SEASON * (weeks - 1), same + 1)
+                    for means in block.same_weekday_by_promotion
+                )
+                alike = np.where(plan > 0, promoted, without) / level
+                columns[f"same_weekday_as_planned_{weeks}"] = np.where(np.isnan(plan), np.nan, alike)
+            without, promoted = (means.between(who, origin - 112, origin) for means in block.by_promotion)
+            columns["promotion_lift"] = _ratio(promoted, without)
         return columns
 
 
@@ -162,7 +176,7 @@ class Rows:
 class _Block:
     """Running sums of a few series."""
 
-    def __init__(self, panel: Panel, closed: Mask, series: slice):
+    def __init__(self, panel: Panel, closed: Mask, series: slice, *, planned: bool):
         self.first = series.start
         own = panel.sales[series]
         begun = ~np.isnan(own)
@@ -179,6 +193,11 @@ class _Block:
             promotion = np.nan_to_num(panel.onpromotion[series, : panel.days])
             self.promotion = _Means(promotion, begun)
             self.promotion_same_weekday = _Means(promotion, begun, step=SEASON)
+            if planned:
+                # Of the days without a promotion, and with one.
+                each = trading & (promotion == 0), trading & (promotion > 0)
+                self.by_promotion = [_Means(sales, days) for days in each]
+                self.same_weekday_by_promotion = [_Means(sales, days, step=SEASON) for days in each]
 
     def level(self, series: Numbers, origin: Numbers, like: Matrix) -> Matrix:
         """The mean of 112 days, shrunk towards that of all days, which is shrunk towards like series'."""

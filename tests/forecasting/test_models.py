@@ -28,7 +28,7 @@ from services.forecasting.backtest import HORIZON, Window
 from services.forecasting.baselines import seasonal_naive
 from services.forecasting.choice import CANDIDATES
 from services.forecasting.features import Features
-from services.forecasting.panel import Panel, UnusableSalesError
+from services.forecasting.panel import YEAR, Panel, UnusableSalesError
 from tests.conftest import REPOSITORY
 from tests.forecasting.conftest import make_sales
 
@@ -90,6 +90,38 @@ def test_features_are_those_of_the_days_before_their_origin(panel: Panel) -> Non
         assert values["weekday"] == panel.date(152).weekday()
         assert panel.onpromotion is not None
         assert values["promotion_28"] == pytest.approx(np.nanmean(panel.onpromotion[series, 122:150]))
+
+
+def test_the_day_a_year_ago_against_the_days_before_the_origin_then() -> None:
+    panel = Panel.from_frame(make_sales(470))
+    features = Features(panel, 0)
+    one, origin, day = np.array([3]), np.array([450]), np.array([462])
+    ago = features.rows(one, origin, day).columns["day_year_ago"]
+    before = panel.sales[3, 450 - YEAR - 56 : 450 - YEAR]
+    assert ago == pytest.approx(panel.sales[3, 462 - YEAR] / before[before > 0].mean())
+
+
+@pytest.mark.parametrize("planned", [True, False])
+def test_days_promoted_as_planned(planned: bool) -> None:
+    """Of the same weekday in eight weeks; no day after the origin counts."""
+    days, origin, day = 200, 172, 180
+    promotion = 1.0 * (np.random.default_rng(2).random((6, days + 28)) < 0.4)
+    promotion[:, day] = planned
+    panel = replace(Panel.from_frame(make_sales(days)), onpromotion=promotion)
+    asked = np.array([1]), np.array([origin]), np.array([day])
+    rows = Features(panel, 28, planned=True).rows(*asked)
+    own, on = panel.sales[1], promotion[1] > 0
+    same = np.arange(day - 14 - 7 * 7, origin, 7)
+    alike = same[on[same] == planned]
+    columns = rows.columns
+    assert columns["promotion_planned"] == planned
+    assert columns["same_weekday_as_planned_8"] * rows.level == pytest.approx(own[alike].mean())
+    last = np.arange(origin - 112, origin)
+    last = last[own[last] > 0]
+    lift = own[last[on[last]]].mean() / own[last[~on[last]]].mean()
+    assert columns["promotion_lift"] == pytest.approx(lift)
+    later = replace(panel, sales=np.where(np.arange(days) < origin, 1, 17) * panel.sales)
+    np.testing.assert_equal(asdict(Features(later, 28, planned=True).rows(*asked)), asdict(rows))
 
 
 @pytest.mark.parametrize(("days", "seasons"), [(545, False), (546, True)])
