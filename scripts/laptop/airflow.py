@@ -35,10 +35,15 @@ DAGS = ROOT / "services" / "batch" / "dags"
 PROGRAM = ROOT / "build" / "venvs" / "airflow" / "bin" / "airflow"
 # Of one process each: the API server with the pages, the scheduler, the reader of DAG files.
 PROCESSES = (("api-server", "--workers", "1"), ("scheduler", "--skip-serve-logs"), ("dag-processor",))
+# What every task needs, that of the DAG files included.
 _PRELOADED = (
     "airflow.executors.local_executor",
     "airflow.sdk.execution_time.task_runner",
     "airflow.dag_processing.dagbag",
+    "airflow.providers.standard.decorators.branch_python",
+    "airflow.providers.standard.decorators.short_circuit",
+    "airflow.providers.standard.hooks.subprocess",
+    "requests",
 )
 _PATIENCE_SECONDS = 600.0
 # What a task's result has to say, besides rows.
@@ -74,12 +79,15 @@ class Airflow:
     Args:
         folder: its home, made when absent.
         variables: environment variables of its tasks; those of `DagSettings` among them.
+
+    Attributes:
+        variables: those of its processes.
     """
 
     def __init__(self, folder: pathlib.Path, variables: Mapping[str, str]):
         self.folder = folder
         secret = secrets.token_hex()
-        self._variables = {
+        self.variables = {
             "AIRFLOW_HOME": str(folder),
             "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
@@ -96,6 +104,11 @@ class Airflow:
             # What every task needs is imported once, and not by each.
             "AIRFLOW__SCHEDULER__MP_START_METHOD": "forkserver",
             "AIRFLOW__CORE__MP_FORKSERVER_PRELOAD": ",".join(_PRELOADED),
+            # A worker may notice the end of its task no sooner than its next heartbeat, five seconds later by
+            # default, and takes no other task meanwhile.
+            "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
+            # Nor does the scheduler sleep for a second before it looks for the task that comes next.
+            "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.25",
             # Runs begin when they are asked for, not by the clock: there are no sales of today.
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
@@ -115,7 +128,7 @@ class Airflow:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{log or arguments[0]}.log"
         path.unlink(missing_ok=True)
-        with started(PROGRAM, *arguments, log=path, cwd=self.folder, variables=self._variables) as process:
+        with started(PROGRAM, *arguments, log=path, cwd=self.folder, variables=self.variables) as process:
             status = process.wait()
         if status != 0:
             tail = "\n    ".join(path.read_text(errors="replace").splitlines()[-15:])
@@ -176,7 +189,7 @@ class Airflow:
         # Found now, and not when this object is made: by then another program may have taken it.
         port = emulators.free_port()
         url = f"http://{emulators.HOST}:{port}"
-        variables = self._variables | {
+        variables = self.variables | {
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
             "AIRFLOW__API__PORT": str(port),
             "AIRFLOW__API__BASE_URL": url,
