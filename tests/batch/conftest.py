@@ -1,13 +1,15 @@
 """A sales table and a model bucket of a test's own, in the emulators, and a fast way to run steps."""
 
+import contextlib
 import dataclasses
 import json
 import os
+import pkgutil
 import signal
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,12 @@ import pytest
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
+from services import batch
 from services.contracts.schema import bigquery_schema
 from services.contracts.settings import BatchSettings, to_environment
 from services.contracts.tables import Sale, Score
 from services.forecasting.model_registry import ModelRegistry
-from tests.batch import step_server
+from tests.batch import fork_server
 from tests.conftest import REPOSITORY, Models, Process, wait_for
 
 
@@ -109,21 +112,32 @@ def run(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     return run
 
 
-@pytest.fixture(scope="session")
-def steps_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A stand-in for the interpreter of the steps that does not import Beam and the rest for each."""
+@contextlib.contextmanager
+def forks(interpreter: Path, *modules: str, **variables: str) -> Generator[str]:
+    """Forks of an interpreter that has imported modules; yields the address of their `fork_server`."""
     # The path of a socket has at most 107 characters.
     with tempfile.TemporaryDirectory() as folder:
-        address, client = f"{folder}/socket", tmp_path_factory.mktemp("steps") / "python"
-        step_server.write_client(client, address)
-        interpreter = REPOSITORY / "build" / "venvs" / "batch" / "bin" / "python"
+        address = f"{folder}/socket"
         server = subprocess.Popen(
-            [interpreter, "-m", "tests.batch.step_server", address], cwd=REPOSITORY, start_new_session=True
+            [interpreter, "-m", "tests.batch.fork_server", address, *modules],
+            cwd=REPOSITORY,
+            env={**os.environ, **variables},
+            start_new_session=True,
         )
         try:
-            wait_for("the step server listens", lambda: Path(address).exists() or server.poll() is not None)
+            wait_for("the fork server listens", lambda: Path(address).exists() or server.poll() is not None)
             assert server.poll() is None
-            yield str(client)
+            yield address
         finally:
             os.killpg(server.pid, signal.SIGKILL)
             server.wait()
+
+
+@pytest.fixture(scope="session")
+def steps_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A stand-in for the interpreter of the steps that does not import Beam and the rest for each."""
+    steps = [each.name for each in pkgutil.iter_modules(batch.__path__, f"{batch.__name__}.")]
+    with forks(REPOSITORY / "build" / "venvs" / "batch" / "bin" / "python", *steps) as address:
+        client = tmp_path_factory.mktemp("steps") / "python"
+        fork_server.write_client(client, address)
+        yield str(client)

@@ -1,29 +1,26 @@
-"""Runs batch commands in forks of one process that has imported Beam, polars and the clients of Google Cloud.
+"""Runs commands in forks of one process that has imported what they need, which is most of their time.
 
-A step of a DAG is `STEPS_PYTHON -m services.batch.COMMAND ARGUMENTS`, and most of its time goes into imports.
-`python -m tests.batch.step_server SOCKET` imports once. `write_client` writes the program that stands in for
-STEPS_PYTHON: it passes its arguments, environment, folder and output to the server, and returns the status of
-the command.
+`python -m tests.batch.fork_server SOCKET MODULE...` imports modules once. `write_client` writes the program
+that stands in for an interpreter: it passes its arguments, environment, folder and output to the server, and
+returns the status of the command.
 """
 
+import gc
 import importlib
 import json
 import logging
 import os
-import pkgutil
 import signal
 import socket
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
-
-from services import batch
 
 _CLIENT = """#!{python} -SEI
 import json, os, socket, sys
 
-_, module, *arguments = sys.argv[1:]
-call = [module, arguments, dict(os.environ), os.getcwd()]
+call = [[*{words!r}, *sys.argv[1:]], dict(os.environ), os.getcwd()]
 with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
     server.connect({address!r})
     socket.send_fds(server, [json.dumps(call).encode()], [1, 2])
@@ -33,28 +30,41 @@ sys.exit(status[0] if status else 70)
 _LONGEST_CALL = 1 << 20
 
 
-def write_client(path: Path, address: str) -> None:
-    """Write the program that has the server at a socket run a command."""
-    path.write_text(_CLIENT.format(python=sys.executable, address=address))
+def write_client(path: Path, address: str, *words: str) -> None:
+    """Write the program that has the server at a socket run its arguments, after `words`.
+
+    The first two are `-m` and a module with a `main`, or `-c` and code.
+    """
+    path.write_text(_CLIENT.format(python=sys.executable, address=address, words=words))
     path.chmod(0o755)
 
 
+def _called(option: str, what: str, *arguments: str) -> int:
+    """Run code, or the `main` of a module; its exit status."""
+    sys.argv = [what, *arguments]
+    if option == "-c":
+        exec(what, {"__name__": "__main__"})  # noqa: S102 -- as the interpreter does
+        return 0
+    return importlib.import_module(what).main() or 0
+
+
 def _run(connection: socket.socket) -> None:
-    """Run the command that a client asks for, in this process, which ends with it."""
+    """Run what a client asks for, in this process, which ends with it."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     message, (out, error), *_ = socket.recv_fds(connection, _LONGEST_CALL, 2)
-    module, arguments, environment, folder = json.loads(message)
+    words, environment, folder = json.loads(message)
     os.dup2(out, 1)
     os.dup2(error, 2)
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    sys.argv = [module, *arguments]
     status = 1
     try:
-        status = importlib.import_module(module).main()
+        status = _called(*words)
     except SystemExit as end:
-        status = end.code if isinstance(end.code, int) else 1
+        if isinstance(end.code, str):
+            sys.stderr.write(f"{end.code}\n")
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:  # as the interpreter does
         traceback.print_exc()
     finally:
@@ -64,14 +74,17 @@ def _run(connection: socket.socket) -> None:
         os._exit(status)
 
 
-def serve(address: str) -> None:
-    """Import every command, then fork for each call."""
-    for each in pkgutil.iter_modules(batch.__path__, f"{batch.__name__}."):
-        importlib.import_module(each.name)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps the forks
+def serve(address: str, modules: Sequence[str]) -> None:
+    """Import modules, then fork for each call; calls wait until then."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(address)
         listener.listen()
+        gc.disable()  # looking for garbage takes a fifth of the time of imports
+        for each in modules:
+            importlib.import_module(each)
+        gc.freeze()  # no fork copies what it only looks through
+        gc.enable()
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps the forks
         while True:
             connection, _ = listener.accept()
             if os.fork() == 0:
@@ -81,4 +94,4 @@ def serve(address: str) -> None:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    serve(sys.argv[1], sys.argv[2:])

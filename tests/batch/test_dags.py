@@ -29,7 +29,8 @@ from services.batch import score
 from services.batch.warehouse import SalesTable
 from services.contracts.names import DAILY_DAG
 from services.contracts.settings import BatchSettings, DagSettings, from_environment, to_environment
-from tests.batch.conftest import Warehouse, amend
+from tests.batch import fork_server
+from tests.batch.conftest import Warehouse, amend, forks
 from tests.batch.sales import SERIES, small_sales
 from tests.conftest import free_port, wait_for
 
@@ -118,6 +119,26 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
+@pytest.fixture(scope="module")
+def airflow_forks(home: Path) -> Iterator[str]:
+    """Forks of a process that has imported Airflow; see `fork_server`."""
+    variables = Airflow(home, {}).variables
+    with forks(PROGRAM.with_name("python"), "tests.batch.warm_airflow", **variables) as address:
+        yield address
+
+
+class WarmAirflow(Airflow):
+    """An Airflow whose commands are run by a program that stands in for its own; its servers are not."""
+
+    def __init__(self, folder: Path, variables: Mapping[str, str], stand_in: Path) -> None:
+        super().__init__(folder, variables)
+        self._stand_in = stand_in
+
+    def run(self, *arguments: str, log: str | None = None) -> None:
+        with mock.patch.object(program, "PROGRAM", self._stand_in):
+            super().run(*arguments, log=log)
+
+
 @pytest.fixture
 def variables(warehouse: Warehouse, inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """What Airflow is told: the test's own tables and bucket, and the inbox."""
@@ -133,14 +154,17 @@ def variables(warehouse: Warehouse, inbox: Inbox, monkeypatch: pytest.MonkeyPatc
 
 @pytest.fixture
 def plain_airflow(home: Path, variables: dict[str, str]) -> Airflow:
-    """Airflow as on a laptop: each step is an interpreter of its own."""
+    """Airflow as on a laptop: each command and each step is an interpreter of its own."""
     return Airflow(home, variables)
 
 
 @pytest.fixture
-def airflow(home: Path, variables: dict[str, str], steps_python: str) -> Airflow:
-    """The same, whose steps are forks of one process."""
-    return Airflow(home, variables | {"STEPS_PYTHON": steps_python})
+def airflow(
+    home: Path, variables: dict[str, str], steps_python: str, airflow_forks: str, tmp_path: Path
+) -> Airflow:
+    """The same, whose commands and steps are forks of one process each."""
+    fork_server.write_client(tmp_path / "airflow", airflow_forks, "-m", "airflow.__main__")
+    return WarmAirflow(home, variables | {"STEPS_PYTHON": steps_python}, tmp_path / "airflow")
 
 
 def states(airflow: Airflow, run_id: str) -> dict[str, str]:
@@ -339,16 +363,16 @@ def test_the_transient_pipeline_keeps_predictions_alone(plain_airflow: Airflow, 
 
 
 def test_a_missing_day_fails_at_once_and_people_are_told(
-    plain_airflow: Airflow, warehouse: Warehouse, inbox: Inbox
+    airflow: Airflow, warehouse: Warehouse, inbox: Inbox
 ) -> None:
     SalesTable(warehouse.table).replace(small_sales(LAST - datetime.timedelta(days=1), 200))
-    run = plain_airflow.try_run(RUN)
-    task = plain_airflow.tasks(run)["check_day"]
+    run = airflow.try_run(RUN)
+    task = airflow.tasks(run)["check_day"]
     assert (task["state"], task["tries"]) == ("failed", 1)  # not tried again: it would be of no use
     (event,) = inbox.events
     check_event(event, "error")
-    assert program.failed(plain_airflow, run)
-    table = program.report(plain_airflow, run)
+    assert program.failed(airflow, run)
+    table = program.report(airflow, run)
     assert [column.header for column in table.columns] == ["task", "state", "seconds", "rows", "note"]
     (mail,) = inbox.mails
     assert mail.startswith("[local] Task failed: sales_forecast.check_day\noncall@example.com\n")
@@ -359,10 +383,17 @@ def test_a_missing_day_fails_at_once_and_people_are_told(
     assert scores(warehouse) == []
 
 
-def told_by_airflow(code: str, variables: Mapping[str, str]) -> Any:
+@pytest.fixture
+def airflow_python(airflow_forks: str, tmp_path: Path) -> Path:
+    """A stand-in for the interpreter of Airflow, which has imported it."""
+    fork_server.write_client(tmp_path / "python", airflow_forks)
+    return tmp_path / "python"
+
+
+def told_by_airflow(python: Path, code: str, variables: Mapping[str, str]) -> Any:
     """What a program prints last, as JSON, in Airflow's environment with these variables alone."""
     done = subprocess.run(
-        [PROGRAM.parent / "python", "-c", code],
+        [python, "-c", code],
         env={"PATH": "/usr/bin:/bin", **variables},
         capture_output=True,
         text=True,
@@ -389,7 +420,10 @@ def parameters(name, wheels, function="__init__"):
                     continue
                 if not member.endswith(".py"):
                     continue
-                for node in ast.parse(archive.read(member)).body:
+                source = archive.read(member)
+                if b"class " + name.encode() not in source:
+                    continue
+                for node in ast.parse(source).body:
                     if isinstance(node, ast.ClassDef) and node.name == name:
                         for item in node.body:
                             if isinstance(item, ast.FunctionDef) and item.name == function:
@@ -426,14 +460,14 @@ print(json.dumps({{
 """
 
 
-def test_what_operators_of_the_cloud_are_told(tmp_path: Path) -> None:
+def test_what_operators_of_the_cloud_are_told(airflow_python: Path, tmp_path: Path) -> None:
     """Against signatures in the provider's wheels and types of Dataflow's API; none is installed."""
     wheels = [str(wheel) for wheel in sorted((ROOT / "build" / "operators").glob("*.whl"))]
     if len(wheels) != 2:
         pytest.skip("the operators' wheels are absent: run `make install-airflow`")
     google = {name.upper(): f"a-{name}" for name in DagSettings.__struct_fields__}
     google |= {"STEPS_RUN_ON": "google", "DATAFLOW_MAX_WORKERS": "3", "AIRFLOW_HOME": str(tmp_path)}
-    found = told_by_airflow(_CLOUD.format(dags=str(program.DAGS), wheels=wheels), google)
+    found = told_by_airflow(airflow_python, _CLOUD.format(dags=str(program.DAGS), wheels=wheels), google)
     assert found["unknown"] == []
     assert found["cleanup"] == ["context", "pod", "remote_pod", "self", "xcom_result"]
     assert found["deletion"] == ["pod", "reraise", "self"]
@@ -536,7 +570,9 @@ print(json.dumps(done))
 """
 
 
-def test_steps_in_the_cloud_end_with_their_timeout_and_go_where_the_environment_says(tmp_path: Path) -> None:
+def test_steps_in_the_cloud_end_with_their_timeout_and_go_where_the_environment_says(
+    airflow_python: Path, tmp_path: Path
+) -> None:
     """Operators stand in for those of Google's provider, whose signatures the test above knows."""
     google = {name.upper(): f"a-{name}" for name in DagSettings.__struct_fields__}
     google |= {"STEPS_RUN_ON": "google", "DATAFLOW_MAX_WORKERS": "3", "AIRFLOW_HOME": str(tmp_path)}
@@ -549,7 +585,7 @@ def test_steps_in_the_cloud_end_with_their_timeout_and_go_where_the_environment_
     here = [project, "--runner=DirectRunner", "--no_auth"]
     staged = [["stage_groups", ["--snapshot=s"]], ["several_groups", []]]
     trained = ["train", ["--snapshot=s", groups]]
-    assert told_by_airflow(_STEPS.format(dags=str(program.DAGS)), google) == [
+    assert told_by_airflow(airflow_python, _STEPS.format(dags=str(program.DAGS)), google) == [
         ["Pending", "delete_pod"],
         ["Running", "delete_pod"],
         ["Failed", "delete_succeeded_pod"],
@@ -582,9 +618,10 @@ print(json.dumps(sent))
 """
 
 
-def test_a_run_that_has_ended_misses_no_deadline(tmp_path: Path) -> None:
+def test_a_run_that_has_ended_misses_no_deadline(airflow_python: Path, tmp_path: Path) -> None:
     variables = {"AIRFLOW_HOME": str(tmp_path)}
-    assert told_by_airflow(_ENDED.format(dags=str(program.DAGS)), variables) == ["Deadline missed"] * 2
+    missed = told_by_airflow(airflow_python, _ENDED.format(dags=str(program.DAGS)), variables)
+    assert missed == ["Deadline missed"] * 2
 
 
 _READ = """
@@ -621,7 +658,8 @@ print(json.dumps({{
 def test_the_dags_are_read_without_errors_and_fast(tmp_path: Path) -> None:
     variables = {name.upper(): "test.d.t" for name in BatchSettings.__struct_fields__}
     variables |= {"STEPS_RUN_ON": "processes", "AIRFLOW_HOME": str(tmp_path)}
-    found = told_by_airflow(_READ.format(folder=str(program.DAGS)), variables)
+    python = PROGRAM.with_name("python")
+    found = told_by_airflow(python, _READ.format(folder=str(program.DAGS)), variables)
     assert found["errors"] == {}
     assert found["seconds"] < 10  # CPU; Airflow gives up on a file after 30
     assert DAILY_DAG in found["dags"]
