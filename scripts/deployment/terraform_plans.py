@@ -175,9 +175,10 @@ def synthesize(environment: str, folder: Path) -> Synthesis:
 
 
 def synthesized(environment: str, folder: Path) -> Synthesis:
-    """What the app has written into a folder for one environment."""
+    """What the app has written into a folder for one environment, maybe beside others."""
     manifest = json.loads((folder / "manifest.json").read_bytes())["stacks"]
-    order = TopologicalSorter({stack: each["dependencies"] for stack, each in sorted(manifest.items())})
+    own = {stack: each for stack, each in sorted(manifest.items()) if stack.startswith(f"{environment}-")}
+    order = TopologicalSorter({stack: each["dependencies"] for stack, each in own.items()})
     return Synthesis(environment, folder, tuple(order.static_order()))
 
 

@@ -1,4 +1,4 @@
-"""A cluster that is asked over real TLS, and programs that only note what they are told."""
+"""A cluster that is asked over real TLS, programs that only note what they are told, synthesized stacks."""
 
 import datetime
 import http.server
@@ -7,7 +7,7 @@ import json
 import ssl
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -22,6 +22,8 @@ from google.cloud.container_v1 import ClusterManagerClient
 from google.cloud.container_v1.services.cluster_manager.transports import ClusterManagerRestTransport
 
 from scripts.deployment import rollout
+from scripts.deployment.terraform_plans import Synthesis, synthesized
+from tests.stacks.synthesized import committed
 
 _NAMESPACE = "namespaces/sales-forecast"
 CLUSTER = "/v1/projects/sales-forecast-staging/locations/europe-west1/clusters/sales-forecast"
@@ -169,3 +171,13 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tools:
     for variable in ("CONTAINER_ENGINE", "PIP_CERT", "SSL_CERT_FILE"):
         monkeypatch.delenv(variable, raising=False)
     return Tools(folder)
+
+
+@pytest.fixture(scope="session")
+def synthesize(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Path], Synthesis]:
+    """To replace the function of this name: takes what is synthesized once for all tests."""
+
+    def take(environment: str, _: Path) -> Synthesis:
+        return synthesized(environment, committed(tmp_path_factory).folder)
+
+    return take

@@ -3,7 +3,6 @@
 One test runs the real gcloud against a fake of Google's APIs; the others use a fake gcloud that keeps state.
 """
 
-import functools
 import http.server
 import json
 import os
@@ -14,12 +13,11 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from unittest import mock
 from urllib.parse import urlsplit
 
 import pytest
 
-from scripts.deployment import bootstrap, terraform_plans
+from scripts.deployment import bootstrap
 from scripts.deployment.terraform_plans import Synthesis
 from scripts.paths import ROOT
 
@@ -189,19 +187,10 @@ def google(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Google]:
     fake.server.server_close()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def synthesize_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Synthesis]]:
+@pytest.fixture(autouse=True)
+def synthesized_once(monkeypatch: pytest.MonkeyPatch, synthesize: Callable[[str, Path], Synthesis]) -> None:
     """Stacks are synthesized once for all tests, not by each."""
-
-    @functools.cache
-    def once(name: str) -> Synthesis:
-        return terraform_plans.synthesize(name, tmp_path_factory.mktemp(name) / "out")
-
-    def synthesize(name: str, _: Path) -> Synthesis:
-        return once(name)
-
-    with mock.patch.object(bootstrap, "synthesize", synthesize):
-        yield once
+    monkeypatch.setattr(bootstrap, "synthesize", synthesize)
 
 
 @pytest.fixture
@@ -277,10 +266,7 @@ if sys.argv[1:] == ["state", "list"]:
 """
 
 
-def test_what_a_destroyed_environment_left_is_taken_over(
-    project: Project, tmp_path: Path, synthesize_once: Callable[[str], Synthesis]
-) -> None:
-    synthesize_once("prod")  # cdktf asks the real Terraform for its version
+def test_what_a_destroyed_environment_left_is_taken_over(project: Project, tmp_path: Path) -> None:
     log = tmp_path / "terraform.log"
     program = tmp_path / "terraform"
     program.write_text(_TERRAFORM.format(python=sys.executable, log=str(log), logs=_LOGS))

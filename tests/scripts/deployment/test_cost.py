@@ -1,13 +1,15 @@
 """What environments cost by list price: figures worked out by hand; nothing that is billed is left out."""
 
 import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from infra import environment
 from scripts.command import CommandError
-from scripts.deployment import cost, prices
+from scripts.deployment import cost, prices, terraform_plans
 from tests.conftest import REPOSITORY
 from tests.stacks.synthesized import Synthesis, committed
 
@@ -126,9 +128,13 @@ def test_whatever_is_billed_is_named(stacks: Synthesis) -> None:
 
 
 def test_the_command_prints_stacks_sums_uses_and_what_is_not_counted(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stacks: Synthesis
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    stacks: Synthesis,
+    synthesize: Callable[[str, Path], terraform_plans.Synthesis],
 ) -> None:
     monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr(cost, "synthesize", synthesize)
     assert cost.main(["dev"]) == 0
     printed = capsys.readouterr().out
     assert "dev: US dollars a month, list prices" in printed

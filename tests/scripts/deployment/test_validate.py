@@ -1,16 +1,17 @@
 """`make validate`. A stub stands for Terraform with its registry, which cannot be had here."""
 
-import os
+import dataclasses
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from infra import environment
-from tests.conftest import REPOSITORY
+from scripts.deployment import terraform_plans, validate
+from scripts.laptop.install import TERRAFORM
 
-TERRAFORM = """\
+STUB = """\
 #!/bin/bash
 case "$1" in
   version) echo "Terraform v1.11.4" ;;
@@ -20,37 +21,48 @@ case "$1" in
 esac
 """
 
+Validate = Callable[[str, str], subprocess.CompletedProcess[str]]
 
-def validate(folder: Path, init: str, check: str) -> subprocess.CompletedProcess[str]:
-    """Validate the stacks of dev with a Terraform that does this."""
-    environments = folder / "environments"
+
+@pytest.fixture
+def validated(
+    tmp_path: Path,
+    synthesize: Callable[[str, Path], terraform_plans.Synthesis],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Validate:
+    """Validate the stacks of dev with a Terraform that does this on `init` and `validate`."""
+    environments = tmp_path / "environments"
     environments.mkdir()
-    (environments / "dev.tfvars").write_bytes((environment.DIRECTORY / "dev.tfvars").read_bytes())
-    (environments / "local.tfvars").write_bytes((environment.DIRECTORY / "local.tfvars").read_bytes())
-    terraform = folder / "terraform"
-    terraform.write_text(TERRAFORM.format(init=init, validate=check))
-    terraform.chmod(0o755)
-    variables = {"PLATFORM_ENVIRONMENTS": str(environments), "TERRAFORM_BINARY_NAME": str(terraform)}
-    return subprocess.run(
-        [sys.executable, "-m", "scripts", "validate"],
-        cwd=REPOSITORY,
-        env=os.environ | variables,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    for name in ("dev", "local"):
+        file = f"{name}.tfvars"
+        (environments / file).write_bytes((environment.DIRECTORY / file).read_bytes())
+    monkeypatch.setenv("PLATFORM_ENVIRONMENTS", str(environments))
+    monkeypatch.setattr(validate, "synthesize", synthesize)
+    program = tmp_path / "terraform"
+    for module in (validate, terraform_plans):
+        tool = dataclasses.replace(TERRAFORM, command=(str(program), "version"))
+        monkeypatch.setattr(module, "TERRAFORM", tool)
+
+    def run(init: str, check: str) -> subprocess.CompletedProcess[str]:
+        program.write_text(STUB.format(init=init, validate=check))
+        program.chmod(0o755)
+        status = validate.main([])
+        return subprocess.CompletedProcess(["validate"], status, *capsys.readouterr())
+
+    return run
 
 
-def test_every_stack_of_a_cloud_environment_is_validated(tmp_path: Path) -> None:
-    done = validate(tmp_path, "true", "true")
+def test_every_stack_of_a_cloud_environment_is_validated(validated: Validate) -> None:
+    done = validated("true", "true")
     assert done.returncode == 0, done.stderr
     stacks = {f"dev-{stack}: valid" for stack in environment.load("dev").stacks}
     assert {*done.stdout.splitlines()} == stacks
 
 
-def test_a_stack_that_is_not_valid(tmp_path: Path) -> None:
+def test_a_stack_that_is_not_valid(validated: Validate) -> None:
     wrong = "[[ $PWD != */dev-data ]] || { echo 'Error: Unsupported argument' >&2; exit 1; }"
-    done = validate(tmp_path, "true", wrong)
+    done = validated("true", wrong)
     assert done.returncode == 1
     lines = done.stdout.splitlines()
     assert "dev-data: Error: Unsupported argument" in lines
@@ -58,8 +70,8 @@ def test_a_stack_that_is_not_valid(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", ["Error: Failed to query available provider packages"])
-def test_without_a_registry_nothing_is_validated(tmp_path: Path, error: str) -> None:
-    done = validate(tmp_path, f"echo '{error}' >&2; exit 1", "true")
+def test_without_a_registry_nothing_is_validated(validated: Validate, error: str) -> None:
+    done = validated(f"echo '{error}' >&2; exit 1", "true")
     assert done.returncode == 3
     assert "there is no registry here; nothing was validated" in done.stderr
     assert error in done.stderr
