@@ -11,18 +11,15 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import httpx
-import kubernetes.client
 import msgspec
 from google.api_core import exceptions
 from google.cloud import bigquery
-from google.cloud.container_v1 import ClusterManagerClient
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
 from infra.environment import PLATFORM, Environment
 from scripts.command import TARGET, CommandError, command, use_environment
-from scripts.deployment import rollout
 from scripts.deployment.access import check_login
 from scripts.messages.publish import Answer, ask
 from services.bigquery import connect
@@ -179,15 +176,14 @@ def _ask(target: Environment, request: SaleRangeRequest) -> Answer | None:
 
 def _checks(target: Environment) -> Iterator[tuple[str, Callable[[], str]]]:
     """Names and checks, each after those that it depends on."""
-
-    @functools.cache
-    def cluster() -> kubernetes.client.ApiClient:
-        return rollout.connect(target, ClusterManagerClient())
-
-    def rolled_out(service: str) -> str:
-        return rollout.wait_rolled_out(cluster(), service)
-
     if not target.simulated:
+        from scripts.deployment import rollout  # every `make up` would wait for its clients of clusters
+
+        cluster = functools.cache(lambda: rollout.connect(target, rollout.ClusterManagerClient()))
+
+        def rolled_out(service: str) -> str:
+            return rollout.wait_rolled_out(cluster(), service)
+
         yield "cluster", lambda: f"answers at {cluster().configuration.host}"
         for service in target.workloads:
             yield f"rollout of {service}", functools.partial(rolled_out, service)

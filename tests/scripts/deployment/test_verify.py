@@ -12,7 +12,7 @@ from google.cloud import bigquery, pubsub_v1
 
 from infra import environment
 from infra.environment import Environment
-from scripts.deployment import verify
+from scripts.deployment import rollout, verify
 from scripts.deployment.verify import Check
 from scripts.messages import publish, subscriptions
 from services.bigquery import connect
@@ -44,7 +44,7 @@ CHECKS = [
 @pytest.fixture
 def staging(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Environment:
     """An environment whose Gateway is the fake cluster; nothing answers yet."""
-    monkeypatch.setattr(verify, "ClusterManagerClient", lambda: cluster.manager)
+    monkeypatch.setattr(rollout, "ClusterManagerClient", lambda: cluster.manager)
     monkeypatch.setattr(verify, "_PATIENCE_SECONDS", 1.0)
     for module in (subscriptions, publish):
         monkeypatch.setattr(module, "RETRY", Retry(timeout=1.0))
