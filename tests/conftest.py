@@ -7,7 +7,6 @@ import hashlib
 import inspect
 import os
 import random
-import shutil
 import signal
 import socket
 import subprocess
@@ -50,12 +49,6 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SIMULATOR = REPOSITORY / "build" / "venvs" / "simulator"
-
-# Else gcloud is asked for its folder at each start of the Pub/Sub emulator, which takes half a second of CPU.
-if _gcloud := shutil.which("gcloud"):
-    _sdk = Path(_gcloud).resolve().parents[1]
-    if (_sdk / "platform").is_dir():
-        os.environ.setdefault("CLOUDSDK_ROOT_DIR", str(_sdk))
 
 EXISTING = """\
 existing = {

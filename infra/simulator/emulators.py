@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from infra.paths import cloud_sdk
 from infra.simulator import SimulatorError, processes
 from infra.simulator.home import VENVS, folder, home, locked, write_atomic
 from infra.simulator.processes import Process
@@ -135,8 +136,8 @@ def _constant(text: str) -> bytes:
 
 
 def _sdk_root() -> str:
-    if root := os.environ.get("CLOUDSDK_ROOT_DIR"):
-        return root
+    if root := cloud_sdk():
+        return str(root)
     try:
         done = subprocess.run(
             ["gcloud", "info", "--format=value(installation.sdk_root)"],

@@ -20,6 +20,8 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
+from infra.paths import cloud_sdk
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build"
 REQUIREMENTS = ROOT / "requirements"
@@ -155,7 +157,7 @@ def emulator_fault() -> str | None:
     """As `tool_fault`, for the Pub/Sub emulator: the same places as infra/simulator/emulators.py looks in."""
     if jar := os.environ.get("PUBSUB_EMULATOR_JAR"):
         return None if pathlib.Path(jar).is_file() else f"PUBSUB_EMULATOR_JAR: there is no file {jar}"
-    root = os.environ.get("CLOUDSDK_ROOT_DIR")
+    root = cloud_sdk()
     if not root:
         if shutil.which("gcloud") is None:
             return f"the Pub/Sub emulator (`gcloud` is not on PATH): {EMULATOR_REMEDY}"
@@ -166,8 +168,8 @@ def emulator_fault() -> str | None:
         if done.returncode != 0:
             reason = done.stderr.strip().partition("\n")[0]
             return f"the Pub/Sub emulator (`gcloud` is broken: {reason}): {EMULATOR_REMEDY}"
-        root = done.stdout.strip()
-    if not (pathlib.Path(root) / "platform" / "pubsub-emulator").is_dir():
+        root = pathlib.Path(done.stdout.strip())
+    if not (root / "platform" / "pubsub-emulator").is_dir():
         return f"the Pub/Sub emulator (gcloud is there, its component is not): {EMULATOR_REMEDY}"
     return None
 

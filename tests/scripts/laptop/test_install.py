@@ -91,6 +91,14 @@ def test_gcloud_without_the_emulator_component(tmp_path: Path) -> None:
     assert "gcloud is there, its component is not" in done.stderr
 
 
+def test_gcloud_is_not_asked_if_the_emulator_lies_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "sdk" / "platform" / "pubsub-emulator").mkdir(parents=True)
+    (tmp_path / "sdk" / "bin").mkdir()
+    program(tmp_path / "sdk" / "bin", "gcloud", "it takes long to start", 1)
+    (tmp_path / "gcloud").symlink_to(tmp_path / "sdk" / "bin" / "gcloud")
+    assert "Pub/Sub" not in install(tmp_path).stderr
+
+
 def test_the_line_that_brings_a_tool_is_that_of_the_machines_package_manager(tmp_path: Path) -> None:
     program(tmp_path, "apt-get", "")
     told = install(tmp_path).stderr
