@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import pkgutil
 import signal
 import subprocess
 import tempfile
@@ -18,7 +17,6 @@ import pytest
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
-from services import batch
 from services.contracts.schema import bigquery_schema
 from services.contracts.settings import BatchSettings, to_environment
 from services.contracts.tables import Sale, Score
@@ -113,13 +111,13 @@ def run(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 
 
 @contextlib.contextmanager
-def forks(interpreter: Path, *modules: str, **variables: str) -> Generator[str]:
-    """Forks of an interpreter that has imported modules; yields the address of their `fork_server`."""
+def forks(interpreter: Path, module: str, **variables: str) -> Generator[str]:
+    """Forks of an interpreter that has imported a module; yields the address of their `fork_server`."""
     # The path of a socket has at most 107 characters.
     with tempfile.TemporaryDirectory() as folder:
         address = f"{folder}/socket"
         server = subprocess.Popen(
-            [interpreter, "-m", "tests.batch.fork_server", address, *modules],
+            [interpreter, "-m", "tests.batch.fork_server", address, module],
             cwd=REPOSITORY,
             env={**os.environ, **variables},
             start_new_session=True,
@@ -134,10 +132,16 @@ def forks(interpreter: Path, *modules: str, **variables: str) -> Generator[str]:
 
 
 @pytest.fixture(scope="session")
-def steps_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def step_forks() -> Iterator[str]:
+    """Forks of a process that has imported what steps do; see `fork_server`."""
+    python = REPOSITORY / "build" / "venvs" / "batch" / "bin" / "python"
+    with forks(python, "tests.batch.warm_steps") as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def steps_python(step_forks: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A stand-in for the interpreter of the steps that does not import Beam and the rest for each."""
-    steps = [each.name for each in pkgutil.iter_modules(batch.__path__, f"{batch.__name__}.")]
-    with forks(REPOSITORY / "build" / "venvs" / "batch" / "bin" / "python", *steps) as address:
-        client = tmp_path_factory.mktemp("steps") / "python"
-        fork_server.write_client(client, address)
-        yield str(client)
+    client = tmp_path_factory.mktemp("steps") / "python"
+    fork_server.write_client(client, step_forks)
+    return str(client)

@@ -1,12 +1,12 @@
 """Runs commands in forks of one process that has imported what they need, which is most of their time.
 
-`python -m tests.batch.fork_server SOCKET MODULE...` imports modules once. `write_client` writes the program
-that stands in for an interpreter: it passes its arguments, environment, folder and output to the server, and
-returns the status of the command.
+`python -m tests.batch.fork_server SOCKET MODULE` imports a module once. `call` has it run a command; so does
+the program that `write_client` writes, which stands in for an interpreter.
 """
 
 import gc
 import importlib
+import inspect
 import json
 import logging
 import os
@@ -14,28 +14,33 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Sequence
 from pathlib import Path
 
 _CLIENT = """#!{python} -SEI
 import json, os, socket, sys
 
-call = [[*{words!r}, *sys.argv[1:]], dict(os.environ), os.getcwd()]
-with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
-    server.connect({address!r})
-    socket.send_fds(server, [json.dumps(call).encode()], [1, 2])
-    status = server.recv(1)
-sys.exit(status[0] if status else 70)
+{call}
+sys.exit(call({address!r}, [*{words!r}, *sys.argv[1:]], dict(os.environ), os.getcwd(), 1, 2))
 """
 _LONGEST_CALL = 1 << 20
 
 
-def write_client(path: Path, address: str, *words: str) -> None:
-    """Write the program that has the server at a socket run its arguments, after `words`.
+def call(address: str, words: list[str], variables: dict[str, str], folder: str, out: int, error: int) -> int:
+    """Have the server at a socket run a command; its exit status.
 
-    The first two are `-m` and a module with a `main`, or `-c` and code.
+    The first words are `-m` and a module with a `main`, or `-c` and code; `out` and `error` are descriptors.
     """
-    path.write_text(_CLIENT.format(python=sys.executable, address=address, words=words))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
+        server.connect(address)
+        socket.send_fds(server, [json.dumps([words, variables, folder]).encode()], [out, error])
+        status = server.recv(1)
+    return status[0] if status else 70
+
+
+def write_client(path: Path, address: str, *words: str) -> None:
+    """Write the program that has the server at a socket run its arguments, after `words`."""
+    source = inspect.getsource(call)
+    path.write_text(_CLIENT.format(python=sys.executable, call=source, address=address, words=words))
     path.chmod(0o755)
 
 
@@ -52,12 +57,12 @@ def _run(connection: socket.socket) -> None:
     """Run what a client asks for, in this process, which ends with it."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     message, (out, error), *_ = socket.recv_fds(connection, _LONGEST_CALL, 2)
-    words, environment, folder = json.loads(message)
+    words, variables, folder = json.loads(message)
     os.dup2(out, 1)
     os.dup2(error, 2)
     os.chdir(folder)
     os.environ.clear()
-    os.environ.update(environment)
+    os.environ.update(variables)
     status = 1
     try:
         status = _called(*words)
@@ -74,14 +79,13 @@ def _run(connection: socket.socket) -> None:
         os._exit(status)
 
 
-def serve(address: str, modules: Sequence[str]) -> None:
-    """Import modules, then fork for each call; calls wait until then."""
+def serve(address: str, module: str) -> None:
+    """Import a module, then fork for each call; calls wait until then."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(address)
         listener.listen()
         gc.disable()  # looking for garbage takes a fifth of the time of imports
-        for each in modules:
-            importlib.import_module(each)
+        importlib.import_module(module)
         gc.freeze()  # no fork copies what it only looks through
         gc.enable()
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps the forks
@@ -94,4 +98,4 @@ def serve(address: str, modules: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], sys.argv[2:])
+    serve(*sys.argv[1:])

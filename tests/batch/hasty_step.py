@@ -1,11 +1,13 @@
-"""A step that waits a fraction of the time, and tells how long it would have waited.
+"""A step that waits a fraction of the time for a server, and tells how long it would have waited.
 
-The step server runs it as it runs a step. Its first argument is a file that gets a line of JSON for each
+The fork server runs it as it runs a step. Its first argument is a file that gets a line of JSON for each
 request: its server, and how many seconds the step waits for an answer. Then come the divisors of that time
-and of the time in which a call is tried again, and the step.
+and of the time in which a call is tried again, the server's port, the number of the first request to it that
+is in a hurry, and the step.
 """
 
 import importlib
+import itertools
 import json
 import sys
 import urllib.parse
@@ -21,10 +23,11 @@ _retry_target: Final = retry_unary.retry_target
 
 
 def main() -> int:
-    """Run the step with less time for every request, whoever sends it."""
-    _, told, waiting, trying, step, *arguments = sys.argv
+    """Run the step with less time for requests, whoever sends them."""
+    _, told, waiting, trying, server, first, step, *arguments = sys.argv
     sys.argv = [step, *arguments]
     file, waits, tries = Path(told), float(waiting), float(trying)
+    numbers = itertools.count(1)
 
     def send(
         adapter: HTTPAdapter, request: requests.PreparedRequest, timeout: Any = None, **options: Any
@@ -32,9 +35,11 @@ def main() -> int:
         longest = max(timeout) if isinstance(timeout, tuple) else timeout
         if longest is None:
             raise AssertionError(f"{request.method} {request.url} may wait for ever")
+        port = urllib.parse.urlsplit(request.url or "").port
         with file.open("a") as lines:
-            lines.write(json.dumps([urllib.parse.urlsplit(request.url or "").port, longest]) + "\n")
-        return _send(adapter, request, timeout=longest / waits, **options)
+            lines.write(json.dumps([port, longest]) + "\n")
+        hurries = port == int(server) and next(numbers) >= int(first)
+        return _send(adapter, request, timeout=longest / waits if hurries else longest, **options)
 
     def retry_target(
         target: Any, predicate: Any, sleeps: Any, timeout: float | None = None, **options: Any

@@ -19,6 +19,9 @@ _OWN: Final = {
     "server",
 }
 
+# One for all: a client reads the system's certificates when it is made.
+_client: Final = httpx.Client(timeout=120)
+
 Fault = Callable[["Handler", Callable[[], httpx.Response]], None]
 """Answers a request in place of the server, which it may ask first."""
 
@@ -39,7 +42,7 @@ class Relay(http.server.ThreadingHTTPServer):
 
     def __init__(self, target: str, fault: Fault, spoiled_from: int) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.client = httpx.Client(base_url=target, timeout=120)
+        self.target = target
         self.fault = fault
         self.spoiled_from = spoiled_from
         self.requests: list[str] = []
@@ -73,7 +76,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         headers = {name: value for name, value in self.headers.items() if name.lower() not in _OWN}
 
         def ask() -> httpx.Response:
-            response = server.client.request(self.command, self.path, content=body, headers=headers)
+            address = server.target + self.path
+            response = _client.request(self.command, address, content=body, headers=headers)
             server.requests[number - 1] += f" {response.status_code}"
             return response
 
@@ -159,11 +163,11 @@ def failed_job(reason: str) -> Fault:
 def relay(target: str, fault: Fault = passed_on, spoiled_from: int = 1) -> Generator[Relay]:
     """A relay that runs."""
     server = Relay(target, fault, spoiled_from)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    # The argument is how long its shutdown takes.
+    threading.Thread(target=server.serve_forever, args=[0.05], daemon=True).start()
     try:
         yield server
     finally:
         server.ended.set()
         server.shutdown()
         server.server_close()
-        server.client.close()

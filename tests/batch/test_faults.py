@@ -4,7 +4,7 @@ import datetime
 import json
 import os
 import re
-import subprocess
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +18,7 @@ from google.cloud import bigquery
 from services.batch.warehouse import SalesTable
 from services.contracts.schema import bigquery_schema
 from services.contracts.tables import Sale, Score
+from tests.batch import fork_server
 from tests.batch.conftest import Warehouse
 from tests.batch.relay import (
     Fault,
@@ -39,7 +40,7 @@ LAST: Final = datetime.date(2024, 6, 30)
 _SIDE_BY_SIDE: Final = 24  # they mostly wait
 _LIMIT_SECONDS: Final = 90
 """Most that a step may wait for answers that do not come, before it says so."""
-_HURRY: Final = ("4", "4")
+_HURRY: Final = ("20", "20")
 _HURRY_TO_TRY: Final = ("1", "20")
 """What the time for an answer, and for trying again, are divided by: see `hasty_step`."""
 
@@ -68,11 +69,11 @@ class Steps:
     """Runs steps through relays."""
 
     def __init__(
-        self, python: str, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, folder: Path
+        self, forks: str, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, folder: Path
     ) -> None:
         for name, value in warehouse.environment.items():
             monkeypatch.setenv(name, value)
-        self._python = python
+        self._forks = forks
         self._folder = folder
         # The client's telemetry asks for the bucket, now and then.
         quiet = {"DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA": "1"}
@@ -89,34 +90,31 @@ class Steps:
         """A run, where a fault spoils the requests to a server from number `first` on."""
         arguments, variables = case
         times = self._folder / f"{uuid.uuid4().hex}.jsonl"
-        # Without a fault nothing is waited for, and a busy emulator may take its time.
+        # Where a server answers nothing is waited for, and a busy emulator may take its time.
         hurry = _HURRY if fault is swallow else _HURRY_TO_TRY
         with (
             relay(self._environment[SERVERS[0]], fault if spoiled == SERVERS[0] else passed_on, first) as one,
             relay(self._environment[SERVERS[1]], fault if spoiled == SERVERS[1] else passed_on, first) as two,
         ):
             relays: dict[str, Relay] = {SERVERS[0]: one, SERVERS[1]: two}
-            done = subprocess.run(
-                [
-                    *(self._python, "-m", "tests.batch.hasty_step", str(times), *hurry),
-                    *(f"services.batch.{module}", *arguments),
-                ],
-                cwd=REPOSITORY,
-                env={**self._environment, **variables, SERVERS[0]: one.url, SERVERS[1]: two.url},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                check=False,
-            )
+            port = str(relays[spoiled].server_address[1])
+            hasty = ("-m", "tests.batch.hasty_step", str(times), *hurry, port, str(first))
+            words = [*hasty, f"services.batch.{module}", *arguments]
+            environment = {**self._environment, **variables, SERVERS[0]: one.url, SERVERS[1]: two.url}
+            with tempfile.TemporaryFile("w+") as out:
+                outputs = (out.fileno(), out.fileno())
+                status = fork_server.call(self._forks, words, environment, str(REPOSITORY), *outputs)
+                out.seek(0)
+                printed = out.read()
         told = [json.loads(line) for line in times.read_text().splitlines()]
         waits = [seconds for port, seconds in told if port == relays[spoiled].server_address[1]]
         requests = {server: each.requests for server, each in relays.items()}
-        return Ran(done.returncode, done.stdout, requests, sum(waits[first - 1 :]))
+        return Ran(status, printed, requests, sum(waits[first - 1 :]))
 
 
 @pytest.fixture
-def steps(steps_python: str, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Steps:
-    return Steps(steps_python, warehouse, monkeypatch, tmp_path)
+def steps(step_forks: str, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Steps:
+    return Steps(step_forks, warehouse, monkeypatch, tmp_path)
 
 
 @pytest.fixture
