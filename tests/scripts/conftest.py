@@ -13,6 +13,7 @@ from typing import Any
 from unittest import mock
 
 import google.auth
+import httpx
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -98,6 +99,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
     server = Cluster(tmp_path)
     for variable in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
         monkeypatch.setenv(variable, str(server.authority))
+    monkeypatch.setattr(httpx.get, "__kwdefaults__", {**(httpx.get.__kwdefaults__ or {}), "verify": True})
     monkeypatch.setattr(rollout, "PATIENCE_SECONDS", 0.5)
     monkeypatch.setattr(rollout, "_POLL_SECONDS", 0.01)
     caller = mock.Mock(token="token-of-the-caller")  # noqa: S106
