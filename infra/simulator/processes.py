@@ -29,6 +29,7 @@ _INHERITED: Final = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER", "LOGNAME"
 # Linux derives creation times from the wall clock at boot, which the kernel corrects sometimes.
 _CLOCK_CORRECTION_SECONDS: Final = 2.0
 _POLL_SECONDS: Final = 0.1
+_KILLED_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True)
@@ -53,15 +54,10 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """Whether this process runs, and is neither a zombie nor another process with its pid.
-
-        Of a process that is killed the first thread may be a zombie while others still hold its ports.
-        """
+        """Whether this process runs, and is neither a zombie nor another process with its pid."""
         try:
             process = psutil.Process(self.pid)
-            return abs(process.create_time() - self.create_time) < _CLOCK_CORRECTION_SECONDS and (
-                process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1
-            )
+            return abs(process.create_time() - self.create_time) < _CLOCK_CORRECTION_SECONDS and runs(process)
         except psutil.NoSuchProcess:
             return False
 
@@ -196,8 +192,23 @@ def stop(names: Iterable[str]) -> None:
         remaining = [process for process, marker in _markers() if marker == _marker(name)]
         for straggler in remaining:
             _signal(straggler, signal.SIGKILL)
-        psutil.wait_procs(remaining, timeout=5)
+        deadline = time.monotonic() + _KILLED_SECONDS
+        while any(map(runs, remaining)) and time.monotonic() < deadline:
+            time.sleep(0.02)
         _record(name).unlink(missing_ok=True)
+
+
+def runs(process: psutil.Process) -> bool:
+    """Whether a process runs: it is a zombie once it has ended, until its parent asks for its status.
+
+    Of a process that is killed the first thread may be a zombie while others still hold its ports.
+    """
+    try:
+        return process.is_running() and (
+            process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1
+        )
+    except psutil.NoSuchProcess:
+        return False
 
 
 def unrecorded() -> list[str]:

@@ -81,15 +81,15 @@ def port(cloud: Cloud) -> Any:
 class TestWithTerraform:
     def test_life_of_a_deployment(self, cloud: Cloud, terraform: Terraform, port: int) -> None:
         terraform.apply(deployment(port, {"GREETING": "hello"}))
-        first = cloud.record(NAME)["pid"]
+        first = psutil.Process(cloud.record(NAME)["pid"])
         assert told(port)["environment"]["GREETING"] == "hello"
         assert terraform.plan() == {}
 
         terraform.apply(deployment(port, {"GREETING": "good evening"}))
         second = cloud.record(NAME)["pid"]
         assert told(port)["environment"]["GREETING"] == "good evening"
-        assert second != first
-        wait_for("the former is gone", lambda: not psutil.pid_exists(first))
+        assert second != first.pid
+        wait_for("the former is gone", lambda: not processes.runs(first))
 
         cloud.kill(NAME)
         assert terraform.plan() == {ADDRESS: "create"}
@@ -163,7 +163,7 @@ class TestContainer:
         started = time.monotonic()
         handle().delete(state)
         assert time.monotonic() - started >= 1  # its grace period
-        wait_for("all are gone", lambda: not any(process.is_running() for process in tree))
+        wait_for("all are gone", lambda: not any(map(processes.runs, tree)))
         assert "told to stop" in Path(record["log"]).read_text()
         assert handle().read(state) is None
         handle().delete(state)
@@ -176,7 +176,7 @@ class TestContainer:
         wait_for("the crash shows", lambda: handle().read(state) is None)
         assert child.is_running()
         handle().create(state)
-        wait_for("the child is gone", lambda: not child.is_running())
+        wait_for("the child is gone", lambda: not processes.runs(child))
         assert handle().read(state) == state
 
     def test_the_log_of_the_process_before_is_kept(self, cloud: Cloud, port: int) -> None:
