@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from google.api_core.retry import retry_unary
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
@@ -22,6 +23,7 @@ from services.contracts.settings import BatchSettings, to_environment
 from services.contracts.tables import Sale, Score
 from services.forecasting.model_registry import ModelRegistry
 from tests.batch import fork_server
+from tests.batch.hasty_step import hasty_retries
 from tests.conftest import REPOSITORY, Models, Process, wait_for
 
 
@@ -108,6 +110,12 @@ def run(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         return {"error": err} if fails else json.loads(out)
 
     return run
+
+
+@pytest.fixture
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands try calls of Google's clients again for a twentieth of the time."""
+    monkeypatch.setattr(retry_unary, "retry_target", hasty_retries(20))
 
 
 @contextlib.contextmanager

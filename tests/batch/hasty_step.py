@@ -11,6 +11,7 @@ import itertools
 import json
 import sys
 import urllib.parse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,11 +23,23 @@ _send: Final = HTTPAdapter.send
 _retry_target: Final = retry_unary.retry_target
 
 
+def hasty_retries(tries: float) -> Callable[..., Any]:
+    """What can be `retry_unary.retry_target`: it tries a call again for a fraction of the time."""
+
+    def retry_target(
+        target: Any, predicate: Any, sleeps: Any, timeout: float | None = None, **options: Any
+    ) -> Any:
+        pauses = (each / tries for each in sleeps)
+        return _retry_target(target, predicate, pauses, timeout and timeout / tries, **options)
+
+    return retry_target
+
+
 def main() -> int:
     """Run the step with less time for requests, whoever sends them."""
     _, told, waiting, trying, server, first, step, *arguments = sys.argv
     sys.argv = [step, *arguments]
-    file, waits, tries = Path(told), float(waiting), float(trying)
+    file, waits = Path(told), float(waiting)
     numbers = itertools.count(1)
 
     def send(
@@ -41,12 +54,6 @@ def main() -> int:
         hurries = port == int(server) and next(numbers) >= int(first)
         return _send(adapter, request, timeout=longest / waits if hurries else longest, **options)
 
-    def retry_target(
-        target: Any, predicate: Any, sleeps: Any, timeout: float | None = None, **options: Any
-    ) -> Any:
-        pauses = (each / tries for each in sleeps)
-        return _retry_target(target, predicate, pauses, timeout and timeout / tries, **options)
-
     HTTPAdapter.send = send  # type: ignore[method-assign]
-    retry_unary.retry_target = retry_target
+    retry_unary.retry_target = hasty_retries(float(trying))
     return importlib.import_module(step).main()

@@ -268,7 +268,7 @@ def test_as_a_process_in_its_own_environment(warehouse: Warehouse, file: Path) -
     assert "Traceback" not in failed.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("impatience")
 @pytest.mark.parametrize("server", ["BIGQUERY_EMULATOR_HOST", "STORAGE_EMULATOR_HOST"])
 def test_a_server_that_is_gone_is_an_error_in_the_end(
     run: Run, file: Path, monkeypatch: pytest.MonkeyPatch, server: str

@@ -192,7 +192,7 @@ def test_no_questions_leave_the_day_as_it_is(warehouse: Warehouse, tmp_path: Pat
     assert rows(warehouse) == expected(forecast)
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("impatience")
 def test_bigquery_that_goes_away_leaves_the_day_as_it_is(
     warehouse: Warehouse, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
