@@ -71,32 +71,24 @@ def test_pubsub_hands_no_message_to_pulls_of_a_client_that_has_gone(
 
 
 class TestUp:
-    def test_starts_once_and_tells_where(self, own_cloud: Cloud) -> None:
-        assert sorted(own_cloud.up()) == ALL
-        running = pids(own_cloud)
-        assert own_cloud.up() == []
-        assert pids(own_cloud) == running
+    def test_starts_once_and_tells_where(self, cloud: Cloud) -> None:
+        running = pids(cloud)
+        assert cloud.up() == []
+        assert pids(cloud) == running
         for name, path in {"pubsub": "/", "bigquery": "/readyz", "storage": "/storage/v1/b"}.items():
-            assert httpx.get(f"http://127.0.0.1:{port(own_cloud, name)}{path}").status_code == 200
+            assert httpx.get(f"http://127.0.0.1:{port(cloud, name)}{path}").status_code == 200
         sourced = subprocess.run(
-            ["bash", "-ec", 'source "$1"; exec env -0', "bash", own_cloud.home / "env"],
+            ["bash", "-ec", 'source "$1"; exec env -0', "bash", cloud.home / "env"],
             env={"PATH": os.environ["PATH"], "NO_PROXY": "own.test"},
             capture_output=True,
             text=True,
             check=True,
         )
         variables = dict(each.split("=", 1) for each in sourced.stdout.split("\0") if each)
-        assert own_cloud.endpoints.environment.items() < variables.items()
+        assert cloud.endpoints.environment.items() < variables.items()
         # Clients reach loopback past any proxy.
         assert variables["NO_PROXY"] == "127.0.0.1,localhost,own.test"
         assert variables["no_proxy"] == "127.0.0.1,localhost"
-
-    def test_callers_side_by_side_start_one_each(self, own_cloud: Cloud) -> None:
-        with concurrent.futures.ThreadPoolExecutor() as pool:
-            calls = [pool.submit(own_cloud.up) for _ in range(3)]
-        started = [name for call in calls for name in call.result()]
-        assert sorted(started) == ALL
-        assert sorted(belonging(own_cloud)) == sorted(pids(own_cloud).values())
 
     def test_nothing_listens_beyond_loopback(self, cloud: Cloud) -> None:
         addresses = {
@@ -106,16 +98,6 @@ class TestUp:
             if connection.status == psutil.CONN_LISTEN
         }
         assert addresses == {"127.0.0.1"}
-
-    def test_one_that_is_missing_does_not_hold_up_the_others(
-        self, own_cloud: Cloud, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        with monkeypatch.context() as patch:
-            patch.setenv("CLOUDSDK_ROOT_DIR", str(own_cloud.home))
-            done = own_cloud.command("up")
-        assert done.returncode == 1
-        assert "gcloud components install pubsub-emulator" in done.stderr
-        assert own_cloud.up() == ["pubsub"]
 
     @pytest.mark.parametrize("emulator", emulators.EMULATORS[1:], ids=lambda each: each.name)
     def test_a_port_that_another_program_took_meanwhile_is_replaced(
@@ -168,12 +150,11 @@ class TestAfterACrash:
 
 
 class TestStatusAndDown:
-    def test_status_fails_while_something_is_dead(self, own_cloud: Cloud) -> None:
-        assert own_cloud.command("status").returncode == 0
-        own_cloud.up()
-        assert own_cloud.command("status").returncode == 0
-        own_cloud.kill("emulator.pubsub")
-        done = own_cloud.command("status")
+    def test_status_fails_while_something_is_dead(self, cloud: Cloud) -> None:
+        cloud.up()
+        assert cloud.command("status").returncode == 0
+        cloud.kill("emulator.pubsub")
+        done = cloud.command("status")
         assert done.returncode == 1
         states = {row.split()[0]: row.split()[1] for row in done.stdout.splitlines()[1:]}
         assert states == {
@@ -182,19 +163,42 @@ class TestStatusAndDown:
             "emulator.storage": "running",
         }
 
-    def test_down_leaves_no_process_and_no_endpoint(self, own_cloud: Cloud) -> None:
-        own_cloud.up()
-        assert own_cloud.command("down").returncode == 0
-        assert belonging(own_cloud) == []
+    def test_down_leaves_no_process_and_no_endpoint(self, cloud: Cloud) -> None:
+        cloud.up()
+        assert cloud.command("down").returncode == 0
+        assert belonging(cloud) == []
         with pytest.raises(SimulatorError):
             emulators.endpoints()
-        assert not (own_cloud.home / "env").exists()
-        assert "nothing runs" in own_cloud.command("status").stdout
+        assert not (cloud.home / "env").exists()
+        status = cloud.command("status")
+        assert status.returncode == 0
+        assert "nothing runs" in status.stdout
 
-    def test_down_finds_what_an_interrupted_start_did_not_record(self, own_cloud: Cloud) -> None:
-        own_cloud.up()
-        for record in (own_cloud.home / "processes").iterdir():
+
+class TestUpAfterDown:
+    def test_callers_side_by_side_start_one_each(self, cloud: Cloud) -> None:
+        cloud.command("down")
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            calls = [pool.submit(cloud.up) for _ in range(3)]
+        started = [name for call in calls for name in call.result()]
+        assert sorted(started) == ALL
+        assert sorted(belonging(cloud)) == sorted(pids(cloud).values())
+
+    def test_down_finds_what_an_interrupted_start_did_not_record(self, cloud: Cloud) -> None:
+        cloud.up()
+        for record in (cloud.home / "processes").iterdir():
             record.unlink()
-        assert own_cloud.command("status").returncode == 1
-        assert own_cloud.command("down").returncode == 0
-        wait_for("all are gone", lambda: not belonging(own_cloud))
+        assert cloud.command("status").returncode == 1
+        assert cloud.command("down").returncode == 0
+        wait_for("all are gone", lambda: not belonging(cloud))
+
+    def test_one_that_is_missing_does_not_hold_up_the_others(
+        self, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        cloud.command("down")
+        with monkeypatch.context() as patch:
+            patch.setenv("CLOUDSDK_ROOT_DIR", str(cloud.home))
+            done = cloud.command("up")
+        assert done.returncode == 1
+        assert "gcloud components install pubsub-emulator" in done.stderr
+        assert cloud.up() == ["pubsub"]
