@@ -21,7 +21,8 @@ def down() -> int:
     """Stop every process of the simulated cloud, also without a record or Terraform state."""
     names = sorted({process.name for process in processes.recorded()} | set(processes.unrecorded()))
     # Services and bridges stop first, because they need the emulators to finish their work.
-    processes.stop(name for name in names if not name.startswith(f"{emulators.KIND}."))
+    needed = {emulator.process_name for emulator in emulators.EMULATORS}
+    processes.stop(name for name in names if name not in needed)
     emulators.stop_all()
     for name in names:
         print(f"stopped {name}")

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from google.pubsub_v1 import PublisherClient, PubsubMessage, PullRequest, SubscriberClient
 
-from infra.simulator import SimulatorError, emulators
+from infra.simulator import SimulatorError, emulators, issuer
 from scripts.messages import subscriptions
 from tests.conftest import wait_for
 from tests.integration.conftest import Cloud
@@ -165,6 +165,7 @@ class TestStatusAndDown:
 
     def test_down_leaves_no_process_and_no_endpoint(self, cloud: Cloud) -> None:
         cloud.up()
+        issuer.ensure()
         assert cloud.command("down").returncode == 0
         assert belonging(cloud) == []
         with pytest.raises(SimulatorError):
