@@ -30,7 +30,7 @@ _ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 _LAUNCHER: Final = """\
 #!/bin/sh
 trap '' INT
-read -r root 2>/dev/null <terraform.d/repository
+IFS= read -r root 2>/dev/null <terraform.d/repository
 python="$root/build/venvs/simulator/bin/python"
 if [ ! -x "$python" ]; then
     echo "the simulated cloud is not installed in ${{root:-$PWD}}: run 'make install' there"

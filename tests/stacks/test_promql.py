@@ -13,7 +13,13 @@ from services.contracts import metrics
 from tests.stacks.synthesized import Stack, Synthesis
 
 FAST = "prediction: 2% of the error budget for availability in 1 h"
+GATEWAY = "More than 5 % of requests fail"
 SLOW = "streaming: 2% of the error budget for freshness in 1 h"
+COUNTERS = {
+    FAST: metrics.REQUESTS + '_total{route="/predict", code="%d"}',
+    GATEWAY: 'loadbalancing_googleapis_com:https_external_regional_request_count{response_code_class="%d"}',
+}
+"""Counter of each alert, by the code of the answer."""
 
 
 @pytest.fixture
@@ -80,21 +86,23 @@ def firing(prod: Stack, folder: Path, title: str, series: dict[str, str], minute
 
 
 @pytest.mark.parametrize(
-    ("good", "bad", "fires"),
+    ("title", "good", "bad", "fires"),
     [
-        pytest.param("0+60x120", "0+10x120", True, id="an outage among many requests"),
-        pytest.param("0x120", "0+1x120", True, id="each of few requests fails"),
-        pytest.param("0+0.5x120", "0x117 1x3", False, id="one request of thirty in an hour fails"),
-        pytest.param("0+60x120", "0+0.3x120", False, id="half a percent fails, as for 5.6 days"),
-        pytest.param("0+60x120", "0+10x60 600x60", False, id="an outage that ended an hour ago"),
+        pytest.param(FAST, "0+60x120", "0+10x120", True, id="an outage among many requests"),
+        pytest.param(FAST, "0x120", "0+1x120", True, id="each of few requests fails"),
+        pytest.param(FAST, "0+0.5x120", "0x117 1x3", False, id="one request of thirty in an hour fails"),
+        pytest.param(FAST, "0+60x120", "0+0.3x120", False, id="half a percent fails, as for 5.6 days"),
+        pytest.param(FAST, "0+60x120", "0+10x60 600x60", False, id="an outage that ended an hour ago"),
+        pytest.param(GATEWAY, "0+60x120", "0+10x120", True, id="an outage at the gateway"),
+        pytest.param(GATEWAY, "0+60x120", "0x120", False, id="none fails at the gateway"),
+        pytest.param(GATEWAY, "0+2x120", "0x115 1x5", False, id="one of ten fails at the gateway"),
     ],
 )
 def test_an_outage_raises_the_alert_and_chance_does_not(
-    prod: Stack, tmp_path: Path, good: str, bad: str, fires: bool
+    prod: Stack, tmp_path: Path, title: str, good: str, bad: str, fires: bool
 ) -> None:
-    requests = metrics.REQUESTS + '_total{route="/predict", code="%d"}'
-    series = {requests % 200: good, requests % 503: bad}
-    assert firing(prod, tmp_path, FAST, series, 119) is fires
+    series = {COUNTERS[title] % code: values for code, values in ((200, good), (500, bad))}
+    assert firing(prod, tmp_path, title, series, 119) is fires
 
 
 @pytest.mark.parametrize(("late", "fires"), [("0+60x120", False), ("0+30x120", True), ("0x120", True)])
@@ -105,24 +113,6 @@ def test_late_answers_raise_the_alert(prod: Stack, tmp_path: Path, late: str, fi
         metrics.MESSAGE_LATENCY + '_bucket{le="+Inf"}': "0+60x120",
     }
     assert firing(prod, tmp_path, SLOW, series, 119) is fires
-
-
-@pytest.mark.parametrize(
-    ("good", "bad", "fires"),
-    [
-        pytest.param("0+60x60", "0+10x60", True, id="an outage"),
-        pytest.param("0+60x60", "0x60", False, id="none fails"),
-        pytest.param("0+2x60", "0x54 1x6", False, id="one of ten fails"),
-    ],
-)
-def test_what_the_load_balancer_counts_raises_the_alert(
-    prod: Stack, tmp_path: Path, good: str, bad: str, fires: bool
-) -> None:
-    metric = "loadbalancing_googleapis_com:https_external_regional_request_count"
-    series = {
-        f'{metric}{{response_code_class="{code}"}}': values for code, values in ((200, good), (500, bad))
-    }
-    assert firing(prod, tmp_path, "More than 5 % of requests fail", series, 58) is fires
 
 
 def test_no_requests_raise_no_alert(prod: Stack, tmp_path: Path) -> None:
