@@ -5,13 +5,7 @@ from typing import Final
 
 from infra.cdk.stack import PlatformStack
 from infra.environment import PLATFORM, Environment
-from infra.monitoring.alerting import (
-    Alert,
-    OnCall,
-    log_condition,
-    query_condition,
-    threshold_condition,
-)
+from infra.monitoring.alerting import Alert, OnCall, log_condition, query_condition, threshold_condition
 from infra.monitoring.objective import availability
 from services.contracts import metrics
 from services.contracts.names import DAILY_DAG

@@ -5,14 +5,7 @@ from typing import Final
 from infra.cdk import App
 from infra.cdk.stack import PlatformStack
 from infra.google.identity import Account, ServiceAgent
-from infra.google.subscription import (
-    OLDEST,
-    WAITING,
-    MessageAlert,
-    PushDelivery,
-    Subscription,
-    TableDelivery,
-)
+from infra.google.subscription import OLDEST, WAITING, MessageAlert, PushDelivery, Subscription, TableDelivery
 from infra.google.topic import MessageSchema, Topic
 from services.contracts.messages import SalePrediction
 from services.contracts.names import (

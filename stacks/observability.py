@@ -13,14 +13,7 @@ from infra.monitoring.objective import Objective, availability, latency
 from infra.monitoring.uptime import UptimeCheck
 from services.contracts import metrics
 from services.contracts.names import LIVENESS_PATH, PREDICT_PATH
-from stacks.alerts import (
-    AT_GATEWAY,
-    DAG_RUNS,
-    LOAD_BALANCER,
-    add_alerts,
-    available_pods,
-    promql,
-)
+from stacks.alerts import AT_GATEWAY, DAG_RUNS, LOAD_BALANCER, add_alerts, available_pods, promql
 from stacks.messaging import MessagingStack
 
 # Bounds of the histograms.

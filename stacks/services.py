@@ -17,12 +17,7 @@ from infra.kubernetes.namespace import Namespace
 from infra.kubernetes.network_policy import AllowCallers, AllowGoogleApis, DefaultDeny
 from infra.kubernetes.workload import Workload
 from services.contracts.names import PUSH_PATH
-from services.contracts.settings import (
-    HttpSettings,
-    PredictionSettings,
-    StreamingSettings,
-    TrainingSettings,
-)
+from services.contracts.settings import HttpSettings, PredictionSettings, StreamingSettings, TrainingSettings
 from stacks.data import DataStack
 from stacks.foundation import FoundationStack
 from stacks.images import image

@@ -7,15 +7,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from infra.environment.tfvars import Key
-from infra.environment.value_types import (
-    SOME_MONDAY,
-    UNIQUE,
-    WEEK,
-    Day,
-    MachineType,
-    Section,
-    Weekday,
-)
+from infra.environment.value_types import SOME_MONDAY, UNIQUE, WEEK, Day, MachineType, Section, Weekday
 
 NODE_DISK_GB: Final = 50
 """Boot disk of a node."""

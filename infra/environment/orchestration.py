@@ -6,14 +6,7 @@ from typing import Final, Literal
 from pydantic import Field
 
 from infra.environment.tfvars import Key
-from infra.environment.value_types import (
-    Days,
-    MachineType,
-    Network,
-    PackageName,
-    PackagePin,
-    Section,
-)
+from infra.environment.value_types import Days, MachineType, Network, PackageName, PackagePin, Section
 
 AIRFLOW_VERSION: Final = "3.3.1"
 """Version of Airflow in the cloud; `requirements/airflow.lock` has the same."""

@@ -14,11 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import grpc
-from tf.gen import (
-    grpc_controller_pb2,
-    grpc_controller_pb2_grpc,
-    tfplugin_pb2_grpc,
-)
+from tf.gen import grpc_controller_pb2, grpc_controller_pb2_grpc, tfplugin_pb2_grpc
 
 from infra.simulator import processes
 from infra.simulator.home import home, locked, write_atomic

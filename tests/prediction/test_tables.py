@@ -12,12 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from services.contracts.messages import (
-    HistoryResponse,
-    ModelsResponse,
-    PredictionColumns,
-    PredictionResponse,
-)
+from services.contracts.messages import HistoryResponse, ModelsResponse, PredictionColumns, PredictionResponse
 from tests.conftest import Models, Service, wait_for
 
 FILTERS = [{}, {"store_nbr": ["1", "2"], "family": ["BREAD"]}, {"family": ["TEA & CO"]}]

@@ -33,9 +33,7 @@ def pod(
     command: str, arguments: Sequence[str], cpu: str, memory: str, options: dict[str, Any]
 ) -> BaseOperator:
     """A task that runs a command in a pod; see `forecast_steps.step`."""
-    from airflow.providers.google.cloud.operators.kubernetes_engine import (  # pyright: ignore[reportMissingImports]
-        GKEStartPodOperator,
-    )
+    from airflow.providers.google.cloud.operators.kubernetes_engine import GKEStartPodOperator  # pyright: ignore[reportMissingImports]
 
     class PodStep(GKEStartPodOperator):  # pyright: ignore[reportUntypedBaseClass]
         def cleanup(self, pod: Any, remote_pod: Any, xcom_result: Any = None, context: Any = None) -> None:
@@ -152,9 +150,7 @@ def job_server_arguments() -> tuple[str, ...]:
 
 def dataflow(arguments: Sequence[str], options: dict[str, Any]) -> BaseOperator:
     """A task that runs a pipeline as a Dataflow job; see `services.batch.job`."""
-    from airflow.providers.google.cloud.operators.dataflow import (  # pyright: ignore[reportMissingImports]
-        DataflowStartFlexTemplateOperator,
-    )
+    from airflow.providers.google.cloud.operators.dataflow import DataflowStartFlexTemplateOperator  # pyright: ignore[reportMissingImports]
 
     class DataflowStep(DataflowStartFlexTemplateOperator):  # pyright: ignore[reportUntypedBaseClass]
         def defer(self, **options: Any) -> None:
