@@ -27,7 +27,7 @@ from services.batch.warehouse import SalesTable
 from services.forecasting import backtest
 from services.forecasting.model_registry import ModelRegistry
 from services.forecasting.panel import Panel, UnusableSalesError
-from services.forecasting.sales_faults import DataError
+from services.forecasting.table_file import DataError
 
 _BEFORE_IMAGES: Final = ("foundation", "registry")
 _BEFORE_THE_MODEL: Final = ("cluster", "data", "messaging")

@@ -17,7 +17,7 @@ from services.batch import ingest
 from services.contracts.model import LEVELS, Accuracy, Backtest
 from services.forecasting import training
 from services.forecasting.panel import Panel, UnusableSalesError
-from services.forecasting.sales_faults import DataError
+from services.forecasting.table_file import DataError
 
 
 def table(backtest: Backtest) -> Table:

@@ -21,7 +21,7 @@ from services.contracts.settings import SettingsError
 from services.forecasting.artifact import CorruptModelError
 from services.forecasting.model_registry import PointerMovedError, UnknownVersionError, VersionExistsError
 from services.forecasting.panel import UnusableSalesError
-from services.forecasting.sales_faults import DataError
+from services.forecasting.table_file import DataError
 
 
 class BatchError(Exception):

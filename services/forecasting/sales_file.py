@@ -17,51 +17,72 @@ from pathlib import Path
 
 import polars as pl
 
-from services.forecasting.sales_columns import COLUMNS, KEY, NEEDED, WHOLE, expected, typed, with_values
-from services.forecasting.sales_faults import SHOWN, DataError, Fault
-from services.forecasting.table_file import read_csv, read_parquet
+from services.contracts.schema import bigquery_schema
+from services.contracts.tables import Sale
+from services.forecasting.table_file import SHOWN, DataError, Fault, read_csv, read_parquet
+
+Type = pl.DataType | type[pl.DataType]
+
+# For each type of a declared column, Polars' own, and what is wrong with a value that does not fit.
+_TYPES: dict[str, tuple[Type, str]] = {
+    "STRING": (pl.String, "not text or a whole number"),
+    "INTEGER": (pl.Int64, "not a whole number"),
+    "FLOAT": (pl.Float64, "not a number"),
+    "NUMERIC": (pl.Decimal(38, 9), "not a number"),
+    "BOOLEAN": (pl.Boolean, "neither true nor false"),
+    "DATE": (pl.Date, "not an ISO 8601 date, YYYY-MM-DD"),
+    "TIMESTAMP": (
+        pl.Datetime("us", "UTC"),
+        "not an ISO 8601 time with an offset, such as 2024-01-31T12:00:00Z",
+    ),
+}
+_DECLARED = bigquery_schema(Sale)
+
+COLUMNS = {column["name"]: _TYPES[column["type"]][0] for column in _DECLARED}
+KEY = ("store_nbr", "family")
+_MISFITS = {column["name"]: _TYPES[column["type"]][1] for column in _DECLARED}
+_NEEDED = (*(column["name"] for column in _DECLARED if column["mode"] == "REQUIRED"), "sales")
+# Columns that the model reads: a file that has one has a value in each row.
+_WHOLE = (*_NEEDED, "onpromotion")
 
 _LARGEST = 1e12  # up to it, two decimals are exact
 _CLOSED_DAYS = 31
 _PLANNED_DAYS = 366
 _KEY_LENGTH = 128  # that of services.contracts.messages.Key: a longer one could not be asked for
+_EMPTY = "empty"
 
 
 @dataclass(frozen=True, eq=False)
 class Sales:
-    """Checked daily sales.
+    """Checked daily sales: one row per series and day, without gaps, sorted by series and date."""
 
-    Attributes:
-        frame: the required columns of `Sale` and those of the others that the source has; one row per series
-            and day, without gaps, sorted by series and date.
-        notes: what was ignored or filled in, one sentence each.
-    """
+    frame: pl.DataFrame  # the required columns of `Sale`, and those of the others that the source has
+    notes: tuple[str, ...]  # what was ignored or filled in, one sentence each
 
-    frame: pl.DataFrame
-    notes: tuple[str, ...]
+
+def with_values(frame: pl.DataFrame) -> list[str]:
+    """The declared columns of a frame, without those that have no value in any row and may lack it."""
+    present = [name for name in COLUMNS if name in frame.columns]
+    return [name for name in present if name in _NEEDED or frame[name].null_count() < len(frame)]
 
 
 def read(path: Path) -> Sales:
-    """Read and check a file.
+    """Read and check a file; DataError has all of its faults, OSError says that it cannot be read.
 
     A row's number in an error counts the header as 1, so that it is the line of a CSV file (as long as no
     quoted value contains a line break).
-
-    Raises:
-        DataError: with all faults of the file.
-        OSError: the file cannot be read.
     """
     raw, rows = read_parquet(path) if path.suffix.lower() == ".parquet" else read_csv(path)
     known = [name for name in COLUMNS if name in raw.columns]
-    faults = [_missing_column(name, raw.columns) for name in NEEDED if name not in known]
+    faults = [_missing_column(name, raw.columns) for name in _NEEDED if name not in known]
     if not faults and raw.is_empty():
-        faults = [Fault("file", "has a header but no rows", 1)]
+        faults = [Fault("file", "has a header but no rows")]
     if faults:
-        raise DataError(path.name, faults)
+        raise DataError(path.name, *faults)
     notes = [f"column {name!r} is ignored" for name in raw.columns if name not in known]
 
     raw = raw.select(rows.alias("row"), *known)
-    frame = raw.select("row", *(typed(name, raw.schema[name]) for name in known))
+    frame = raw.select("row", *(_typed(name, raw.schema[name]) for name in known))
     frame = frame.with_columns(pl.col(KEY).str.strip_chars().str.normalize("NFC"))
     plan = _is_plan(raw, frame)
     faults = _value_faults(raw.filter(~plan), frame.filter(~plan))
@@ -75,7 +96,7 @@ def read(path: Path) -> Sales:
         or _gap_faults(frame)
     )
     if faults:
-        raise DataError(path.name, faults)
+        raise DataError(path.name, *faults)
     frame, closed = _with_closed_days(frame)
     if len(plan):
         notes.append(f"{len(plan)} rows until {plan['date'].max()} are planned promotions")
@@ -88,6 +109,41 @@ def read(path: Path) -> Sales:
     return Sales(frame, tuple(notes))
 
 
+def _typed(name: str, kind: pl.DataType) -> pl.Expr:
+    """A file's column of type `kind` as the declared type, null where a value does not fit."""
+    column, declared = pl.col(name), COLUMNS[name]
+    is_text = kind == pl.String
+    if kind == declared:
+        return pl.when(column.is_finite()).then(column) if kind == pl.Float64 else column
+    match declared.base_type():
+        case pl.Date if isinstance(kind, pl.Datetime):  # how pandas writes dates
+            return pl.when(column == column.dt.truncate("1d")).then(column.dt.date())
+        case pl.Date if is_text:
+            # At midnight, as dataframes and spreadsheets write dates.
+            iso = column.str.contains(r"^\d{4}-\d{2}-\d{2}([T ]00:00(:00(\.0+)?)?)?$")
+            return pl.when(iso).then(column.str.head(10).str.to_date("%Y-%m-%d", strict=False))
+        case pl.Datetime if isinstance(kind, pl.Datetime):
+            to_utc = column.dt.convert_time_zone if kind.time_zone else column.dt.replace_time_zone
+            return to_utc("UTC").dt.cast_time_unit("us")
+        case pl.Datetime if is_text:
+            return column.str.to_datetime("%+", time_unit="us", time_zone="UTC", strict=False)
+        case pl.String if kind.is_integer():
+            return column.cast(pl.String)
+        case pl.Boolean if is_text:
+            words = {"true": True, "false": False}
+            return column.str.to_lowercase().replace_strict(words, default=None, return_dtype=pl.Boolean)
+        case pl.Decimal if is_text or kind.is_numeric():
+            return column.cast(declared, strict=False)
+        case pl.Float64 if is_text or kind.is_numeric():
+            number = column.cast(pl.Float64, strict=False)
+            return pl.when(number.is_finite()).then(number)
+        case pl.Int64 if is_text or kind.is_numeric():
+            number = column.cast(pl.Decimal(38, 9), strict=False)  # exact, and takes 3.0
+            return pl.when(number == number.floor()).then(number).cast(pl.Int64, strict=False)
+        case _:
+            return pl.lit(None, declared).alias(name)
+
+
 def _is_plan(raw: pl.DataFrame, frame: pl.DataFrame) -> pl.Series:
     """Which rows are after the last sale, and have none but promotions."""
     if "onpromotion" not in frame.columns:
@@ -98,20 +154,13 @@ def _is_plan(raw: pl.DataFrame, frame: pl.DataFrame) -> pl.Series:
 
 
 def _plan_faults(plan: pl.DataFrame, frame: pl.DataFrame) -> list[Fault]:
-    """Faults of plans: for series that have no sales, or for days that nobody plans."""
     last = frame["date"].max()
-    unknown = plan.join(frame, on=KEY, how="anti").sort("row")
-    late = plan.filter(pl.col("date") - last > pl.duration(days=_PLANNED_DAYS))
-    late_problem = f"promotions are planned more than {_PLANNED_DAYS} days after the last sales, of {last}"
-    return [
-        *_faults(
-            "store_nbr, family",
-            "promotions are planned for a series without sales",
-            unknown.select("row", *KEY),
-            "row {}: {}, {}".format,
-        ),
-        *_faults("date", late_problem, late.select("row", "date"), "row {}: {}".format),
-    ]
+    unknown = plan.join(frame, on=KEY, how="anti").sort("row").select("row", *KEY)
+    problem = "promotions are planned for a series without sales"
+    faults = _faults("store_nbr, family", problem, unknown, "row {}: {}, {}".format)
+    late = plan.filter(pl.col("date") - last > pl.duration(days=_PLANNED_DAYS)).select("row", "date")
+    problem = f"promotions are planned more than {_PLANNED_DAYS} days after the last sales, of {last}"
+    return faults + _faults("date", problem, late, "row {}: {}".format)
 
 
 def _faults(column: str, problem: str, rows: pl.DataFrame, example: Callable[..., str]) -> list[Fault]:
@@ -125,14 +174,10 @@ def _missing_column(name: str, columns: list[str]) -> Fault:
         column for column in columns if column.strip().lower() == name
     ]
     hint = f"; did you mean {close[0]!r} to be it?" if close else ""
-    return Fault(name, f"column is missing; the file has {', '.join(map(repr, columns))}{hint}", 1)
-
-
-_EMPTY = "empty"
+    return Fault(name, f"column is missing; the file has {', '.join(map(repr, columns))}{hint}")
 
 
 def _value_faults(raw: pl.DataFrame, frame: pl.DataFrame) -> list[Fault]:
-    """Faults of single values."""
     faults: list[Fault] = []
     for name in frame.columns[1:]:
         for problem, where in _checks(name, raw[name], frame[name]):
@@ -150,9 +195,9 @@ def _checks(name: str, raw: pl.Series, values: pl.Series) -> Iterator[tuple[str,
     empty = raw.is_null()
     if raw.dtype == pl.String:
         empty |= raw.str.strip_chars() == ""
-    if name in WHOLE:
+    if name in _WHOLE:
         yield _EMPTY, empty
-    yield expected(name), values.is_null() & ~empty
+    yield _MISFITS[name], values.is_null() & ~empty
     if name in KEY:
         yield f"longer than {_KEY_LENGTH} characters", values.str.len_chars() > _KEY_LENGTH
         yield "has control characters", values.str.contains(r"\p{Cc}")
@@ -166,13 +211,10 @@ def _checks(name: str, raw: pl.Series, values: pl.Series) -> Iterator[tuple[str,
 
 def _duplicate_faults(frame: pl.DataFrame) -> list[Fault]:
     keys = (*KEY, "date")
-    repeats = frame.with_columns(first=pl.col("row").min().over(keys)).filter(pl.col("row") > pl.col("first"))
-    return _faults(
-        "store_nbr, family, date",
-        "more than one row of a series on a day",
-        repeats.select("row", "first", *keys),
-        "row {} repeats row {}: {}, {}, {}".format,
-    )
+    rows = frame.select("row", pl.col("row").min().over(keys).alias("first"), *keys)
+    repeats = rows.filter(pl.col("row") > pl.col("first"))
+    problem, example = "more than one row of a series on a day", "row {} repeats row {}: {}, {}, {}".format
+    return _faults("store_nbr, family, date", problem, repeats, example)
 
 
 def _missing_days(frame: pl.DataFrame) -> list[Fault]:

@@ -6,25 +6,48 @@ import io
 import lzma
 import re
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
+from textwrap import indent
 
 import polars as pl
 
-from services.forecasting.sales_faults import SHOWN, DataError, Fault
-
+SHOWN = 5
+"""Rows named of each kind of fault."""
 _SEPARATOR = re.compile(r'"?sep=(.)"?\s*$', re.IGNORECASE)
+_DECOMPRESS = {".csv": bytes, ".csv.gz": gzip.decompress, ".csv.xz": lzma.decompress}
 
 
-def _unreadable(path: Path, problem: str) -> DataError:
-    return DataError(path.name, [Fault("file", problem, 1)])
+@dataclass(frozen=True)
+class Fault:
+    """One kind of fault: in which column, how often, and the first of them with their rows."""
+
+    column: str
+    problem: str
+    total: int = 1
+    examples: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        if not self.examples:
+            return f"{self.column}: {self.problem}"
+        lines = [f"{self.column}: {self.problem} ({self.total})", *(f"  {each}" for each in self.examples)]
+        if self.total > len(self.examples):
+            lines.append(f"  and {self.total - len(self.examples)} more")
+        return "\n".join(lines)
+
+
+class DataError(Exception):
+    """A file cannot be used; nothing of it was loaded."""
+
+    def __init__(self, name: str, *faults: Fault):
+        self.faults = faults
+        total = sum(fault.total for fault in faults)
+        report = indent("\n".join(map(str, faults)), "  ")
+        super().__init__(f"{name}: {total} fault{'s' * (total > 1)}, nothing was loaded\n{report}")
 
 
 def read_parquet(path: Path) -> tuple[pl.DataFrame, pl.Series]:
-    """Read a Parquet file: its columns, and the numbers of the rows, the first of which is 2.
-
-    Raises:
-        DataError: it is not Parquet.
-    """
+    """Columns of a Parquet file, and the numbers of its rows, the first of which is 2; or DataError."""
     try:
         frame = pl.read_parquet(path.read_bytes())
     except pl.exceptions.PolarsError as error:
@@ -34,12 +57,9 @@ def read_parquet(path: Path) -> tuple[pl.DataFrame, pl.Series]:
 
 
 def read_csv(path: Path) -> tuple[pl.DataFrame, pl.Series]:
-    """Read a CSV file: its columns as text, empty values as null, and the numbers of the rows.
+    """Columns of a CSV file as text, empty values as null, and the numbers of its rows; or DataError.
 
     Lines without values are skipped, as is the line `sep=;` with which spreadsheets name the separator.
-
-    Raises:
-        DataError: it is not CSV.
     """
     text = _text(path)
     if "\n" not in text:
@@ -65,57 +85,46 @@ def _parse(path: Path, text: str, separator: str, skipped: int) -> tuple[pl.Data
     if not header:
         raise _unreadable(path, "is empty")
     if len(header) == 1:
-        other = next((each for each in ";\t|" if each in header[0]), None)
-        if other:
-            raise _unreadable(
-                path,
-                f"row {skipped + 1}: values are separated by {other!r}; save it with commas between values, "
-                "and a point in numbers",
-            )
+        row = f"row {skipped + 1}"
+        if other := next((each for each in ";\t|" if each in header[0]), None):
+            remedy = "save it with commas between values, and a point in numbers"
+            raise _unreadable(path, f"{row}: values are separated by {other!r}; {remedy}")
         if len(next(lines, [])) > 1:
-            raise _unreadable(
-                path, f"row {skipped + 1} is a title above the header: {header[0][:40]!r}; delete it"
-            )
+            raise _unreadable(path, f"{row} is a title above the header: {header[0][:40]!r}; delete it")
     repeated = sorted({name for name in header if header.count(name) > 1})
     if repeated:
         raise _unreadable(path, f"has more than one column {', '.join(map(repr, repeated))}")
     try:
         frame = pl.read_csv(text.encode(), infer_schema=False, separator=separator)
     except pl.exceptions.PolarsError as error:
-        ragged = [
-            f"row {skipped + lines.line_num}: {len(values)} values"
-            for values in lines
-            if len(values) > len(header)
-        ]
+        sizes = [(skipped + lines.line_num, len(values)) for values in lines]
+        ragged = tuple(f"row {row}: {size} values" for row, size in sizes if size > len(header))
         if not ragged:
             raise _unreadable(path, f"is not CSV: {str(error).splitlines()[0]}") from None
         problem = f"rows have more values than the header's {len(header)}"
-        raise DataError(path.name, [Fault("file", problem, len(ragged), tuple(ragged[:SHOWN]))]) from None
+        raise DataError(path.name, Fault("file", problem, len(ragged), ragged[:SHOWN])) from None
     rows = pl.int_range(skipped + 2, len(frame) + skipped + 2, eager=True)
-    filled = frame.select(pl.any_horizontal(pl.all().str.strip_chars() != "").fill_null(value=False))
-    return frame.filter(filled.to_series()), rows.filter(filled.to_series())
+    has_values = pl.any_horizontal(pl.all().str.strip_chars() != "").fill_null(value=False)
+    filled = frame.select(has_values).to_series()
+    return frame.filter(filled), rows.filter(filled)
 
 
 def _text(path: Path) -> str:
     content = path.read_bytes()
+    suffix = next((each for each in _DECOMPRESS if path.name.lower().endswith(each)), None)
+    if suffix is None:
+        raise _unreadable(path, "has none of the names that say its format: .csv, .csv.gz, .csv.xz, .parquet")
     try:
-        match "".join(path.suffixes[-2:]).lower(), path.suffix.lower():
-            case _, ".csv":
-                pass
-            case ".csv.gz", _:
-                content = gzip.decompress(content)
-            case ".csv.xz", _:
-                content = lzma.decompress(content)
-            case _:
-                raise _unreadable(
-                    path, "has none of the names that say its format: .csv, .csv.gz, .csv.xz, .parquet"
-                )
+        content = _DECOMPRESS[suffix](content)
     except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise _unreadable(path, f"is not {path.suffix[1:]}, as its name says: {error}") from None
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         row = content.count(b"\n", 0, error.start) + 1
-        raise _unreadable(
-            path, f"is not UTF-8 text: byte {content[error.start : error.start + 1]!r} in row {row}"
-        ) from None
+        byte = content[error.start : error.start + 1]
+        raise _unreadable(path, f"is not UTF-8 text: byte {byte!r} in row {row}") from None
+
+
+def _unreadable(path: Path, problem: str) -> DataError:
+    return DataError(path.name, Fault("file", problem))

@@ -12,8 +12,8 @@ from services.forecasting import backtest, online_retail, sales_file
 from services.forecasting.closed_days import closed_days
 from services.forecasting.online_retail import SELECTION_END, clean
 from services.forecasting.panel import Panel
-from services.forecasting.sales_faults import DataError
 from services.forecasting.sales_file import Sales
+from services.forecasting.table_file import DataError
 from tests.conftest import REPOSITORY
 
 COLUMNS = (

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.forecasting import sales_file
-from services.forecasting.sales_faults import DataError
+from services.forecasting.table_file import DataError
 
 HEADER = "date,store_nbr,family,sales\n"
 KEYS = (
