@@ -1,12 +1,17 @@
-"""On which days a store is closed."""
+"""On which days a store is closed, and the public holidays of its country."""
 
 import datetime
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from functools import cache
 
+import holidays
 import numpy as np
+from holidays.constants import HOLIDAY_NAME_DELIMITER
 
-from services.forecasting import public_holidays
 from services.forecasting.panel import SEASON, YEAR, Mask, Numbers, Panel, summed
+
+NATIONAL = "any national holiday"
 
 # A weekday on which a store traded less often than this is closed; one Saturday in two years was not.
 _CLOSED_SHARE = 0.05
@@ -22,6 +27,8 @@ _CHANCE_PUBLIC = 0.1
 # country for which the share of them that was closed, less a half, adds up to so much.
 _STEADY = 0.8
 _LIKENESS = 1.5
+# Share of the largest likeness that is about as much.
+_ALIKE = 0.85
 # Of the number month * 31 + day.
 _DAYS_OF_YEAR = 12 * 31 + 31 + 1
 # A pause between two days of trade is a shutdown if it is longer than this, and than so many usual pauses.
@@ -132,13 +139,63 @@ def _public_holidays(trade: Mask, open_: Mask, dates: Sequence[datetime.date]) -
     # From -0.5 where all that usually trade do so on a day, to 0.5 where none does.
     quiet = (steady & ~trade).sum(axis=0) / np.maximum(steady.sum(axis=0), 1) - steady.any(axis=0) / 2
     closed = np.zeros((len(trade), len(dates)), dtype=bool)
-    country = public_holidays.country(dates, lambda days: quiet[days[days < known]].sum(), _LIKENESS)
+    country = likely_country(dates, lambda days: quiet[days[days < known]].sum(), _LIKENESS)
     if country is None:
         return closed[:-1], None
-    for name, day in public_holidays.by_name(country, dates).items():
+    for name, day in public_holidays(country, dates).items():
         past = day[day < known]
         times = open_[:, past].sum(axis=1)
         never = (times > 0) & ~(open_ & trade)[:, past].any(axis=1)
-        chance = _CHANCE_HOLIDAY if name == public_holidays.ANY else _CHANCE_PUBLIC
+        chance = _CHANCE_HOLIDAY if name == NATIONAL else _CHANCE_PUBLIC
         closed[np.ix_(never & ((1 - usual) ** times < chance), day)] = True
     return closed[:-1] | closed[-1], country
+
+
+def likely_country(
+    dates: Sequence[datetime.date], likeness: Callable[[Numbers], float], least: float
+) -> str | None:
+    """The country whose national holidays are most like those of the sales; None if none is so much so.
+
+    Of countries that are about as like, the one with most parts: islands have holidays of a country's part.
+    """
+    national = _national(dates[0].year, dates[-1].year)
+    found = {name: likeness(_within(days, dates)) for name, days in national.items()}
+    best = max(found.values())
+    if best < least:
+        return None
+    parts = holidays.list_supported_countries(include_aliases=False)
+    alike = [name for name, value in found.items() if value >= _ALIKE * best]
+    return max(alike, key=lambda name: (len(parts[name]), found[name]))
+
+
+def public_holidays(country: str, dates: Sequence[datetime.date]) -> dict[str, Numbers]:
+    """Positions in `dates` of each holiday of a country and of its parts, and of all NATIONAL ones."""
+    named = _by_name(country, dates[0].year, dates[-1].year)
+    return {name: _within(days, dates) for name, days in named.items()}
+
+
+def _within(ordinals: Numbers, dates: Sequence[datetime.date]) -> Numbers:
+    days = ordinals - dates[0].toordinal()
+    return days[(days >= 0) & (days < len(dates))]
+
+
+@cache
+def _national(first: int, last: int) -> dict[str, Numbers]:
+    """Ordinals of the national holidays of each country in these years."""
+    years = range(first, last + 1)
+    return {
+        name: np.array([day.toordinal() for day in holidays.country_holidays(name, years=years)], np.intp)
+        for name in holidays.list_supported_countries(include_aliases=False)
+    }
+
+
+@cache
+def _by_name(country: str, first: int, last: int) -> dict[str, Numbers]:
+    named: dict[str, set[int]] = defaultdict(set)
+    for part in (None, *holidays.list_supported_countries(include_aliases=False)[country]):
+        for day, names in holidays.country_holidays(country, part, years=range(first, last + 1)).items():
+            for name in names.split(HOLIDAY_NAME_DELIMITER):
+                named[name].add(day.toordinal())
+    return {NATIONAL: _national(first, last)[country]} | {
+        name: np.array(sorted(days)) for name, days in named.items()
+    }

@@ -10,9 +10,8 @@ from dataclasses import replace
 import numpy as np
 
 from services.contracts.model import HORIZON_DAYS, LEVELS
-from services.forecasting import public_holidays
 from services.forecasting.backtest import HORIZON, Window
-from services.forecasting.closed_days import closed_and_country
+from services.forecasting.closed_days import NATIONAL, closed_and_country, likely_country, public_holidays
 from services.forecasting.panel import SEASON, Matrix, Numbers, Panel, summed
 
 # A day's sales are compared with those of the same weekday in so many weeks before and after.
@@ -34,51 +33,33 @@ _WINDOWS = 2
 
 
 class HolidayEffects:
-    """Factors of the sales on public holidays, as known at each origin and at the panel's end.
-
-    Attributes:
-        country: whose holidays they are, as known now; None if the sales show none.
-    """
+    """Factors of the sales on public holidays, as known at each origin and at the panel's end."""
 
     def __init__(self, usual: Panel, origins: Sequence[int]):
         self._members = usual.groups("store_nbr")
         stores = tuple(sorted(set(usual.store_nbr)))
         chain = Panel(usual.first_date, stores, stores, summed(usual.sales, self._members), None)
         found = [_factors(chain.until(known)) for known in (*origins, usual.days)]
-        self.country = found[-1][0]
+        self.country = found[-1][0]  # whose holidays they are; None if the sales show none
         self._factors = [factors for _, factors in found]
 
     def windows(self, windows: Sequence[Window], actual: Panel) -> tuple[list[Window], bool]:
-        """The windows, each with the factors if they had helped in those that were over.
-
-        Returns:
-            And whether they help in all.
-        """
-        with_factors = [
-            replace(window, sales=self._times(window.sales, factors))
-            for window, factors in zip(windows, self._factors[:-1], strict=True)
-        ]
-        gains = [
-            _errors(window, other, factors, actual)
-            for window, other, factors in zip(windows, with_factors, self._factors[:-1], strict=True)
-        ]
+        """The windows, with factors where these had helped in those that were over; and if they do now."""
+        chosen: list[Window] = []
+        errors: list[tuple[int, Matrix]] = []
 
         def help_by(known: int) -> bool:
-            over = [
-                errors
-                for window, errors in zip(windows, gains, strict=True)
-                if window.origin + HORIZON <= known and errors.min() > 0
-            ]
+            over = [each for origin, each in errors if origin + HORIZON <= known and each.min() > 0]
             better = [(given / without).mean() < 1 for without, given in over]
             if len(over) < _WINDOWS or sum(better) * 2 <= len(over):
                 return False
             without, given = np.sum(over, axis=0)
             return bool((given / without).mean() < 1 - _MARGIN)
 
-        chosen = [
-            other if help_by(window.origin) else window
-            for window, other in zip(windows, with_factors, strict=True)
-        ]
+        for window, factors in zip(windows, self._factors[:-1], strict=True):
+            other = replace(window, sales=self._times(window.sales, factors))
+            chosen.append(other if help_by(window.origin) else window)
+            errors.append((window.origin, _errors(window, other, factors, actual)))
         return chosen, help_by(actual.days)
 
     def forecast(self, sales: Matrix) -> Matrix:
@@ -102,7 +83,7 @@ def _errors(window: Window, other: Window, factors: Matrix, actual: Panel) -> Ma
 
 
 def _factors(chain: Panel) -> tuple[str | None, Matrix]:
-    """The country, and the factor of each store on the days ahead; a panel of one series for each store."""
+    """The country, and the factor of each store on the days ahead; `chain` has one series for each store."""
     known = chain.days
     dates = [chain.date(day) for day in range(known + HORIZON_DAYS)]
     factors = np.ones((len(chain.sales), HORIZON_DAYS))
@@ -120,11 +101,11 @@ def _factors(chain: Panel) -> tuple[str | None, Matrix]:
         past = past[all_usual[past] > 0]
         return float(rank[past].sum() / np.sqrt(max(len(past), SEASON) / 12))
 
-    country = country or public_holidays.country(dates, unusual, _UNUSUAL)
+    country = country or likely_country(dates, unusual, _UNUSUAL)
     if country is None:
         return None, factors
-    named = public_holidays.by_name(country, dates)
-    national = set(named.pop(public_holidays.ANY).tolist())
+    named = public_holidays(country, dates)
+    national = set(named.pop(NATIONAL).tolist())
     # All stores together are one more row.
     traded = (usual > 0).any(axis=0)
     sold, usual = (

@@ -5,7 +5,7 @@ import importlib
 import pkgutil
 
 from services import batch
-from services.forecasting import public_holidays, training
+from services.forecasting import closed_days, training
 from services.forecasting.code import code_version
 
 for each in pkgutil.iter_modules(batch.__path__, f"{batch.__name__}."):
@@ -17,4 +17,4 @@ for name in ("apache_beam.runners.portability.fn_api_runner", "google_crc32c", "
 code_version(training.__name__)
 # The holidays of every country in the years of the tests' sales.
 YEARS = (datetime.date(2023, 12, 31), datetime.date(2024, 1, 1))
-public_holidays.country(YEARS, lambda days: 0.0, 1.0)
+closed_days.likely_country(YEARS, lambda days: 0.0, 1.0)
