@@ -7,7 +7,6 @@ from scripts.paths import BENCH
 from services.batch import ingest
 from services.forecasting import training
 from services.forecasting.artifact import Model
-from services.forecasting.code import code_version
 from services.forecasting.model_registry import ModelRegistry
 from services.forecasting.panel import Panel
 
@@ -24,7 +23,7 @@ def load() -> Model:
 
 def publish() -> Model:
     """Publish it in the emulator that STORAGE_EMULATOR_HOST names."""
-    folder = BENCH / f"model-{code_version(training.__name__)[:12]}"
+    folder = BENCH / f"model-{training.code_version()[:12]}"
     if not (folder / "manifest.json").exists():
         sales = ingest.read(None)
         training.train(Panel.from_frame(sales.frame), folder)

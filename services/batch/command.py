@@ -13,8 +13,7 @@ import msgspec
 
 from services.batch.errors import EXPECTED, is_temporary
 from services.contracts.settings import from_environment
-from services.forecasting.choice import CANDIDATES
-from services.forecasting.training import Candidates
+from services.forecasting.models import CANDIDATES, Candidates
 
 RESULT_FILE: Final = "RESULT_FILE"
 """Environment variable: a file for the result, besides standard output; Airflow passes it to later tasks."""

@@ -4,19 +4,18 @@ What comes after takes all series together, so a group may be learned from in an
 machine: the result has the same bytes.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Self
 
 import numpy as np
 
-from services.forecasting import artifact, backtest, choice
+from services.forecasting import artifact, backtest
 from services.forecasting.backtest import Window
-from services.forecasting.models import planned
-from services.forecasting.panel import Forecaster, Panel
-
-Candidates = Mapping[str, Forecaster]
+from services.forecasting.choice import COMBINATION
+from services.forecasting.models import PLANNED, Candidates, planned
+from services.forecasting.panel import Panel
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,8 +125,8 @@ def learn(usual: Panel, candidates: Candidates, origins: Sequence[int]) -> Learn
         UnusableSalesError: there is nothing to learn from.
     """
     tried = dict(candidates)
-    if usual.planned and "combination" in candidates:
-        tried[choice.PLANNED] = planned
+    if usual.planned and COMBINATION in candidates:
+        tried[PLANNED] = planned
     learned = Learned({}, {})
     ends = [*origins, usual.days]
     for candidate, forecaster in tried.items():

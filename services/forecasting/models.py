@@ -9,16 +9,16 @@ share what they have in common, such as the weeks before Christmas. Days on whic
 are not learned from, and forecast as 0.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from services.contracts.model import HORIZON_DAYS
-from services.forecasting.baselines import exponential_smoothing, theta
-from services.forecasting.combination import PARTS, USUAL, combined
+from services.forecasting.baselines import croston, exponential_smoothing, theta
+from services.forecasting.choice import COMBINATION, PARTS, USUAL, combined
 from services.forecasting.features import Features
-from services.forecasting.panel import BLOCK, Fitted, Matrix, Panel, UnusableSalesError
+from services.forecasting.panel import BLOCK, Fitted, Forecaster, Matrix, Panel, UnusableSalesError
 
 if TYPE_CHECKING:
     from lightgbm import Booster
@@ -63,11 +63,7 @@ _EVIDENCE = 6
 
 
 def fit(panel: Panel, features: Features) -> "list[Booster]":
-    """Learn from a panel and its features: models that differ in days, origins and columns drawn.
-
-    Raises:
-        UnusableSalesError: there is no day with sales.
-    """
+    """Learn from a panel and its features: models that differ in days, origins and columns drawn."""
     import lightgbm  # a quarter of the CPU that a command takes to start, and most do not train
 
     begin = np.isnan(panel.sales).sum(axis=1)
@@ -118,23 +114,35 @@ def predict(boosters: "Sequence[Booster]", panel: Panel, features: Features, hor
     return sales
 
 
+def _boosted(name: str, panel: Panel, horizon: int, *, planned: bool = False) -> Fitted:
+    features = Features(panel, horizon, planned=planned)
+    boosters = fit(panel, features)
+    files = {f"{name}_{n}.txt": each.model_to_string().encode() for n, each in enumerate(boosters, start=1)}
+    return Fitted(predict(boosters, panel, features, horizon), files)
+
+
 def planned(panel: Panel, horizon: int) -> Fitted:
     """Gradient boosting that knows the promotions planned, which Theta does not."""
-    features = Features(panel, horizon, planned=True)
-    boosters = fit(panel, features)
-    return Fitted(predict(boosters, panel, features, horizon), _files("planned", boosters))
-
-
-def _files(name: str, boosters: "Sequence[Booster]") -> dict[str, bytes]:
-    return {f"{name}_{n}.txt": each.model_to_string().encode() for n, each in enumerate(boosters, start=1)}
+    return _boosted(PLANNED, panel, horizon, planned=True)
 
 
 def combination(panel: Panel, horizon: int) -> Fitted:
     """Gradient boosting, and its mean with classical methods at their usual weights."""
-    features = Features(panel, horizon)
-    boosters = fit(panel, features)
-    trees = predict(boosters, panel, features, horizon)
+    trees, files, _ = _boosted("model", panel, horizon)
     parts = trees, theta(panel, horizon).sales, exponential_smoothing(panel, horizon).sales
-    return Fitted(
-        combined(parts, panel, USUAL), _files("model", boosters), dict(zip(PARTS, parts, strict=True))
-    )
+    return Fitted(combined(parts, panel, USUAL), files, dict(zip(PARTS, parts, strict=True)))
+
+
+Candidates = Mapping[str, Forecaster]
+
+CANDIDATES: Candidates = {
+    COMBINATION: combination,
+    "theta": theta,
+    "exponential_smoothing": exponential_smoothing,
+    "croston": croston,
+}
+"""What they forecast, and the parts of it, are to choose from. All forecast a mean: a forecaster of medians
+would win by the absolute error where a series seldom sells, with a forecast of 0."""
+
+PLANNED = "planned"
+"""A further candidate, for sales with promotions planned."""

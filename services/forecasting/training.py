@@ -2,28 +2,50 @@
 
 import datetime
 import hashlib
+import sys
 from dataclasses import dataclass, replace
+from functools import cache
+from importlib import metadata
+from modulefinder import ModuleFinder
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
 from services.contracts.model import HISTORY_DAYS, HORIZON_DAYS, LEVELS, Backtest, Manifest
-from services.forecasting import artifact, backtest, choice, combination, intervals
+from services.forecasting import artifact, backtest, choice, intervals
 from services.forecasting.backtest import Errors, Window
 from services.forecasting.baselines import seasonal_naive
-from services.forecasting.choice import CANDIDATES
-from services.forecasting.code import code_version
-from services.forecasting.combination import Weights
+from services.forecasting.choice import COMBINATION, Weights
 from services.forecasting.forecast import DECIMALS, Forecast, History
 from services.forecasting.holiday_effects import HolidayEffects
 from services.forecasting.intervals import NOMINAL, Intervals, Past
-from services.forecasting.learning import Candidates, Learn, Learned, learn_here, split, store_groups
-from services.forecasting.models import TUNED
+from services.forecasting.learning import Learn, Learned, learn_here, split, store_groups
+from services.forecasting.models import CANDIDATES, PLANNED, TUNED, Candidates
 from services.forecasting.panel import Matrix, Numbers, Panel, summed
 
-_SERVED = "what is served"
-_NAIVE = "seasonal naive"
+_ROOT = Path(__file__).parents[2]
+
+
+@cache
+def code_version() -> str:
+    """SHA-256 of this module, of those of `services` that it imports, and of the libraries' versions."""
+    sources, libraries = imports()
+    digest = hashlib.sha256()
+    for file in sorted(sources):
+        digest.update(file.relative_to(_ROOT).as_posix().encode() + b"\0" + file.read_bytes())
+    distributions = metadata.packages_distributions()
+    for name in sorted({each for library in libraries for each in distributions.get(library, [])}):
+        digest.update(f"{name} {metadata.version(name)}\n".encode())
+    return digest.hexdigest()
+
+
+def imports() -> tuple[set[Path], set[str]]:
+    """Sources of this module and of those of `services` that it imports; names of the libraries."""
+    finder = ModuleFinder([str(_ROOT)])  # where libraries are not found
+    finder.import_hook(__name__)
+    sources = {Path(file) for each in finder.modules.values() if (file := vars(each)["__file__"])}
+    return sources, {name.partition(".")[0] for name in finder.any_missing()} - sys.stdlib_module_names
 
 
 def version_of(sales: Panel, candidates: Candidates = CANDIDATES, *, group_series: int | None = None) -> str:
@@ -33,7 +55,7 @@ def version_of(sales: Panel, candidates: Candidates = CANDIDATES, *, group_serie
         UnusableSalesError: see `fit`.
     """
     ends = [group.stop for group in store_groups(sales, group_series)]
-    parts = f"{sales.fingerprint} {code_version(__name__)} {' '.join(candidates)} {ends}"
+    parts = f"{sales.fingerprint} {code_version()} {' '.join(candidates)} {ends}"
     digest = hashlib.sha256(parts.encode()).hexdigest()
     return f"{sales.last_date:%Y%m%d}-{digest[:10]}"
 
@@ -74,9 +96,9 @@ def fit(
     learned = Learned.merged(learn(groups, candidates, origins))
     windows, files = learned.windows, learned.files
     weights = None
-    if combination.NAME in windows:
-        windows[combination.NAME] = []  # memory
-        windows[combination.NAME], weights = combination.weighted(windows, actual, usual)
+    if COMBINATION in windows:
+        windows[COMBINATION] = []  # memory
+        windows[COMBINATION], weights = choice.weighted(windows, actual, usual)
     forecasts = {name: own.pop().sales for name, own in windows.items()}
     del learned
     errors = {name: backtest.errors(own, actual) for name, own in windows.items()}
@@ -85,16 +107,15 @@ def fit(
     del windows  # memory for the rest
     chosen = choice.choose(errors)
     files |= {"choice.json": _choice(sales, errors, chosen, weights)}
-    errors[_SERVED] = backtest.errors(served, actual)
     naive = [Window(origin, seasonal_naive(actual.until(origin), HORIZON_DAYS).sales) for origin in origins]
-    errors[_NAIVE] = backtest.errors(naive, actual)
+    errors |= {"served": backtest.errors(served, actual), "naive": backtest.errors(naive, actual)}
     scores = backtest.scores(errors, actual, origins)
     held = intervals.coverage(served, actual, usual)
     report = Backtest(
         horizon=backtest.HORIZON,
         origins=[sales.date(window.origin - 1) for window in served],
-        model=scores.pop(_SERVED),
-        seasonal_naive=scores.pop(_NAIVE),
+        model=scores.pop("served"),
+        seasonal_naive=scores.pop("naive"),
         candidates=scores,
         chosen=dict(zip(forecasts, np.bincount(chosen, minlength=len(forecasts)).tolist(), strict=True)),
         tuned=TUNED,
@@ -143,7 +164,7 @@ def train(
     manifest = Manifest(
         version=trained.forecast.version,
         created_at=datetime.datetime.now(datetime.UTC),
-        code_version=code_version(__name__),
+        code_version=code_version(),
         data_fingerprint=sales.fingerprint,
         first_date=sales.first_date,
         last_date=sales.last_date,
@@ -153,7 +174,7 @@ def train(
         backtest=trained.backtest,
         files={},
         planned_until=sales.date(sales.days + sales.planned - 1)
-        if trained.backtest.chosen.get(choice.PLANNED)
+        if trained.backtest.chosen.get(PLANNED)
         else None,
     )
     return artifact.save(directory, manifest, trained.forecast, trained.history, trained.files)
@@ -173,7 +194,7 @@ def _choice(sales: Panel, errors: Errors, chosen: Numbers, weights: Weights | No
         of_store[sales.family[row]] = {names[chosen[row]]: round(float(relative), 3)}
     told = {
         "default": names[default],
-        "weights": dict(zip(combination.PARTS, weights, strict=True)) if weights else {},
+        "weights": dict(zip(choice.PARTS, weights, strict=True)) if weights else {},
         "others": others,
     }
     return msgspec.json.format(msgspec.json.encode(told)) + b"\n"

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from services.forecasting import baselines
 from services.forecasting.baselines import croston, exponential_smoothing, seasonal_naive, theta
-from services.forecasting.choice import CANDIDATES
+from services.forecasting.models import CANDIDATES
 from services.forecasting.panel import Forecaster, Panel
 
 MONDAY = datetime.date(2022, 1, 3)

@@ -13,21 +13,12 @@ import pytest
 from numpy.typing import NDArray
 
 from services.contracts.model import HISTORY_DAYS, HORIZON_DAYS, LEVELS
-from services.forecasting import (
-    artifact,
-    backtest,
-    baselines,
-    combination,
-    features,
-    intervals,
-    models,
-    training,
-)
+from services.forecasting import artifact, backtest, baselines, choice, features, intervals, models, training
 from services.forecasting.artifact import Model
 from services.forecasting.backtest import HORIZON, Window
 from services.forecasting.baselines import seasonal_naive
-from services.forecasting.choice import CANDIDATES
 from services.forecasting.features import Features
+from services.forecasting.models import CANDIDATES
 from services.forecasting.panel import YEAR, Panel, UnusableSalesError
 from tests.conftest import REPOSITORY
 from tests.forecasting.conftest import make_sales
@@ -221,14 +212,14 @@ def test_the_forecast_served_is_the_model_s_own(panel: Panel, folder: Path, trai
     for name, make in CANDIDATES.items():
         fitted = make(panel, HORIZON_DAYS)
         own |= {name: fitted.sales, **fitted.parts}
-    choice = msgspec.json.decode((folder / "choice.json").read_bytes())
-    assert sum(choice["weights"].values()) == 1
-    parts = [own[part] for part in choice["weights"]]
-    weights = tuple(choice["weights"].values())
-    own[combination.NAME] = combination.combined(parts, panel.to_learn_from(), weights)
+    told = msgspec.json.decode((folder / "choice.json").read_bytes())
+    assert sum(told["weights"].values()) == 1
+    parts = [own[part] for part in told["weights"]]
+    weights = tuple(told["weights"].values())
+    own[choice.COMBINATION] = choice.combined(parts, panel.to_learn_from(), weights)
     names: list[str] = []
     for series, (store, family) in enumerate(zip(panel.store_nbr, panel.family, strict=True)):
-        name = next(iter(choice["others"].get(store, {}).get(family, {choice["default"]: 1})))
+        name = next(iter(told["others"].get(store, {}).get(family, {told["default"]: 1})))
         names.append(name)
         expected = own[name][series].round(3).tolist()
         for days in range(1, HORIZON_DAYS + 1):
@@ -304,9 +295,9 @@ def test_another_forecaster_is_explained_by_its_error(tmp_path: Path) -> None:
     panel = Panel.from_frame(make_sales(300))
     panel.sales[0] = np.where(np.arange(300) % 7 == 6, 0, 20)
     training.train(panel, tmp_path)
-    choice = msgspec.json.decode((tmp_path / "choice.json").read_bytes())
-    assert choice["default"] == "combination"
-    ((name, error),) = choice["others"]["1"]["F00"].items()
+    told = msgspec.json.decode((tmp_path / "choice.json").read_bytes())
+    assert told["default"] == "combination"
+    ((name, error),) = told["others"]["1"]["F00"].items()
     assert name in CANDIDATES
     assert error < 0.8
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from services.forecasting import backtest
 from services.forecasting.backtest import Window
-from services.forecasting.choice import CANDIDATES
+from services.forecasting.models import CANDIDATES
 from services.forecasting.panel import Panel
 from tests.conftest import REPOSITORY
 

@@ -8,7 +8,7 @@ import pytest
 from scripts.laptop import compare_forecasters as backtest
 from services.contracts.model import LEVELS
 from services.forecasting import training
-from services.forecasting.choice import CANDIDATES
+from services.forecasting.models import CANDIDATES
 from services.forecasting.panel import Panel
 from tests.forecasting.conftest import make_sales
 

@@ -4,13 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from services.forecasting import code, training
-
-MODULE = training.__name__
+from services.forecasting import training
 
 
 def test_every_module_that_training_imports_counts() -> None:
-    sources, libraries = code.imports(MODULE)
+    sources, libraries = training.imports()
     names = {file.relative_to(Path(training.__file__).parents[1]).as_posix() for file in sources}
     assert {"forecasting/training.py", "forecasting/baselines.py", "contracts/model.py"} < names
     assert "forecasting/model_registry.py" not in names
@@ -27,24 +25,24 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "training.py").write_text("import numpy\nfrom services.forecasting import helper\n")
     (folder / "helper.py").write_text("ALPHA = 1\n")
     (folder / "other.py").write_text("BETA = 1\n")
-    monkeypatch.setattr(code, "_ROOT", tmp_path)
-    monkeypatch.setattr(code, "code_version", code.code_version.__wrapped__)
+    monkeypatch.setattr(training, "_ROOT", tmp_path)
+    monkeypatch.setattr(training, "code_version", training.code_version.__wrapped__)
     return folder
 
 
 def test_an_edit_of_an_imported_module_is_another_version(copy: Path) -> None:
-    before = code.code_version(MODULE)
+    before = training.code_version()
     (copy / "other.py").write_text("BETA = 2\n")
-    assert code.code_version(MODULE) == before
+    assert training.code_version() == before
     (copy / "helper.py").write_text("ALPHA = 2\n")
-    assert code.code_version(MODULE) != before
+    assert training.code_version() != before
 
 
 def test_another_version_of_a_library_is_another_version(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = code.code_version(MODULE)
+    before = training.code_version()
 
     def version(_: str) -> str:
         return "0.0"
 
-    monkeypatch.setattr(code.metadata, "version", version)
-    assert code.code_version(MODULE) != before
+    monkeypatch.setattr(training.metadata, "version", version)
+    assert training.code_version() != before
