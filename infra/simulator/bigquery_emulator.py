@@ -19,7 +19,7 @@ from bqemulator.server import run_forever
 from bqemulator.streaming import proto_deserializer
 from google.protobuf.descriptor import FieldDescriptor
 
-from infra.simulator import log_files
+from infra.simulator.home import keep_logs_small
 
 
 def link_extensions(home: Path) -> None:
@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--storage", type=Path, required=True, help="folder that gs:// stands for")
     parser.add_argument("--logs", type=Path, required=True, help="folder of logs that are kept small")
     arguments = parser.parse_args()
-    log_files.rotate_in_background(arguments.logs)
+    keep_logs_small(arguments.logs)
     link_extensions(arguments.data)
     write_servicer.BigQueryWriteHandler = WriteHandler
     proto_deserializer._message_to_dict = fields_of  # pyright: ignore[reportPrivateUsage]

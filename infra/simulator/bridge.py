@@ -4,11 +4,11 @@
     python -m infra.simulator.bridge <subscription> push <endpoint> <account> <audience>
 
 The Pub/Sub emulator cannot write to BigQuery, and pushes without tokens to names that a laptop cannot
-resolve. Rows have the form that Pub/Sub writes without a schema and with metadata
-(https://cloud.google.com/pubsub/docs/bigquery#write_message_metadata). A message is acknowledged after its
-row is written or its push has succeeded: delivery is at least once.
+resolve. A message is acknowledged after its row is written or its push has succeeded: delivery is at least
+once.
 """
 
+import contextlib
 import json
 import logging
 import sys
@@ -16,11 +16,12 @@ import time
 from collections.abc import Callable
 from dataclasses import astuple, dataclass
 from typing import Any, Final, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
-from infra.simulator import SimulatorError, emulators, issuer, processes, rest
+import psutil
+
+from infra.simulator import SimulatorError, emulators, issuer, kubelet, processes, rest
 from infra.simulator.home import home
-from infra.simulator.push import PushTarget
 
 KIND: Final = "bridge"
 _GRACE_SECONDS: Final = 5.0
@@ -29,8 +30,9 @@ _IDLE_SECONDS: Final = 0.5
 _FIRST_PAUSE_SECONDS: Final = 0.2
 _LONGEST_PAUSE_SECONDS: Final = 5.0
 _COLUMNS: Final = frozenset({"attributes", "data", "message_id", "publish_time", "subscription_name"})
+_ANSWER_SECONDS: Final = 60.0
+_ACCEPTED: Final = (102, 200, 201, 202, 204)
 _log: Final = logging.getLogger(__name__)
-
 
 Result = TypeVar("Result")
 Message = dict[str, Any]
@@ -39,34 +41,22 @@ Message = dict[str, Any]
 
 @dataclass(frozen=True)
 class TableTarget:
-    """Where a BigQuery subscription writes.
-
-    Attributes:
-        table: `project.dataset.table`.
-    """
+    """The table of a BigQuery subscription, as `project.dataset.table`."""
 
     table: str
 
-    @property
-    def path(self) -> str:
-        """Path of the table in BigQuery's REST interface.
-
-        Raises:
-            SimulatorError: `table` does not have this form.
-        """
-        try:
-            project, dataset, table = self.table.split(".")
-        except ValueError:
-            raise SimulatorError(f"table {self.table!r} is not of the form project.dataset.table") from None
-        return f"/bigquery/v2/projects/{project}/datasets/{dataset}/tables/{table}"
-
-    def check(self) -> None:
-        """Check that the table accepts the rows of messages.
+    def check(self) -> str:
+        """Check that the table accepts the rows of messages; returns its path in BigQuery's REST interface.
 
         Raises:
             SimulatorError: the table does not exist, or a column is missing or has an unsuitable type.
         """
-        table = rest.call("GET", emulators.endpoints().bigquery, self.path, missing_ok=True)
+        try:
+            project, dataset, name = self.table.split(".")
+        except ValueError:
+            raise SimulatorError(f"table {self.table!r} is not of the form project.dataset.table") from None
+        path = f"/bigquery/v2/projects/{project}/datasets/{dataset}/tables/{name}"
+        table = rest.call("GET", emulators.endpoints().bigquery, path, missing_ok=True)
         if table is None:
             remedy = "create it first, and let the subscription depend on it"
             raise SimulatorError(f"table {self.table} does not exist: {remedy}")
@@ -75,6 +65,7 @@ class TableTarget:
             raise SimulatorError(f"table {self.table} lacks the columns {', '.join(missing)}")
         if columns["data"] != "BYTES":
             raise SimulatorError(f"table {self.table}: on a laptop, column data must be BYTES")
+        return path
 
     def deliver(self, received: list[Message], subscription: str) -> set[str]:
         """Write messages to the table; returns their acknowledgement ids.
@@ -82,13 +73,60 @@ class TableTarget:
         Raises:
             SimulatorError: the table does not accept the rows, or BigQuery does not answer.
         """
-        self.check()
+        path = f"{self.check()}/insertAll"
         rows = [_row(each["message"], subscription) for each in received]
-        address, path = emulators.endpoints().bigquery, f"{self.path}/insertAll"
-        if errors := rest.call("POST", address, path, {"rows": rows}).get("insertErrors"):
+        answer = rest.call("POST", emulators.endpoints().bigquery, path, {"rows": rows})
+        if errors := answer.get("insertErrors"):
             raise SimulatorError(f"{self.table} refuses rows: {errors[0]}")
         _log.info("%d rows to %s", len(rows), self.table)
         return {each["ackId"] for each in received}
+
+
+@dataclass(frozen=True)
+class PushTarget:
+    """The endpoint of a push subscription, and the service account and audience of the tokens it gets.
+
+    A laptop has no Gateway and no name server: messages go to the port of the container that has the endpoint
+    in one of its environment variables.
+    """
+
+    endpoint: str
+    account: str
+    audience: str
+
+    def deliver(self, received: list[Message], subscription: str) -> set[str]:
+        """Push messages as https://cloud.google.com/pubsub/docs/push says; returns the ids of accepted ones.
+
+        Raises:
+            SimulatorError: no container has this endpoint, or the issuer gives no token.
+        """
+        headers = {
+            "User-Agent": "CloudPubSub-Google",
+            "Authorization": f"Bearer {issuer.token(self.account, self.audience)}",
+        }
+        address, path = f"{emulators.HOST}:{self._port()}", urlsplit(self.endpoint).path or "/"
+        accepted: set[str] = set()
+        for each in received:
+            push: dict[str, Any] = {"message": each["message"], "subscription": subscription}
+            if attempt := each.get("deliveryAttempt"):
+                push["deliveryAttempt"] = attempt
+            with contextlib.suppress(rest.RestError):
+                rest.call(
+                    "POST", address, path, push, headers=headers, success=_ACCEPTED, timeout=_ANSWER_SECONDS
+                )
+                accepted.add(each["ackId"])
+        return accepted
+
+    def _port(self) -> int:
+        for process in processes.recorded():
+            if process.name.startswith(f"{kubelet.KIND}.") and process.alive:
+                try:
+                    environment = psutil.Process(process.pid).environ()
+                except psutil.NoSuchProcess:
+                    continue
+                if self.endpoint in environment.values() and "PORT" in environment:
+                    return int(environment["PORT"])
+        raise SimulatorError(f"no container has {self.endpoint} in its environment")
 
 
 Target = TableTarget | PushTarget
@@ -104,12 +142,13 @@ def start(subscription: str, target: Target) -> None:
     stop(subscription)
     if isinstance(target, PushTarget):
         issuer.ensure()
+    arguments = _arguments(target)
     processes.start(
         _process_name(subscription),
-        processes.module("infra.simulator.bridge", subscription, *_arguments(target)),
+        processes.module("infra.simulator.bridge", subscription, *arguments),
         processes.base_environment() | {"SIMULATOR_HOME": str(home())},
         grace_seconds=_GRACE_SECONDS,
-        labels={"target": " ".join(_arguments(target))},
+        labels={"target": " ".join(arguments)},
     )
 
 
@@ -137,7 +176,10 @@ def _arguments(target: Target) -> list[str]:
 
 
 def _row(message: dict[str, Any], subscription: str) -> dict[str, Any]:
-    """The row of a message, in the form of BigQuery's `insertAll`."""
+    """The row of a message for BigQuery's `insertAll`, as Pub/Sub writes it without a schema.
+
+    https://cloud.google.com/pubsub/docs/bigquery#write_message_metadata
+    """
     values = {
         "subscription_name": subscription,
         "message_id": message["messageId"],
@@ -170,20 +212,6 @@ def _acknowledge(subscription: str, received: list[Message], accepted: set[str])
         _call(subscription, "modifyAckDeadline", {"ackIds": refused, "ackDeadlineSeconds": 0})
 
 
-def run(subscription: str, target: Target) -> None:
-    """Deliver until the process ends; retry with growing pauses while an emulator or the target fails."""
-    while True:
-        received = _retry(lambda: _pull(subscription))
-        if not received:
-            time.sleep(_IDLE_SECONDS)
-            continue
-        accepted = _retry(lambda: target.deliver(received, subscription))  # noqa: B023 -- called at once
-        try:
-            _acknowledge(subscription, received, accepted)
-        except SimulatorError as error:
-            _log.warning("messages are not acknowledged and will be delivered again: %s", error)
-
-
 def _retry(attempt: Callable[[], Result]) -> Result:
     pause = _FIRST_PAUSE_SECONDS
     while True:
@@ -196,10 +224,20 @@ def _retry(attempt: Callable[[], Result]) -> Result:
 
 
 def main() -> None:
-    """Deliver until SIGTERM: messages that are not acknowledged are delivered again."""
-    _, subscription, kind, *arguments = sys.argv
+    """Deliver until SIGTERM; retry with growing pauses while an emulator or the target fails."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
-    run(subscription, _TARGETS[kind](*arguments))
+    _, subscription, kind, *arguments = sys.argv
+    target = _TARGETS[kind](*arguments)
+    while True:
+        received = _retry(lambda: _pull(subscription))
+        if not received:
+            time.sleep(_IDLE_SECONDS)
+            continue
+        accepted = _retry(lambda: target.deliver(received, subscription))  # noqa: B023 -- called at once
+        try:
+            _acknowledge(subscription, received, accepted)
+        except SimulatorError as error:
+            _log.warning("messages are not acknowledged and will be delivered again: %s", error)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,9 @@ import threading
 from pathlib import Path
 from typing import Final
 
+from infra.paths import ROOT
 from infra.simulator import facts, install, provider, resources
-from infra.simulator.home import REPOSITORY, home
+from infra.simulator.home import home
 from infra.simulator.launcher import SOCKET
 
 _QUEUE: Final = 128
@@ -62,7 +63,7 @@ def main() -> None:
     while True:
         client, _ = server.accept()
         if _versions() != versions:
-            os.chdir(REPOSITORY)
+            os.chdir(ROOT)
             os.execv(sys.executable, sys.orig_argv)  # noqa: S606 -- no shell is needed
         if os.fork() == 0:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)

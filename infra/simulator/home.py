@@ -1,4 +1,4 @@
-"""The folder of a simulated cloud, and functions that write its files safely.
+"""The folder of a simulated cloud, with functions that write its files safely and keep its logs small.
 
 The folder is `SIMULATOR_HOME` (default: `.local` of this repository). It holds Terraform's state, the records
 and logs of processes, and the data of the emulators.
@@ -6,15 +6,20 @@ and logs of processes, and the data of the emulators.
 
 import contextlib
 import fcntl
+import os
+import shutil
 import tempfile
+import threading
+import time
 from collections.abc import Generator
 from pathlib import Path
 from typing import Final
 
 from infra.paths import ROOT, simulator_home
 
-REPOSITORY: Final = ROOT
-VENVS: Final = REPOSITORY / "build" / "venvs"
+VENVS: Final = ROOT / "build" / "venvs"
+MAX_LOG_BYTES: Final = 10_000_000
+_CHECK_SECONDS: Final = 10.0
 
 
 def home() -> Path:
@@ -56,3 +61,26 @@ def locked(name: str) -> Generator[None]:
     with (home() / f"{name}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def rotate_logs(folder: Path) -> None:
+    """Move what is in the large logs below a folder to `<name>.log.1`. Lines written meanwhile may be lost.
+
+    Who writes them appends.
+    """
+    for log in folder.rglob("*.log"):
+        with contextlib.suppress(FileNotFoundError):  # its process may remove it
+            if log.stat().st_size > MAX_LOG_BYTES:
+                shutil.copyfile(log, log.with_suffix(".log.1"))
+                os.truncate(log, 0)
+
+
+def keep_logs_small(folder: Path) -> None:
+    """Rotate the logs of a folder, written by processes that run for weeks, as long as this process runs."""
+
+    def run() -> None:
+        while True:
+            rotate_logs(folder)
+            time.sleep(_CHECK_SECONDS)
+
+    threading.Thread(target=run, daemon=True).start()

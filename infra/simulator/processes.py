@@ -18,8 +18,9 @@ from typing import Final
 
 import psutil
 
+from infra.paths import ROOT
 from infra.simulator import SimulatorError
-from infra.simulator.home import REPOSITORY, VENVS, folder, home, write_atomic
+from infra.simulator.home import VENVS, folder, home, write_atomic
 
 MARKER: Final = "SIMULATOR_PROCESS"
 LOG_TAIL: Final = 20
@@ -103,7 +104,7 @@ def start(
 ) -> Process:
     """Start a process detached from the caller, in the repository's folder, and record it.
 
-    Its output goes to `logs/<what>.log`, and older output to `<what>.log.1`: see `log_files`.
+    Its output goes to `logs/<what>.log`, and older output to `<what>.log.1`: see `home.rotate_logs`.
 
     Raises:
         SimulatorError: the program cannot be run.
@@ -111,11 +112,11 @@ def start(
     log = folder("logs") / f"{name.partition('.')[2]}.log"
     if log.exists():
         log.replace(log.with_suffix(".log.1"))
-    with log.open("ab") as output:  # for appending: `log_files` empties it meanwhile
+    with log.open("ab") as output:  # for appending: `rotate_logs` empties it meanwhile
         try:
             child = subprocess.Popen(
                 command,
-                cwd=REPOSITORY,
+                cwd=ROOT,
                 env={**environment, MARKER: _marker(name)},
                 stdin=subprocess.DEVNULL,
                 stdout=output,

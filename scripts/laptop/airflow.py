@@ -22,7 +22,7 @@ import psutil
 from rich.console import Console
 from rich.table import Column, Table
 
-from infra.simulator import emulators, home, log_files
+from infra.simulator import emulators, home
 from scripts.command import CommandError, command, load_environment, running, started, use_environment
 from scripts.deployment import step
 from scripts.paths import ROOT
@@ -184,7 +184,7 @@ class Airflow:
         Raises:
             CommandError: it does not become healthy; says where the logs are.
         """
-        log_files.rotate_in_background(self.folder)
+        home.keep_logs_small(self.folder)
         processes: list[psutil.Popen] = []
         # Found now, and not when this object is made: by then another program may have taken it.
         port = emulators.free_port()

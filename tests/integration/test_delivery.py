@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from infra.simulator import emulators, issuer, processes
-from infra.simulator.push import PushTarget
+from infra.simulator.bridge import PushTarget
 from services.contracts.schema import bigquery_schema
 from services.contracts.settings import StreamingSettings, to_environment
 from services.contracts.tables import Request

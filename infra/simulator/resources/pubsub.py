@@ -14,7 +14,6 @@ from typing import Any, ClassVar, Final
 
 from infra.simulator import bridge, inventory, rules
 from infra.simulator.home import locked
-from infra.simulator.push import PushTarget
 from infra.simulator.resources import ResourceError, Values, emulated, refusing
 
 _NOT_SIMULATED: Final = (
@@ -175,7 +174,7 @@ def _target(values: Values) -> bridge.Target | None:
     if config := emulated.block(values, "push_config"):
         (token,) = config["oidc_token"]
         endpoint = config["push_endpoint"]
-        return PushTarget(endpoint, token["service_account_email"], token.get("audience") or endpoint)
+        return bridge.PushTarget(endpoint, token["service_account_email"], token.get("audience") or endpoint)
     config = emulated.block(values, "bigquery_config")
     return bridge.TableTarget(config["table"]) if config else None
 

@@ -10,7 +10,8 @@ import psutil
 import pytest
 
 from infra import environment
-from infra.simulator import log_files, processes
+from infra.simulator import processes
+from infra.simulator.home import rotate_logs
 from infra.simulator.processes import Process
 from scripts.deployment import deploy, destroy
 from scripts.laptop import status
@@ -97,7 +98,7 @@ def test_a_taken_port_is_named_before_anything_starts(
 
 def test_a_log_that_grows_is_moved_aside(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever writes it knows nothing of that."""
-    monkeypatch.setattr(log_files, "MAX_BYTES", 1000)
+    monkeypatch.setattr("infra.simulator.home.MAX_LOG_BYTES", 1000)
     more = home / "more"
     process = start(
         "import pathlib, time\nfor n in range(200): print('line', n)\n"
@@ -106,10 +107,10 @@ def test_a_log_that_grows_is_moved_aside(home: Path, monkeypatch: pytest.MonkeyP
     log = Path(process.log)
     try:
         wait_for("it has written", lambda: "line 199\n" in log.read_text())
-        log_files.rotate(home)
+        rotate_logs(home)
         more.touch()
         wait_for("it goes on from the beginning", lambda: log.read_bytes() == b"more\n")
-        log_files.rotate(home)
+        rotate_logs(home)
         assert log.with_suffix(".log.1").read_text().endswith("line 199\n")
     finally:
         processes.stop([process.name])
