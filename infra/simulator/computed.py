@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from infra.simulator.resources import Values
-from infra.simulator.values import is_unknown
+from infra.simulator.terraform import is_unknown
 
 IDS: Final[Mapping[str, str]] = {
     "google_artifact_registry_repository": (

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from infra.paths import ROOT
-from infra.simulator import facts, install, provider, resources
+from infra.simulator import install, provider, resources, terraform
 from infra.simulator.home import home
 from infra.simulator.launcher import SOCKET
 
@@ -51,7 +51,7 @@ def main() -> None:
     for type_name in resources.HANDLERS:
         resources.handler(type_name)
     for name in install.VERSIONS:
-        facts.lines(name)
+        terraform.facts_of(name)
     versions = _versions()
     os.chdir(home())
     Path(SOCKET).unlink(missing_ok=True)

@@ -10,19 +10,16 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path as FilePath
 from typing import Final
 
-import grpc
 from tf.gen import tfplugin_pb2 as pb
 from tf.gen import tfplugin_pb2_grpc
 
-from infra.simulator import canonical, faults, inventory, planned_state, plugin, rules, validation
+from infra.simulator import inventory, plan, plugin, rules, terraform
 from infra.simulator.computed import ComputedValues
-from infra.simulator.facts import Block, read, schema
-from infra.simulator.resources import Handler, ResourceError, Values, handler, refusing
-from infra.simulator.values import Path, attribute_path, conform, decode, encode
+from infra.simulator.resources import ResourceError, Values, handler, refusing
+from infra.simulator.terraform import Path, attribute_path, conform, decode, encode
 
 _LOST: Final = {
     "google_bigquery_table": "its rows and the grants on it",
@@ -59,55 +56,50 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
 
     def __init__(self, name: str) -> None:
         """Serve the resource types of a provider that are in this stack."""
-        self._blocks = read(name, _used_types())
+        self._blocks = terraform.read(name, _used_types())
         self._defaults: Values = {}
         self._lock = threading.Lock()
         self._warned = False
         self._emulators_run = False
 
     def GetProviderSchema(
-        self, request: pb.GetProviderSchema.Request, context: grpc.ServicerContext
+        self, request: pb.GetProviderSchema.Request, context: object
     ) -> pb.GetProviderSchema.Response:
         response = pb.GetProviderSchema.Response(
             server_capabilities=pb.ServerCapabilities(get_provider_schema_optional=True)
         )
         for name, block in self._blocks.items():
             target = response.provider if name == "provider" else response.resource_schemas[name]
-            target.CopyFrom(schema(block))
+            target.CopyFrom(terraform.schema(block))
         return response
 
     def ValidateProviderConfig(
-        self, request: pb.ValidateProviderConfig.Request, context: grpc.ServicerContext
+        self, request: pb.ValidateProviderConfig.Request, context: object
     ) -> pb.ValidateProviderConfig.Response:
         return pb.ValidateProviderConfig.Response()
 
     def ValidateResourceConfig(
-        self, request: pb.ValidateResourceConfig.Request, context: grpc.ServicerContext
+        self, request: pb.ValidateResourceConfig.Request, context: object
     ) -> pb.ValidateResourceConfig.Response:
         block = self._blocks[request.type_name]
         return pb.ValidateResourceConfig.Response(
-            diagnostics=[
-                _error(problem.summary, problem.detail, problem.path)
-                for problem in validation.problems(block, decode(request.config))
-            ]
+            diagnostics=[_error(*problem) for problem in plan.problems(block, decode(request.config))]
         )
 
     def ConfigureProvider(
-        self, request: pb.ConfigureProvider.Request, context: grpc.ServicerContext
+        self, request: pb.ConfigureProvider.Request, context: object
     ) -> pb.ConfigureProvider.Response:
         self._defaults = decode(request.config)
         return pb.ConfigureProvider.Response()
 
     def UpgradeResourceState(
-        self, request: pb.UpgradeResourceState.Request, context: grpc.ServicerContext
+        self, request: pb.UpgradeResourceState.Request, context: object
     ) -> pb.UpgradeResourceState.Response:
         block = self._blocks[request.type_name]
         state = json.dumps(conform(json.loads(request.raw_state.json), block)).encode()
         return pb.UpgradeResourceState.Response(upgraded_state=pb.DynamicValue(json=state))
 
-    def ReadResource(
-        self, request: pb.ReadResource.Request, context: grpc.ServicerContext
-    ) -> pb.ReadResource.Response:
+    def ReadResource(self, request: pb.ReadResource.Request, context: object) -> pb.ReadResource.Response:
         prior = state = decode(request.current_state)
         if request.type_name.startswith("kubernetes_"):
             inventory.controllers_catch_up()
@@ -120,7 +112,7 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
                 response.new_state.CopyFrom(encode(None))
                 return response
             else:
-                state = canonical.as_stored(request.type_name, prior)
+                state = inventory.as_stored(request.type_name, prior)
             response.new_state.CopyFrom(encode(state))
             inventory.update(request.type_name, prior, state)
         except ResourceError as error:
@@ -128,7 +120,7 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
         return response
 
     def PlanResourceChange(
-        self, request: pb.PlanResourceChange.Request, context: grpc.ServicerContext
+        self, request: pb.PlanResourceChange.Request, context: object
     ) -> pb.PlanResourceChange.Response:
         proposed, prior = decode(request.proposed_new_state), decode(request.prior_state)
         response = pb.PlanResourceChange.Response(
@@ -139,12 +131,14 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
         block = self._blocks[request.type_name]
         try:
             config = decode(request.config)
-            planned = planned_state.plan(block, prior, proposed, config, self._defaults)
-            if real := handler(request.type_name):
+            planned = plan.plan(block, prior, proposed, config, self._defaults)
+            real = handler(request.type_name)
+            if real:
                 planned = real.plan(prior, planned)
             response.planned_state.CopyFrom(encode(planned))
             if prior is not None:
-                paths = _replacements(request.type_name, block, prior, planned)
+                paths = [*plan.replacements(block, prior, planned)]
+                paths += [(name,) for name in real.replaces(prior, planned)] if real else []
                 response.requires_replace.extend(map(attribute_path, paths))
                 if response.requires_replace and (lost := _LOST.get(request.type_name)):
                     detail = f"{prior['id']} is made anew: {lost} are lost."
@@ -154,19 +148,22 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
         return response
 
     def ApplyResourceChange(
-        self, request: pb.ApplyResourceChange.Request, context: grpc.ServicerContext
+        self, request: pb.ApplyResourceChange.Request, context: object
     ) -> pb.ApplyResourceChange.Response:
         prior, planned = decode(request.prior_state), decode(request.planned_state)
         response = pb.ApplyResourceChange.Response(new_state=request.prior_state, legacy_type_system=True)
         block = self._blocks[request.type_name]
         if planned is not None:
-            planned = planned_state.resolve(block, planned, ComputedValues(request.type_name, planned))
+            planned = plan.resolve(block, planned, ComputedValues(request.type_name, planned))
             response.diagnostics.extend(self._simulation_warning())
         try:
-            _check(request.type_name, prior, planned, decode(request.config), self._defaults)
+            rules.check(request.type_name, prior, planned, decode(request.config), self._defaults)
             if real := handler(request.type_name):
                 response.diagnostics.extend(self._start_emulators())
-                planned = _apply(real, prior, planned)
+                if planned is None:
+                    real.delete(prior)
+                else:
+                    planned = real.update(prior, planned) if prior else real.create(planned)
             elif planned is None and prior.get("deletion_protection"):
                 raise ResourceError(
                     "Deletion protection", "Apply deletion_protection = false first.", "deletion_protection"
@@ -212,7 +209,7 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
         return [_warning("Emulators were started", detail)]
 
     def ImportResourceState(
-        self, request: pb.ImportResourceState.Request, context: grpc.ServicerContext
+        self, request: pb.ImportResourceState.Request, context: object
     ) -> pb.ImportResourceState.Response:
         found = inventory.find(request.type_name, request.id)
         if found is None:
@@ -222,14 +219,7 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
         imported = pb.ImportResourceState.ImportedResource(type_name=request.type_name, state=state)
         return pb.ImportResourceState.Response(imported_resources=[imported])
 
-    def GetFunctions(
-        self, request: pb.GetFunctions.Request, context: grpc.ServicerContext
-    ) -> pb.GetFunctions.Response:
-        return pb.GetFunctions.Response()
-
-    def StopProvider(
-        self, request: pb.StopProvider.Request, context: grpc.ServicerContext
-    ) -> pb.StopProvider.Response:
+    def StopProvider(self, request: pb.StopProvider.Request, context: object) -> pb.StopProvider.Response:
         return pb.StopProvider.Response()
 
 
@@ -250,37 +240,6 @@ def _used_types() -> set[str] | None:
     except ValueError:
         return None
     return {"provider", *configuration.get("resource", {}), *(each["type"] for each in resources)}
-
-
-def _replacements(type_name: str, block: Block, prior: Values, planned: Values) -> Iterator[Path]:
-    yield from planned_state.replacements(block, prior, planned)
-    if real := handler(type_name):
-        yield from ((name,) for name in real.replaces(prior, planned))
-
-
-def _apply(real: Handler, prior: Values | None, planned: Values | None) -> Values | None:
-    if planned is None:
-        if prior is not None:
-            real.delete(prior)
-        return None
-    return real.create(planned) if prior is None else real.update(prior, planned)
-
-
-def _check(
-    type_name: str, prior: Values | None, planned: Values | None, config: Values, provider: Values
-) -> None:
-    """Raises ResourceError if Google would refuse a change, or a fault is injected."""
-    if planned is not None:
-        if prior is None:
-            faults.inject(type_name)
-            if inventory.is_taken(type_name, planned.get("id") or ""):
-                raise ResourceError(
-                    "Error 409: alreadyExists",
-                    f"{planned['id']} belongs to a destroyed resource: scripts/bootstrap.sh takes it over",
-                )
-        rules.check(type_name, planned, config, provider)
-    elif prior is not None:
-        rules.check_deletion(type_name, prior)
 
 
 def main(arguments: list[str]) -> int:

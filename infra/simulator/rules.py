@@ -10,10 +10,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Final
 
-from infra.simulator import inventory, plugin
+from infra.simulator import faults, inventory, plugin
 from infra.simulator.computed import IDS
 from infra.simulator.resources import ResourceError, Values
-from infra.simulator.values import items
+from infra.simulator.terraform import items
 
 # Type -> argument -> type of the resource that the argument names. Where both resources are in an emulator,
 # the emulator checks.
@@ -93,9 +93,8 @@ _FORWARDING: Final = (
     "google_pubsub_topic_iam_member",
 )
 _BUILT_IN_NAMESPACES: Final = ("default", "kube-system", "kube-public", "kube-node-lease")
-_PULLERS: Final = tuple(
-    f"roles/artifactregistry.{each}" for each in ("reader", "writer", "repoAdmin", "admin")
-)
+_PULLERS: Final = [f"roles/artifactregistry.{each}" for each in ("reader", "writer", "repoAdmin", "admin")]
+_INVALID: Final = "Error 400: INVALID_ARGUMENT"
 _AGENTS: Final = "service-*@{}.iam.gserviceaccount.com"
 _PUBSUB_AGENT: Final = _AGENTS.format("gcp-sa-pubsub")
 _AGENT: Final = re.compile(r"serviceAccount:(service-\d+@[a-z-]+\.iam\.gserviceaccount\.com)")
@@ -107,13 +106,29 @@ _UNLOADING_MINUTES: Final = 10
 _IMAGE: Final = re.compile(r"(?P<location>[a-z0-9-]+)-docker\.pkg\.dev/(?P<project>[^/]+)/(?P<name>[^/]+)/")
 
 
-def check(type_name: str, values: Values, config: Values, provider: Values) -> None:
-    """Check that a resource may be created or changed; `provider` is the provider's configuration.
+def check(
+    type_name: str, prior: Values | None, planned: Values | None, config: Values, provider: Values
+) -> None:
+    """Check that a resource may be created, changed or deleted; `provider` is the provider's configuration.
 
     Raises:
-        ResourceError: Google would refuse; the message says what is missing.
+        ResourceError: Google would refuse, and the message says what is missing; or a fault is injected.
     """
-    _api(type_name, values)
+    if planned is not None:
+        if prior is None:
+            faults.inject(type_name)
+            if inventory.is_taken(type_name, planned.get("id") or ""):
+                raise ResourceError(
+                    "Error 409: alreadyExists",
+                    f"{planned['id']} belongs to a destroyed resource: scripts/bootstrap.sh takes it over",
+                )
+        _check_present(type_name, planned, config, provider)
+    elif prior is not None:
+        _check_deletion(type_name, prior)
+
+
+def _check_present(type_name: str, values: Values, config: Values, provider: Values) -> None:
+    _check_api(type_name, values)
     if type_name == "google_bigquery_dataset_iam_member" and values["member"].startswith("principal"):
         # The provider itself turns members into the kinds of a dataset's access list, and knows no other.
         raise ResourceError(
@@ -127,18 +142,19 @@ def check(type_name: str, values: Values, config: Values, provider: Values) -> N
             "The billingbudgets.googleapis.com API requires a quota project, which a person's login has not: "
             "set user_project_override and billing_project of the provider",
         )
-    _references(type_name, values, config)
+    for argument, target in _REFERENCES.get(type_name, {}).items():
+        # A bucket may exist outside Terraform, such as that of its states.
+        if config.get(argument) is None or target == "google_storage_bucket":
+            continue
+        id_ = _id(values, argument, target)
+        if not inventory.exists(target, id_):
+            raise ResourceError("Error 404: not found", f"{target} {id_} does not exist", argument)
     for types, rule in _RULES.items():
         if re.fullmatch(types, type_name):
             rule(type_name, values)
 
 
-def check_deletion(type_name: str, values: Values) -> None:
-    """Check that a resource may be deleted.
-
-    Raises:
-        ResourceError: another resource is in it, or uses it.
-    """
+def _check_deletion(type_name: str, values: Values) -> None:
     if type_name == "kubernetes_namespace_v1":
         _emptied(values)
     if type_name == "kubernetes_manifest" and values["manifest"][1]["kind"] == "Gateway":
@@ -151,7 +167,6 @@ def check_deletion(type_name: str, values: Values) -> None:
 
 
 def _users(type_name: str, values: Values) -> Iterator[str]:
-    """The ids of what is in a resource, or uses it."""
     for kind in _USERS.get(type_name, ()):
         yield from (each["id"] for each in _naming(kind, type_name, values["id"]))
     if type_name not in _NAMED_BY_GATEWAYS:
@@ -202,7 +217,7 @@ def _naming(kind: str, type_name: str, id_: str) -> Iterator[Values]:
             yield each
 
 
-def _api(type_name: str, values: Values) -> None:
+def _check_api(type_name: str, values: Values) -> None:
     needed = [f"{api}.googleapis.com" for prefix, api in _APIS.items() if type_name.startswith(prefix)][:1]
     if type_name == "google_cloud_quotas_quota_preference":
         needed.append(values["service"])  # whose quota it is
@@ -213,16 +228,6 @@ def _api(type_name: str, values: Values) -> None:
                 "Error 403: SERVICE_DISABLED",
                 f"{service} has not been used in project {project} before or it is disabled",
             )
-
-
-def _references(type_name: str, values: Values, config: Values) -> None:
-    for argument, target in _REFERENCES.get(type_name, {}).items():
-        # A bucket may exist outside Terraform, such as that of its states.
-        if config.get(argument) is None or target == "google_storage_bucket":
-            continue
-        id_ = _id(values, argument, target)
-        if not inventory.exists(target, id_):
-            raise ResourceError("Error 404: not found", f"{target} {id_} does not exist", argument)
 
 
 def _id(values: Values, argument: str, target: str) -> str:
@@ -313,24 +318,15 @@ def forwards_dead_letters(subscription: Values) -> bool:
     Without them it reports no error, and redelivers the messages forever:
     https://cloud.google.com/pubsub/docs/dead-letter-topics#grant_forwarding_permissions
     """
-    roles = [f"roles/pubsub.{each}" for each in ("editor", "admin")]
-    return all(
-        any(
-            _grants(
-                _PUBSUB_AGENT,
-                ("roles/pubsub.subscriber", *roles),
-                ("google_pubsub_subscription", subscription["id"]),
-            )
-        )
-        and any(
-            _grants(
-                _PUBSUB_AGENT,
-                ("roles/pubsub.publisher", *roles),
-                ("google_pubsub_topic", policy["dead_letter_topic"]),
-            )
-        )
-        for policy in items(subscription.get("dead_letter_policy"))
-    )
+    for policy in items(subscription.get("dead_letter_policy")):
+        for needed, type_name, id_ in (
+            ("subscriber", "google_pubsub_subscription", subscription["id"]),
+            ("publisher", "google_pubsub_topic", policy["dead_letter_topic"]),
+        ):
+            roles = [f"roles/pubsub.{each}" for each in (needed, "editor", "admin")]
+            if not any(_grants(_PUBSUB_AGENT, roles, (type_name, id_))):
+                return False
+    return True
 
 
 def _writable(type_name: str, values: Values) -> None:
@@ -340,18 +336,13 @@ def _writable(type_name: str, values: Values) -> None:
     """
     for config in items(values.get("bigquery_config")):
         account = config.get("service_account_email")
-        project, _, name = config["table"].partition(".")
-        dataset, _, table = name.partition(".")
+        project, _, rest = config["table"].partition(".")
+        dataset, _, name = rest.partition(".")
         dataset_id = f"projects/{project}/datasets/{dataset}"
-        id_ = f"{dataset_id}/tables/{table}"
-        if inventory.exists("google_bigquery_table", id_) and not any(
-            _grants(
-                account or _PUBSUB_AGENT,
-                ("roles/bigquery.dataEditor", "roles/bigquery.dataOwner", "roles/bigquery.admin"),
-                ("google_bigquery_table", id_),
-                ("google_bigquery_dataset", dataset_id),
-            )
-        ):
+        table = ("google_bigquery_table", f"{dataset_id}/tables/{name}")
+        roles = [f"roles/bigquery.{each}" for each in ("dataEditor", "dataOwner", "admin")]
+        of_dataset = ("google_bigquery_dataset", dataset_id)
+        if inventory.exists(*table) and not any(_grants(account or _PUBSUB_AGENT, roles, table, of_dataset)):
             raise ResourceError(
                 "Error 403: The caller does not have permission",
                 f"{account or 'the service agent of Pub/Sub'} may not write to {config['table']}: grant it "
@@ -372,19 +363,13 @@ def _copied(type_name: str, values: Values) -> None:
     source = values["params"].get("source_dataset_id")
     datasets = {each["dataset_id"]: each for each in inventory.all_of("google_bigquery_dataset")}
     if source not in datasets:
-        raise ResourceError("Error 400: INVALID_ARGUMENT", f"dataset {source} does not exist", "params")
+        raise ResourceError(_INVALID, f"dataset {source} does not exist", "params")
     copy = datasets[values["destination_dataset_id"]]
     if copy["location"] != values["location"]:
-        raise ResourceError(
-            "Error 400: INVALID_ARGUMENT",
-            f"Cannot create a transfer in {values['location']} when destination dataset is located in "
-            f"{copy['location']}",
-            "location",
-        )
+        where = f"in {values['location']} when destination dataset is located in {copy['location']}"
+        raise ResourceError(_INVALID, f"Cannot create a transfer {where}", "location")
     if re.search(r"every ([1-9]|1[01]) hours|minute", values["schedule"] or ""):
-        raise ResourceError(
-            "Error 400: INVALID_ARGUMENT", "datasets are copied every 12 hours at most", "schedule"
-        )
+        raise ResourceError(_INVALID, "datasets are copied every 12 hours at most", "schedule")
     for dataset, roles in (
         (datasets[source], ("roles/bigquery.dataViewer", "roles/bigquery.admin")),
         (copy, ("roles/bigquery.dataOwner", "roles/bigquery.admin")),
@@ -411,22 +396,21 @@ def _encrypted(type_name: str, values: Values) -> None:
     """A service agent needs the key; that of another project is granted by its owner, elsewhere."""
     agent = _ENCRYPTING[type_name]
     for key in {*_KEY.findall(json.dumps(values))}:
-        if key.startswith(f"projects/{values['project']}/") and inventory.exists(
-            "google_kms_crypto_key", key
-        ):
+        resource = ("google_kms_crypto_key", key)
+        if key.startswith(f"projects/{values['project']}/") and inventory.exists(*resource):
             role = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
-            _need(type_name, agent, _AGENTS.format(agent), role, ("google_kms_crypto_key", key))
+            _need(type_name, agent, _AGENTS.format(agent), role, resource)
 
 
 def _need(type_name: str, name: str, who: str, role: str, resource: tuple[str, str]) -> None:
     """Refuse to make a resource before a grant is in effect."""
     found = [*_grants(who, (role,), resource)]
     if not any(_in_effect(type_name, *each) for each in found):
-        since = "has had it for seconds: it must wait until the grant is in effect"
+        too_early = "has had it for seconds: it must wait until the grant is in effect"
+        remedy = too_early if found else "must depend on that grant"
         raise ResourceError(
             "Error 400: FAILED_PRECONDITION",
-            f"{name} needs {role} on {resource[1]}, and "
-            + (f"{type_name} {since}" if found else f"{type_name} must depend on that grant"),
+            f"{name} needs {role} on {resource[1]}, and {type_name} {remedy}",
         )
 
 

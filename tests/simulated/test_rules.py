@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from infra.simulator import canonical
+from infra.simulator import inventory
 from tests.simulated.conftest import Stack
 
 AGENT = "service-1@gcp-sa-pubsub.iam.gserviceaccount.com"
@@ -406,7 +406,7 @@ def test_what_an_api_writes_in_its_own_way_shows_in_every_later_plan(stack: Stac
     ],
 )
 def test_quantities_as_kubernetes_writes_them(written: str, stored: str) -> None:
-    assert canonical.quantity(written) == stored
+    assert inventory.quantity(written) == stored
 
 
 def policy(condition: dict[str, Any], **arguments: Any) -> dict[str, Any]:

@@ -6,11 +6,10 @@ Access, encryption and labels are only recorded in Terraform's state.
 # ruff: noqa: D102 -- `Handler` says what each method does
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Final
 
-from infra.simulator.resources import ResourceError, Values, columns, emulated
-from infra.simulator.resources.columns import Column
+from infra.simulator.resources import ResourceError, Values, emulated
 
 _NOT_SIMULATED: Final = (
     "external_data_configuration",
@@ -18,23 +17,45 @@ _NOT_SIMULATED: Final = (
     "range_partitioning",
     "table_replication_info",
 )
+# Names of types in SQL where a schema may have another one:
+# https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types
+_SQL_TYPES: Final = {
+    "INTEGER": "INT64",
+    "FLOAT": "FLOAT64",
+    "BOOLEAN": "BOOL",
+    "DECIMAL": "NUMERIC",
+    "BIGDECIMAL": "BIGNUMERIC",
+}
+
+Column = Mapping[str, Any]
+"""A column in BigQuery's JSON: `name`, `type`, `mode` and `description`."""
 
 
-class Dataset(emulated.Emulated):
+class _Emulated(emulated.Emulated):
+    emulator, root = "bigquery", "/bigquery/v2/"
+
+    def siblings(self, values: Values) -> str:
+        """The path of all resources of its kind in its parent."""
+        return self.path(values).rpartition("/")[0]
+
+    def patch(self, values: Values) -> dict[str, Any]:
+        """All fields: null removes a value."""
+        return {emulated.camel(name): values.get(name) for name in self.fields}
+
+
+class Dataset(_Emulated):
     """`google_bigquery_dataset`."""
 
-    emulator, root, kind, delete_query = "bigquery", "/bigquery/v2/", "dataset", "?deleteContents=true"
+    kind, delete_query = "dataset", "?deleteContents=true"
     fields: ClassVar[emulated.Fields] = {"description": (), "default_table_expiration_ms": ()}
 
     def create(self, planned: Values) -> Values:
         body = {"datasetReference": {"datasetId": planned["dataset_id"]}, "location": planned["location"]}
-        body |= emulated.body(planned, self.fields)
-        self.make(planned, "POST", self.path(planned).rpartition("/")[0], body)
+        self.make(planned, "POST", self.siblings(planned), body | emulated.body(planned, self.fields))
         return planned
 
     def update(self, prior: Values, planned: Values) -> Values:
-        action = f"update dataset {planned['dataset_id']}"
-        self.call(action, "PATCH", self.path(planned), _patch(planned, self.fields))
+        self.call(f"update dataset {planned['dataset_id']}", "PATCH", self.path(planned), self.patch(planned))
         return planned
 
     def delete(self, state: Values) -> None:
@@ -50,10 +71,10 @@ class Dataset(emulated.Emulated):
         super().delete(state)
 
 
-class Table(emulated.Emulated):
+class Table(_Emulated):
     """`google_bigquery_table`: plain tables, and views in standard SQL."""
 
-    emulator, root, kind = "bigquery", "/bigquery/v2/", "table"
+    kind = "table"
     fields: ClassVar[emulated.Fields] = {"description": ()}
 
     def name(self, values: Values) -> str:
@@ -65,23 +86,15 @@ class Table(emulated.Emulated):
             return ["view"]
         before, after = prior["schema"], planned["schema"]
         known = isinstance(before, str) and isinstance(after, str)
-        if known and not planned["view"] and not columns.extends(columns.parse(before), columns.parse(after)):
-            return ["schema"]
-        return []
+        return ["schema"] if known and not planned["view"] and not _extends(before, after) else []
 
     def create(self, planned: Values) -> Values:
         emulated.refuse(planned, _NOT_SIMULATED)
         if view := emulated.block(planned, "view"):
             return self._create_view(planned, view) | {"type": "VIEW"}
-        self.make(
-            planned,
-            "POST",
-            self.path(planned).rpartition("/")[0],
-            {"tableReference": {"tableId": planned["table_id"]}}
-            | _layout(planned)
-            | emulated.body(planned, self.fields)
-            | {"schema": {"fields": columns.declared(planned.get("schema"))}},
-        )
+        body = {"tableReference": {"tableId": planned["table_id"]}} | emulated.body(planned, self.fields)
+        body |= _layout(planned) | {"schema": {"fields": _declared(planned)}}
+        self.make(planned, "POST", self.siblings(planned), body)
         return planned | {"type": "TABLE"}
 
     def read(self, state: Values) -> Values | None:
@@ -97,38 +110,33 @@ class Table(emulated.Emulated):
             found: list[Column] = live["schema"]["fields"]
         else:
             found = self._live_columns(state, live)
-        if not columns.same(found, columns.parse(state.get("schema"))):
+        if _normal(found) != _normal(_columns(state.get("schema"))):
             seen["schema"] = json.dumps(found)
         if view:
             return seen
         seen["clustering"] = live.get("clustering", {}).get("fields") or None
+        seen["time_partitioning"] = []
         if partition := live.get("timePartitioning"):
             known = emulated.block(state, "time_partitioning") or {}
             seen["time_partitioning"] = [known | {"type": partition["type"], "field": partition.get("field")}]
-        else:
-            seen["time_partitioning"] = []
         return seen
 
     def update(self, prior: Values, planned: Values) -> Values:
         """Add columns, make columns nullable, change description, clustering, expiration or query."""
         if view := emulated.block(planned, "view"):
-            return self._define_view(planned, view, prior)
-        order = [column["name"] for column in columns.parse(prior.get("schema"))]
-        wanted = columns.declared(planned.get("schema"))
+            return self._define_view(planned, view, prior["schema"])
+        name = self.name(planned)
+        order = [column["name"] for column in _columns(prior.get("schema"))]
+        wanted = _declared(planned)
         added = [column for column in wanted if column["name"] not in order]
         for column in added:
-            name, kind = column["name"], columns.sql_type(column)
-            action = f"add column {name} to {self.name(planned)}"
-            self._query(action, planned, f"ALTER TABLE `{self.name(planned)}` ADD COLUMN `{name}` {kind}")
+            sql = f"ALTER TABLE `{name}` ADD COLUMN `{column['name']}` {_sql_type(column)}"
+            self._query(f"add column {column['name']} to {name}", planned, sql)
         # The emulator's catalog does not follow ALTER TABLE, and needs columns in the table's order.
         kept = [column for column in wanted if column["name"] in order]
         kept.sort(key=lambda column: order.index(column["name"]))
-        self.call(
-            f"update table {self.name(planned)}",
-            "PATCH",
-            self.path(planned),
-            _patch(planned, self.fields) | _layout(planned) | {"schema": {"fields": kept + added}},
-        )
+        body = self.patch(planned) | _layout(planned) | {"schema": {"fields": kept + added}}
+        self.call(f"update table {name}", "PATCH", self.path(planned), body)
         return planned
 
     def delete(self, state: Values) -> None:
@@ -152,41 +160,36 @@ class Table(emulated.Emulated):
                 "the emulator has no legacy SQL, which is the default: set use_legacy_sql to false",
                 "view",
             )
-        action = f"create view {self.name(planned)}"
         if self.live(planned):
             raise ResourceError(
-                f"Cannot {action}",
+                f"Cannot create view {self.name(planned)}",
                 "it exists. If it is left over from an interrupted command, drop it and apply again",
             )
-        return self._define_view(planned, view)
+        return self._define_view(planned, view, "[]")
 
-    def _define_view(self, planned: Values, view: Values, prior: Values | None = None) -> Values:
+    def _define_view(self, planned: Values, view: Values, schema: str) -> Values:
         """Set the query of a view by SQL, and then its description; REST would create a table instead."""
         name = self.name(planned)
-        if planned["schema"] != (prior["schema"] if prior else "[]"):
+        if planned["schema"] != schema:
             raise ResourceError(
                 "Not simulated",
                 f"BigQuery compares the schema of {name} with the query before, and refuses a column that is "
                 "new in both: leave it out, and the columns follow the query",
                 "schema",
             )
-        columns_of = f"SELECT * FROM ({view['query']}) LIMIT 0"  # noqa: S608
-        returned = self._query(f"define view {name}", planned, columns_of)["schema"]["fields"]
+        columns = self._columns_of(f"define view {name}", planned, f"({view['query']})")
         self._query(f"define view {name}", planned, f"CREATE OR REPLACE VIEW `{name}` AS {view['query']}")
-        description = _patch(planned, self.fields) | {"schema": {"fields": returned}}
+        description = self.patch(planned) | {"schema": {"fields": columns}}
         self.call(f"describe view {name}", "PATCH", self.path(planned), description)
-        return planned | {"schema": json.dumps(returned)}
+        return planned | {"schema": json.dumps(columns)}
 
     def _live_query(self, state: Values, live: Mapping[str, Any]) -> str | None:
         """The query of a view as the emulator spells it; None if a table has replaced the view."""
         if live["type"] != "VIEW":
             return None
         views = f"`{state['project']}.{state['dataset_id']}.INFORMATION_SCHEMA.VIEWS`"
-        answer = self._query(
-            f"read the query of {self.name(state)}",
-            state,
-            f"SELECT view_definition FROM {views} WHERE table_name = '{state['table_id']}'",  # noqa: S608
-        )
+        sql = f"SELECT view_definition FROM {views} WHERE table_name = '{state['table_id']}'"  # noqa: S608
+        answer = self._query(f"read the query of {self.name(state)}", state, sql)
         return answer["rows"][0]["f"][0]["v"]
 
     def _live_columns(self, state: Values, live: Mapping[str, Any]) -> list[Column]:
@@ -197,18 +200,17 @@ class Table(emulated.Emulated):
         catalog = {field["name"]: field for field in live.get("schema", {}).get("fields", [])}
         if not catalog:
             return []
-        answer = self._query(
-            f"read the columns of {self.name(state)}",
-            state,
-            f"SELECT * FROM `{self.name(state)}` LIMIT 0",  # noqa: S608 -- names the emulator accepted
-        )
-        found: list[Column] = answer["schema"]["fields"]
+        name = self.name(state)
         return [
             known
-            if (known := catalog.get(column["name"])) and columns.sql_type(known) == columns.sql_type(column)
+            if (known := catalog.get(column["name"])) and _sql_type(known) == _sql_type(column)
             else column
-            for column in found
+            for column in self._columns_of(f"read the columns of {name}", state, f"`{name}`")
         ]
+
+    def _columns_of(self, action: str, values: Values, source: str) -> list[Column]:
+        answer = self._query(action, values, f"SELECT * FROM {source} LIMIT 0")  # noqa: S608 -- user's own
+        return answer["schema"]["fields"]
 
     def _query(self, action: str, values: Values, sql: str) -> Any:
         path = f"{self.root}projects/{values['project']}/queries"
@@ -226,17 +228,59 @@ def _canonical(query: str) -> str:
     return sqlglot.parse_one(query, read="bigquery").sql(dialect="bigquery")
 
 
-def _patch(values: Values, fields: emulated.Fields) -> dict[str, Any]:
-    """All fields: null removes a value."""
-    return {emulated.camel(name): values.get(name) for name in fields}
-
-
 def _layout(values: Values) -> dict[str, Any]:
     layout: dict[str, Any] = {"clustering": {"fields": values.get("clustering") or []}}
-    if partition := emulated.block(values, "time_partitioning"):
-        layout["timePartitioning"] = {
-            emulated.camel(key): partition[key]
-            for key in ("type", "field", "expiration_ms")
-            if partition.get(key) is not None
-        }
-    return layout
+    partitioning: emulated.Fields = {"time_partitioning": ("type", "field", "expiration_ms")}
+    return layout | emulated.body(values, partitioning)
+
+
+def _columns(schema: str | None) -> list[Column]:
+    try:
+        return json.loads(schema or "[]")
+    except ValueError as error:
+        raise ResourceError("The schema is not JSON", str(error), "schema") from error
+
+
+def _declared(planned: Values) -> list[Column]:
+    """The columns of a table to be created or changed; no contract has records or repeated ones."""
+    columns = _columns(planned.get("schema"))
+    for column in columns:
+        if "fields" in column or _mode(column) == "REPEATED":
+            raise ResourceError(
+                "Not simulated", f"column {column['name']}: records and repeated columns", "schema"
+            )
+    return columns
+
+
+def _extends(before: str, after: str) -> bool:
+    """Whether BigQuery can change columns in place: it adds nullable ones and relaxes REQUIRED.
+
+    https://cloud.google.com/bigquery/docs/managing-table-schemas
+    """
+    known, wanted = ({column["name"]: column for column in _columns(each)} for each in (before, after))
+    if known.keys() - wanted.keys():
+        return False
+    for name, column in wanted.items():
+        old = known.get(name)
+        if _mode(column) == "REQUIRED" and (old is None or _mode(old) != "REQUIRED"):
+            return False
+        if old is not None and _sql_type(old) != _sql_type(column):
+            return False
+    return True
+
+
+def _normal(columns: Iterable[Column]) -> list[tuple[str, str, str, str]]:
+    """Columns in one order and spelling."""
+    return sorted(
+        (column["name"], _sql_type(column), _mode(column), column.get("description") or "")
+        for column in columns
+    )
+
+
+def _sql_type(column: Column) -> str:
+    name: str = column["type"].upper()
+    return _SQL_TYPES.get(name, name)
+
+
+def _mode(column: Column) -> str:
+    return (column.get("mode") or "NULLABLE").upper()

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from infra.simulator import emulators, rest
 from infra.simulator.resources import ResourceError, Values, emulated, refusing
-from infra.simulator.values import UNKNOWN, is_unknown
+from infra.simulator.terraform import UNKNOWN, is_unknown
 
 _BUCKETS: Final = "/storage/v1/b"
 

@@ -1,15 +1,125 @@
-"""The planned state of a resource: which values are known only after an apply, and what is replaced."""
+"""What a provider decides about a resource by the facts about its type.
 
+Which configurations it refuses, which values are known only after an apply, and what is replaced.
+"""
+
+import json
+import re
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from infra.simulator.computed import ComputedValues
-from infra.simulator.facts import Block, NestedBlock, cty_type, is_computed
 from infra.simulator.resources import ResourceError, Values
-from infra.simulator.values import UNKNOWN, Path, is_unknown, items
+from infra.simulator.terraform import (
+    UNKNOWN,
+    Block,
+    Facts,
+    NestedBlock,
+    Path,
+    cty_type,
+    is_computed,
+    is_unknown,
+    items,
+)
 
 _DEFAULTED: Final = ("project", "region", "zone")
 """Arguments whose default is in the provider's configuration."""
+
+
+class Problem(NamedTuple):
+    """A problem of a configuration that Terraform leaves to providers."""
+
+    summary: str
+    detail: str
+    path: Path
+
+
+def problems(block: Block, config: Values, root: Values | None = None, at: Path = ()) -> Iterator[Problem]:
+    """Read-only attributes that are set, values out of bounds, arguments that do not go together.
+
+    `root` is the configuration of the resource, in which a block is `at` a path.
+    """
+    root = config if root is None else root
+    for name, facts in block.attributes.items():
+        value, path = config[name], (*at, name)
+        yield from _companions(facts, value, root, path)
+        if value is None:
+            continue
+        if facts["mode"] == "computed":
+            yield Problem(
+                "Value for read-only attribute", f"The provider computes {name}: leave it out.", path
+            )
+        if isinstance(value, list):
+            low, high = facts.get("min_items", 0), facts.get("max_items", len(value))
+            if not low <= len(value) <= high:
+                yield Problem("Wrong number of items", f"{name} has not {low} to {high} items.", path)
+        of = facts.get("elem")
+        for each in value if isinstance(value, list) else [value]:
+            if not is_unknown(each) and (reason := _refusal(of if isinstance(of, dict) else facts, each)):
+                yield Problem(f"Unexpected value of {name}", f"{json.dumps(each)} {reason}.", path)
+    for name, nested in block.blocks.items():
+        value, path = config[name], (*at, name)
+        blocks = items(value)
+        yield from _companions(nested.facts, blocks or None, root, path)
+        for index, each in enumerate(blocks):
+            inside: Path = (*path, index) if isinstance(value, list) else path
+            for problem in problems(nested.block, each, root, inside):
+                # Elements of a set have no index.
+                yield problem._replace(path=path) if nested.is_set else problem
+
+
+def _companions(facts: Facts, value: Any, root: Values, path: Path) -> Iterator[Problem]:
+    """Problems with the other arguments that an argument needs, excludes or replaces."""
+
+    def given(key: str) -> list[str]:
+        return [other for other in facts.get(key, ()) if _find(root, other) is not None]
+
+    name, summary = path[-1], "Arguments do not go together"
+    if (others := facts.get("exactly_one_of")) and not any(is_unknown(_find(root, path)) for path in others):
+        if len(given("exactly_one_of")) != 1:
+            yield Problem(summary, f"Exactly one of {', '.join(others)} must be set.", path)
+    elif (others := facts.get("at_least_one_of")) and not given("at_least_one_of"):
+        yield Problem(summary, f"At least one of {', '.join(others)} must be set.", path)
+    if value is None or is_unknown(value):
+        return
+    for other in given("conflicts_with"):
+        if not is_unknown(_find(root, other)):
+            yield Problem(summary, f"{name} conflicts with {other}.", path)
+    for other in facts.get("required_with", ()):
+        if other not in given("required_with"):
+            yield Problem(summary, f"{name} needs {other}.", path)
+
+
+def _find(root: Any, path: str) -> Any:
+    """The value at a path such as `settings.0.name`; None if it is absent or an empty list of blocks."""
+    found = root
+    for step in path.split("."):
+        if is_unknown(found):
+            return found
+        if isinstance(found, list) and step.isdecimal():
+            found = found[int(step)] if int(step) < len(found) else None
+        else:
+            found = found.get(step) if isinstance(found, dict) else None
+    return None if found == [] else found
+
+
+def _refusal(facts: Facts, value: Any) -> str | None:
+    """Why a provider refuses a value, or None."""
+    match facts:
+        case {"one_of": allowed} if value not in allowed:
+            return f"is not one of {', '.join(map(json.dumps, allowed))}"
+        case {"pattern": pattern} if not re.search(pattern, value):
+            return f"does not match {pattern}"
+        case {"length_range": [low, high]} if not low <= len(value) <= high:
+            return f"has not {low} to {high} characters"
+        case {"range": [low, high]} if not low <= value <= high:
+            return f"is not between {low} and {high}"
+        case {"minimum": low} if value < low:
+            return f"is less than {low}"
+        case {"maximum": high} if value > high:
+            return f"is more than {high}"
+        case _:
+            return None
 
 
 def plan(block: Block, prior: Values | None, proposed: Values, config: Values, defaults: Values) -> Values:

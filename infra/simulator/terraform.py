@@ -1,7 +1,7 @@
-"""Facts about the resource types of the real providers, and Terraform's schemas made from them.
+"""What Terraform and a provider exchange: schemas of resource types, and values that follow them.
 
-`provider_facts/` has a file per provider with a line of JSON for each type; README.md there says how they are
-made. A process reads only the types of its stack.
+Schemas are made of facts about the types of the real providers: `provider_facts/` has a file per provider,
+with a line of JSON for each type. A process reads only the types of its stack.
 """
 
 import gzip
@@ -9,12 +9,24 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
+from pathlib import Path as FilePath
 from typing import Any, Final
 
+import msgpack
 from tf.gen import tfplugin_pb2 as pb
 
-_FOLDER: Final = Path(__file__).with_name("provider_facts")
+from infra.simulator.resources import Values
+
+UNKNOWN: Final = msgpack.ExtType(0, b"\x00")
+"""A value that is known only after an apply."""
+
+Path = tuple[str | int, ...]
+"""Path of a value: names of attributes and blocks, and indices of nested blocks."""
+
+Facts = Mapping[str, Any]
+"""Facts about an attribute or block: `type`, `mode`, `default`, `force_new`, `one_of`, ..."""
+
+_FOLDER: Final = FilePath(__file__).with_name("provider_facts")
 _NAME: Final = b'{"name":"'
 _NESTING: Final = {
     "list": pb.Schema.NestedBlock.LIST,
@@ -22,9 +34,6 @@ _NESTING: Final = {
     "single": pb.Schema.NestedBlock.SINGLE,
 }
 _PRIMITIVES: Final = {"int": "number", "float": "number"}
-
-Facts = Mapping[str, Any]
-"""Facts about an attribute or block: `type`, `mode`, `default`, `force_new`, `one_of`, ..."""
 
 
 @dataclass(frozen=True)
@@ -64,20 +73,20 @@ def cty_type(facts: Facts) -> Any:
     return [kind, cty_type({"type": element} if isinstance(element, str) else element)]
 
 
-def read(provider: str, names: Collection[str] | None) -> dict[str, Block]:
-    """The facts about those of the named types that a provider has, or all; it is called `provider`."""
-    return {
-        name: _resource(json.loads(line))
-        for name, line in lines(provider).items()
-        if names is None or name in names
-    }
-
-
 @cache
-def lines(provider: str) -> dict[str, bytes]:
+def facts_of(provider: str) -> dict[str, bytes]:
     """The facts about each type of a provider, in JSON."""
     with gzip.open(_FOLDER / f"{provider}.jsonl.gz") as file:
         return {line[len(_NAME) : line.index(b'"', len(_NAME))].decode(): line for line in file}
+
+
+def read(provider: str, names: Collection[str] | None) -> dict[str, Block]:
+    """Those of the named types that a provider has, or all; it is itself called `provider`."""
+    return {
+        name: _resource(json.loads(line))
+        for name, line in facts_of(provider).items()
+        if names is None or name in names
+    }
 
 
 def _resource(facts: Facts) -> Block:
@@ -130,3 +139,49 @@ def _schema_nested(name: str, nested: NestedBlock) -> pb.Schema.NestedBlock:
         max_items=nested.facts.get("max_items", 0),
         block=_schema_block(nested.block),
     )
+
+
+def is_unknown(value: Any) -> bool:
+    """Whether a value itself is unknown; a value inside it may still be."""
+    return isinstance(value, msgpack.ExtType)
+
+
+def decode(value: pb.DynamicValue) -> Any:
+    """The Python form of a value: dicts, lists, str, int, float, bool, None, or unknown."""
+    return msgpack.unpackb(value.msgpack, raw=False, strict_map_key=False)
+
+
+def encode(value: Any) -> pb.DynamicValue:
+    """The inverse of `decode`."""
+    return pb.DynamicValue(msgpack=msgpack.packb(value))
+
+
+def attribute_path(path: Path) -> pb.AttributePath:
+    """A path in the form of Terraform's diagnostics and plans."""
+    return pb.AttributePath(
+        steps=[
+            pb.AttributePath.Step(attribute_name=step)
+            if isinstance(step, str)
+            else pb.AttributePath.Step(element_key_int=step)
+            for step in path
+        ]
+    )
+
+
+def items(value: Any) -> list[Values]:
+    """The nested blocks under one name, for every kind of nesting; none if the value is null or unknown."""
+    if value is None or is_unknown(value):
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def conform(values: Values, block: Block) -> Values:
+    """Values with the attributes and blocks of a type; a state may be of another version of the provider."""
+    result: Values = {name: values.get(name) for name in block.attributes}
+    for name, nested in block.blocks.items():
+        value = values.get(name)
+        if isinstance(value, list):
+            result[name] = [conform(each, nested.block) for each in items(value)]
+        else:
+            result[name] = conform(value, nested.block) if isinstance(value, dict) else None
+    return result
