@@ -1,19 +1,15 @@
-"""Answers to the messages of topic `sale-range`: replies, refusals and dead letters, whoever takes them."""
+"""The messages of topic `sale-range` and what answers them: replies, refusals and dead letters."""
 
+import contextlib
 import functools
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from services.contracts.decoding import InvalidMessageError
+from services.contracts import names
 from services.contracts.messages import ModelReference, PredictionRow, SalePrediction, SaleRangeRequest
-from services.contracts.names import (
-    DELIVERY_ATTEMPT_ATTRIBUTE,
-    REASON_ATTRIBUTE,
-    REQUEST_ID_ATTRIBUTE,
-    STATUS_ATTRIBUTE,
-)
 from services.forecasting.forecast import Forecast, UnknownSeriesError
 from services.lru_cache import LruCache
 
@@ -25,11 +21,67 @@ ATTRIBUTE_BYTES: Final = 1024
 _TRACE_ATTRIBUTES: Final = ("googclient_traceparent", "traceparent")
 _ENTRY_BYTES: Final = 256
 """Memory of a cached reply besides its text: dictionary entry and objects."""
-
 _CACHED_SERIES: Final = 10_000
 """Some 85 MiB of rows in JSON: those of 30,000 would take more memory than the rest of a service."""
 
+# A number of days and nothing else, as `gcloud pubsub topics publish --message 7` sends it.
+_BARE_INTEGER: Final = re.compile(rb"[+-]?[0-9]+")
+_LONGEST_INTEGER: Final = 9  # digits; more than any range has
+
 _Query = tuple[int, str | None, str | None]
+
+
+class InvalidMessageError(Exception):
+    """A message that can never be answered; its text is the reason given in the dead letter.
+
+    Attributes:
+        request: What was asked, as far as it could be read.
+    """
+
+    def __init__(self, reason: str, request: SaleRangeRequest | None = None) -> None:
+        super().__init__(reason)
+        self.request = request
+
+
+def decode(data: bytes, message_id: str, max_range: int) -> SaleRangeRequest:
+    """Read a message's body: a `SaleRangeRequest` in JSON, or a bare integer in UTF-8.
+
+    A bare integer is a passive request for that many days of all series; its id is the message's.
+
+    Raises:
+        InvalidMessageError: says what is wrong and what is allowed.
+    """
+    text = data.strip()
+    try:
+        if _BARE_INTEGER.fullmatch(text):
+            days = int(text) if len(text) <= _LONGEST_INTEGER else max_range + 1
+            request = SaleRangeRequest(request_id=message_id, range=days)
+        else:
+            request = msgspec.json.decode(text, type=SaleRangeRequest)
+    except msgspec.ValidationError as error:
+        raise InvalidMessageError(f"not a request: {error}", _sender(text, message_id)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidMessageError(f"neither a whole number nor JSON: {error}") from None
+    if not 1 <= request.range <= max_range:
+        raise InvalidMessageError(f"range must be a whole number of days from 1 to {max_range}", request)
+    return request
+
+
+def _sender(text: bytes, message_id: str) -> SaleRangeRequest | None:
+    """What an invalid request says of its sender, who may wait for a reply; None if it is no object.
+
+    Fields of a wrong type are as if they were absent.
+    """
+    try:
+        fields = msgspec.json.decode(text, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    request = SaleRangeRequest(request_id=message_id, range=1)
+    for name in ("request_id", "mode", "reply_to"):
+        with contextlib.suppress(msgspec.ValidationError):
+            said = msgspec.structs.asdict(request) | {name: fields.get(name)}
+            request = msgspec.convert(said, SaleRangeRequest)
+    return request
 
 
 class Outgoing(NamedTuple):
@@ -61,13 +113,8 @@ class Replies:
     What requests with the same range and filters share is built once.
 
     Args:
-        forecast: The version's forecast.
         max_range: Limit of the number of days; the version's horizon may be shorter.
         begin: Position of the first day in the forecast.
-
-    Attributes:
-        version: Name of the version.
-        max_range: Most days that a request may ask for.
     """
 
     def __init__(self, forecast: Forecast, max_range: int, begin: int = 0) -> None:
@@ -156,7 +203,7 @@ class Answers:
         if len(data) > MESSAGE_BYTES - 2 * ATTRIBUTE_BYTES:
             reason = f"the reply has {len(data)} bytes, and Pub/Sub allows {MESSAGE_BYTES}: ask for less"
             raise InvalidMessageError(reason, request)
-        attributes = {REQUEST_ID_ATTRIBUTE: request.request_id, STATUS_ATTRIBUTE: "ok"}
+        attributes = {names.REQUEST_ID_ATTRIBUTE: request.request_id, names.STATUS_ATTRIBUTE: "ok"}
         if message.attributes:
             attributes |= trace(message.attributes)
         return topic, Outgoing(ack_id, data, attributes, message.ordering_key)
@@ -169,9 +216,9 @@ class Answers:
         if request is None or request.mode != "active":
             return None
         attributes = {
-            REQUEST_ID_ATTRIBUTE: request.request_id,
-            STATUS_ATTRIBUTE: "refused",
-            REASON_ATTRIBUTE: reason(error),
+            names.REQUEST_ID_ATTRIBUTE: request.request_id,
+            names.STATUS_ATTRIBUTE: "refused",
+            names.REASON_ATTRIBUTE: reason(error),
             **trace(message.attributes or {}),
         }
         topic = self._topics.get(request.reply_to or "", self._reply_topic)
@@ -180,9 +227,9 @@ class Answers:
 
 def dead_letter(ack_id: str, message: Any, error: InvalidMessageError, delivery_attempt: int = 0) -> Outgoing:
     """An invalid message as received, with the reason as an attribute."""
-    attributes = {**(message.attributes or {}), REASON_ATTRIBUTE: reason(error)}
+    attributes = {**(message.attributes or {}), names.REASON_ATTRIBUTE: reason(error)}
     if delivery_attempt:
-        attributes[DELIVERY_ATTEMPT_ATTRIBUTE] = str(delivery_attempt)
+        attributes[names.DELIVERY_ATTEMPT_ATTRIBUTE] = str(delivery_attempt)
     return Outgoing(ack_id, message.data, attributes, message.ordering_key)
 
 

@@ -13,7 +13,7 @@ import msgspec
 from google.cloud import pubsub_v1
 
 from scripts.bench import model
-from services.contracts.decoding import decode
+from services.answers import decode
 from services.contracts.messages import ModelReference, SalePrediction, SaleRangeRequest
 from services.contracts.settings import StreamingSettings, from_environment
 from services.streaming.replies import ModelReplies

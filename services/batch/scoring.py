@@ -15,9 +15,8 @@ from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import TaggedOutput
 from apache_beam.utils.shared import Shared
 
-from services.answers import Replies
+from services.answers import InvalidMessageError, Replies
 from services.batch.errors import BatchError, temporary_errors
-from services.contracts.decoding import InvalidMessageError
 from services.contracts.messages import Days, Key
 from services.contracts.names import REASON_ATTRIBUTE
 from services.contracts.schema import defaults

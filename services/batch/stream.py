@@ -9,10 +9,9 @@ from apache_beam.io.gcp.pubsub import PubsubMessage, ReadFromPubSub, WriteToPubS
 from apache_beam.pvalue import TaggedOutput
 
 from services import answers
-from services.answers import Answers, Outgoing
+from services.answers import Answers, InvalidMessageError, Outgoing, decode
 from services.batch.beam_io import InsertRows
 from services.batch.scoring import AnswerBatches, ModelSource, answered
-from services.contracts.decoding import InvalidMessageError, decode
 from services.contracts.schema import defaults
 from services.contracts.tables import Prediction
 

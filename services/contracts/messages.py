@@ -199,7 +199,7 @@ Allowed = Annotated[
 ]
 
 
-class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     """An error over HTTP: problem details of RFC 9457, of type `about:blank`."""
 
     success: Literal[False]

@@ -1,7 +1,7 @@
 """What a service answers: paths and their handlers, those of Kubernetes and Prometheus among them."""
 
-import http
 from collections.abc import Callable, Iterable
+from http import HTTPStatus
 from typing import Final
 
 import msgspec
@@ -9,8 +9,7 @@ import prometheus_client
 
 from services.contracts.messages import Readiness
 from services.contracts.names import LIVENESS_PATH, METRICS_PATH, READINESS_PATH
-from services.http.messages import Request, Response
-from services.http.problems import HttpError, from_exception
+from services.http.messages import HttpError, Request, Response, problem_document
 
 JSON: Final = ("content-type", "application/json")
 NO_STORE: Final = ("cache-control", "no-store")
@@ -51,7 +50,7 @@ class Application:
     def __init__(self, routes: Iterable[Route], readiness: Callable[[], Readiness] = lambda: READY) -> None:
         self.draining = False
         self._readiness = readiness
-        alive = Response(http.HTTPStatus.OK, [JSON, NO_STORE], b'{"alive":true}')
+        alive = Response(HTTPStatus.OK, [JSON, NO_STORE], b'{"alive":true}')
         probes = (
             Route(LIVENESS_PATH, lambda _: alive, probe=True),
             Route(READINESS_PATH, self._ready, probe=True),
@@ -64,14 +63,14 @@ class Application:
         try:
             return self._handler(request)(request)
         except Exception as error:
-            return from_exception(request, error)
+            return problem_document(request, error)
 
     def refusal(self, request: Request) -> Response | None:
         """The problem document of a request that has no handler, whose body need not be received."""
         try:
             self._handler(request)
         except HttpError as error:
-            return error.response()
+            return error.response
         return None
 
     def observe(self, request: Request, response: Response, seconds: float) -> None:
@@ -81,16 +80,16 @@ class Application:
         route = self.routes.get(request.path)
         if route is None:
             paths = [each.path for each in self.routes.values()]
-            raise HttpError(http.HTTPStatus.NOT_FOUND, "no such path", allowed=paths)
+            raise HttpError(HTTPStatus.NOT_FOUND, "no such path", allowed=paths)
         handler = route.methods.get(request.method)
         if handler is None:
             allow = b", ".join(route.methods).decode()
             raise HttpError(
-                http.HTTPStatus.METHOD_NOT_ALLOWED, f"allowed here: {allow}", headers=[("allow", allow)]
+                HTTPStatus.METHOD_NOT_ALLOWED, f"allowed here: {allow}", headers=[("allow", allow)]
             )
         if request.headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise HttpError(
-                http.HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+                HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
                 "the body must not be compressed",
                 headers=[("accept-encoding", "identity")],
             )
@@ -100,10 +99,10 @@ class Application:
         state = self._readiness()
         if self.draining:
             state = Readiness(ready=False, model=state.model, fault="stopping")
-        status = http.HTTPStatus.OK if state.ready else http.HTTPStatus.SERVICE_UNAVAILABLE
+        status = HTTPStatus.OK if state.ready else HTTPStatus.SERVICE_UNAVAILABLE
         return Response(status, [JSON, NO_STORE], msgspec.json.encode(state))
 
 
 def _metrics(_: Request) -> Response:
     headers = [("content-type", prometheus_client.CONTENT_TYPE_LATEST), NO_STORE]
-    return Response(http.HTTPStatus.OK, headers, prometheus_client.generate_latest())
+    return Response(HTTPStatus.OK, headers, prometheus_client.generate_latest())

@@ -6,17 +6,15 @@ A request costs no task, no future and no copy, unless it has an asynchronous ha
 import asyncio
 import collections
 import functools
-import http
 import logging
 import math
 import sys
 import time
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, cast
 
-from services.http import client_address
-from services.http.messages import AsyncHandler, Request, Response
+from services.http.messages import AsyncHandler, HttpError, Request, Response, client_address
 from services.http.parser import MAX_BODY_BYTES, PipeliningError, RequestParser
-from services.http.problems import HttpError
 
 if TYPE_CHECKING:
     from services.http.server import Server
@@ -113,7 +111,7 @@ class Connection(asyncio.BufferedProtocol):
             self._parser.feed(self._server.buffer[:nbytes])
             if self._parser.receiving:
                 # Who sends a request slowly may be behind a load balancer.
-                self._server.count(self, client_address.of(self._parser.so_far()))
+                self._server.count(self, client_address(self._parser.so_far()))
         except HttpError as error:
             self._on_error(error)
         except PipeliningError:
@@ -160,7 +158,7 @@ class Connection(asyncio.BufferedProtocol):
         """Close the connection after its deadline."""
         if self._parser.receiving and self._writable and not self._closing:
             detail = f"the request did not arrive within {REQUEST_SECONDS:g} s"
-            self._reject(HttpError(http.HTTPStatus.REQUEST_TIMEOUT, detail))
+            self._reject(HttpError(HTTPStatus.REQUEST_TIMEOUT, detail))
         elif not self.close_if_idle():
             self.abort()
 
@@ -281,7 +279,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._start_stream(request, response)
                 return
             except HttpError as error:
-                response = error.response()
+                response = error.response
         keep_alive = request.keep_alive and not self._application.draining
         self._write(request, response, keep_alive)
         self._application.observe(request, response, time.perf_counter() - request.started)
@@ -289,7 +287,7 @@ class Connection(asyncio.BufferedProtocol):
             self._close()
 
     def _start_stream(self, request: Request, response: Response) -> None:
-        client = client_address.of(request)
+        client = client_address(request)
         self._server.begin_stream(client)
         self._writable = False
         self._read_by = time.perf_counter() + WRITE_SECONDS
@@ -333,7 +331,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _reject(self, error: HttpError) -> None:
         """Answer what cannot be read as a request."""
-        self._respond_early(self._parser.so_far(), error.response())
+        self._respond_early(self._parser.so_far(), error.response)
 
     def _respond_early(self, request: Request, response: Response) -> None:
         """Answer an incomplete request, then close the connection: the rest is not parsed."""

@@ -1,17 +1,16 @@
 """Parsing of requests within limits. httptools (llhttp of Node.js) does it, in its strict mode."""
 
 import functools
-import http
 import re
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Final
 
 import httptools
 
 from services.http import trace_context
-from services.http.messages import Request
-from services.http.problems import HttpError
+from services.http.messages import HttpError, Request
 
 MAX_HEAD_BYTES: Final = 32 * 1024
 MAX_BODY_BYTES: Final = 64 * 1024
@@ -77,7 +76,7 @@ class RequestParser:
             raise error.__context__ or error from None
         except httptools.HttpParserError as error:
             if self.request.keep_alive or self.receiving:
-                raise HttpError(http.HTTPStatus.BAD_REQUEST, f"this is not HTTP/1.1: {error}") from None
+                raise HttpError(HTTPStatus.BAD_REQUEST, f"this is not HTTP/1.1: {error}") from None
             # What follows the last request of a connection is no request.
         if self.receiving:
             if rest is not None:
@@ -202,15 +201,15 @@ def _check_head(request: Request) -> None:
         HttpError: the version, the host or the encoding of the body is not accepted.
     """
     if request.http_version not in _VERSIONS:
-        raise HttpError(http.HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "allowed here: HTTP/1.1 and HTTP/1.0")
+        raise HttpError(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "allowed here: HTTP/1.1 and HTTP/1.0")
     host = request.headers.get(b"host")
     if host is None:
         if request.http_version == "1.1":
-            raise HttpError(http.HTTPStatus.BAD_REQUEST, "HTTP/1.1 requires the header Host")
+            raise HttpError(HTTPStatus.BAD_REQUEST, "HTTP/1.1 requires the header Host")
     elif len(host) > _MAX_HOST_BYTES or not _is_host(host):
-        raise HttpError(http.HTTPStatus.BAD_REQUEST, "the header Host must be one name or address")
+        raise HttpError(HTTPStatus.BAD_REQUEST, "the header Host must be one name or address")
     if request.headers.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
-        raise HttpError(http.HTTPStatus.NOT_IMPLEMENTED, "the only transfer encoding here is chunked")
+        raise HttpError(HTTPStatus.NOT_IMPLEMENTED, "the only transfer encoding here is chunked")
 
 
 @functools.lru_cache(maxsize=256)
@@ -221,13 +220,13 @@ def _is_host(value: bytes) -> bool:
 
 def _head_too_large() -> HttpError:
     return HttpError(
-        http.HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
         f"target and headers may have {MAX_HEAD_BYTES} bytes together",
     )
 
 
 def _body_too_large(max_bytes: int) -> HttpError:
-    return HttpError(http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body may have {max_bytes} bytes")
+    return HttpError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body may have {max_bytes} bytes")
 
 
 def _parse_absolute_target(request: Request) -> None:
@@ -235,5 +234,5 @@ def _parse_absolute_target(request: Request) -> None:
     try:
         url = httptools.parse_url(request.target)
     except httptools.HttpParserInvalidURLError:
-        raise HttpError(http.HTTPStatus.BAD_REQUEST, "this is not a request target") from None
+        raise HttpError(HTTPStatus.BAD_REQUEST, "this is not a request target") from None
     request.path, request.query = url.path or b"/", url.query or b""

@@ -3,7 +3,6 @@
 import asyncio
 import collections
 import email.utils
-import http
 import logging
 import math
 import resource
@@ -12,8 +11,7 @@ from typing import Final
 
 from services.http.application import Application
 from services.http.connection import Connection
-from services.http.messages import AsyncHandler
-from services.http.problems import HttpError
+from services.http.messages import AsyncHandler, unavailable
 
 _log = logging.getLogger(__name__)
 
@@ -115,7 +113,7 @@ class Server:
         for each, owner in self.connections.items():
             if each is not connection and (owner == client or not own) and each.close_if_idle():
                 return
-        raise _busy("you have too many connections" if own else "there are too many connections")
+        raise unavailable("you have too many connections" if own else "there are too many connections")
 
     def forget(self, connection: Connection) -> None:
         """A connection is closed."""
@@ -128,9 +126,9 @@ class Server:
             HttpError: it is one too many.
         """
         if self.streams[client] >= math.ceil(MAX_STREAMS / 2):
-            raise _busy("you have too many long responses")
+            raise unavailable("you have too many long responses")
         if self.streams.total() >= MAX_STREAMS:
-            raise _busy("there are too many long responses")
+            raise unavailable("there are too many long responses")
         self.streams[client] += 1
 
     def end_stream(self, client: str) -> None:
@@ -157,7 +155,3 @@ def _decrement(counter: collections.Counter[str], key: str) -> None:
     counter[key] -= 1
     if not counter[key]:
         del counter[key]
-
-
-def _busy(detail: str) -> HttpError:
-    return HttpError(http.HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=[("retry-after", "1")])

@@ -1,15 +1,15 @@
 """The access log: one line of JSON for each request."""
 
 import functools
-import http
 import time
+from http import HTTPStatus
 from typing import Final
 
 import msgspec
 
 from services import log_output
-from services.http import client_address, trace_context
-from services.http.messages import Request, Response
+from services.http import trace_context
+from services.http.messages import MAX_FORWARDED_BYTES, Request, Response, forwarded_address
 
 _MAX_TARGET: Final = 1024
 _MAX_USER_AGENT: Final = 256
@@ -40,7 +40,7 @@ class AccessLog:
             response.status,
             response.size,
             request.client,
-            headers.get(b"x-forwarded-for", b"")[-client_address.MAX_FORWARDED_BYTES :],
+            headers.get(b"x-forwarded-for", b"")[-MAX_FORWARDED_BYTES:],
             headers.get(b"user-agent", b"")[: _MAX_USER_AGENT + 1],
             request.http_version,
         )
@@ -68,9 +68,9 @@ def _shared(
 ) -> bytes:
     """The middle of a line, up to the latency: it is the same whenever a client repeats a request."""
     verb, url = method.decode(), _text(target, _MAX_TARGET)
-    agent, client = _text(user_agent, _MAX_USER_AGENT), client_address.forwarded(peer, forwarded)
+    agent, client = _text(user_agent, _MAX_USER_AGENT), forwarded_address(peer, forwarded)
     fields = {
-        "severity": "ERROR" if status == http.HTTPStatus.INTERNAL_SERVER_ERROR else "INFO",
+        "severity": "ERROR" if status == HTTPStatus.INTERNAL_SERVER_ERROR else "INFO",
         "message": f"{verb} {url} {status}",
         # Ends with what comes before the latency:
         # https://cloud.google.com/logging/docs/reference/v2/rest/v2/LogEntry#HttpRequest

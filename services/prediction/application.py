@@ -2,8 +2,8 @@
 
 import datetime
 import functools
-import http
 import platform
+from http import HTTPStatus
 from typing import Final
 
 import msgspec
@@ -16,10 +16,9 @@ from services.contracts.settings import PredictionSettings
 from services.forecasting.follower import ModelFollower, ServedModel
 from services.http import application, negotiation
 from services.http.application import JSON, NO_STORE, Route
-from services.http.messages import Request, Response
+from services.http.messages import HttpError, Request, Response, unavailable
 from services.http.negotiation import ConditionalResponse
 from services.http.parser import MAX_BODY_BYTES
-from services.http.problems import HttpError
 from services.prediction import openapi, pages
 from services.prediction.access_log import AccessLog
 from services.prediction.metrics import Metrics
@@ -72,14 +71,14 @@ class Application(application.Application):
     def _query(self, content: Content, request: Request) -> Response:
         if len(request.query) > MAX_QUERY_BYTES:
             raise HttpError(
-                http.HTTPStatus.REQUEST_URI_TOO_LONG,
+                HTTPStatus.REQUEST_URI_TOO_LONG,
                 f"a query may have {MAX_QUERY_BYTES} bytes; the body of POST /predict {MAX_BODY_BYTES}",
             )
         return self._look_up(request, content, request.query, posted=False).answer(request)
 
     def _predict_posted(self, request: Request) -> Response:
         if request.query:
-            raise HttpError(http.HTTPStatus.BAD_REQUEST, "parameters of a POST are in its body, not a query")
+            raise HttpError(HTTPStatus.BAD_REQUEST, "parameters of a POST are in its body, not a query")
         return self._look_up(request, "prediction", request.body, posted=True).response
 
     def _look_up(
@@ -98,11 +97,7 @@ class Application(application.Application):
     def _served(self) -> ServedModel[ModelResponses]:
         model = self._follower.current
         if model is None:
-            raise HttpError(
-                http.HTTPStatus.SERVICE_UNAVAILABLE,
-                f"no model is loaded: {self._follower.error}",
-                headers=[("retry-after", "1")],
-            )
+            raise unavailable(f"no model is loaded: {self._follower.error}")
         return model
 
     def _models(self, _: Request) -> Response:
@@ -114,7 +109,7 @@ class Application(application.Application):
             max_range=model.prepared.max_range,
             fault=self._follower.error,
         )
-        return Response(http.HTTPStatus.OK, [JSON, NO_STORE], msgspec.json.encode(models))
+        return Response(HTTPStatus.OK, [JSON, NO_STORE], msgspec.json.encode(models))
 
 
 def _described(manifest: Manifest) -> ModelDescription:

@@ -1,16 +1,16 @@
 """Parsing of requests for forecasts and past sales."""
 
-import http
 import re
 import urllib.parse
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any, Final, TypeVar, get_args
 
 import msgspec
 
 from services.contracts.messages import Format, HistoryRequest, Layout, PredictionRequest
 from services.forecasting.forecast import UnknownSeriesError
-from services.http.problems import HttpError
+from services.http.messages import HttpError
 
 AnyRequest = TypeVar("AnyRequest", PredictionRequest, HistoryRequest)
 
@@ -59,7 +59,7 @@ def no_series(error: UnknownSeriesError) -> HttpError:
 def _bad_request(
     detail: str, parameter: str | None = None, allowed: list[str] | dict[str, int] | None = None
 ) -> HttpError:
-    return HttpError(http.HTTPStatus.BAD_REQUEST, detail, parameter, allowed)
+    return HttpError(HTTPStatus.BAD_REQUEST, detail, parameter, allowed)
 
 
 def _validated(parse: Callable[[], AnyRequest], kind: type[AnyRequest], max_range: int) -> AnyRequest:

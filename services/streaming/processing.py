@@ -9,8 +9,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Final, Literal
 
 from services import answers
-from services.answers import Answers, Outgoing
-from services.contracts.decoding import InvalidMessageError, decode
+from services.answers import Answers, InvalidMessageError, Outgoing, decode
 from services.contracts.messages import SaleRangeRequest
 from services.contracts.settings import StreamingSettings
 from services.http import trace_context

@@ -17,9 +17,7 @@ from msgspec import Meta
 from services.contracts.names import PUSH_PATH
 from services.contracts.settings import StreamingSettings
 from services.forecasting.follower import ModelFollower
-from services.http import problems
-from services.http.messages import Receive, Request, Response
-from services.http.problems import HttpError
+from services.http.messages import HttpError, Receive, Request, Response, problem_document
 from services.streaming.metrics import report
 from services.streaming.oidc import GOOGLE, InvalidTokenError, IssuerError, Verifier
 from services.streaming.processing import MessageBatch, Processor
@@ -86,7 +84,7 @@ class PushHandler:
             await self._authenticate(request.headers.get(b"authorization", b"").decode("latin-1"))
             await self._push(request, receive)
         except Exception as error:
-            return problems.from_exception(request, error)
+            return problem_document(request, error)
         return Response(http.HTTPStatus.NO_CONTENT, [])
 
     async def _authenticate(self, authorization: str) -> None:

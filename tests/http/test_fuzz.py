@@ -6,8 +6,8 @@ from typing import Any
 import h11
 import pytest
 
+from services.http.messages import HttpError
 from services.http.parser import MAX_HEAD_BYTES, RequestParser
-from services.http.problems import HttpError
 
 SEEDS = 40
 REQUESTS = 50
@@ -81,7 +81,7 @@ def parse(parts: list[bytes]) -> tuple[Parsed, int | None, bool]:
         try:
             parser.feed(part)
         except HttpError as error:
-            return requests, error.status if more else None, False
+            return requests, error.response.status if more else None, False
     return requests, None, more
 
 

@@ -14,8 +14,7 @@ import uvloop
 from services.http import connection
 from services.http import server as server_module
 from services.http.application import Application
-from services.http.messages import AsyncHandler, Receive, Request, Response
-from services.http.problems import HttpError
+from services.http.messages import AsyncHandler, HttpError, Receive, Request, Response
 from services.http.server import Server
 from tests.conftest import free_port
 
@@ -411,7 +410,7 @@ class Slow:
             await self.answer.wait()
             return Response(200, [], str(self.size).encode())
         except HttpError as error:
-            return Response(error.status, [])
+            return Response(error.response.status, [])
         finally:
             self.ended = True
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from services.contracts.decoding import InvalidMessageError, decode
+from services.answers import InvalidMessageError, decode
 from services.contracts.messages import SaleRangeRequest
 
 
