@@ -1,17 +1,21 @@
 """Start and end of a service process: settings, logs, listener, signals, drain."""
 
 import asyncio
+import atexit
 import datetime
 import gc
 import logging
 import os
+import queue
 import signal
 import sys
+import threading
+import time
 from typing import Final, TypeVar
 
 import msgspec
+from prometheus_client import Counter
 
-from services import log_output
 from services.contracts.settings import ServerSettings, SettingsError, from_environment
 from services.http.server import Server
 
@@ -19,19 +23,75 @@ _log = logging.getLogger(__name__)
 
 FINISH_SECONDS: Final = 15
 """From the end of the drain until what is unfinished is given up."""
+_MAX_LINES: Final = 10_000
+"""Waiting to be written. A line has a few kilobytes at most, most have 600 bytes."""
+_BATCH_SECONDS: Final = 0.02
+"""Lines of that time are written by one system call."""
+_EXIT_SECONDS: Final = 2.0
+
+_dropped = Counter("log_lines_dropped", "Lines of the log that could not be written to stdout.")
 
 Settings = TypeVar("Settings", bound=msgspec.Struct)
 
 
-class JsonLines(logging.Handler):
+class LogOutput:
+    """Writes lines to a file descriptor in a thread: neither a full disk nor a slow reader holds up who logs.
+
+    What cannot be written is dropped and counted.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()  # None ends the thread
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+        self._thread.start()
+
+    def write(self, line: bytes) -> None:
+        """Write a line, without its end, soon. Any thread may call it."""
+        if self._lines.qsize() >= _MAX_LINES:
+            _dropped.inc()
+        else:
+            self._lines.put(line)
+
+    def close(self) -> None:
+        """Write what waits, unless that takes long."""
+        self._lines.put(None)
+        self._thread.join(_EXIT_SECONDS)
+
+    def _run(self) -> None:
+        torn = False  # the last line was written in part
+        closed = False
+        while not closed:
+            lines = [self._lines.get()]
+            time.sleep(_BATCH_SECONDS)
+            lines += [self._lines.get() for _ in range(self._lines.qsize())]
+            closed = None in lines
+            text = b"".join(line + b"\n" for line in lines if line is not None)
+            if torn:
+                text = b"\n" + text
+            written = 0
+            try:
+                while written < len(text):
+                    written += os.write(self._descriptor, text[written:])
+            except OSError:
+                _dropped.inc(text.count(b"\n", written))
+            if written:
+                torn = text[written - 1 : written] != b"\n"
+
+
+stdout: Final = LogOutput(1)
+atexit.register(stdout.close)
+
+
+class _JsonLines(logging.Handler):
     """Writes records to stdout in JSON, with the fields of Cloud Logging and those in `record.fields`.
 
     See https://cloud.google.com/logging/docs/structured-logging#special-payload-fields.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record, soon; its traceback is part of the message, where Error Reporting looks for it."""
         try:
+            # A traceback is part of the message, where Error Reporting looks for it.
             line = {
                 "time": datetime.datetime.fromtimestamp(record.created, datetime.UTC),
                 "severity": record.levelname,
@@ -39,7 +99,7 @@ class JsonLines(logging.Handler):
                 "message": self.format(record),
                 **getattr(record, "fields", {}),
             }
-            log_output.stdout.write(msgspec.json.encode(line))
+            stdout.write(msgspec.json.encode(line))
         except Exception:
             self.handleError(record)
 
@@ -53,7 +113,7 @@ def start(kind: type[Settings]) -> Settings:
         SystemExit: with code 2, after one line on stderr, if a setting is missing or invalid.
     """
     gc.freeze()
-    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[JsonLines()])
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[_JsonLines()])
     try:
         return from_environment(kind, os.environ)
     except SettingsError as error:

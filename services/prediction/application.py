@@ -20,9 +20,8 @@ from services.http.messages import HttpError, Request, Response, unavailable
 from services.http.negotiation import ConditionalResponse
 from services.http.parser import MAX_BODY_BYTES
 from services.prediction import openapi, pages
-from services.prediction.access_log import AccessLog
-from services.prediction.metrics import Metrics
 from services.prediction.responses import Content, ModelResponses, Query
+from services.prediction.telemetry import AccessLog, Metrics
 
 MAX_QUERY_BYTES: Final = 8 * 1024
 

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from services import log_output
+from services import runtime
 from services.contracts.messages import PredictionResponse, Problem
 from services.http import trace_context
 from services.http.messages import Request, Response
-from services.prediction.access_log import AccessLog
+from services.prediction.telemetry import AccessLog
 from tests.conftest import Models, Service, wait_for
 
 LIMITS = {"minimum": 1, "maximum": 28}
@@ -319,7 +319,7 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> Callable[[Request], dict[str, Any
     def log(request: Request) -> dict[str, Any]:
         lines: list[bytes] = []
         with monkeypatch.context() as patch:
-            patch.setattr(log_output.stdout, "write", lines.append)
+            patch.setattr(runtime.stdout, "write", lines.append)
             AccessLog("p").add(request, Response(200, []), 0.1)
         return json.loads(lines[0])
 

@@ -175,7 +175,7 @@ def test_nothing_of_long_headers_stays(m5: Application) -> None:
         )
         m5.observe(request, m5.answer(request), 0.1)
 
-    with mock.patch("services.log_output.stdout"):
+    with mock.patch("services.runtime.stdout"):
         ask(0)
         tracemalloc.start()
         try:

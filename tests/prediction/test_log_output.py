@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from services.log_output import LogOutput
+from services.runtime import LogOutput
 from tests.conftest import Models, Service, wait_for
 
 
