@@ -17,10 +17,6 @@ NO_STORE: Final = ("cache-control", "no-store")
 Handler = Callable[[Request], Response]
 
 
-READY: Final = Readiness(ready=True, model=None, fault=None)
-"""Of a service without a model."""
-
-
 class Route:
     """A path for GET and HEAD, and for POST if that has a handler.
 
@@ -40,16 +36,16 @@ class Application:
 
     Args:
         routes: Paths besides those of liveness, readiness and metrics.
-        readiness: Whether requests can be answered; a process that is about to stop is not ready.
+        readiness: Whether requests can be answered; those of a service without a model always can.
 
     Attributes:
         draining: Whether the process is about to stop: connections are closed after the next response.
         routes: All routes by path.
     """
 
-    def __init__(self, routes: Iterable[Route], readiness: Callable[[], Readiness] = lambda: READY) -> None:
+    def __init__(self, routes: Iterable[Route], readiness: Callable[[], Readiness] | None = None) -> None:
         self.draining = False
-        self._readiness = readiness
+        self._readiness = readiness or (lambda: Readiness(ready=True, model=None, fault=None))
         alive = Response(HTTPStatus.OK, [JSON, NO_STORE], b'{"alive":true}')
         probes = (
             Route(LIVENESS_PATH, lambda _: alive, probe=True),
@@ -84,15 +80,10 @@ class Application:
         handler = route.methods.get(request.method)
         if handler is None:
             allow = b", ".join(route.methods).decode()
-            raise HttpError(
-                HTTPStatus.METHOD_NOT_ALLOWED, f"allowed here: {allow}", headers=[("allow", allow)]
-            )
+            raise HttpError(HTTPStatus.METHOD_NOT_ALLOWED, f"allowed here: {allow}", header=("allow", allow))
         if request.headers.get(b"content-encoding", b"identity").lower() != b"identity":
-            raise HttpError(
-                HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-                "the body must not be compressed",
-                headers=[("accept-encoding", "identity")],
-            )
+            detail = "the body must not be compressed"
+            raise HttpError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, header=("accept-encoding", "identity"))
         return handler
 
     def _ready(self, _: Request) -> Response:

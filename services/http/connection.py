@@ -43,22 +43,17 @@ class Connection(asyncio.BufferedProtocol):
     """A connection. Without pipelining, only `_parser.request` is in flight."""
 
     def __init__(self, server: "Server") -> None:
-        # Connection
         self._server = server
         self._application = server.application
         self._eof = False  # the client sends no more requests
         self._closing = False  # no more responses are sent
-
-        # Flow control
         self._writable = True
         self._read_by = math.inf  # deadline of what the client does not read, or of the end
         self._stream: asyncio.Task[None] | None = None  # writes a response in parts; nothing else is written
         self._drained = asyncio.Event()  # for the stream
         self._pipeline: collections.deque[Request] = collections.deque()  # came while the client did not read
         self._error: HttpError | None = None  # what is wrong with the request after those
-
-        # Asynchronous handler
-        self._task: asyncio.Task[Response] | None = None
+        self._task: asyncio.Task[Response] | None = None  # of the asynchronous handler
         self._body: asyncio.Future[bytes] | None = None  # awaited by the task
 
     @property

@@ -100,17 +100,18 @@ class HttpError(Exception):
         detail: str,
         parameter: str | None = None,
         allowed: Allowed | None = None,
-        headers: Sequence[tuple[str, str]] = (),
+        header: tuple[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
         problem = Problem(False, status.phrase, status, detail, parameter, allowed)
-        headers = [("content-type", "application/problem+json"), ("cache-control", "no-store"), *headers]
+        headers = [("content-type", "application/problem+json"), ("cache-control", "no-store")]
+        headers += [header] if header else []
         self.response = Response(status, headers, msgspec.json.encode(problem))
 
 
 def unavailable(detail: str) -> HttpError:
     """The error of a service that cannot answer now: the client may try again soon."""
-    return HttpError(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=[("retry-after", "1")])
+    return HttpError(HTTPStatus.SERVICE_UNAVAILABLE, detail, header=("retry-after", "1"))
 
 
 def problem_document(request: Request, error: Exception) -> Response:

@@ -34,7 +34,6 @@ class RequestParser:
         request: The request that is being received, or the last one.
         started: When its first byte came, on `time.perf_counter`.
         receiving: Whether it is incomplete.
-        body_bytes: Received bytes of its body.
         max_body_bytes: Limit of its body.
     """
 
@@ -50,7 +49,7 @@ class RequestParser:
         self._headers: dict[bytes, bytes] = {}
         self.started = time.perf_counter()
         self.receiving = False
-        self.body_bytes = 0
+        self._body_bytes = 0
         self.max_body_bytes = MAX_BODY_BYTES
         self._in_head = False
         self._head_bytes = 0
@@ -101,7 +100,7 @@ class RequestParser:
         """
         headers = self.request.headers
         announced = int(headers[b"content-length"]) if b"content-length" in headers else 0
-        if announced > max_bytes or self.body_bytes > max_bytes:
+        if announced > max_bytes or self._body_bytes > max_bytes:
             raise _body_too_large(max_bytes)
         self.max_body_bytes = max_bytes
 
@@ -113,7 +112,7 @@ class RequestParser:
             headers.get(b"expect", b"").lower() == b"100-continue"
             and request.http_version == "1.1"
             and self.receiving
-            and self.body_bytes == 0
+            and self._body_bytes == 0
             and (b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0")
         )
 
@@ -135,7 +134,7 @@ class RequestParser:
         self._target = b""
         self._headers = {}
         self.receiving = True
-        self.body_bytes = 0
+        self._body_bytes = 0
         self._in_head = True
         self._head_bytes = self._silent_bytes = 0
 
@@ -179,8 +178,8 @@ class RequestParser:
         """A part or all of the body."""
         self._silent_bytes = 0
         self._body.append(part)
-        self.body_bytes += len(part)
-        if self.body_bytes > self.max_body_bytes:
+        self._body_bytes += len(part)
+        if self._body_bytes > self.max_body_bytes:
             raise _body_too_large(self.max_body_bytes)
 
     def on_message_complete(self) -> None:

@@ -30,11 +30,9 @@ class Server:
     """Listens for connections; `close` waits for the requests in flight. One client may have half of all.
 
     Attributes:
-        max_connections: Limit of connections.
         connections: Open connections, the oldest first, each with the client that it counts for.
         buffer: Receives what the connections read, each in its turn.
         date_and_trace: The `date` header, at most a second old, and the name of the next one.
-        streams: Number of responses that are written in parts, by client.
         turn: Held to write one part, while the event loop turns once: others wait for one part at most.
     """
 
@@ -46,10 +44,8 @@ class Server:
         self._clients: collections.Counter[str] = collections.Counter()  # connections of each
         self.buffer = memoryview(bytearray(_READ_BYTES))
         self.date_and_trace = b""
-        self.streams: collections.Counter[str] = collections.Counter()
+        self._streams: collections.Counter[str] = collections.Counter()  # responses in parts of each
         self.turn = asyncio.Lock()
-        self._listener: asyncio.Server | None = None
-        self._ticker: asyncio.TimerHandle | None = None
 
     @property
     def requests_in_flight(self) -> int:
@@ -70,7 +66,6 @@ class Server:
 
     async def close(self, seconds: float) -> bool:
         """Stop listening and wait for the requests in flight; returns whether all were answered in time."""
-        assert self._listener is not None, "listen first"  # noqa: S101 -- an error of the caller
         self._listener.close()
         self.application.draining = True
         for connection in [*self.connections]:
@@ -81,8 +76,7 @@ class Server:
         unfinished = [*self.connections]
         for connection in unfinished:
             connection.abort()
-        if self._ticker is not None:
-            self._ticker.cancel()
+        self._ticker.cancel()
         return not unfinished
 
     def _tick(self) -> None:
@@ -125,15 +119,15 @@ class Server:
         Raises:
             HttpError: it is one too many.
         """
-        if self.streams[client] >= math.ceil(MAX_STREAMS / 2):
+        if self._streams[client] >= math.ceil(MAX_STREAMS / 2):
             raise unavailable("you have too many long responses")
-        if self.streams.total() >= MAX_STREAMS:
+        if self._streams.total() >= MAX_STREAMS:
             raise unavailable("there are too many long responses")
-        self.streams[client] += 1
+        self._streams[client] += 1
 
     def end_stream(self, client: str) -> None:
         """A response in parts is written."""
-        _decrement(self.streams, client)
+        _decrement(self._streams, client)
 
 
 def _connection_limit() -> int:

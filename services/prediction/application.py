@@ -41,11 +41,11 @@ class Application(application.Application):
         super().__init__(
             [
                 *pages.routes(),
-                Route("/page.json", lambda request: self._served().prepared.page.answer(request)),
+                Route("/page.json", lambda request: self._served().prepared.page(request)),
                 Route(PREDICT_PATH, functools.partial(self._query, "prediction"), post=self._predict_posted),
                 Route("/history", functools.partial(self._query, "history")),
                 Route(MODELS_PATH, self._models),
-                Route("/openapi.json", pages.Page(msgspec.json.encode(document), ".json").answer),
+                Route("/openapi.json", pages.page(msgspec.json.encode(document), ".json")),
             ],
             follower.readiness,
         )
@@ -69,10 +69,8 @@ class Application(application.Application):
 
     def _query(self, content: Content, request: Request) -> Response:
         if len(request.query) > MAX_QUERY_BYTES:
-            raise HttpError(
-                HTTPStatus.REQUEST_URI_TOO_LONG,
-                f"a query may have {MAX_QUERY_BYTES} bytes; the body of POST /predict {MAX_BODY_BYTES}",
-            )
+            detail = f"a query may have {MAX_QUERY_BYTES} bytes; the body of POST /predict {MAX_BODY_BYTES}"
+            raise HttpError(HTTPStatus.REQUEST_URI_TOO_LONG, detail)
         return self._look_up(request, content, request.query, posted=False).answer(request)
 
     def _predict_posted(self, request: Request) -> Response:
@@ -80,9 +78,7 @@ class Application(application.Application):
             raise HttpError(HTTPStatus.BAD_REQUEST, "parameters of a POST are in its body, not a query")
         return self._look_up(request, "prediction", request.body, posted=True).response
 
-    def _look_up(
-        self, request: Request, content: Content, text: bytes, *, posted: bool
-    ) -> ConditionalResponse:
+    def _look_up(self, request: Request, content: Content, text: bytes, posted: bool) -> ConditionalResponse:
         responses = self._served().prepared
         csv, gzip = negotiation.prefers_csv(request), negotiation.accepts_gzip(request)
         query = Query(content, posted, text, csv, gzip)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from services.http import negotiation
-from services.http.application import Route
+from services.http.application import Handler, Route
 from services.http.messages import Request, Response
 from services.http.negotiation import ConditionalResponse
 
@@ -23,30 +23,26 @@ _TYPES: Final = {
 }
 
 
-class Page:
-    """A file, uncompressed and compressed."""
+def page(content: bytes, suffix: str) -> Handler:
+    """Responds with a file, compressed if the client accepts that; with status 304 if the client has it."""
+    headers = [
+        ("content-type", _TYPES[suffix]),
+        ("content-security-policy", _POLICY),
+        ("x-content-type-options", "nosniff"),
+        ("referrer-policy", "no-referrer"),
+        ("cache-control", "no-cache"),
+        ("vary", "accept-encoding"),
+    ]
+    etag = negotiation.etag(content)
+    plain = ConditionalResponse(etag, headers, content)
+    headers = [*headers, ("content-encoding", "gzip")]
+    compressed = ConditionalResponse(f'{etag[:-1]}-gzip"', headers, gzip.compress(content, mtime=0))
 
-    def __init__(self, content: bytes, suffix: str) -> None:
-        headers = [
-            ("content-type", _TYPES[suffix]),
-            ("content-security-policy", _POLICY),
-            ("x-content-type-options", "nosniff"),
-            ("referrer-policy", "no-referrer"),
-            ("cache-control", "no-cache"),
-            ("vary", "accept-encoding"),
-        ]
-        etag = negotiation.etag(content)
-        self._plain = ConditionalResponse(etag, headers, content)
-        self._compressed = ConditionalResponse(
-            f'{etag[:-1]}-gzip"',
-            [*headers, ("content-encoding", "gzip")],
-            gzip.compress(content, mtime=0),
-        )
-
-    def answer(self, request: Request) -> Response:
-        """The file, or status 304 if the client has it."""
-        accepted = self._compressed if negotiation.accepts_gzip(request) else self._plain
+    def answer(request: Request) -> Response:
+        accepted = compressed if negotiation.accepts_gzip(request) else plain
         return accepted.answer(request)
+
+    return answer
 
 
 def routes() -> list[Route]:
@@ -58,4 +54,4 @@ def routes() -> list[Route]:
         **{f"/{name}": _FOLDER / name for name in ("page.css", "page.js", "docs.css", "docs.js")},
         **{f"/{name}": swagger_ui / name for name in ("swagger-ui.css", "swagger-ui-bundle.js")},
     }
-    return [Route(path, Page(file.read_bytes(), file.suffix).answer) for path, file in files.items()]
+    return [Route(path, page(file.read_bytes(), file.suffix)) for path, file in files.items()]

@@ -1,18 +1,17 @@
 """Parsing of requests for forecasts and past sales."""
 
+import functools
 import re
 import urllib.parse
-from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, Final, TypeVar, get_args
+from typing import Any, Final, get_args
 
 import msgspec
 
 from services.contracts.messages import Format, HistoryRequest, Layout, PredictionRequest
-from services.forecasting.forecast import UnknownSeriesError
 from services.http.messages import HttpError
 
-AnyRequest = TypeVar("AnyRequest", PredictionRequest, HistoryRequest)
+AnyRequest = PredictionRequest | HistoryRequest
 
 _SINGLE: Final = ("range", "format", "layout")
 _CHOICES: Final[dict[str, list[str]]] = {
@@ -22,49 +21,17 @@ _CHOICES: Final[dict[str, list[str]]] = {
 _UNKNOWN_FIELD: Final = "Object contains unknown field `"
 # No more digits than any range has: int() reads digits of other alphabets, and is slow on long numbers.
 _DAYS: Final = re.compile(r"[0-9]{1,9}")
+_bad_request: Final = functools.partial(HttpError, HTTPStatus.BAD_REQUEST)
 
 
-def from_query(query: bytes, kind: type[AnyRequest], max_range: int) -> AnyRequest:
-    """Parse the query of a GET. `store_nbr` and `family` may be repeated.
-
-    Raises:
-        HttpError: names the parameter at fault and what is allowed.
-    """
-    values: dict[str, Any] = urllib.parse.parse_qs(query.decode(errors="replace"), keep_blank_values=True)
-    for name in _SINGLE:
-        if name in values:
-            values[name], *more = values[name]
-            if more:
-                raise _bad_request(f"'{name}' is given more than once", name)
-    if _DAYS.fullmatch(values.get("range", "")):
-        values["range"] = int(values["range"])
-    return _validated(lambda: msgspec.convert(values, kind), kind, max_range)
-
-
-def from_body(body: bytes, max_range: int) -> PredictionRequest:
-    """Parse the JSON body of a POST.
+def parse(text: bytes, kind: type[AnyRequest], max_range: int, *, posted: bool) -> AnyRequest:
+    """Parse the JSON body of a POST, or the query of a GET, which may repeat `store_nbr` and `family`.
 
     Raises:
         HttpError: names the parameter at fault and what is allowed.
     """
-    return _validated(lambda: msgspec.json.decode(body, type=PredictionRequest), PredictionRequest, max_range)
-
-
-def no_series(error: UnknownSeriesError) -> HttpError:
-    """The error of filters that match no series of the model."""
-    detail = f"no requested series has {error.field} {error.value!r}"
-    return _bad_request(detail, error.field, [*error.allowed])
-
-
-def _bad_request(
-    detail: str, parameter: str | None = None, allowed: list[str] | dict[str, int] | None = None
-) -> HttpError:
-    return HttpError(HTTPStatus.BAD_REQUEST, detail, parameter, allowed)
-
-
-def _validated(parse: Callable[[], AnyRequest], kind: type[AnyRequest], max_range: int) -> AnyRequest:
     try:
-        request = parse()
+        request = msgspec.json.decode(text, type=kind) if posted else msgspec.convert(_values(text), kind)
         if request.range > max_range:
             raise msgspec.ValidationError("field `range`")
     except msgspec.ValidationError as error:
@@ -74,6 +41,18 @@ def _validated(parse: Callable[[], AnyRequest], kind: type[AnyRequest], max_rang
     if request.format == "csv" and request.layout == "columns":
         raise _bad_request("the layout 'columns' is for JSON; CSV has rows", "layout", ["rows", "sum"])
     return request
+
+
+def _values(query: bytes) -> dict[str, Any]:
+    values: dict[str, Any] = urllib.parse.parse_qs(query.decode(errors="replace"), keep_blank_values=True)
+    for name in _SINGLE:
+        if name in values:
+            values[name], *more = values[name]
+            if more:
+                raise _bad_request(f"'{name}' is given more than once", name)
+    if _DAYS.fullmatch(values.get("range", "")):
+        values["range"] = int(values["range"])
+    return values
 
 
 def _invalid(message: str, kind: type[msgspec.Struct], max_range: int) -> HttpError:
@@ -93,7 +72,6 @@ def _invalid(message: str, kind: type[msgspec.Struct], max_range: int) -> HttpEr
         choices = _CHOICES[parameter]
         return _bad_request(f"'{parameter}' must be {' or '.join(choices)}", parameter, choices)
     if parameter in names:
-        return _bad_request(
-            f"'{parameter}' must be a text of 1 to 128 characters, or several texts", parameter
-        )
+        detail = f"'{parameter}' must be a text of 1 to 128 characters, or several texts"
+        return _bad_request(detail, parameter)
     return _bad_request(f'{message}; expected an object like {{"range": 7}}')

@@ -1,6 +1,7 @@
 """Responses from one model version, encoded once and cached; long ones are encoded while they are sent."""
 
 import csv
+import functools
 import io
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -18,11 +19,12 @@ from services.contracts.messages import (
 )
 from services.contracts.model import HISTORY_DAYS
 from services.forecasting.artifact import Model
+from services.http.application import JSON
 from services.http.negotiation import ConditionalResponse, etag
 from services.lru_cache import LruCache
-from services.prediction import requests
-from services.prediction.pages import Page
-from services.prediction.tables import SUM_CELLS, AnyRequest, Series, Tables
+from services.prediction import pages, requests
+from services.prediction.requests import AnyRequest
+from services.prediction.tables import SUM_CELLS, Series, Tables
 
 _ENTRY_BYTES: Final = 1024
 """Memory of a cached response besides its query and body: dictionary entry, objects and headers."""
@@ -34,8 +36,8 @@ _PART_ROWS: Final = 1024
 """Rows that are encoded and compressed at a time: they take less than 10 ms of the event loop."""
 _MAX_CACHED_BYTES: Final = 2 * 1024 * 1024
 """Longer bodies are encoded for each request."""
+_CSV: Final = ("content-type", "text/csv; charset=utf-8")
 _GZIPPED: Final = ("content-encoding", "gzip")
-
 
 Content = Literal["prediction", "history"]
 
@@ -57,13 +59,11 @@ class ModelResponses:
         self._model = model
         self.max_range = min(max_range, model.forecast.horizon)
         manifest = model.manifest
-        made_by = {
-            "prediction": ForecastReference(manifest.version, manifest.planned_until),
-            "history": ModelReference(manifest.version),
-        }
-        self._json_starts = {
-            content: msgspec.json.encode({"success": True, "model": reference})[: -len(b"}")]
-            for content, reference in made_by.items()
+        # Of each content: its request, the most days of it, and the model as its responses name it.
+        made_by = ForecastReference(manifest.version, manifest.planned_until)
+        self._contents = {
+            "prediction": (PredictionRequest, self.max_range, made_by),
+            "history": (HistoryRequest, HISTORY_DAYS, ModelReference(manifest.version)),
         }
         self._cache_control = cache_control
         self._tables = Tables(model)
@@ -74,7 +74,7 @@ class ModelResponses:
         shown = ("version", "created_at", "first_date", "last_date", "series", "interval", "backtest")
         content = {name: getattr(manifest, name) for name in (*shown, "planned_until")}
         content |= {"max_range": self.max_range, "families": families}
-        self.page = Page(msgspec.json.encode(content), ".json")
+        self.page = pages.page(msgspec.json.encode(content), ".json")
 
     def build(self, query: Query) -> ConditionalResponse:
         """Build the response to a query and cache it.
@@ -82,28 +82,21 @@ class ModelResponses:
         Raises:
             HttpError: the query is invalid, or no series matches its filters.
         """
-        request = self._parse(query)
+        kind, max_range, _ = self._contents[query.content]
+        request = requests.parse(query.text, kind, max_range, posted=query.posted)
+        as_csv = request.format == "csv"
         if request.format is None:
             as_csv = query.prefers_csv and request.layout != "columns"
-        else:
-            as_csv = request.format == "csv"
         series = self._tables.select(request)
+        headers = [JSON]
         if as_csv:
-            headers = [
-                ("content-type", "text/csv; charset=utf-8"),
-                ("content-disposition", f'attachment; filename="{query.content}.csv"'),
-            ]
-        else:
-            headers = [("content-type", "application/json")]
+            headers = [_CSV, ("content-disposition", f'attachment; filename="{query.content}.csv"')]
         headers += [
             ("cache-control", "no-store" if query.posted else self._cache_control),
             ("vary", "accept, accept-encoding"),
             ("model-version", self._model.manifest.version),
         ]
-
-        def content() -> Iterator[bytes]:
-            return self._content(query, request, series, as_csv)
-
+        content = functools.partial(self._content, query, request, series, as_csv)
         if len(series) * request.range > (SUM_CELLS if request.layout == "sum" else _PART_ROWS):
             return self._long(query, headers, content)
         body = b"".join(content())
@@ -144,31 +137,20 @@ class ModelResponses:
         self.cache.put(query, response, _ENTRY_BYTES + len(query.text) + len(body))
         return response
 
-    def _parse(self, query: Query) -> AnyRequest:
-        if query.content == "history":
-            return requests.from_query(query.text, HistoryRequest, HISTORY_DAYS)
-        if query.posted:
-            return requests.from_body(query.text, self.max_range)
-        return requests.from_query(query.text, PredictionRequest, self.max_range)
-
-    def _content(
-        self,
-        query: Query,
-        request: AnyRequest,
-        series: Series,
-        as_csv: bool,
-    ) -> Iterator[bytes]:
+    def _content(self, query: Query, request: AnyRequest, series: Series, as_csv: bool) -> Iterator[bytes]:
         """The body of a response, in parts."""
-        content, start = query.content.encode(), self._json_starts[query.content]
+        _, _, made_by = self._contents[query.content]
+        start = msgspec.json.encode({"success": True, "model": made_by})
+        start = b'%b,"%b":' % (start.removesuffix(b"}"), query.content.encode())
         if request.layout == "sum":
             sums = yield from self._tables.sums(request, series)
             if as_csv:
                 yield _csv([sums, *_rows(sums)])
             else:
-                yield b'%b,"%b":[%b]}' % (start, content, _json_objects(sums))
+                yield b"%b[%b]}" % (start, _json_objects(sums))
             return
         size = max(1, _PART_ROWS // request.range)
-        parts = [series[start : start + size] for start in range(0, len(series), size)]
+        parts = [series[first : first + size] for first in range(0, len(series), size)]
         names = (HistoryRow if isinstance(request, HistoryRequest) else PredictionRow).__struct_fields__
 
         def columns(part: Series, *some: str) -> dict[str, list[Any]]:
@@ -179,7 +161,7 @@ class ModelResponses:
             for part in parts:
                 yield _csv(_rows(columns(part)))
             return
-        yield b'%b,"%b":' % (start, content)
+        yield start
         if request.layout == "columns":
             separator = b"{"
             for name in names:
@@ -191,9 +173,8 @@ class ModelResponses:
         if isinstance(request, HistoryRequest):
             yield from _json_list(_json_objects(columns(part)) for part in parts)
         else:
-            rows = self._model.forecast.rows
-            encode = msgspec.json.encode
-            yield from _json_list(encode(rows(request.range, part.tolist()))[1:-1] for part in parts)
+            rows = (self._model.forecast.rows(request.range, part.tolist()) for part in parts)
+            yield from _json_list(msgspec.json.encode(each)[1:-1] for each in rows)
         yield b"}"
 
 

@@ -2,6 +2,7 @@
 
 import datetime
 from collections.abc import Generator, Iterable, Sequence
+from http import HTTPStatus
 from typing import Any, Final
 
 import numpy as np
@@ -10,9 +11,9 @@ from numpy.typing import NDArray
 from services.contracts.messages import HistoryRequest, PredictionRequest
 from services.forecasting.artifact import Model
 from services.forecasting.forecast import DECIMALS, UnknownSeriesError
-from services.prediction import requests
+from services.http.messages import HttpError
+from services.prediction.requests import AnyRequest
 
-AnyRequest = PredictionRequest | HistoryRequest
 Series = NDArray[np.intp]
 
 SUM_CELLS: Final = 50_000
@@ -48,7 +49,8 @@ class Tables:
                 **{name: [each] if isinstance(each, str) else each or () for name, each in filters.items()}
             )
         except UnknownSeriesError as error:
-            raise requests.no_series(error) from None
+            detail = f"no requested series has {error.field} {error.value!r}"
+            raise HttpError(HTTPStatus.BAD_REQUEST, detail, error.field, [*error.allowed]) from None
 
     def columns(
         self, request: AnyRequest, series: Series, names: Iterable[str], *, as_csv: bool
@@ -81,14 +83,11 @@ class Tables:
             known |= ~np.isnan(sales).all(axis=0)
             total += np.nansum(np.rint(sales * 10**DECIMALS), axis=0)
             yield b""
-        sums = {
-            "date": np.array(dates)[known].tolist(),
-            "sales": (total[known] / 10**DECIMALS).tolist(),
-        }
+        sums = {"date": np.array(dates)[known].tolist(), "sales": (total[known] / 10**DECIMALS).tolist()}
         if isinstance(request, PredictionRequest):
             ends = self._model.forecast.interval_of_sum(series) or (None, None)
+            days = len(dates)
             for name, end in zip(("lower", "upper"), ends, strict=True):
-                days = len(dates)
                 sums[name] = [None] * days if end is None else end[:days].round(DECIMALS).tolist()
         return sums
 

@@ -79,7 +79,7 @@ class PushHandler:
         try:
             if request.method != b"POST":
                 raise HttpError(
-                    http.HTTPStatus.METHOD_NOT_ALLOWED, "allowed here: POST", headers=[("allow", "POST")]
+                    http.HTTPStatus.METHOD_NOT_ALLOWED, "allowed here: POST", header=("allow", "POST")
                 )
             await self._authenticate(request.headers.get(b"authorization", b"").decode("latin-1"))
             await self._push(request, receive)
