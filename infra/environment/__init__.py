@@ -1,8 +1,15 @@
 """The environments: what differs between them, read from `infra/environments/<name>.tfvars`."""
 
 from infra.environment.environment import PLATFORM, UPSTREAM, Environment, StackName
-from infra.environment.faults import InvalidEnvironmentError
-from infra.environment.files import DIRECTORY, directory, load, load_all, names, record_image
+from infra.environment.files import (
+    DIRECTORY,
+    InvalidEnvironmentError,
+    directory,
+    load,
+    load_all,
+    names,
+    record_image,
+)
 from infra.environment.services import IMAGES
 
 __all__ = [

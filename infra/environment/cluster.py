@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 from datetime import date, timedelta
-from typing import Annotated, Final, Literal
+from typing import Final, Literal
 
 from pydantic import Field
 
 from infra.environment.tfvars import Key
-from infra.environment.value_types import SOME_MONDAY, UNIQUE, WEEK, Day, MachineType, Section, Weekday
+from infra.environment.value_types import SOME_MONDAY, WEEK, Day, MachineType, Section, UniqueList, Weekday
 
 NODE_DISK_GB: Final = 50
 """Boot disk of a node."""
@@ -36,9 +36,9 @@ class NodePool(Section):
     def _contradictions(self) -> Iterator[tuple[Key, str]]:
         yield from self._ordered("min_nodes", "max_nodes")
 
-    def surge(self, zones: int) -> int:
-        """Nodes that an upgrade temporarily adds to `max_nodes`."""
-        return self.max_nodes if self.upgrade == "BLUE_GREEN" else zones
+    def most_nodes(self, zones: int) -> int:
+        """Most nodes in a number of zones at any time, including those that an upgrade adds."""
+        return self.max_nodes + (self.max_nodes if self.upgrade == "BLUE_GREEN" else zones)
 
 
 class ClusterMaintenanceExclusion(Section):
@@ -59,9 +59,7 @@ class ClusterMaintenanceExclusion(Section):
 class ClusterMaintenance(Section):
     """The weekly window in which GKE may upgrade control plane and nodes."""
 
-    days: Annotated[tuple[Weekday, ...], UNIQUE] = Field(
-        default=("SA", "SU"), min_length=1, description="days of the week"
-    )
+    days: UniqueList[Weekday] = Field(default=("SA", "SU"), min_length=1, description="days of the week")
     start_hour: int = Field(default=1, ge=0, le=23, description="hour at which it may begin, in UTC")
     hours: int = Field(default=6, ge=4, le=24, description="hours it may take")
     exclusions: tuple[ClusterMaintenanceExclusion, ...] = Field(
@@ -94,9 +92,9 @@ class BackupSettings(Section):
     lock_days: int = Field(0, ge=0, le=90, description="days during which nobody can delete a backup")
 
     def _contradictions(self) -> Iterator[tuple[Key, str]]:
-        lock, retain = self.lock_days, self.retain_days
-        if lock > retain:
-            yield ("lock_days",), f"expected at most retain_days, which is {retain}, found {lock}"
+        if self.lock_days > self.retain_days:
+            expected = f"expected at most retain_days, which is {self.retain_days}"
+            yield ("lock_days",), f"{expected}, found {self.lock_days}"
 
 
 class ClusterSettings(Section):
@@ -108,16 +106,14 @@ class ClusterSettings(Section):
     general: NodePool = Field(description="pool for all pods")
     spot: NodePool | None = Field(
         None,
-        description="cheaper nodes that may vanish, for streaming, whose messages are redelivered; other "
-        "nodes stand in while there are none",
+        description="cheaper nodes that may vanish, for streaming; other nodes stand in if there are none",
     )
     autoscaling_profile: Literal["BALANCED", "OPTIMIZE_UTILIZATION"] = Field(
         "BALANCED", description="whether spare nodes are kept for a while or removed soon"
     )
     maintenance: ClusterMaintenance = Field(ClusterMaintenance(), description="when GKE may upgrade")
     control_plane_telemetry: bool = Field(
-        False,
-        description="also logs and metrics of API server, scheduler and controllers, billed by volume",
+        False, description="also logs and metrics of API server, scheduler and controllers, billed by volume"
     )
     binary_authorization: bool = Field(
         False, description="admit only images that scripts/push_image.sh signed, and Google's"
@@ -132,9 +128,5 @@ class ClusterSettings(Section):
         return {"general": self.general} | dict.fromkeys(SPOT_POOLS, self.spot)
 
     def most_nodes(self, zones: int) -> int:
-        """Most nodes at any time, including those that upgrades add.
-
-        Args:
-            zones: number of zones of the nodes.
-        """
-        return sum(pool.max_nodes + pool.surge(zones) for pool in self.pools.values())
+        """Most nodes of all pools at any time."""
+        return sum(pool.most_nodes(zones) for pool in self.pools.values())

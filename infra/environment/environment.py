@@ -7,15 +7,10 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
+from infra.environment import project
 from infra.environment.addresses import AddressPlan
 from infra.environment.cluster import ClusterSettings
-from infra.environment.data import CONTINENTS, DataSettings
-from infra.environment.existing import ExistingSettings
-from infra.environment.foundation import CiSettings
-from infra.environment.messaging import MessagingSettings
-from infra.environment.observability import AlertingSettings, BudgetSettings
 from infra.environment.orchestration import BatchSection, ComposerSettings
-from infra.environment.registry import RegistrySettings
 from infra.environment.services import (
     SERVICES,
     GatewaySettings,
@@ -26,19 +21,22 @@ from infra.environment.services import (
 )
 from infra.environment.tfvars import Key
 from infra.environment.value_types import (
-    UNIQUE,
-    CpuQuota,
-    Digest,
     Network,
     ProjectId,
     Region,
     Section,
-    Zone,
+    UniqueList,
     cpu_quota,
     machine_cpus,
+    matching,
 )
 from infra.paths import simulator_home
 
+Zone = Annotated[str, matching(r"[a-z]+-[a-z]+\d{1,2}-[a-z]", "a zone, such as europe-west1-b")]
+CpuQuota = Annotated[
+    str, matching("([A-Z][A-Z0-9]*_)?CPUS", "a quota of CPUs: CPUS (of E2 and N1), N2_CPUS ...")
+]
+Digest = Annotated[str, matching("sha256:[0-9a-f]{64}", "a digest: sha256: and 64 hexadecimal digits")]
 Cloud = Literal["google", "simulated"]
 StackName = Literal[
     "foundation", "registry", "cluster", "data", "messaging", "orchestration", "services", "observability"
@@ -61,10 +59,7 @@ UPSTREAM: Final[Mapping[StackName, tuple[StackName, ...]]] = {
 
 
 class Environment(Section):
-    """One environment.
-
-    `name` is the stem of its file. `images` are digests of pushed images, from `<name>.images.json`.
-    """
+    """One environment: `name` is its file's stem, `images` are the digests in `<name>.images.json`."""
 
     name: str
     images: dict[ImageName, Digest]
@@ -74,30 +69,27 @@ class Environment(Section):
         ge=1, description="number of that project; the addresses of Google's service agents contain it"
     )
     region: Region = Field(description="region of everything that is not global")
-    zones: Annotated[tuple[Zone, ...], UNIQUE] = Field(
-        min_length=1, description="zones of the region that nodes run in"
+    zones: UniqueList[Zone] = Field(min_length=1, description="zones of the region that nodes run in")
+    existing: project.ExistingSettings = Field(
+        project.ExistingSettings(), description="what the environment uses instead of making it"
     )
-    existing: ExistingSettings = Field(
-        ExistingSettings(), description="what the environment uses instead of making it"
-    )
-    stacks: Annotated[tuple[StackName, ...], UNIQUE] = Field(
-        min_length=1, description="stacks that this environment has"
-    )
+    stacks: UniqueList[StackName] = Field(min_length=1, description="stacks that this environment has")
     deletion_protection: bool = Field(description="whether Terraform refuses to destroy data and clusters")
-    alerting: AlertingSettings = Field(description="who is alerted, and when")
-    ci: CiSettings | None = Field(None, description="who may plan and apply from CI; without it, nobody")
+    alerting: project.AlertingSettings = Field(description="who is alerted, and when")
+    ci: project.CiSettings | None = Field(
+        None, description="who may plan and apply from CI; without it, nobody"
+    )
     encryption: bool = Field(
         False, description="encrypt images, cluster Secrets and backups with a key of the project's own"
     )
-    registry: RegistrySettings = Field(RegistrySettings(), description="retention and scanning of images")
-    cluster: ClusterSettings | None = Field(
-        None, description="the Kubernetes cluster, unless existing has one"
+    registry: project.RegistrySettings = Field(
+        project.RegistrySettings(), description="retention and scanning of images"
     )
+    cluster: ClusterSettings | None = Field(None, description="Kubernetes cluster, unless existing has one")
     network: Network | None = Field(
-        None,
-        description="block that all ranges are cut from, such as 10.0.0.0/16, unless existing has a network",
+        None, description="block to cut all ranges from, such as 10.0.0.0/16, unless existing has a network"
     )
-    data: DataSettings = Field(DataSettings(), description="tables and buckets")
+    data: project.DataSettings = Field(project.DataSettings(), description="tables and buckets")
     composer: ComposerSettings = Field(ComposerSettings(), description="managed Airflow")
     batch: BatchSection = Field(BatchSection(), description="the batch pipeline")
     gateway: GatewaySettings | None = Field(
@@ -106,11 +98,10 @@ class Environment(Section):
     prediction: WorkloadSettings = Field(description="the prediction service")
     streaming: StreamingWorkload = Field(description="the streaming service")
     services: dict[str, HttpWorkload] = Field({}, description="other services, by name")
-    messaging: MessagingSettings = Field(MessagingSettings(), description="subscriptions")
-    budget: BudgetSettings | None = Field(None, description="monthly budget")
+    messaging: project.MessagingSettings = Field(project.MessagingSettings(), description="subscriptions")
+    budget: project.BudgetSettings | None = Field(None, description="monthly budget")
     cpu_caps: dict[CpuQuota, int] = Field(
-        {},
-        description="most CPUs of machines in the region, by name of Google's quota; others have no cap",
+        {}, description="most CPUs of machines in the region, by name of Google's quota; others have no cap"
     )
 
     @property
@@ -128,8 +119,8 @@ class Environment(Section):
         """Most CPUs of machines at once, by name of Google's quota: upgraded pools and a Dataflow job."""
         cpus: Counter[str] = Counter()
         for pool in self.cluster.pools.values() if self.cluster else ():
-            nodes = pool.max_nodes + pool.surge(len(self.zones))
-            cpus[cpu_quota(pool.machine_type)] += nodes * machine_cpus(pool.machine_type)
+            machine = pool.machine_type
+            cpus[cpu_quota(machine)] += pool.most_nodes(len(self.zones)) * machine_cpus(machine)
         if self.batch.runner == "DataflowRunner" and "orchestration" in self.stacks:
             machine = self.batch.machine_type
             cpus[cpu_quota(machine)] += self.batch.max_workers * machine_cpus(machine)
@@ -192,11 +183,7 @@ class Environment(Section):
 
     @property
     def addresses(self) -> AddressPlan:
-        """The ranges of its own network.
-
-        Raises:
-            ValueError: it has none.
-        """
+        """The ranges of its own network; a ValueError without one."""
         if self.network is None:
             raise ValueError(f"{self.name} uses an existing network")
         return AddressPlan.carve(self.network)
@@ -210,7 +197,7 @@ class Environment(Section):
         yield from self._narrow_network()
         if second := self.data.second_region:
             here, there = (each.partition("-")[0] for each in (self.region, second))
-            if self.region == second or here != there or here not in CONTINENTS:
+            if self.region == second or here != there or here not in project.CONTINENTS:
                 expected = f"expected another region of {self.region}'s continent, found {second}"
                 yield ("data", "second_region"), expected
         yield from self._low_cpu_caps()
@@ -244,11 +231,9 @@ class Environment(Section):
             return
         nodes = self.cluster.most_nodes(len(self.zones)) if self.cluster else 0
         if nodes > room:
-            message = (
-                f"{self.network} has room for {room} nodes and their pods; the cluster may reach {nodes}"
-            )
+            reached = f"{room} nodes and their pods; the cluster may reach {nodes}, upgrades included"
             remedy = "Take a larger block or lower limits of the node pools"
-            yield ("network",), f"{message}, upgrades included. {remedy}"
+            yield ("network",), f"{self.network} has room for {reached}. {remedy}"
 
     def _low_cpu_caps(self) -> Iterator[tuple[Key, str]]:
         needed = self.most_cpus

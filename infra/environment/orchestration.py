@@ -1,15 +1,23 @@
 """Settings of the stack `orchestration`."""
 
 from collections.abc import Iterator
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
 from infra.environment.tfvars import Key
-from infra.environment.value_types import Days, MachineType, Network, PackageName, PackagePin, Section
+from infra.environment.value_types import Days, MachineType, Network, Section, matching
 
 AIRFLOW_VERSION: Final = "3.3.1"
 """Version of Airflow in the cloud; `requirements/airflow.lock` has the same."""
+
+# https://packaging.python.org/en/latest/specifications/name-normalization/
+PackageName = Annotated[
+    str, matching("[a-z0-9]+(-[a-z0-9]+)*", "a package's normalized name: lower case, with hyphens")
+]
+PackagePin = Annotated[
+    str, matching(r"(\[[a-z0-9,-]+\])?==[0-9][0-9a-z.+!-]*", 'one version, such as "==1.2.3"')
+]
 
 
 class AirflowProcess(Section):
@@ -60,13 +68,11 @@ class ComposerSettings(Section):
     )
     web_access: tuple[Network, ...] = Field(
         default=(),
-        description="addresses from which Airflow's pages can be reached, by whom IAM lets in; all if "
-        "none are given",
+        description="addresses that reach Airflow's pages, where IAM decides who gets in; all by default",
     )
     packages: dict[PackageName, PackagePin] = Field(
         default={}, description="PyPI packages that DAG files need, each with its version, as in ==1.2.3"
     )
-
     deny_policy: bool = Field(
         default=False,
         description="whether an IAM deny policy takes from Airflow's account the permissions that its "
@@ -78,10 +84,7 @@ class ComposerSettings(Section):
         processes = ("scheduler", "dag_processor", "triggerer")
         lonely = [f"{name}.count" for name in processes if getattr(self, name).count == 1]
         if self.high_resilience and lonely:
-            yield (
-                ("worker",),
-                f"high_resilience needs two of each in two zones: raise {', '.join(lonely)}",
-            )
+            yield ("worker",), f"high_resilience needs two of each in two zones: raise {', '.join(lonely)}"
 
 
 class BatchSection(Section):
@@ -98,8 +101,7 @@ class BatchSection(Section):
     group_series: int | None = Field(
         default=None,
         ge=1,
-        description="most series learned from together, in groups of whole stores; "
-        "by default training learns from all at once",
+        description="most series learned from together, in groups of whole stores; all by default",
     )
     machine_type: MachineType = Field(
         default="n2-standard-2", description="machine type of a Dataflow worker"

@@ -7,18 +7,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from infra.environment.tfvars import Key
-from infra.environment.value_types import (
-    UNIQUE,
-    Cpu,
-    Hostname,
-    IamMember,
-    Memory,
-    Port,
-    Replicas,
-    Section,
-    TopicName,
-    matching,
-)
+from infra.environment.value_types import Hostname, IamMember, Section, UniqueList, matching
 from services.contracts.names import DEAD_LETTER_TOPIC, SALE_PREDICTIONS_TOPIC, SALE_RANGE_TOPIC
 
 _FOLDER: Final = Path(__file__).resolve().parents[2] / "services"
@@ -30,8 +19,18 @@ SERVICES: Final = tuple(name for name in IMAGES if (_FOLDER / name / "__main__.p
 """Images that are servers, which `python -m services.<name>` starts. The others hold commands."""
 
 ImageName = Annotated[str, matching("|".join(IMAGES), f"one of {', '.join(IMAGES)}")]
-
 HttpPath = Annotated[str, matching(r"(/[A-Za-z0-9._~-]+)+", "a path, such as /echo")]
+Cpu = Annotated[str, matching(r"[1-9]\d*m?", 'CPUs as Kubernetes writes them: "2" or "500m"')]
+Memory = Annotated[str, matching(r"[1-9]\d*(Mi|Gi)", 'memory as Kubernetes writes it: "512Mi" or "2Gi"')]
+Replicas = Annotated[int, Field(ge=1, le=100)]
+# https://cloud.google.com/pubsub/docs/pubsub-basics#resource_names
+TopicName = Annotated[
+    str,
+    matching(
+        r"(?!goog)[A-Za-z][\w.~+%-]{2,254}",
+        "a topic's name: 3 to 255 letters, digits and -._~+%, from a letter, not starting with goog",
+    ),
+]
 
 
 class Autoscaling(Section):
@@ -43,24 +42,21 @@ class Autoscaling(Section):
     requests_per_second: int = Field(
         default=200,
         ge=1,
-        description="requests per second that one pod takes; the Gateway sends it more only if all "
-        "pods have that many",
+        description="requests per second of a pod; the Gateway sends more only if all have as many",
     )
 
 
 class WorkloadSettings(Section):
     """A service on the cluster."""
 
-    port: Port = Field(description="port it listens on")
+    # Below 1024 only root may listen, which no container is.
+    port: int = Field(ge=1024, le=65535, description="port it listens on")
     min_replicas: Replicas = Field(2, description="fewest pods")
     max_replicas: Replicas = Field(5, description="most pods")
     cpu: Cpu = Field(description="CPU that a pod requests")
     memory: Memory = Field(description="memory that a pod requests, which is its limit, too")
     drain_seconds: int = Field(
-        15,
-        ge=0,
-        le=300,
-        description="seconds that a stopping pod still answers, until load balancers have noticed",
+        15, ge=0, le=300, description="seconds that a stopping pod still answers, until load balancers notice"
     )
     autoscaling: Autoscaling = Field(Autoscaling(), description="the metric that the number of pods follows")
 
@@ -82,7 +78,7 @@ class StreamingWorkload(WorkloadSettings):
     delivery: Literal["pull", "push"] = Field(
         "pull", description="whether it pulls messages, or Pub/Sub pushes them through the Gateway"
     )
-    reply_topics: Annotated[tuple[TopicName, ...], UNIQUE] = Field(
+    reply_topics: UniqueList[TopicName] = Field(
         (), description="topics besides sale-predictions that a request's reply_to may name"
     )
 
@@ -98,7 +94,7 @@ class GatewaySettings(Section):
     """The entry point from the internet."""
 
     hostname: Hostname = Field(description="host name that clients use, such as forecast.example.com")
-    iap_members: Annotated[tuple[IamMember, ...], UNIQUE] = Field(
+    iap_members: UniqueList[IamMember] = Field(
         (), description="who may call the services, after a login with Identity-Aware Proxy"
     )
     public: bool = Field(False, description="let everybody call the services, instead of members")

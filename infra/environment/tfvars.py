@@ -63,8 +63,7 @@ class Document:
 
     def fault(self, key: Key, message: str) -> Fault:
         """A fault at a key."""
-        name = ".".join(str(part) for part in key)
-        return Fault(self.file, self.line(key), name, message)
+        return Fault(self.file, self.line(key), ".".join(map(str, key)), message)
 
     def refuse(self, key: Key, message: str) -> None:
         """Record that the value of this key cannot be used."""
@@ -82,16 +81,15 @@ def read(file: Path) -> Document:
     try:
         start: StartRule = hcl2.parses(file.read_text(encoding="utf-8"))
     except UnexpectedInput as error:
-        line, column = max(error.line, 1), max(error.column, 1)
-        document.lines[()] = line
-        document.refuse((), f"not HCL: unexpected text at column {column}")
+        document.lines[()] = max(error.line, 1)
+        document.refuse((), f"not HCL: unexpected text at column {max(error.column, 1)}")
         return document
     except UnicodeDecodeError as error:
         document.refuse((), f"not UTF-8 text: byte {error.start}")
         return document
     for child in start.body.children:
         if isinstance(child, AttributeRule):
-            _assign(document, document.values, (child.identifier.serialize(_PLAIN),), child.expression, child)
+            _assign(document, document.values, (child.identifier.serialize(_PLAIN),), child)
         elif isinstance(child, BlockRule):
             name = child.labels[0].serialize(_PLAIN)
             document.lines[(name,)] = _line(child)
@@ -103,15 +101,13 @@ def _line(rule: Any) -> int:
     return rule._meta.line  # the only place where the library keeps the parser's positions
 
 
-def _assign(document: Document, target: dict[str, Any], key: Key, expression: Any, at: Any) -> None:
-    line = _line(at)
-    if key in document.lines:
-        first = document.lines[key]
-        document.lines[key] = line
+def _assign(document: Document, target: dict[str, Any], key: Key, assignment: Any) -> None:
+    first = document.lines.get(key)
+    document.lines[key] = _line(assignment)
+    if first is None:
+        target[str(key[-1])] = _value(document, key, assignment.expression)
+    else:
         document.refuse(key, f"given twice; first on line {first}")
-        return
-    document.lines[key] = line
-    target[str(key[-1])] = _value(document, key, expression)
 
 
 def _value(document: Document, key: Key, expression: Any) -> Any:
@@ -120,8 +116,7 @@ def _value(document: Document, key: Key, expression: Any) -> Any:
     if isinstance(inner, ObjectRule):
         elements: dict[str, Any] = {}
         for element in inner.elements:
-            name = str(element.key.serialize(_PLAIN))
-            _assign(document, elements, (*key, name), element.expression, element)
+            _assign(document, elements, (*key, str(element.key.serialize(_PLAIN))), element)
         return elements
     if isinstance(inner, TupleRule):
         document.lines |= {(*key, index): _line(item) for index, item in enumerate(inner.elements)}

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import date
 from ipaddress import IPv4Network
-from typing import Annotated, Any, Final, Literal, Self, get_args
+from typing import Annotated, Any, Final, Literal, Self, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -47,16 +48,6 @@ class ContradictionError(ValueError):
         super().__init__("; ".join(message for _, message in faults))
 
 
-def _unique(values: tuple[str, ...]) -> tuple[str, ...]:
-    if twice := [each for each in enumerate(values) if each[1] in values[: each[0]]]:
-        raise ContradictionError(*(((index,), f"{value} is listed twice") for index, value in twice))
-    return values
-
-
-UNIQUE: Final = AfterValidator(_unique)
-"""Validator: a list has no duplicates."""
-
-
 def matching(pattern: str, expected: str) -> AfterValidator:
     """Validator: the whole text matches a regular expression; `expected` describes it in words."""
     compiled = re.compile(pattern)
@@ -69,22 +60,26 @@ def matching(pattern: str, expected: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _unique(values: tuple[str, ...]) -> tuple[str, ...]:
+    if twice := [each for each in enumerate(values) if each[1] in values[: each[0]]]:
+        raise ContradictionError(*(((index,), f"{value} is listed twice") for index, value in twice))
+    return values
+
+
 def _day(value: Any) -> Any:
-    try:
-        return date.fromisoformat(value) if isinstance(value, str) else value
-    except ValueError:
-        return value  # text is no date: pydantic refuses it
+    with suppress(TypeError, ValueError):
+        return date.fromisoformat(value)
+    return value  # pydantic refuses what is no date
 
 
 def _network(value: Any) -> Any:
-    if isinstance(value, str):
-        return IPv4Network(value)
-    if isinstance(value, IPv4Network):
-        return value
-    raise PydanticCustomError("pattern", "expected {expected}", {"expected": "a block, such as 10.0.0.0/16"})
+    return IPv4Network(value) if isinstance(value, str) else value
 
 
+_Item = TypeVar("_Item")
+UniqueList = Annotated[tuple[_Item, ...], AfterValidator(_unique)]
 Day = Annotated[date, BeforeValidator(_day)]
+Days = Annotated[int, Field(ge=1, le=3650)]
 Network = Annotated[IPv4Network, BeforeValidator(_network)]
 # https://cloud.google.com/resource-manager/docs/creating-managing-projects#before_you_begin
 ProjectId = Annotated[
@@ -95,10 +90,6 @@ ProjectId = Annotated[
     ),
 ]
 Region = Annotated[str, matching(r"[a-z]+-[a-z]+\d{1,2}", "a region, such as europe-west1")]
-Zone = Annotated[str, matching(r"[a-z]+-[a-z]+\d{1,2}-[a-z]", "a zone, such as europe-west1-b")]
-Email = Annotated[str, matching(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+", "a mail address")]
-Cpu = Annotated[str, matching(r"[1-9]\d*m?", 'CPUs as Kubernetes writes them: "2" or "500m"')]
-Memory = Annotated[str, matching(r"[1-9]\d*(Mi|Gi)", 'memory as Kubernetes writes it: "512Mi" or "2Gi"')]
 # Types whose names contain their size. One CPU is hardly enough for GKE's own pods.
 MachineType = Annotated[
     str,
@@ -107,24 +98,6 @@ MachineType = Annotated[
         "a machine type of at least 2 CPUs, such as e2-standard-4",
     ),
 ]
-# https://packaging.python.org/en/latest/specifications/name-normalization/
-PackageName = Annotated[
-    str, matching("[a-z0-9]+(-[a-z0-9]+)*", "a package's normalized name: lower case, with hyphens")
-]
-PackagePin = Annotated[
-    str, matching(r"(\[[a-z0-9,-]+\])?==[0-9][0-9a-z.+!-]*", 'one version, such as "==1.2.3"')
-]
-# https://cloud.google.com/pubsub/docs/pubsub-basics#resource_names
-TopicName = Annotated[
-    str,
-    matching(
-        r"(?!goog)[A-Za-z][\w.~+%-]{2,254}",
-        "a topic's name: 3 to 255 letters, digits and -._~+%, from a letter, not starting with goog",
-    ),
-]
-Digest = Annotated[str, matching("sha256:[0-9a-f]{64}", "a digest: sha256: and 64 hexadecimal digits")]
-Port = Annotated[int, Field(ge=1024, le=65535)]  # below 1024 only root may listen, which no container is
-Replicas = Annotated[int, Field(ge=1, le=100)]
 Hostname = Annotated[
     str,
     matching(
@@ -139,18 +112,11 @@ IamMember = Annotated[
         "an IAM member, such as group:sales@example.com",
     ),
 ]
-BillingAccount = Annotated[
-    str, matching("([0-9A-F]{6}-){2}[0-9A-F]{6}", "a billing account: 012345-6789AB-CDEF01")
-]
-# Repository and branch are part of the subject of a token, which may have 127 bytes:
-# https://cloud.google.com/iam/docs/workload-identity-federation#mapping
-CiRepository = Annotated[
-    str,
-    matching(
-        r"(?=.{1,80}$)[A-Za-z0-9][A-Za-z0-9-]*(/[\w.-]+)+",
-        "a repository of the issuer: owner/name, up to 80 characters",
-    ),
-]
+Weekday = Literal["MO", "TU", "WE", "TH", "FR", "SA", "SU"]
+WEEK: Final[tuple[Weekday, ...]] = get_args(Weekday)
+"""Days of the week as in RFC 5545, Monday first."""
+SOME_MONDAY: Final = date(2024, 1, 1)
+"""A Monday in the past: the start of recurring windows."""
 
 
 def machine_cpus(machine_type: str) -> int:
@@ -163,14 +129,3 @@ def cpu_quota(machine_type: str) -> str:
     """The quota of a machine's CPUS, as Compute Engine names it: the first families share one."""
     family = machine_type.partition("-")[0]
     return "CPUS" if family in ("e2", "n1") else f"{family.upper()}_CPUS"
-
-
-CpuQuota = Annotated[
-    str, matching("([A-Z][A-Z0-9]*_)?CPUS", "a quota of CPUs: CPUS (of E2 and N1), N2_CPUS ...")
-]
-Days = Annotated[int, Field(ge=1, le=3650)]
-Weekday = Literal["MO", "TU", "WE", "TH", "FR", "SA", "SU"]
-WEEK: Final[tuple[Weekday, ...]] = get_args(Weekday)
-"""Days of the week as in RFC 5545, Monday first."""
-SOME_MONDAY: Final = date(2024, 1, 1)
-"""A Monday in the past: the start of recurring windows."""

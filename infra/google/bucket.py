@@ -5,7 +5,7 @@ from typing import Final
 from infra.cdk import Block, Construct, TerraformResource, google
 from infra.cdk.stack import place_of
 from infra.cdk.waivers import waive
-from infra.environment.data import CONTINENTS
+from infra.environment.project import CONTINENTS
 from infra.google.identity import Principal
 from services.contracts.names import bucket_name
 

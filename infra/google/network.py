@@ -8,7 +8,7 @@ from infra.cdk import Construct, TerraformResource, google
 from infra.cdk.stack import place_of
 from infra.cdk.waivers import waive
 from infra.environment.addresses import AddressPlan
-from infra.environment.existing import ExistingNetwork
+from infra.environment.project import ExistingNetwork
 
 subnetwork = google.compute_subnetwork
 

@@ -18,7 +18,7 @@ from google.cloud.container_v1.types import Cluster
 from infra.environment import PLATFORM, Environment
 from infra.environment.addresses import AddressPlan
 from infra.environment.cluster import NODE_DISK_GB
-from infra.environment.existing import ExistingNetwork
+from infra.environment.project import ExistingNetwork
 from scripts.command import CommandError
 from scripts.deployment.access import SCOPES
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 from pydantic import TypeAdapter, ValidationError
 
 from infra.environment import Environment
-from infra.environment.faults import ELSEWHERE
+from infra.environment.files import ELSEWHERE
 from infra.environment.value_types import Section
 
 DOCUMENT: Final = Path(__file__).resolve().parents[2] / "docs" / "environments.md"
