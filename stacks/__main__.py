@@ -34,12 +34,12 @@ def main() -> int:
 
     # Imported after the files are validated: this starts the Node process of cdktf.
     from infra.cdk import App
-    from stacks.platform import Platform
+    from stacks.platform import build
 
     app = App()
     try:
         for each in environments:
-            Platform(app, each).build()
+            build(app, each)
     except IncompatibleSchemaError as error:
         print(error, file=sys.stderr)
         return 2

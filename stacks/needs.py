@@ -5,13 +5,21 @@ exists before CI uses it (the bucket of states, the key, accounts of workloads, 
 granted on the resource itself, where it is created.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final
 
+from infra.cdk import TerraformResource, google
+from infra.cdk.stack import PlatformStack
+from infra.cdk.waivers import waive
 from infra.environment import Environment, StackName
+from infra.google.ci_identity import CiIdentity
+from infra.google.project import custom_role, custom_role_name
 
 IAM_APIS: Final = ("cloudresourcemanager", "iam")
+
+_APPLIES: Final = "what applies the stacks manages what they own; roles it may grant are limited"
 
 
 @dataclass(frozen=True)
@@ -19,12 +27,11 @@ class Needs:
     """What some resources need of the project.
 
     Attributes:
-        apis: their APIs, without `.googleapis.com`.
-        plan: roles with which CI reads them.
-        plan_permissions: permissions that read them, where every predefined role would read their content,
-        too.
+        apis: without `.googleapis.com`.
+        plan: roles with which CI reads the resources.
+        plan_permissions: for that, where every predefined role would read their content, too.
         apply: roles with which CI creates, changes and deletes them.
-        apply_permissions: permissions for that, where every predefined role would read their content, too.
+        apply_permissions: for that, where every predefined role would read their content, too.
         grants: roles on the project that the stack grants to pods, whose identities come with the cluster.
     """
 
@@ -105,18 +112,23 @@ _STACKS: Final[Mapping[StackName, Needs]] = {
 _ATTESTORS: Final = ("roles/binaryauthorization.attestorsViewer", "roles/containeranalysis.notes.viewer")
 
 
-def needs(environment: Environment) -> Iterator[Needs]:
-    """What the stacks of an environment need."""
-    for stack in environment.stacks:
-        yield _STACKS[stack]
+def needs(environment: Environment) -> Needs:
+    """What the stacks of an environment need together, each once."""
+    parts = [_STACKS[stack] for stack in environment.stacks] + [*_options(environment)]
+    names = [field.name for field in fields(Needs)]
+    return Needs(**{name: sorted({one for part in parts for one in getattr(part, name)}) for name in names})
+
+
+def _options(environment: Environment) -> Iterator[Needs]:
+    """What an environment needs besides, for what others may do without."""
+    stacks, data, cluster = environment.stacks, environment.data, environment.cluster
     if environment.ci:
         yield Needs(apis=["iamcredentials", "sts"])  # they exchange tokens
-    if environment.cpu_caps or ("data" in environment.stacks and environment.data.query_gb_per_user):
+    if environment.cpu_caps or ("data" in stacks and data.query_gb_per_user):
         # Only a person may lift a cap.
-        yield Needs(
-            apis=["cloudquotas"], plan=["roles/cloudquotas.viewer"], apply=["roles/cloudquotas.viewer"]
-        )
-    if "data" in environment.stacks and environment.data.second_region:
+        viewer = ["roles/cloudquotas.viewer"]
+        yield Needs(apis=["cloudquotas"], plan=viewer, apply=viewer)
+    if "data" in stacks and data.second_region:
         yield Needs(
             apis=["bigquerydatatransfer"],
             plan_permissions=["bigquery.transfers.get"],
@@ -126,23 +138,22 @@ def needs(environment: Environment) -> Iterator[Needs]:
         yield Needs(grants=["roles/bigquery.jobUser"])
     if environment.encrypted:
         yield Needs(apis=["cloudkms"])
-    if "registry" in environment.stacks and environment.registry.scan:
+    if "registry" in stacks and environment.registry.scan:
         yield Needs(apis=["containerscanning"])
-    if "cluster" in environment.stacks and environment.cluster:
-        if environment.cluster.backup:
-            yield Needs(apis=["gkebackup"], plan=["roles/gkebackup.viewer"], apply=["roles/gkebackup.admin"])
-        if environment.cluster.binary_authorization:
-            yield Needs(
-                apis=["binaryauthorization", "cloudkms", "containeranalysis"],
-                plan=["roles/binaryauthorization.policyViewer", *_ATTESTORS],
-                # Signatures of images are stored in the project.
-                apply=[
-                    "roles/binaryauthorization.policyEditor",
-                    "roles/containeranalysis.occurrences.editor",
-                    *_ATTESTORS,
-                ],
-            )
-    if "services" in environment.stacks and environment.gateway:
+    if "cluster" in stacks and cluster and cluster.backup:
+        yield Needs(apis=["gkebackup"], plan=["roles/gkebackup.viewer"], apply=["roles/gkebackup.admin"])
+    if environment.signs_images:
+        yield Needs(
+            apis=["binaryauthorization", "cloudkms", "containeranalysis"],
+            plan=["roles/binaryauthorization.policyViewer", *_ATTESTORS],
+            # Signatures of images are stored in the project.
+            apply=[
+                "roles/binaryauthorization.policyEditor",
+                "roles/containeranalysis.occurrences.editor",
+                *_ATTESTORS,
+            ],
+        )
+    if "services" in stacks and environment.gateway:
         yield Needs(
             apis=["certificatemanager"],
             plan=["roles/certificatemanager.viewer"],
@@ -150,11 +161,47 @@ def needs(environment: Environment) -> Iterator[Needs]:
         )
         if environment.gateway.iap_members:
             yield Needs(apis=["iap"], apply=["roles/iap.admin"])
-    if "orchestration" in environment.stacks and environment.composer.deny_policy:
+    if "orchestration" in stacks and environment.composer.deny_policy:
         # Only a person may change it, and the tag by which it knows Airflow's buckets; CI attaches the tag.
         # An organization's administrator lets CI see the policy: roles/iam.denyReviewer.
         yield Needs(plan=["roles/resourcemanager.tagViewer"], apply=["roles/resourcemanager.tagUser"])
-    if "observability" in environment.stacks and environment.budget:
-        yield Needs(
-            apis=["billingbudgets"], plan_permissions=["serviceusage.services.use"]
-        )  # calls are billed to the project
+    if "observability" in stacks and environment.budget:
+        # Its calls are billed to the project.
+        yield Needs(apis=["billingbudgets"], plan_permissions=["serviceusage.services.use"])
+
+
+def grant_rights(scope: PlatformStack, ci: CiIdentity, *, after: Sequence[TerraformResource]) -> None:
+    """Grant the identities of CI the rights that the stacks of an environment need."""
+    needed = needs(scope.environment)
+    for account, name, state_role, roles, permissions in (
+        (ci.plan, "plan", "roles/storage.objectViewer", needed.plan, needed.plan_permissions),
+        (ci.apply, "apply", "roles/storage.objectUser", needed.apply, needed.apply_permissions),
+    ):
+        if permissions:
+            role_id = f"ci{name.title()}"
+            custom = custom_role(
+                scope,
+                f"{name}-role",
+                role_id=role_id,
+                title=f"CI {name}",
+                description="Settings of resources without their content",
+                permissions=permissions,
+                after=after,
+            )
+            account.grant_project_role(custom_role_name(scope, role_id), after=[custom])
+        for role in roles:
+            grant = account.grant_project_role(role)
+            if re.search(r"[aA]dmin|\.(editor|owner)$", role):  # as checkov does
+                waive(grant, {"CKV_GCP_42": _APPLIES})
+        states = google.storage_bucket_iam_member.StorageBucketIamMember
+        account.grant(states, "states", state_role, bucket=scope.environment.state_bucket)
+    # Without the condition, CI could grant itself any role. Conditions know no members: it may let anybody
+    # run queries, which shows nobody any data.
+    # https://cloud.google.com/iam/docs/setting-limits-on-granting-roles
+    granted = "api.getAttribute('iam.googleapis.com/modifiedGrantsByRole', [])"
+    allowed = ", ".join(f"'{role}'" for role in needed.grants)
+    grant = ci.apply.grant_project_role(
+        "roles/resourcemanager.projectIamAdmin",
+        condition={"title": "only roles that stacks grant", "expression": f"{granted}.hasOnly([{allowed}])"},
+    )
+    waive(grant, {"CKV_GCP_42": _APPLIES})

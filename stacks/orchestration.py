@@ -8,7 +8,7 @@ from infra.cdk import App, TerraformResource
 from infra.cdk.providers import configure_kubernetes
 from infra.cdk.stack import PlatformStack
 from infra.environment import PLATFORM
-from infra.environment.existing import ExistingCluster
+from infra.environment.project import ExistingCluster
 from infra.google.bucket import Bucket
 from infra.google.cluster import Cluster
 from infra.google.composer import Composer, connection_secret
@@ -20,8 +20,7 @@ from infra.kubernetes.pod_runner import PodRunner
 from services.contracts.settings import DagSettings, to_environment
 from stacks.data import DataStack
 from stacks.foundation import FoundationStack
-from stacks.images import image
-from stacks.registry import RegistryStack
+from stacks.registry import RegistryStack, image
 
 _TEMPLATE: Final = "dataflow/job.json"
 

@@ -6,7 +6,7 @@ from typing import cast
 from infra.cdk import App
 from infra.cdk.stack import PlatformStack
 from infra.environment import UPSTREAM, Environment
-from infra.environment.existing import ExistingCluster
+from infra.environment.project import ExistingCluster
 from infra.google.cluster import Cluster
 from stacks.cluster import ClusterStack
 from stacks.data import DataStack
@@ -18,34 +18,33 @@ from stacks.registry import RegistryStack
 from stacks.services import ServicesStack
 
 
-class Platform:
+def build(app: App, environment: Environment) -> None:
+    """Create the stacks that an environment lists, and declare their order of deployment."""
+    platform = _Platform(app, environment)
+    stacks: dict[str, PlatformStack] = {name: getattr(platform, name) for name in environment.stacks}
+    for name in environment.stacks:
+        for upstream in UPSTREAM[name]:
+            if upstream in stacks:
+                stacks[name].add_dependency(stacks[upstream])
+
+
+class _Platform:
     """The stacks of an environment. Each is created on first use, so after the stacks it builds on."""
 
     def __init__(self, app: App, environment: Environment):
         self._app = app
         self._environment = environment
 
-    def build(self) -> None:
-        """Create the stacks that the environment lists, and declare their order of deployment."""
-        stacks: dict[str, PlatformStack] = {name: getattr(self, name) for name in self._environment.stacks}
-        for name in self._environment.stacks:
-            for upstream in UPSTREAM[name]:
-                if upstream in stacks:
-                    stacks[name].add_dependency(stacks[upstream])
-
     @cached_property
     def foundation(self) -> FoundationStack:
-        """APIs, the network and the identities of CI."""
         return FoundationStack(self._app, self._environment)
 
     @cached_property
     def registry(self) -> RegistryStack | None:
-        """Container images; None if their repository exists."""
         return None if self._environment.existing.repository else RegistryStack(self._app, self.foundation)
 
     @cached_property
     def cluster(self) -> ClusterStack | None:
-        """Kubernetes; None if the cluster exists."""
         settings = self._environment.cluster
         return ClusterStack(self._app, settings, self.foundation, self.registry) if settings else None
 
@@ -57,25 +56,20 @@ class Platform:
 
     @cached_property
     def data(self) -> DataStack:
-        """Tables and buckets."""
         return DataStack(self._app, self._environment)
 
     @cached_property
     def messaging(self) -> MessagingStack:
-        """Topics and subscriptions."""
         return MessagingStack(self._app, self.data)
 
     @cached_property
     def orchestration(self) -> OrchestrationStack:
-        """Airflow."""
         return OrchestrationStack(self._app, self.foundation, self.registry, self._kubernetes, self.data)
 
     @cached_property
     def services(self) -> ServicesStack:
-        """Prediction and streaming."""
         return ServicesStack(self._app, self.foundation, self._kubernetes, self.data, self.messaging)
 
     @cached_property
     def observability(self) -> ObservabilityStack:
-        """Objectives, alerts and a dashboard."""
         return ObservabilityStack(self._app, self.messaging)

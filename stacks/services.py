@@ -7,7 +7,7 @@ from infra.cdk import App
 from infra.cdk.providers import configure_kubernetes
 from infra.cdk.stack import PlatformStack
 from infra.environment import PLATFORM
-from infra.environment.existing import ExistingCluster
+from infra.environment.project import ExistingCluster
 from infra.google.cluster import Cluster
 from infra.google.network import Network
 from infra.kubernetes.compute_class import SpotFirst
@@ -20,8 +20,8 @@ from services.contracts.names import PUSH_PATH
 from services.contracts.settings import HttpSettings, PredictionSettings, StreamingSettings, TrainingSettings
 from stacks.data import DataStack
 from stacks.foundation import FoundationStack
-from stacks.images import image
 from stacks.messaging import MessagingStack
+from stacks.registry import image
 
 
 class ServicesStack(PlatformStack):
