@@ -23,7 +23,7 @@ from scripts.paths import ROOT
 
 
 class CommandError(Exception):
-    """Stops a command; the message says why, and what to do."""
+    """Stops a command; the message says why, and what to do. Any function of these commands may raise it."""
 
     status: ClassVar[int] = 1
 
@@ -37,15 +37,10 @@ class NoAnswerError(CommandError):
 def command(
     name: str, *arguments: Callable[[argparse.ArgumentParser], object], wrong_arguments: int = 2
 ) -> Callable[[Callable[..., int]], Callable[..., int]]:
-    """Make a command of a `main`, which gets the values of its arguments by their names.
+    """Make a command of a `main`, which gets the values of its `arguments` by their names.
 
-    What stops it is printed below the command's name; the status is that of the error. The module's
-    docstring is its help.
-
-    Args:
-        name: of the command.
-        arguments: add an argument each to a parser.
-        wrong_arguments: exit status when they are wrong.
+    The module's docstring is its help. What stops it is printed after its name; the exit status is that of
+    the error, or `wrong_arguments`.
     """
 
     def decorate(main: Callable[..., int]) -> Callable[..., int]:
@@ -65,12 +60,12 @@ def command(
                 return main(**vars(parser.parse_args(words)))
             except SystemExit as end:
                 raise SystemExit(end.code and wrong_arguments) from None
-            except GoogleAuthError as error:
-                print(f"{name}: {login_remedy(error)}", file=sys.stderr)
             except (CommandError, InvalidEnvironmentError, SimulatorError, GoogleAPIError) as error:
-                print(f"{name}: {error}", file=sys.stderr)
-                return error.status if isinstance(error, CommandError) else 1
-            return 1
+                said, status = str(error), error.status if isinstance(error, CommandError) else 1
+            except GoogleAuthError as error:
+                said, status = login_remedy(error), 1
+            print(f"{name}: {said}", file=sys.stderr)
+            return status
 
         return run
 
@@ -131,21 +126,13 @@ def login_remedy(error: GoogleAuthError) -> str:
 
 
 def load_environment(name: str) -> Environment:
-    """Load an environment from the folder and for the cloud that variables may name.
-
-    Raises:
-        InvalidEnvironmentError: its file cannot be used.
-    """
+    """Load an environment from the folder and for the cloud that variables may name."""
     cloud = "simulated" if os.environ.get("PLATFORM_CLOUD") == "simulated" else None
     return environment.load(name, directory=environment.directory(), cloud=cloud)
 
 
 def use_environment(target: Environment) -> Environment:
-    """Let Google's clients use the emulators of an environment, if it is simulated. Returns it.
-
-    Raises:
-        SimulatorError: it is simulated and does not run.
-    """
+    """Let Google's clients use the emulators of an environment, if it is simulated. Returns it."""
     if target.simulated:
         os.environ.update(emulators.endpoints().environment)
     return target

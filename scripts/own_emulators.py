@@ -19,11 +19,7 @@ PROJECT: Final = "own"
 
 @contextlib.contextmanager
 def own_emulators() -> Generator[None]:
-    """Start emulators for this process and its children; they end with the block.
-
-    Raises:
-        SimulatorError: one does not start.
-    """
+    """Start emulators for this process and its children; they end with the block."""
     with tempfile.TemporaryDirectory(prefix="emulators-") as home, mock.patch.dict(os.environ):
         os.environ["SIMULATOR_HOME"] = home
         try:

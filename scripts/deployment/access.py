@@ -16,44 +16,27 @@ _PAGERDUTY_KEY: Final = "TF_VAR_pagerduty_service_key"
 
 
 def check_access(target: Environment) -> None:
-    """Look once for what Terraform would miss in each stack.
-
-    Raises:
-        CommandError: a secret is not given.
-        GoogleAuthError: programs are not logged in to the environment's cloud.
-    """
+    """Look once for what Terraform would miss in each stack: secrets, and a login to Google Cloud."""
     check_secrets(target)
     if not target.simulated:
         check_login()
 
 
 def check_secrets(target: Environment) -> None:
-    """Without them, Terraform waits for somebody who types them.
-
-    Raises:
-        CommandError: one is not given.
-    """
+    """Without them, Terraform waits for somebody who types them."""
     if target.alerting.pagerduty and not os.environ.get(_PAGERDUTY_KEY):
         raise CommandError(f"set {_PAGERDUTY_KEY}: a key of PagerDuty's Events API v2")
 
 
 def check_login() -> Credentials:
-    """Application Default Credentials, with a token.
-
-    Raises:
-        GoogleAuthError: there are none, or they have expired.
-    """
+    """Application Default Credentials with a token; GoogleAuthError if they are absent or have expired."""
     credentials, _ = google.auth.default(scopes=SCOPES)
     credentials.refresh(google.auth.transport.requests.Request())
     return credentials
 
 
 def project(target: Environment) -> str:
-    """Check that the project is the one that the file names.
-
-    Raises:
-        CommandError: it has another number, or this account does not see it.
-    """
+    """The project is the one that the file names."""
     found = gcloud.ask("projects", "describe", target.project_id)
     if int(found["projectNumber"]) != target.project_number:
         raise CommandError(

@@ -11,11 +11,7 @@ _PAUSE_SECONDS: Final = 10
 
 
 def run(*arguments: str) -> str:
-    """What a command prints.
-
-    Raises:
-        CommandError: it failed, or gcloud is absent.
-    """
+    """What a command prints."""
     command = ["gcloud", *arguments, "--quiet"]
     tries = 0
     while True:
@@ -33,9 +29,5 @@ def run(*arguments: str) -> str:
 
 
 def ask(*arguments: str) -> Any:
-    """What a command answers, from its JSON.
-
-    Raises:
-        CommandError: as `run`.
-    """
+    """What a command answers, from its JSON."""
     return json.loads(run(*arguments, "--format=json"))

@@ -1,22 +1,20 @@
 """Run commands one after another: elapsed time, a log each, a stop at the first failure."""
 
 import contextlib
-import dataclasses
 import os
 import shlex
 import signal
-import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import psutil
 from rich.console import Console
 
 from infra.environment import Environment
 from infra.simulator import home
-from scripts.command import CommandError
+from scripts.command import CommandError, started
 from scripts.deployment.terraform_plans import Terraform
 from scripts.laptop.install import TERRAFORM
 from scripts.paths import ROOT
@@ -27,16 +25,8 @@ _CAUSE_LINES: Final = 20
 _TERRAFORM: Final = {"terraform", "tofu", Path(TERRAFORM.command[0]).name}
 
 
-@dataclasses.dataclass(frozen=True)
-class Step:
-    """One command, which can be repeated.
-
-    Attributes:
-        name: what it achieves, as shown.
-        command: program and arguments.
-        folder: where it runs.
-        again: what somebody types to repeat it, if that is another command.
-    """
+class Step(NamedTuple):
+    """One command, which can be repeated; `again` is what somebody types to do so, if that is another one."""
 
     name: str
     command: Sequence[str]
@@ -45,13 +35,7 @@ class Step:
 
 
 class StepRunner:
-    """Runs steps from the project's root, and remembers how long each took.
-
-    Args:
-        console: shows progress.
-        logs: folder of the logs.
-        resume: the command that runs all steps.
-    """
+    """Runs steps, and remembers how long each took; `resume` is the command that runs all of them."""
 
     def __init__(self, console: Console, logs: Path, resume: str) -> None:
         self._logs = logs
@@ -60,15 +44,11 @@ class StepRunner:
         self.progress = Progress(console, logs / "durations.json")
 
     def run(self, step: Step, variables: Mapping[str, str]) -> None:
-        """Run a step to its end.
-
-        Raises:
-            CommandError: it failed or was interrupted; the message names the command that repeats it.
-        """
+        """Run a step to its end; the error of one that failed or was interrupted says how to repeat it."""
         log = self._logs / f"{step.name.replace(' ', '-')}.log"
         with self.progress.of(step.name) as tell:
             tell(f"log: {log}")
-            status, interrupted = _wait(step, log, {**os.environ, **variables}, tell)
+            status, interrupted = _wait(step, log, variables, tell)
             if status != 0 or interrupted:
                 again = shlex.join(step.again or step.command)
                 what = "interrupted" if interrupted else f"exited with {status}"
@@ -79,11 +59,7 @@ class StepRunner:
                 )
 
     def apply(self, terraform: Terraform, verb: Literal["deploy", "destroy"]) -> None:
-        """Deploy or destroy a stack.
-
-        Raises:
-            CommandError: it failed or was interrupted.
-        """
+        """Deploy or destroy a stack."""
         command = terraform.initialized("destroy" if verb == "destroy" else "apply", "-auto-approve")
         # Without the option, cdktf takes a stack only together with those it builds on.
         again = ("npx", "cdktf", verb, terraform.stack, "--ignore-missing-stack-dependencies")
@@ -103,45 +79,36 @@ def _wait(
 
     handlers = {each: signal.signal(each, interrupt) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
+        log.write_text("")
         # A session of its own: Ctrl-C would end a command at once, and Terraform would forget what it made.
-        with log.open("wb") as out:
-            process = subprocess.Popen(
-                step.command,
-                cwd=step.folder,
-                env=variables,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        process = started(
+            *step.command, log=log, cwd=step.folder, variables=variables, start_new_session=True
+        )
         while True:
-            with contextlib.suppress(subprocess.TimeoutExpired):
+            with contextlib.suppress(psutil.TimeoutExpired):
                 return process.wait(1), stop.is_set()
             if stop.is_set():
                 tell(f"stopping; log: {log}")
-                _interrupt(process.pid, told)
+                _interrupt(process, told)
     finally:
         for each, handler in handlers.items():
             signal.signal(each, handler)
 
 
-def _interrupt(pid: int, told: set[int]) -> None:
+def _interrupt(process: psutil.Popen, told: set[int]) -> None:
     """Let Terraform end what it has started and write its state; interrupt any other command as a whole.
 
-    Args:
-        pid: the command.
-        told: processes that were interrupted: Terraform ends at once when it is told twice.
+    `told` are the processes that were interrupted already: Terraform ends at once when it is told twice.
     """
     with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
-        children = psutil.Process(pid).children(recursive=True)
-        running = [each for each in children if each.name() in _TERRAFORM]
+        running = [each for each in process.children(recursive=True) if each.name() in _TERRAFORM]
         for each in running:
             if each.pid not in told:
                 told.add(each.pid)
                 each.send_signal(signal.SIGINT)
-        if not running and pid not in told:
-            told.add(pid)
-            os.killpg(pid, signal.SIGINT)
+        if not running and process.pid not in told:
+            told.add(process.pid)
+            os.killpg(process.pid, signal.SIGINT)
 
 
 def _cause(log: Path) -> list[str]:
@@ -152,5 +119,5 @@ def _cause(log: Path) -> list[str]:
 
 
 def log_folder(verb: str, target: Environment) -> Path:
-    """Where the steps of `deploy` or `destroy` have their logs."""
+    """Where the steps of `deploy`, `apply` or `destroy` have their logs."""
     return (home.folder("logs") if target.simulated else ROOT / "build" / "logs") / f"{verb}-{target.name}"
