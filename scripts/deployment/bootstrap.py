@@ -12,23 +12,24 @@ import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from infra.environment import Environment
+from infra.simulator import gcloud as simulated_gcloud
 from infra.simulator import inventory
 from scripts.command import TARGET, CommandError, argument, command
 from scripts.deployment import access, gcloud
-from scripts.deployment.adopt import adopt
-from scripts.deployment.terraform_plans import Synthesis, synthesize
+from scripts.deployment.terraform_plans import Synthesis, Terraform, synthesize
 
 _AGENTS: Final = {"container-engine-robot": "container", "cloudcomposer-accounts": "composer"}
 """Service agents whose names do not have their API's."""
 
 _APIS_PER_CALL: Final = 20
+_POOLS: Final = ("iam", "workload-identity-pools")
 
 _STATE_BUCKET: Final = {
     "uniform_bucket_level_access": True,
@@ -44,31 +45,17 @@ _STATE_BUCKET: Final = {
 
 
 class Bootstrap:
-    """The steps for one environment.
-
-    Args:
-        target: the environment.
-        synthesis: its stacks.
-        dry_run: report the changes without making them.
-    """
+    """The steps for one environment; a dry run reports the changes without making them."""
 
     def __init__(self, target: Environment, synthesis: Synthesis, *, dry_run: bool):
         self._target = target
         self._synthesis = synthesis
         self._dry_run = dry_run
         self._project = f"--project={target.project_id}"
-        foundation = synthesis.configuration(f"{target.name}-foundation")
-        self._apis: list[str] = [
-            each["service"] for each in foundation["resource"]["google_project_service"].values()
-        ]
         self._complete = True
 
     def steps(self) -> Iterator[tuple[str, str]]:
-        """Take each step; yields its subject and what was done.
-
-        Raises:
-            CommandError: a step failed; the steps before it are done.
-        """
+        """Take each step; yields its subject and what was done."""
         if not self._target.simulated:
             yield "project", access.project(self._target)
             yield "APIs", self._enable_apis()
@@ -77,14 +64,16 @@ class Bootstrap:
         if not self._target.simulated:
             yield f"gs://{self._target.state_bucket}", self._create_bucket()
         if self._complete:  # Google tells only where its APIs are enabled
-            adopted = adopt(self._target, self._synthesis, dry_run=self._dry_run)
+            adopted = _adopt(self._target, self._synthesis, dry_run=self._dry_run)
             yield "left by a destroyed environment", adopted
 
     def _enable_apis(self) -> str:
         enabled = {
             each["config"]["name"] for each in gcloud.ask("services", "list", "--enabled", self._project)
         }
-        missing = sorted({*self._apis, "serviceusage.googleapis.com"} - enabled)
+        foundation = self._synthesis.configuration(f"{self._target.name}-foundation")["resource"]
+        needed = {each["service"] for each in foundation["google_project_service"].values()}
+        missing = sorted({*needed, "serviceusage.googleapis.com"} - enabled)
         done = "enabled already"
         for begin in range(0, len(missing), _APIS_PER_CALL):
             some = missing[begin : begin + _APIS_PER_CALL]
@@ -93,7 +82,7 @@ class Bootstrap:
         return done
 
     def _agents(self) -> list[str]:
-        """The addresses of service agents that stacks grant something to."""
+        """Addresses of the service agents that stacks grant something to."""
         text = "".join(json.dumps(self._synthesis.configuration(stack)) for stack in self._synthesis.stacks)
         return sorted(set(re.findall(r"service-\d+@[a-z-]+\.iam\.gserviceaccount\.com", text)))
 
@@ -141,13 +130,86 @@ class Bootstrap:
         return f"{done}: {what}"
 
 
+def _adopt(target: Environment, synthesis: Synthesis, *, dry_run: bool) -> str:
+    """Take over what a destroyed environment left behind, since Google gives its names to nobody for a while.
+
+    A deleted identity pool keeps its name for 30 days, a log bucket for 7; key rings, keys and caps on quotas
+    keep theirs for ever: a second deployment would end in an error. They are undeleted where needed; all but
+    the log bucket are imported into the state of `foundation`.
+    """
+    google = simulated_gcloud if target.simulated else gcloud
+    stack = f"{target.name}-foundation"
+    foundation: dict[str, dict[str, Any]] = synthesis.configuration(stack)["resource"]
+    project = f"--project={target.project_id}"
+    repairs: list[tuple[str, ...]] = []
+    logs: list[str] = []
+    found: dict[str, str] = {}
+
+    def existing(kind: str, key: str, question: tuple[str, ...], *place: str) -> list[dict[str, Any]]:
+        """Those declared resources of a type that Google has, as gcloud describes them."""
+        declared = {each[key]: f"{kind}.{name}" for name, each in foundation.get(kind, {}).items()}
+        here: list[dict[str, Any]] = []
+        every = ("--show-deleted",) if question[0] == "iam" else ()
+        for each in google.ask(*question, "list", *place, project, *every) if declared else ():
+            id_ = each["name"].rpartition("/")[2]
+            if id_ in declared:
+                # Google names projects by number. Terraform would replace what is imported so.
+                in_project = each["name"].split("/", 2)[2]
+                found[declared[id_]] = f"projects/{target.project_id}/{in_project}"
+                if each.get("state") == "DELETED" or each.get("lifecycleState") == "DELETE_REQUESTED":
+                    repairs.append((*question, "undelete", id_, *place, project))
+                here.append({**each, "id": id_, "address": declared[id_]})
+        return here
+
+    place = "--location=global"
+    for pool in existing("google_iam_workload_identity_pool", "workload_identity_pool_id", _POOLS, place):
+        of_pool = (place, f"--workload-identity-pool={pool['id']}")
+        kind, key = "google_iam_workload_identity_pool_provider", "workload_identity_pool_provider_id"
+        existing(kind, key, (*_POOLS, "providers"), *of_pool)
+    existing("google_cloud_quotas_quota_preference", "name", ("beta", "quotas", "preferences"))
+    place = f"--location={target.region}"
+    for each in existing("google_logging_project_bucket_config", "bucket_id", ("logging", "buckets"), place):
+        # Terraform takes over a log bucket that exists, and would replace one that it imported.
+        del found[each["address"]]
+        if each["lifecycleState"] == "DELETE_REQUESTED":
+            logs.append(each["address"])
+    for ring in existing("google_kms_key_ring", "name", ("kms", "keyrings"), place):
+        of_ring = (place, f"--keyring={ring['id']}")
+        for each in existing("google_kms_crypto_key", "name", ("kms", "keys"), *of_ring):
+            # Terraform destroys the versions of a key. One that signs has no primary one.
+            of_key = (f"--key={each['id']}", *of_ring, project)
+            versions = ("kms", "keys", "versions")
+            if each.get("purpose") == "ASYMMETRIC_SIGN":
+                if not google.ask(*versions, "list", *of_key, "--filter=state=ENABLED"):
+                    repairs.append((*versions, "create", *of_key))
+            elif each.get("primary", {}).get("state") != "ENABLED":
+                repairs.append((*versions, "create", "--primary", *of_key))
+    if not found and not repairs:
+        return "nothing"
+    if dry_run:
+        return f"to be taken over, unless the state has them: {', '.join((*found, *logs))}"
+    for words in repairs:
+        google.run(*words)
+    terraform = Terraform(synthesis, stack)
+    terraform.must("init", "-input=false", "-no-color")
+    known = terraform.run("state", "list").stdout.splitlines()  # fails while there is no state
+    # A deployment that failed on a deleted log bucket has it as tainted: the next would delete it again.
+    for address in logs:
+        if address in known:
+            terraform.must("untaint", address)
+    missing = [address for address in found if address not in known]
+    for address in missing:
+        terraform.must("import", "-input=false", "-no-color", address, found[address])
+    return f"taken over: {', '.join((*missing, *logs))}" if missing or logs else "in the state already"
+
+
 @command(
     "bootstrap",
     TARGET,
     argument("--dry-run", action="store_true", help="report the changes without making them"),
 )
 def main(target: Environment, *, dry_run: bool) -> int:
-    """Take all steps; returns the exit status."""
+    """Take all steps."""
     table = Table("what", "state", title=f"{target.name}: before the first deployment")
     with tempfile.TemporaryDirectory(prefix="bootstrap-") as folder:
         synthesis = synthesize(target.name, Path(folder) / "out")
