@@ -23,12 +23,8 @@ from scripts.deployment.terraform_plans import StackPlan, Synthesis, Terraform
 from scripts.laptop.install import TERRAFORM
 
 
-def apply(synthesis: Synthesis, approved: StackPlan, runner: StepRunner, again: Sequence[str]) -> None:
-    """Plan a stack and apply it, if that is what was approved; `again` is what repeats it.
-
-    Raises:
-        CommandError: it is not, or it failed.
-    """
+def _apply(synthesis: Synthesis, approved: StackPlan, runner: StepRunner, again: Sequence[str]) -> None:
+    """Plan a stack and apply it, if that is what was approved; `again` is what repeats it."""
     stack = approved.stack
     [now] = terraform_plans.plan(synthesis, [stack])
     if now.outcome == "unchanged":
@@ -40,8 +36,7 @@ def apply(synthesis: Synthesis, approved: StackPlan, runner: StepRunner, again: 
             f"Run `scripts/diff {synthesis.environment}` again, and have that approved\n{now.text}"
         )
     terraform = Terraform(synthesis, stack)
-    file = str(terraform_plans.plan_file(synthesis, stack))
-    command = (TERRAFORM.command[0], "apply", "-input=false", "-no-color", file)
+    command = (TERRAFORM.command[0], "apply", "-input=false", "-no-color", str(synthesis.plan_file(stack)))
     runner.run(Step(f"apply {stack}", command, folder=terraform.folder, again=again), terraform.variables)
 
 
@@ -49,7 +44,7 @@ def apply(synthesis: Synthesis, approved: StackPlan, runner: StepRunner, again: 
     "apply", TARGET, argument("diff", type=Path, metavar="FILE", help="what `scripts/diff --json FILE` wrote")
 )
 def main(target: Environment, diff: Path) -> int:
-    """Apply stack after stack; returns the exit status."""
+    """Apply stack after stack."""
     access.check_access(target)
     content = json.loads(diff.read_bytes())
     name = target.name
@@ -60,7 +55,7 @@ def main(target: Environment, diff: Path) -> int:
     synthesis = terraform_plans.synthesize(name, terraform_plans.OUT)
     for each in approved:
         try:
-            apply(synthesis, each, runner, ("scripts/apply", name, str(diff)))
+            _apply(synthesis, each, runner, ("scripts/apply", name, str(diff)))
         finally:
-            terraform_plans.plan_file(synthesis, each.stack).unlink(missing_ok=True)  # it has secrets
+            synthesis.plan_file(each.stack).unlink(missing_ok=True)  # it has secrets
     return 0

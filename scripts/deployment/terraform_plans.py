@@ -1,5 +1,6 @@
 """Synthesize an environment once, and lead Terraform in its stacks; `cdktf diff` plans a single one."""
 
+import contextlib
 import difflib
 import hashlib
 import json
@@ -12,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from graphlib import TopologicalSorter
+from itertools import repeat
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final, Literal
@@ -57,10 +59,9 @@ class Change(msgspec.Struct, frozen=True):
     """What happens to one resource.
 
     Attributes:
-        address: in Terraform.
         action: `create`, `update`, `replace`, `destroy`, `read`, `forget`, or `move` of its address alone.
         fields: names of the arguments whose values change.
-        loses: whether it destroys data, a cluster, an address or a key.
+        loses: whether it destroys what is `IRREPLACEABLE`.
     """
 
     address: str
@@ -73,9 +74,6 @@ class StackPlan(msgspec.Struct, frozen=True):
     """What a deployment would do to one stack.
 
     Attributes:
-        stack: its id.
-        outcome: whether there is a plan, and whether it changes anything.
-        changes: of resources.
         outputs: names of outputs that change.
         drift: what was changed outside of Terraform since the last apply, and would be changed back.
         stale: upstream stacks whose own plan changes outputs that this plan was made with.
@@ -120,24 +118,14 @@ class StackPlan(msgspec.Struct, frozen=True):
 
 
 class Synthesis(msgspec.Struct, frozen=True):
-    """The synthesized stacks of one environment.
-
-    Attributes:
-        environment: its name.
-        folder: the output of cdktf.
-        stacks: ids in the order of deployment.
-    """
+    """cdktf's output for one environment, and the ids of its stacks in the order of deployment."""
 
     environment: str
     folder: Path
     stacks: tuple[str, ...]
 
     def select(self, names: Iterable[str]) -> tuple[str, ...]:
-        """Ids of the stacks named, `messaging` or `dev-messaging`, in the order of deployment; default: all.
-
-        Raises:
-            CommandError: the environment has no such stack.
-        """
+        """Ids of the stacks named, `messaging` or `dev-messaging`, in deployment order; by default all."""
         prefix = f"{self.environment}-"
         wanted = {name if name.startswith(prefix) else f"{prefix}{name}" for name in names}
         if unknown := sorted(wanted - set(self.stacks)):
@@ -151,20 +139,13 @@ class Synthesis(msgspec.Struct, frozen=True):
         """A stack's configuration in Terraform's JSON syntax."""
         return json.loads((self.folder / "stacks" / stack / "cdk.tf.json").read_bytes())
 
-    def reads(self, stack: str) -> dict[str, set[str]]:
-        """Names of the outputs that a stack reads, by the id of the upstream stack."""
-        found: dict[str, set[str]] = {}
-        for upstream, output in _REMOTE_STATE.findall(json.dumps(self.configuration(stack))):
-            found.setdefault(upstream, set()).add(output)
-        return found
+    def plan_file(self, stack: str) -> Path:
+        """Where Terraform keeps its plan of a stack. The file has secrets in it, and the numbers of pods."""
+        return self.folder / f"{stack}.plan"
 
 
 def synthesize(environment: str, folder: Path) -> Synthesis:
-    """Run the app for one environment. With `CDKTF_SKIP_SYNTH`, as for cdktf, what is in `OUT` is taken.
-
-    Raises:
-        CommandError: the app refuses the environment; carries its message.
-    """
+    """Run the app for one environment. With `CDKTF_SKIP_SYNTH`, as for cdktf, what is in `OUT` is taken."""
     if os.environ.get("CDKTF_SKIP_SYNTH") == "true":
         return synthesized(environment, OUT)
     variables = {"PLATFORM_ENV": environment, "CDKTF_OUTDIR": str(folder)}
@@ -183,27 +164,15 @@ def synthesized(environment: str, folder: Path) -> Synthesis:
 
 
 def plan(synthesis: Synthesis, stacks: Iterable[str]) -> Iterator[StackPlan]:
-    """Plan stacks, two at a time; yields each plan when it is ready, in the order given.
-
-    Terraform's own file of a plan is `plan_file`.
-    """
+    """Plan stacks, two at a time; yields each plan when it is ready, in the order given."""
     initializing = Lock()  # two processes may not use Terraform's provider cache at once
-    changing: dict[str, tuple[str, ...]] = {}
+    changing: set[tuple[str, str]] = set()
     with ThreadPoolExecutor(_WORKERS) as pool:
-
-        def one(stack: str) -> StackPlan:
-            return _plan(Terraform(synthesis, stack), plan_file(synthesis, stack), initializing)
-
-        for planned in pool.map(one, stacks):
-            changing[planned.stack] = planned.outputs
-            reads = synthesis.reads(planned.stack)
-            stale = sorted(each for each in reads if reads[each].intersection(changing.get(each, ())))
-            yield msgspec.structs.replace(planned, stale=tuple(stale))
-
-
-def plan_file(synthesis: Synthesis, stack: str) -> Path:
-    """Where Terraform keeps its plan of a stack. The file has secrets in it, and the numbers of pods."""
-    return synthesis.folder / f"{stack}.plan"
+        for planned in pool.map(_plan, repeat(synthesis), stacks, repeat(initializing)):
+            changing.update((planned.stack, output) for output in planned.outputs)
+            reads = _REMOTE_STATE.findall(json.dumps(synthesis.configuration(planned.stack)))
+            stale = {upstream for upstream, output in reads if (upstream, output) in changing}
+            yield msgspec.structs.replace(planned, stale=tuple(sorted(stale)))
 
 
 class Terraform:
@@ -213,10 +182,9 @@ class Terraform:
         self.stack = stack
         self.configuration = synthesis.configuration(stack)
         self.folder = synthesis.folder / "stacks" / stack
-        required: Mapping[str, Mapping[str, str]] = self.configuration["terraform"]["required_providers"]
-        simulated = all(each["source"].startswith("localhost/") for each in required.values())
+        required = self.configuration["terraform"]["required_providers"].values()
         self.variables = {"CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1"}
-        if simulated:
+        if all(each["source"].startswith("localhost/") for each in required):
             # A mirror in the user's own configuration would keep Terraform from finding the providers.
             self.variables["TF_CLI_CONFIG_FILE"] = os.devnull
         else:
@@ -242,19 +210,15 @@ class Terraform:
         return captured(TERRAFORM.command[0], *arguments, cwd=self.folder, variables=self.variables)
 
     def must(self, *arguments: str) -> str:
-        """Run a command that has to succeed; returns what it prints.
-
-        Raises:
-            CommandError: it failed.
-        """
+        """Run a command that has to succeed; returns what it prints."""
         done = self.run(*arguments)
         if done.returncode != 0:
             raise CommandError(f"terraform {arguments[0]}: {done.stderr.strip()}")
         return done.stdout
 
 
-def _plan(terraform: Terraform, file: Path, initializing: Lock) -> StackPlan:
-    stack = terraform.stack
+def _plan(synthesis: Synthesis, stack: str, initializing: Lock) -> StackPlan:
+    terraform, file = Terraform(synthesis, stack), synthesis.plan_file(stack)
     with initializing:
         done = terraform.run("init", "-upgrade", "-input=false", "-no-color")
     if done.returncode != 0:
@@ -269,26 +233,22 @@ def _plan(terraform: Terraform, file: Path, initializing: Lock) -> StackPlan:
     if failed := [each.stderr.strip() for each in shown if each.returncode != 0]:
         return StackPlan(stack, "failed", text=f"terraform show: {failed[0]}")
     content = json.loads(shown[0].stdout)
+    resources = content.get("resource_changes", ())
     outputs: Mapping[str, Any] = content.get("output_changes", {})
+    region: str = prices.only(terraform.configuration["provider"].get("google", {})).get("region", "")
+    cost = None
+    with contextlib.suppress(CommandError):  # no prices of the region: `scripts/cost` says so
+        cost = prices.difference(resources, region)
     return StackPlan(
         stack,
         "changed",
-        changes=_changes(content.get("resource_changes", ())),
+        changes=_changes(resources),
         outputs=tuple(sorted(name for name, each in outputs.items() if each["actions"] != ["no-op"])),
         drift=drift(content),
         text=shown[1].stdout.rpartition("perform the following actions:\n")[2].strip("\n"),
         fingerprint=_fingerprint(content),
-        cost=_cost(content, terraform.configuration),
+        cost=cost,
     )
-
-
-def _cost(content: Mapping[str, Any], configuration: Mapping[str, Any]) -> Cost | None:
-    provider = prices.only(configuration["provider"].get("google", {}))
-    region: str = provider.get("region", "")
-    try:
-        return prices.difference(content.get("resource_changes", ()), region)
-    except CommandError:
-        return None  # `scripts/cost` says why
 
 
 def _fingerprint(content: Mapping[str, Any]) -> str:
@@ -310,11 +270,11 @@ def _fingerprint(content: Mapping[str, Any]) -> str:
 
 
 def _differences(change: Mapping[str, Any]) -> list[Any]:
-    """Path, former and new value of each leaf that changes."""
-    unknown = {path for path, each in _leaves(change.get("after_unknown")).items() if each}
-    before, after = _leaves(change["before"]), _leaves(change["after"]) | dict.fromkeys(unknown, "unknown")
+    """Path, former and new value of each leaf that changes; none of a resource that goes."""
     if change["actions"] == ["delete"]:
         return []
+    unknown = {path for path, each in _leaves(change.get("after_unknown")).items() if each}
+    before, after = _leaves(change["before"]), _leaves(change["after"]) | dict.fromkeys(unknown, "unknown")
     return [
         (path, None if path in unknown else before.get(path), after.get(path))
         for path in sorted(before.keys() | after.keys())
@@ -331,10 +291,8 @@ def _leaves(value: Any, path: str = "") -> dict[str, Any]:
 
 
 def _changes(resources: Iterable[Mapping[str, Any]]) -> tuple[Change, ...]:
-    """The changes in a part of a plan, sorted by address.
-
-    The format: https://developer.hashicorp.com/terraform/internals/json-format#plan-representation
-    """
+    """The changes in a part of a plan, sorted by address."""
+    # https://developer.hashicorp.com/terraform/internals/json-format#plan-representation
     found: list[Change] = []
     for resource in resources:
         change = resource["change"]
@@ -372,29 +330,25 @@ def _refused(stack: str, done: subprocess.CompletedProcess[str]) -> StackPlan:
     messages = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     found = [message["diagnostic"] for message in messages if message["type"] == "diagnostic"]
     errors = [diagnostic for diagnostic in found if diagnostic["severity"] == "error"]
-    texts = [_diagnostic(diagnostic) for diagnostic in errors]
+    texts: list[str] = []
+    for each in errors:
+        where = f" ({each['address']})" if each.get("address") else ""
+        texts.append(": ".join(filter(None, (f"{each['summary']}{where}", each.get("detail")))))
+    text = "\n".join(texts)
     upstream = [_upstream(diagnostic) for diagnostic in errors]
     if upstream and all(upstream):
         blocked_by = tuple(sorted(filter(None, set(upstream))))
-        return StackPlan(stack, "blocked", blocked_by=blocked_by, text="\n".join(texts))
-    return StackPlan(stack, "failed", text=f"terraform plan: {chr(10).join(texts) or done.stderr.strip()}")
+        return StackPlan(stack, "blocked", blocked_by=blocked_by, text=text)
+    return StackPlan(stack, "failed", text=f"terraform plan: {text or done.stderr.strip()}")
 
 
 def _upstream(diagnostic: Mapping[str, Any]) -> str | None:
     """The upstream stack without a state, or without the output that an expression reads."""
-    code = (diagnostic.get("snippet") or {}).get("code", "")
-    match diagnostic["summary"]:
-        case "Unable to find remote state" | "Error loading state error":
-            found = _REMOTE_STATE.fullmatch(diagnostic.get("address", ""))
-        case "Unsupported attribute":
-            found = _REMOTE_STATE.search(code)
-        case _:
-            return None
-    return found[1] if found else None
-
-
-def _diagnostic(diagnostic: Mapping[str, Any]) -> str:
-    detail: str = diagnostic.get("detail", "")
     address: str = diagnostic.get("address", "")
-    where = f" ({address})" if address else ""
-    return f"{diagnostic['summary']}{where}{': ' if detail else ''}{detail}"
+    places = {
+        "Unable to find remote state": address,
+        "Error loading state error": address,
+        "Unsupported attribute": (diagnostic.get("snippet") or {}).get("code", ""),
+    }
+    found = _REMOTE_STATE.search(places.get(diagnostic["summary"], ""))
+    return found[1] if found else None

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from scripts.command import CommandError
-from scripts.deployment import diff_report, terraform_plans
+from scripts.deployment import diff, terraform_plans
 from scripts.deployment.terraform_plans import StackPlan, Synthesis
 from tests.simulated.conftest import Stack
 from tests.stacks.synthesized import committed
@@ -113,7 +113,7 @@ def test_the_fingerprint_is_of_what_changes(stack: Stack) -> None:
     [now] = diffs(stack)
     assert now.fingerprint == shown.fingerprint != ""
     synthesis = Synthesis("x", stack.outdir, (stack.name,))
-    show = stack.terraform("show", "-json", str(terraform_plans.plan_file(synthesis, stack.name)))
+    show = stack.terraform("show", "-json", str(synthesis.plan_file(stack.name)))
     after = [each["change"]["after"] for each in json.loads(show.stdout)["resource_changes"]]
     assert [each["node_count"] for each in after if "node_count" in each] == [2]
 
@@ -143,7 +143,7 @@ def test_secrets_are_not_shown(stack: Stack, tmp_path: Path) -> None:
         "kubernetes_secret_v1.key",
     }
     assert changed.text.count("(sensitive value)") == 2
-    shown += repr(changed) + diff_report.markdown("x", [changed])
+    shown += repr(changed) + diff.comment("x", [changed])
     assert "hunter2" not in shown
     assert "correct horse" not in shown
 

@@ -11,8 +11,8 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from scripts.deployment import diff_report
-from scripts.deployment.diff_report import COMMENT_LIMIT
+from scripts.deployment import diff
+from scripts.deployment.diff import COMMENT_LIMIT
 from scripts.deployment.prices import Cost
 from scripts.deployment.terraform_plans import Change, StackPlan, drift
 from scripts.paths import ROOT
@@ -50,7 +50,7 @@ DRIFTED = StackPlan("dev-registry", "unchanged", drift=(change("google_a.d", "up
 
 def shown(*stacks: StackPlan) -> str:
     console = Console(file=io.StringIO(), width=100)
-    diff_report.show(stacks, console)
+    diff.show(stacks, console)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -77,7 +77,7 @@ def test_text() -> None:
 
 
 def test_comment() -> None:
-    text = diff_report.markdown("dev", [UNCHANGED, CREATED, DESTROYED, BLOCKED])
+    text = diff.comment("dev", [UNCHANGED, CREATED, DESTROYED, BLOCKED])
     lines = text.splitlines()
     assert lines[0] == "<!-- diff of dev -->"
     caution = lines.index("> [!CAUTION]")
@@ -102,21 +102,21 @@ def test_comment() -> None:
     ):
         assert line in lines
     assert text.count("```diff") == text.count("```\n\n</details>") == 3
-    assert "CAUTION" not in diff_report.markdown("dev", [CREATED, BLOCKED])
+    assert "CAUTION" not in diff.comment("dev", [CREATED, BLOCKED])
 
 
 def test_what_changes_cost() -> None:
     dearer = msgspec.structs.replace(CREATED, cost=Cost("difference", 3.65, 1096.02))
     cheaper = msgspec.structs.replace(DESTROYED, cost=Cost("difference", -73, -73))
     expected = "Costs by list price: -69.35 US dollars a month without load, +1,023.02 at the limits"
-    for text in (shown(dearer, cheaper), diff_report.markdown("dev", [dearer, cheaper])):
+    for text in (shown(dearer, cheaper), diff.comment("dev", [dearer, cheaper])):
         assert expected in text
-    assert "Costs" not in diff_report.markdown("dev", [CREATED])
+    assert "Costs" not in diff.comment("dev", [CREATED])
 
 
 def test_a_value_cannot_end_the_block_it_is_in() -> None:
     stack = StackPlan("dev-data", "changed", text='      ~ a = "````" -> "```"')
-    assert "\n`````diff\n" in diff_report.markdown("dev", [stack])
+    assert "\n`````diff\n" in diff.comment("dev", [stack])
 
 
 def test_a_long_line_is_cut() -> None:
@@ -135,7 +135,7 @@ def test_a_comment_fits(sizes: tuple[int, ...]) -> None:
         )
         for number, size in enumerate(sizes)
     ]
-    text = diff_report.markdown("dev", stacks)
+    text = diff.comment("dev", stacks)
     assert 0.9 * COMMENT_LIMIT < len(text.encode()) <= COMMENT_LIMIT
     assert text.count("```diff\n") == text.count("```\n\n</details>\n") == len(sizes)
     for number, size in enumerate(sizes):
