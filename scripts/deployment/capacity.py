@@ -11,7 +11,7 @@ from google.api_core.retry import Retry, if_transient_error
 from google.cloud.compute_v1.services.networks import NetworksClient
 from google.cloud.compute_v1.services.regions import RegionsClient
 from google.cloud.compute_v1.services.subnetworks import SubnetworksClient
-from google.cloud.compute_v1.types import ListPeeringRoutesNetworksRequest, Subnetwork
+from google.cloud.compute_v1.types import ListPeeringRoutesNetworksRequest, Quota, Subnetwork
 from google.cloud.container_v1 import ClusterManagerClient
 from google.cloud.container_v1.types import Cluster
 
@@ -55,14 +55,11 @@ class _Google:
         self._login, _ = google.auth.default(scopes=SCOPES, quota_project_id=target.project_id)
         self._target = target
 
-    def quotas(self) -> dict[str, tuple[float, float]]:
-        """Limit and usage of each quota of the region."""
+    def quotas(self) -> Sequence[Quota]:
         client = RegionsClient(credentials=self._login)
-        region = client.get(project=self._target.project_id, region=self._target.region, retry=_RETRY)
-        return {each.metric: (each.limit, each.usage) for each in region.quotas}
+        return client.get(project=self._target.project_id, region=self._target.region, retry=_RETRY).quotas
 
     def clusters(self) -> Sequence[Cluster]:
-        """All clusters of the project."""
         client = ClusterManagerClient(credentials=self._login, transport="rest")
         parent = f"projects/{self._target.project_id}/locations/-"
         try:
@@ -73,7 +70,6 @@ class _Google:
             raise
 
     def subnets(self, project: str) -> list[Subnetwork]:
-        """All subnets of a project."""
         scopes = SubnetworksClient(credentials=self._login).aggregated_list(project=project, retry=_RETRY)
         return [each for _, scope in scopes for each in scope.subnetworks]
 
@@ -81,9 +77,7 @@ class _Google:
         """Subnets of the networks that those of a project are connected with."""
         client = NetworksClient(credentials=self._login)
         for network in client.list(project=project, retry=_RETRY):
-            for peering in network.peerings:
-                if peering.state != "ACTIVE":
-                    continue
+            for peering in (each for each in network.peerings if each.state == "ACTIVE"):
                 request = ListPeeringRoutesNetworksRequest(
                     project=project,
                     network=network.name,
@@ -111,7 +105,7 @@ def quotas(target: Environment) -> str:
         needed |= Counter(STATIC_ADDRESSES=1, IN_USE_ADDRESSES=1)
     google = _Google(target)
     exists = target.cluster_name in (each.name for each in google.clusters())
-    free = {name: limit - (0 if exists else used) for name, (limit, used) in google.quotas().items()}
+    free = {each.metric: each.limit - (0 if exists else each.usage) for each in google.quotas()}
     short = [
         f"{name}: have {free[name]:.0f}, need {need}"
         for name, need in needed.items()
@@ -127,20 +121,19 @@ def quotas(target: Environment) -> str:
 def ranges(target: Environment) -> str:
     """No network in sight has the environment's addresses; one that exists has what it takes."""
     google = _Google(target)
-    if given := target.existing.network:
-        subnets = google.subnets(given.project_id)
-        taken = [*_of_subnets(subnets), *google.peers(given.project_id)]
-        return _suffices(target, given, subnets, taken)
-    subnets = google.subnets(target.project_id)
-    if any(_last(each.network) == PLATFORM for each in subnets):
+    given = target.existing.network
+    project = given.project_id if given else target.project_id
+    subnets = google.subnets(project)
+    if not given and any(_last(each.network) == PLATFORM for each in subnets):
         return "the network exists"
-    # Of other clusters, the ranges are in the subnets.
-    clusters = [
+    taken = [*_of_subnets(subnets), *google.peers(project)]
+    if given:
+        return _suffices(target, given, subnets, taken)
+    taken += [
         _Range(IPv4Network(each.cluster_ipv4_cidr), each.network, f"the cluster {each.name}")
         for each in google.clusters()
-        if not each.ip_allocation_policy.use_ip_aliases
+        if not each.ip_allocation_policy.use_ip_aliases  # of others, the ranges are in the subnets
     ]
-    taken = [*_of_subnets(subnets), *clusters, *google.peers(target.project_id)]
     if target.network and (have := _overlaps(taken, target.network)):
         raise CommandError(
             f"network: need {target.network}, have {have}: such networks can never be connected; "

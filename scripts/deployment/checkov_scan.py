@@ -22,9 +22,7 @@ class Finding(NamedTuple):
     """A check that a resource fails, or a waiver without a failed check.
 
     Attributes:
-        stack: its id.
         resource: its name; checkov does not always report the type.
-        check: id of the check.
         problem: requirement of the check, or fault of the waiver.
     """
 
@@ -35,15 +33,7 @@ class Finding(NamedTuple):
 
 
 def scan(synthesis: Synthesis, folder: Path) -> list[Finding]:
-    """Findings without a waiver, and waivers without a finding.
-
-    Args:
-        synthesis: the stacks.
-        folder: an empty working folder.
-
-    Raises:
-        CommandError: checkov did not run.
-    """
+    """Findings without a waiver, and waivers without a finding. The folder is an empty one to work in."""
     waived: dict[tuple[str, str, str], str] = {}
     for stack in synthesis.stacks:
         resources = synthesis.configuration(stack).get("resource", {})

@@ -27,16 +27,9 @@ _PREINSTALLED: Final = (
 
 
 def resolve(packages: Mapping[str, str]) -> int:
-    """Resolve packages together with Airflow; returns the number of packages in the result.
+    """Resolve packages, as in `composer.packages`, together with Airflow; returns how many there are in all.
 
     The result is kept in `build/`: the next run tries its versions first, which takes seconds.
-
-    Args:
-        packages: name to version, as in `composer.packages`.
-
-    Raises:
-        NoAnswerError: the package index does not answer.
-        CommandError: no set of versions fits; carries the resolver's message.
     """
     wanted = "\n".join([*_PREINSTALLED, *(name + pin for name, pin in sorted(packages.items()))])
     _RESOLVED.mkdir(parents=True, exist_ok=True)

@@ -35,38 +35,40 @@ def total(costs: Sequence[Cost], what: str) -> Cost:
     return Cost(what, sum(each.idle for each in costs), sum(each.full for each in costs))
 
 
-def show(target: Environment, synthesis: Synthesis, console: Console) -> None:
-    """Print what is billed, with sums, and what is not counted."""
+def _show(target: Environment, synthesis: Synthesis) -> None:
     dollars = [Column(each, justify="right") for each in ("idle", "full")]
     table = Table("stack", "what", *dollars, title=f"{target.name}: US dollars a month, list prices")
-    sums: list[Cost] = []
+
+    def add(stack: str, what: str, cost: Cost) -> None:
+        table.add_row(stack, what, f"{cost.idle:,.2f}", f"{cost.full:,.2f}", end_section=bool(stack))
+
+    kinds: set[str] = set()
+    every: list[Cost] = []
     for stack in synthesis.stacks:
-        costs = of_stack(synthesis.configuration(stack), target.region)
-        sums.append(total(costs, stack))
-        for each in [*costs, sums[-1]] if costs else ():
-            name, what = ("", each.what) if each is not sums[-1] else (stack, "together")
-            table.add_row(name, what, f"{each.idle:,.2f}", f"{each.full:,.2f}", end_section=bool(name))
-    whole = total(sums, target.name)
-    table.add_row(target.name, "all stacks", f"{whole.idle:,.2f}", f"{whole.full:,.2f}")
-    console.print(table)
+        configuration = synthesis.configuration(stack)
+        kinds |= configuration.get("resource", {}).keys()
+        costs = of_stack(configuration, target.region)
+        every += costs
+        for each in costs:
+            add("", each.what, each)
+        if costs:
+            add(stack, "together", total(costs, stack))
+    add(target.name, "all stacks", total(every, target.name))
     listed = prices.prices(target.region)
-    kinds = {
-        kind for stack in synthesis.stacks for kind in synthesis.configuration(stack).get("resource", {})
-    }
-    used = [each for kind, each in listed["use"].items() if kind in kinds]
-    missing = [text for kind, text in listed["not_counted"].items() if kind in kinds]
     lines = ["By use, not in the sums:"]
-    lines += [f"  {each['what']} ({each['date']})" for each in used]
-    lines += ["Not counted:", *(f"  {text}" for text in missing)]
-    for line in lines:
-        console.print(line, highlight=False, soft_wrap=True)
+    lines += [f"  {each['what']} ({each['date']})" for kind, each in listed["use"].items() if kind in kinds]
+    lines += ["Not counted:"]
+    lines += [f"  {text}" for kind, text in listed["not_counted"].items() if kind in kinds]
+    console = Console()
+    console.print(table)
+    console.print("\n".join(lines), highlight=False, soft_wrap=True)
 
 
 @command("cost", TARGET)
 def main(target: Environment) -> int:
-    """Print the costs; returns the exit status."""
+    """Print what is billed, with sums, and what is not counted."""
     if target.name == "local":
         raise CommandError("local runs on this machine and costs nothing")
     with tempfile.TemporaryDirectory(prefix="cost-") as folder:
-        show(target, synthesize(target.name, Path(folder) / "out"), Console())
+        _show(target, synthesize(target.name, Path(folder) / "out"))
     return 0

@@ -36,13 +36,7 @@ _AFTER_THE_MODEL: Final = ("services", "observability", "orchestration")
 
 
 class Deployment:
-    """The steps for one environment.
-
-    Args:
-        target: the environment.
-        data: a sales file.
-        runner: runs the steps.
-    """
+    """The steps for one environment; `data` is a file of sales to load."""
 
     def __init__(self, target: Environment, data: Path | None, runner: StepRunner) -> None:
         self._target = target
@@ -52,11 +46,7 @@ class Deployment:
         self._variables = {"NO_COLOR": "1", "PLATFORM_ENV": target.name}
 
     def run(self) -> None:
-        """Take all steps.
-
-        Raises:
-            CommandError: one failed.
-        """
+        """Take all steps."""
         name = self._target.name
         if self._target.simulated:
             self._step("start the emulators", *SIMULATOR, "up")
@@ -84,7 +74,7 @@ class Deployment:
         self._step("check the forecasts", "scripts/verify", name)
 
     def _load_sales(self) -> None:
-        loaded = None if self._data else newest_sales(self._target)
+        loaded = None if self._data else _newest_sales(self._target)
         if loaded:
             kept = f"not needed: the sales until {loaded} stay; --data replaces them (make up DATA=FILE)"
             self._runner.progress.note("load sales", kept)
@@ -113,7 +103,7 @@ class Deployment:
         self._runner.run(Step(name, words), self._variables)
 
 
-def newest_sales(target: Environment) -> str | None:
+def _newest_sales(target: Environment) -> str | None:
     """The last day in the sales table of an environment; None if it is empty or absent."""
     use_environment(target)
     try:
@@ -122,12 +112,8 @@ def newest_sales(target: Environment) -> str | None:
         return None
 
 
-def check_data(file: Path) -> None:
-    """Read a sales file as `ingest` does.
-
-    Raises:
-        CommandError: it has faults, or is too short; names rows and columns.
-    """
+def _check_data(file: Path) -> None:
+    """Read a sales file as `ingest` does; the error names rows and columns."""
     try:
         backtest.origins(Panel.from_frame(ingest.read(file).frame))
     except (DataError, OSError, UnusableSalesError) as error:
@@ -147,7 +133,7 @@ def main(target: Environment, data: Path | None) -> int:
         checks.check_ports(target)
     if data:
         data = data.absolute()
-        check_data(data)
+        _check_data(data)
     console = Console()
     resume = shlex.join(["scripts/deploy", target.name, *(["--data", str(data)] if data else [])])
     runner = StepRunner(console, log_folder("deploy", target), resume)

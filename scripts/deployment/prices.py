@@ -20,13 +20,7 @@ _NAT_NODES: Final = 32
 
 
 class Cost(msgspec.Struct, frozen=True):
-    """US dollars a month.
-
-    Attributes:
-        what: is paid for.
-        idle: without any load.
-        full: at the limits of the environment.
-    """
+    """US dollars a month: `idle` without any load, `full` at the limits of the environment."""
 
     what: str
     idle: float
@@ -35,11 +29,7 @@ class Cost(msgspec.Struct, frozen=True):
 
 @functools.cache
 def prices(region: str) -> dict[str, Any]:
-    """The list prices of a region.
-
-    Raises:
-        CommandError: there are none.
-    """
+    """The list prices of a region; CommandError if there are none."""
     file = _FOLDER / f"{region}.toml"
     if not file.exists():
         known = ", ".join(each.stem for each in sorted(_FOLDER.glob("*.toml")))
@@ -48,13 +38,7 @@ def prices(region: str) -> dict[str, Any]:
 
 
 def costs(kind: str, values: Mapping[str, Any], region: str) -> Iterator[Cost]:
-    """What a resource costs; nothing if it is free, or billed by use.
-
-    Args:
-        kind: its type.
-        values: its arguments, as in a configuration or in a plan.
-        region: whose prices count.
-    """
+    """What a resource costs, by its type and arguments; nothing if it is free, or billed by use."""
     listed = prices(region)
     name = values["manifest"]["kind"] if kind == "kubernetes_manifest" else kind
     if fixed := listed["fixed"].get(name):
@@ -111,11 +95,7 @@ def only(block: Any) -> Mapping[str, Any]:
 
 
 def difference(changes: Iterable[Mapping[str, Any]], region: str) -> Cost:
-    """What the resource changes of a plan add to the costs.
-
-    Raises:
-        CommandError: there are no prices of the region.
-    """
+    """What the resource changes of a plan add to the costs; CommandError without prices of the region."""
     prices(region)
     idle = full = 0.0
     for each in changes:

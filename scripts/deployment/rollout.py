@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import kubernetes.client
 import urllib3.exceptions
@@ -20,20 +20,9 @@ PATIENCE_SECONDS: Final = float(os.environ.get("VERIFY_SECONDS", "300"))
 
 _POLL_SECONDS: Final = 2.0
 
-T = TypeVar("T")
-
 
 def connect(target: Environment, clusters: ClusterManagerClient) -> kubernetes.client.ApiClient:
-    """A client of the environment's cluster, at its DNS endpoint, with gcloud's credentials.
-
-    Args:
-        target: the environment.
-        clusters: a client of Google Kubernetes Engine.
-
-    Raises:
-        CommandError: the cluster is absent, not running, or not visible to this account.
-        GoogleAuthError: gcloud is not logged in.
-    """
+    """A client of the environment's cluster, at its DNS endpoint, with gcloud's credentials."""
     name = f"projects/{target.project_id}/locations/{target.region}/clusters/{target.cluster_name}"
     try:
         cluster = clusters.get_cluster(name=name)
@@ -52,43 +41,30 @@ def connect(target: Environment, clusters: ClusterManagerClient) -> kubernetes.c
 
 
 def wait_rolled_out(cluster: kubernetes.client.ApiClient, name: str) -> str:
-    """Wait until all pods of a Deployment are updated and available.
-
-    Returns:
-        The number of pods, as text.
-
-    Raises:
-        CommandError: they are not in time, or the rollout does not progress.
-    """
+    """Wait until all pods of a Deployment are updated and available; returns their number, as text."""
     apps = kubernetes.client.AppsV1Api(cluster)
     look = f"`kubectl --namespace {PLATFORM} describe deployment {name}` and the logs of its pods"
 
-    def state() -> tuple[str | None, str]:
+    def state() -> tuple[bool, str]:
         deployment: Any = apps.read_namespaced_deployment(name, PLATFORM)
         status, wanted = deployment.status, deployment.spec.replicas
-        stuck = next(
-            (each for each in status.conditions or () if each.reason == "ProgressDeadlineExceeded"), None
-        )
-        if stuck is not None:
-            raise CommandError(f"the rollout of {name} does not progress: {stuck.message}; look at {look}")
+        for each in status.conditions or ():
+            if each.reason == "ProgressDeadlineExceeded":
+                raise CommandError(f"the rollout of {name} does not progress: {each.message}; look at {look}")
         pods = [status.replicas or 0, status.updated_replicas or 0, status.available_replicas or 0]
         if (status.observed_generation or 0) >= deployment.metadata.generation and pods == [wanted] * 3:
-            return f"{wanted} available", ""
-        return None, f"{pods[1]} of {wanted} pods updated, {pods[2]} available"
+            return True, f"{wanted} available"
+        return False, f"{pods[1]} of {wanted} pods updated, {pods[2]} available"
 
     return _wait(f"deployment {name}", state, look)
 
 
 def wait_address(cluster: kubernetes.client.ApiClient, name: str) -> str:
-    """Wait until a Gateway has a load balancer. Returns its address.
-
-    Raises:
-        CommandError: it has none in time.
-    """
+    """Wait until a Gateway has a load balancer; returns its address."""
     objects = kubernetes.client.CustomObjectsApi(cluster)
     look = f"`kubectl --namespace {PLATFORM} describe gateway {name}`"
 
-    def state() -> tuple[str | None, str]:
+    def state() -> tuple[bool, str]:
         gateway: Any = objects.get_namespaced_custom_object(
             "gateway.networking.k8s.io", "v1", PLATFORM, "gateways", name
         )
@@ -96,24 +72,24 @@ def wait_address(cluster: kubernetes.client.ApiClient, name: str) -> str:
         conditions = {each["type"]: each for each in status.get("conditions", ())}
         programmed = conditions.get("Programmed", {})
         if programmed.get("status") == "True" and status.get("addresses"):
-            return str(status["addresses"][0]["value"]), ""
-        return None, f"it is not programmed: {programmed.get('message', 'no controller has seen it')}"
+            return True, str(status["addresses"][0]["value"])
+        return False, f"it is not programmed: {programmed.get('message', 'no controller has seen it')}"
 
     return _wait(f"gateway {name}", state, look)
 
 
-def _wait(what: str, state: Callable[[], tuple[T | None, str]], look: str) -> T:
-    """Ask until there is a value or the time is up."""
+def _wait(what: str, state: Callable[[], tuple[bool, str]], look: str) -> str:
+    """Ask until it is there or the time is up; returns what is there."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
-            value, missing = state()
+            there, found = state()
         except kubernetes.client.ApiException as error:
             raise CommandError(f"{what}: {error.status} {error.reason}; look at {look}") from None
         except urllib3.exceptions.HTTPError as error:
             raise CommandError(f"{what}: the cluster does not answer: {error}") from None
-        if value is not None:
-            return value
+        if there:
+            return found
         if time.monotonic() > deadline:
-            raise CommandError(f"{what}: after {PATIENCE_SECONDS:.0f} s {missing}; look at {look}")
+            raise CommandError(f"{what}: after {PATIENCE_SECONDS:.0f} s {found}; look at {look}")
         time.sleep(_POLL_SECONDS)

@@ -15,7 +15,7 @@ from scripts.laptop.install import TERRAFORM, tool_fault
 
 @command("validate")
 def main() -> int:
-    """Print a line for each stack; returns the exit status."""
+    """Print a line for each stack."""
     if fault := tool_fault(TERRAFORM):
         raise CommandError(fault)
     status = 0

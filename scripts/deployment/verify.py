@@ -47,21 +47,13 @@ def url_of(target: Environment, service: str) -> str | None:
 
 
 def check_service(target: Environment, service: str) -> str:
-    """`GET` of the route of a service without settings of its own.
-
-    Raises:
-        CommandError: it is not answered.
-    """
+    """`GET` of the route of a service without settings of its own."""
     answer = _get(target, service, target.services[service].route)
     return answer if isinstance(answer, str) else f"{answer.status_code} from {answer.url}"
 
 
 def check_http(target: Environment) -> str:
-    """`GET /predict`: `DAYS` days for every series.
-
-    Raises:
-        CommandError: the response is missing or wrong.
-    """
+    """`GET /predict`: `DAYS` days for every series."""
     response = _get(target, "prediction", f"{names.PREDICT_PATH}?range={DAYS}")
     if isinstance(response, str):
         return response
@@ -82,11 +74,7 @@ def check_http(target: Environment) -> str:
 
 
 def _get(target: Environment, service: str, path: str) -> httpx.Response | str:
-    """The successful response of a service; text if it cannot be asked from here.
-
-    Raises:
-        CommandError: there is no response, or it is an error.
-    """
+    """The successful response of a service; text if it cannot be asked from here."""
     base = url_of(target, service)
     if base is None:
         port = target.workloads[service].port
@@ -113,11 +101,7 @@ def _look(target: Environment, service: str) -> str:
 
 
 def check_active(target: Environment) -> str:
-    """An active request on `sale-range` is answered on `sale-predictions`.
-
-    Raises:
-        CommandError: no reply arrived in time, or a refusal.
-    """
+    """An active request on `sale-range` is answered on `sale-predictions`."""
     answer = _ask(target, SaleRangeRequest(request_id=f"verify-{uuid.uuid4()}", range=DAYS, mode="active"))
     if answer is None:
         raise CommandError(
@@ -130,11 +114,7 @@ def check_active(target: Environment) -> str:
 
 
 def check_passive(target: Environment) -> str:
-    """A passive request's rows are saved in BigQuery, `DAYS` days for every series.
-
-    Raises:
-        CommandError: the rows are not there in time.
-    """
+    """A passive request's rows are saved in BigQuery, `DAYS` days for every series."""
     request = SaleRangeRequest(request_id=f"verify-{uuid.uuid4()}", range=DAYS)
     table = f"{target.project_id}.{names.PREDICTIONS_DATASET}.{names.PREDICTIONS_TABLE}"
     query = (
@@ -162,11 +142,7 @@ def check_passive(target: Environment) -> str:
 
 
 def _ask(target: Environment, request: SaleRangeRequest) -> Answer | None:
-    """Publish a request; returns the reply, if it asks for one and one comes.
-
-    Raises:
-        CommandError: Pub/Sub cannot be reached, or has no such topic.
-    """
+    """Publish a request; returns the reply, if it asks for one and one comes."""
     try:
         return ask(target.project_id, [request], _PATIENCE_SECONDS).get(request.request_id)
     except exceptions.GoogleAPIError as error:
