@@ -1,7 +1,6 @@
 """Check that the sales of the day before the run are complete: every series known until then has that day."""
 
 import datetime
-import sys
 from typing import Any
 
 from services.batch import command
@@ -13,15 +12,11 @@ _NAMED = 5
 
 
 def check_day(settings: BatchSettings, run_date: command.RunDate) -> dict[str, Any]:
-    """Look at the last day of each series; returns the day and how many have it.
-
-    Raises:
-        BatchError: the day is missing, or some series lack it.
-    """
+    """Returns the day, and how many series have it."""
     day = run_date - datetime.timedelta(days=1)
     latest = SalesTable(settings.sales_table).latest(run_date)
     missing = [f"{store}, {family}" for (store, family), last in sorted(latest.items()) if last < day]
-    check_newest(settings.sales_table, max(latest.values(), default=None), day)
+    check_newest(settings.sales_table, max(latest.values(), default=None), run_date)
     if missing:
         named = "; ".join(missing[:_NAMED]) + ("; ..." if len(missing) > _NAMED else "")
         raise BatchError(
@@ -31,7 +26,4 @@ def check_day(settings: BatchSettings, run_date: command.RunDate) -> dict[str, A
     return {"day": day, "rows": len(latest)}
 
 
-main = command.EntryPoint(check_day)
-
-if __name__ == "__main__":
-    sys.exit(main())
+main = command.entry_point(check_day)

@@ -1,7 +1,6 @@
 """Check a day's scores: as many rows as series and days, the right days, values in range."""
 
 import datetime
-import sys
 from typing import Annotated, Any
 
 from services.batch import command
@@ -27,12 +26,7 @@ def check_scores(
     horizon: command.Horizon,
     version: Annotated[str, "the version they were forecast with"],
 ) -> dict[str, Any]:
-    """Count the rows of the day; returns the counts.
-
-    Raises:
-        BatchError: they are not as they should be; says in what.
-        UnknownVersionError: the registry has no such version.
-    """
+    """Count the rows of the day; returns the counts."""
     series = ModelRegistry(settings.model_bucket, project=settings.project).manifest(version).series
     with connect(settings.project) as client:
         statement = _QUERY.format(table=settings.scores_table)
@@ -57,7 +51,4 @@ def check_scores(
     return {"rows": row["row_count"], "series": series, "sales": round(row["sales"], 3)}
 
 
-main = command.EntryPoint(check_scores)
-
-if __name__ == "__main__":
-    sys.exit(main())
+main = command.entry_point(check_scores)

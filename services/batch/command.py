@@ -50,38 +50,40 @@ def candidates(model: str) -> Candidates:
     return CANDIDATES if model == BEST else {model: CANDIDATES[model]}
 
 
-class EntryPoint:
-    """The `main` of a command, which is called with the settings of the environment and its options.
+def entry_point(command: Callable[..., dict[str, Any]]) -> Callable[..., int]:
+    """The `main` of a command: it takes options, and returns the exit status.
+
+    At the end of the command's module, since it runs and ends the process where that module is the program.
 
     Args:
         command: takes settings of an annotated type, then a keyword argument per option, annotated with its
             help; one without a default is required. The text of its module is that of `--help`.
     """
-
-    def __init__(self, command: Callable[..., dict[str, Any]]) -> None:
-        self._command = command
-        description = sys.modules[command.__module__].__doc__
-        self._parser = argparse.ArgumentParser(prog=command.__name__, description=description)
-        settings, *options = inspect.signature(command).parameters.values()
-        self._settings = settings.annotation
-        for parameter in options:
-            kind, text, *more = get_args(parameter.annotation)
-            kind = next(iter(get_args(kind)), kind)  # X of X | None
-            self._parser.add_argument(
-                f"--{parameter.name.replace('_', '-')}",
-                help=text,
-                default=parameter.default,
-                required=parameter.default is parameter.empty,
-                **_READ.get(kind, {"type": kind}),
-                **(more[0] if more else {}),
-            )
-
-    def __call__(self, arguments: list[str] | None = None) -> int:
-        """Run the command; returns the exit status."""
-        given = vars(self._parser.parse_args(arguments))
-        return attempt(
-            self._parser.prog, lambda: self._command(from_environment(self._settings, os.environ), **given)
+    parser = argparse.ArgumentParser(
+        prog=command.__name__, description=sys.modules[command.__module__].__doc__
+    )
+    settings, *options = inspect.signature(command).parameters.values()
+    for parameter in options:
+        kind, text, *more = get_args(parameter.annotation)
+        kind = next(iter(get_args(kind)), kind)  # X of X | None
+        parser.add_argument(
+            f"--{parameter.name.replace('_', '-')}",
+            help=text,
+            default=parameter.default,
+            required=parameter.default is parameter.empty,
+            **_READ.get(kind, {"type": kind}),
+            **(more[0] if more else {}),
         )
+
+    def main(arguments: list[str] | None = None) -> int:
+        given = vars(parser.parse_args(arguments))
+        return attempt(
+            parser.prog, lambda: command(from_environment(settings.annotation, os.environ), **given)
+        )
+
+    if command.__module__ == "__main__":
+        sys.exit(main())
+    return main
 
 
 def attempt(name: str, command: Callable[[], dict[str, Any]]) -> int:

@@ -15,7 +15,6 @@ others were published gives the same scores.
 """
 
 import datetime
-import sys
 from statistics import mean
 from typing import Annotated, Any, Literal
 
@@ -42,10 +41,6 @@ def compare(
         `verdict`: publish it, keep the published one, or reject it for its error (the published one stays as
         well); `reason`: why; `score_with`: the version to score the day after its sales with; `generation`:
         of the pointer at which this is so; `errors`: of both.
-
-    Raises:
-        UnknownVersionError: the registry has no complete version of this name.
-        CorruptModelError: a manifest, the decision or the pointer is not what it should be.
     """
     registry = ModelRegistry(settings.model_bucket, project=settings.project)
     candidate = registry.manifest(version)
@@ -101,7 +96,4 @@ def judge(candidate: Manifest, current: Manifest | None, margin: float) -> tuple
     )
 
 
-main = command.EntryPoint(compare)
-
-if __name__ == "__main__":
-    sys.exit(main())
+main = command.entry_point(compare)

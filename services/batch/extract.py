@@ -1,7 +1,5 @@
 """Extract the sales before the run's day into a file, which every later step of the run works on."""
 
-import datetime
-import sys
 from typing import Any
 
 from services.batch import command, staging
@@ -11,16 +9,11 @@ from services.forecasting.panel import Panel
 
 
 def extract(settings: BatchSettings, run_date: command.RunDate) -> dict[str, Any]:
-    """Write the file; returns where it is and what is in it.
-
-    Raises:
-        UnusableSalesError: there are no sales, or series have gaps or repeated days.
-        BatchError: they do not reach the day before the run.
-    """
+    """Write the file; returns where it is and what is in it."""
     frame = SalesTable(settings.sales_table).frame(before=run_date)
     panel = Panel.from_frame(frame)
     # Those that `check_day` saw may be others.
-    check_newest(settings.sales_table, panel.last_date, run_date - datetime.timedelta(days=1))
+    check_newest(settings.sales_table, panel.last_date, run_date)
     return {
         "snapshot": staging.write_sales(
             settings.project, f"gs://{settings.staging_bucket}/runs/{run_date}", frame
@@ -33,7 +26,4 @@ def extract(settings: BatchSettings, run_date: command.RunDate) -> dict[str, Any
     }
 
 
-main = command.EntryPoint(extract)
-
-if __name__ == "__main__":
-    sys.exit(main())
+main = command.entry_point(extract)

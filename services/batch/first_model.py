@@ -4,7 +4,6 @@ A Kubernetes Job runs it where there is no Airflow.
 """
 
 import datetime
-import sys
 from typing import Any
 
 from services.batch import command
@@ -16,11 +15,7 @@ from services.forecasting.model_registry import ModelRegistry
 
 
 def first_model(settings: TrainingSettings) -> dict[str, Any]:
-    """Returns the version that is published now, and why nothing was done, if so.
-
-    Raises:
-        UnusableSalesError: the sales are incomplete or too short.
-    """
+    """Returns the version that is published now, and why nothing was done, if so."""
     present = ModelRegistry(settings.model_bucket, project=settings.project).pointer()
     if present:
         return {"version": present[0].version, "nothing_done": "a model is published"}
@@ -29,7 +24,4 @@ def first_model(settings: TrainingSettings) -> dict[str, Any]:
     return publish(settings, train(settings)["version"])
 
 
-main = command.EntryPoint(first_model)
-
-if __name__ == "__main__":
-    sys.exit(main())
+main = command.entry_point(first_model)

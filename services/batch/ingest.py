@@ -4,7 +4,6 @@ The table is replaced in one go if its content differs, and not touched otherwis
 loads nothing, and one with ten times the rows of the table, or a tenth, needs `--replace`.
 """
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,13 +25,7 @@ def ingest(
     *,
     replace: Annotated[bool, "also by ten times the rows, or a tenth"] = False,
 ) -> dict[str, Any]:
-    """Load `file`, or the default data set when there is none; returns what was loaded.
-
-    Raises:
-        BatchError: the file has many more or far fewer rows than the table.
-        DataError: the file has faults.
-        UnusableSalesError: it is too short to train on.
-    """
+    """Load the sales; returns what was loaded."""
     sales = read(file)
     panel = Panel.from_frame(sales.frame)
     backtest.origins(panel)
@@ -77,7 +70,4 @@ def read(file: Path | None) -> Sales:
     return online_retail.read(wheels[0])
 
 
-main = command.EntryPoint(ingest)
-
-if __name__ == "__main__":
-    sys.exit(main())
+main = command.entry_point(ingest)

@@ -1,6 +1,5 @@
 """Publish a version: move the registry's pointer to it. Rolling back is publishing an older version."""
 
-import sys
 from typing import Annotated, Any
 
 import msgspec
@@ -22,13 +21,7 @@ def publish(
         int | None, "of the pointer to replace, as `compare` saw it; any by default"
     ] = None,
 ) -> dict[str, Any]:
-    """Move the pointer unless it is there already; returns where it points and pointed.
-
-    Raises:
-        UnknownVersionError: the registry has no complete version of this name.
-        CorruptModelError: an object of the version is not what its manifest says, or cannot be served.
-        PointerMovedError: somebody else moved the pointer meanwhile.
-    """
+    """Move the pointer unless it is there already; returns where it points and pointed."""
     registry = ModelRegistry(settings.model_bucket, project=settings.project)
     version = version or training.version_of(
         SalesTable(settings.sales_table).read(), group_series=settings.group_series
@@ -58,7 +51,4 @@ def _ask(forecast: Forecast) -> None:
         raise CorruptModelError(forecast.version, f"cannot be served: {error}") from None
 
 
-main = command.EntryPoint(publish)
-
-if __name__ == "__main__":
-    sys.exit(main())
+main = command.entry_point(publish)

@@ -1,6 +1,5 @@
 """Report how well a version forecasts: its backtest, and how the published one did on the days since then."""
 
-import sys
 from typing import Annotated, Any
 
 import numpy as np
@@ -15,13 +14,7 @@ from services.forecasting.panel import Panel
 def backtest(
     settings: BatchSettings, version: Annotated[str, "whose backtest"], snapshot: command.Snapshot
 ) -> dict[str, Any]:
-    """Gather the scores; returns them.
-
-    Raises:
-        UnknownVersionError: the registry has no complete version of this name.
-        CorruptModelError: a version or the pointer is not what it should be.
-        BatchError: there is no such file of sales.
-    """
+    """Gather the scores."""
     registry = ModelRegistry(settings.model_bucket, project=settings.project)
     report = registry.manifest(version).backtest
     pointer = registry.pointer()
@@ -59,7 +52,4 @@ def realised(model: Model, sales: Panel) -> dict[str, Any]:
     }
 
 
-main = command.EntryPoint(backtest)
-
-if __name__ == "__main__":
-    sys.exit(main())
+main = command.entry_point(backtest)

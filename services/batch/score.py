@@ -14,16 +14,18 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.coders import BytesCoder
+from apache_beam.io.gcp.pubsub import ReadFromPubSub, WriteToPubSub
 from apache_beam.io.textio import ReadFromText
 from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import AsList
 from apache_beam.runners.runner import PipelineResult
 
-from services.batch import command, runners, stream
-from services.batch.beam_io import QueryRows, ReplaceDay, WriteLines
+from services.batch import command, runners
+from services.batch.beam_io import InsertRows, WriteLines, query_rows
 from services.batch.errors import BatchError
-from services.batch.scoring import DEAD, NAMESPACE, ROWS, Answer, ModelSource, answered
+from services.batch.scoring import DEAD, NAMESPACE, ROWS, Answer, AnswerMessages, ModelSource, answered
+from services.batch.warehouse import replace_day
 
 
 class ScoreOptions(PipelineOptions):
@@ -89,8 +91,8 @@ def _batch(pipeline: beam.Pipeline, options: ScoreOptions) -> None:
     else:
         questions = (
             pipeline
-            | "query" >> beam.Create([(options.model_project, options.query)])
-            | "read rows" >> beam.ParDo(QueryRows())
+            | "query" >> beam.Create([options.query])
+            | "read rows" >> beam.FlatMap(query_rows, options.model_project)
             | "spread" >> beam.Reshuffle()
         )
     answers = answered(questions, Answer(source, run_date, options.horizon), DEAD, ROWS)
@@ -100,11 +102,11 @@ def _batch(pipeline: beam.Pipeline, options: ScoreOptions) -> None:
     dead = WriteLines(options.model_project, f"{folder}/dead-letters")
     _ = answers[DEAD] | "write dead letters" >> beam.ParDo(dead)
     if options.table:
-        replace = ReplaceDay(options.table, options.staging_dataset, run_date)
+        sides = AsList(files), AsList(answers[ROWS])
         _ = (
             pipeline
-            | "once" >> beam.Create([None])
-            | "replace the day" >> beam.ParDo(replace, files=AsList(files), counts=AsList(answers[ROWS]))
+            | "table" >> beam.Create([options.table])
+            | "replace the day" >> beam.Map(replace_day, options.staging_dataset, run_date, *sides)
         )
 
 
@@ -114,9 +116,15 @@ def _stream(pipeline: beam.Pipeline, options: ScoreOptions) -> None:
     source = ModelSource(options.model_bucket, options.model_project, options.model_version)
     source.check(source.current())
     topics = [options.reply_topic, *filter(None, (options.reply_topics or "").split(","))]
-    stream.build(
-        pipeline, source, options.subscription, options.predictions_table, topics, options.dead_letter_topic
+    dead = options.dead_letter_topic
+    messages = pipeline | "read messages" >> ReadFromPubSub(
+        subscription=options.subscription, with_attributes=True
     )
+    answers = answered(messages, AnswerMessages(source, topics, dead), *topics, dead)
+    _ = answers.blocks | "save" >> beam.ParDo(InsertRows(options.predictions_table))
+    for topic in (*topics, dead):
+        publish = WriteToPubSub(topic, with_attributes=True)
+        _ = answers[topic] | f"publish to {topic.rpartition('/')[2]}" >> publish
 
 
 def main(arguments: list[str] | None = None) -> int:

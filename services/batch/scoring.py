@@ -5,22 +5,23 @@ Apart from the program, so that workers import what they run.
 
 import datetime
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import apache_beam as beam
 import msgspec
+from apache_beam.io.gcp.pubsub import PubsubMessage
 from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import TaggedOutput
 from apache_beam.utils.shared import Shared
 
-from services.answers import InvalidMessageError, Replies
+from services.answers import Answers, InvalidMessageError, Outgoing, Replies, dead_letter, decode
 from services.batch.errors import BatchError, temporary_errors
 from services.contracts.messages import Days, Key
 from services.contracts.names import REASON_ATTRIBUTE
 from services.contracts.schema import defaults
-from services.contracts.tables import Score
+from services.contracts.tables import Prediction, Score
 from services.forecasting.forecast import Forecast
 from services.forecasting.model_registry import ModelRegistry, UnknownVersionError
 
@@ -33,6 +34,7 @@ _BLOCK_ROWS: Final = 10_000
 """About as many are in memory: one question may ask for every day of every series."""
 _POINTER_SECONDS: Final = 10.0
 _SCORE_DEFAULTS: Final = defaults(Score)
+_PREDICTION_DEFAULTS: Final = defaults(Prediction)
 
 
 class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -234,6 +236,53 @@ class Answer(AnswerBatches):
 def _block(lines: list[bytes]) -> Iterator[Any]:
     yield b"\n".join(lines)
     yield TaggedOutput(ROWS, len(lines))
+
+
+class AnswerMessages(AnswerBatches):
+    """Answers batches of messages.
+
+    Yields a block of rows of `Prediction`, one a line, for the passive requests of each batch. Replies,
+    refusals and dead letters go under their topics as tags.
+    """
+
+    def __init__(self, source: ModelSource, topics: Sequence[str], dead_letter_topic: str):
+        super().__init__(source)
+        self._answers = Answers(topics[0], topics[1:])
+        self._dead_letter_topic = dead_letter_topic
+
+    def process(self, element: list[PubsubMessage]) -> Iterator[Any]:
+        """Answer a batch."""
+        model = self.model()
+        lines: list[bytes] = []
+        dead = 0
+        for message in element:
+            try:
+                request = decode(message.data or b"", message.message_id or "", model.max_range)
+                if request.mode == "active":
+                    yield _tagged(*self._answers.reply("", message, request, model))
+                else:
+                    series = model.series(request.store_nbr, request.family)
+                    fields = _PREDICTION_DEFAULTS | {
+                        "request_id": request.request_id,
+                        # A datetime of Google's, which msgspec does not know.
+                        "published_at": message.publish_time and message.publish_time.isoformat(),
+                        "processed_at": datetime.datetime.now(datetime.UTC),
+                    }
+                    for of_series in model.lines(fields, series, request.range):
+                        lines += of_series
+            except InvalidMessageError as error:
+                dead += 1
+                if refusal := self._answers.refusal("", message, error, model):
+                    yield _tagged(*refusal)
+                yield _tagged(self._dead_letter_topic, dead_letter("", message, error))
+        if lines:
+            yield b"\n".join(lines)
+        self.count(len(element), len(lines), dead)
+
+
+def _tagged(topic: str, outgoing: Outgoing) -> TaggedOutput[str, PubsubMessage]:
+    message = PubsubMessage(outgoing.data, outgoing.attributes, ordering_key=outgoing.ordering_key)
+    return TaggedOutput(topic, message)
 
 
 def answered(elements: Any, do_fn: beam.DoFn, *tags: str) -> Any:

@@ -1,11 +1,9 @@
-"""Files of a run in the staging bucket: its sales, which do not change under it, and groups to learn from."""
+"""Files of a run in the staging bucket, such as its sales, which do not change under it."""
 
 import hashlib
 import io
-from collections.abc import Sequence
 from typing import Final
 
-import numpy as np
 import polars as pl
 from google.api_core.exceptions import NotFound
 from google.cloud import storage
@@ -13,8 +11,6 @@ from google.cloud.storage.fileio import BlobWriter
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from services.batch.errors import BatchError
-from services.forecasting import artifact
-from services.forecasting.learning import Learned
 from services.forecasting.panel import Panel
 
 # One request, and all tries of it.
@@ -70,52 +66,5 @@ def read(project: str, address: str) -> bytes:
         ) from None
 
 
-def write_groups(project: str, folder: str, groups: Sequence[Panel]) -> list[str]:
-    """Upload what is learned from, a file for each group; returns their addresses."""
-    addresses = [f"{folder}/{number}.npz" for number in range(1, len(groups) + 1)]
-    for address, group in zip(addresses, groups, strict=True):
-        upload(project, address, _encode(group))
-    return addresses
-
-
-def read_group(project: str, address: str) -> Panel:
-    """What `write_groups` uploaded."""
-    arrays = artifact.decode(read(project, address))
-    return Panel(
-        first_date=arrays["first_date"].item(),
-        store_nbr=tuple(arrays["store_nbr"].tolist()),
-        family=tuple(arrays["family"].tolist()),
-        sales=arrays["sales"],
-        onpromotion=arrays.get("onpromotion"),
-    )
-
-
-def write_learned(project: str, address: str, learned: Learned) -> None:
-    """Upload what was learned from the group at an address, beside it; the same bytes when repeated."""
-    upload(project, address.removesuffix(".npz") + "-learned.npz", learned.encode())
-
-
-def read_learned(project: str, folder: str, groups: int) -> list[Learned]:
-    """What was learned from each of the groups in a folder.
-
-    Raises:
-        BatchError: nothing was learned from one of them.
-    """
-    return [
-        Learned.decode(read(project, f"{folder}/{number}-learned.npz")) for number in range(1, groups + 1)
-    ]
-
-
 def _blob(project: str, address: str) -> storage.Blob:
     return storage.Blob.from_uri(address, client=storage.Client(project=project))
-
-
-def _encode(panel: Panel) -> bytes:
-    arrays = {} if panel.onpromotion is None else {"onpromotion": panel.onpromotion}
-    return artifact.encode(
-        first_date=np.array(panel.first_date, dtype="datetime64[D]"),
-        store_nbr=np.array(panel.store_nbr),
-        family=np.array(panel.family),
-        sales=panel.sales,
-        **arrays,
-    )

@@ -5,13 +5,13 @@ With GROUP_SERIES, stores are learned from in groups of so many series: one afte
 job that worked on what `stage_groups` wrote. The version is the same.
 """
 
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from services.batch import command, staging
+from services.batch.groups import learned_from
 from services.batch.warehouse import SalesTable
 from services.contracts.settings import TrainingSettings
 from services.forecasting import learning, training
@@ -25,15 +25,10 @@ def train(
     model: command.Model = command.BEST,
     groups: Annotated[str, "the folder that `stage_groups` named, of what a job learned"] = "",
 ) -> dict[str, Any]:
-    """Train if need be; returns the version and its scores.
-
-    Raises:
-        UnusableSalesError: the sales are none, incomplete or too short.
-        BatchError: the job has not learned from a group.
-    """
+    """Train if need be; returns the version and its scores."""
 
     def learned_by_job(panels: Sequence[Panel], *_: object) -> list[learning.Learned]:
-        return staging.read_learned(settings.project, groups, len(panels))
+        return learned_from(settings.project, groups, len(panels))
 
     registry = ModelRegistry(settings.model_bucket, project=settings.project)
     sales = sales_of(settings, snapshot)
@@ -62,7 +57,4 @@ def sales_of(settings: TrainingSettings, snapshot: str | None) -> Panel:
     return SalesTable(settings.sales_table).read()
 
 
-main = command.EntryPoint(train)
-
-if __name__ == "__main__":
-    sys.exit(main())
+main = command.entry_point(train)

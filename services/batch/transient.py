@@ -1,13 +1,10 @@
 """Train and predict in one go: nothing is saved but the predictions, which replace those of the day."""
 
-import datetime
-import sys
 from typing import Any
 
 from services.batch import command, staging
-from services.batch.beam_io import replace_day
 from services.batch.scoring import Question, ScoreLines, score_fields
-from services.batch.warehouse import SalesTable, check_newest
+from services.batch.warehouse import SalesTable, check_newest, replace_day
 from services.contracts.settings import BatchSettings
 from services.forecasting import training
 
@@ -20,14 +17,9 @@ def transient(
     *,
     dry_run: command.DryRun = False,
 ) -> dict[str, Any]:
-    """Train on the sales before the day, forecast the days from it on, replace the rows.
-
-    Raises:
-        UnusableSalesError: the sales are none, incomplete or too short.
-        BatchError: the sales do not reach the day before; the rows did not all arrive.
-    """
+    """Train on the sales before the day, forecast the days from it on, replace the rows."""
     sales = SalesTable(settings.sales_table).read(before=run_date)
-    check_newest(settings.sales_table, sales.last_date, run_date - datetime.timedelta(days=1))
+    check_newest(settings.sales_table, sales.last_date, run_date)
     trained = training.fit(sales, command.candidates(model), group_series=settings.group_series)
     scores = ScoreLines(trained.forecast, run_date, horizon)
     series = len(trained.forecast.family)
@@ -37,7 +29,7 @@ def transient(
             for lines in scores.lines(score_fields(run_date, Question()), range(series), horizon):
                 file.write(b"\n".join(lines) + b"\n")
         table, staged = settings.transient_scores_table, settings.staging_dataset
-        replace_day(table, staged, run_date, [address], series * horizon)
+        replace_day(table, staged, run_date, [address], [series * horizon])
     return {
         "version": trained.forecast.version,
         "rows": series * horizon,
@@ -45,7 +37,4 @@ def transient(
     }
 
 
-main = command.EntryPoint(transient)
-
-if __name__ == "__main__":
-    sys.exit(main())
+main = command.entry_point(transient)

@@ -5,7 +5,6 @@ of equal weight: the sum of (p - q) ln(p / q). 0.1 is commonly called a small sh
 (Siddiqi 2006, Credit Risk Scorecards, ISBN 978-0-471-75451-0).
 """
 
-import sys
 from typing import Annotated, Any
 
 import numpy as np
@@ -34,12 +33,7 @@ def validate(
     snapshot: command.Snapshot,
     max_drift: Annotated[float, f"default {MAX_DRIFT}"] = MAX_DRIFT,
 ) -> dict[str, Any]:
-    """Check the sales of a run; returns their size and drift.
-
-    Raises:
-        UnusableSalesError: series have gaps or repeated days, or are too short to train on.
-        BatchError: sales are negative or no numbers, or have drifted.
-    """
+    """Check the sales of a run; returns their size and drift."""
     panel = staging.read_sales(settings.project, snapshot)
     backtest.origins(panel)
     bad = panel.sales[~np.isnan(panel.sales)]
@@ -80,7 +74,4 @@ def _shares(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[
     return np.maximum(counts / max(len(values), 1), _LEAST_SHARE)
 
 
-main = command.EntryPoint(validate)
-
-if __name__ == "__main__":
-    sys.exit(main())
+main = command.entry_point(validate)

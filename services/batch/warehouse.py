@@ -1,15 +1,17 @@
-"""The table of daily sales in BigQuery."""
+"""The tables in BigQuery: daily sales, and scores by the day they are made for."""
 
 import datetime
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import polars as pl
 from google.cloud import bigquery
 
-from services.batch.errors import BatchError
+from services.batch.errors import BatchError, temporary_errors
 from services.bigquery import REQUEST_SECONDS, RETRY, connect, query
 from services.contracts.model import HORIZON_DAYS
+from services.contracts.schema import bigquery_schema
+from services.contracts.tables import Score
 from services.forecasting.panel import Panel, UnusableSalesError
 from services.forecasting.sales_file import COLUMNS, KEY, Type, with_values
 
@@ -33,13 +35,19 @@ _READ: dict[type[pl.DataType], tuple[str, Type]] = {
 _READ_OTHERS: tuple[str, Type] = ("CAST({} AS STRING)", pl.String)
 _UPLOAD_BYTES_A_SECOND = 1_000_000  # at least
 
+_COUNT = "SELECT COUNT(*) AS found, COUNTIF(run_date = @day) AS of_day FROM `{table}`"
+# One statement, hence all or nothing, and it touches no other day:
+# https://cloud.google.com/bigquery/docs/using-dml-with-partitioned-tables
+_REPLACE = """
+MERGE `{table}` AS kept USING `{staged}` AS new ON FALSE
+WHEN NOT MATCHED BY SOURCE AND kept.run_date = @day THEN DELETE
+WHEN NOT MATCHED BY TARGET THEN INSERT ({columns}) VALUES ({columns})
+"""
 
-def check_newest(table: str, newest: datetime.date | None, day: datetime.date) -> None:
-    """Check that the newest sales before a run are those of the day before it.
 
-    Raises:
-        BatchError: there are none of that day.
-    """
+def check_newest(table: str, newest: datetime.date | None, run_date: datetime.date) -> None:
+    """Raise BatchError unless the newest sales before a run are those of the day before it."""
+    day = run_date - datetime.timedelta(days=1)
     if newest != day:
         found = f"the newest is {newest}" if newest else "there is none at all"
         raise BatchError(f"{table} has no sales of {day}; {found}. Load the day, then run this again")
@@ -132,3 +140,49 @@ class SalesTable:
         job.result(retry=RETRY)
         if job.output_rows != len(frame):
             raise BatchError(f"{self._name}: {job.output_rows} of {len(frame)} rows were loaded; load again")
+
+
+@temporary_errors()
+def replace_day(
+    table: str, staging_dataset: str, day: datetime.date, files: Sequence[str], counts: Sequence[int]
+) -> None:
+    """Replace a day's scores by those in `files`: all of them, or none when it fails.
+
+    Rows are checked in a table of the staging dataset first. Doing it again gives the same table.
+
+    Args:
+        table: `project.dataset.table`.
+        staging_dataset: `project.dataset`.
+        day: the `run_date`.
+        files: `gs://` objects with a row of JSON on each line.
+        counts: of the rows they should have, in parts.
+
+    Raises:
+        BatchError: the files have another number of rows, rows of another day, or none.
+    """
+    rows = sum(counts)
+    if not rows:
+        raise BatchError(f"no rows for run_date {day}; {table} keeps what it has")
+    columns = bigquery_schema(Score)
+    name = table.split(".")[2]
+    staged = f"{staging_dataset}.{name}_{day:%Y%m%d}"
+    with connect(table.split(".")[0]) as client:
+        client.load_table_from_uri(
+            files,
+            staged,
+            job_config=bigquery.LoadJobConfig(
+                source_format=bigquery.SourceFormat.NEWLINE_DELIMITED_JSON,
+                write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE,
+                schema=[bigquery.SchemaField.from_api_repr(column) for column in columns],
+            ),
+            retry=RETRY,
+        ).result(retry=RETRY)
+        [row] = query(client, _COUNT.format(table=staged), day=day)
+        if (row["found"], row["of_day"]) != (rows, rows):
+            raise BatchError(
+                f"{staged} has {row['found']} rows, {row['of_day']} of them of {day}, and should "
+                f"have {rows}; {table} keeps what it has"
+            )
+        names = ", ".join(column["name"] for column in columns)
+        query(client, _REPLACE.format(table=table, staged=staged, columns=names), day=day)
+        client.delete_table(staged, not_found_ok=True, retry=RETRY)

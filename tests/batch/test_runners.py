@@ -16,8 +16,8 @@ from apache_beam.runners.dataflow.dataflow_runner import DataflowPipelineResult
 from google.api_core.exceptions import ServiceUnavailable
 
 from services.batch import job, score, staging
+from services.batch.groups import StagedGroups
 from services.batch.scoring import ModelSource
-from services.batch.stage_groups import StagedGroups
 from tests.batch.conftest import Run, Warehouse
 from tests.conftest import Models, free_port
 

@@ -11,9 +11,9 @@ from tests.conftest import REPOSITORY
 WORKER = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from services.batch import scoring, learn_groups
+from services.batch import scoring, groups
 from services.forecasting import learning
-assert all(module.__file__.startswith(sys.argv[1]) for module in (scoring, learn_groups, learning))
+assert all(module.__file__.startswith(sys.argv[1]) for module in (scoring, groups, learning))
 """
 
 
