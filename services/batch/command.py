@@ -15,9 +15,6 @@ from services.batch.errors import EXPECTED, is_temporary
 from services.contracts.settings import from_environment
 from services.forecasting.models import CANDIDATES, Candidates
 
-RESULT_FILE: Final = "RESULT_FILE"
-"""Environment variable: a file for the result, besides standard output; Airflow passes it to later tasks."""
-
 BEST: Final = "best"
 
 # Exit statuses: it cannot be done as things are; it may be done when it is tried again (as in sysexits.h).
@@ -93,7 +90,7 @@ def attempt(name: str, command: Callable[[], dict[str, Any]]) -> int:
     except EXPECTED as error:
         print(f"{name}: {error}", file=sys.stderr)  # noqa: T201
         return _TEMPORARY_FAILURE if is_temporary(error) else _FAILURE
-    if file := os.environ.get(RESULT_FILE):
+    if file := os.environ.get("RESULT_FILE"):  # which Airflow reads, for later tasks
         Path(file).write_bytes(result)
     print(result.decode())  # noqa: T201
     return 0

@@ -60,11 +60,7 @@ def learn(address: str, project: str, model: str, origins: Sequence[int]) -> Non
 
 
 def learned_from(project: str, folder: str, count: int) -> list[Learned]:
-    """What was learned from each of the groups in a folder.
-
-    Raises:
-        BatchError: nothing was learned from one of them.
-    """
+    """What was learned from each of the groups in a folder."""
     return [
         Learned.decode(staging.read(project, f"{folder}/{number}-learned.npz"))
         for number in range(1, count + 1)

@@ -23,12 +23,11 @@ def learn_groups(options: PipelineOptions) -> dict[str, Any]:
     """Learn from the groups that `stage_groups` staged, each an element; returns how many there are."""
     project, folder = options.view_as(GoogleCloudOptions).project, options.view_as(GroupOptions).groups
     listed = groups.staged_in(project, folder)
-    runners.choose(options)
     # A group takes all processors of a worker of Dataflow's.
     debug = options.view_as(DebugOptions)
     debug.number_of_worker_harness_threads = 1
     debug.add_experiment("no_use_multiple_sdk_containers")
-    pipeline = beam.Pipeline(options=options)
+    pipeline = runners.pipeline(options)
     _ = (
         pipeline
         | "groups" >> beam.Create(listed.staged, reshuffle=False)

@@ -6,7 +6,7 @@ import numpy as np
 
 from services.batch import command, staging
 from services.contracts.settings import BatchSettings
-from services.forecasting.artifact import Model
+from services.forecasting.forecast import Forecast
 from services.forecasting.model_registry import ModelRegistry
 from services.forecasting.panel import Panel
 
@@ -27,13 +27,12 @@ def backtest(
         "coverage": report.coverage,
         "country": report.country,
         "holiday_effects": report.holiday_effects,
-        "published": pointer and realised(registry.load(pointer[0].version), sales),
+        "published": pointer and realised(registry.load(pointer[0].version).forecast, sales),
     }
 
 
-def realised(model: Model, sales: Panel) -> dict[str, Any]:
-    """How a model's forecast did on the days that came in since: days, WAPE, share inside the interval."""
-    forecast = model.forecast
+def realised(forecast: Forecast, sales: Panel) -> dict[str, Any]:
+    """How a forecast did on the days that came in since: days, WAPE, share inside the interval."""
     row_of = {key: row for row, key in enumerate(zip(sales.store_nbr, sales.family, strict=True))}
     keys = list(zip(forecast.store_nbr, forecast.family, strict=True))
     known = [index for index, key in enumerate(keys) if key in row_of]

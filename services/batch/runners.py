@@ -1,4 +1,4 @@
-"""Which of Beam's runners a job goes to."""
+"""Pipelines on whichever of Beam's runners the options name."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -23,12 +23,8 @@ _STREAM_HERE: Final = "apache_beam.runners.direct.direct_runner.BundleBasedDirec
 _PORTABLE: Final = ("PortableRunner", "FlinkRunner", "SparkRunner")
 
 
-def choose(options: PipelineOptions, *, streaming: bool = False) -> None:
-    """Complete the options that say where a job runs.
-
-    Raises:
-        BatchError: the runner needs a job server, and none is named.
-    """
+def pipeline(options: PipelineOptions, *, streaming: bool = False) -> beam.Pipeline:
+    """A pipeline that runs where the options say, which it completes."""
     standard = options.view_as(StandardOptions)
     standard.streaming = streaming
     if standard.runner in (None, "DirectRunner"):
@@ -38,6 +34,7 @@ def choose(options: PipelineOptions, *, streaming: bool = False) -> None:
     if options.view_as(GoogleCloudOptions).no_auth:
         # Beam's files do not know the option: they would look for credentials for 25 s.
         auth._Credentials._credentials_init = True  # pyright: ignore[reportPrivateUsage]
+    return beam.Pipeline(options=options)
 
 
 def run(pipeline: beam.Pipeline, count: Callable[[PipelineResult], dict[str, Any]]) -> dict[str, Any]:

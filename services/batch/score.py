@@ -33,9 +33,7 @@ class ScoreOptions(PipelineOptions):
 
     @classmethod
     def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument(
-            "--input", help="files of questions, a JSON object a line: a pattern, gs:// or not"
-        )
+        parser.add_argument("--input", help="pattern of files, gs:// or not: a question in JSON on each line")
         parser.add_argument("--query", help="BigQuery SQL whose rows are questions")
         parser.add_argument("--subscription", help="projects/P/subscriptions/S: stream the requests of it")
         parser.add_argument("--model_bucket", help="bucket of the model registry")
@@ -43,29 +41,13 @@ class ScoreOptions(PipelineOptions):
         parser.add_argument("--model_version", help="what the registry's pointer names when not given")
         parser.add_argument("--run_date", help="first day to forecast, ISO 8601")
         parser.add_argument("--horizon", type=int, help="days to forecast")
-        parser.add_argument(
-            "--output", help="where files of rows and dead letters go: a folder, gs:// or not"
-        )
+        parser.add_argument("--output", help="folder, gs:// or not, for files of rows and dead letters")
         parser.add_argument("--table", help="project.dataset.table whose rows of --run_date are replaced")
         parser.add_argument("--staging_dataset", help="project.dataset where rows are checked before that")
         parser.add_argument("--predictions_table", help="project.dataset.table that streamed rows go to")
         parser.add_argument("--dead_letter_topic", help="projects/P/topics/T for what cannot be answered")
         parser.add_argument("--reply_topic", help="projects/P/topics/T for replies that name no other")
         parser.add_argument("--reply_topics", help="other topics that reply_to may name, with commas between")
-
-
-def build(pipeline: beam.Pipeline, options: ScoreOptions) -> None:
-    """Add the transforms that the options ask for.
-
-    Raises:
-        BatchError: options are missing, or do not go together.
-    """
-    if not options.model_bucket or not options.model_project:
-        raise BatchError("--model_bucket and --model_project say where the model is")
-    if options.subscription:
-        _stream(pipeline, options)
-    else:
-        _batch(pipeline, options)
 
 
 def _batch(pipeline: beam.Pipeline, options: ScoreOptions) -> None:
@@ -95,7 +77,7 @@ def _batch(pipeline: beam.Pipeline, options: ScoreOptions) -> None:
             | "read rows" >> beam.FlatMap(query_rows, options.model_project)
             | "spread" >> beam.Reshuffle()
         )
-    answers = answered(questions, Answer(source, run_date, options.horizon), DEAD, ROWS)
+    answers = answered(questions, Answer(source), DEAD, ROWS)
     if "://" not in folder:
         Path(folder).mkdir(parents=True, exist_ok=True)
     files = answers.blocks | "write rows" >> beam.ParDo(WriteLines(options.model_project, f"{folder}/rows"))
@@ -135,17 +117,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def score(options: PipelineOptions) -> dict[str, Any]:
-    """Run the pipeline; returns what was counted.
-
-    Raises:
-        BatchError: options are missing or do not go together; the model does not reach the days to score.
-        TemporaryError: the job failed.
-        UnknownVersionError: the registry has no such version, or no pointer.
-    """
+    """Run the pipeline; returns what was counted, or the id of a job of Dataflow."""
     asked = options.view_as(ScoreOptions)
-    runners.choose(options, streaming=bool(asked.subscription))
-    pipeline = beam.Pipeline(options=options)
-    build(pipeline, asked)
+    pipeline = runners.pipeline(options, streaming=bool(asked.subscription))
+    if not asked.model_bucket or not asked.model_project:
+        raise BatchError("--model_bucket and --model_project say where the model is")
+    add_transforms = _stream if asked.subscription else _batch
+    add_transforms(pipeline, asked)
     return runners.run(pipeline, _counted)
 
 

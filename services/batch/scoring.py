@@ -49,19 +49,11 @@ class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 _QUESTION: Final = msgspec.json.Decoder(Question)
 
 
-def score_fields(run_date: datetime.date, question: Question) -> dict[str, Any]:
-    """The columns of `Score` that do not come from the model."""
-    fields = {"run_date": run_date, **_SCORE_DEFAULTS}
-    if question.request_id is not None:
-        fields["request_id"] = question.request_id
-    return fields
-
-
 class ScoreLines(Replies):
-    """Builds replies, and rows of a table in JSON, from a model's days from one on.
+    """Builds replies, and rows of a table in JSON, from a forecast's days.
 
     Args:
-        forecast: of the version.
+        forecast: of a version.
         first: the first day asked for; that of the forecast when not given.
         days: most days asked for; all of the forecast when not given.
 
@@ -72,7 +64,22 @@ class ScoreLines(Replies):
     def __init__(self, forecast: Forecast, first: datetime.date | None = None, days: int | None = None):
         begin, days = _reach(forecast.version, forecast.dates[0], forecast.horizon, first, days)
         super().__init__(forecast, days, begin)
+        self._run_date = forecast.dates[begin]
         self._model_version = b',"model_version":%b,' % msgspec.json.encode(self.version)
+
+    def answer(self, question: Question) -> Iterator[list[bytes]]:
+        """Rows of `Score` that answer a question, by series.
+
+        Raises:
+            InvalidMessageError: it asks for more days than there are, or for none of the series.
+        """
+        days = question.range or self.max_range
+        if days > self.max_range:
+            raise InvalidMessageError(f"range must be a whole number of days from 1 to {self.max_range}")
+        fields = {"run_date": self._run_date, **_SCORE_DEFAULTS}
+        if question.request_id is not None:
+            fields["request_id"] = question.request_id
+        return self.lines(fields, self.series(question.store_nbr, question.family), days)
 
     def lines(self, fields: dict[str, Any], series: Iterable[int], days: int) -> Iterator[list[bytes]]:
         """A line per row, by series: the columns in `fields`, then those of the model."""
@@ -84,11 +91,7 @@ class ScoreLines(Replies):
 def _reach(
     version: str, begin: datetime.date, horizon: int, first: datetime.date | None, days: int | None
 ) -> tuple[int, int]:
-    """Position of the first day asked for in a forecast, and the number of days.
-
-    Raises:
-        BatchError: the forecast does not have these days.
-    """
+    """Position of the first day asked for in a forecast, and the number of days."""
     at = (first - begin).days if first else 0
     days = days or horizon - at
     if at < 0 or at + days > horizon:
@@ -102,28 +105,16 @@ def _reach(
 
 @dataclass(frozen=True)
 class ModelSource:
-    """Where workers get the model.
-
-    Attributes:
-        bucket: of the registry.
-        project: of the bucket.
-        version: to load; the one that the pointer names at the time when not given.
-        first: see `ScoreLines`.
-        days: see `ScoreLines`.
-    """
+    """The registry from which workers get the model, and the days of it, as `ScoreLines` takes them."""
 
     bucket: str
     project: str
-    version: str | None
+    version: str | None  # when not given, what the pointer names at the time
     first: datetime.date | None = None
     days: int | None = None
 
     def current(self) -> str:
-        """The version to use now.
-
-        Raises:
-            UnknownVersionError: none is published.
-        """
+        """The version to use now."""
         if self.version:
             return self.version
         pointer = ModelRegistry(self.bucket, self.project).pointer()
@@ -132,13 +123,7 @@ class ModelSource:
         return pointer[0].version
 
     def check(self, version: str) -> None:
-        """Look for faults that every worker would meet, and try again and again, without loading the model.
-
-        Raises:
-            BatchError: the version does not have the days asked for.
-            UnknownVersionError: the registry has no complete version of this name.
-            CorruptModelError: an object is not what its manifest says.
-        """
+        """Raise what every worker would meet, and try again and again, without loading the model."""
         manifest = ModelRegistry(self.bucket, self.project).check(version)
         begin = manifest.last_date + datetime.timedelta(days=1)
         _reach(version, begin, manifest.horizon, self.first, self.days)
@@ -157,9 +142,6 @@ class AnswerBatches(beam.DoFn):
         self._shared = Shared()
         self._looked = 0.0
         self._version = ""
-        self._asked = Metrics.counter(NAMESPACE, "questions")
-        self._rows = Metrics.counter(NAMESPACE, "rows")
-        self._dead = Metrics.counter(NAMESPACE, "dead_letters")
 
     def setup(self) -> None:
         """Load the model, so that a fault shows before the first question."""
@@ -178,24 +160,18 @@ class AnswerBatches(beam.DoFn):
             self._held = self._shared.acquire(lambda: self._source.load(version), tag=version)
         return self._held
 
-    def count(self, questions: int, rows: int, dead: int) -> None:
-        """Count what a batch had."""
-        self._asked.inc(questions)
-        self._rows.inc(rows)
-        self._dead.inc(dead)
+
+def _count(**amounts: int) -> None:
+    for name, amount in amounts.items():
+        Metrics.counter(NAMESPACE, name).inc(amount)
 
 
 class Answer(AnswerBatches):
-    """Answers batches of questions, for up to `horizon` days each.
+    """Answers batches of questions.
 
     Yields blocks of rows of `Score`, one a line, and the number of rows in each under the tag `rows`;
     questions that cannot be answered go under the tag `dead`.
     """
-
-    def __init__(self, source: ModelSource, run_date: datetime.date, horizon: int):
-        super().__init__(source)
-        self._run_date = run_date
-        self._horizon = horizon
 
     def process(self, element: list[bytes]) -> Iterator[Any]:
         """Answer a batch."""
@@ -204,14 +180,13 @@ class Answer(AnswerBatches):
         lines: list[bytes] = []
         for each in element:
             try:
-                question, days = self._read(each)
-                series = model.series(question.store_nbr, question.family)
+                answer = model.answer(_question(each))
             except InvalidMessageError as error:
                 dead += 1
                 letter = {"body": each.decode(errors="replace"), REASON_ATTRIBUTE: str(error)}
                 yield TaggedOutput(DEAD, msgspec.json.encode(letter))
             else:
-                for of_series in model.lines(score_fields(self._run_date, question), series, days):
+                for of_series in answer:
                     lines += of_series
                     if len(lines) >= _BLOCK_ROWS:
                         yield from _block(lines)
@@ -219,18 +194,14 @@ class Answer(AnswerBatches):
                         lines = []
         if lines:
             yield from _block(lines)
-        self.count(len(element), rows + len(lines), dead)
+        _count(questions=len(element), rows=rows + len(lines), dead_letters=dead)
 
-    def _read(self, element: bytes) -> tuple[Question, int]:
-        """A question and its number of days."""
-        try:
-            question = _QUESTION.decode(element)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise InvalidMessageError(f"not a question: {error}") from None
-        days = question.range or self._horizon
-        if days > self._horizon:
-            raise InvalidMessageError(f"range must be a whole number of days from 1 to {self._horizon}")
-        return question, days
+
+def _question(line: bytes) -> Question:
+    try:
+        return _QUESTION.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidMessageError(f"not a question: {error}") from None
 
 
 def _block(lines: list[bytes]) -> Iterator[Any]:
@@ -277,7 +248,7 @@ class AnswerMessages(AnswerBatches):
                 yield _tagged(self._dead_letter_topic, dead_letter("", message, error))
         if lines:
             yield b"\n".join(lines)
-        self.count(len(element), len(lines), dead)
+        _count(questions=len(element), rows=len(lines), dead_letters=dead)
 
 
 def _tagged(topic: str, outgoing: Outgoing) -> TaggedOutput[str, PubsubMessage]:

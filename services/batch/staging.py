@@ -44,11 +44,7 @@ def create(project: str, address: str) -> BlobWriter:
 
 
 def read_sales(project: str, address: str) -> Panel:
-    """Sales that `write_sales` uploaded.
-
-    Raises:
-        BatchError: there is no such object.
-    """
+    """Sales that `write_sales` uploaded."""
     return Panel.from_frame(pl.read_parquet(io.BytesIO(read(project, address))))
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from services.batch import command, staging
-from services.batch.scoring import Question, ScoreLines, score_fields
+from services.batch.scoring import Question, ScoreLines
 from services.batch.warehouse import SalesTable, check_newest, replace_day
 from services.contracts.settings import BatchSettings
 from services.forecasting import training
@@ -22,19 +22,15 @@ def transient(
     check_newest(settings.sales_table, sales.last_date, run_date)
     trained = training.fit(sales, command.candidates(model), group_series=settings.group_series)
     scores = ScoreLines(trained.forecast, run_date, horizon)
-    series = len(trained.forecast.family)
+    rows = len(trained.forecast.family) * horizon
     if not dry_run:
         address = f"gs://{settings.staging_bucket}/runs/{run_date}/transient.json"
         with staging.create(settings.project, address) as file:
-            for lines in scores.lines(score_fields(run_date, Question()), range(series), horizon):
+            for lines in scores.answer(Question()):
                 file.write(b"\n".join(lines) + b"\n")
-        table, staged = settings.transient_scores_table, settings.staging_dataset
-        replace_day(table, staged, run_date, [address], [series * horizon])
-    return {
-        "version": trained.forecast.version,
-        "rows": series * horizon,
-        "backtest": trained.backtest.model,
-    }
+        table = settings.transient_scores_table
+        replace_day(table, settings.staging_dataset, run_date, [address], [rows])
+    return {"version": trained.forecast.version, "rows": rows, "backtest": trained.backtest.model}
 
 
 main = command.entry_point(transient)

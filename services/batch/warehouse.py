@@ -61,7 +61,6 @@ class SalesTable:
     """
 
     def __init__(self, name: str):
-        """Address the table."""
         self._client = connect(name.split(".")[0])
         self._name = name
 

@@ -103,7 +103,7 @@ def test_a_question_for_every_series_is_answered_in_blocks(monkeypatch: pytest.M
         return ScoreLines(forecast)
 
     monkeypatch.setattr(ModelSource, "load", load)
-    answers = list(Answer(ModelSource("b", "p", "v"), RUN, 7).process([b"{}"] * 2))
+    answers = list(Answer(ModelSource("b", "p", "v")).process([b"{}"] * 2))
     blocks = [each.split(b"\n") for each in answers if isinstance(each, bytes)]
     assert [each.value for each in answers if isinstance(each, TaggedOutput)] == [
         len(each) for each in blocks
