@@ -24,12 +24,7 @@ class Budget(Construct):
         project = place.project_id
         # A person's credentials belong to no project, and this API wants one that pays for the call.
         quota = google.provider.GoogleProvider(
-            self,
-            "quota",
-            alias="quota",
-            project=project,
-            user_project_override=True,
-            billing_project=project,
+            self, "quota", alias="quota", project=project, user_project_override=True, billing_project=project
         )
         google.billing_budget.BillingBudget(
             self,

@@ -86,10 +86,7 @@ class DenyPolicy(Construct):
 
 
 def _rule(
-    description: str,
-    account: Account,
-    permissions: Sequence[str],
-    condition: Block | None = None,
+    description: str, account: Account, permissions: Sequence[str], condition: Block | None = None
 ) -> Block:
     return {
         "description": description,

@@ -62,11 +62,7 @@ class Principal(Construct):
         return kind(self, id_, role=role, member=member or self.member, **arguments)
 
     def grant_project_role(
-        self,
-        role: str,
-        *,
-        condition: Block | None = None,
-        after: Sequence[TerraformResource] = (),
+        self, role: str, *, condition: Block | None = None, after: Sequence[TerraformResource] = ()
     ) -> TerraformResource:
         """Grant a role on the project. Only for what cannot be granted on a resource."""
         return self.grant(

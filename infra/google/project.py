@@ -58,12 +58,7 @@ class ProjectSettings(Construct):
     """
 
     def __init__(
-        self,
-        scope: Construct,
-        id_: str,
-        *,
-        keep_audit_logs_days: int,
-        after: Sequence[TerraformResource],
+        self, scope: Construct, id_: str, *, keep_audit_logs_days: int, after: Sequence[TerraformResource]
     ):
         super().__init__(scope, id_)
         place = place_of(self)

@@ -33,10 +33,7 @@ class Job(Construct):
         self._labels = {**namespace.labels, "app.kubernetes.io/name": id_}
         self._account, self.identity = namespace.service_account(self, name=id_, labels=self._labels)
         AllowGoogleApis(
-            self,
-            f"{id_}-google-apis",
-            namespace=namespace,
-            selector={"app.kubernetes.io/name": id_},
+            self, f"{id_}-google-apis", namespace=namespace, selector={"app.kubernetes.io/name": id_}
         )
 
     def run(
@@ -51,13 +48,7 @@ class Job(Construct):
     ) -> None:
         """Run a module, passed its settings as environment variables, when there is what it needs."""
         spec = pod(
-            self.name,
-            image=image,
-            module=module,
-            settings=settings,
-            cpu=cpu,
-            memory=memory,
-            tmp="1Gi",
+            self.name, image=image, module=module, settings=settings, cpu=cpu, memory=memory, tmp="1Gi"
         )
         # Another pod tries again, and the logs of the first stay.
         spec["restart_policy"] = "Never"

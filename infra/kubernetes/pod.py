@@ -27,14 +27,7 @@ _STARTING_SECONDS: Final = 120
 
 
 def pod(
-    name: str,
-    *,
-    image: str,
-    module: str,
-    settings: msgspec.Struct,
-    cpu: str,
-    memory: str,
-    tmp: str,
+    name: str, *, image: str, module: str, settings: msgspec.Struct, cpu: str, memory: str, tmp: str
 ) -> Block:
     """Spec of pods that run a module, passed its settings as environment variables.
 

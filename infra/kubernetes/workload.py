@@ -49,12 +49,7 @@ class Workload(Construct):
         account, self.identity = namespace.service_account(self, name=id_, labels=self._labels)
         deployment = self._deployment(
             service_pod(
-                id_,
-                image=image,
-                settings=settings,
-                size=size,
-                selector=self.selector,
-                spot=spot is not None,
+                id_, image=image, settings=settings, size=size, selector=self.selector, spot=spot is not None
             ),
             after=[account, spot.resource] if spot else [account],
         )
