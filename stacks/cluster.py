@@ -5,9 +5,9 @@ from typing import Final
 from infra.cdk import App, TerraformResource
 from infra.cdk.stack import PlatformStack
 from infra.environment.cluster import ClusterSettings
+from infra.google.binary_authorization import ImagePolicy
 from infra.google.cluster import Cluster
 from infra.google.identity import Account, ServiceAgent, propagated
-from infra.google.image_policy import ImagePolicy
 from stacks.foundation import FoundationStack
 from stacks.registry import RegistryStack
 

@@ -13,15 +13,14 @@ from infra.cdk import App, Construct, TerraformResource
 from infra.cdk.stack import PlatformStack
 from infra.cdk.waivers import waive
 from infra.environment import Environment
-from infra.google.attestor import Attestor
+from infra.google.binary_authorization import Attestor
 from infra.google.ci_identity import CiIdentity
 from infra.google.dataset_copy import grant_copies
 from infra.google.deny_policy import DenyPolicy
 from infra.google.identity import NewAccount, Principal, ServiceAgent
 from infra.google.key import Key
 from infra.google.network import ANYWHERE, Network
-from infra.google.project import ProjectSettings, enable_apis
-from infra.google.quota import cap_cpus, cap_queries
+from infra.google.project import ProjectSettings, cap_cpus, cap_queries, enable_apis
 from stacks.needs import IAM_APIS, grant_rights, needs
 
 

@@ -15,7 +15,7 @@ from infra.cdk.stack import PlatformStack
 from infra.cdk.waivers import waive
 from infra.environment import Environment, StackName
 from infra.google.ci_identity import CiIdentity
-from infra.google.project import custom_role, custom_role_name
+from infra.google.project import custom_role_name
 
 IAM_APIS: Final = ("cloudresourcemanager", "iam")
 
@@ -179,14 +179,14 @@ def grant_rights(scope: PlatformStack, ci: CiIdentity, *, after: Sequence[Terraf
     ):
         if permissions:
             role_id = f"ci{name.title()}"
-            custom = custom_role(
+            custom = google.project_iam_custom_role.ProjectIamCustomRole(
                 scope,
                 f"{name}-role",
                 role_id=role_id,
                 title=f"CI {name}",
                 description="Settings of resources without their content",
-                permissions=permissions,
-                after=after,
+                permissions=sorted(permissions),
+                depends_on=after,
             )
             account.grant_project_role(custom_role_name(scope, role_id), after=[custom])
         for role in roles:

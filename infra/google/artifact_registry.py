@@ -15,8 +15,6 @@ class ImageRepository(Construct):
         keep_versions: versions of each image that stay.
         untagged_days: days after which other untagged images go.
         scan: look for vulnerabilities, which is billed for each image.
-        key: encrypts the images; Google's own key without one.
-        may_use_key: grants that let Artifact Registry use the key.
     """
 
     def __init__(
@@ -31,12 +29,12 @@ class ImageRepository(Construct):
         may_use_key: Sequence[TerraformResource],
     ):
         super().__init__(scope, id_)
-        self._place = place_of(self)
+        place = place_of(self)
         self._resource = google.artifact_registry_repository.ArtifactRegistryRepository(
             self,
             "Default",
-            repository_id=self._place.platform,
-            location=self._place.region,
+            repository_id=place.platform,
+            location=place.region,
             format="DOCKER",
             description="Images of the services",
             # A tag always names the same image; tagged images can only be deleted with their repository.
@@ -65,11 +63,12 @@ class ImageRepository(Construct):
 
     def grant_read(self, principal: Principal) -> TerraformResource:
         """Let a principal pull images. Returns the grant."""
+        place = place_of(self)
         return principal.grant(
             google.artifact_registry_repository_iam_member.ArtifactRegistryRepositoryIamMember,
-            f"read-{self._place.platform}",
+            f"read-{place.platform}",
             "roles/artifactregistry.reader",
             self._resource,
-            repository=self._place.platform,
-            location=self._place.region,
+            repository=place.platform,
+            location=place.region,
         )

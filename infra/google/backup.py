@@ -10,9 +10,6 @@ class BackupPlan(Construct):
     """Backs up all namespaces of a cluster every night, and says how a backup is restored.
 
     An apply restores what the stacks make. Backups are for everything else on the cluster.
-
-    Args:
-        key: encrypts the backups; Google's own key without one.
     """
 
     def __init__(
@@ -57,9 +54,7 @@ class BackupPlan(Construct):
                 # What is there stays: what an apply has made since is newer than the backup.
                 "namespaced_resource_restore_mode": "MERGE_SKIP_ON_CONFLICT",
                 "volume_data_restore_policy": "RESTORE_VOLUME_DATA_FROM_BACKUP",
-                "cluster_resource_restore_scope": {
-                    "no_group_kinds": True  # GKE and the stacks make them
-                },
+                "cluster_resource_restore_scope": {"no_group_kinds": True},  # GKE and the stacks make them
                 "cluster_resource_conflict_policy": "USE_EXISTING_VERSION",
             },
         )

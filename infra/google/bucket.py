@@ -9,8 +9,6 @@ from infra.environment.project import CONTINENTS
 from infra.google.identity import Principal
 from services.contracts.names import bucket_name
 
-storage_object = google.storage_bucket_object
-
 
 class Bucket(Construct):
     """A private bucket in one region or two.
@@ -19,7 +17,6 @@ class Bucket(Construct):
         purpose: what it holds; its name is that of the project and this.
         soft_delete_days: days in which deleted objects and versions can be restored; 0, or 7 to 90.
         keep_versions: noncurrent versions kept of each replaced or deleted object; no versioning if absent.
-        delete_after_days: age at which objects are deleted; never if absent.
         delete_below: prefix of the names of objects to delete by age; all objects if absent.
         second_region: has all objects within hours, and is used if the environment's own is down.
     """
@@ -39,24 +36,23 @@ class Bucket(Construct):
         super().__init__(scope, id_)
         place = place_of(self)
         self.name: Final = bucket_name(place.project_id, purpose)
-        prefixes = [delete_below] if delete_below else None
-        rules: list[tuple[str, Block]] = [
-            # Parts of an unfinished upload cost as much as an object, and no listing shows them.
-            ("AbortIncompleteMultipartUpload", {"age": 7})
-        ]
+        location, regions = place.region.upper(), None  # as the API returns it
+        if second_region:
+            regions = {"data_locations": [location, second_region.upper()]}
+            location = CONTINENTS[second_region.partition("-")[0]]
+        # Parts of an unfinished upload cost as much as an object, and no listing shows them.
+        rules: list[tuple[str, Block]] = [("AbortIncompleteMultipartUpload", {"age": 7})]
         if keep_versions is not None:
             rules.append(("Delete", {"num_newer_versions": keep_versions, "with_state": "ARCHIVED"}))
         if delete_after_days is not None:
-            rules.append(("Delete", {"age": delete_after_days, "matches_prefix": prefixes}))
+            below = [delete_below] if delete_below else None
+            rules.append(("Delete", {"age": delete_after_days, "matches_prefix": below}))
         self.resource: Final = google.storage_bucket.StorageBucket(
             self,
             "Default",
             name=self.name,
-            # As the API returns it.
-            location=(CONTINENTS[second_region.partition("-")[0]] if second_region else place.region.upper()),
-            custom_placement_config={"data_locations": [place.region.upper(), second_region.upper()]}
-            if second_region
-            else None,
+            location=location,
+            custom_placement_config=regions,
             force_destroy=not place.protected,
             uniform_bucket_level_access=True,  # IAM alone decides: objects have no access lists
             public_access_prevention="enforced",  # even if a grant allows it
@@ -70,14 +66,12 @@ class Bucket(Construct):
         if keep_versions is None:
             waive(self.resource, {"CKV_GCP_78": "what it holds goes by age anyway"})
 
-    def write(
-        self, scope: Construct, id_: str, *, name: str, content: str
-    ) -> storage_object.StorageBucketObject:
+    def write(self, scope: Construct, id_: str, *, name: str, content: str) -> None:
         """Put text into the bucket; changed text is written over the object.
 
         The path of a changed file would be another `source`, for which Terraform deletes the object first.
         """
-        return storage_object.StorageBucketObject(
+        google.storage_bucket_object.StorageBucketObject(
             scope, id_, bucket=self.name, name=name, content=content, depends_on=[self.resource]
         )
 
@@ -93,7 +87,7 @@ class Bucket(Construct):
         )
 
     def grant_read(self, principal: Principal) -> TerraformResource:
-        """Let a principal read and list the objects. Returns the grant, for what must wait for it."""
+        """Let a principal read and list the objects. Returns the grant."""
         return self._grant(principal, "read", "roles/storage.objectViewer")
 
     def grant_write(self, principal: Principal) -> TerraformResource:

@@ -1,12 +1,8 @@
 """Budget of an environment."""
 
-from typing import Final
-
 from infra.cdk import Construct, google
 from infra.cdk.stack import place_of
 from infra.monitoring.alerting import OnCall
-
-_SPENT: Final = (0.5, 0.9, 1.0)
 
 
 class Budget(Construct):
@@ -40,7 +36,7 @@ class Budget(Construct):
             },
             amount={"specified_amount": {"units": str(amount)}},
             threshold_rules=[
-                *({"threshold_percent": share} for share in _SPENT),
+                *({"threshold_percent": share} for share in (0.5, 0.9, 1.0)),
                 {"threshold_percent": 1.0, "spend_basis": "FORECASTED_SPEND"},
             ],
             all_updates_rule={

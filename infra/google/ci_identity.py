@@ -11,8 +11,6 @@ from infra.cdk.stack import place_of
 from infra.cdk.waivers import waive
 from infra.google.identity import Account, NewAccount, Principal
 
-_BRANCH: Final = "main"
-
 
 class _Issuer(NamedTuple):
     """Who signs tokens, and the claims in them: repository, its number, ref; what a pull request's says."""
@@ -58,14 +56,8 @@ class CiIdentity(Construct):
     import it.
 
     Args:
-        issuer: who runs it: `github` or `gitlab`.
         repository: its name, as `owner/name`.
         repository_id: its number, which nobody can take over with the name.
-        after: resources that must exist first.
-
-    Attributes:
-        plan: account that reads settings and state.
-        apply: account that changes what the stacks own.
     """
 
     def __init__(
@@ -90,7 +82,7 @@ class CiIdentity(Construct):
             description=f"Workflows of {repository}",
             depends_on=after,
         )
-        on_branch = f"assertion.{by.ref} == 'refs/heads/{_BRANCH}'"
+        on_branch = f"assertion.{by.ref} == 'refs/heads/main'"
         # Reading a claim that the token lacks is an error.
         in_environment = f"has(assertion.environment) && assertion.environment == '{place.name}'"
         # GitLab's merge request from the branch `main` of a fork has the ref of this branch.
@@ -108,13 +100,8 @@ class CiIdentity(Construct):
                 "attribute.access": f"{may_apply} ? 'apply' : ({may_plan} ? 'plan' : 'none')",
             },
             # The issuer serves all repositories. A repository's name could be taken over after a move.
-            attribute_condition=" && ".join(
-                [
-                    f"assertion.{by.repository} == '{repository}'",
-                    f"assertion.{by.repository_id} == '{repository_id}'",
-                    "attribute.access != 'none'",
-                ]
-            ),
+            attribute_condition=f"assertion.{by.repository} == '{repository}' && "
+            f"assertion.{by.repository_id} == '{repository_id}' && attribute.access != 'none'",
         )
         waive(provider, {"CKV_GCP_125": "its condition asks for the repository, branch and environment"})
         # Google refuses a grant to members of a pool that does not exist yet.
@@ -123,7 +110,6 @@ class CiIdentity(Construct):
         self.apply: Final = self._account("apply", "CI that applies, after approval", after)
 
     def _account(self, access: str, description: str, after: Sequence[TerraformResource]) -> Account:
-        """An account that workflows with this access become."""
         account = NewAccount(self, f"ci-{access}", description=description, after=after)
         member = f"principalSet://iam.googleapis.com/{self._pool_path}/attribute.access/{access}"
         account.grant_federation(Principal(self, f"{access}-workflows", member=member))

@@ -14,7 +14,7 @@ from infra.google.backup import BackupPlan
 from infra.google.identity import Account
 from infra.google.key import Key
 from infra.google.network import Network
-from infra.google.node_pool import OAUTH_SCOPES, add_node_pool
+from infra.google.node_pool import HARDENED, add_node_pool
 from infra.google.topic import Topic
 
 # https://cloud.google.com/stackdriver/docs/solutions/gke/managing-metrics
@@ -28,10 +28,8 @@ class Cluster(Construct):
     """A cluster with autoscaled node pools.
 
     Args:
-        settings: its pools, maintenance, telemetry and backups.
-        zones: zones of its region that its nodes are in.
+        zones: where its nodes are.
         labels: labels of the machines, which the bill shows.
-        key: encrypts Secrets and backups; Google's own key without one.
         after: grants without which the cluster cannot be made, or its nodes do not start.
     """
 
@@ -73,9 +71,7 @@ class Cluster(Construct):
                 "disk_type": "pd-standard",
                 "disk_size_gb": 20,
                 "service_account": node_account.email,
-                "oauth_scopes": OAUTH_SCOPES,
-                "shielded_instance_config": {"enable_secure_boot": True, "enable_integrity_monitoring": True},
-                "workload_metadata_config": {"mode": "GKE_METADATA"},
+                **HARDENED,
             },
             lifecycle={"ignore_changes": ["node_config"]},
             # The network, with private nodes.
@@ -143,12 +139,12 @@ class Cluster(Construct):
                 "CKV_GCP_65": "IAM decides who may do what; groups need a domain of one's own",
             },
         )
-        for pool_name, pool in settings.pools.items():
+        for name, pool in settings.pools.items():
             add_node_pool(
                 self,
-                pool_name,
+                name,
+                pool,
                 cluster=self._resource,
-                settings=pool,
                 zones=len(zones),
                 labels=labels,
                 account=node_account,
@@ -166,15 +162,6 @@ def _maintenance(settings: ClusterMaintenance) -> Block:
     """A weekly window for upgrades, outside of the exclusions."""
     first = SOME_MONDAY + timedelta(days=WEEK.index(settings.days[0]))
     end = first + timedelta(days=(settings.start_hour + settings.hours) // 24)
-    exclusions = [
-        {
-            "exclusion_name": each.name,
-            "start_time": _instant(each.start),
-            "end_time": _instant(each.end),
-            "exclusion_options": {"scope": "NO_UPGRADES"},
-        }
-        for each in settings.exclusions
-    ]
     return {
         # The first window; the recurrence repeats it.
         "recurring_window": {
@@ -182,7 +169,16 @@ def _maintenance(settings: ClusterMaintenance) -> Block:
             "end_time": _instant(end, (settings.start_hour + settings.hours) % 24),
             "recurrence": f"FREQ=WEEKLY;BYDAY={','.join(settings.days)}",
         },
-        "maintenance_exclusion": exclusions or None,
+        "maintenance_exclusion": [
+            {
+                "exclusion_name": each.name,
+                "start_time": _instant(each.start),
+                "end_time": _instant(each.end),
+                "exclusion_options": {"scope": "NO_UPGRADES"},
+            }
+            for each in settings.exclusions
+        ]
+        or None,
     }
 
 

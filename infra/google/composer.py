@@ -43,8 +43,6 @@ class Composer(Construct):
     """An Airflow environment inside the network, with no public address.
 
     Args:
-        settings: its size and processes.
-        network: network of its workers.
         account: service account of its workers, which has `roles/composer.worker` on the project.
         bucket: bucket of DAG files, logs and plugins; one made by Composer would have a random name.
         snapshots: bucket of daily snapshots of the environment.

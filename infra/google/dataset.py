@@ -36,8 +36,8 @@ class Dataset(Construct):
     ):
         super().__init__(scope, id_)
         place = place_of(self)
-        self.project: Final = place.project_id
         self.dataset_id: Final = dataset_id
+        self.name: Final = f"{place.project_id}.{dataset_id}"
         self.protected: Final = place.protected and keep_hours is None
         self.resource: Final = google.bigquery_dataset.BigqueryDataset(
             self,
@@ -50,11 +50,6 @@ class Dataset(Construct):
         )
         waive(self.resource, {"CKV_GCP_81": _KEYS})
 
-    @property
-    def name(self) -> str:
-        """`project.dataset`."""
-        return f"{self.project}.{self.dataset_id}"
-
     def grant_read(self, principal: Principal) -> TerraformResource:
         """Let a principal read every table and view. Returns the grant."""
         return self.grant(principal, "read", "roles/bigquery.dataViewer")
@@ -64,7 +59,7 @@ class Dataset(Construct):
         self.grant(principal, "write", "roles/bigquery.dataEditor")
 
     def grant(self, principal: Principal, verb: str, role: str) -> TerraformResource:
-        """Grant a principal a role, for what a verb says. Returns the grant."""
+        """Grant a principal a role, for what the verb says. Returns the grant."""
         return principal.grant(
             google.bigquery_dataset_iam_member.BigqueryDatasetIamMember,
             f"{verb}-{self.dataset_id}",
@@ -107,7 +102,7 @@ class DatasetTable(Construct):
         self.dataset: Final = dataset
         self.row: Final = row
         self._table_id = table_id
-        self.name: Final = f"{dataset.project}.{dataset.dataset_id}.{table_id}"
+        self.name: Final = f"{dataset.name}.{table_id}"
         self.resource: Final = google.bigquery_table.BigqueryTable(
             self,
             "Default",
@@ -133,7 +128,7 @@ class DatasetTable(Construct):
         return self._grant(principal, "read", "roles/bigquery.dataViewer")
 
     def grant_write(self, principal: Principal) -> TerraformResource:
-        """Let a principal read, add and change rows. Returns the grant, for what must wait for it."""
+        """Let a principal read, add and change rows. Returns the grant."""
         return self._grant(principal, "write", "roles/bigquery.dataEditor")
 
     def _grant(self, principal: Principal, verb: str, role: str) -> TerraformResource:
@@ -153,8 +148,6 @@ class LatestView(Construct):
     Who may read the dataset may read it; the view is in its table's dataset, so no reader needs more.
 
     Args:
-        table: whose rows it shows, all columns.
-        key: columns in which rows are the same.
         newest_by: TIMESTAMP column that orders them, and by which the table is partitioned.
         days: age of the oldest rows; a query of the view reads no older partition.
     """

@@ -4,44 +4,43 @@ from collections.abc import Sequence
 from typing import Final
 
 from infra.cdk import Construct, TerraformResource, google
+from infra.cdk.stack import place_of
 from infra.google.dataset import Dataset
 from infra.google.identity import Account
-from infra.google.project import custom_role, custom_role_name
+from infra.google.project import custom_role_name
 
-# Google's own list, which asks for `bigquery.admin` on the project where no custom role is made.
-# https://cloud.google.com/bigquery/docs/managing-datasets#required-roles
-_START: Final = ("bigquery.jobs.create", "bigquery.transfers.update")
-_REPLACE: Final = (
-    "bigquery.datasets.get",
-    "bigquery.datasets.update",
-    *(
-        f"bigquery.tables.{each}"
-        for each in ("create", "delete", "get", "getData", "list", "update", "updateData")
-    ),
-)
 _STARTER: Final = "copyStarter"
 _REPLACER: Final = "copyReplacer"
 
 
 def grant_copies(scope: Construct, account: Account, *, after: Sequence[TerraformResource]) -> None:
-    """Make the roles that copies need, and let an account start copies in the project."""
-    custom_role(
+    """Make the roles that copies need, and let an account start copies in the project.
+
+    Google's own list asks for `bigquery.admin` on the project where no custom role is made.
+    https://cloud.google.com/bigquery/docs/managing-datasets#required-roles
+    """
+    of_tables = ("create", "delete", "get", "getData", "list", "update", "updateData")
+    google.project_iam_custom_role.ProjectIamCustomRole(
         scope,
         "copy-replacer",
         role_id=_REPLACER,
         title="Copy replacer",
         description="Replaces the tables of a dataset's copy",
-        permissions=_REPLACE,
-        after=after,
+        permissions=[
+            "bigquery.datasets.get",
+            "bigquery.datasets.update",
+            *(f"bigquery.tables.{each}" for each in of_tables),
+        ],
+        depends_on=after,
     )
-    starter = custom_role(
+    starter = google.project_iam_custom_role.ProjectIamCustomRole(
         scope,
         "copy-starter",
         role_id=_STARTER,
         title="Copy starter",
         description="Starts copies of datasets",
-        permissions=_START,
-        after=after,
+        permissions=["bigquery.jobs.create", "bigquery.transfers.update"],
+        depends_on=after,
     )
     account.grant_project_role(custom_role_name(scope, _STARTER), after=[starter])
 
@@ -53,7 +52,7 @@ class DatasetCopy(Construct):
     https://cloud.google.com/bigquery/docs/managing-datasets#copy-datasets
 
     Args:
-        account: as which the copies run; it has been granted copies (`grant_copies`).
+        account: as which the copies run, after `grant_copies`.
         schedule: when they begin, at least 12 hours apart, such as `every day 08:00`, in UTC.
     """
 
@@ -77,7 +76,7 @@ class DatasetCopy(Construct):
             destination_dataset_id=copy.dataset_id,
             schedule=schedule,
             params={
-                "source_project_id": source.project,
+                "source_project_id": place_of(self).project_id,
                 "source_dataset_id": source.dataset_id,
                 "overwrite_destination_table": "true",  # otherwise the first copy stays for ever
             },

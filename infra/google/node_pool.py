@@ -13,16 +13,23 @@ CLASS_KEY: Final = "cloud.google.com/compute-class"
 SPOT_CLASS: Final = "spot-first"
 """Compute class of pods that may lose their node at any time."""
 
-OAUTH_SCOPES: Final = ["https://www.googleapis.com/auth/cloud-platform"]
-"""IAM decides what nodes may do; narrower scopes would limit it a second time."""
+HARDENED: Final[Block] = {
+    # IAM decides what nodes may do; narrower scopes would limit it a second time.
+    "oauth_scopes": ["https://www.googleapis.com/auth/cloud-platform"],
+    # A modified boot loader, kernel or driver does not start.
+    "shielded_instance_config": {"enable_secure_boot": True, "enable_integrity_monitoring": True},
+    # Pods get their own identity, never that of the node.
+    "workload_metadata_config": {"mode": "GKE_METADATA"},
+}
+"""Configuration of all nodes."""
 
 
 def add_node_pool(
     scope: Construct,
     name: str,
+    settings: NodePool,
     *,
     cluster: google.container_cluster.ContainerCluster,
-    settings: NodePool,
     zones: int,
     labels: Mapping[str, str],
     account: Account,
@@ -59,12 +66,8 @@ def add_node_pool(
             "labels": {CLASS_KEY: SPOT_CLASS} if of_class else None,
             "taint": [{"key": CLASS_KEY, "value": SPOT_CLASS, "effect": "NO_SCHEDULE"}] if of_class else None,
             "service_account": account.email,
-            "oauth_scopes": OAUTH_SCOPES,
             "resource_labels": labels,
-            # A modified boot loader, kernel or driver does not start.
-            "shielded_instance_config": {"enable_secure_boot": True, "enable_integrity_monitoring": True},
-            # Pods get their own identity, never that of the node.
-            "workload_metadata_config": {"mode": "GKE_METADATA"},
+            **HARDENED,
             "kubelet_config": {
                 "cpu_cfs_quota": True,  # otherwise limits on CPU are not enforced
                 "insecure_kubelet_readonly_port_enabled": "FALSE",  # it would show without a login what runs

@@ -1,48 +1,23 @@
-"""Settings of the project itself: enabled APIs, what is logged, and what its default accounts may do."""
+"""Settings of the project itself: APIs, what is logged, what default accounts may do, caps on use."""
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from infra.cdk import Construct, TerraformResource, google
 from infra.cdk.stack import place_of
 
-project_service = google.project_service
-
-_AUDITED: Final = ("bigquery", "secretmanager", "storage")
 AUDIT: Final = "audit"
 """Name of the log bucket that tells who read and changed what, and of its sink."""
 
 
-def enable_apis(scope: Construct, names: Iterable[str]) -> dict[str, project_service.ProjectService]:
+def enable_apis(scope: Construct, names: Iterable[str]) -> dict[str, TerraformResource]:
     """Enable APIs. A destruction leaves them enabled: disabling an API deletes what was made with it."""
     return {
-        name: project_service.ProjectService(
+        name: google.project_service.ProjectService(
             scope, name, service=f"{name}.googleapis.com", disable_on_destroy=False
         )
         for name in names
     }
-
-
-def custom_role(
-    scope: Construct,
-    id_: str,
-    *,
-    role_id: str,
-    title: str,
-    description: str,
-    permissions: Iterable[str],
-    after: Sequence[TerraformResource],
-) -> TerraformResource:
-    """Make a role of the project's own, which grants call by its `custom_role_name`."""
-    return google.project_iam_custom_role.ProjectIamCustomRole(
-        scope,
-        id_,
-        role_id=role_id,
-        title=title,
-        description=description,
-        permissions=sorted(permissions),
-        depends_on=[*after],
-    )
 
 
 def custom_role_name(scope: Construct, role_id: str) -> str:
@@ -51,11 +26,7 @@ def custom_role_name(scope: Construct, role_id: str) -> str:
 
 
 class ProjectSettings(Construct):
-    """Audit logs tell who read and wrote data, and default service accounts lose their role Editor.
-
-    Args:
-        keep_audit_logs_days: days that audit logs stay.
-    """
+    """Audit logs tell who read and wrote data, and default service accounts lose their role Editor."""
 
     def __init__(
         self, scope: Construct, id_: str, *, keep_audit_logs_days: int, after: Sequence[TerraformResource]
@@ -63,7 +34,7 @@ class ProjectSettings(Construct):
         super().__init__(scope, id_)
         place = place_of(self)
         project = place.project_id
-        for api in _AUDITED:
+        for api in ("bigquery", "secretmanager", "storage"):
             google.project_iam_audit_config.ProjectIamAuditConfig(
                 self,
                 f"audit-{api}",
@@ -109,3 +80,63 @@ class ProjectSettings(Construct):
             restore_policy="NONE",  # a destruction is no reason to make them editors again
             depends_on=after,
         )
+
+
+def cap_queries(scope: Construct, *, gigabytes: int, email: str, after: Sequence[TerraformResource]) -> None:
+    """Cap what each person and account may query in BigQuery on a day; a query beyond it fails.
+
+    By default there is no cap for one user: https://cloud.google.com/bigquery/docs/custom-quotas.
+    """
+    _cap(
+        scope,
+        "queries-per-user",
+        gigabytes * 1024,  # in MiB
+        email,
+        after,
+        name="bigquery-queries-per-user",
+        service="bigquery.googleapis.com",
+        quota_id="QueryUsagePerUserPerDay",
+    )
+
+
+def cap_cpus(
+    scope: Construct, metric: str, *, most: int, email: str, after: Sequence[TerraformResource]
+) -> None:
+    """Cap the CPUs of machines in the region; one beyond it is not made.
+
+    Google refuses a cap below what is in use. `gcloud compute regions describe` names the metrics: `N2_CPUS`.
+    """
+    family = metric.replace("_", "-")
+    _cap(
+        scope,
+        f"{family.lower()}-of-region",
+        most,
+        email,
+        after,
+        name=f"compute-{family.lower()}",
+        service="compute.googleapis.com",
+        quota_id=f"{family}-per-project-region",
+        dimensions={"region": place_of(scope).region},
+    )
+
+
+def _cap(
+    scope: Construct, id_: str, most: int, email: str, after: Sequence[TerraformResource], **arguments: Any
+) -> None:
+    """Cap what the project uses of a service. It waits for two APIs: that of quotas, and the one it caps.
+
+    Google deletes no cap: a destruction leaves it, and `scripts/bootstrap.sh` imports it before a new
+    deployment.
+    """
+    google.cloud_quotas_quota_preference.CloudQuotasQuotaPreference(
+        scope,
+        id_,
+        parent=f"projects/{place_of(scope).project_id}",
+        quota_config={"preferred_value": str(most)},
+        contact_email=email,
+        # The first cap is a decrease, from no limit or Google's; a higher one later is a request, which names
+        # a person.
+        ignore_safety_checks="QUOTA_DECREASE_PERCENTAGE_TOO_HIGH",
+        depends_on=after,
+        **arguments,
+    )

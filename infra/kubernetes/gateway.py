@@ -5,8 +5,7 @@ from typing import Any, Final
 
 from infra.cdk import Construct, TerraformOutput, TerraformStack, google
 from infra.cdk.stack import place_of
-from infra.google.certificate import Certificate
-from infra.google.security_policy import SecurityPolicy
+from infra.google.load_balancer import Certificate, SecurityPolicy
 from infra.kubernetes.namespace import Namespace
 from infra.kubernetes.workload import SERVICE_PORT, Workload
 from services.contracts.names import METRICS_PATH, MODELS_PATH, READINESS_PATH

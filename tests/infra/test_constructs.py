@@ -16,7 +16,7 @@ from infra.environment.cluster import ClusterSettings
 from infra.environment.orchestration import ComposerSettings
 from infra.environment.services import Autoscaling, WorkloadSettings
 from infra.google.artifact_registry import ImageRepository
-from infra.google.attestor import Attestor
+from infra.google.binary_authorization import Attestor, ImagePolicy
 from infra.google.bucket import Bucket
 from infra.google.budget import Budget
 from infra.google.ci_identity import CiIdentity
@@ -26,11 +26,9 @@ from infra.google.dataset import Dataset, DatasetTable, LatestView
 from infra.google.dataset_copy import DatasetCopy, grant_copies
 from infra.google.deny_policy import DenyPolicy
 from infra.google.identity import Account, NewAccount, Principal, ServiceAgent
-from infra.google.image_policy import ImagePolicy
 from infra.google.key import Key
 from infra.google.network import GOOGLE_APIS, Network
-from infra.google.project import ProjectSettings, enable_apis
-from infra.google.quota import cap_cpus, cap_queries
+from infra.google.project import ProjectSettings, cap_cpus, cap_queries, enable_apis
 from infra.google.secret import Secret
 from infra.google.subscription import Subscription
 from infra.google.topic import MessageSchema, Topic

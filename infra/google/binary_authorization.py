@@ -1,7 +1,6 @@
-"""Who says of an image that it was built from this repository and tried: a note, a key, an attestor."""
+"""Binary Authorization: who says of an image that it was built and tried, and which images clusters admit."""
 
 from collections.abc import Sequence
-from typing import Final
 
 from infra.cdk import Construct, TerraformResource, google
 from infra.cdk.stack import place_of
@@ -9,7 +8,7 @@ from infra.google.identity import Principal
 
 
 class Attestor(Construct):
-    """Signatures of images; with an `ImagePolicy` clusters admit no image without one.
+    """Signatures of images: a note, a key and an attestor.
 
     Whoever may push to the repository cannot run what was pushed: that takes the right to sign, too.
     `scripts/push_image.sh` signs what it built and tried, and gives the attestor the key's public half, which
@@ -19,16 +18,14 @@ class Attestor(Construct):
 
     Args:
         key: full name of the key that signs, in a ring of its own.
-        after: resources that must exist first.
     """
 
     def __init__(self, scope: Construct, id_: str, *, key: str, after: Sequence[TerraformResource]):
         super().__init__(scope, id_)
         place = place_of(self)
-        self._platform = place.platform
         lifecycle = {"prevent_destroy": place.protected}
-        self._ring_path: Final = key.partition("/cryptoKeys/")[0]
-        self._key_path: Final = key
+        self._key_path = key
+        self._ring_path, _, key_name = key.partition("/cryptoKeys/")
         self._ring = google.kms_key_ring.KmsKeyRing(
             self,
             "ring",
@@ -40,7 +37,7 @@ class Attestor(Construct):
         self._key = google.kms_crypto_key.KmsCryptoKey(
             self,
             "key",
-            name=self._key_path.rpartition("/")[2],
+            name=key_name,
             key_ring=self._ring.id,
             purpose="ASYMMETRIC_SIGN",
             version_template={"algorithm": "EC_SIGN_P256_SHA256"},
@@ -75,7 +72,7 @@ class Attestor(Construct):
             "attest-images",
             "roles/containeranalysis.notes.attacher",
             self._note,
-            note=self._platform,
+            note=place_of(self).platform,
         )
 
     def grant_read_settings(self, principal: Principal) -> None:
@@ -86,4 +83,29 @@ class Attestor(Construct):
             "roles/cloudkms.viewer",
             self._ring,
             key_ring_id=self._ring_path,
+        )
+
+
+class ImagePolicy(Construct):
+    """Admits images that an attestor signed, and Google's own system images.
+
+    A project has one policy. Destroying this restores the default one, which admits everything.
+
+    Args:
+        attestor: its full name.
+    """
+
+    def __init__(self, scope: Construct, id_: str, *, attestor: str):
+        super().__init__(scope, id_)
+        google.binary_authorization_policy.BinaryAuthorizationPolicy(
+            self,
+            "Default",
+            description="Images that were built from the platform's repository and tried",
+            global_policy_evaluation_mode="ENABLE",  # admits GKE's system images in any case
+            default_admission_rule={
+                # By the name of the repository, whoever may push there could run anything.
+                "evaluation_mode": "REQUIRE_ATTESTATION",
+                "require_attestations_by": [attestor],
+                "enforcement_mode": "ENFORCED_BLOCK_AND_AUDIT_LOG",
+            },
         )
