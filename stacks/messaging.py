@@ -107,7 +107,6 @@ class MessagingStack(PlatformStack):
         for topic in self.reply_topics:
             Subscription(self, f"replies-{topic.name}", name=topic.name, topic=topic, keep_days=keep)
 
-        may_write = data.requests.grant_write(pubsub)
         # Without dead letters a message that the table does not take is lost when its retention ends. They
         # have a topic of their own: those of `dead_letter` are published again to be answered.
         name = f"{SALE_RANGE_TOPIC}-requests"
@@ -119,7 +118,7 @@ class MessagingStack(PlatformStack):
             topic=self.sale_range,
             keep_days=keep,
             dead_letter_topic=unwritten,
-            delivery=TableDelivery(table=data.requests, after=(may_write,)),
+            delivery=TableDelivery(data.requests, may_write=data.requests.grant_write(pubsub)),
             alerts=(_OLDEST_MESSAGE,),
         )
         for topic, subscription in ((self.dead_letter, self.predict_range), (unwritten, requests)):

@@ -7,9 +7,6 @@ from infra.cdk import Block, Construct, TerraformResource, google
 from infra.cdk.stack import place_of
 from infra.google.identity import Account
 
-_TAG: Final = "used-by"
-_AIRFLOW: Final = "airflow"
-
 # `roles/composer.worker` is made for environments whose cluster, images and queues are in the project. Those
 # of Composer 3 are in a project of Google's, and what Airflow starts has accounts and grants of its own.
 # https://cloud.google.com/iam/docs/deny-permissions-support
@@ -26,9 +23,6 @@ _DENIED: Final = (
     "pubsub.googleapis.com/subscriptions.*",
     "pubsub.googleapis.com/topics.*",
 )
-# CI may set policies of secrets; a person adds and reads values.
-_VALUES: Final = ("secretmanager.googleapis.com/versions.access",)
-_OBJECTS: Final = ("storage.googleapis.com/objects.*",)
 
 
 class DenyPolicy(Construct):
@@ -38,9 +32,7 @@ class DenyPolicy(Construct):
     https://cloud.google.com/iam/docs/deny-overview
 
     Args:
-        airflow: account of Airflow.
         ci: account that applies, if CI does.
-        after: resources that must exist first.
 
     Attributes:
         airflows: id of the tag of the buckets that stay open to Airflow.
@@ -59,28 +51,29 @@ class DenyPolicy(Construct):
         project = place_of(self).project_id
         # Conditions of deny rules know tags of resources, not their names.
         key = google.tags_tag_key.TagsTagKey(
-            self, "key", parent=f"projects/{project}", short_name=_TAG, depends_on=[*after]
+            self, "key", parent=f"projects/{project}", short_name="used-by", depends_on=[*after]
         )
-        value = google.tags_tag_value.TagsTagValue(self, "value", parent=key.id, short_name=_AIRFLOW)
+        value = google.tags_tag_value.TagsTagValue(self, "value", parent=key.id, short_name="airflow")
         self.airflows: Final = value.id
+        others = f"!resource.matchTag('{project}/used-by', 'airflow')"
+        rules = [
+            _rule("Airflow leaves the cluster, the images and the queues alone", airflow, _DENIED),
+            _rule(
+                "Airflow reaches the objects of its own buckets only",
+                airflow,
+                ["storage.googleapis.com/objects.*"],
+                {"title": "Buckets of others", "expression": others},
+            ),
+        ]
+        if ci:
+            # It may set policies of secrets; a person adds and reads values.
+            rules.append(_rule("CI reads no secret", ci, ["secretmanager.googleapis.com/versions.access"]))
         google.iam_deny_policy.IamDenyPolicy(
             self,
             "Default",
             name="workloads",
             parent=f"cloudresourcemanager.googleapis.com%2Fprojects%2F{project}",
-            rules=[
-                _rule("Airflow leaves the cluster, the images and the queues alone", airflow, _DENIED),
-                _rule(
-                    "Airflow reaches the objects of its own buckets only",
-                    airflow,
-                    _OBJECTS,
-                    {
-                        "title": "Buckets of others",
-                        "expression": f"!resource.matchTag('{project}/{_TAG}', '{_AIRFLOW}')",
-                    },
-                ),
-                *([_rule("CI reads no secret", ci, _VALUES)] if ci else []),
-            ],
+            rules=rules,
             depends_on=[value],
         )
 

@@ -20,24 +20,19 @@ from infra.cdk.stack import place_of
 
 
 class Principal(Construct):
-    """An identity that can be granted roles.
-
-    Attributes:
-        member: its name in IAM policies.
-    """
+    """An identity that can be granted roles; `member` is its name in IAM policies."""
 
     def __init__(self, scope: Construct, id_: str, *, member: str):
         super().__init__(scope, id_)
         self.member: Final = member
         self._resource: TerraformResource | None = None
-        self._stack = TerraformStack.of(self)
 
     def grant(
         self,
         kind: Callable[..., TerraformResource],
         id_: str,
         role: str,
-        *on: TerraformResource,
+        *on: TerraformResource | None,
         member: str | None = None,
         **arguments: Any,
     ) -> TerraformResource:
@@ -46,15 +41,11 @@ class Principal(Construct):
         A grant vanishes with the resource it is on, and Terraform, which knows both by name, would notice
         at the next apply only: so a replacement of the one replaces the other, if this stack has both.
 
-        Args:
-            kind: type of the grant.
-            id_: its id below the principal.
-            role: name of the role.
-            on: what it is granted on; nothing for what exists before Terraform does.
-            member: the principal as this type writes it.
-            arguments: other arguments of the grant, such as the name of what it is on.
+        `on` is what it is granted on; nothing for what exists before Terraform does. `member` is the
+        principal as this kind of grant writes it.
         """
-        own = [each for each in (self._resource, *on) if each and TerraformStack.of(each) is self._stack]
+        stack = TerraformStack.of(self)
+        own = [each for each in (self._resource, *on) if each and TerraformStack.of(each) is stack]
         if own:
             ids = [f"{each.terraform_resource_type}.{each.friendly_unique_id}.id" for each in own]
             arguments["depends_on"] = [*arguments.get("depends_on", ()), *own]
@@ -76,14 +67,7 @@ class Principal(Construct):
 
 
 class Account(Principal):
-    """A service account that exists; every workload outside the cluster has its own.
-
-    Args:
-        id_: its id; its name is that of the platform and this.
-
-    Attributes:
-        email: address of the account.
-    """
+    """A service account that exists; every workload outside the cluster has its own."""
 
     def __init__(self, scope: Construct, id_: str):
         place = place_of(scope)
@@ -108,7 +92,7 @@ class Account(Principal):
             google.service_account_iam_member.ServiceAccountIamMember,
             f"{id_}-{self._name}",
             role,
-            *([self._resource] if self._resource else []),
+            self._resource,
             service_account_id=f"projects/{place_of(self).project_id}/serviceAccounts/{self.email}",
         )
 
@@ -118,10 +102,6 @@ class NewAccount(Account):
 
     Only `foundation` does, which a person applies. Whoever may set the policy of an account may act as it,
     and so may whoever may create accounts and set policies of the project's others.
-
-    Args:
-        description: purpose of the account.
-        after: resources that must exist first.
     """
 
     def __init__(self, scope: Construct, id_: str, *, description: str, after: Sequence[TerraformResource]):
@@ -137,12 +117,9 @@ class NewAccount(Account):
 
 
 class ServiceAgent(Principal):
-    """The account as which a Google service acts in the project. scripts/bootstrap.sh makes it.
+    """The account as which a Google service, such as `gcp-sa-pubsub`, acts in the project.
 
-    https://cloud.google.com/iam/docs/service-agents
-
-    Args:
-        service: name of the service in such addresses, such as `gcp-sa-pubsub`.
+    scripts/bootstrap.sh makes it: https://cloud.google.com/iam/docs/service-agents
     """
 
     def __init__(self, scope: Construct, id_: str, *, service: str):

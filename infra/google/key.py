@@ -7,9 +7,6 @@ from infra.cdk import Construct, TerraformResource, google
 from infra.cdk.stack import place_of
 from infra.google.identity import Principal
 
-_ROTATION: Final = f"{90 * 24 * 3600}s"
-"""Time after which a new version encrypts; old versions still decrypt."""
-
 
 class Key(Construct):
     """An existing key, or else a key ring with one key, in the region of the services that use it.
@@ -21,20 +18,14 @@ class Key(Construct):
 
     Args:
         existing: full name of a key of somebody else.
-        after: what must exist before a key can be made.
-
-    Attributes:
-        path: full resource name of the key.
     """
 
     def __init__(self, scope: Construct, id_: str, *, existing: str | None, after: TerraformResource):
         super().__init__(scope, id_)
         place = place_of(self)
         self._ring: google.kms_key_ring.KmsKeyRing | None = None
-        self._ring_path: Final = (
-            f"projects/{place.project_id}/locations/{place.region}/keyRings/{place.platform}"
-        )
-        self._platform: Final = place.platform
+        self._platform = place.platform
+        self._ring_path = f"projects/{place.project_id}/locations/{place.region}/keyRings/{place.platform}"
         self.path: Final = existing or f"{self._ring_path}/cryptoKeys/{place.platform}"
         if existing:
             return
@@ -47,7 +38,7 @@ class Key(Construct):
             "Default",
             name=place.platform,
             key_ring=self._ring.id,
-            rotation_period=_ROTATION,
+            rotation_period=f"{90 * 24 * 3600}s",  # then a new version encrypts; old ones still decrypt
             lifecycle=lifecycle,
         )
 

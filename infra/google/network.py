@@ -10,14 +10,10 @@ from infra.cdk.waivers import waive
 from infra.environment.addresses import AddressPlan
 from infra.environment.project import ExistingNetwork
 
-subnetwork = google.compute_subnetwork
-
 GOOGLE_APIS: Final = "199.36.153.8/30"
 """Addresses of Google's APIs for private networks: https://cloud.google.com/vpc/docs/configure-private-google-access"""
 
 ANYWHERE: Final = "0.0.0.0/0"
-
-_GOOGLE_APIS_NAME: Final = "private.googleapis.com."
 
 
 class Network(Construct):
@@ -28,13 +24,10 @@ class Network(Construct):
 
     Args:
         ranges: the network that exists, or the ranges of the one to make.
-        after: resources that must exist first.
 
     Attributes:
-        path: full resource name of the network.
-        subnet: full resource name of the subnet for nodes.
-        pods: name of its range for pods.
-        services: name of its range for Services.
+        pods: name of the nodes' range for pods.
+        services: name of the nodes' range for Services.
         proxy_only: range of the load balancers.
         google_apis: addresses that Google's APIs have in it; in somebody else's nobody here knows them.
     """
@@ -49,20 +42,16 @@ class Network(Construct):
     ):
         super().__init__(scope, id_)
         place = place_of(self)
-        given = ranges if isinstance(ranges, ExistingNetwork) else None
-        project, name, subnet = (
-            (given.project_id, given.name, given.subnet)
-            if given
-            else (place.project_id, place.platform, f"{place.platform}-nodes")
-        )
+        project, name, subnet = place.project_id, place.platform, f"{place.platform}-nodes"
+        self.pods, self.services, self.google_apis = "pods", "services", GOOGLE_APIS
+        self.proxy_only: Final = ranges.proxy_only
+        if isinstance(ranges, ExistingNetwork):
+            project, name, subnet = ranges.project_id, ranges.name, ranges.subnet
+            self.pods, self.services, self.google_apis = ranges.pods, ranges.services, ANYWHERE
+        else:
+            self._create(ranges, after)
         self.path: Final = f"projects/{project}/global/networks/{name}"
         self.subnet: Final = f"projects/{project}/regions/{place.region}/subnetworks/{subnet}"
-        self.pods: Final = given.pods if given else "pods"
-        self.services: Final = given.services if given else "services"
-        self.proxy_only: Final = ranges.proxy_only
-        self.google_apis: Final = ANYWHERE if given else GOOGLE_APIS
-        if isinstance(ranges, AddressPlan):
-            self._create(ranges, after)
 
     def _create(self, addresses: AddressPlan, after: Sequence[TerraformResource]) -> None:
         place = place_of(self)
@@ -74,7 +63,7 @@ class Network(Construct):
             depends_on=after,
         )
         waive(network, {"CKV2_GCP_18": "what no rule allows is refused; GKE makes the rules it needs"})
-        subnetwork.ComputeSubnetwork(
+        google.compute_subnetwork.ComputeSubnetwork(
             self,
             "nodes",
             name=f"{place.platform}-nodes",
@@ -93,7 +82,7 @@ class Network(Construct):
                 "metadata": "INCLUDE_ALL_METADATA",
             },
         )
-        subnetwork.ComputeSubnetwork(
+        google.compute_subnetwork.ComputeSubnetwork(
             self,
             "proxy-only",
             name=f"{place.platform}-proxy-only",
@@ -140,9 +129,10 @@ class Network(Construct):
             private_visibility_config={"networks": [{"network_url": network.id}]},
             depends_on=after,
         )
+        private = "private.googleapis.com."
         for id_, name, kind, values in (
-            ("addresses", _GOOGLE_APIS_NAME, "A", [str(each) for each in IPv4Network(GOOGLE_APIS)]),
-            ("names", "*.googleapis.com.", "CNAME", [_GOOGLE_APIS_NAME]),
+            ("addresses", private, "A", [str(each) for each in IPv4Network(GOOGLE_APIS)]),
+            ("names", "*.googleapis.com.", "CNAME", [private]),
         ):
             google.dns_record_set.DnsRecordSet(
                 self, id_, managed_zone=zone.name, name=name, type=kind, ttl=300, rrdatas=values

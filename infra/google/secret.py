@@ -1,7 +1,5 @@
 """A secret in Secret Manager."""
 
-from typing import Final
-
 from infra.cdk import Construct, google
 from infra.cdk.stack import place_of
 from infra.google.identity import Principal
@@ -13,15 +11,13 @@ class Secret(Construct):
     def __init__(self, scope: Construct, id_: str, *, name: str):
         super().__init__(scope, id_)
         place = place_of(self)
-        self._name: Final = name
+        self._name = name
         self._resource = google.secret_manager_secret.SecretManagerSecret(
             self,
             "Default",
             secret_id=name,
-            replication={
-                # Automatic replication would store it in regions that Google chooses.
-                "user_managed": {"replicas": [{"location": place.region}]}
-            },
+            # Automatic replication would store it in regions that Google chooses.
+            replication={"user_managed": {"replicas": [{"location": place.region}]}},
             deletion_protection=place.protected,
         )
 

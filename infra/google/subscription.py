@@ -14,21 +14,10 @@ from infra.monitoring.alerting import Severity, threshold_condition
 WAITING: Final = "pubsub.googleapis.com/subscription/num_undelivered_messages"
 OLDEST: Final = "pubsub.googleapis.com/subscription/oldest_unacked_message_age"
 
-# The streaming service sends invalid requests to the dead letters itself, at once. Attempts are for outages
-# under push delivery (20 attempts with these back-offs take more than two hours), and for requests that crash
-# the service.
-_DELIVERY_ATTEMPTS: Final = 20
-_ACK_DEADLINE_SECONDS: Final = 60
-
 
 @dataclass(frozen=True)
 class PushDelivery:
-    """The endpoint of a push subscription, and the account it signs in as.
-
-    Attributes:
-        endpoint: HTTPS address that receives messages; also the audience of the tokens.
-        account: account of the tokens.
-    """
+    """The HTTPS endpoint of a push subscription, and the account of the tokens that Pub/Sub sends there."""
 
     endpoint: str
     account: Account
@@ -40,13 +29,11 @@ class TableDelivery:
 
     The table has the columns of
     https://cloud.google.com/pubsub/docs/bigquery#write_message_metadata and `data`.
-
-    Attributes:
-        after: grants that Pub/Sub requires: its service agent may write to the table.
+    `may_write` is the grant that Pub/Sub requires for its service agent.
     """
 
     table: DatasetTable
-    after: tuple[TerraformResource, ...]
+    may_write: TerraformResource
 
 
 @dataclass(frozen=True)
@@ -55,8 +42,6 @@ class MessageAlert:
 
     Attributes:
         runbook: its section in the runbook.
-        title: a few words, the subject of the mail.
-        summary: one sentence: what it means.
         metric: `WAITING` or `OLDEST`.
         limit: most messages, or seconds.
         aligner: ALIGN_MIN: all the time; ALIGN_MAX: at one time.
@@ -95,10 +80,6 @@ class Subscription(Construct):
             retention ends. Pub/Sub's service agent needs grants to publish there and to subscribe here, or it
             delivers them forever.
         delivery: endpoint or table; a pull subscription if absent.
-        alerts: what somebody has to know of its messages.
-
-    Attributes:
-        path: full resource name, `projects/<project>/subscriptions/<name>`.
     """
 
     def __init__(
@@ -128,22 +109,22 @@ class Subscription(Construct):
             expiration_policy={"ttl": ""},
             # Failed messages are retried with growing delays, so that they do not flood a broken reader.
             retry_policy={"minimum_backoff": "10s", "maximum_backoff": "600s"},
-            dead_letter_policy={
-                "dead_letter_topic": dead_letter_topic.path,
-                "max_delivery_attempts": _DELIVERY_ATTEMPTS,
-            }
+            # The streaming service sends invalid requests to the dead letters itself, at once. Attempts are
+            # for outages under push delivery (20 attempts with these back-offs take more than two hours), and
+            # for requests that crash the service.
+            dead_letter_policy={"dead_letter_topic": dead_letter_topic.path, "max_delivery_attempts": 20}
             if dead_letter_topic
             else None,
             lifecycle={"prevent_destroy": place.protected},
             depends_on=[
                 *(each.resource for each in (topic, dead_letter_topic) if each),
-                *(delivery.after if isinstance(delivery, TableDelivery) else ()),
+                *([delivery.may_write] if isinstance(delivery, TableDelivery) else ()),
             ],
         )
         if isinstance(delivery, TableDelivery):
             self._resource.put_bigquery_config(table=delivery.table.name, write_metadata=True)
             return
-        self._resource.ack_deadline_seconds = _ACK_DEADLINE_SECONDS
+        self._resource.ack_deadline_seconds = 60
         if delivery:
             self._resource.put_push_config(
                 push_endpoint=delivery.endpoint,

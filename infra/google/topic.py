@@ -19,9 +19,6 @@ class MessageSchema(Construct):
     (https://cloud.google.com/pubsub/docs/commit-schema-revision). Topics set no first or last revision, so
     they accept messages of every revision, and senders can be updated one by one. A schema has at most 20
     revisions.
-
-    Attributes:
-        path: full resource name, `projects/<project>/schemas/<name>`.
     """
 
     def __init__(self, scope: Construct, id_: str, *, name: str, message: type[msgspec.Struct]):
@@ -39,9 +36,6 @@ class Topic(Construct):
         schema: schema of the messages, which Pub/Sub enforces; any body is accepted if absent.
         replay_days: days that a subscription can seek back, to acknowledged messages and to messages older
             than itself; no replay if absent.
-
-    Attributes:
-        path: full resource name, `projects/<project>/topics/<name>`.
     """
 
     def __init__(
