@@ -10,12 +10,11 @@ from infra.environment import PLATFORM
 from infra.environment.project import ExistingCluster
 from infra.google.cluster import Cluster
 from infra.google.network import Network
-from infra.kubernetes.compute_class import SpotFirst
 from infra.kubernetes.gateway import HEALTH_CHECK_RANGES, Gateway
 from infra.kubernetes.job import Job
 from infra.kubernetes.namespace import Namespace
 from infra.kubernetes.network_policy import AllowCallers, AllowGoogleApis, DefaultDeny
-from infra.kubernetes.workload import Workload
+from infra.kubernetes.workload import SpotFirst, Workload
 from services.contracts.names import PUSH_PATH
 from services.contracts.settings import HttpSettings, PredictionSettings, StreamingSettings, TrainingSettings
 from stacks.data import DataStack

@@ -18,9 +18,7 @@ _COOLDOWN_SECONDS: Final = 300
 def horizontal(name: str, size: WorkloadSettings) -> Block:
     """Spec that adds pods quickly (up to twice as many every 30 s) and removes them slowly (half a minute).
 
-    Args:
-        name: name of the Deployment and its Service.
-        size: least and most pods, and the metric their number follows.
+    `name` is that of the Deployment and its Service.
     """
     return {
         "min_replicas": size.min_replicas,

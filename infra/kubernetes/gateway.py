@@ -1,9 +1,9 @@
 """The entry point from the internet: a regional external load balancer, configured by the Gateway API."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
-from infra.cdk import Construct, TerraformOutput, TerraformStack, google
+from infra.cdk import Block, Construct, TerraformOutput, TerraformStack, google
 from infra.cdk.stack import place_of
 from infra.google.load_balancer import Certificate, SecurityPolicy
 from infra.kubernetes.namespace import Namespace
@@ -15,10 +15,6 @@ HEALTH_CHECK_RANGES: Final = ("35.191.0.0/16", "130.211.0.0/22")
 
 _GATEWAY_API: Final = "gateway.networking.k8s.io/v1"
 _GKE_API: Final = "networking.gke.io/v1"
-
-_CHECK_SECONDS: Final = 5
-_FAILED_CHECKS: Final = 2
-"""Failed checks before a pod gets no more requests: after ten seconds, which is less than a drain."""
 
 
 class Gateway(Construct):
@@ -39,7 +35,7 @@ class Gateway(Construct):
         self._name = id_
         self._namespace = namespace
         self._hostname = hostname
-        self._iap_members = iap_members
+        self._guarded = bool(iap_members)
         self._google_name = f"{namespace.name}-{id_}"
         region = place_of(self).region
         # A reserved address survives changes of the Gateway; regional Gateways need the STANDARD tier.
@@ -64,6 +60,7 @@ class Gateway(Construct):
         protection = SecurityPolicy(
             self, "protection", name=self._google_name, closed=(METRICS_PATH, MODELS_PATH, READINESS_PATH)
         )
+        routes = {"hostname": hostname, "allowedRoutes": {"namespaces": {"from": "Same"}}}
         self._resource = namespace.custom_object(
             self,
             "Default",
@@ -78,20 +75,13 @@ class Gateway(Construct):
                         "name": "https",
                         "protocol": "HTTPS",
                         "port": 443,
-                        "hostname": hostname,
                         "tls": {
                             "mode": "Terminate",
                             "options": {"networking.gke.io/cert-manager-certs": certificate.name},
                         },
-                        "allowedRoutes": {"namespaces": {"from": "Same"}},
+                        **routes,
                     },
-                    {
-                        "name": "http",
-                        "protocol": "HTTP",
-                        "port": 80,
-                        "hostname": hostname,
-                        "allowedRoutes": {"namespaces": {"from": "Same"}},
-                    },
+                    {"name": "http", "protocol": "HTTP", "port": 80, **routes},
                 ],
             },
             # Google deletes no policy that a load balancer uses, so this goes before them.
@@ -109,18 +99,16 @@ class Gateway(Construct):
             },
             after=[tls],
         )
-        self._admit()
-        self._route(
-            "redirect",
-            listener="http",
-            rules=[
-                {
-                    "filters": [
-                        {"type": "RequestRedirect", "requestRedirect": {"scheme": "https", "statusCode": 301}}
-                    ]
-                }
-            ],
-        )
+        # GKE generates the names of backends, so a grant on one backend cannot be written here. The grant is
+        # on everything behind Identity-Aware Proxy in the project; its condition limits it to this host name.
+        # https://cloud.google.com/iam/docs/conditions-attribute-reference#host-path
+        here = {"title": f"{self._google_name} alone", "expression": f"request.host == '{self._hostname}'"}
+        for member in iap_members:
+            google.iap_web_iam_member.IapWebIamMember(
+                self, member, role="roles/iap.httpsResourceAccessor", member=member, condition=here
+            )
+        to_https = {"type": "RequestRedirect", "requestRedirect": {"scheme": "https", "statusCode": 301}}
+        self._route("redirect", listener="http", rules=[{"filters": [to_https]}])
 
     def route(self, *, public: Mapping[str, Workload], internal: Mapping[str, Workload]) -> None:
         """Route requests to the pods that are ready.
@@ -131,21 +119,19 @@ class Gateway(Construct):
             internal: workloads that Google's services call, by their only path. These have few addresses, so
                 there is no limit for each, and they authenticate themselves.
         """
-        for workload in public.values():
-            self._backend(workload, public=True)
-        for workload in internal.values():
-            self._backend(workload, public=False)
-        rules = [
-            {
-                "matches": [{"path": {"type": kind, "value": path}}],
-                "backendRefs": [{"name": workload.name, "port": SERVICE_PORT}],
-            }
-            for kind, workloads in (("Exact", internal), ("PathPrefix", public))
-            for path, workload in workloads.items()
-        ]
+        rules: list[Block] = []
+        for kind, workloads in (("Exact", internal), ("PathPrefix", public)):
+            for path, workload in workloads.items():
+                self._backend(workload, public=workloads is public)
+                rules.append(
+                    {
+                        "matches": [{"path": {"type": kind, "value": path}}],
+                        "backendRefs": [{"name": workload.name, "port": SERVICE_PORT}],
+                    }
+                )
         self._route("services", listener="https", rules=rules)
 
-    def _route(self, name: str, *, listener: str, rules: list[dict[str, Any]]) -> None:
+    def _route(self, name: str, *, listener: str, rules: Sequence[Block]) -> None:
         self._namespace.custom_object(
             self,
             f"{name}-route",
@@ -174,16 +160,17 @@ class Gateway(Construct):
                 "targetRef": target,
                 # Without a policy the load balancer checks `/`, which does not show readiness.
                 "default": {
-                    "checkIntervalSec": _CHECK_SECONDS,
+                    "checkIntervalSec": 5,
                     "timeoutSec": 2,
                     "healthyThreshold": 1,
-                    "unhealthyThreshold": _FAILED_CHECKS,
+                    # No more requests after ten seconds, which is less than a drain.
+                    "unhealthyThreshold": 2,
                     "config": {
                         "type": "HTTP",
                         # The API server refuses a check without a port.
                         "httpHealthCheck": {
                             "portSpecification": "USE_FIXED_PORT",
-                            "port": workload.port,
+                            "port": workload.size.port,
                             "requestPath": READINESS_PATH,
                         },
                     },
@@ -191,7 +178,7 @@ class Gateway(Construct):
             },
             after=[workload.service],
         )
-        default: dict[str, Any] = {
+        default: Block = {
             "timeoutSec": 30,
             "connectionDraining": {"drainingTimeoutSec": workload.size.drain_seconds},
             "maxRatePerEndpoint": workload.size.autoscaling.requests_per_second,
@@ -199,7 +186,7 @@ class Gateway(Construct):
         }
         if public:
             default["securityPolicy"] = self._google_name
-            if self._iap_members:
+            if self._guarded:
                 default["iap"] = {"enabled": True}
         self._namespace.custom_object(
             scope,
@@ -210,13 +197,3 @@ class Gateway(Construct):
             spec={"targetRef": target, "default": default},
             after=[workload.service, self._resource],
         )
-
-    def _admit(self) -> None:
-        # GKE generates the names of backends, so a grant on one backend cannot be written here. The grant is
-        # on everything behind Identity-Aware Proxy in the project; its condition limits it to this host name.
-        # https://cloud.google.com/iam/docs/conditions-attribute-reference#host-path
-        here = {"title": f"{self._google_name} alone", "expression": f"request.host == '{self._hostname}'"}
-        for member in self._iap_members:
-            google.iap_web_iam_member.IapWebIamMember(
-                self, member, role="roles/iap.httpsResourceAccessor", member=member, condition=here
-            )

@@ -20,21 +20,16 @@ class Job(Construct):
 
     Terraform waits for the end: a failure is one of the deployment, and the next one runs it again. So does
     another image.
-
-    Attributes:
-        name: of the Job and of its service account.
-        identity: of its pods.
     """
 
     def __init__(self, scope: Construct, id_: str, *, namespace: Namespace):
         super().__init__(scope, id_)
-        self.name: Final = id_
+        self._name = id_
         self._namespace = namespace
-        self._labels = {**namespace.labels, "app.kubernetes.io/name": id_}
+        selector = {"app.kubernetes.io/name": id_}
+        self._labels = {**namespace.labels, **selector}
         self._account, self.identity = namespace.service_account(self, name=id_, labels=self._labels)
-        AllowGoogleApis(
-            self, f"{id_}-google-apis", namespace=namespace, selector={"app.kubernetes.io/name": id_}
-        )
+        AllowGoogleApis(self, f"{id_}-google-apis", namespace=namespace, selector=selector)
 
     def run(
         self,
@@ -48,14 +43,14 @@ class Job(Construct):
     ) -> None:
         """Run a module, passed its settings as environment variables, when there is what it needs."""
         spec = pod(
-            self.name, image=image, module=module, settings=settings, cpu=cpu, memory=memory, tmp="1Gi"
+            self._name, image=image, module=module, settings=settings, cpu=cpu, memory=memory, tmp="1Gi"
         )
         # Another pod tries again, and the logs of the first stay.
         spec["restart_policy"] = "Never"
         kubernetes.job_v1.JobV1(
             self,
             "Default",
-            metadata={"name": self.name, "namespace": self._namespace.name, "labels": self._labels},
+            metadata={"name": self._name, "namespace": self._namespace.name, "labels": self._labels},
             timeouts={"create": f"{_DEADLINE_SECONDS + 300}s"},
             spec={
                 "active_deadline_seconds": _DEADLINE_SECONDS,

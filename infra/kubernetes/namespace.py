@@ -7,8 +7,6 @@ from infra.cdk import Construct, TerraformResource, kubernetes
 from infra.cdk.stack import place_of
 from infra.google.identity import WorkloadIdentity
 
-service_account_v1 = kubernetes.service_account_v1
-
 
 class Namespace(Construct):
     """A namespace with the `restricted` Pod Security Standard.
@@ -28,9 +26,8 @@ class Namespace(Construct):
             "environment": place.name,
         }
         # https://kubernetes.io/docs/concepts/security/pod-security-admission/
-        security = {
-            f"pod-security.kubernetes.io/{what}": "restricted" for what in ("enforce", "audit", "warn")
-        }
+        modes = ("enforce", "audit", "warn")
+        security = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in modes}
         self.resource: Final = kubernetes.namespace_v1.NamespaceV1(
             self,
             "Default",
@@ -41,17 +38,16 @@ class Namespace(Construct):
 
     def service_account(
         self, scope: Construct, *, name: str, labels: Mapping[str, str]
-    ) -> tuple[service_account_v1.ServiceAccountV1, WorkloadIdentity]:
+    ) -> tuple[TerraformResource, WorkloadIdentity]:
         """A service account, and the identity of its pods. They get no token for the Kubernetes API."""
-        account = service_account_v1.ServiceAccountV1(
+        account = kubernetes.service_account_v1.ServiceAccountV1(
             scope,
             "account",
             metadata={"name": name, "namespace": self.name, "labels": labels},
             automount_service_account_token=False,
             depends_on=[self.resource],
         )
-        identity = WorkloadIdentity(scope, "identity", namespace=self.name, name=name)
-        return account, identity
+        return account, WorkloadIdentity(scope, "identity", namespace=self.name, name=name)
 
     def custom_object(
         self,

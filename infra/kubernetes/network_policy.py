@@ -11,9 +11,13 @@ from infra.kubernetes.workload import Workload
 _METADATA_SERVER: Final = "169.254.169.254/32"
 _NODE_LOCAL_DNS: Final = "169.254.20.10/32"
 # With Dataplane V2 the cache of a node gets requests as a pod, without it as an address.
-_DNS_PODS: Final = ["kube-dns", "node-local-dns"]
+_DNS_PODS: Final = {"key": "k8s-app", "operator": "In", "values": ["kube-dns", "node-local-dns"]}
 # Namespaces of the collectors of managed Prometheus, by version of GKE.
-_COLLECTORS: Final = ["gmp-system", "gke-gmp-system"]
+_COLLECTORS: Final = {
+    "key": "kubernetes.io/metadata.name",
+    "operator": "In",
+    "values": ["gmp-system", "gke-gmp-system"],
+}
 
 
 class DefaultDeny(Construct):
@@ -21,65 +25,48 @@ class DefaultDeny(Construct):
 
     def __init__(self, scope: Construct, id_: str, *, namespace: Namespace):
         super().__init__(scope, id_)
-        _policy(
-            self,
-            "default-deny",
-            namespace,
+        dns = [
             {
-                "pod_selector": {},
-                "policy_types": ["Ingress", "Egress"],
-                "egress": [
-                    {
-                        "to": [
-                            {
-                                "namespace_selector": {
-                                    "match_labels": {"kubernetes.io/metadata.name": "kube-system"}
-                                },
-                                "pod_selector": {
-                                    "match_expressions": [
-                                        {"key": "k8s-app", "operator": "In", "values": _DNS_PODS}
-                                    ]
-                                },
-                            },
-                            {"ip_block": {"cidr": _NODE_LOCAL_DNS}},
-                        ],
-                        "ports": [{"port": "53", "protocol": "UDP"}, {"port": "53", "protocol": "TCP"}],
-                    },
-                    {
-                        "to": [{"ip_block": {"cidr": _METADATA_SERVER}}],
-                        "ports": [{"port": "80", "protocol": "TCP"}],
-                    },
-                ],
+                "namespace_selector": {"match_labels": {"kubernetes.io/metadata.name": "kube-system"}},
+                "pod_selector": {"match_expressions": [_DNS_PODS]},
             },
-        )
+            {"ip_block": {"cidr": _NODE_LOCAL_DNS}},
+        ]
+        spec = {
+            "pod_selector": {},
+            "policy_types": ["Ingress", "Egress"],
+            "egress": [
+                {"to": dns, "ports": [{"port": "53", "protocol": "UDP"}, {"port": "53", "protocol": "TCP"}]},
+                {
+                    "to": [{"ip_block": {"cidr": _METADATA_SERVER}}],
+                    "ports": [{"port": "80", "protocol": "TCP"}],
+                },
+            ],
+        }
+        _policy(self, namespace, spec)
 
 
 class AllowGoogleApis(Construct):
     """Lets pods that were granted something reach Google's APIs, and so nothing else outside the cluster.
 
     Args:
-        selector: labels of the pods; all pods of the namespace if empty.
+        selector: labels of the pods; all pods of the namespace if absent.
     """
 
     def __init__(
         self, scope: Construct, id_: str, *, namespace: Namespace, selector: Mapping[str, str] | None = None
     ):
         super().__init__(scope, id_)
-        _policy(
-            self,
-            id_,
-            namespace,
-            {
-                "pod_selector": {"match_labels": selector},
-                "policy_types": ["Egress"],
-                "egress": [
-                    {
-                        "to": [{"ip_block": {"cidr": namespace.google_apis}}],
-                        "ports": [{"port": "443", "protocol": "TCP"}],
-                    }
-                ],
-            },
-        )
+        google_apis = {
+            "to": [{"ip_block": {"cidr": namespace.google_apis}}],
+            "ports": [{"port": "443", "protocol": "TCP"}],
+        }
+        spec = {
+            "pod_selector": {"match_labels": selector},
+            "policy_types": ["Egress"],
+            "egress": [google_apis],
+        }
+        _policy(self, namespace, spec)
 
 
 class AllowCallers(Construct):
@@ -88,32 +75,22 @@ class AllowCallers(Construct):
     def __init__(self, scope: Construct, id_: str, *, workload: Workload, ranges: Sequence[str] = ()):
         super().__init__(scope, id_)
         callers = [
-            {
-                "namespace_selector": {
-                    "match_expressions": [
-                        {"key": "kubernetes.io/metadata.name", "operator": "In", "values": _COLLECTORS}
-                    ]
-                }
-            }
+            {"namespace_selector": {"match_expressions": [_COLLECTORS]}},
+            *({"ip_block": {"cidr": each}} for each in ranges),
         ]
-        callers += [{"ip_block": {"cidr": each}} for each in ranges]
-        _policy(
-            self,
-            id_,
-            workload.namespace,
-            {
-                "pod_selector": {"match_labels": workload.selector},
-                "policy_types": ["Ingress"],
-                "ingress": [{"from_": callers, "ports": [{"port": str(workload.port), "protocol": "TCP"}]}],
-            },
-        )
+        spec = {
+            "pod_selector": {"match_labels": workload.selector},
+            "policy_types": ["Ingress"],
+            "ingress": [{"from_": callers, "ports": [{"port": str(workload.size.port), "protocol": "TCP"}]}],
+        }
+        _policy(self, workload.namespace, spec)
 
 
-def _policy(scope: Construct, name: str, namespace: Namespace, spec: Block) -> None:
+def _policy(scope: Construct, namespace: Namespace, spec: Block) -> None:
     kubernetes.network_policy_v1.NetworkPolicyV1(
         scope,
         "Default",
-        metadata={"name": name, "namespace": namespace.name, "labels": namespace.labels},
+        metadata={"name": scope.node.id, "namespace": namespace.name, "labels": namespace.labels},
         spec=spec,
         depends_on=[namespace.resource],
     )

@@ -6,13 +6,6 @@ from infra.cdk import Construct, kubernetes
 from infra.google.identity import Account
 from infra.kubernetes.namespace import Namespace
 
-# Airflow's operator creates a pod, follows its log, reads its status and deletes it.
-_RULES: Final = (
-    ("", ("pods",), ("create", "get", "list", "watch", "patch", "delete")),
-    ("", ("pods/log",), ("get",)),
-    ("", ("events",), ("list", "watch")),
-)
-
 
 class PodRunner(Construct):
     """A service account of pods, and an account outside the cluster that may only run such pods."""
@@ -20,15 +13,19 @@ class PodRunner(Construct):
     def __init__(self, scope: Construct, id_: str, *, namespace: Namespace, starter: Account):
         super().__init__(scope, id_)
         self.name: Final = id_
-        _, identity = namespace.service_account(self, name=id_, labels=namespace.labels)
-        self.identity: Final = identity
+        _, self.identity = namespace.service_account(self, name=id_, labels=namespace.labels)
         role = kubernetes.role_v1.RoleV1(
             self,
             "role",
             metadata={"name": f"start-{id_}", "namespace": namespace.name, "labels": namespace.labels},
+            # Airflow's operator creates a pod, follows its log, reads its status and deletes it.
             rule=[
-                {"api_groups": [group], "resources": list(resources), "verbs": list(verbs)}
-                for group, resources, verbs in _RULES
+                {"api_groups": [""], "resources": [resource], "verbs": verbs}
+                for resource, verbs in (
+                    ("pods", ["create", "get", "list", "watch", "patch", "delete"]),
+                    ("pods/log", ["get"]),
+                    ("events", ["list", "watch"]),
+                )
             ],
             depends_on=[namespace.resource],
         )

@@ -1,14 +1,15 @@
 """A service on the cluster: Deployment, Service, autoscalers, disruption budget, metrics, service account."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Final
 
 from infra.cdk import Block, Construct, TerraformResource, kubernetes
 from infra.cdk.waivers import waive
+from infra.environment.cluster import SPOT_POOLS
 from infra.environment.services import WorkloadSettings
+from infra.google.node_pool import SPOT_CLASS
 from infra.kubernetes.autoscaling import horizontal, vertical
-from infra.kubernetes.compute_class import SpotFirst
 from infra.kubernetes.namespace import Namespace
 from infra.kubernetes.pod import PORT_NAME, service_pod
 from services.contracts.names import METRICS_PATH
@@ -18,13 +19,37 @@ SERVICE_PORT: Final = 80
 """Port of every Service. Containers listen on another port, since only root may use this one."""
 
 
+class SpotFirst(Construct):
+    """Spot nodes first, others while there are none, and back to spot nodes when they can be had again.
+
+    A preference of the pods would not do: the autoscaler ignores it, so spot nodes would never be added.
+    """
+
+    def __init__(self, scope: Construct, id_: str, *, labels: Mapping[str, str]):
+        super().__init__(scope, id_)
+        # It must exist before a pod asks for it.
+        self.resource: Final = kubernetes.manifest.Manifest(
+            self,
+            "Default",
+            manifest={
+                "apiVersion": "cloud.google.com/v1",
+                "kind": "ComputeClass",
+                "metadata": {"name": SPOT_CLASS, "labels": labels},  # of the whole cluster
+                "spec": {
+                    "priorities": [{"nodepools": [pool]} for pool in SPOT_POOLS],
+                    "activeMigration": {"optimizeRulePriority": True},
+                    "whenUnsatisfiable": "DoNotScaleUp",  # the two pools have limits on purpose
+                },
+            },
+        )
+
+
 class Workload(Construct):
     """Autoscaled pods of one service, with their own identity.
 
     Args:
         id_: its id; the name of everything it has in the cluster, and of its folder of services/.
         settings: of the service, passed as environment variables.
-        size: port, replicas, CPU, memory, and what they follow.
         spot: nodes that may vanish; only for services that lose no work then.
     """
 
@@ -41,7 +66,6 @@ class Workload(Construct):
     ):
         super().__init__(scope, id_)
         self.name: Final = id_
-        self.port: Final = size.port
         self.size: Final = size
         self.selector: Final = {"app.kubernetes.io/name": id_}
         self.namespace: Final = namespace

@@ -32,13 +32,12 @@ from infra.google.project import ProjectSettings, cap_cpus, cap_queries, enable_
 from infra.google.secret import Secret
 from infra.google.subscription import Subscription
 from infra.google.topic import MessageSchema, Topic
-from infra.kubernetes.compute_class import SpotFirst
 from infra.kubernetes.gateway import Gateway
 from infra.kubernetes.job import Job
 from infra.kubernetes.namespace import Namespace
 from infra.kubernetes.network_policy import AllowCallers, DefaultDeny
 from infra.kubernetes.pod_runner import PodRunner
-from infra.kubernetes.workload import Workload
+from infra.kubernetes.workload import SpotFirst, Workload
 from infra.monitoring.alerting import Alert, OnCall, query_condition
 from infra.monitoring.dashboard import Chart, Dashboard, Section
 from infra.monitoring.objective import Objective, availability
