@@ -6,8 +6,6 @@ from typing import Final, Literal
 from infra.cdk import Block, Construct, TerraformVariable, google
 from infra.cdk.stack import place_of
 
-notification_channel = google.monitoring_notification_channel
-
 Severity = Literal["CRITICAL", "WARNING"]
 
 
@@ -18,8 +16,6 @@ class OnCall(Construct):
     shows it.
 
     Args:
-        email: address that gets every alert.
-        pagerduty_key: pages somebody for critical ones.
         runbook: URL of the document that says what to do.
         labels: labels of channels and policies, which get none from the provider.
     """
@@ -36,10 +32,10 @@ class OnCall(Construct):
     ):
         super().__init__(scope, id_)
         self.runbook: Final = runbook
+        self.labels: Final = labels
         # Alerts and the budget let go of a channel before it is deleted, which Google refuses otherwise.
         lifecycle = {"create_before_destroy": True}
-        self.labels: Final = labels
-        self.mail: Final = notification_channel.MonitoringNotificationChannel(
+        self.mail: Final = google.monitoring_notification_channel.MonitoringNotificationChannel(
             self,
             "mail",
             display_name=email,
@@ -48,9 +44,9 @@ class OnCall(Construct):
             user_labels=labels,
             lifecycle=lifecycle,
         )
-        self._urgent = [self.mail]
+        self.channels: Final = {"WARNING": [self.mail.id], "CRITICAL": [self.mail.id]}
         if pagerduty_key:
-            pager = notification_channel.MonitoringNotificationChannel(
+            pager = google.monitoring_notification_channel.MonitoringNotificationChannel(
                 self,
                 "pagerduty",
                 display_name="PagerDuty",
@@ -59,18 +55,14 @@ class OnCall(Construct):
                 user_labels=labels,
                 lifecycle=lifecycle,
             )
-            self._urgent.append(pager)
-
-    def channels(self, severity: Severity) -> list[str]:
-        """Ids of the channels for alerts of a severity."""
-        return [channel.id for channel in (self._urgent if severity == "CRITICAL" else [self.mail])]
+            self.channels["CRITICAL"].append(pager.id)
 
 
 class Alert(Construct):
     """An alert policy that notifies the on-call channels.
 
     Args:
-        title: a few words, the subject of the mail.
+        title: the subject of the mail.
         summary: one sentence: what the alert means.
         runbook: anchor of its section in the runbook; its id if absent.
         severity: CRITICAL if somebody has to act at once, at night too.
@@ -109,7 +101,7 @@ class Alert(Construct):
                 if "condition_matched_log" in condition
                 else None,
             },
-            notification_channels=on_call.channels(severity),
+            notification_channels=on_call.channels[severity],
             user_labels=on_call.labels,
         )
 
@@ -126,24 +118,16 @@ def threshold_condition(
     by: Sequence[str] = (),
     lasting_minutes: int = 0,
 ) -> Block:
-    """A Google Cloud metric is above a threshold.
+    """A Google Cloud metric of a type of resource is above a threshold for some minutes.
 
-    Args:
-        threshold: the value to exceed.
-        metric: metric type.
-        resource: type of the monitored resource.
-        where: further terms of the filter.
-        aligner: how the points of a period are combined: ALIGN_...
-        minutes: length of a period.
-        reducer: how several time series are combined: REDUCE_...
-        by: labels that stay apart when they are combined.
-        lasting_minutes: how long the condition must hold.
+    `aligner` (ALIGN_...) combines the points of a period of `minutes`; `reducer` (REDUCE_...) combines time
+    series, except that labels named in `by` stay apart. `where` is a further term of the filter.
     """
-    terms = [f'resource.type = "{resource}"', f'metric.type = "{metric}"', *([where] if where else [])]
+    terms = [f'resource.type = "{resource}"', f'metric.type = "{metric}"', where]
     return {
         "display_name": f"{metric} > {threshold:g}",
         "condition_threshold": {
-            "filter": " AND ".join(terms),
+            "filter": " AND ".join(filter(None, terms)),
             "comparison": "COMPARISON_GT",
             "threshold_value": threshold,
             "duration": f"{lasting_minutes * 60}s",

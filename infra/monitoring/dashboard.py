@@ -40,24 +40,18 @@ class Dashboard(Construct):
 
     def __init__(self, scope: Construct, id_: str, *, title: str, sections: Sequence[Section]):
         super().__init__(scope, id_)
-        content = {
-            "displayName": title,
-            "mosaicLayout": {"columns": _COLUMNS, "tiles": list(_tiles(sections))},
-        }
+        layout = {"columns": _COLUMNS, "tiles": list(_tiles(sections))}
+        content = json.dumps({"displayName": title, "mosaicLayout": layout})
         google.monitoring_dashboard.MonitoringDashboard(
-            self, "Default", dashboard_json=json.dumps(_as_returned(content))
+            self,
+            "Default",
+            # As the API returns it, without zeros and empty texts: with them no plan would be empty.
+            dashboard_json=json.dumps(json.loads(content, object_hook=_without_empty)),
         )
 
 
-def _as_returned(value: Any) -> Any:
-    """A value as the API returns it, without zeros and empty texts: with them no plan would be empty."""
-    if isinstance(value, dict):
-        members: dict[str, Any] = value
-        return {key: _as_returned(each) for key, each in members.items() if each not in (0, "")}
-    if isinstance(value, list):
-        items: list[Any] = value
-        return [_as_returned(each) for each in items]
-    return value
+def _without_empty(members: dict[str, Any]) -> dict[str, Any]:
+    return {key: each for key, each in members.items() if each not in (0, "")}
 
 
 def _tiles(sections: Sequence[Section]) -> Iterator[dict[str, Any]]:

@@ -6,7 +6,7 @@ has written the metric, which is after the first request.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from infra.cdk import Construct
 from infra.monitoring.alerting import Alert, OnCall, Severity, query_condition
@@ -16,8 +16,7 @@ _DAYS: Final = 28
 """Length of the rolling period; weeks have the same weekdays."""
 
 
-@dataclass(frozen=True)
-class _Burn:
+class _Burn(NamedTuple):
     share: float
     long_minutes: int
     short_minutes: int
@@ -34,19 +33,13 @@ _BURNS: Final = (
     _Burn(share=0.1, long_minutes=24 * 60, short_minutes=2 * 60, severity="WARNING"),
 )
 
-
 _MIN_FAILED: Final = 5
 """Failed requests that an alert needs: a single one among few requests is chance."""
 
 
 @dataclass(frozen=True)
 class Indicator:
-    """What counts as a failed request.
-
-    Args:
-        failed: PromQL of the requests of a window that were not good, per second.
-        total: PromQL of all its requests, per second.
-    """
+    """PromQL of a window's requests per second: of those that were not good, and of all."""
 
     failed: Callable[[str], str]
     total: Callable[[str], str]
@@ -92,12 +85,7 @@ class Objective(Construct):
     """A share of requests that has to be good over a rolling period, and alerts on its error budget.
 
     An alert fires when a share of the budget (`_BURNS`) is spent within its window: much of it in an hour, or
-    little of it for a day. It takes at least `_MIN_FAILED` requests.
-
-    Args:
-        title: the objective in words.
-        goal: share of good requests.
-        indicator: which requests are not good.
+    little of it for a day. `title` is the objective in words, `goal` the share of good requests.
     """
 
     def __init__(
@@ -117,11 +105,11 @@ class Objective(Construct):
             rate = burn.share * _DAYS * 24 * 60 / burn.long_minutes
             burning = indicator.exceeds(rate * budget, burn.long_minutes)
             still = f"({indicator.share(f'{burn.short_minutes}m')}) > {rate * budget:.4g}"
+            hours = burn.long_minutes // 60
             Alert(
                 self,
-                f"burns-in-{burn.long_minutes // 60}h",
-                title=f"{service}: {burn.share:.0%} of the error budget for {id_} in "
-                f"{burn.long_minutes // 60} h",
+                f"burns-in-{hours}h",
+                title=f"{service}: {burn.share:.0%} of the error budget for {id_} in {hours} h",
                 summary=f"Promised of {service}: {title}, for {goal:.1%} in {_DAYS} days. "
                 f"At the present rate the error budget lasts {_DAYS / rate:.1f} days.",
                 runbook="error-budget",

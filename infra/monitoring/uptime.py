@@ -26,6 +26,7 @@ class UptimeCheck(Construct):
     ):
         super().__init__(scope, id_)
         place = place_of(self)
+        accepted = ("2XX", "3XX", "4XX") if guarded else ("2XX",)
         google.monitoring_uptime_check_config.MonitoringUptimeCheckConfig(
             self,
             "Default",
@@ -43,12 +44,7 @@ class UptimeCheck(Construct):
                 "use_ssl": True,
                 "validate_ssl": True,
                 "accepted_response_status_codes": [
-                    {"status_class": each}
-                    for each in (
-                        ["STATUS_CLASS_2XX", "STATUS_CLASS_3XX", "STATUS_CLASS_4XX"]
-                        if guarded
-                        else ["STATUS_CLASS_2XX"]
-                    )
+                    {"status_class": f"STATUS_CLASS_{each}"} for each in accepted
                 ],
             },
         )
