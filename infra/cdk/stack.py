@@ -23,8 +23,6 @@ class Place:
     Attributes:
         platform: name of what there is once: the network, the cluster, the image repository.
         name: of the environment.
-        project_id: Google Cloud project.
-        project_number: number of that project.
         region: of everything that is not global.
         protected: whether Terraform refuses to destroy data and clusters.
         simulated: whether resources are on this machine.
@@ -67,7 +65,26 @@ class PlatformStack(TerraformStack):
             labels=self.labels,
             simulated=environment.simulated,
         )
-        self.pagerduty_key = _pagerduty_key(self) if environment.alerting.pagerduty else None
+        self.pagerduty_key = self._pagerduty_key() if environment.alerting.pagerduty else None
+
+    def _pagerduty_key(self) -> TerraformVariable:
+        """The key that `observability` needs: Terraform plans and applies no stack without it.
+
+        So `npx cdktf deploy` of all stacks ends before the first one, not before the last.
+        """
+        remedy = "Set TF_VAR_pagerduty_service_key, the integration key of PagerDuty."
+        return TerraformVariable(
+            self,
+            "pagerduty_service_key",
+            type="string",
+            sensitive=True,
+            nullable=False,
+            # Without a default Terraform asks for it on standard input, in CI until the job is killed.
+            # A simulated environment pages nobody.
+            default="simulated" if self.environment.simulated else "",
+            description="Integration key of the PagerDuty service: TF_VAR_pagerduty_service_key.",
+            validation=[{"condition": '${var.pagerduty_service_key != ""}', "error_message": remedy}],
+        )
 
     def prepare_stack(self) -> None:
         """Called by cdktf before it synthesizes: say of each resource in whose project it is."""
@@ -75,30 +92,6 @@ class PlatformStack(TerraformStack):
             if isinstance(each, TerraformResource) and getattr(each, "project_input", "") is None:
                 each.project = self.environment.project_id  # pyright: ignore[reportAttributeAccessIssue]
         super().prepare_stack()
-
-
-def _pagerduty_key(stack: PlatformStack) -> TerraformVariable:
-    """The key that `observability` needs: Terraform plans and applies no stack without it.
-
-    So `npx cdktf deploy` of all stacks ends before the first one, not before the last.
-    """
-    return TerraformVariable(
-        stack,
-        "pagerduty_service_key",
-        type="string",
-        sensitive=True,
-        nullable=False,
-        # Without a default Terraform asks for it on standard input, in CI until the job is killed.
-        # A simulated environment pages nobody.
-        default="simulated" if stack.environment.simulated else "",
-        description="Integration key of the PagerDuty service: TF_VAR_pagerduty_service_key.",
-        validation=[
-            {
-                "condition": '${var.pagerduty_service_key != ""}',
-                "error_message": "Set TF_VAR_pagerduty_service_key, the integration key of PagerDuty.",
-            }
-        ],
-    )
 
 
 def place_of(construct: Construct) -> Place:
