@@ -1,18 +1,7 @@
 """Autoscaling of a service: number of pods, and recommended CPU and memory."""
 
-from typing import Final
-
 from infra.cdk import Block
 from infra.environment.services import Autoscaling, WorkloadSettings
-
-_CAPACITY_PERCENT: Final = 70
-"""Share of `requests_per_second` at which pods are added. The rest is reserve until they are ready."""
-
-_CPU_PERCENT: Final = 80
-"""Share of the CPU that a pod requests above which pods are added."""
-
-_COOLDOWN_SECONDS: Final = 300
-"""Time for which the load must be low before pods are removed. A shorter time makes the number oscillate."""
 
 
 def horizontal(name: str, size: WorkloadSettings) -> Block:
@@ -38,7 +27,8 @@ def horizontal(name: str, size: WorkloadSettings) -> Block:
             ],
             "scale_down": [
                 {
-                    "stabilization_window_seconds": _COOLDOWN_SECONDS,
+                    # The load must be low for this long. A shorter time makes the number oscillate.
+                    "stabilization_window_seconds": 300,
                     "select_policy": "Max",
                     "policy": [{"type": "Percent", "value": 50, "period_seconds": 60}],
                 }
@@ -72,7 +62,7 @@ def _metric(autoscaling: Autoscaling, name: str) -> Block:
                 "type": "Resource",
                 "resource": {
                     "name": "cpu",
-                    "target": {"type": "Utilization", "average_utilization": _CPU_PERCENT},
+                    "target": {"type": "Utilization", "average_utilization": 80},  # of what a pod requests
                 },
             }
         case "traffic":
@@ -83,6 +73,7 @@ def _metric(autoscaling: Autoscaling, name: str) -> Block:
                 "object": {
                     "described_object": {"api_version": "v1", "kind": "Service", "name": name},
                     "metric": {"name": "autoscaling.googleapis.com|gclb-capacity-utilization"},
-                    "target": {"type": "AverageValue", "average_value": str(_CAPACITY_PERCENT)},
+                    # The rest is reserve until the pods that are added are ready.
+                    "target": {"type": "AverageValue", "average_value": "70"},
                 },
             }

@@ -1,29 +1,14 @@
 """Pods with one container, without privileges."""
 
-from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
 from infra.cdk import Block
-from infra.environment.services import WorkloadSettings
-from infra.google.node_pool import CLASS_KEY, SPOT_CLASS
-from services.contracts.names import LIVENESS_PATH, READINESS_PATH
-from services.contracts.settings import ServerSettings, to_environment
-
-PORT_NAME: Final = "http"
+from services.contracts.settings import to_environment
 
 USER: Final = "65532"
 """The unprivileged user of containers: `nonroot` by the convention of distroless images."""
-
-# Otherwise each client asks for metadata of the bucket, which its role does not include.
-_NO_BUCKET_LOOKUP: Final = {"DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA": "1"}
-
-_STOPPING_SECONDS: Final = 25
-"""Time for a service to finish its requests after its drain."""
-
-_STARTING_SECONDS: Final = 120
-"""Time for a container to answer, on a node that pulls its image and starts other containers."""
 
 
 def pod(
@@ -33,6 +18,8 @@ def pod(
 
     `name` is that of the container and of the service account, `tmp` the size of what they may write to.
     """
+    # Otherwise each client asks for metadata of the bucket, which its role does not include.
+    variables = to_environment(settings) | {"DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA": "1"}
     return {
         "service_account_name": name,
         # Workload Identity asks the metadata server; nothing in the pod calls the Kubernetes API.
@@ -51,10 +38,7 @@ def pod(
                 "name": name,
                 "image": image,
                 "command": ["python", "-m", module],
-                "env": [
-                    {"name": variable, "value": value}
-                    for variable, value in (to_environment(settings) | _NO_BUCKET_LOOKUP).items()
-                ],
+                "env": [{"name": variable, "value": value} for variable, value in variables.items()],
                 "resources": {
                     "requests": {"cpu": cpu, "memory": memory},
                     "limits": {"memory": memory},  # none on CPU: idle CPU is free, throttling is latency
@@ -70,52 +54,3 @@ def pod(
         ],
         "volume": [{"name": "tmp", "empty_dir": {"size_limit": tmp}}],
     }
-
-
-def service_pod(
-    name: str,
-    *,
-    image: str,
-    settings: ServerSettings,
-    size: WorkloadSettings,
-    selector: Mapping[str, str],
-    spot: bool,
-) -> Block:
-    """Spec of the pods of a service, with its probes."""
-    spec = pod(
-        name,
-        image=image,
-        module=f"services.{name}",
-        settings=settings,
-        cpu=size.cpu,
-        memory=size.memory,
-        tmp="64Mi",
-    )
-    alive, ready = ({"path": path, "port": PORT_NAME} for path in (LIVENESS_PATH, READINESS_PATH))
-    often = {"period_seconds": 2, "timeout_seconds": 2}
-    spec["container"][0] |= {
-        "port": [{"name": PORT_NAME, "container_port": size.port}],
-        # Liveness probes begin when the startup probe succeeds: a slow start is no reason to restart.
-        "startup_probe": {"http_get": alive, "failure_threshold": _STARTING_SECONDS // 2, **often},
-        "liveness_probe": {"http_get": alive, "period_seconds": 10, "timeout_seconds": 2},
-        "readiness_probe": {"http_get": ready, **often},
-    }
-    spec |= {
-        # On SIGTERM the service answers 503 to readiness probes, drains and then stops by itself.
-        "termination_grace_period_seconds": int(settings.drain_seconds) + _STOPPING_SECONDS,
-        "topology_spread_constraint": [
-            {
-                "max_skew": 1,
-                "topology_key": topology,
-                "when_unsatisfiable": "ScheduleAnyway",  # pods in one zone are better than none
-                "label_selector": [{"match_labels": selector}],
-                # Count the pods of one rollout only: those that it replaces are about to stop.
-                "match_label_keys": ["pod-template-hash"],
-            }
-            for topology in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
-        ],
-    }
-    if spot:
-        taint = {"key": CLASS_KEY, "operator": "Equal", "value": SPOT_CLASS, "effect": "NoSchedule"}
-        spec |= {"node_selector": {CLASS_KEY: SPOT_CLASS}, "toleration": [taint]}
-    return spec

@@ -8,12 +8,14 @@ from infra.cdk import Block, Construct, TerraformResource, kubernetes
 from infra.cdk.waivers import waive
 from infra.environment.cluster import SPOT_POOLS
 from infra.environment.services import WorkloadSettings
-from infra.google.node_pool import SPOT_CLASS
+from infra.google.node_pool import CLASS_KEY, SPOT_CLASS
 from infra.kubernetes.autoscaling import horizontal, vertical
 from infra.kubernetes.namespace import Namespace
-from infra.kubernetes.pod import PORT_NAME, service_pod
-from services.contracts.names import METRICS_PATH
+from infra.kubernetes.pod import pod
+from services.contracts.names import LIVENESS_PATH, METRICS_PATH, READINESS_PATH
 from services.contracts.settings import ServerSettings
+
+_PORT_NAME: Final = "http"
 
 SERVICE_PORT: Final = 80
 """Port of every Service. Containers listen on another port, since only root may use this one."""
@@ -71,13 +73,8 @@ class Workload(Construct):
         self.namespace: Final = namespace
         self._labels = {**namespace.labels, **self.selector}
         account, self.identity = namespace.service_account(self, name=id_, labels=self._labels)
-        deployment = self._deployment(
-            service_pod(
-                id_, image=image, settings=settings, size=size, selector=self.selector, spot=spot is not None
-            ),
-            after=[account, spot.resource] if spot else [account],
-        )
-        self._scale(deployment)
+        pods = self._pods(image, settings, spot=spot is not None)
+        self._deploy(pods, after=[account, spot.resource] if spot else [account])
         # A manifest, since Terraform's resource does not know the policy: pods that are not ready, without a
         # model for example, would keep a node from being drained.
         namespace.custom_object(
@@ -101,17 +98,59 @@ class Workload(Construct):
             name=id_,  # which becomes the label `job` of the metrics
             spec={
                 "selector": {"matchLabels": self.selector},
-                "endpoints": [{"port": PORT_NAME, "path": METRICS_PATH, "interval": "30s"}],
+                "endpoints": [{"port": _PORT_NAME, "path": METRICS_PATH, "interval": "30s"}],
             },
         )
 
-    def _deployment(
-        self, pods: Block, after: Sequence[TerraformResource]
-    ) -> kubernetes.deployment_v1.DeploymentV1:
+    def _pods(self, image: str, settings: ServerSettings, *, spot: bool) -> Block:
+        """Spec of the pods, with their probes."""
+        size = self.size
+        module = f"services.{self.name}"
+        spec = pod(
+            self.name,
+            image=image,
+            module=module,
+            settings=settings,
+            cpu=size.cpu,
+            memory=size.memory,
+            tmp="64Mi",
+        )
+        alive, ready = ({"path": path, "port": _PORT_NAME} for path in (LIVENESS_PATH, READINESS_PATH))
+        often = {"period_seconds": 2, "timeout_seconds": 2}
+        spec["container"][0] |= {
+            "port": [{"name": _PORT_NAME, "container_port": size.port}],
+            # Liveness probes begin when the startup probe succeeds: a slow start is no reason to restart. A
+            # node that pulls its image and starts other containers has two minutes.
+            "startup_probe": {"http_get": alive, "failure_threshold": 60, **often},
+            "liveness_probe": {"http_get": alive, "period_seconds": 10, "timeout_seconds": 2},
+            "readiness_probe": {"http_get": ready, **often},
+        }
+        spec |= {
+            # On SIGTERM the service answers 503 to readiness probes, drains, finishes its requests and stops.
+            "termination_grace_period_seconds": int(settings.drain_seconds) + 25,
+            "topology_spread_constraint": [
+                {
+                    "max_skew": 1,
+                    "topology_key": topology,
+                    "when_unsatisfiable": "ScheduleAnyway",  # pods in one zone are better than none
+                    "label_selector": [{"match_labels": self.selector}],
+                    # Count the pods of one rollout only: those that it replaces are about to stop.
+                    "match_label_keys": ["pod-template-hash"],
+                }
+                for topology in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
+            ],
+        }
+        if spot:
+            taint = {"key": CLASS_KEY, "operator": "Equal", "value": SPOT_CLASS, "effect": "NoSchedule"}
+            spec |= {"node_selector": {CLASS_KEY: SPOT_CLASS}, "toleration": [taint]}
+        return spec
+
+    def _deploy(self, pods: Block, *, after: Sequence[TerraformResource]) -> None:
+        metadata = {"name": self.name, "namespace": self.namespace.name, "labels": self._labels}
         deployment = kubernetes.deployment_v1.DeploymentV1(
             self,
             "Default",
-            metadata={"name": self.name, "namespace": self.namespace.name, "labels": self._labels},
+            metadata=metadata,
             # Pods are ready once a model is published, which takes the batch pipeline. `scripts/verify` waits
             # for them: Terraform would fail after ten minutes, and replace healthy pods the next time.
             wait_for_rollout=False,
@@ -128,13 +167,10 @@ class Workload(Construct):
             depends_on=after,
         )
         waive(deployment, {"CKV_K8S_11": "idle CPU is free, throttling is latency; the request is the share"})
-        return deployment
-
-    def _scale(self, deployment: kubernetes.deployment_v1.DeploymentV1) -> None:
         kubernetes.horizontal_pod_autoscaler_v2.HorizontalPodAutoscalerV2(
             Construct(self, "autoscaler"),
             "Default",
-            metadata={"name": self.name, "namespace": self.namespace.name, "labels": self._labels},
+            metadata=metadata,
             spec=horizontal(self.name, self.size),
             depends_on=[deployment],
         )
@@ -158,7 +194,7 @@ class Workload(Construct):
             spec={
                 "type": "ClusterIP",
                 "selector": self.selector,
-                "port": [{"name": PORT_NAME, "port": SERVICE_PORT, "target_port": PORT_NAME}],
+                "port": [{"name": _PORT_NAME, "port": SERVICE_PORT, "target_port": _PORT_NAME}],
             },
             depends_on=[self.namespace.resource],
         )
