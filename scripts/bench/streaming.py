@@ -20,7 +20,7 @@ import psutil
 from google import pubsub_v1
 
 from infra.simulator import emulators, processes
-from scripts.bench import harness, model
+from scripts.bench import harness
 from scripts.bench.streaming_clients import CLIENTS, DAYS
 from scripts.command import CommandError, command, running
 from scripts.messages.publish import publish
@@ -54,7 +54,7 @@ class Client:
         self._topic = path.format("topics", "requests")
         self._replies = path.format("subscriptions", "replies")
         self._settings = StreamingSettings(
-            model_bucket=model.BUCKET,
+            model_bucket=harness.MODELS,
             subscription=path.format("subscriptions", "requests"),
             reply_topic=path.format("topics", "replies"),
             dead_letter_topic=path.format("topics", "dead"),
@@ -181,7 +181,7 @@ def endurance(forecast: Forecast) -> list[float]:
 def main() -> int:
     """Measure, print and write the result; 1 if a reply is missing or wrong."""
     with own_emulators():
-        forecast = model.publish().forecast
+        forecast = harness.publish_default_model().forecast
         measures = {name: functools.partial(measure, name, forecast) for name in (OURS, *CLIENTS)}
         medians = harness.interleave(measures, ROUNDS, warm_up=False)
         memory = endurance(forecast)

@@ -1,7 +1,4 @@
-"""Other clients of Pub/Sub that answer requests: `python -m scripts.bench.streaming_clients naive`.
-
-Configured by environment variables, as the streaming service is.
-"""
+"""Other clients of Pub/Sub that answer requests: `python -m scripts.bench.streaming_clients naive`."""
 
 import os
 import sys
@@ -12,38 +9,36 @@ from typing import Any, Final
 import msgspec
 from google.cloud import pubsub_v1
 
-from scripts.bench import model
-from services.answers import decode
+from services.answers import Replies, decode
 from services.contracts.messages import ModelReference, SalePrediction, SaleRangeRequest
 from services.contracts.settings import StreamingSettings, from_environment
-from services.streaming.replies import ModelReplies
+from services.forecasting.artifact import Model
+from services.forecasting.model_registry import ModelRegistry
 
 DAYS: Final = 30
 """Length of every forecast asked for."""
 
 
-def naive(settings: StreamingSettings) -> None:
+def naive(settings: StreamingSettings, model: Model) -> None:
     """As in the documentation: look up, encode, publish, wait, acknowledge."""
-    version = model.load()
+    forecast, reference = model.forecast, ModelReference(model.manifest.version)
     publisher = pubsub_v1.PublisherClient()
     subscriber = pubsub_v1.SubscriberClient()
 
     def callback(message: Any) -> None:
         request = msgspec.json.decode(message.data, type=SaleRangeRequest)
-        series = version.forecast.select(store_nbr=[str(request.store_nbr)], family=[str(request.family)])
-        rows = version.forecast.rows(request.range, series.tolist())
-        reference = ModelReference(version.manifest.version)
-        reply = SalePrediction(request.request_id, True, reference, rows)
-        data = msgspec.json.encode(reply)
+        series = forecast.select(store_nbr=[str(request.store_nbr)], family=[str(request.family)])
+        rows = forecast.rows(request.range, series.tolist())
+        data = msgspec.json.encode(SalePrediction(request.request_id, True, reference, rows))
         publisher.publish(settings.reply_topic, data, request_id=request.request_id).result()
         message.ack()
 
     subscriber.subscribe(settings.subscription, callback).result()
 
 
-def tuned(settings: StreamingSettings) -> None:
+def tuned(settings: StreamingSettings, model: Model) -> None:
     """The same client without waiting, and with replies encoded once."""
-    replies = ModelReplies(model.load().forecast, DAYS)
+    replies = Replies(model.forecast, DAYS)
     publisher = pubsub_v1.PublisherClient(
         pubsub_v1.types.BatchSettings(max_messages=1000, max_bytes=9_000_000, max_latency=0.05)
     )
@@ -63,8 +58,17 @@ def tuned(settings: StreamingSettings) -> None:
     subscriber.subscribe(settings.subscription, callback, flow_control=wide).result()
 
 
-CLIENTS: Final[dict[str, Callable[[StreamingSettings], None]]] = {"naive": naive, "tuned": tuned}
+CLIENTS: Final[dict[str, Callable[[StreamingSettings, Model], None]]] = {"naive": naive, "tuned": tuned}
+
+
+def main(name: str) -> None:
+    """Answer messages, configured by environment variables as the streaming service is."""
+    settings = from_environment(StreamingSettings, os.environ)
+    registry = ModelRegistry(settings.model_bucket)
+    pointer = registry.pointer()
+    assert pointer is not None, "publish first"  # noqa: S101
+    CLIENTS[name](settings, registry.load(pointer[0].version))
 
 
 if __name__ == "__main__":
-    CLIENTS[sys.argv[1]](from_environment(StreamingSettings, os.environ))
+    main(sys.argv[1])

@@ -10,10 +10,9 @@ from services.forecasting.follower import ModelFollower
 from services.forecasting.model_registry import ModelRegistry
 from services.http.application import Application
 from services.http.server import Server
-from services.streaming.processing import Processor
+from services.streaming.processing import ModelReplies, Processor
 from services.streaming.pubsub import PubSub
 from services.streaming.push import PushHandler
-from services.streaming.replies import ModelReplies
 from services.streaming.table import PredictionsTable
 from services.streaming.worker import Worker
 
@@ -31,10 +30,10 @@ async def run(settings: StreamingSettings) -> int:
         lambda model: ModelReplies(model.forecast, settings.max_range),
         settings.model_poll_seconds,
     )
-    pubsub = PubSub()
+    pubsub = PubSub(settings.subscription)
     table = PredictionsTable(settings.predictions_table)
     processor = Processor(settings, pubsub, table)
-    worker = Worker(settings, pubsub, processor, follower)
+    worker = Worker(settings.max_messages, pubsub, processor, follower)
     application = Application([], lambda: follower.readiness(worker.fault or processor.fault))
     push = PushHandler(settings, processor, follower) if settings.delivery == "push" else None
     server = Server(application, push)

@@ -8,7 +8,6 @@ import prometheus_client
 from google.api_core import exceptions
 
 from services.contracts import metrics
-from services.streaming.table import AppendError
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +44,7 @@ _FAULTS: Final = prometheus_client.Counter(
 def report(attempt: str, error: Exception) -> None:
     """Count and log a failure; without a traceback if a server is unreachable."""
     _FAULTS.labels(attempt).inc()
-    outage = isinstance(error, exceptions.GoogleAPIError | AppendError | OSError)
+    outage = isinstance(error, exceptions.GoogleAPIError | OSError)
     _log.error("%s failed: %s: %s", attempt, type(error).__name__, error, exc_info=None if outage else error)
 
 

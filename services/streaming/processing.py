@@ -2,22 +2,26 @@
 
 import asyncio
 import collections
-import datetime
+import functools
 import logging
 import time
 from collections.abc import Collection, Iterable, Iterator
-from typing import Any, Final, Literal
+from typing import Any, Final
+
+import msgspec
 
 from services import answers
-from services.answers import Answers, InvalidMessageError, Outgoing, decode
-from services.contracts.messages import SaleRangeRequest
+from services.answers import Answers, InvalidMessageError, Outgoing, Replies, decode, encoded_rows
+from services.contracts.messages import PredictionRow, SaleRangeRequest
+from services.contracts.schema import defaults
 from services.contracts.settings import StreamingSettings
+from services.contracts.tables import Prediction
+from services.forecasting.forecast import Forecast
 from services.http import trace_context
 from services.streaming import metrics
 from services.streaming.metrics import attempted
 from services.streaming.pubsub import PubSub
-from services.streaming.replies import ModelReplies
-from services.streaming.table import APPEND_BYTES, ROW_OVERHEAD_BYTES, PredictionsTable
+from services.streaming.table import APPEND_BYTES, PREDICTION, ROW_OVERHEAD_BYTES, PredictionsTable
 
 _log = logging.getLogger(__name__)
 
@@ -30,31 +34,52 @@ _STALLED_SECONDS: Final = 120.0
 """Without any answer although messages wait: longer than all attempts of an append take."""
 
 
-Kind = Literal["passive", "active", "invalid"]
+class ModelReplies(Replies):
+    """Builds the replies and rows that answer requests, from one model version.
+
+    A serialized message is the concatenation of its fields in any order
+    (https://protobuf.dev/programming-guides/encoding/#order). So the fields that a forecast decides are
+    serialized once, when a series is first asked for, and joined with those of each request.
+    """
+
+    def __init__(self, forecast: Forecast, max_range: int) -> None:
+        super().__init__(forecast, max_range)
+        given = {**defaults(Prediction), "model_version": forecast.version}
+
+        def encode(row: PredictionRow) -> bytes:
+            return PREDICTION.encode(**given, **msgspec.structs.asdict(row))
+
+        self._saved = functools.cache(encoded_rows(forecast, 0, self.max_range, encode))
+
+    def rows(self, request: SaleRangeRequest, published_us: int, processed_us: int) -> list[bytes]:
+        """The serialized rows of table `predictions` that answer a passive request; times since the epoch.
+
+        Raises:
+            InvalidMessageError: no series matches the filters.
+        """
+        fields = PREDICTION.encode(
+            request_id=request.request_id, published_at=published_us, processed_at=processed_us
+        )
+        series = self.series(request.store_nbr, request.family)
+        return [row + fields for index in series for row in self._saved(index)[: request.range]]
 
 
 class MessageBatch:
-    """Messages and their state.
-
-    Args:
-        received: google.pubsub.v1.ReceivedMessage, at least one, each with its own `ack_id`.
+    """Messages (google.pubsub.v1.ReceivedMessage, at least one) by `ack_id`, and what became of them.
 
     Attributes:
-        messages: Messages by `ack_id`, in arrival order.
-        durable: `ack_id`s of messages whose answer is durable.
-        refused: `ack_id`s of messages whose answer Pub/Sub will never accept.
-        kinds: Kind of each message that was decoded.
-        duplicates: `ack_id`s of durable messages that repeat another message's request.
-        size: Bytes of the bodies.
-        published: When each message was published, seconds since the epoch.
-        oldest: When the first of them was.
+        durable: messages whose answer is durable.
+        refused: messages whose answer Pub/Sub will never accept.
+        duplicates: durable messages that repeat another message's request.
+        size: bytes of the bodies.
+        published: seconds since the epoch.
     """
 
     def __init__(self, received: Iterable[Any]) -> None:
         self.messages = {each.ack_id: each for each in received}
         self.durable: set[str] = set()
         self.refused: set[str] = set()
-        self.kinds: dict[str, Kind] = {}
+        self.kinds: dict[str, str] = {}
         self.duplicates: set[str] = set()
         messages = [each.message for each in self.messages.values()]
         self.size = sum(len(each.data) for each in messages)
@@ -65,7 +90,7 @@ class MessageBatch:
 
     @property
     def pending(self) -> list[str]:
-        """`ack_id`s of messages that another attempt may answer."""
+        """Messages that another attempt may answer."""
         return [each for each in self.messages if each not in self.durable and each not in self.refused]
 
 
@@ -100,11 +125,9 @@ class Processor:
         self._answers = Answers(settings.reply_topic, settings.reply_topics)
         self._dead_letter_topic = settings.dead_letter_topic
         self._trace_prefix = trace_context.log_prefix(settings.trace_project)
-        # When a model version answered a request, oldest first. To find that one, a plain dictionary goes
+        # When a model version answered a request. A plain dictionary finds its oldest entry slowly: it goes
         # past all that were deleted.
-        self._answered: collections.OrderedDict[tuple[str, SaleRangeRequest], float] = (
-            collections.OrderedDict()
-        )
+        self._answered = collections.OrderedDict[tuple[str, SaleRangeRequest], float]()
         self._in_progress: set[MessageBatch] = set()
         self._last_answer = time.monotonic()
         metrics.OLDEST.set_function(
@@ -113,7 +136,7 @@ class Processor:
 
     @property
     def fault(self) -> str | None:
-        """Says that messages wait and none is answered, if so: something that is asked has gone silent."""
+        """Says that messages wait and none is answered, if so."""
         silence = time.monotonic() - self._last_answer
         if not self._in_progress or silence < _STALLED_SECONDS:
             return None
@@ -134,8 +157,8 @@ class Processor:
             await asyncio.gather(
                 attempted("save", self._save(replies, work.passive, batch.durable)),
                 *(
-                    attempted("reply", self._pubsub.publish(topic, key, outgoing, published, batch.refused))
-                    for (topic, key), outgoing in work.replies.items()
+                    attempted("reply", self._pubsub.publish(topic, outgoing, published, batch.refused))
+                    for (topic, _), outgoing in work.replies.items()
                 ),
             )
         finally:
@@ -147,10 +170,9 @@ class Processor:
                 if ack_id in batch.durable:
                     self._answered[replies.version, request] = now
         # After the refusals: a dead letter ends a message, and the sender must have its reply by then.
-        for key, letters in work.dead_letters.items():
-            topic, durable = self._dead_letter_topic, batch.durable
-            dead_letters = self._pubsub.publish(topic, key, letters, durable, batch.refused)
-            await attempted("dead-letter", dead_letters)
+        for letters in work.dead_letters.values():
+            dead_letters = (self._dead_letter_topic, letters, batch.durable, batch.refused)
+            await attempted("dead-letter", self._pubsub.publish(*dead_letters))
         if len(batch.durable) > durable_before:
             self._last_answer = time.monotonic()
         for repeated, first in work.repeated:
@@ -242,7 +264,7 @@ def _appends(
     completed: list[str] = []
     for received, request in passive:
         published_us = received.message.publish_time.ToMicroseconds()
-        processed_us = int(datetime.datetime.now(datetime.UTC).timestamp() * 1e6)
+        processed_us = time.time_ns() // 1000
         for row in replies.rows(request, published_us, processed_us):
             more = len(row) + ROW_OVERHEAD_BYTES
             if size + more > APPEND_BYTES:

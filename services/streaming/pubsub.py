@@ -15,6 +15,7 @@ from services.answers import MESSAGE_BYTES, Outgoing
 from services.streaming.channels import Call, call, channel
 from services.streaming.metrics import report
 
+_PULL_SECONDS: Final = 60
 _CALL_SECONDS: Final = 10
 _RETRY: Final = retry_async.AsyncRetry(initial=0.1, maximum=2.0, timeout=_CALL_SECONDS)
 
@@ -28,13 +29,14 @@ _ModifyAckDeadlineRequest: Final[Any] = pubsub_v1.ModifyAckDeadlineRequest.pb()
 
 
 class PubSub:
-    """Pub/Sub of Google Cloud, or the emulator at PUBSUB_EMULATOR_HOST.
+    """Pub/Sub of Google Cloud, or the emulator at PUBSUB_EMULATOR_HOST; messages come from one subscription.
 
     All but `pull` try again for ten seconds where that may help. What fails in the end raises
     google.api_core.exceptions.GoogleAPIError.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, subscription: str) -> None:
+        self._subscription = subscription
         self._channel = channel(SubscriberGrpcAsyncIOTransport, os.environ.get("PUBSUB_EMULATOR_HOST"))
         self._pull = self._call("Subscriber/Pull", _PullRequest, pubsub_v1.PullResponse.pb())
         self._acknowledge = self._call("Subscriber/Acknowledge", _AcknowledgeRequest, Empty)
@@ -44,31 +46,29 @@ class PubSub:
     def _call(self, method: str, request: Any, response: Any) -> Call:
         return call(self._channel.unary_unary, f"/google.pubsub.v1.{method}", request, response)
 
-    async def pull(self, subscription: str, max_messages: int, seconds: float) -> Sequence[Any]:
-        """Wait for messages: google.pubsub.v1.ReceivedMessage."""
-        request = _PullRequest(subscription=subscription, max_messages=max_messages)
-        response = await self._pull(request, timeout=seconds, metadata=_routed("subscription", subscription))
-        return response.received_messages
+    async def pull(self, max_messages: int) -> Sequence[Any]:
+        """Messages (google.pubsub.v1.ReceivedMessage); none if none comes within a minute."""
+        request = _PullRequest(subscription=self._subscription, max_messages=max_messages)
+        metadata = _routed(request, "subscription")
+        try:
+            return (await self._pull(request, timeout=_PULL_SECONDS, metadata=metadata)).received_messages
+        except exceptions.DeadlineExceeded:
+            return ()
 
-    async def acknowledge(self, subscription: str, ack_ids: Sequence[str]) -> None:
+    async def acknowledge(self, ack_ids: Sequence[str]) -> None:
         """Acknowledge messages."""
-        request = _AcknowledgeRequest(subscription=subscription, ack_ids=ack_ids)
-        await _repeated(self._acknowledge)(request, metadata=_routed("subscription", subscription))
+        request = _AcknowledgeRequest(subscription=self._subscription, ack_ids=ack_ids)
+        await _with_retries(self._acknowledge, request, "subscription")
 
-    async def extend(self, subscription: str, ack_ids: Sequence[str], seconds: int) -> None:
+    async def extend(self, ack_ids: Sequence[str], seconds: int) -> None:
         """Move the deadlines of messages; 0 seconds have them delivered again."""
         request = _ModifyAckDeadlineRequest(
-            subscription=subscription, ack_ids=ack_ids, ack_deadline_seconds=seconds
+            subscription=self._subscription, ack_ids=ack_ids, ack_deadline_seconds=seconds
         )
-        await _repeated(self._modify)(request, metadata=_routed("subscription", subscription))
+        await _with_retries(self._modify, request, "subscription")
 
     async def publish(
-        self,
-        topic: str,
-        ordering_key: str,
-        outgoing: Sequence[Outgoing],
-        published: set[str],
-        refused: set[str],
+        self, topic: str, outgoing: Sequence[Outgoing], published: set[str], refused: set[str]
     ) -> None:
         """Publish messages of one ordering key, in order, until a call fails.
 
@@ -76,38 +76,39 @@ class PubSub:
         """
         for batch in publish_batches(outgoing):
             try:
-                await self._publish_batch(topic, ordering_key, batch)
+                await self._publish_batch(topic, batch)
                 published.update(each.ack_id for each in batch)
             except exceptions.InvalidArgument:
                 # One message that Pub/Sub does not accept fails the call: publish each alone.
                 for one in batch:
                     try:
-                        await self._publish_batch(topic, ordering_key, [one])
+                        await self._publish_batch(topic, [one])
                         published.add(one.ack_id)
                     except exceptions.InvalidArgument as error:
                         report("publish", error)
                         refused.add(one.ack_id)
 
-    async def _publish_batch(self, topic: str, ordering_key: str, batch: Sequence[Outgoing]) -> None:
+    async def _publish_batch(self, topic: str, batch: Sequence[Outgoing]) -> None:
         request = _PublishRequest(topic=topic)
         for each in batch:
-            attributes = request.messages.add(data=each.data, ordering_key=ordering_key).attributes
+            attributes = request.messages.add(data=each.data, ordering_key=each.ordering_key).attributes
             for name, value in each.attributes.items():  # a map made of a dictionary costs four times that
                 attributes[name] = value
-        await _repeated(self._publish)(request, metadata=_routed("topic", topic))
+        await _with_retries(self._publish, request, "topic")
 
     async def close(self) -> None:
         """Close the connection."""
         await self._channel.close()
 
 
-def _repeated(call: Call) -> Call:
-    """The call with a deadline from now on for all attempts together."""
-    return _RETRY(TimeToDeadlineTimeout(_CALL_SECONDS)(call))
+async def _with_retries(call: Call, request: Any, routed_by: str) -> None:
+    """Call with a deadline from now on for all attempts together."""
+    repeated: Call = _RETRY(TimeToDeadlineTimeout(_CALL_SECONDS)(call))
+    await repeated(request, metadata=_routed(request, routed_by))
 
 
-def _routed(name: str, value: str) -> tuple[tuple[str, str]]:
-    return (to_grpc_metadata(((name, value),)),)
+def _routed(request: Any, field: str) -> tuple[tuple[str, str]]:
+    return (to_grpc_metadata(((field, getattr(request, field)),)),)
 
 
 def publish_batches(outgoing: Sequence[Outgoing]) -> Iterator[Sequence[Outgoing]]:

@@ -3,11 +3,11 @@
 import asyncio
 import collections
 import datetime
-import http
 import logging
 import os
 import uuid
 from collections.abc import Coroutine
+from http import HTTPStatus
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -20,8 +20,7 @@ from services.forecasting.follower import ModelFollower
 from services.http.messages import HttpError, Receive, Request, Response, problem_document
 from services.streaming.metrics import report
 from services.streaming.oidc import GOOGLE, InvalidTokenError, IssuerError, Verifier
-from services.streaming.processing import MessageBatch, Processor
-from services.streaming.replies import ModelReplies
+from services.streaming.processing import MessageBatch, ModelReplies, Processor
 
 _log = logging.getLogger(__name__)
 
@@ -52,12 +51,10 @@ class _Push(msgspec.Struct, rename="camel"):
 class PushHandler:
     """Answers pushes; the asynchronous handler of the server.
 
-    A status of success acknowledges a message. After any other status Pub/Sub pushes it again, with back-off.
-    So errors are for what a later attempt may overcome: the service or what it depends on fails, or the token
-    is refused, which an operator can correct. A message that can never be answered is dead-lettered and
-    acknowledged.
-
-    Messages that come while a batch is processed form the next batch.
+    A status of success acknowledges a message; after any other, Pub/Sub pushes it again, with back-off. So
+    errors are for what a later attempt may overcome, or an operator can correct, such as a refused token. A
+    message that can never be answered is dead-lettered and acknowledged. Messages that come while a batch is
+    processed form the next batch.
     """
 
     def __init__(
@@ -72,33 +69,31 @@ class PushHandler:
         self._processing: asyncio.Task[None] | None = None
 
     def __call__(self, request: Request, receive: Receive) -> Coroutine[Any, Any, Response] | None:
-        """The response to a push; None for other requests."""
+        """The response to a push, or None for other requests."""
         return self._answer(request, receive) if request.path == PUSH_PATH.encode() else None
 
     async def _answer(self, request: Request, receive: Receive) -> Response:
         try:
             if request.method != b"POST":
-                raise HttpError(
-                    http.HTTPStatus.METHOD_NOT_ALLOWED, "allowed here: POST", header=("allow", "POST")
-                )
+                raise HttpError(HTTPStatus.METHOD_NOT_ALLOWED, "allowed here: POST", header=("allow", "POST"))
             await self._authenticate(request.headers.get(b"authorization", b"").decode("latin-1"))
             await self._push(request, receive)
         except Exception as error:
             return problem_document(request, error)
-        return Response(http.HTTPStatus.NO_CONTENT, [])
+        return Response(HTTPStatus.NO_CONTENT, [])
 
     async def _authenticate(self, authorization: str) -> None:
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer":
-            raise HttpError(http.HTTPStatus.UNAUTHORIZED, "a bearer token is required")
+            raise HttpError(HTTPStatus.UNAUTHORIZED, "a bearer token is required")
         try:
             await self._verifier.verify(token.strip())
         except InvalidTokenError as error:
             _log.warning("push refused: %s", error)
-            raise HttpError(http.HTTPStatus.UNAUTHORIZED, "the token is invalid") from None
+            raise HttpError(HTTPStatus.UNAUTHORIZED, "the token is invalid") from None
         except IssuerError as error:
             report("verify", error)
-            raise HttpError(http.HTTPStatus.SERVICE_UNAVAILABLE, "the token cannot be verified") from None
+            raise HttpError(HTTPStatus.SERVICE_UNAVAILABLE, "the token cannot be verified") from None
 
     async def _push(self, request: Request, receive: Receive) -> None:
         """Receive and answer a message; returns when the answer is durable.
@@ -107,12 +102,10 @@ class PushHandler:
             HttpError: the message is not answered.
         """
         if self._follower.current is None:
-            raise HttpError(
-                http.HTTPStatus.SERVICE_UNAVAILABLE, f"no model is loaded: {self._follower.error}"
-            )
+            raise HttpError(HTTPStatus.SERVICE_UNAVAILABLE, f"no model is loaded: {self._follower.error}")
         size = int(request.headers.get(b"content-length", MAX_BODY_BYTES))
         if self._bytes and self._bytes + size > _MAX_BYTES:
-            raise HttpError(http.HTTPStatus.TOO_MANY_REQUESTS, "too many messages are in memory")
+            raise HttpError(HTTPStatus.TOO_MANY_REQUESTS, "too many messages are in memory")
         self._bytes += size
         try:
             received = _received(await receive(MAX_BODY_BYTES))
@@ -121,7 +114,7 @@ class PushHandler:
             if self._processing is None or self._processing.done():
                 self._processing = asyncio.create_task(self._process_waiting())
             if not await durable:
-                raise HttpError(http.HTTPStatus.SERVICE_UNAVAILABLE, "not answered; try again later")
+                raise HttpError(HTTPStatus.SERVICE_UNAVAILABLE, "not answered; try again later")
         finally:
             self._bytes -= size
 
@@ -129,7 +122,7 @@ class PushHandler:
         while self._waiting:
             number = min(len(self._waiting), _BATCH_MESSAGES)
             messages = [self._waiting.popleft() for _ in range(number)]
-            batch = MessageBatch([received for received, _ in messages])
+            batch = MessageBatch(received for received, _ in messages)
             model = self._follower.current
             try:
                 if model is not None:
@@ -160,7 +153,7 @@ def _received(body: bytes) -> Any:
         pushed.publish_time.FromDatetime(message.publish_time)
     except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
         # ValueError: text, time. RecursionError: a field that is not read is nested too deeply.
-        raise HttpError(http.HTTPStatus.BAD_REQUEST, f"this is not a push of Pub/Sub: {error}") from None
+        raise HttpError(HTTPStatus.BAD_REQUEST, f"this is not a push of Pub/Sub: {error}") from None
     # A random ack_id: a push is acknowledged by its response, and this only identifies it in a batch.
     return pubsub_v1.ReceivedMessage.pb()(
         ack_id=uuid.uuid4().hex, message=pushed, delivery_attempt=push.delivery_attempt

@@ -9,22 +9,27 @@ repeat after a restart, or when Pub/Sub redelivers a message; the view of the la
 import asyncio
 import collections
 import dataclasses
+import datetime
 import logging
 import os
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any, Final
 
 import grpc.aio
+import msgspec
 from google.api_core import exceptions
 from google.api_core.gapic_v1.routing_header import to_grpc_metadata
 from google.cloud.bigquery_storage_v1 import types
 from google.cloud.bigquery_storage_v1.services.big_query_write.transports import (
     BigQueryWriteGrpcAsyncIOTransport,
 )
+from google.protobuf import descriptor_pb2, message_factory
 from google.rpc import code_pb2
 
+from services.contracts.schema import bigquery_schema
+from services.contracts.tables import Prediction
 from services.streaming.channels import call, channel
-from services.streaming.rows import PREDICTION
 
 _log = logging.getLogger(__name__)
 
@@ -35,11 +40,8 @@ ROW_OVERHEAD_BYTES: Final = 8  # tag and length around a row
 _APPEND_SECONDS: Final = 30.0
 _ATTEMPTS: Final = 4
 _INITIAL_BACKOFF_SECONDS: Final = 0.2
-# Without a subchannel of its own, a new channel would use the connection of the one before.
-_OWN_CONNECTION: Final = ("grpc.use_local_subchannel_pool", 1)
 
-_CREATE: Final = "/google.cloud.bigquery.storage.v1.BigQueryWrite/CreateWriteStream"
-_APPEND: Final = "/google.cloud.bigquery.storage.v1.BigQueryWrite/AppendRows"
+_SERVICE: Final = "/google.cloud.bigquery.storage.v1.BigQueryWrite"
 _CreateRequest: Final[Any] = types.CreateWriteStreamRequest.pb()
 _WriteStream: Final[Any] = types.WriteStream.pb()
 _AppendRequest: Final[Any] = types.AppendRowsRequest.pb()
@@ -58,9 +60,52 @@ _AMBIGUOUS: Final = (
 # The stream is of no more use: BigQuery has deleted or finalized it, or expects another offset.
 _STREAM_LOST: Final = (exceptions.NotFound, exceptions.FailedPrecondition, exceptions.OutOfRange)
 
+_Field = descriptor_pb2.FieldDescriptorProto
+# https://cloud.google.com/bigquery/docs/supported-data-types#supported-protocol-buffer-data-types
+_TYPES: Final = {
+    "STRING": _Field.TYPE_STRING,
+    "INTEGER": _Field.TYPE_INT64,
+    "FLOAT": _Field.TYPE_DOUBLE,
+    "NUMERIC": _Field.TYPE_STRING,
+    "BOOLEAN": _Field.TYPE_BOOL,
+    "BYTES": _Field.TYPE_BYTES,
+    "DATE": _Field.TYPE_INT32,  # days since the epoch
+    "TIMESTAMP": _Field.TYPE_INT64,  # microseconds since the epoch
+}
+_LABELS: Final = {"REQUIRED": _Field.LABEL_REQUIRED, "NULLABLE": _Field.LABEL_OPTIONAL}
+_EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
-class AppendError(Exception):
-    """BigQuery refused rows, and saved no row of the call."""
+
+class RowEncoder:
+    """Serializes rows of a table as protocol buffers, whose message type is `descriptor`."""
+
+    def __init__(self, row: type[msgspec.Struct]) -> None:
+        self.descriptor: Final = descriptor_pb2.DescriptorProto(name=row.__name__)
+        for number, column in enumerate(bigquery_schema(row), start=1):
+            kind, label = _TYPES[column["type"]], _LABELS[column["mode"]]
+            self.descriptor.field.add(name=column["name"], number=number, type=kind, label=label)
+        file = descriptor_pb2.FileDescriptorProto(name="row.proto", message_type=[self.descriptor])
+        self.message: Final[Any] = message_factory.GetMessages([file])[row.__name__]
+
+    def encode(self, **values: Any) -> bytes:
+        """The columns given, as Python values; None is NULL. The rest may be appended later."""
+        known = {name: _encoded(value) for name, value in values.items() if value is not None}
+        return self.message(**known).SerializePartialToString()
+
+
+def _encoded(value: Any) -> Any:
+    match value:
+        case datetime.datetime():
+            return (value - _EPOCH) // datetime.timedelta(microseconds=1)
+        case datetime.date():
+            return (value - _EPOCH.date()).days
+        case Decimal():
+            return f"{value:f}"
+        case _:
+            return value
+
+
+PREDICTION: Final = RowEncoder(Prediction)
 
 
 @dataclasses.dataclass(eq=False)
@@ -68,7 +113,7 @@ class _Append:
     """Rows of one request; `written` is done when they are."""
 
     written: "asyncio.Future[None]"
-    rows: list[bytes] = dataclasses.field(default_factory=list)
+    rows: list[bytes] = dataclasses.field(default_factory=list[bytes])
     size: int = 0
 
 
@@ -93,8 +138,7 @@ class PredictionsTable:
         """Save serialized rows; they are durable when this returns.
 
         Raises:
-            AppendError: BigQuery refused them.
-            google.api_core.exceptions.GoogleAPIError: BigQuery cannot be reached, or has no such table.
+            google.api_core.exceptions.GoogleAPIError: BigQuery refuses them, or cannot be reached.
             TimeoutError: BigQuery does not answer.
         """
         size = sum(map(len, rows)) + ROW_OVERHEAD_BYTES * len(rows)
@@ -151,16 +195,18 @@ class PredictionsTable:
     async def _append(self, rows: Sequence[bytes]) -> None:
         if self._channel is None:
             emulator = os.environ.get("BIGQUERY_STORAGE_EMULATOR_HOST")
-            self._channel = channel(BigQueryWriteGrpcAsyncIOTransport, emulator, _OWN_CONNECTION)
+            self._channel = channel(BigQueryWriteGrpcAsyncIOTransport, emulator)
         async with asyncio.timeout(_APPEND_SECONDS):
             if self._stream is None:
-                create = call(self._channel.unary_unary, _CREATE, _CreateRequest, _WriteStream)
+                method = f"{_SERVICE}/CreateWriteStream"
+                create = call(self._channel.unary_unary, method, _CreateRequest, _WriteStream)
                 committed = _WriteStream(type_=types.WriteStream.Type.COMMITTED)
                 request = _CreateRequest(parent=self._parent, write_stream=committed)
                 stream = await create(request, metadata=[to_grpc_metadata({"parent": self._parent})])
                 self._stream, self._offset = stream.name, 0
             if self._appending is None or self._appending.done():
-                start = call(self._channel.stream_stream, _APPEND, _AppendRequest, _AppendResponse)
+                method = f"{_SERVICE}/AppendRows"
+                start = call(self._channel.stream_stream, method, _AppendRequest, _AppendResponse)
                 self._appending = await start(metadata=[to_grpc_metadata({"write_stream": self._stream})])
             # Only the first request needs stream and schema, but the emulator requires the stream in each.
             request = _AppendRequest(write_stream=self._stream)
@@ -173,9 +219,8 @@ class PredictionsTable:
             raise exceptions.ServiceUnavailable("BigQuery closed the stream")
         # ALREADY_EXISTS: only the response to the previous attempt was lost, not the rows.
         if response.HasField("error") and response.error.code != code_pb2.ALREADY_EXISTS:
-            if response.row_errors:
-                raise AppendError(f"{self._parent}: {response.row_errors[0].message}")
-            raise exceptions.from_grpc_status(response.error.code, response.error.message)
+            reasons = [each.message for each in response.row_errors] or [response.error.message]
+            raise exceptions.from_grpc_status(response.error.code, f"{self._parent}: {reasons[0]}")
         self._offset += len(rows)
 
     def _hang_up(self) -> None:

@@ -12,16 +12,12 @@ import random
 import time
 from typing import Final
 
-from google.api_core import exceptions
-
-from services.contracts.settings import StreamingSettings
 from services.forecasting.follower import ModelFollower
 from services.runtime import FINISH_SECONDS
 from services.streaming import metrics
 from services.streaming.metrics import attempted, report
-from services.streaming.processing import MessageBatch, Processor
+from services.streaming.processing import MessageBatch, ModelReplies, Processor
 from services.streaming.pubsub import PubSub
-from services.streaming.replies import ModelReplies
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +25,6 @@ _OUTSTANDING_PULLS: Final = 4
 _MAX_BYTES: Final = 64 * 1024 * 1024
 """Of all leased messages. Few messages are large, but each may have 10 MB."""
 _USUAL_BYTES: Final = 1024
-_PULL_SECONDS: Final = 60
 _MAX_PAUSE_SECONDS: Final = 10
 
 _CHECK_SECONDS: Final = 4
@@ -41,11 +36,10 @@ _CALL_IDS: Final = 1000
 """Of one call, which may have 512 kB: https://cloud.google.com/pubsub/quotas#resource_limits"""
 
 
-class FlowControl:
-    """Limits the number and size of leased messages.
+class _FlowControl:
+    """Limits the number of leased messages exactly, and their size by asking for fewer while they are large.
 
-    The number is exact. The size is limited by asking for fewer messages while they are large; since sizes
-    are unknown before messages arrive, the outstanding pulls may exceed it once.
+    Sizes are unknown before messages arrive, so the outstanding pulls may exceed the limit once.
     """
 
     def __init__(self, max_messages: int) -> None:
@@ -56,7 +50,7 @@ class FlowControl:
         self._freed = asyncio.Event()
 
     async def reserve(self) -> int:
-        """Wait until messages may be leased; returns how many to ask for."""
+        """Wait until messages may be leased. Returns how many to ask for."""
         while self._messages <= 0 or self._bytes <= 0:
             self._freed.clear()
             await self._freed.wait()
@@ -66,14 +60,13 @@ class FlowControl:
         return number
 
     def take(self, messages: int, size: int) -> None:
-        """Add the size of messages that came."""
         self._bytes -= size
         # A large average decays over about ten pulls.
         average = size / messages
         self._average = max(0.8 * self._average + 0.2 * average, average, 1.0)
 
     def free(self, messages: int, size: int) -> None:
-        """Remove messages, or a reservation that was not used."""
+        """Give back messages, or a reservation that was not used."""
         self._messages += messages
         self._bytes += size
         self._freed.set()
@@ -83,28 +76,19 @@ class Worker:
     """Answers the messages of a subscription.
 
     A message is acknowledged when its answer is durable. While BigQuery or Pub/Sub is unreachable, messages
-    stay leased and are tried again with back-off, up to the limits of flow control: a release would count as
-    a delivery attempt, and Pub/Sub dead-letters a message after a number of those. The worker releases
-    messages that are unfinished when it stops, and those whose answer Pub/Sub refuses. Redelivery may repeat
-    answers; it never loses one.
-
-    Attributes:
-        fault: Why messages cannot be pulled, if so.
+    stay leased and are tried again with back-off: a release would count as a delivery attempt, after a number
+    of which Pub/Sub dead-letters a message. Released are those that are unfinished when the worker stops, or
+    whose answer Pub/Sub refuses. Redelivery may repeat answers; it never loses one.
     """
 
     def __init__(
-        self,
-        settings: StreamingSettings,
-        pubsub: PubSub,
-        processor: Processor,
-        follower: ModelFollower[ModelReplies],
+        self, max_messages: int, pubsub: PubSub, processor: Processor, follower: ModelFollower[ModelReplies]
     ) -> None:
-        self.fault: str | None = None
-        self._subscription = settings.subscription
+        self.fault: str | None = None  # why messages cannot be pulled, if so
         self._pubsub = pubsub
         self._processor = processor
         self._follower = follower
-        self._flow_control = FlowControl(settings.max_messages)
+        self._flow_control = _FlowControl(max_messages)
         self._leased: set[str] = set()  # `ack_id`s of messages whose deadline is extended
         self._batches: set[asyncio.Task[None]] = set()
 
@@ -138,8 +122,7 @@ class Worker:
             due = [each for each, time_due in due_at.items() if time_due < now]
             for begin in range(0, len(due), _CALL_IDS):
                 ack_ids = due[begin : begin + _CALL_IDS]
-                extending = self._pubsub.extend(self._subscription, ack_ids, _LEASE_SECONDS)
-                if await attempted("extend", extending):
+                if await attempted("extend", self._pubsub.extend(ack_ids, _LEASE_SECONDS)):
                     metrics.EXTENSIONS.inc(len(ack_ids))
                     due_at.update(dict.fromkeys(ack_ids, now + _RENEW_SECONDS))
 
@@ -170,18 +153,16 @@ class Worker:
 
     async def _pull(self) -> MessageBatch | None:
         """The next messages that flow control allows; None if none came for a while."""
-        number = await self._flow_control.reserve()
-        batch = None
+        unused = await self._flow_control.reserve()
         try:
-            if received := await self._pubsub.pull(self._subscription, number, _PULL_SECONDS):
-                batch = MessageBatch(received)
-                self._flow_control.take(len(batch.messages), batch.size)
-                number -= len(batch.messages)
-        except exceptions.DeadlineExceeded:
-            pass
+            if not (received := await self._pubsub.pull(unused)):
+                return None
+            batch = MessageBatch(received)
+            self._flow_control.take(len(batch.messages), batch.size)
+            unused -= len(batch.messages)
+            return batch
         finally:
-            self._flow_control.free(number, 0)
-        return batch
+            self._flow_control.free(unused, 0)
 
     async def _handle(self, batch: MessageBatch) -> None:
         """Answer and acknowledge a batch; release the messages that stay unanswered."""
@@ -194,7 +175,7 @@ class Worker:
             report("answer", error)
         self._leased -= batch.messages.keys()
         if unanswered := [each for each in batch.messages if each not in batch.durable]:
-            await attempted("release", self._pubsub.extend(self._subscription, unanswered, 0))
+            await attempted("release", self._pubsub.extend(unanswered, 0))
         self._flow_control.free(len(batch.messages), batch.size)
         self._processor.finish(batch)
 
@@ -209,7 +190,7 @@ class Worker:
             finally:
                 if durable := batch.durable - acknowledged:
                     acknowledged |= durable
-                    await attempted("acknowledge", self._pubsub.acknowledge(self._subscription, [*durable]))
+                    await attempted("acknowledge", self._pubsub.acknowledge([*durable]))
                     self._leased -= durable
             if not batch.pending:
                 return

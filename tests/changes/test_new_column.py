@@ -92,7 +92,7 @@ def test_streaming_writes_the_declared_value(changed: Checkout) -> None:
 import asyncio, datetime, numpy
 from services.forecasting.forecast import Forecast
 from services.contracts.messages import SaleRangeRequest
-from services.streaming.replies import ModelReplies
+from services.streaming.processing import ModelReplies
 from services.streaming.table import PredictionsTable
 
 sales = numpy.ones((1, 1))

@@ -10,9 +10,8 @@ from google import pubsub_v1
 
 from services.contracts.settings import StreamingSettings
 from services.streaming import processing
-from services.streaming.processing import MessageBatch, Processor
+from services.streaming.processing import MessageBatch, ModelReplies, Processor
 from services.streaming.pubsub import PubSub
-from services.streaming.replies import ModelReplies
 from services.streaming.table import PredictionsTable
 from tests.streaming.conftest import Surroundings
 
@@ -39,7 +38,7 @@ def with_processor(
         return ModelReplies(surroundings.models.registry.load(version).forecast, 30)
 
     async def run() -> None:
-        pubsub = PubSub()
+        pubsub = PubSub(surroundings.subscription)
         settings = StreamingSettings(
             model_bucket="b",
             subscription=surroundings.subscription,

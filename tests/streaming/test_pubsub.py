@@ -20,11 +20,11 @@ def test_a_silent_connection_breaks_and_the_next_pull_has_another(
     async def pull() -> None:
         relay = Relay(f"127.0.0.1:{surroundings.pubsub.port}")
         monkeypatch.setenv("PUBSUB_EMULATOR_HOST", await relay.listen())
-        pubsub = PubSub()
+        pubsub = PubSub(surroundings.subscription)
 
         async def one() -> bytes:
-            (received,) = await pubsub.pull(surroundings.subscription, 1, 60)
-            await pubsub.acknowledge(surroundings.subscription, [received.ack_id])
+            (received,) = await pubsub.pull(1)
+            await pubsub.acknowledge([received.ack_id])
             return received.message.data
 
         surroundings.publish(b"1")

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from services.streaming.rows import RowEncoder
+from services.streaming.table import RowEncoder
 
 
 class Everything(msgspec.Struct):

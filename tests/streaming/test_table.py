@@ -15,8 +15,8 @@ from google.rpc import code_pb2
 from services.contracts.messages import SaleRangeRequest
 from services.streaming import channels
 from services.streaming import table as module
-from services.streaming.replies import ModelReplies
-from services.streaming.table import AppendError, PredictionsTable
+from services.streaming.processing import ModelReplies
+from services.streaming.table import PredictionsTable
 from tests.conftest import Models
 from tests.streaming.conftest import Surroundings, grpc_address
 from tests.streaming.silent_relay import Relay
@@ -118,7 +118,9 @@ def test_refused_rows_leave_stream_and_offset(
             await table.append(some)
             bigquery.refusal = refusal
             for _ in range(5):
-                with pytest.raises((AppendError, exceptions.ResourceExhausted, exceptions.PermissionDenied)):
+                with pytest.raises(
+                    (exceptions.InvalidArgument, exceptions.ResourceExhausted, exceptions.PermissionDenied)
+                ):
                     await table.append(some)
             bigquery.refusal = ""
             await table.append(some)
