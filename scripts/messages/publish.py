@@ -40,11 +40,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 def request(where: str, values: Mapping[str, Any]) -> SaleRangeRequest:
-    """A request of these values, with an id of its own unless they have one.
-
-    Raises:
-        CommandError: it is not valid; the message begins with `where`.
-    """
+    """A request of these values, with an id of its own unless they have one; errors begin with `where`."""
     try:
         return msgspec.convert({"request_id": uuid.uuid4().hex, **values}, SaleRangeRequest, strict=False)
     except (msgspec.ValidationError, TypeError) as error:
@@ -52,11 +48,7 @@ def request(where: str, values: Mapping[str, Any]) -> SaleRangeRequest:
 
 
 def from_csv(path: Path) -> Iterator[SaleRangeRequest]:
-    """Requests from a file, one per line; empty cells are ignored.
-
-    Raises:
-        CommandError: a line is not a valid request.
-    """
+    """Requests from a file, one per line; empty cells are ignored."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             for line in csv.DictReader(file):
@@ -93,21 +85,17 @@ def ask(project: str, requests: Sequence[SaleRangeRequest], seconds: float) -> d
             messages = take(subscriber, replies, min(left, 5))
             taken = time.monotonic() - begun
             for message in messages:
-                request_id = message.attributes.get(names.REQUEST_ID_ATTRIBUTE, "")
+                given = message.attributes
+                request_id = given.get(names.REQUEST_ID_ATTRIBUTE, "")
                 if request_id in ids and request_id not in answers:
-                    reply = msgspec.json.decode(message.data, type=SalePrediction)
-                    answers[request_id] = Answer(
-                        taken,
-                        message.attributes.get(names.STATUS_ATTRIBUTE, ""),
-                        len(reply.prediction),
-                        message.attributes.get(names.REASON_ATTRIBUTE, ""),
-                    )
+                    rows = len(msgspec.json.decode(message.data, type=SalePrediction).prediction)
+                    status = given.get(names.STATUS_ATTRIBUTE, "")
+                    answers[request_id] = Answer(taken, status, rows, given.get(names.REASON_ATTRIBUTE, ""))
     return answers
 
 
 def show(requests: Sequence[SaleRangeRequest], answers: dict[str, Answer]) -> None:
     """Print the replies."""
-    console = Console()
     table = Table("request", "days", "store", "family", "answer", "rows", "ms")
     for request in requests[:_SHOWN]:
         asked = (str(request.range), request.store_nbr or "all", request.family or "all")
@@ -119,6 +107,7 @@ def show(requests: Sequence[SaleRangeRequest], answers: dict[str, Answer]) -> No
         else:
             came = (answer.reason or answer.status, str(answer.rows), f"{answer.seconds * 1000:.0f}")
         table.add_row(request.request_id, *asked, *came)
+    console = Console()
     console.print(table)
     if len(requests) > _SHOWN:
         console.print(f"and {len(requests) - _SHOWN} more")
@@ -136,20 +125,14 @@ def show(requests: Sequence[SaleRangeRequest], answers: dict[str, Answer]) -> No
     argument("ranges", metavar="range", type=int, nargs="*", help="days to forecast"),
     argument("--store-nbr", help="only this store"),
     argument("--family", help="only this family"),
-    argument(
-        "--active",
-        dest="mode",
-        action="store_const",
-        const="active",
-        default="passive",
-        help="wait for replies",
-    ),
+    argument("--active", action="store_true", help="wait for replies"),
     argument("--csv", dest="file", type=Path, help="file of requests, one per line"),
 )
-def main(target: Environment, ranges: list[int], file: Path | None, **of_each: Any) -> int:
+def main(target: Environment, ranges: list[int], file: Path | None, *, active: bool, **of_each: Any) -> int:
     """Returns 1 if a request cannot be sent, or an active one has no reply or is refused."""
     if not ranges and not file:
         raise CommandError("give a range or --csv")
+    of_each["mode"] = "active" if active else "passive"
     requests = list(from_csv(file)) if file else []
     requests += [request(str(days), {"range": days, **of_each}) for days in ranges]
     answers = ask(use_environment(target).project_id, requests, _ANSWER_SECONDS)

@@ -10,6 +10,7 @@ send some twice, but loses none. Dead letters that are not selected stay.
 
 import collections
 import functools
+import itertools
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -45,51 +46,48 @@ def _original(received: Any) -> Outgoing:
 def replay(
     subscription: str, topic: str, wanted: Callable[[str], bool], *, dry_run: bool
 ) -> tuple[collections.Counter[str], collections.Counter[str]]:
-    """Move dead letters to the topic; returns the numbers of moved and remaining ones, by reason.
+    """Move dead letters to the topic. Returns the numbers of moved and remaining ones, by reason.
 
-    Every dead letter is leased until the end, so that each is examined once; then the remaining ones are
-    released. Those published after the start remain: they may be moved messages that failed again.
+    Every dead letter is leased until the end, so that each is examined once. Those published after the start
+    remain: they may be moved messages that failed again.
     """
     begun = time.time_ns()
-    publisher = pubsub_v1.PublisherClient()
-    subscriber = pubsub_v1.SubscriberClient()
+    publisher, subscriber = pubsub_v1.PublisherClient(), pubsub_v1.SubscriberClient()
     set_deadline = functools.partial(subscriber.modify_ack_deadline, subscription=subscription)
-    moved: collections.Counter[str] = collections.Counter()
-    leased: dict[str, str] = {}  # reasons by ack_id
+    found, moved = collections.Counter[str](), collections.Counter[str]()
+    leased: set[str] = set()
     try:
         while received := pull(subscriber, subscription):
             reasons = {
                 each.ack_id: each.message.attributes.get(names.REASON_ATTRIBUTE) or _UNKNOWN
                 for each in received
             }
-            leased |= reasons
+            found.update(reasons.values())
+            leased |= reasons.keys()
             set_deadline(ack_ids=[*reasons], ack_deadline_seconds=_LEASE_SECONDS)
             # One call publishes messages of one ordering key.
-            letters: dict[str, list[Outgoing]] = {}
+            letters = collections.defaultdict[str, list[Outgoing]](list)
             for each in received:
                 if wanted(reasons[each.ack_id]) and each.message.publish_time.ToNanoseconds() <= begun:
-                    letters.setdefault(each.message.ordering_key, []).append(_original(each))
-            for key, outgoing in letters.items():
-                for batch in publish_batches(outgoing):
-                    ack_ids = [each.ack_id for each in batch]
-                    if not dry_run:
-                        messages = [
-                            pubsub_v1.PubsubMessage(
-                                data=each.data, attributes=each.attributes, ordering_key=key
-                            )
-                            for each in batch
-                        ]
-                        publisher.publish(topic=topic, messages=messages)
-                        subscriber.acknowledge(subscription=subscription, ack_ids=ack_ids)
-                        for ack_id in ack_ids:
-                            del leased[ack_id]
-                    moved.update(reasons[ack_id] for ack_id in ack_ids)
+                    letters[each.message.ordering_key].append(_original(each))
+            for batch in itertools.chain.from_iterable(map(publish_batches, letters.values())):
+                ack_ids = [each.ack_id for each in batch]
+                moved.update(reasons[ack_id] for ack_id in ack_ids)
+                if not dry_run:
+                    messages = [
+                        pubsub_v1.PubsubMessage(
+                            data=each.data, attributes=each.attributes, ordering_key=each.ordering_key
+                        )
+                        for each in batch
+                    ]
+                    publisher.publish(topic=topic, messages=messages)
+                    subscriber.acknowledge(subscription=subscription, ack_ids=ack_ids)
+                    leased.difference_update(ack_ids)
     finally:
         released = [*leased]
         for begin in range(0, len(released), PER_CALL):
             set_deadline(ack_ids=released[begin : begin + PER_CALL], ack_deadline_seconds=0)
-    left = collections.Counter(leased.values())
-    return moved, left - moved if dry_run else left
+    return moved, found - moved
 
 
 @command(

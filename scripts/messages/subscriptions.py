@@ -22,10 +22,7 @@ _DAY: Final = {"seconds": 24 * 3600}
 def temporary(
     subscriber: pubsub_v1.SubscriberClient, project: str, topic: str, prefix: str
 ) -> Generator[str]:
-    """Create a subscription to a topic and delete it when the block ends; yields its path.
-
-    It is the command's own: no other subscriber misses a message.
-    """
+    """A subscription of the command's own to a topic, until the block ends; yields its path."""
     path = f"projects/{project}/subscriptions/{prefix}-{uuid.uuid4().hex[:12]}"
     subscription = {
         "name": path,

@@ -8,9 +8,10 @@ started, counted on a temporary subscription, minus those that the service has s
 oldest message in progress, from the service's own metrics.
 """
 
+import collections
 import contextlib
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,18 +34,11 @@ _WINDOW_SECONDS: Final = 600
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The measures at one moment.
-
-    Attributes:
-        backlog: messages that wait.
-        settled: messages settled since a fixed moment in the past.
-        dead: dead letters, waiting (cloud) or published since the start (local).
-        oldest_seconds: age of the oldest message.
-    """
+    """Numbers of messages at one moment, and the age of the oldest."""
 
     backlog: float
-    settled: float
-    dead: float
+    settled: float  # since a fixed moment in the past
+    dead: float  # dead letters: those that wait (cloud), or were published since the start (local)
     oldest_seconds: float
 
 
@@ -87,27 +81,21 @@ def counted(project: str, *topics: str) -> Generator[Callable[[str], int]]:
         yield count
 
 
-@contextlib.contextmanager
-def local(environment: Environment) -> Generator[Callable[[], Snapshot]]:
+def local(environment: Environment) -> Generator[Snapshot]:
     """Snapshots of the service on this machine."""
     url = f"http://127.0.0.1:{environment.streaming.port}"
     last, _ = settled_and_oldest(url)
-    since_start = 0.0
+    settled = 0.0
     with counted(environment.project_id, names.SALE_RANGE_TOPIC, names.DEAD_LETTER_TOPIC) as count:
-
-        def snapshot() -> Snapshot:
-            nonlocal last, since_start
-            done, oldest = settled_and_oldest(url)
-            since_start += done - last if done >= last else done  # a service that restarts counts from zero
-            last = done
-            waiting = max(0.0, count(names.SALE_RANGE_TOPIC) - since_start)
-            return Snapshot(waiting, since_start, count(names.DEAD_LETTER_TOPIC), oldest)
-
-        yield snapshot
+        while True:
+            total, oldest = settled_and_oldest(url)
+            settled += total - last if total >= last else total  # a service that restarts counts from zero
+            last = total
+            backlog = max(0.0, count(names.SALE_RANGE_TOPIC) - settled)
+            yield Snapshot(backlog, settled, count(names.DEAD_LETTER_TOPIC), oldest)
 
 
-@contextlib.contextmanager
-def cloud(environment: Environment) -> Generator[Callable[[], Snapshot]]:
+def cloud(environment: Environment) -> Generator[Snapshot]:
     """Snapshots from Cloud Monitoring, which are a minute or two old."""
     session = AuthorizedSession(check_login())
 
@@ -135,24 +123,20 @@ def cloud(environment: Environment) -> Generator[Callable[[], Snapshot]]:
 
     settled = 0.0
     counted_until: str | None = None
-
-    def snapshot() -> Snapshot:
-        nonlocal settled, counted_until
+    while True:
         acknowledged = points("ack_message_count", names.PREDICT_RANGE_SUBSCRIPTION)
         if counted_until is not None:
             settled += sum(number for end, number in acknowledged if end > counted_until)
         counted_until = max((end for end, _ in acknowledged), default=counted_until or "")
-        return Snapshot(
+        yield Snapshot(
             newest("num_undelivered_messages", names.PREDICT_RANGE_SUBSCRIPTION),
             settled,
             newest("num_undelivered_messages", names.DEAD_LETTER_TOPIC),
             newest("oldest_unacked_message_age", names.PREDICT_RANGE_SUBSCRIPTION),
         )
 
-    yield snapshot
 
-
-def show(snapshots: list[tuple[float, Snapshot]]) -> Table:
+def show(snapshots: Sequence[tuple[float, Snapshot]]) -> Table:
     """The last snapshot, and the rate since the first."""
     when, now = snapshots[-1]
     first, then = snapshots[0]
@@ -166,24 +150,21 @@ def show(snapshots: list[tuple[float, Snapshot]]) -> Table:
 
 
 @command(
-    "watch",
-    MESSAGES_TARGET,
-    argument("--looks", type=int, help="number of updates; default: until Ctrl-C"),
+    "watch", MESSAGES_TARGET, argument("--looks", type=int, help="number of updates; default: until Ctrl-C")
 )
 def main(target: Environment, looks: int | None) -> int:
     """Show snapshots until Ctrl-C; 1 if the measures cannot be read."""
-    try:
-        pause = 1.0 if target.simulated else 60.0
-        snapshots_of = local if target.simulated else cloud
-        with snapshots_of(use_environment(target)) as snapshot, Live(auto_refresh=False) as live:
-            snapshots = [(time.monotonic(), snapshot())]
-            while True:
-                live.update(show(snapshots), refresh=True)
-                if looks == len(snapshots):
-                    return 0
-                time.sleep(pause)
-                snapshots.append((time.monotonic(), snapshot()))
-                if looks is None:
-                    snapshots = snapshots[-10:]
-    except KeyboardInterrupt:
-        return 0
+    snapshots_of, pause = (local, 1.0) if target.simulated else (cloud, 60.0)
+    recent = collections.deque[tuple[float, Snapshot]](maxlen=10)
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        contextlib.closing(snapshots_of(use_environment(target))) as snapshots,
+        Live(auto_refresh=False) as live,
+    ):
+        for number, snapshot in enumerate(snapshots, start=1):
+            recent.append((time.monotonic(), snapshot))
+            live.update(show(recent), refresh=True)
+            if number == looks:
+                break
+            time.sleep(pause)
+    return 0

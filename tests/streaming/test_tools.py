@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import itertools
 import json
 import math
 import os
@@ -21,7 +22,7 @@ from google.auth.credentials import AnonymousCredentials
 
 from infra import environment
 from scripts.messages import publish, replay, watch
-from scripts.messages.drain_time import Load
+from scripts.messages.drain_time import drain
 from services.contracts.messages import SaleRangeRequest
 from tests.conftest import wait_for
 from tests.streaming.conftest import Surroundings
@@ -164,12 +165,8 @@ def test_a_service_that_restarts_leaves_no_backlog(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(watch, "counted", counted)
     monkeypatch.setattr(watch, "settled_and_oldest", settled_and_oldest)
-    with watch.local(environment.load("local")) as look:
-        assert [(each.backlog, each.settled) for each in (look(), look(), look())] == [
-            (0, 0),
-            (0, 40),
-            (0, 50),
-        ]
+    snapshots = itertools.islice(watch.local(environment.load("local")), 3)
+    assert [(each.backlog, each.settled) for each in snapshots] == [(0, 0), (0, 40), (0, 50)]
 
 
 def test_watch_reads_cloud_monitoring() -> None:
@@ -182,18 +179,15 @@ def test_watch_reads_cloud_monitoring() -> None:
         mock.patch.object(watch, "check_login", return_value=AnonymousCredentials()),
     ):
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        with watch.cloud(environment.load("prod")) as look:
-            assert look() == watch.Snapshot(backlog=42, settled=0, dead=3, oldest_seconds=7)
-            assert look().settled == 0
-            Monitoring.counts[0]["2026-01-01T00:02:00Z"] = 60
-            Monitoring.counts[1]["2026-01-01T00:02:00Z"] = 5
-            assert look().settled == 65
-            assert look().settled == 65
-        with (
-            watch.cloud(environment.load("prod").model_copy(update={"project_id": "other"})) as look,
-            pytest.raises(watch.CommandError, match="400"),
-        ):
-            look()
+        snapshots = watch.cloud(environment.load("prod"))
+        assert next(snapshots) == watch.Snapshot(backlog=42, settled=0, dead=3, oldest_seconds=7)
+        assert next(snapshots).settled == 0
+        Monitoring.counts[0]["2026-01-01T00:02:00Z"] = 60
+        Monitoring.counts[1]["2026-01-01T00:02:00Z"] = 5
+        assert next(snapshots).settled == 65
+        assert next(snapshots).settled == 65
+        with pytest.raises(watch.CommandError, match="400"):
+            next(watch.cloud(environment.load("prod").model_copy(update={"project_id": "other"})))
         server.shutdown()
 
 
@@ -210,11 +204,9 @@ def test_requests_from_a_file(tmp_path: Path) -> None:
 
 
 def test_drain_time_equals_that_of_a_simulated_queue() -> None:
-    load = Load(backlog=1000, rate=20, capacity=50, outage=30)
     waiting, clock = 1000.0, 0.0
     while waiting > 0:
-        waiting += 0.01 * (20 - (50 if clock >= 30 else 0))
+        waiting += 0.01 * (20 - 50)
         clock += 0.01
-    assert load.drain_seconds == pytest.approx(clock, abs=0.1)
-    assert load.oldest_seconds == 30 + 1000 / 50
-    assert math.isinf(Load(backlog=0, rate=60, capacity=50, outage=0).drain_seconds)
+    assert drain(1000, 20, 50) == (pytest.approx(clock, abs=0.1), 1000 / 50)
+    assert drain(0, 60, 50) == (math.inf, math.inf)
