@@ -23,7 +23,6 @@ from scripts.paths import BENCH, ROOT
 from services.batch import ingest
 from services.forecasting import artifact, training
 from services.forecasting.artifact import Model
-from services.forecasting.code import code_version
 from services.forecasting.panel import Panel
 
 Figures = Mapping[str, float]
@@ -36,7 +35,7 @@ MODELS: Final = "models"
 
 def publish_default_model() -> Model:
     """Publish a model of the default data set, which is trained once per version of the code."""
-    folder = BENCH / f"model-{code_version(training.__name__)[:12]}"
+    folder = BENCH / f"model-{training.code_version()[:12]}"
     if not (folder / "manifest.json").exists():
         training.train(Panel.from_frame(ingest.read(None).frame), folder)
     publish_model(folder, MODELS)

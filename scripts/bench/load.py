@@ -14,8 +14,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from scripts.bench import harness, model, wrk
-from scripts.bench.servers import WORK, our_server
+from scripts.bench import harness, servers
 from scripts.command import command
 from scripts.own_emulators import own_emulators, publish_model
 from services.forecasting import artifact
@@ -48,7 +47,7 @@ _SECONDS: Final = 4
 
 def publish() -> None:
     """Publish a model of that many series, which repeat those of the default model."""
-    small = model.publish()
+    small = harness.publish_default_model()
     keys = sorted((f"S{number % 10}", f"P{number // 10:05}") for number in range(SERIES))
     stores, families = zip(*keys, strict=True)
     rows = np.arange(SERIES) % len(small.forecast.sales)
@@ -68,21 +67,20 @@ def measure(small: str, large: str | None) -> harness.Figures:
     """Latency of a small request, in milliseconds, while something large is asked for."""
     with contextlib.ExitStack() as stack:
         if large:
-            sending = wrk.start(large, _LARGE_CONNECTIONS, 2 * _SECONDS + 10, _LARGE_SCRIPT)
+            sending = servers.start_load(large, _LARGE_CONNECTIONS, 2 * _SECONDS + 10, _LARGE_SCRIPT)
             stack.enter_context(sending)
             stack.callback(sending.terminate)
-        load = wrk.run(small, 1, _SECONDS)
-    return {name: load[name] for name in ("p50_ms", "p99_ms", "longest_ms")}
+        figures = servers.load(small, 1, _SECONDS)
+    return {name: figures[name] for name in ("p50_ms", "p99_ms", "longest_ms")}
 
 
 @command("bench-load")
 def main() -> int:
     """Measure, print and write the result."""
-    wrk.check()
-    WORK.mkdir(parents=True, exist_ok=True)
+    servers.prepare()
     with own_emulators():
         publish()
-        with our_server(BUCKET, "store_nbr=S0&family=P00000").running() as server:
+        with servers.our_server(BUCKET, "store_nbr=S0&family=P00000").running() as server:
             for name, path in ("healthz", "/healthz"), ("one-series", server.path.format(days=7)):
                 loads = {ALONE: None} | {load: server.url + large for load, large in LARGE.items()}
                 measures = {

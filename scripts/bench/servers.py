@@ -1,10 +1,13 @@
-"""The servers that benchmarks put under load: ours, nginx with a constant, and other frameworks."""
+"""The servers that benchmarks put under load: ours, nginx with a constant, other frameworks. And the load."""
 
 import contextlib
 import dataclasses
 import json
+import os
 import re
+import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Generator, Sequence
@@ -43,13 +46,9 @@ class Server:
     """A server under test.
 
     Attributes:
-        name: as shown.
-        command: program and arguments.
-        port: on loopback.
         path: of the request; `{days}` stands for the number of days.
         ready: path that answers 200 once the server is ready.
         body: of a POST, likewise; None for GET.
-        variables: additional ones of its environment.
         process: while it runs.
         ready_figures: what it took until it was ready.
     """
@@ -181,3 +180,53 @@ def _python(name: str, pins: Sequence[str]) -> str:
     pip = (uv, "pip", "install", "--quiet", "--python", python, *pins)
     unless_current(folder / "stamp", [Path(__file__)], venv, pip)
     return str(python)
+
+
+_REPORT: Final = """
+done = function(summary, latency)
+  local failed = 0
+  for _, number in pairs(summary.errors) do failed = failed + number end
+  io.write(string.format("@%d %d %f %f %f %f", failed, summary.requests, summary.duration / 1e6,
+    latency:percentile(50) / 1e3, latency:percentile(99) / 1e3, latency.max / 1e3))
+end
+"""
+_POST: Final = """
+wrk.method, wrk.body, wrk.headers["Content-Type"] = "POST", %s, "application/json"
+"""
+
+
+def prepare(*programs: str) -> None:
+    """Look for what a benchmark of servers needs besides wrk, and empty its folder.
+
+    Raises:
+        CommandError: the machine lacks a program or a core.
+    """
+    needed = ("wrk", *programs)
+    if not all(map(shutil.which, ("taskset", *needed))) or (os.cpu_count() or 1) < 2:
+        raise CommandError(f"needs two cores, and {' and '.join(needed)}: see scripts/debian_packages.sh")
+    shutil.rmtree(WORK, ignore_errors=True)
+    WORK.mkdir(parents=True)
+
+
+def start_load(url: str, connections: int, seconds: int, script: str) -> subprocess.Popen[str]:
+    """Start wrk on core 1: it sends requests on a number of connections, as a script in Lua says."""
+    file = WORK / f"wrk-{connections}.lua"
+    file.write_text(script)
+    wrk = ("wrk", "--threads=1", f"--connections={connections}", f"--duration={seconds}s", "--timeout=30s")
+    words = ("taskset", "--cpu-list", "1", *wrk, "--latency", f"--script={file}", url)
+    return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+
+
+def load(url: str, connections: int, seconds: int, body: str | None = None) -> harness.Figures:
+    """Send requests, POST if there is a body: their number, seconds, percentiles of latency in ms.
+
+    Raises:
+        CommandError: an answer was not a success.
+    """
+    post = _POST % json.dumps(body) if body else ""
+    with start_load(url, connections, seconds, _REPORT + post) as process:
+        output, _ = process.communicate()
+    failed, *figures = map(float, output.rpartition("@")[2].split())
+    if failed or not figures[0]:
+        raise CommandError(f"{connections} connections, {url}:\n{output}")
+    return dict(zip(("requests", "seconds", "p50_ms", "p99_ms", "longest_ms"), figures, strict=True))

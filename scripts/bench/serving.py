@@ -8,12 +8,11 @@ forecast of N days when a request calls the model N times, compared with precomp
 
 import contextlib
 import functools
-import shutil
 import urllib.parse
 from typing import Final
 
-from scripts.bench import harness, model, wrk
-from scripts.bench.servers import OURS, WORK, Server, nginx, our_server, peers
+from scripts.bench import harness, servers
+from scripts.bench.servers import OURS, Server, nginx, our_server, peers
 from scripts.command import command
 from scripts.own_emulators import own_emulators
 
@@ -35,7 +34,7 @@ def measure(server: Server, connections: int, days: int, seconds: int) -> harnes
     """
     body = server.body and server.body.replace("{days}", str(days))
     before = harness.cpu_seconds(server.process)
-    load = wrk.run(server.url + server.path.format(days=days), connections, seconds, body)
+    load = servers.load(server.url + server.path.format(days=days), connections, seconds, body)
     used = harness.cpu_seconds(server.process) - before
     return {
         "cpu_us": used / load["requests"] * 1e6,
@@ -48,20 +47,18 @@ def measure(server: Server, connections: int, days: int, seconds: int) -> harnes
 @command("bench-serving")
 def main() -> int:
     """Measure, print and write the result."""
-    wrk.check("nginx")
-    shutil.rmtree(WORK, ignore_errors=True)
-    WORK.mkdir(parents=True)
+    servers.prepare("nginx")
     with contextlib.ExitStack() as stack:
         stack.enter_context(own_emulators())
-        forecast = model.publish().forecast
+        forecast = harness.publish_default_model().forecast
         query = urllib.parse.urlencode({"store_nbr": forecast.store_nbr[0], "family": forecast.family[0]})
 
-        def up(*servers: Server) -> list[Server]:
-            return [stack.enter_context(server.running()) for server in servers]
+        def up(*started: Server) -> list[Server]:
+            return [stack.enter_context(server.running()) for server in started]
 
-        ours = up(our_server(model.BUCKET, query))
+        ours = up(our_server(harness.MODELS, query))
         serving = up(nginx()) + ours
-        serving += up(our_server(model.BUCKET, query, "- without log and metrics", _UNOBSERVED))
+        serving += up(our_server(harness.MODELS, query, "- without log and metrics", _UNOBSERVED))
         serving += up(*peers(model=False))
         modelled = ours + up(*peers(model=True))
         loads = {
