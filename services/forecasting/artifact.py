@@ -23,8 +23,7 @@ from services.forecasting.forecast import Forecast, History
 
 FORECAST_FILE = "forecast.npz"
 HISTORY_FILE = "history.npz"
-SERVED_FILES = (FORECAST_FILE, HISTORY_FILE)
-"""Files that services load; the others are for people."""
+SERVED_FILES = (FORECAST_FILE, HISTORY_FILE)  # those that services load; the others are for people
 
 
 class CorruptModelError(Exception):
@@ -44,13 +43,12 @@ class Model:
 
 
 def save(
-    directory: Path,
-    manifest: Manifest,
-    forecast: Forecast,
-    history: History,
-    model_files: Mapping[str, bytes],
+    directory: Path, manifest: Manifest, forecast: Forecast, history: History, files: Mapping[str, bytes]
 ) -> Manifest:
     """Write a version into `directory`, which is created if absent; returns the manifest with its files."""
+    sums: dict[str, NDArray[np.float64]] = {}
+    for level, (lower, upper) in forecast.sums.items():
+        sums |= {f"lower_{level}": lower, f"upper_{level}": upper}
     contents = {
         FORECAST_FILE: encode(
             dates=np.array(forecast.dates, dtype="datetime64[D]"),
@@ -59,14 +57,10 @@ def save(
             sales=forecast.sales,
             lower=forecast.lower,
             upper=forecast.upper,
-            **{
-                f"{end}_{level}": values
-                for level, ends in forecast.sums.items()
-                for end, values in zip(("lower", "upper"), ends, strict=True)
-            },
+            **sums,
         ),
         HISTORY_FILE: encode(dates=np.array(history.dates, dtype="datetime64[D]"), sales=history.sales),
-        **model_files,
+        **files,
     }
     manifest = msgspec.structs.replace(
         manifest, files={name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
@@ -93,15 +87,13 @@ def read(directory: Path) -> tuple[Manifest, dict[str, bytes]]:
 
 def load_manifest(content: bytes) -> Manifest:
     """Decode `manifest.json`."""
-    try:
+    with corrupt(MANIFEST_FILE):
         return msgspec.json.decode(content, type=Manifest)
-    except msgspec.MsgspecError as error:
-        raise CorruptModelError(MANIFEST_FILE, str(error)) from None
 
 
 def load_model(manifest: Manifest, files: Mapping[str, bytes]) -> Model:
     """Decode the SERVED_FILES of a version, whose SHA-256 is verified already."""
-    with _corrupt(f"{manifest.version}/{FORECAST_FILE}"):
+    with corrupt(f"{manifest.version}/{FORECAST_FILE}"):
         arrays = decode(files[FORECAST_FILE])
         forecast = Forecast(
             version=manifest.version,
@@ -117,11 +109,9 @@ def load_model(manifest: Manifest, files: Mapping[str, bytes]) -> Model:
                 if f"lower_{level}" in arrays
             },
         )
-    with _corrupt(f"{manifest.version}/{HISTORY_FILE}"):
+    with corrupt(f"{manifest.version}/{HISTORY_FILE}"):
         arrays = decode(files[HISTORY_FILE])
-        history = History(
-            dates=tuple(arrays["dates"].tolist()), sales=arrays["sales"].astype(np.float64, copy=False)
-        )
+        history = History(tuple(arrays["dates"].tolist()), arrays["sales"].astype(np.float64, copy=False))
         if len(history.sales) != len(forecast.sales):
             raise ValueError(f"has {len(history.sales)} series, the forecast {len(forecast.sales)}")
         if history.dates[-1] + datetime.timedelta(days=1) != forecast.dates[0]:
@@ -130,11 +120,11 @@ def load_model(manifest: Manifest, files: Mapping[str, bytes]) -> Model:
 
 
 @contextmanager
-def _corrupt(name: str) -> Generator[None]:
+def corrupt(name: str) -> Generator[None]:
     """Turn errors of decoding a file into CorruptModelError."""
     try:
         yield
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, msgspec.MsgspecError) as error:
         raise CorruptModelError(name, str(error)) from error
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 
@@ -21,61 +22,43 @@ from services.forecasting.panel import (
 
 HORIZON = 28
 ORIGINS = 8
-STEP = 14
-"""Days between origins; the last window ends with the data."""
-MIN_ORIGINS = 3
-"""Data too short for ORIGINS gets fewer; with three, one window is over before another begins, so that
-intervals made of the first can be tried on the last."""
-MIN_TRAINING_DAYS = 112
-"""Before the first origin."""
+STEP = 14  # days between origins; the last window ends with the data
+MIN_TRAINING_DAYS = 112  # before the first origin
+# Data too short for ORIGINS gets fewer; with three, one window is over before another begins, so that
+# intervals made of the first can be tried on the last.
+_MIN_ORIGINS = 3
+_MIN_DAYS = MIN_TRAINING_DAYS + (_MIN_ORIGINS - 1) * STEP + HORIZON
 _BYTES_A_VALUE = 32  # of memory for each day of a series while a model is fitted to it
-MIN_DAYS = MIN_TRAINING_DAYS + (MIN_ORIGINS - 1) * STEP + HORIZON
 
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """A forecast from one origin.
+    """A forecast from one origin."""
 
-    Attributes:
-        origin: number of days known.
-        sales: forecast of the next HORIZON_DAYS days, shape (series, HORIZON_DAYS).
-    """
-
-    origin: int
-    sales: Matrix
+    origin: int  # number of days known
+    sales: Matrix  # forecast of the next HORIZON_DAYS days, shape (series, HORIZON_DAYS)
 
 
 def origins(panel: Panel) -> list[int]:
-    """Numbers of days known at each origin, ascending.
-
-    Raises:
-        UnusableSalesError: the panel is too short for MIN_ORIGINS.
-    """
+    """Numbers of days known at each origin, ascending; UnusableSalesError if the panel is too short."""
     first = int((np.nan_to_num(panel.sales) > 0).any(axis=0).argmax())
     last = panel.days - HORIZON
     possible = [last - STEP * back for back in reversed(range(ORIGINS))]
     chosen = [origin for origin in possible if origin - first >= MIN_TRAINING_DAYS]
-    if len(chosen) < MIN_ORIGINS:
+    if len(chosen) < _MIN_ORIGINS:
         raise UnusableSalesError(
             f"{panel.days - first} days since the first sale ({panel.date(first)} to {panel.last_date}) are "
-            f"too few to train and backtest a model: at least {MIN_DAYS} are needed"
+            f"too few to train and backtest a model: at least {_MIN_DAYS} are needed"
         )
     return chosen
 
 
 def run(forecaster: Forecaster, panel: Panel, origins: Sequence[int]) -> list[Fitted]:
-    """Forecast HORIZON_DAYS days from each origin with what was known then.
-
-    Raises:
-        UnusableSalesError: the panel holds nothing to learn from.
-    """
-
-    def forecast(origin: int) -> Fitted:
-        return forecaster(panel.until(origin), HORIZON_DAYS)
-
+    """Forecast HORIZON_DAYS days from each origin with what was known then."""
+    known = [panel.until(origin) for origin in origins]
     fitting = panel.sales.size * _BYTES_A_VALUE
     with ThreadPoolExecutor(max(1, min(processors(), memory() // 2 // fitting))) as threads:
-        return list(threads.map(forecast, origins))
+        return list(threads.map(forecaster, known, repeat(HORIZON_DAYS)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,10 +99,8 @@ def scores(errors: Errors, panel: Panel, origins: Sequence[int]) -> dict[str, di
 
     MASE is the mean absolute error over that of the seasonal naive forecast within the days known at the
     origin (Hyndman & Koehler 2006, https://doi.org/10.1016/j.ijforecast.2006.03.001). A series that had
-    not begun a season before an origin, or never changed until then, has no such scale and is left out.
-
-    Raises:
-        UnusableSalesError: no series has one, or nothing was sold in any window.
+    not begun a season before an origin, or never changed until then, has no such scale and is left out;
+    UnusableSalesError says that no series has one, or that nothing was sold in any window.
     """
     result: dict[str, dict[str, Accuracy]] = {name: {} for name in errors}
     for level in LEVELS:

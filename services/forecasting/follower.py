@@ -38,24 +38,14 @@ class ModelFollower(Generic[Served]):
 
     A new version replaces the present one in a single assignment, after it is loaded, verified and prepared:
     a request that keeps `current` sees one version only. On a failure the present version stays, `error`
-    says why, and the next poll tries again.
-
-    Args:
-        registry: Versions and pointer.
-        prepare: Makes what the service answers from; called in the thread with each loaded version.
-        poll_seconds: Time between two polls.
-
-    Attributes:
-        current: The version served, if one is loaded.
-        previous: The version that the pointer named before, if the registry has it.
-        error: Why the version that the pointer names is not served, if so.
+    says why, and the next poll tries again. `prepare` makes what the service answers from, in the thread.
     """
 
     def __init__(
         self, registry: ModelRegistry, prepare: Callable[[Model], Served], poll_seconds: float
     ) -> None:
         self.current: ServedModel[Served] | None = None
-        self.previous: Manifest | None = None
+        self.previous: Manifest | None = None  # what the pointer named before, if the registry has it
         self.error: str | None = "the model is being loaded"
         self._registry = registry
         self._prepare = prepare

@@ -17,21 +17,18 @@ from services.contracts.messages import Key, PredictionRow
 DECIMALS = 3
 """Decimals of units per day; rounded in training, so that all services answer with the same digits."""
 
+Table = NDArray[np.float64]
+Ends = tuple[Table, Table]  # lower and upper end of intervals
+
 # Up to so many known values are all named in an error; of more, the next ones in alphabetical order.
 _ALL_VALUES, _NEIGHBOURS = 50, 10
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class UnknownSeriesError(LookupError):
-    """A store or family the model does not know.
+    """A store or family the model does not know; `allowed` are those `known`, or of many the next to it.
 
-    Attributes:
-        field: `store_nbr` or `family`.
-        value: the unknown value.
-        allowed: the known values; of many, those next to the unknown one.
-
-    Args:
-        known: the known values, in alphabetical order whatever their case.
+    `field` is `store_nbr` or `family`; `known` is in alphabetical order whatever the case.
     """
 
     def __init__(self, field: str, value: str, known: Sequence[str]):
@@ -49,31 +46,26 @@ class UnknownSeriesError(LookupError):
 
 @dataclass(frozen=True, eq=False)
 class Forecast:
-    """Expected sales of every series for the days after the last training day.
+    """Expected sales of every series for the days after the last training day, consecutive `dates`.
 
-    Raises ValueError if the parts do not satisfy the following.
+    Series are sorted by (store_nbr, family) and unique; both are a `Key` without control characters.
+    ValueError says that the parts do not satisfy this.
 
     Attributes:
-        version: model version that made it.
-        dates: the days of the horizon, consecutive; the first follows the last training day.
-        store_nbr: store of each series, a `Key` without control characters; series are sorted by
-            (store_nbr, family) and unique.
-        family: family of each series, as the store.
-        sales: expected units sold per day, shape (series, horizon), >= 0, rounded to 3 decimals.
-        lower: lower end of the prediction interval, same shape, 0 <= lower <= sales.
-        upper: upper end of the prediction interval, same shape, >= sales.
-        sums: lower and upper end of the sums at a level, "total", "store_nbr" or "family", each of shape
-            (groups sorted by name, horizon); empty for versions of before there were any.
+        sales: expected units sold per day, shape (series, horizon), rounded to DECIMALS.
+        lower: lower end of the prediction interval, same shape, 0 <= lower <= sales <= upper.
+        sums: of the sums at a level, "total", "store_nbr" or "family", each end of shape (groups sorted by
+            name, horizon); empty for versions of before there were any.
     """
 
     version: str
     dates: tuple[datetime.date, ...]
     store_nbr: tuple[str, ...]
     family: tuple[str, ...]
-    sales: NDArray[np.float64]
-    lower: NDArray[np.float64]
-    upper: NDArray[np.float64]
-    sums: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = field(default_factory=dict)
+    sales: Table
+    lower: Table
+    upper: Table
+    sums: Mapping[str, Ends] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_dates(self.dates)
@@ -124,8 +116,7 @@ class Forecast:
     def select(self, *, store_nbr: Sequence[str] = (), family: Sequence[str] = ()) -> NDArray[np.intp]:
         """Indices of the series of these stores and families, ascending; an empty filter means all.
 
-        Raises:
-            UnknownSeriesError: a value is unknown, or a family is sold in none of the stores asked for.
+        UnknownSeriesError says that a value is unknown, or a family is sold in none of the stores asked for.
         """
         stores = self._matching("store_nbr", store_nbr)
         chosen = stores & self._matching("family", family)
@@ -135,9 +126,7 @@ class Forecast:
             raise UnknownSeriesError("family", ", ".join(family), known)
         return np.flatnonzero(chosen)
 
-    def interval_of_sum(
-        self, series: NDArray[np.intp]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    def interval_of_sum(self, series: NDArray[np.intp]) -> Ends | None:
         """Lower and upper end for each day of the sum of these series, as `select` gives them.
 
         None if they are not one series, a whole store, a whole family, or all: the errors of other sums were
@@ -187,16 +176,10 @@ class Forecast:
 
 @dataclass(frozen=True, eq=False)
 class History:
-    """Sales of every series on the last days of the training data; ValueError as for `Forecast`.
+    """Sales of every series on the last days of the training data; ValueError as for `Forecast`."""
 
-    Attributes:
-        dates: consecutive days, at most `HISTORY_DAYS`; the last is the last training day.
-        sales: units sold, as in the training data, shape (series, days), series as in the version's
-            `Forecast`; NaN before a series begins.
-    """
-
-    dates: tuple[datetime.date, ...]
-    sales: NDArray[np.float64]
+    dates: tuple[datetime.date, ...]  # consecutive, at most HISTORY_DAYS; the last is the last training day
+    sales: Table  # shape (series of the version's `Forecast`, days); NaN before a series begins
 
     def __post_init__(self) -> None:
         _check_dates(self.dates)

@@ -16,7 +16,7 @@ from typing import Self
 import numpy as np
 
 from services.contracts.model import HORIZON_DAYS, LEVELS, Coverage
-from services.forecasting.backtest import Window
+from services.forecasting.backtest import HORIZON, Window
 from services.forecasting.panel import BLOCK, Mask, Matrix, Numbers, Panel, summed
 
 NOMINAL = 0.8
@@ -38,16 +38,10 @@ _NEW_FACTOR = 1.5
 
 @dataclass(frozen=True, eq=False)
 class Past:
-    """Sales of one level of aggregation, and forecasts of them.
+    """Sales of one level of aggregation, and forecasts of them."""
 
-    Attributes:
-        actual: units sold, shape (groups, days), NaN before a group begins.
-        usual: the same without bulk orders.
-        windows: of the backtest.
-    """
-
-    actual: Matrix
-    usual: Matrix
+    actual: Matrix  # units sold, shape (groups, days), NaN before a group begins
+    usual: Matrix  # the same without bulk orders
     windows: Sequence[Window]
 
     @classmethod
@@ -76,17 +70,13 @@ class Intervals:
 
     def __init__(self, past: Past, known: int):
         """Learn from the errors of the days before column `known`."""
-        ratios: list[Matrix] = []
-        ahead: list[Numbers] = []
-        new: list[Mask] = []
+        seen: list[tuple[Matrix, Numbers, Mask]] = []
         for window, own in zip(past.windows, past.ratios, strict=True):
             days = min(window.sales.shape[1], known - window.origin)
-            if days <= 0:
-                continue
-            ratios.append(own[:, :days])
-            ahead.append(np.arange(days))
-            new.append(np.repeat(_new(past.usual[:, : window.origin])[:, None], days, axis=1))
-        ratio, horizon, young = np.hstack(ratios), np.concatenate(ahead), np.hstack(new)
+            if days > 0:
+                new = np.repeat(_new(past.usual[:, : window.origin])[:, None], days, axis=1)
+                seen.append((own[:, :days], np.arange(days), new))
+        ratio, horizon, young = map(np.hstack, zip(*seen, strict=True))
         tail = (1 - NOMINAL) / 2
         low, high = _quantiles(ratio, tail, 1 - tail)
         self._lower = np.maximum(-low, _NEAREST)[:, None]
@@ -94,7 +84,7 @@ class Intervals:
         score = np.where(ratio < 0, -ratio / self._lower, ratio / self._upper)
         # Errors of one window are alike: few windows are little evidence, as if one more, with all errors
         # outside, had not been seen. Windows overlap by half.
-        windows = len(ratios) / 2
+        windows = len(seen) / 2
         [own] = _quantiles(score, 1 - (1 - NOMINAL) * windows / (windows + 1))
         self._own = np.maximum(own, _NEAREST)[:, None]
         score /= self._own
@@ -102,9 +92,8 @@ class Intervals:
         # The errors of what sells seldom have another shape: mostly a little above, now and then far below.
         third = _thirds(past.usual[:, :known])
         typical = _shrunk(score, 1.0)
-        factor = np.array([_shrunk(score[third == each], typical) / typical for each in range(3)])[third][
-            :, None
-        ]
+        factors = np.array([_shrunk(score[third == each], typical) / typical for each in range(3)])
+        factor = factors[third, None]
         self._own *= factor
         score /= factor
         self._horizon = np.ones(HORIZON_DAYS)
@@ -124,20 +113,13 @@ class Intervals:
 def coverage(windows: Sequence[Window], actual: Panel, usual: Panel) -> Coverage:
     """Share of days on which actual sales fell into an interval made of what was known at the origin.
 
-    Days forecast as closed are not counted, since they would flatter.
-
-    Args:
-        windows: of which one at least ended before another began.
-        actual: what was sold.
-        usual: the same without bulk orders.
+    Days forecast as closed are not counted, since they would flatter. `usual` has no bulk orders.
     """
     inside = {level: _inside(Past.of(windows, actual, usual, level)) for level in LEVELS}
     series = inside["series"]
-    thirds = _thirds(actual.sales)
+    thirds, sizes = _thirds(actual.sales), ("small", "middle", "large")
     return Coverage(
-        thirds={
-            name: _mean(series[:, thirds == third]) for third, name in enumerate(("small", "middle", "large"))
-        },
+        thirds={name: _mean(series[:, thirds == third]) for third, name in enumerate(sizes)},
         horizons={name: _mean(series[:, :, days]) for name, days in _HORIZONS.items()},
         levels={level: _mean(each) for level, each in inside.items()},
     )
@@ -145,20 +127,17 @@ def coverage(windows: Sequence[Window], actual: Panel, usual: Panel) -> Coverage
 
 def _inside(past: Past) -> Matrix:
     """1 for days inside, 0 for others, NaN for those not counted; shape (windows, groups, horizon)."""
-    result: list[Matrix] = []
-    for window in past.windows:
-        horizon = window.sales.shape[1]
-        inside = np.full_like(window.sales, np.nan)
-        result.append(inside)
-        if window.origin - past.windows[0].origin < 28:
+    inside = np.full((len(past.windows), *past.windows[0].sales.shape), np.nan)
+    for own, window in zip(inside, past.windows, strict=True):
+        if window.origin - past.windows[0].origin < HORIZON:
             continue
         usual = past.usual[:, : window.origin]
         lower, upper = Intervals(past, window.origin).around(window.sales, usual)
-        actual = past.actual[:, window.origin : window.origin + horizon]
+        actual = past.actual[:, window.origin : window.origin + HORIZON_DAYS]
         days = actual.shape[1]
         held = (lower[:, :days] <= actual) & (actual <= upper[:, :days])
-        inside[:, :days] = np.where((window.sales[:, :days] > 0) & ~np.isnan(actual), held, np.nan)
-    return np.stack(result)
+        own[:, :days] = np.where((window.sales[:, :days] > 0) & ~np.isnan(actual), held, np.nan)
+    return inside
 
 
 def _mean(values: Matrix) -> float | None:
@@ -202,10 +181,7 @@ def _widened(errors: Matrix, horizon: Numbers, windows: float) -> float:
     The quantile of a mean of so many normal values is that of Student's t, about 1 + (z^2 + 1) / 4n times the
     normal one (Cornish & Fisher 1937, https://doi.org/10.2307/1400905). It holds for the common part alone.
 
-    Args:
-        errors: in units of the interval, of one window after the other.
-        horizon: day ahead of each column.
-        windows: number of windows that do not overlap.
+    Errors are in units of the interval, of one window after the other; `windows` do not overlap.
     """
     parts = np.split(errors, np.flatnonzero(horizon == 0)[1:], axis=1)
     common = [np.nanmean(part) for part in parts if part.shape[1] >= _WHOLE and not np.isnan(part).all()]
@@ -235,7 +211,6 @@ def _deviation(sales: Matrix, usual: Matrix) -> Matrix:
     spread = np.nansum((recent - mean[:, None]) ** 2, axis=1)
     own = np.divide(spread, total, out=np.full(len(total), np.nan), where=spread > 0)
     typical = np.nanmedian(own) if (spread > 0).any() else 1.0
-    phi = (days * np.nan_to_num(own, nan=typical) + _DISPERSION_SHRINKAGE * typical) / (
-        days + _DISPERSION_SHRINKAGE
-    )
+    weighted = days * np.nan_to_num(own, nan=typical) + _DISPERSION_SHRINKAGE * typical
+    phi = weighted / (days + _DISPERSION_SHRINKAGE)
     return np.sqrt(phi[:, None] * np.where(sales > 0, sales, np.nan))

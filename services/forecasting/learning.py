@@ -20,34 +20,25 @@ from services.forecasting.panel import Panel
 
 @dataclass(frozen=True, eq=False)
 class Learned:
-    """What was learned from a panel.
+    """What was learned from a panel."""
 
-    Attributes:
-        windows: of the backtest, by candidate; the last one is from the panel's end.
-        files: fitted models, name to content.
-    """
-
-    windows: dict[str, list[Window]]
-    files: dict[str, bytes]
+    windows: dict[str, list[Window]]  # of the backtest, by candidate; the last one is from the panel's end
+    files: dict[str, bytes]  # fitted models, name to content
 
     @classmethod
     def merged(cls, groups: Sequence[Self]) -> Self:
         """All series again, in the order of the groups; files get the number of their group."""
         if len(groups) == 1:
             return groups[0]
-        windows = {
-            name: [
+        whole = cls({}, {})
+        for name in groups[0].windows:
+            whole.windows[name] = [
                 Window(same[0].origin, np.concatenate([each.sales for each in same]))
                 for same in zip(*(group.windows[name] for group in groups), strict=True)
             ]
-            for name in groups[0].windows
-        }
-        files = {
-            f"group_{number}_{name}": content
-            for number, group in enumerate(groups, start=1)
-            for name, content in group.files.items()
-        }
-        return cls(windows, files)
+        for number, group in enumerate(groups, start=1):
+            whole.files.update({f"group_{number}_{name}": each for name, each in group.files.items()})
+        return whole
 
     def encode(self) -> bytes:
         """For the way from another machine."""
@@ -62,14 +53,10 @@ class Learned:
     def decode(cls, content: bytes) -> Self:
         """The other end of `encode`."""
         arrays = artifact.decode(content)
-        names, origins, windows = (arrays.pop(name) for name in ("names", "origins", "windows"))
-        return cls(
-            {
-                name: list(map(Window, origins.tolist(), own))
-                for name, own in zip(names.tolist(), windows, strict=True)
-            },
-            {name.removeprefix("file "): values.tobytes() for name, values in arrays.items()},
-        )
+        names, origins, sales = (arrays.pop(name) for name in ("names", "origins", "windows"))
+        windows = [list(map(Window, origins.tolist(), own)) for own in sales]
+        files = {name.removeprefix("file "): values.tobytes() for name, values in arrays.items()}
+        return cls(dict(zip(names.tolist(), windows, strict=True)), files)
 
 
 Learn = Callable[[Sequence[Panel], Candidates, Sequence[int]], list[Learned]]
@@ -81,49 +68,32 @@ def store_groups(sales: Panel, most: int | None) -> list[slice]:
 
     A store of more series is a group. What did not sell long enough before the first origin to learn from is
     no group: the next store joins it, or the last stores join the group before.
-
-    Raises:
-        UnusableSalesError: the sales are too short to backtest.
     """
     if most is None:
         return [slice(0, len(sales.family))]
     known = backtest.origins(sales)[0] - backtest.MIN_TRAINING_DAYS
-    teaches = np.asarray((sales.sales[:, : known + 1] > 0).any(axis=1))
-    groups: list[slice] = []
-    row = 0
+    teaches = np.any(sales.sales[:, : known + 1] > 0, axis=1)
+    groups = [slice(0, 0)]
     for _, members in groupby(sales.store_nbr):
-        store = slice(row, row + len(list(members)))
-        row = store.stop
-        last = groups[-1] if groups else None
-        if last is None or (store.stop - last.start > most and teaches[last].any()):
-            groups.append(store)
+        last = groups[-1]
+        end = last.stop + len(list(members))
+        if end - last.start > most and teaches[last].any():
+            groups.append(slice(last.stop, end))
         else:
-            groups[-1] = slice(last.start, store.stop)
+            groups[-1] = slice(last.start, end)
     if len(groups) > 1 and not teaches[groups[-1]].any():
-        end = groups.pop()
-        groups[-1] = slice(groups[-1].start, end.stop)
+        end = groups.pop().stop
+        groups[-1] = slice(groups[-1].start, end)
     return groups
 
 
 def split(usual: Panel, most: int | None) -> tuple[list[Panel], list[int]]:
-    """The groups of `store_groups`, and the origins of the backtest: what a `Learn` is told.
-
-    Args:
-        usual: what `to_learn_from` gives of all sales.
-        most: series of a group.
-
-    Raises:
-        UnusableSalesError: the sales are too short to backtest.
-    """
+    """The `store_groups` of what `to_learn_from` gives, and the origins of the backtest: for a `Learn`."""
     return [usual.part(rows) for rows in store_groups(usual, most)], backtest.origins(usual)
 
 
 def learn(usual: Panel, candidates: Candidates, origins: Sequence[int]) -> Learned:
-    """Backtest and fit the candidates, and the one that knows planned promotions where there are any.
-
-    Raises:
-        UnusableSalesError: there is nothing to learn from.
-    """
+    """Backtest and fit the candidates, and the one that knows planned promotions where there are any."""
     tried = dict(candidates)
     if usual.planned and COMBINATION in candidates:
         tried[PLANNED] = planned

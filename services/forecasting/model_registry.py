@@ -22,7 +22,7 @@ from services.contracts.model import (
     Pointer,
 )
 from services.forecasting import artifact
-from services.forecasting.artifact import SERVED_FILES, CorruptModelError, Model
+from services.forecasting.artifact import SERVED_FILES, CorruptModelError, Model, corrupt
 
 _TIMEOUT = 10
 # The client's default, 120 s, is too long for a command and for the follower.
@@ -44,7 +44,7 @@ class PointerMovedError(Exception):
 
 
 class ModelRegistry:
-    """Versions and pointer in a bucket.
+    """Versions and pointer in a bucket; `project` defaults to that of the credentials.
 
     Methods raise UnknownVersionError for a version that is absent or incomplete, CorruptModelError for an
     object that is not what it should be, `google.api_core.exceptions.GoogleAPIError` or an exception of
@@ -52,14 +52,12 @@ class ModelRegistry:
     """
 
     def __init__(self, bucket_name: str, project: str | None = None):
-        """`project` defaults to that of the credentials."""
         self._bucket = storage.Client(project=project).bucket(bucket_name)
 
     def upload(self, directory: Path) -> Manifest:
         """Upload the version in `directory`, its manifest last; again to complete an interrupted upload.
 
-        Raises:
-            VersionExistsError: an object of this version exists with other content.
+        VersionExistsError says that an object of this version exists with other content.
         """
         manifest, files = artifact.read(directory)
         for name in (*manifest.files, MANIFEST_FILE):
@@ -68,9 +66,8 @@ class ModelRegistry:
                 self._write(object_, files[name], if_generation_match=0)
             except exceptions.PreconditionFailed:
                 if self._read(object_) != files[name]:
-                    raise VersionExistsError(
-                        f"gs://{self._bucket.name}/{object_} exists with other content"
-                    ) from None
+                    address = f"gs://{self._bucket.name}/{object_}"
+                    raise VersionExistsError(f"{address} exists with other content") from None
         return manifest
 
     def manifest(self, version: str) -> Manifest:
@@ -78,21 +75,15 @@ class ModelRegistry:
         name = _object(version, MANIFEST_FILE)
         content = self._read(name)
         if content is None:
-            raise UnknownVersionError(
-                f"gs://{self._bucket.name} has no complete version {version}: {name} is missing"
-            )
+            problem = f"has no complete version {version}: {name} is missing"
+            raise UnknownVersionError(f"gs://{self._bucket.name} {problem}")
         manifest = artifact.load_manifest(content)
         if manifest.version != version:
             raise CorruptModelError(name, f"is the manifest of version {manifest.version}")
         return manifest
 
     def check(self, version: str) -> Manifest:
-        """The manifest of a version, each object of which is what it says.
-
-        Raises:
-            UnknownVersionError: the version is absent or incomplete.
-            CorruptModelError: an object is not what the manifest says.
-        """
+        """The manifest of a version, each object of which is what it says."""
         manifest = self.manifest(version)
         for name in manifest.files:
             self._file(manifest, name)
@@ -106,8 +97,7 @@ class ModelRegistry:
     def pointer(self, *, unless: int | None = None) -> tuple[Pointer, int] | None:
         """The pointer and its generation, or None where there is none or its generation is still `unless`.
 
-        Raises:
-            CorruptModelError: it cannot be read, or it is gone although it had the generation `unless`.
+        CorruptModelError says that it cannot be read, or is gone although it had the generation `unless`.
         """
         blob = self._bucket.blob(POINTER_OBJECT)
         try:
@@ -121,22 +111,15 @@ class ModelRegistry:
         # The download's own headers carry the generation of what was downloaded.
         if blob.generation is None:
             raise CorruptModelError(POINTER_OBJECT, "the server did not say its generation")
-        if int(blob.generation) == unless:  # a server that ignores the condition
+        if int(blob.generation) == unless:  # an emulator that ignores the condition
             return None
-        try:
+        with corrupt(POINTER_OBJECT):
             return msgspec.json.decode(content, type=Pointer), int(blob.generation)
-        except msgspec.MsgspecError as error:
-            raise CorruptModelError(POINTER_OBJECT, str(error)) from None
 
     def publish(self, version: str, *, generation: int | None = None) -> Pointer:
         """Check all objects of a version, then move the pointer to it.
 
-        Args:
-            version: the version to serve.
-            generation: expected generation of the pointer, 0 for none; by default the present one.
-
-        Raises:
-            PointerMovedError: the pointer has another generation.
+        PointerMovedError says that its generation is another: 0 stands for none, None for the present one.
         """
         self.check(version)
         current, present = self.pointer() or (None, 0)
@@ -158,17 +141,14 @@ class ModelRegistry:
         """The decision about a version, if there is one."""
         name = _object(version, DECISION_FILE)
         content = self._read(name)
-        try:
+        with corrupt(name):
             return None if content is None else msgspec.json.decode(content, type=Decision)
-        except msgspec.MsgspecError as error:
-            raise CorruptModelError(name, str(error)) from None
 
     def decide(self, version: str, decision: Decision) -> None:
         """Write the decision about a version, over an earlier one."""
         self._write(_object(version, DECISION_FILE), msgspec.json.encode(decision))
 
     def _file(self, manifest: Manifest, name: str) -> bytes:
-        """Download a file of a version and verify it."""
         content = self._read(_object(manifest.version, name))
         if content is None:
             raise CorruptModelError(_object(manifest.version, name), "missing")

@@ -15,14 +15,9 @@ from numpy.typing import NDArray
 
 from services.contracts.model import HORIZON_DAYS
 
-SEASON = 7
-"""Days in the season of daily sales."""
-
-YEAR = 364
-"""Days back to the same season and the same weekday."""
-
-BLOCK = 512
-"""Series worked on at a time, where what is made of each takes much memory."""
+SEASON = 7  # days in the season of daily sales
+YEAR = 364  # days back to the same season and the same weekday
+BLOCK = 512  # series worked on at a time, where what is made of each takes much memory
 
 Matrix = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -41,12 +36,9 @@ class UnusableSalesError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """Sales of all series.
+    """Sales of all series, sorted by (store_nbr, family), on consecutive days.
 
     Attributes:
-        first_date: day of the first column; the days are consecutive.
-        store_nbr: store of each series; series are sorted by (store_nbr, family).
-        family: family of each series.
         sales: units sold, shape (series, days); NaN before a series begins, never after.
         onpromotion: items on promotion, same shape and NaNs, or None where the data does not have it. It may
             have more columns: those of the days after the last sale for which promotions are planned.
@@ -75,11 +67,12 @@ class Panel:
         if sold.is_empty():
             raise UnusableSalesError("there are no sales")
         # Each run of rows of one series is looked up once: rows of thousands of series are gigabytes.
+        key = ["store_nbr", "family"]
         run = sold.select(pl.col("store_nbr").rle_id() + pl.col("family").rle_id()).to_series().rle_id()
-        heads = sold.select("store_nbr", "family").filter(run.diff().fill_null(1) > 0)
-        keys = heads.unique().sort("store_nbr", "family")
+        heads = sold.select(key).filter(run.diff().fill_null(1) > 0)
+        keys = heads.unique().sort(key)
         numbered = keys.with_row_index("series")
-        series = heads.join(numbered, on=["store_nbr", "family"], how="left", maintain_order="left")
+        series = heads.join(numbered, on=key, how="left", maintain_order="left")
         days = sold["date"].to_physical().to_numpy()
         first = int(days.min())
         at = series["series"].to_numpy()[run.to_numpy()], days - first
@@ -97,15 +90,18 @@ class Panel:
             raise UnusableSalesError(f"series do not have one row for each day: {'; '.join(names)}")
         onpromotion = matrix("onpromotion") if "onpromotion" in frame.columns else None
         if onpromotion is not None and sold is not frame:
-            last = sold["date"].max()
-            rows = frame.filter(pl.col("sales").is_null(), pl.col("date") > last)
-            rows = rows.join(numbered, on=["store_nbr", "family"]).with_columns(
-                ahead=(pl.col("date") - last).dt.total_days() - 1
+            rows = (
+                frame.filter(pl.col("sales").is_null())
+                .join(numbered, on=key)
+                .select(
+                    "series", "onpromotion", ahead=(pl.col("date") - sold["date"].max()).dt.total_days() - 1
+                )
             )
-            rows = rows.filter(pl.col("ahead") < HORIZON_DAYS)
-            if rows["ahead"].min() == 0:
-                plan = np.zeros((len(keys), int(rows["ahead"].to_numpy().max()) + 1))
-                plan[rows["series"].to_numpy(), rows["ahead"].to_numpy()] = rows["onpromotion"].to_numpy()
+            rows = rows.filter(pl.col("ahead").is_between(0, HORIZON_DAYS - 1))
+            of, promoted, ahead = (column.to_numpy() for column in rows)
+            if (ahead == 0).any():
+                plan = np.zeros((len(keys), ahead.max() + 1))
+                plan[of, ahead] = promoted
                 onpromotion = np.concatenate([onpromotion, plan], axis=1)
         return cls(
             first_date=datetime.date(1970, 1, 1) + datetime.timedelta(days=first),
@@ -152,13 +148,11 @@ class Panel:
 
     def groups(self, level: str) -> Numbers:
         """Number of the group at a level of LEVELS that each series belongs to; groups are sorted by name."""
-        match level:
-            case "total":
-                return np.zeros(len(self.family), dtype=np.intp)
-            case "series":
-                return np.arange(len(self.family))
-            case _:
-                return np.unique(np.array(getattr(self, level)), return_inverse=True)[1]
+        if level == "total":
+            return np.zeros(len(self.family), dtype=np.intp)
+        if level == "series":
+            return np.arange(len(self.family))
+        return np.unique(np.array(getattr(self, level)), return_inverse=True)[1]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -216,21 +210,12 @@ def summed(values: Matrix, groups: Numbers) -> Matrix:
 
 
 class Fitted(NamedTuple):
-    """A forecast, and what was learned for it.
+    """A forecast, and what was learned for it."""
 
-    Attributes:
-        sales: expected units per day after the panel's end, shape (series, days ahead), >= 0.
-        files: what was learned, name to content.
-        parts: forecasts of which it was made that are candidates, too, by name.
-    """
-
-    sales: Matrix
-    files: Mapping[str, bytes] = MappingProxyType({})
-    parts: Mapping[str, Matrix] = MappingProxyType({})
+    sales: Matrix  # expected units per day after the panel's end, shape (series, days ahead), >= 0
+    files: Mapping[str, bytes] = MappingProxyType({})  # what was learned, name to content
+    parts: Mapping[str, Matrix] = MappingProxyType({})  # forecasts it was made of that are candidates, too
 
 
 Forecaster = Callable[[Panel, int], Fitted]
-"""A method of forecasting daily sales: learns from a panel and forecasts so many days after its end.
-
-It raises UnusableSalesError if there is nothing to learn from.
-"""
+"""A method: learns from a panel and forecasts so many days after its end; UnusableSalesError if it cannot."""

@@ -49,11 +49,7 @@ def imports() -> tuple[set[Path], set[str]]:
 
 
 def version_of(sales: Panel, candidates: Candidates = CANDIDATES, *, group_series: int | None = None) -> str:
-    """Name of the version: last day of the sales, and a hash of sales, their groups, candidates and code.
-
-    Raises:
-        UnusableSalesError: see `fit`.
-    """
+    """Name of the version: last day of the sales, and a hash of sales, their groups, candidates and code."""
     ends = [group.stop for group in store_groups(sales, group_series)]
     parts = f"{sales.fingerprint} {code_version()} {' '.join(candidates)} {ends}"
     digest = hashlib.sha256(parts.encode()).hexdigest()
@@ -79,16 +75,8 @@ def fit(
 ) -> Trained:
     """Train in memory: backtest and fit the candidates, forecast each series by the one chosen for it.
 
-    The same sales and groups give the same bits, wherever the groups were learned from.
-
-    Args:
-        sales: of all series.
-        candidates: forecasters to choose from.
-        group_series: most series that are learned from together; see `store_groups`.
-        learn: from the groups.
-
-    Raises:
-        UnusableSalesError: the sales are too short, or nothing was sold.
+    The same sales and groups of at most `group_series` give the same bits, whoever learns from the groups.
+    UnusableSalesError says that the sales are too short, or that nothing was sold.
     """
     usual = sales.to_learn_from()
     actual = replace(sales, sales=np.where(np.isnan(usual.sales), np.nan, sales.sales))
@@ -161,6 +149,7 @@ def train(
 ) -> Manifest:
     """Train and save the version in `directory`; see `fit`."""
     trained = fit(sales, candidates, group_series=group_series, learn=learn)
+    uses_plan = trained.backtest.chosen.get(PLANNED)
     manifest = Manifest(
         version=trained.forecast.version,
         created_at=datetime.datetime.now(datetime.UTC),
@@ -173,17 +162,15 @@ def train(
         interval=NOMINAL,
         backtest=trained.backtest,
         files={},
-        planned_until=sales.date(sales.days + sales.planned - 1)
-        if trained.backtest.chosen.get(PLANNED)
-        else None,
+        planned_until=sales.date(sales.days + sales.planned - 1) if uses_plan else None,
     )
     return artifact.save(directory, manifest, trained.forecast, trained.history, trained.files)
 
 
 def _choice(sales: Panel, errors: Errors, chosen: Numbers, weights: Weights | None) -> bytes:
-    """The choice as JSON: what serves a series unless it is named, store to family, with another one.
+    """The choice as JSON: the default, weights of the combination, and who else serves which series.
 
-    With that is how its error in the backtest compares with the default's. And weights of the combination.
+    Store to family to that other forecaster, with how its error in the backtest compares with the default's.
     """
     names, default = list(errors), choice.default(errors)
     own = choice.of_series(errors)
