@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from infra.cdk import App, TerraformResource
-from infra.cdk.providers import configure_kubernetes
-from infra.cdk.stack import PlatformStack
+from infra.cdk.stack import PlatformStack, configure_kubernetes
 from infra.environment import PLATFORM
 from infra.environment.project import ExistingCluster
 from infra.google.bucket import Bucket
@@ -45,7 +44,7 @@ class OrchestrationStack(PlatformStack):
         super().__init__(scope, "orchestration", environment=environment)
         airflow = Account(self, "airflow")
         # Steps run as pods and Dataflow jobs. Airflow itself starts them, and no stack grants it data.
-        configure_kubernetes(self, host=cluster.dns_name, simulated=environment.simulated)
+        configure_kubernetes(self, host=cluster.dns_name)
         namespace = Namespace(self, "namespace", name=f"{PLATFORM}-batch", google_apis=foundation.google_apis)
         DefaultDeny(self, "default-deny", namespace=namespace)
         AllowGoogleApis(self, "google-apis", namespace=namespace)

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from infra.cdk import App
-from infra.cdk.providers import configure_kubernetes
-from infra.cdk.stack import PlatformStack
+from infra.cdk.stack import PlatformStack, configure_kubernetes
 from infra.environment import PLATFORM
 from infra.environment.project import ExistingCluster
 from infra.google.cluster import Cluster
@@ -36,7 +35,7 @@ class ServicesStack(PlatformStack):
     ):
         environment = foundation.environment
         super().__init__(scope, "services", environment=environment)
-        configure_kubernetes(self, host=cluster.dns_name, simulated=environment.simulated)
+        configure_kubernetes(self, host=cluster.dns_name)
         self._namespace: Final = Namespace(
             self, "namespace", name=PLATFORM, google_apis=foundation.google_apis
         )

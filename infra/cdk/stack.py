@@ -1,7 +1,8 @@
-"""Base class of stacks: id, state backend, google provider and labels."""
+"""Base class of stacks: where their resources are, state, providers and labels."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Final, cast
 
 from infra.cdk import (
     App,
@@ -11,9 +12,14 @@ from infra.cdk import (
     TerraformResource,
     TerraformStack,
     TerraformVariable,
+    google,
+    kubernetes,
 )
-from infra.cdk.providers import configure_google
 from infra.environment import PLATFORM, Environment, StackName
+
+_VERSIONS: Final = {"google": "~> 8.0", "kubernetes": "~> 3.2"}
+"""Providers that are maintained. The last bindings of cdktf ask for google 6.50 and kubernetes 2.38, which
+get no mends any more; what they synthesize is valid for these as well."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +64,7 @@ class PlatformStack(TerraformStack):
             LocalBackend(self, path=str(environment.local_state(name)))
         else:
             GcsBackend(self, bucket=environment.state_bucket, prefix=name)
-        configure_google(
-            self,
-            project=environment.project_id,
-            region=environment.region,
-            labels=self.labels,
-            simulated=environment.simulated,
-        )
+        configure_google(self, labels=self.labels)
         self.pagerduty_key = self._pagerduty_key() if environment.alerting.pagerduty else None
 
     def _pagerduty_key(self) -> TerraformVariable:
@@ -92,6 +92,38 @@ class PlatformStack(TerraformStack):
             if isinstance(each, TerraformResource) and getattr(each, "project_input", "") is None:
                 each.project = self.environment.project_id  # pyright: ignore[reportAttributeAccessIssue]
         super().prepare_stack()
+
+
+def configure_google(stack: TerraformStack, *, labels: Mapping[str, str]) -> None:
+    """Give a stack the google provider, with default labels of all its resources."""
+    place = place_of(stack)
+    google.provider.GoogleProvider(
+        stack, "google", project=place.project_id, region=place.region, default_labels=labels
+    )
+    _require(stack, "google")
+
+
+def configure_kubernetes(stack: TerraformStack, *, host: str) -> None:
+    """Give a stack the kubernetes provider, for the cluster with this DNS name.
+
+    Google's plugin signs in whoever runs Terraform, so no credential is written to a state.
+    """
+    kubernetes.provider.KubernetesProvider(
+        stack,
+        "kubernetes",
+        host=f"https://{host}",
+        exec=[{"api_version": "client.authentication.k8s.io/v1beta1", "command": "gke-gcloud-auth-plugin"}],
+        # GKE's controllers annotate Services; if an apply removed these, backends would be detached.
+        ignore_annotations=[r"^cloud\.google\.com/neg"],
+    )
+    _require(stack, "kubernetes")
+
+
+def _require(stack: TerraformStack, provider: str) -> None:
+    required = f"terraform.required_providers.{provider}"
+    stack.add_override(f"{required}.version", _VERSIONS[provider])
+    if place_of(stack).simulated:
+        stack.add_override(f"{required}.source", f"localhost/simulated/{provider}")
 
 
 def place_of(construct: Construct) -> Place:

@@ -17,10 +17,6 @@ from infra.google.network import Network
 from infra.google.node_pool import HARDENED, add_node_pool
 from infra.google.topic import Topic
 
-# https://cloud.google.com/stackdriver/docs/solutions/gke/managing-metrics
-_METRICS: Final = ("SYSTEM_COMPONENTS", "DEPLOYMENT", "HPA", "POD")
-"""Metrics of every cluster: its own, and the states of workloads that alerts use."""
-_LOGS: Final = ("SYSTEM_COMPONENTS", "WORKLOADS")
 _CONTROL_PLANE: Final = ("APISERVER", "SCHEDULER", "CONTROLLER_MANAGER")
 
 
@@ -115,9 +111,11 @@ class Cluster(Construct):
             vertical_pod_autoscaling={"enabled": True},
             # Metrics are read more often, so pods come sooner.
             pod_autoscaling={"hpa_profile": "PERFORMANCE"},
-            logging_config={"enable_components": [*_LOGS, *telemetry]},
+            logging_config={"enable_components": ["SYSTEM_COMPONENTS", "WORKLOADS", *telemetry]},
             monitoring_config={
-                "enable_components": [*_METRICS, *telemetry],
+                # Its own metrics, and the states of workloads that alerts use.
+                # https://cloud.google.com/stackdriver/docs/solutions/gke/managing-metrics
+                "enable_components": ["SYSTEM_COMPONENTS", "DEPLOYMENT", "HPA", "POD", *telemetry],
                 "managed_prometheus": {"enabled": True},
                 # Metrics of the connections that network policies refuse.
                 "advanced_datapath_observability_config": {"enable_metrics": True, "enable_relay": False},

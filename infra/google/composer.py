@@ -11,12 +11,6 @@ from infra.google.bucket import Bucket
 from infra.google.identity import Account, propagated
 from infra.google.network import Network
 
-# The newest build: Google withdraws old ones, and the provider compares the version of Airflow alone.
-_IMAGE: Final = f"composer-3-airflow-{AIRFLOW_VERSION}"
-
-_STORAGE_GB: Final = 1
-"""Disk of a process that keeps nothing."""
-
 _CONNECTIONS_PREFIX: Final = "airflow-connections"
 
 _AIRFLOW_SETTINGS: Final = {
@@ -65,6 +59,7 @@ class Composer(Construct):
     ):
         super().__init__(scope, id_)
         place = place_of(self)
+        disk = {"storage_gb": 1}  # of processes that keep nothing
         google.composer_environment.ComposerEnvironment(
             self,
             "Default",
@@ -84,7 +79,9 @@ class Composer(Construct):
                     "service_account": account.email,
                 },
                 "software_config": {
-                    "image_version": _IMAGE,
+                    # The newest build: Google withdraws old ones, and the provider compares the version of
+                    # Airflow alone.
+                    "image_version": f"composer-3-airflow-{AIRFLOW_VERSION}",
                     "airflow_config_overrides": _AIRFLOW_SETTINGS,
                     "pypi_packages": dict(settings.packages) or None,
                     "env_variables": dict(variables),
@@ -92,10 +89,10 @@ class Composer(Construct):
                     "web_server_plugins_mode": "DISABLED",
                 },
                 "workloads_config": {
-                    "scheduler": {**dict(settings.scheduler), "storage_gb": _STORAGE_GB},
-                    "dag_processor": {**dict(settings.dag_processor), "storage_gb": _STORAGE_GB},
+                    "scheduler": dict(settings.scheduler) | disk,
+                    "dag_processor": dict(settings.dag_processor) | disk,
                     "triggerer": {"cpu": 0.5, "memory_gb": 1, **dict(settings.triggerer)},
-                    "web_server": {**dict(settings.web_server), "storage_gb": _STORAGE_GB},
+                    "web_server": dict(settings.web_server) | disk,
                     "worker": dict(settings.worker),
                 },
                 # Only the times of day count. Composer wants 12 hours a week; interrupted tasks are retried.

@@ -24,7 +24,7 @@ def source_digest(root: Path, service: str) -> str:
         found = sorted(root.glob(path))
         if not found:
             raise FileNotFoundError(root / path)
-        for file in (each for start in found for each in ([start], sorted(start.rglob("*")))[start.is_dir()]):
+        for file in (each for start in found for each in (start, *sorted(start.rglob("*")))):
             if file.is_file() and file.parent.name != "__pycache__":
                 content = hashlib.sha256(file.read_bytes()).hexdigest()
                 digest.update(f"{file.relative_to(root).as_posix()} {content}\n".encode())

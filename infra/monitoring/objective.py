@@ -4,7 +4,7 @@ They are PromQL, not objects of Cloud Monitoring: Google refuses those, and aler
 has written the metric, which is after the first request.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -36,22 +36,25 @@ _BURNS: Final = (
 _MIN_FAILED: Final = 5
 """Failed requests that an alert needs: a single one among few requests is chance."""
 
+_WINDOW: Final = "WINDOW"
+"""Stands for the window in the PromQL of an indicator."""
+
 
 @dataclass(frozen=True)
 class Indicator:
-    """PromQL of a window's requests per second: of those that were not good, and of all."""
+    """PromQL of requests per second: of those that were not good, and of all."""
 
-    failed: Callable[[str], str]
-    total: Callable[[str], str]
+    failed: str
+    total: str
 
     def share(self, window: str) -> str:
         """PromQL of the share of a window's requests that were not good."""
-        return f"({self.failed(window)}) / {self.total(window)}"
+        return f"({self.failed}) / {self.total}".replace(_WINDOW, window)
 
     def exceeds(self, limit: float, minutes: int) -> str:
         """PromQL: this share is above a limit, by more than chance."""
         window = f"{minutes}m"
-        failed = f"({self.failed(window)}) * {minutes * 60}"
+        failed = f"({self.failed}) * {minutes * 60}".replace(_WINDOW, window)
         return f"({self.share(window)}) > {limit:.4g} and {failed} >= {_MIN_FAILED}"
 
 
@@ -62,8 +65,8 @@ def availability(counter: str, where: str, bad: str) -> Indicator:
     """
     failed = ", ".join(filter(None, [where, bad]))
     return Indicator(
-        failed=lambda window: f"sum(rate({counter}{{{failed}}}[{window}])) or vector(0)",
-        total=lambda window: f"sum(rate({counter}{{{where}}}[{window}]))",
+        failed=f"sum(rate({counter}{{{failed}}}[{_WINDOW}])) or vector(0)",
+        total=f"sum(rate({counter}{{{where}}}[{_WINDOW}]))",
     )
 
 
@@ -71,14 +74,8 @@ def latency(metric: str, where: str, seconds: float) -> Indicator:
     """A request is good if it takes at most `seconds`, which is a bucket bound of the histogram `metric`."""
     bound = f'le=~"{seconds:g}(.0)?"'  # clients and Google write whole numbers differently
     labels = ", ".join(filter(None, [where, bound]))
-
-    def total(window: str) -> str:
-        return f"sum(rate({metric}_count{{{where}}}[{window}]))"
-
-    return Indicator(
-        failed=lambda window: f"{total(window)} - sum(rate({metric}_bucket{{{labels}}}[{window}]))",
-        total=total,
-    )
+    total = f"sum(rate({metric}_count{{{where}}}[{_WINDOW}]))"
+    return Indicator(failed=f"{total} - sum(rate({metric}_bucket{{{labels}}}[{_WINDOW}]))", total=total)
 
 
 class Objective(Construct):

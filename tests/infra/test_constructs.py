@@ -9,8 +9,7 @@ import infra.google
 import infra.kubernetes
 import infra.monitoring
 from infra.cdk import App, Construct, TerraformResource, TerraformStack
-from infra.cdk.providers import configure_google, configure_kubernetes
-from infra.cdk.stack import Place
+from infra.cdk.stack import Place, configure_google, configure_kubernetes
 from infra.environment.addresses import AddressPlan
 from infra.environment.cluster import ClusterSettings
 from infra.environment.orchestration import ComposerSettings
@@ -56,10 +55,8 @@ class Elsewhere(TerraformStack):
     def __init__(self, app: App) -> None:
         super().__init__(app, "shop")
         self.place = PLACE
-        configure_google(
-            self, project=PLACE.project_id, region=PLACE.region, labels=LABELS, simulated=PLACE.simulated
-        )
-        configure_kubernetes(self, host="gke-1.europe-west3.gke.goog", simulated=PLACE.simulated)
+        configure_google(self, labels=LABELS)
+        configure_kubernetes(self, host="gke-1.europe-west3.gke.goog")
         [api] = enable_apis(Construct(self, "apis"), ["pubsub"]).values()
         network = Network(self, "network", ranges=AddressPlan.carve(IPv4Network("10.0.0.0/16")), after=[api])
         key = Key(self, "key", existing=None, after=api)
