@@ -14,12 +14,7 @@ from scripts.paths import ROOT
 
 
 class Progress:
-    """Shows steps while they run, and remembers how long each took.
-
-    Args:
-        console: shows them.
-        durations: file that remembers.
-    """
+    """Shows steps on a console while they run, and remembers in a file how long each took."""
 
     def __init__(
         self, console: Console, durations: Path = ROOT / "build" / "logs" / "durations.json"

@@ -8,7 +8,7 @@ import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from scripts.command import CommandError, captured, command
 from scripts.deployment import terraform_plans
@@ -37,21 +37,18 @@ def scan(synthesis: Synthesis, folder: Path) -> list[Finding]:
     waived: dict[tuple[str, str, str], str] = {}
     for stack in synthesis.stacks:
         resources = synthesis.configuration(stack).get("resource", {})
-        waived |= {(stack, name, check): reason for name, check, reason in _waivers(resources)}
+        waived |= {
+            (stack, name, check): reason
+            for named in resources.values()
+            for name, resource in named.items()
+            for check, reason in resource.get("//", {}).get("waived", {}).items()
+        }
         (folder / f"{stack}.tf.json").write_text(json.dumps({"resource": resources}), encoding="utf-8")
     failed = list(_failed(folder))
     asked = {each[:3] for each in failed}
     found = [each for each in failed if each[:3] not in waived]
     found += [Finding(*key, f"waived, but not asked for: {waived[key]}") for key in waived.keys() - asked]
     return sorted(found)
-
-
-def _waivers(resources: dict[str, dict[str, Any]]) -> Iterator[tuple[str, str, str]]:
-    """Name of the resource, check and reason."""
-    for named in resources.values():
-        for name, resource in named.items():
-            for check, reason in resource.get("//", {}).get("waived", {}).items():
-                yield name, check, reason
 
 
 def _failed(folder: Path) -> Iterator[Finding]:

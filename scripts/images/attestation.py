@@ -16,16 +16,10 @@ _BINAUTHZ = ("container", "binauthz")
 
 
 def signed(target: Environment, image: str) -> bool:
-    """Whether the environment's cluster admits an image: whether a key of its attestor signed the digest.
+    """Whether the environment's cluster admits an image, `<repository>/<service>@sha256:...`.
 
-    A record of a signature proves nothing: whoever may write notes' occurrences can store one.
-
-    Args:
-        target: environment with the attestor.
-        image: the image, `<repository>/<service>@sha256:...`.
-
-    Raises:
-        CommandError: Google does not answer, or there is no attestor.
+    A record of a signature proves nothing: whoever may write notes' occurrences can store one. A key of the
+    environment's attestor must have signed the digest.
     """
     keys = _keys(target)
     question = ("attestations", "list", f"--attestor={target.attestor}", f"--artifact-url={image}")
@@ -63,14 +57,7 @@ def _decoded(text: str) -> bytes:
 
 
 def sign(target: Environment, image: str) -> str:
-    """Sign an image by digest, so that the environment's cluster admits it.
-
-    Returns:
-        The version of the key that signed.
-
-    Raises:
-        CommandError: the attestor or the key is missing, or may not be used.
-    """
+    """Sign an image by digest, so that the environment's cluster admits it; returns the key's version."""
     key = f"--key={target.signing_key}"
     versions = gcloud.ask("kms", "keys", "versions", "list", key, "--filter=state=ENABLED")
     if not versions:

@@ -17,30 +17,19 @@ from scripts.command import CommandError, captured, started
 
 DOCKERFILE: Final = Path("services", "Dockerfile")
 
-PLATFORM: Final = "linux/amd64"
-"""Platform of the cluster's nodes, whatever machine builds the image."""
-
-USER: Final = 65532
+_USER: Final = 65532
 """User of every container; the Dockerfile names it, too."""
 
 
-class EngineError(CommandError):
-    """A tool is missing or failed; the message says which and what it printed."""
-
-
 def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end.
-
-    Raises:
-        EngineError: it is not there, or exited non-zero; carries the end of what it printed.
-    """
+    """Run a command to its end; the error of one that fails carries the end of what it printed."""
     try:
         done = captured(*command, cwd=Path())
     except FileNotFoundError:
-        raise EngineError(f"{command[0]} is not on PATH") from None
+        raise CommandError(f"{command[0]} is not on PATH") from None
     if done.returncode != 0:
         tail = "\n    ".join((done.stderr or done.stdout).strip().splitlines()[-15:])
-        raise EngineError(
+        raise CommandError(
             f"`{' '.join(map(str, command[:3]))} ...` exited with {done.returncode}:\n    {tail}"
         )
     return done
@@ -60,7 +49,7 @@ class Container(contextlib.AbstractContextManager["Container"]):
         self._process = started(*start, log=log)
 
     def wait(self, seconds: float = 0) -> int | None:
-        """Exit status of its process; None if it still runs after some seconds."""
+        """Exit status of its process; None if it still runs after so many seconds."""
         try:
             return self._process.wait(seconds)
         except psutil.TimeoutExpired:
@@ -68,7 +57,7 @@ class Container(contextlib.AbstractContextManager["Container"]):
 
     def signal(self, name: str) -> None:
         """Send it a signal, such as TERM."""
-        with contextlib.suppress(EngineError):  # it ended meanwhile
+        with contextlib.suppress(CommandError):  # it ended meanwhile
             run(*self._kill(name))
 
     def __exit__(self, *_: object) -> None:
@@ -86,18 +75,12 @@ class Engine:
     def build(
         self, reference: str, *, target: str, labels: Mapping[str, str], arguments: Mapping[str, str]
     ) -> None:
-        """Build an image whose digest depends on its sources alone. The context is the working directory.
+        """Build a stage of the Dockerfile into an image whose digest depends on its sources alone.
 
-        Args:
-            reference: name of the image.
-            target: stage of the Dockerfile.
-            labels: of the image.
-            arguments: of the build (`ARG`).
-
-        Raises:
-            EngineError: it failed.
+        The context is the working directory.
         """
-        options = [f"--platform={PLATFORM}", f"--tag={reference}"]
+        # The platform of the cluster's nodes, whatever machine builds the image.
+        options = ["--platform=linux/amd64", f"--tag={reference}"]
         options += [f"--build-arg={name}={value}" for name, value in sorted(arguments.items())]
         # Behind a proxy that intercepts TLS, downloads need its certificate, and the image must not have it.
         if bundle := os.environ.get("PIP_CERT") or os.environ.get("SSL_CERT_FILE"):
@@ -125,17 +108,11 @@ class Engine:
         """Run a local image as Kubernetes does: read-only, without privileges, with a `/tmp` of its own.
 
         The container uses the host's network. It is removed when the context ends.
-
-        Args:
-            reference: of the image.
-            command: program and arguments.
-            variables: environment of its process.
-            log: receives what it prints.
         """
         name = f"smoke-{uuid.uuid4().hex[:12]}"
         start = [
             *(self.name, "run", "--rm", f"--name={name}", "--network=host", "--pull=never"),
-            *("--read-only", "--tmpfs=/tmp:size=64m", f"--user={USER}", "--cap-drop=ALL"),
+            *("--read-only", "--tmpfs=/tmp:size=64m", f"--user={_USER}", "--cap-drop=ALL"),
             *("--security-opt=no-new-privileges", "--no-healthcheck"),
             *(f"--env={key}={value}" for key, value in variables.items()),
             *(f"--entrypoint={command[0]}", reference, *command[1:]),
@@ -183,7 +160,7 @@ class _Buildah(Engine):
                     "args": [*command],
                     "env": [*config["Env"], *(f"{key}={value}" for key, value in variables.items())],
                     "cwd": config["WorkingDir"],
-                    "user": {"uid": USER, "gid": USER},
+                    "user": {"uid": _USER, "gid": _USER},
                     "noNewPrivileges": True,
                 }
                 file.write_text(json.dumps(spec))
@@ -198,14 +175,10 @@ _ENGINES: Final = {"docker": _Docker, "podman": Engine, "buildah": _Buildah}
 
 
 def engine() -> Engine:
-    """The engine that CONTAINER_ENGINE names, by default the first that works.
-
-    Raises:
-        EngineError: there is none.
-    """
+    """The engine that CONTAINER_ENGINE names, by default the first that works."""
     wanted = os.environ.get("CONTAINER_ENGINE")
     if wanted is not None and wanted not in _ENGINES:
-        raise EngineError(f"CONTAINER_ENGINE: expected one of {', '.join(_ENGINES)}, found {wanted}")
+        raise CommandError(f"CONTAINER_ENGINE: expected one of {', '.join(_ENGINES)}, found {wanted}")
     for name in [wanted] if wanted else _ENGINES:
         # Docker's client may be installed without a running engine: ask for the engine's version.
         question = ("version", "--format={{.Server.Version}}") if name == "docker" else ("--version",)
@@ -213,4 +186,4 @@ def engine() -> Engine:
         if shutil.which(name) and subprocess.run(command, capture_output=True, check=False).returncode == 0:
             return _ENGINES[name](name)
     remedy = "install podman, or buildah with runc, or start docker's engine"
-    raise EngineError(f"{wanted or ', '.join(_ENGINES)}: not installed, or not running: {remedy}")
+    raise CommandError(f"{wanted or ', '.join(_ENGINES)}: not installed, or not running: {remedy}")

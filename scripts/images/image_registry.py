@@ -6,7 +6,8 @@ import shutil
 from collections.abc import Iterable
 from typing import Final
 
-from scripts.images.container_engine import EngineError, run
+from scripts.command import CommandError
+from scripts.images.container_engine import run
 
 # What skopeo prints when a registry answers that it has no such image.
 _ABSENT: Final = re.compile(r"manifest.?unknown|name.?unknown", re.IGNORECASE)
@@ -17,9 +18,6 @@ def log_in(hosts: Iterable[str]) -> None:
 
     The account is a person's or, in CI, the federated identity: gcloud's credential helper gives tools a
     token that lasts an hour. For other registries the tools use their own `login`.
-
-    Raises:
-        EngineError: gcloud is not there, or has no account.
     """
     google = sorted(host for host in set(hosts) if host.endswith(".pkg.dev"))
     if not google:
@@ -27,42 +25,30 @@ def log_in(hosts: Iterable[str]) -> None:
     try:
         run("gcloud", "auth", "print-access-token")
         run("gcloud", "auth", "configure-docker", "--quiet", ",".join(google))
-    except EngineError as error:
-        raise EngineError(f"not logged in: `gcloud auth login`, then again\n    {error}") from None
+    except CommandError as error:
+        raise CommandError(f"not logged in: `gcloud auth login`, then again\n    {error}") from None
 
 
 def digest(reference: str) -> str | None:
-    """Digest of an image's manifest in its registry, `sha256:...`; None when the registry has no such image.
-
-    Raises:
-        EngineError: the registry does not answer, or denies.
-    """
+    """Digest of an image's manifest in its registry, `sha256:...`; None if the registry has no such image."""
     return _inspect(reference, "--format={{.Digest}}")
 
 
 def layers(reference: str) -> frozenset[str]:
-    """Digests of an image's layers in its registry; none when the registry has no such image.
-
-    Raises:
-        EngineError: the registry does not answer, or denies.
-    """
+    """Digests of an image's layers in its registry; none if the registry has no such image."""
     manifest = _inspect(reference, "--raw")
     return frozenset(layer["digest"] for layer in json.loads(manifest)["layers"]) if manifest else frozenset()
 
 
 def copy(source: str, target: str) -> None:
-    """Copy an image to another name or registry, byte by byte.
-
-    Raises:
-        EngineError: it failed.
-    """
+    """Copy an image to another name or registry, byte by byte."""
     _skopeo("copy", "--preserve-digests", f"docker://{source}", f"docker://{target}")
 
 
 def _inspect(reference: str, option: str) -> str | None:
     try:
         return _skopeo("inspect", option, f"docker://{reference}").strip()
-    except EngineError as error:
+    except CommandError as error:
         if _ABSENT.search(str(error)):
             return None
         raise
@@ -70,5 +56,5 @@ def _inspect(reference: str, option: str) -> str | None:
 
 def _skopeo(*arguments: str) -> str:
     if shutil.which("skopeo") is None:
-        raise EngineError("install skopeo, which asks registries (it comes with podman and buildah)")
+        raise CommandError("install skopeo, which asks registries (it comes with podman and buildah)")
     return run("skopeo", *arguments).stdout

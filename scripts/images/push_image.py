@@ -13,9 +13,8 @@ import os
 import re
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -34,25 +33,15 @@ _BASES: Final = ("BUILD_IMAGE", "BASE_IMAGE", "BEAM_IMAGE", "LAUNCHER_IMAGE")
 _LINTER: Final = Path(sys.executable).with_name("hadolint")
 
 
-@dataclass(frozen=True)
-class Source:
-    """State of the sources of an image.
-
-    Attributes:
-        labels: annotations of https://specs.opencontainers.org/image-spec/annotations.
-        tag: last commit that changed them, followed by a hash of the sources when they are not as committed.
-    """
+class Source(NamedTuple):
+    """The last commit that changed the sources of an image: as its annotations, and as its tag."""
 
     labels: dict[str, str]
     tag: str
 
 
 def source(service: str, *, allow_dirty: bool) -> Source:
-    """The state of a service's sources.
-
-    Raises:
-        CommandError: the clone is shallow; nothing is committed; or they differ, and that was not allowed.
-    """
+    """The state of a service's sources. Those that are not as committed add their hash to the tag."""
     if _git("rev-parse", "--is-shallow-repository") == "true":
         reason = "the last commit that changed the sources may be missing, and the tag would be another"
         raise CommandError(f"this clone is shallow: {reason}; run `git fetch --unshallow`")
@@ -68,6 +57,7 @@ def source(service: str, *, allow_dirty: bool) -> Source:
     tag = revision
     if dirty:
         tag += f"-dirty-{source_digest(ROOT, service).removeprefix('sha256:')[:12]}"
+    # https://specs.opencontainers.org/image-spec/annotations
     known = {"title": service, "revision": revision, "created": created, "licenses": "Apache-2.0"}
     if remotes := _git("remote").split():
         known["source"] = re.sub("//[^/@]*@", "//", _git("remote", "get-url", remotes[0]))
@@ -82,11 +72,7 @@ def _git(*arguments: str) -> str:
 
 
 def build(engine: Engine, service: str, origin: Source, reference: str) -> None:
-    """Build the image of a service.
-
-    Raises:
-        EngineError: it failed, or hadolint finds a fault in the Dockerfile.
-    """
+    """Build the image of a service, if hadolint finds no fault in the Dockerfile."""
     container_engine.run(_LINTER, container_engine.DOCKERFILE)
     bases = {name: os.environ[name] for name in _BASES if name in os.environ}
     engine.build(
@@ -97,14 +83,8 @@ def build(engine: Engine, service: str, origin: Source, reference: str) -> None:
     )
 
 
-def push(target: Environment, service: str, *, allow_dirty: bool, dry_run: bool) -> Table:
-    """Build, test and push an image, unless the registry has it, and record its digest.
-
-    Returns what was done.
-
-    Raises:
-        CommandError: a step failed; nothing was written down.
-    """
+def _push(target: Environment, service: str, *, allow_dirty: bool, dry_run: bool) -> Table:
+    """Build, test and push an image, unless the registry has it, and record its digest."""
     started = time.monotonic()
     progress = Progress(Console())
     origin = source(service, allow_dirty=allow_dirty)
@@ -158,9 +138,9 @@ def push(target: Environment, service: str, *, allow_dirty: bool, dry_run: bool)
     argument("--dry-run", action="store_true", help="build and test; do not push or record"),
 )
 def main(service: str, target: Environment, *, allow_dirty: bool, dry_run: bool) -> int:
-    """Build, test and push; returns the exit status."""
+    """Build, test and push."""
     if target.simulated:
         raise CommandError(f"{target.name} is simulated: it runs the sources, there is nothing to push")
     os.chdir(ROOT)
-    Console().print(push(target, service, allow_dirty=allow_dirty, dry_run=dry_run))
+    Console().print(_push(target, service, allow_dirty=allow_dirty, dry_run=dry_run))
     return 0

@@ -41,10 +41,6 @@ _ANSWER_SECONDS: Final = 30.0
 _BATCH_COMMAND: Final = ("python", "-m", "services.batch.train", "--help")
 
 
-class SmokeError(CommandError):
-    """The image does not work; the message says what it did instead, with the end of its log."""
-
-
 @contextlib.contextmanager
 def surroundings() -> Generator[None]:
     """Emulators of its own, and in them topics, and a model of one made-up series of two years."""
@@ -61,27 +57,21 @@ def surroundings() -> Generator[None]:
 
 
 def check(engine: Engine, reference: str, service: str) -> str:
-    """Start an image that the engine has, use it, stop it, inside `surroundings`.
-
-    Returns what it did, in a line.
-
-    Raises:
-        SmokeError: it does not work.
-    """
+    """Start an image that the engine has, use it, stop it, inside `surroundings`; returns what it did."""
     checked = _check_service if service in SERVICES else _check_command
     with tempfile.NamedTemporaryFile(prefix=f"{service}-", suffix=".log") as file:
         log = Path(file.name)
         try:
             return checked(engine, reference, service, log)
-        except SmokeError as error:
-            tail = "\n    ".join(log.read_text(errors="replace").splitlines()[-15:])
-            raise SmokeError(f"{error}\n    {tail}") from None
+        except CommandError as error:
+            tail = "".join(f"\n    {line}" for line in log.read_text(errors="replace").splitlines()[-15:])
+            raise CommandError(f"{error}{tail}") from None
 
 
 def _check_command(engine: Engine, reference: str, _: str, log: Path) -> str:
     with engine.running(reference, _BATCH_COMMAND, {}, log) as container:
         if (status := container.wait(_READY_SECONDS)) != 0:
-            raise SmokeError(f"`{' '.join(_BATCH_COMMAND)}` ended with {status}, not with 0")
+            raise CommandError(f"`{' '.join(_BATCH_COMMAND)}` ended with {status}, not with 0")
     return "starts read-only, its commands load"
 
 
@@ -121,7 +111,7 @@ def _check_service(engine: Engine, reference: str, service: str, log: Path) -> s
         container.signal("TERM")
         if (status := container.wait(GRACE_SECONDS)) != 0:
             outcome = f"ended with {status}" if status is not None else f"still runs after {GRACE_SECONDS} s"
-            raise SmokeError(f"after SIGTERM it {outcome}")
+            raise CommandError(f"after SIGTERM it {outcome}")
         stopped = time.monotonic() - stopping
     return f"read-only, ready after {ready:.1f} s, {answer}, stopped {stopped:.1f} s after SIGTERM"
 
@@ -131,23 +121,23 @@ def _wait_ready(container: Container, port: int) -> None:
     state = "no answer"
     while time.monotonic() < deadline:
         if (status := container.wait(0.05)) is not None:
-            raise SmokeError(f"it ended with {status} before it was ready")
+            raise CommandError(f"it ended with {status} before it was ready")
         with contextlib.suppress(httpx.HTTPError):
             response = httpx.get(f"http://127.0.0.1:{port}{READINESS_PATH}", timeout=2)
             if response.is_success:
                 return
             state = f"{response.status_code} {response.text[:200]}"
-    raise SmokeError(f"it is not ready after {_READY_SECONDS:.0f} s: {state}")
+    raise CommandError(f"it is not ready after {_READY_SECONDS:.0f} s: {state}")
 
 
 def _get(port: int, path: str, days: int | None = None) -> str:
     response = httpx.get(f"http://127.0.0.1:{port}{path}", timeout=_ANSWER_SECONDS)
     if not response.is_success:
-        raise SmokeError(f"GET {path}: {response.status_code} {response.text[:200]}")
+        raise CommandError(f"GET {path}: {response.status_code} {response.text[:200]}")
     if days:
         rows = msgspec.json.decode(response.content, type=PredictionResponse).prediction
         if len(rows) != days:
-            raise SmokeError(f"GET {path}: {len(rows)} rows for one series")
+            raise CommandError(f"GET {path}: {len(rows)} rows for one series")
     return f"answers {path}"
 
 
@@ -155,7 +145,7 @@ def _reply() -> str:
     request = SaleRangeRequest(request_id=str(uuid.uuid4()), range=DAYS, mode="active")
     answer = publish.ask(PROJECT, [request], _ANSWER_SECONDS).get(request.request_id)
     if answer is None:
-        raise SmokeError(f"no reply to an active request within {_ANSWER_SECONDS:.0f} s")
+        raise CommandError(f"no reply to an active request within {_ANSWER_SECONDS:.0f} s")
     if answer.rows != DAYS:
-        raise SmokeError(f"its reply does not fit the request: {answer}")
+        raise CommandError(f"its reply does not fit the request: {answer}")
     return "replies to an active request"

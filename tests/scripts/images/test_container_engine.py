@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts.command import CommandError
 from scripts.images import container_engine, image_registry
-from scripts.images.container_engine import EngineError
 from tests.scripts.conftest import Tools
 
 IMAGE = "europe-west1-docker.pkg.dev/project/sales-forecast/prediction:tag"
@@ -92,13 +92,13 @@ def test_engine_is_the_first_that_works(tools: Tools) -> None:
 
 
 def test_no_engine(tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(EngineError, match="docker, podman, buildah: not installed, or not running"):
+    with pytest.raises(CommandError, match="docker, podman, buildah: not installed, or not running"):
         container_engine.engine()
     monkeypatch.setenv("CONTAINER_ENGINE", "podman")
-    with pytest.raises(EngineError, match="podman: not installed, or not running"):
+    with pytest.raises(CommandError, match="podman: not installed, or not running"):
         container_engine.engine()
     monkeypatch.setenv("CONTAINER_ENGINE", "rkt")
-    with pytest.raises(EngineError, match="expected one of docker, podman, buildah, found rkt"):
+    with pytest.raises(CommandError, match="expected one of docker, podman, buildah, found rkt"):
         container_engine.engine()
 
 
@@ -136,12 +136,12 @@ def test_registry_without_the_image(tools: Tools, answer: str) -> None:
 )
 def test_failure_is_not_taken_for_absence(tools: Tools, answer: str) -> None:
     tools.add("skopeo", {"": (1, answer)})
-    with pytest.raises(EngineError, match="skopeo inspect"):
+    with pytest.raises(CommandError, match="skopeo inspect"):
         image_registry.digest(IMAGE)
 
 
 def test_without_skopeo(tools: Tools) -> None:
-    with pytest.raises(EngineError, match="install skopeo"):
+    with pytest.raises(CommandError, match="install skopeo"):
         image_registry.digest(IMAGE)
 
 
@@ -155,8 +155,8 @@ def test_log_in_uses_the_account_of_gcloud(tools: Tools) -> None:
 
 
 def test_not_logged_in(tools: Tools) -> None:
-    with pytest.raises(EngineError, match=r"not logged in: `gcloud auth login`[\s\S]*gcloud is not on PATH"):
+    with pytest.raises(CommandError, match=r"not logged in: `gcloud auth login`[\s\S]*gcloud is not on PATH"):
         image_registry.log_in(["europe-west1-docker.pkg.dev"])
     tools.add("gcloud", {"auth print-access-token": (1, "You do not currently have an active account")})
-    with pytest.raises(EngineError, match=r"not logged in[\s\S]*an active account"):
+    with pytest.raises(CommandError, match=r"not logged in[\s\S]*an active account"):
         image_registry.log_in(["europe-west1-docker.pkg.dev"])
