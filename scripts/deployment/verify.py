@@ -7,7 +7,7 @@ VERIFY_SECONDS (300). Exit status: 0 every check passed, 1 a check failed.
 import functools
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import httpx
@@ -46,7 +46,7 @@ def url_of(target: Environment, service: str) -> str | None:
     return f"https://{target.gateway.hostname}" if target.gateway else None
 
 
-def check_service(target: Environment, service: str) -> str:
+def _check_service(target: Environment, service: str) -> str:
     """`GET` of the route of a service without settings of its own."""
     answer = _get(target, service, target.services[service].route)
     return answer if isinstance(answer, str) else f"{answer.status_code} from {answer.url}"
@@ -57,19 +57,16 @@ def check_http(target: Environment) -> str:
     response = _get(target, "prediction", f"{names.PREDICT_PATH}?range={DAYS}")
     if isinstance(response, str):
         return response
-    url = response.url
+    look = _look(target, "prediction")
     try:
         answer = msgspec.json.decode(response.content, type=PredictionResponse)
     except msgspec.DecodeError as error:
-        raise CommandError(
-            f"GET {url}: no forecast, {error}: {response.text[:200]}; look at {_look(target, 'prediction')}"
-        ) from None
+        found = f"no forecast, {error}: {response.text[:200]}"
+        raise CommandError(f"GET {response.url}: {found}; look at {look}") from None
     series = {(row.store_nbr, row.family) for row in answer.prediction}
     if not series or len(answer.prediction) != DAYS * len(series):
-        raise CommandError(
-            f"GET {url}: {len(answer.prediction)} rows for {len(series)} series; look at "
-            f"{_look(target, 'prediction')}"
-        )
+        found = f"{len(answer.prediction)} rows for {len(series)} series"
+        raise CommandError(f"GET {response.url}: {found}; look at {look}")
     return f"{DAYS} days of {len(series)} series, model {answer.model.version}"
 
 
@@ -100,20 +97,19 @@ def _look(target: Environment, service: str) -> str:
     return f"`kubectl --namespace {PLATFORM} logs deployment/{service}`"
 
 
-def check_active(target: Environment) -> str:
+def _check_active(target: Environment) -> str:
     """An active request on `sale-range` is answered on `sale-predictions`."""
     answer = _ask(target, SaleRangeRequest(request_id=f"verify-{uuid.uuid4()}", range=DAYS, mode="active"))
+    look = _look(target, "streaming")
     if answer is None:
-        raise CommandError(
-            f"no reply on {names.SALE_PREDICTIONS_TOPIC} within {_PATIENCE_SECONDS:.0f} s; look at "
-            f"{_look(target, 'streaming')} and the topic {names.DEAD_LETTER_TOPIC}"
-        )
+        missing = f"no reply on {names.SALE_PREDICTIONS_TOPIC} within {_PATIENCE_SECONDS:.0f} s"
+        raise CommandError(f"{missing}; look at {look} and the topic {names.DEAD_LETTER_TOPIC}")
     if answer.status != "ok" or not answer.rows:
-        raise CommandError(f"no forecast, but {answer}; look at {_look(target, 'streaming')}")
+        raise CommandError(f"no forecast, but {answer}; look at {look}")
     return f"reply with {answer.rows} rows after {answer.seconds * 1000:.0f} ms"
 
 
-def check_passive(target: Environment) -> str:
+def _check_passive(target: Environment) -> str:
     """A passive request's rows are saved in BigQuery, `DAYS` days for every series."""
     request = SaleRangeRequest(request_id=f"verify-{uuid.uuid4()}", range=DAYS)
     table = f"{target.project_id}.{names.PREDICTIONS_DATASET}.{names.PREDICTIONS_TABLE}"
@@ -135,10 +131,8 @@ def check_passive(target: Environment) -> str:
             if row["days"] == DAYS:
                 return f"{row['row_count']} rows in {table}"
             time.sleep(0.2)
-    raise CommandError(
-        f"the rows of {request.request_id} are not in {table} after {_PATIENCE_SECONDS:.0f} s; "
-        f"look at {_look(target, 'streaming')}"
-    )
+    missing = f"the rows of {request.request_id} are not in {table} after {_PATIENCE_SECONDS:.0f} s"
+    raise CommandError(f"{missing}; look at {_look(target, 'streaming')}")
 
 
 def _ask(target: Environment, request: SaleRangeRequest) -> Answer | None:
@@ -146,12 +140,20 @@ def _ask(target: Environment, request: SaleRangeRequest) -> Answer | None:
     try:
         return ask(target.project_id, [request], _PATIENCE_SECONDS).get(request.request_id)
     except exceptions.GoogleAPIError as error:
-        reason = f"{error}; is messaging deployed, {_ACCESS}"
-        raise CommandError(f"cannot ask on {names.SALE_RANGE_TOPIC}: {reason}") from None
+        asked = f"cannot ask on {names.SALE_RANGE_TOPIC}: {error}"
+        raise CommandError(f"{asked}; is messaging deployed, {_ACCESS}") from None
 
 
-def _checks(target: Environment) -> Iterator[tuple[str, Callable[[], str]]]:
-    """Names and checks, each after those that it depends on."""
+def run(target: Environment) -> list[Check]:
+    """Run every check, each after those that it depends on, also after a failed one."""
+    checks: list[Check] = []
+
+    def check(name: str, detail: Callable[..., str], *arguments: object) -> None:
+        try:
+            checks.append(Check(name, True, detail(*arguments)))
+        except CommandError as error:
+            checks.append(Check(name, False, str(error)))
+
     if not target.simulated:
         from scripts.deployment import rollout  # every `make up` would wait for its clients of clusters
 
@@ -160,26 +162,16 @@ def _checks(target: Environment) -> Iterator[tuple[str, Callable[[], str]]]:
         def rolled_out(service: str) -> str:
             return rollout.wait_rolled_out(cluster(), service)
 
-        yield "cluster", lambda: f"answers at {cluster().configuration.host}"
-        for service in target.workloads:
-            yield f"rollout of {service}", functools.partial(rolled_out, service)
+        check("cluster", lambda: f"answers at {cluster().configuration.host}")
+        for each in target.workloads:
+            check(f"rollout of {each}", rolled_out, each)
         if target.gateway:
-            yield "address of the Gateway", lambda: rollout.wait_address(cluster(), "gateway")
-    yield "forecast over HTTP", functools.partial(check_http, target)
-    for service in target.services:
-        yield f"{service} over HTTP", functools.partial(check_service, target, service)
-    yield "active request over Pub/Sub", functools.partial(check_active, target)
-    yield "passive request over Pub/Sub", functools.partial(check_passive, target)
-
-
-def run(target: Environment) -> list[Check]:
-    """Run every check, also after a failed one."""
-    checks: list[Check] = []
-    for name, check in _checks(target):
-        try:
-            checks.append(Check(name, True, check()))
-        except CommandError as error:
-            checks.append(Check(name, False, str(error)))
+            check("address of the Gateway", lambda: rollout.wait_address(cluster(), "gateway"))
+    check("forecast over HTTP", check_http, target)
+    for each in target.services:
+        check(f"{each} over HTTP", _check_service, target, each)
+    check("active request over Pub/Sub", _check_active, target)
+    check("passive request over Pub/Sub", _check_passive, target)
     return checks
 
 
