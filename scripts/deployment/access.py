@@ -17,15 +17,16 @@ _PAGERDUTY_KEY: Final = "TF_VAR_pagerduty_service_key"
 
 def check_access(target: Environment) -> None:
     """Look once for what Terraform would miss in each stack: secrets, and a login to Google Cloud."""
-    check_secrets(target)
+    secrets(target)
     if not target.simulated:
         check_login()
 
 
-def check_secrets(target: Environment) -> None:
-    """Without them, Terraform waits for somebody who types them."""
+def secrets(target: Environment) -> str:
+    """Values that no file has are given. Without them, Terraform waits for somebody who types them."""
     if target.alerting.pagerduty and not os.environ.get(_PAGERDUTY_KEY):
         raise CommandError(f"set {_PAGERDUTY_KEY}: a key of PagerDuty's Events API v2")
+    return "all are given"
 
 
 def check_login() -> Credentials:

@@ -37,9 +37,8 @@ def vulnerabilities(lock: Path) -> list[str] | None:
 def npm() -> list[str] | None:
     """Those that are known of the packages of package-lock.json; None if there is no answer."""
     try:
-        found: dict[str, dict[str, Any]] = json.loads(captured("npm", "audit", "--json").stdout)[
-            "vulnerabilities"
-        ]
+        done = captured("npm", "audit", "--json")
+        found: dict[str, dict[str, Any]] = json.loads(done.stdout)["vulnerabilities"]
     except (ValueError, KeyError):
         return None
     return [
@@ -51,7 +50,7 @@ def npm() -> list[str] | None:
 
 @command("audit")
 def main() -> int:
-    """Print what is known; returns the exit status."""
+    """Print what is known."""
     probe = ROOT / "build" / "vulnerable.txt"
     probe.write_text(f"{_VULNERABLE}\n")
     if not vulnerabilities(probe):

@@ -7,15 +7,12 @@ Exit status: 0 done, 1 a step failed (the message names the command that repeats
 
 import shlex
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 from google.api_core.exceptions import NotFound
 from rich.console import Console
 
 from infra.environment import IMAGES, Environment
-from infra.simulator import emulators
 from scripts.command import TARGET, CommandError, argument, command, use_environment
 from scripts.deployment import access, step, terraform_plans
 from scripts.deployment.steps import Step, StepRunner, log_folder
@@ -28,11 +25,6 @@ from services.forecasting import backtest
 from services.forecasting.model_registry import ModelRegistry
 from services.forecasting.panel import Panel, UnusableSalesError
 from services.forecasting.table_file import DataError
-
-_BEFORE_IMAGES: Final = ("foundation", "registry")
-_BEFORE_THE_MODEL: Final = ("cluster", "data", "messaging")
-# A service is ready once there is a model.
-_AFTER_THE_MODEL: Final = ("services", "observability", "orchestration")
 
 
 class Deployment:
@@ -56,26 +48,24 @@ class Deployment:
         self._step("bootstrap", "scripts/bootstrap.sh", name)
         if not self._target.simulated:
             self._step("quotas and ranges", "scripts/preflight", name, "quotas", "ranges")
-        self._deploy(_BEFORE_IMAGES)
+        self._deploy("foundation", "registry")
         if not self._target.simulated:
             for service in IMAGES:
                 self._step(f"image of {service}", "scripts/push_image.sh", service, name)
             self._synthesize()
-        self._deploy(_BEFORE_THE_MODEL)
-        if self._target.simulated:
-            self._variables |= emulators.endpoints().environment
+        self._deploy("cluster", "data", "messaging")
+        use_environment(self._target)  # for Google's clients, here and in the steps that follow
         self._load_sales()
         if not self._target.trains_by_job:
             self._step("train and backtest", "scripts/step", name, "train")
             self._step("publish the model", "scripts/step", name, "publish_model")
         elif not self._published():
             self._step("train the first model", "scripts/first_model", name)
-        self._deploy(_AFTER_THE_MODEL)
+        self._deploy("services", "observability", "orchestration")  # a service is ready once there is a model
         self._step("check the forecasts", "scripts/verify", name)
 
     def _load_sales(self) -> None:
-        loaded = None if self._data else _newest_sales(self._target)
-        if loaded:
+        if not self._data and (loaded := _newest_sales(self._target)):
             kept = f"not needed: the sales until {loaded} stay; --data replaces them (make up DATA=FILE)"
             self._runner.progress.note("load sales", kept)
             return
@@ -85,7 +75,6 @@ class Deployment:
         self._step("load sales", "scripts/step", self._target.name, "ingest", *file)
 
     def _published(self) -> bool:
-        use_environment(self._target)
         batch = step.settings(self._target)
         return ModelRegistry(batch.model_bucket, project=batch.project).pointer() is not None
 
@@ -94,7 +83,7 @@ class Deployment:
         self._step("synthesize", sys.executable, "-m", "stacks")
         self._variables["CDKTF_SKIP_SYNTH"] = "true"  # the steps that follow, too, take what is there
 
-    def _deploy(self, stacks: Sequence[str]) -> None:
+    def _deploy(self, *stacks: str) -> None:
         for stack in stacks:
             if stack in self._target.stacks:
                 self._runner.apply(Terraform(self._synthesis, f"{self._target.name}-{stack}"), "deploy")
@@ -105,7 +94,6 @@ class Deployment:
 
 def _newest_sales(target: Environment) -> str | None:
     """The last day in the sales table of an environment; None if it is empty or absent."""
-    use_environment(target)
     try:
         return SalesTable(step.settings(target).sales_table).newest().isoformat()
     except (NotFound, UnusableSalesError):
@@ -126,7 +114,7 @@ def _check_data(file: Path) -> None:
     argument("--data", type=Path, help="sales file; the default data set if the table is empty"),
 )
 def main(target: Environment, data: Path | None) -> int:
-    """Take every step; 1 at the first that fails."""
+    """Take every step, until one fails."""
     access.check_access(target)
     if target.simulated:
         checks.check_files()

@@ -19,7 +19,7 @@ from rich.table import Column, Table
 from infra.environment import Environment
 from scripts.command import TARGET, CommandError, argument, command, login_remedy
 from scripts.deployment import gcloud
-from scripts.deployment.access import check_login, check_secrets, project
+from scripts.deployment.access import check_login, project, secrets
 from scripts.deployment.capacity import is_disabled, quotas, ranges
 
 _NEED_APIS: Final = ("quotas", "ranges")
@@ -65,12 +65,6 @@ def _values(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
             yield from _values(each, path)
     else:
         yield path, str(value)
-
-
-def secrets(target: Environment) -> str:
-    """Values that no file has are given."""
-    check_secrets(target)
-    return "all are given"
 
 
 _CHECKS: Mapping[str, Callable[[Environment], str]] = {
