@@ -328,9 +328,8 @@ def drift(content: Mapping[str, Any]) -> tuple[Change, ...]:
 def _refused(stack: str, done: subprocess.CompletedProcess[str]) -> StackPlan:
     """A failed plan: blocked if every error is a state or an output that does not exist yet."""
     messages = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    errors = [
-        each["diagnostic"] for each in messages if each.get("diagnostic", {}).get("severity") == "error"
-    ]
+    found = [message["diagnostic"] for message in messages if message["type"] == "diagnostic"]
+    errors = [diagnostic for diagnostic in found if diagnostic["severity"] == "error"]
     texts: list[str] = []
     for each in errors:
         where = f" ({each['address']})" if each.get("address") else ""
