@@ -19,15 +19,10 @@ CHECKOV: Final = ROOT / "build" / "venvs" / "checkov" / "bin" / "checkov"
 
 
 class Finding(NamedTuple):
-    """A check that a resource fails, or a waiver without a failed check.
-
-    Attributes:
-        resource: its name; checkov does not always report the type.
-        problem: requirement of the check, or fault of the waiver.
-    """
+    """A check that a resource fails, or a waiver without a failed check."""
 
     stack: str
-    resource: str
+    resource: str  # its name: checkov does not always report the type
     check: str
     problem: str
 

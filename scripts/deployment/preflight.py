@@ -32,10 +32,7 @@ def login(_: Environment) -> str:
     accounts: list[dict[str, str]] = gcloud.ask("auth", "list", "--filter=status:ACTIVE")
     if not accounts:
         raise CommandError("gcloud has no account: run `gcloud auth login`")
-    try:
-        check_login()
-    except GoogleAuthError as error:
-        raise CommandError(login_remedy(error)) from None
+    check_login()
     return accounts[0]["account"]
 
 
@@ -74,6 +71,8 @@ _CHECKS: Mapping[str, Callable[[Environment], str]] = {
 
 def _remedy(target: Environment, error: Exception) -> str:
     """What is wrong and what to do, in one line."""
+    if isinstance(error, GoogleAuthError):
+        return login_remedy(error)
     cause = error.cause if isinstance(error, RetryError) else error
     said = getattr(cause, "message", str(cause))  # without its details, which repeat it
     if is_disabled(cause):
@@ -90,7 +89,7 @@ def _remedy(target: Environment, error: Exception) -> str:
     "preflight",
     TARGET,
     argument(
-        "checks", metavar="CHECK", nargs="*", help=f"{', '.join(_CHECKS)}; default: all but the last two"
+        "checks", nargs="*", metavar="CHECK", help=f"{', '.join(_CHECKS)}; default: all but the last two"
     ),
 )
 def main(target: Environment, checks: list[str]) -> int:
@@ -107,7 +106,7 @@ def main(target: Environment, checks: list[str]) -> int:
     for name in checks:
         try:
             table.add_row("[green]✓[/]", name, escape(_CHECKS[name](target)))
-        except (CommandError, GoogleAPIError) as error:
+        except (CommandError, GoogleAPIError, GoogleAuthError) as error:
             table.add_row("[red]✗[/]", name, escape(_remedy(target, error)))
             status = 1
     Console().print(table)

@@ -44,17 +44,14 @@ def costs(kind: str, values: Mapping[str, Any], region: str) -> Iterator[Cost]:
     if fixed := listed["fixed"].get(name):
         month = fixed.get("month") or fixed["hour"] * _HOURS
         yield Cost(fixed["what"], month, month)
-    match kind:
-        case "google_container_node_pool":
-            yield from _pool(values, listed)
-        case "google_composer_environment":
-            yield _airflow(only(only(values["config"])["workloads_config"]), listed["composer"])
-        case "google_compute_region_security_policy":
-            armor, rules = listed["security_policy"], len(values["rules"])
-            month = armor["month"] + rules * armor["rule_month"]
-            yield Cost(f"Cloud Armor: a policy of {rules} rules", month, month)
-        case _:
-            return
+    if kind == "google_container_node_pool":
+        yield from _pool(values, listed)
+    elif kind == "google_composer_environment":
+        yield _airflow(only(only(values["config"])["workloads_config"]), listed["composer"])
+    elif kind == "google_compute_region_security_policy":
+        armor, rules = listed["security_policy"], len(values["rules"])
+        month = armor["month"] + rules * armor["rule_month"]
+        yield Cost(f"Cloud Armor: a policy of {rules} rules", month, month)
 
 
 def _pool(values: Mapping[str, Any], listed: Mapping[str, Any]) -> Iterator[Cost]:

@@ -29,9 +29,8 @@ def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
         raise CommandError(f"{command[0]} is not on PATH") from None
     if done.returncode != 0:
         tail = "\n    ".join((done.stderr or done.stdout).strip().splitlines()[-15:])
-        raise CommandError(
-            f"`{' '.join(map(str, command[:3]))} ...` exited with {done.returncode}:\n    {tail}"
-        )
+        shown = " ".join(map(str, command[:3]))
+        raise CommandError(f"`{shown} ...` exited with {done.returncode}:\n    {tail}")
     return done
 
 

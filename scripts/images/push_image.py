@@ -23,7 +23,7 @@ from infra import environment
 from infra.environment import IMAGES, Environment
 from infra.environment.services import SERVICES
 from infra.google.images import source_digest, source_paths
-from scripts.command import TARGET, CommandError, argument, captured, command
+from scripts.command import TARGET, CommandError, argument, command
 from scripts.images import attestation, container_engine, image_registry, smoke_run
 from scripts.images.container_engine import Engine
 from scripts.paths import ROOT
@@ -54,21 +54,17 @@ def source(service: str, *, allow_dirty: bool) -> Source:
     revision, _, created = _git("log", "-1", "--format=%H %cI", "--", *paths).partition(" ")
     if not revision:
         raise CommandError(f"no commit has the sources of {service}: run this in a clone of the repository")
-    tag = revision
-    if dirty:
-        tag += f"-dirty-{source_digest(ROOT, service).removeprefix('sha256:')[:12]}"
+    changed = f"-dirty-{source_digest(ROOT, service).removeprefix('sha256:')[:12]}" if dirty else ""
     # https://specs.opencontainers.org/image-spec/annotations
     known = {"title": service, "revision": revision, "created": created, "licenses": "Apache-2.0"}
     if remotes := _git("remote").split():
         known["source"] = re.sub("//[^/@]*@", "//", _git("remote", "get-url", remotes[0]))
-    return Source({f"org.opencontainers.image.{name}": value for name, value in known.items()}, tag)
+    labels = {f"org.opencontainers.image.{name}": value for name, value in known.items()}
+    return Source(labels, f"{revision}{changed}")
 
 
 def _git(*arguments: str) -> str:
-    done = captured("git", *arguments, cwd=ROOT)
-    if done.returncode != 0:
-        raise CommandError(f"git {arguments[0]}: {done.stderr.strip()}")
-    return done.stdout.strip()
+    return container_engine.run("git", *arguments).stdout.strip()
 
 
 def build(engine: Engine, service: str, origin: Source, reference: str) -> None:
@@ -115,9 +111,8 @@ def _push(target: Environment, service: str, *, allow_dirty: bool, dry_run: bool
         if digest is None:
             raise CommandError(f"{reference} was pushed, but its registry does not have it")
         now = image_registry.layers(reference)
-        report.add_row(
-            "push", f"done; {len(now & before)} of {len(now)} layers as in the image pinned before"
-        )
+        kept = f"{len(now & before)} of {len(now)} layers as in the image pinned before"
+        report.add_row("push", f"done; {kept}")
         if target.signs_images:
             report.add_row("signed", attestation.sign(target, f"{repository}@{digest}"))
     else:
