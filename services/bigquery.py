@@ -49,10 +49,6 @@ def query(
         for name, value in parameters.items()
     ]
     # With `job_retry` the client repeats jobs.insert for 600 s, whatever `retry` says.
-    job = client.query(
-        statement,
-        job_config=bigquery.QueryJobConfig(query_parameters=given),
-        retry=RETRY,
-        job_retry=None,
-    )
+    job_config = bigquery.QueryJobConfig(query_parameters=given)
+    job = client.query(statement, job_config=job_config, retry=RETRY, job_retry=None)
     return job.result(page_size=page_size, retry=RETRY, job_retry=None)  # pyright: ignore[reportReturnType]

@@ -11,14 +11,10 @@ Value = TypeVar("Value")
 
 
 class LruCache(Generic[Key, Value]):
-    """Holds up to MAX_BYTES and drops the least recently used entries first.
-
-    Attributes:
-        bytes: Sum of the entries' sizes.
-    """
+    """Holds up to MAX_BYTES and drops the least recently used entries first."""
 
     def __init__(self) -> None:
-        self.bytes = 0
+        self.bytes = 0  # of the entries
         self._entries: collections.OrderedDict[Key, tuple[Value, int]] = collections.OrderedDict()
 
     def get(self, key: Key) -> Value | None:

@@ -11,12 +11,12 @@ import signal
 import sys
 import threading
 import time
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 from prometheus_client import Counter
 
-from services.contracts.settings import ServerSettings, SettingsError, from_environment
+from services.contracts.settings import ServerSettings, Settings, SettingsError, from_environment
 from services.http.server import Server
 
 _log = logging.getLogger(__name__)
@@ -30,8 +30,6 @@ _BATCH_SECONDS: Final = 0.02
 _EXIT_SECONDS: Final = 2.0
 
 _dropped = Counter("log_lines_dropped", "Lines of the log that could not be written to stdout.")
-
-Settings = TypeVar("Settings", bound=msgspec.Struct)
 
 
 class LogOutput:

@@ -59,8 +59,7 @@ class HistoryRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, om
     """What `/history` is asked: the parameters of a query."""
 
     range: Annotated[
-        int,
-        Meta(ge=1, le=HISTORY_DAYS, description="Number of last days; of fewer, all are answered."),
+        int, Meta(ge=1, le=HISTORY_DAYS, description="Number of last days; of fewer, all are answered.")
     ] = HISTORY_DAYS
     store_nbr: Annotated[Keys | None, Meta(description="Only these stores; all when absent.")] = None
     family: Annotated[Keys | None, Meta(description="Only these families; all when absent.")] = None
@@ -114,17 +113,6 @@ class PredictionResponse(msgspec.Struct, frozen=True):
     prediction: list[PredictionRow]
 
 
-class PredictionColumns(msgspec.Struct, frozen=True):
-    """Forecast values by column, all of the same length: the fields of `PredictionRow`."""
-
-    date: list[datetime.date]
-    store_nbr: list[str]
-    family: list[str]
-    sales: list[float]
-    lower: list[float]
-    upper: list[float]
-
-
 class HistoryRow(msgspec.Struct, frozen=True):
     """What a series sold on a day."""
 
@@ -148,6 +136,13 @@ class HistoryColumns(msgspec.Struct, frozen=True):
     store_nbr: list[str]
     family: list[str]
     sales: list[float]
+
+
+class PredictionColumns(HistoryColumns, frozen=True):
+    """Forecast values by column, all of the same length: the fields of `PredictionRow`."""
+
+    lower: list[float]
+    upper: list[float]
 
 
 class HistoryResponse(msgspec.Struct, frozen=True):

@@ -41,10 +41,9 @@ def _avro(kind: inspect.Type) -> Any:
         return avro_schema(kind.cls)
     if isinstance(kind, inspect.ListType):
         return {"type": "array", "items": _avro(kind.item_type)}
-    try:
-        return _AVRO[type(kind)]
-    except KeyError:
-        raise TypeError(f"no Avro type for {kind!r}") from None
+    if type(kind) not in _AVRO:
+        raise TypeError(f"no Avro type for {kind!r}")
+    return _AVRO[type(kind)]
 
 
 def avro_schema(struct: type[msgspec.Struct]) -> dict[str, Any]:
@@ -56,16 +55,14 @@ def avro_schema(struct: type[msgspec.Struct]) -> dict[str, Any]:
     """
     fields: list[dict[str, Any]] = []
     for field in msgspec.structs.fields(struct):
-        kind = inspect.type_info(field.type)
-        _, description = _description(kind)
+        kind, description = _description(inspect.type_info(field.type))
         entry = {"name": field.name, "type": _avro(kind)}
         if description:
             entry["doc"] = description
         # Without a default, Pub/Sub refuses a new field: messages of the last revision lack it.
-        if field.default is not msgspec.NODEFAULT:
-            entry["default"] = msgspec.to_builtins(field.default)
-        elif field.default_factory is not msgspec.NODEFAULT:
-            entry["default"] = msgspec.to_builtins(field.default_factory())
+        if not field.required:
+            make = field.default_factory
+            entry["default"] = msgspec.to_builtins(field.default if make is msgspec.NODEFAULT else make())
         fields.append(entry)
     return {"type": "record", "name": struct.__name__, "fields": fields}
 

@@ -26,8 +26,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     host: Text = "0.0.0.0"  # noqa: S104 -- a pod's address is not known before it runs
     port: Annotated[int, Meta(ge=1, le=65535)] = 8080
-    drain_seconds: Annotated[float, Meta(ge=0)] = 5
-    """From SIGTERM (not ready) until it closes; load balancers notice."""
+    drain_seconds: Annotated[float, Meta(ge=0)] = 5  # from SIGTERM (not ready) until it closes
 
 
 class HttpSettings(ServerSettings, frozen=True, kw_only=True):
@@ -91,8 +90,7 @@ class BatchSettings(TrainingSettings, frozen=True, kw_only=True):
     staging_bucket: Text  # of files between two steps
     scores_table: TableName  # forecasts of the daily scoring
     transient_scores_table: TableName  # forecasts of models that are not kept
-    staging_dataset: Annotated[str, Meta(pattern=r"^[^.]+\.[^.]+$")]
-    """`project.dataset` of rows on their way to a table."""
+    staging_dataset: Annotated[str, Meta(pattern=r"^[^.]+\.[^.]+$")]  # of rows on their way to a table
 
 
 class DagSettings(BatchSettings, frozen=True, kw_only=True):
@@ -144,17 +142,17 @@ def from_environment(kind: type[Settings], environment: Mapping[str, str]) -> Se
     Raises:
         SettingsError: names the variable and what was expected.
     """
-    names = kind.__struct_fields__
-    values: dict[str, str | list[str]] = {
-        name: environment[name.upper()] for name in names if name.upper() in environment
-    }
+    values: dict[str, str | list[str]] = {}
     for field in msgspec.structs.fields(kind):
-        if field.default == () and field.name in values:
-            values[field.name] = [item for item in environment[field.name.upper()].split(",") if item]
+        value = environment.get(field.name.upper())
+        if value is not None:
+            values[field.name] = value
+            if field.default == ():
+                values[field.name] = [item for item in value.split(",") if item]
     try:
         return msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError as error:
         message = str(error)
-        for name in names:
+        for name in kind.__struct_fields__:
             message = message.replace(f"`$.{name}`", name.upper()).replace(f"field `{name}`", name.upper())
         raise SettingsError(f"environment: {message}") from None

@@ -10,6 +10,7 @@ import logging
 import math
 import sys
 import time
+from collections.abc import Iterator
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, cast
 
@@ -271,7 +272,7 @@ class Connection(asyncio.BufferedProtocol):
     def _respond(self, request: Request, response: Response) -> None:
         if response.parts is not None and request.method != b"HEAD":
             try:
-                self._start_stream(request, response)
+                self._start_stream(request, response, response.parts())
                 return
             except HttpError as error:
                 response = error.response
@@ -281,24 +282,22 @@ class Connection(asyncio.BufferedProtocol):
         if not keep_alive:
             self._close()
 
-    def _start_stream(self, request: Request, response: Response) -> None:
+    def _start_stream(self, request: Request, response: Response, parts: Iterator[bytes]) -> None:
         client = client_address(request)
         self._server.begin_stream(client)
         self._writable = False
         self._read_by = time.perf_counter() + WRITE_SECONDS
         self._drained.set()
         self._transport.pause_reading()
-        self._stream = asyncio.get_running_loop().create_task(self._write_parts(request, response))
+        self._stream = asyncio.get_running_loop().create_task(self._write_parts(request, response, parts))
         self._stream.add_done_callback(functools.partial(self._on_stream_done, client))
 
-    async def _write_parts(self, request: Request, response: Response) -> None:
-        assert response.parts is not None  # noqa: S101 -- for the type checker
+    async def _write_parts(self, request: Request, response: Response, parts: Iterator[bytes]) -> None:
         # Clients of HTTP/1.0 learn from the end of the connection where the body ends.
         chunked = request.http_version == "1.1"
         keep_alive = request.keep_alive and not self._application.draining
         self._write(request, response, keep_alive)
         last = time.perf_counter() + _STREAM_SECONDS
-        parts = response.parts()
         part: bytes | None = b""
         while part is not None:
             await self._drained.wait()

@@ -15,11 +15,7 @@ from services.prediction.responses import ModelResponses
 
 
 async def serve(settings: PredictionSettings) -> int:
-    """Serve until SIGTERM or SIGINT, then drain; returns the exit code.
-
-    Readiness turns 503 while requests are still answered, so that load balancers stop sending them;
-    after `drain_seconds` the listener closes and requests in flight are finished.
-    """
+    """Serve until SIGTERM or SIGINT, then drain; returns the exit code."""
     # A response is valid until the model changes. A cache may notice that as late as the service.
     cache_control = f"public, max-age={int(settings.model_poll_seconds)}"
     follower = ModelFollower(

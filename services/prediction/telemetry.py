@@ -71,10 +71,7 @@ class Metrics(Collector):
 
 
 class AccessLog:
-    """Logs requests.
-
-    See https://cloud.google.com/logging/docs/structured-logging#special-payload-fields.
-    """
+    """Logs requests: https://cloud.google.com/logging/docs/structured-logging#special-payload-fields."""
 
     def __init__(self, trace_project: str | None) -> None:
         self._second = 0
