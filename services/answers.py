@@ -28,19 +28,13 @@ _CACHED_SERIES: Final = 10_000
 _BARE_INTEGER: Final = re.compile(rb"[+-]?[0-9]+")
 _LONGEST_INTEGER: Final = 9  # digits; more than any range has
 
-_Query = tuple[int, str | None, str | None]
-
 
 class InvalidMessageError(Exception):
-    """A message that can never be answered; its text is the reason given in the dead letter.
-
-    Attributes:
-        request: What was asked, as far as it could be read.
-    """
+    """A message that can never be answered; its text is the reason given in the dead letter."""
 
     def __init__(self, reason: str, request: SaleRangeRequest | None = None) -> None:
         super().__init__(reason)
-        self.request = request
+        self.request = request  # as far as it could be read
 
 
 def decode(data: bytes, message_id: str, max_range: int) -> SaleRangeRequest:
@@ -68,10 +62,7 @@ def decode(data: bytes, message_id: str, max_range: int) -> SaleRangeRequest:
 
 
 def _sender(text: bytes, message_id: str) -> SaleRangeRequest | None:
-    """What an invalid request says of its sender, who may wait for a reply; None if it is no object.
-
-    Fields of a wrong type are as if they were absent.
-    """
+    """What an invalid request says of its sender, who may wait for a reply, in fields of the right types."""
     try:
         fields = msgspec.json.decode(text, type=dict[str, Any])
     except (msgspec.DecodeError, RecursionError):
@@ -126,7 +117,7 @@ class Replies:
         # One entry per store, family and pair of them.
         self._series: dict[tuple[str | None, str | None], list[int]] = {}
         self._model = ModelReference(forecast.version)
-        self._predictions: LruCache[_Query, msgspec.Raw] = LruCache()
+        self._predictions: LruCache[tuple[int, str | None, str | None], msgspec.Raw] = LruCache()
 
     def series(
         self, store_nbr: str | None, family: str | None, request: SaleRangeRequest | None = None
@@ -149,11 +140,7 @@ class Replies:
         return series
 
     def reply(self, request: SaleRangeRequest) -> bytes:
-        """The `SalePrediction` in JSON that answers an active request.
-
-        Raises:
-            InvalidMessageError: no series matches the filters.
-        """
+        """The `SalePrediction` in JSON for a request; InvalidMessageError if it asks for no series."""
         query = request.range, request.store_nbr, request.family
         encoded = self._predictions.get(query)
         if encoded is None:
@@ -189,11 +176,7 @@ class Answers:
     def reply(
         self, ack_id: str, message: Any, request: SaleRangeRequest, replies: Replies
     ) -> tuple[str, Outgoing]:
-        """The reply to an active request, and its topic.
-
-        Raises:
-            InvalidMessageError: it cannot be answered; says why.
-        """
+        """The reply to an active request, and its topic; InvalidMessageError if it cannot be answered."""
         topic = self._topics.get(request.reply_to or self._reply_topic)
         if topic is None:
             allowed = ", ".join(sorted(name for name in self._topics if "/" not in name))

@@ -39,11 +39,7 @@ def connect(project: str) -> bigquery.Client:
 def query(
     client: bigquery.Client, statement: str, page_size: int | None = None, **parameters: datetime.date | str
 ) -> RowIterator:
-    """The rows of a statement, whose parameters are named `@name` in it.
-
-    Raises:
-        google.api_core.exceptions.GoogleAPIError: BigQuery refused the statement, or cannot be reached.
-    """
+    """The rows of a statement, whose parameters are named `@name` in it; GoogleAPIError if it fails."""
     given = [
         bigquery.ScalarQueryParameter(name, "STRING" if isinstance(value, str) else "DATE", value)
         for name, value in parameters.items()

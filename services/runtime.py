@@ -105,12 +105,10 @@ class _JsonLines(logging.Handler):
 def start(kind: type[Settings]) -> Settings:
     """Set up logging and read the settings from the environment.
 
-    What was imported is kept from the garbage collector, which would go through it again and again.
-
     Raises:
         SystemExit: with code 2, after one line on stderr, if a setting is missing or invalid.
     """
-    gc.freeze()
+    gc.freeze()  # what was imported, which the collector would go through again and again
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[_JsonLines()])
     try:
         return from_environment(kind, os.environ)

@@ -13,10 +13,8 @@ DECISION_FILE: Final = "decision.json"
 
 HORIZON_DAYS: Final = 60
 """Days every published model forecasts, so the most that a service may be configured to answer."""
-
 HISTORY_DAYS: Final = 180
 """Most days of past sales that a version keeps."""
-
 LEVELS: Final = ("total", "store_nbr", "family", "series")
 """Levels of aggregation: sums of all series, of a store's, of a family's, and the series themselves."""
 
@@ -24,14 +22,11 @@ Version = Annotated[str, Meta(pattern=r"^[0-9A-Za-z][0-9A-Za-z._-]{0,63}$")]
 
 
 class Pointer(msgspec.Struct, frozen=True):
-    """`sales/current.json`: the version served. Replaced only with a generation precondition.
-
-    `previous` is the version it named before: the one to roll back to.
-    """
+    """`sales/current.json`: the version served. Replaced only with a generation precondition."""
 
     version: Version
     published_at: Annotated[datetime.datetime, Meta(tz=True)]
-    previous: Version | None = None
+    previous: Version | None = None  # the version it named before: the one to roll back to
 
 
 class Decision(msgspec.Struct, frozen=True):

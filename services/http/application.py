@@ -23,9 +23,7 @@ class Route:
     Kubernetes or Prometheus ask a `probe` all the time: only failures are logged.
     """
 
-    def __init__(
-        self, path: str, handler: Handler, *, post: Handler | None = None, probe: bool = False
-    ) -> None:
+    def __init__(self, path: str, handler: Handler, post: Handler | None = None, probe: bool = False) -> None:
         self.path = path
         self.methods = {b"GET": handler, b"HEAD": handler} | ({b"POST": post} if post else {})
         self.probe = probe
@@ -40,7 +38,6 @@ class Application:
 
     Attributes:
         draining: Whether the process is about to stop: connections are closed after the next response.
-        routes: All routes by path.
     """
 
     def __init__(self, routes: Iterable[Route], readiness: Callable[[], Readiness] | None = None) -> None:

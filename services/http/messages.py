@@ -58,13 +58,18 @@ def forwarded_address(peer: str, header: bytes) -> str:
     return peer
 
 
+Headers = Sequence[tuple[str, str]]
+"""Names in lower case, and values."""
+Parts = Callable[[], Iterator[bytes]]
+"""Makes the parts of a long body, each within milliseconds, while they are written."""
+
+
 class Response:
     """A response, encoded once; it may answer many requests, unless it is written in parts.
 
     Args:
-        headers: Names in lower case. `content-length` is added.
+        headers: `content-length` is added.
         body: The response to a HEAD request leaves it out.
-        parts: Makes the parts of a long body, each within milliseconds, while they are written.
 
     Attributes:
         size: Bytes of the body, or of the parts written.
@@ -72,13 +77,7 @@ class Response:
 
     __slots__ = ("body", "head", "parts", "size", "status")
 
-    def __init__(
-        self,
-        status: int,
-        headers: Sequence[tuple[str, str]],
-        body: bytes = b"",
-        parts: Callable[[], Iterator[bytes]] | None = None,
-    ) -> None:
+    def __init__(self, status: int, headers: Headers, body: bytes = b"", parts: Parts | None = None) -> None:
         self.status = status
         self.body = body
         self.parts = parts

@@ -1,19 +1,15 @@
-"""Content negotiation and conditional requests (RFC 9110, 12.5 and 13.1.2).
-
-Clients repeat their headers, so parsed values are cached.
-"""
+"""Content negotiation and conditional requests (RFC 9110, 12.5 and 13.1.2)."""
 
 import functools
 import hashlib
 import re
-from collections.abc import Callable, Iterator
 from typing import Final
 
-from services.http.messages import Request, Response
+from services.http.messages import Headers, Parts, Request, Response
 
 _QUALITY: Final = re.compile(rb"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 _MAX_BYTES: Final = 512
-"""Of a header that is negotiated by; clients send less. What is longer would fill the caches."""
+"""Of a header that is negotiated by, and cached, as clients repeat it; longer ones would fill the caches."""
 
 
 class ConditionalResponse:
@@ -21,13 +17,7 @@ class ConditionalResponse:
 
     __slots__ = ("_etag", "_not_modified", "response")
 
-    def __init__(
-        self,
-        etag: str,
-        headers: list[tuple[str, str]],
-        body: bytes = b"",
-        parts: Callable[[], Iterator[bytes]] | None = None,
-    ) -> None:
+    def __init__(self, etag: str, headers: Headers, body: bytes = b"", parts: Parts | None = None) -> None:
         self._etag = etag.removeprefix("W/").encode()
         headers = [*headers, ("etag", etag)]
         self.response = Response(200, headers, body, parts)

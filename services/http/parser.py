@@ -15,7 +15,6 @@ from services.http.messages import HttpError, Request
 MAX_HEAD_BYTES: Final = 32 * 1024
 MAX_BODY_BYTES: Final = 64 * 1024
 """Limit of a body, unless the handler sets another one."""
-_VERSIONS: Final = ("1.0", "1.1")
 _HOST: Final = re.compile(rb"(?:[\w.~!$&'()*+,;=%-]*|\[[\da-fA-F:.]+\])(?::\d{0,5})?", re.ASCII)
 """RFC 9110, 7.2: a name or an address, and a port. A request without an authority has an empty one."""
 _MAX_HOST_BYTES: Final = 261
@@ -93,13 +92,8 @@ class RequestParser:
         return request
 
     def limit_body(self, max_bytes: int) -> None:
-        """Set the limit of the body of `request`.
-
-        Raises:
-            HttpError: the body is already known to be too large.
-        """
-        headers = self.request.headers
-        announced = int(headers[b"content-length"]) if b"content-length" in headers else 0
+        """Set the limit of the body of `request`; HttpError if it is known to be larger."""
+        announced = int(self.request.headers.get(b"content-length", 0))
         if announced > max_bytes or self._body_bytes > max_bytes:
             raise _body_too_large(max_bytes)
         self.max_body_bytes = max_bytes
@@ -194,12 +188,8 @@ class RequestParser:
 
 
 def _check_head(request: Request) -> None:
-    """Refuse what llhttp accepts.
-
-    Raises:
-        HttpError: the version, the host or the encoding of the body is not accepted.
-    """
-    if request.http_version not in _VERSIONS:
+    """Refuse what llhttp accepts: HttpError for another version, host or encoding of the body."""
+    if request.http_version not in ("1.0", "1.1"):
         raise HttpError(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "allowed here: HTTP/1.1 and HTTP/1.0")
     host = request.headers.get(b"host")
     if host is None:

@@ -53,11 +53,7 @@ class Server:
         return sum(not connection.idle for connection in self.connections)
 
     async def listen(self, host: str, port: int) -> None:
-        """Accept connections.
-
-        Raises:
-            OSError: the address cannot be listened on.
-        """
+        """Accept connections; OSError if the address cannot be listened on."""
         loop = asyncio.get_running_loop()
         self._listener = await loop.create_server(
             lambda: Connection(self), host, port, backlog=min(_BACKLOG, self.max_connections)
@@ -114,11 +110,7 @@ class Server:
         _decrement(self._clients, self.connections.pop(connection))
 
     def begin_stream(self, client: str) -> None:
-        """Count a response in parts.
-
-        Raises:
-            HttpError: it is one too many.
-        """
+        """Count a response in parts; HttpError if it is one too many."""
         if self._streams[client] >= math.ceil(MAX_STREAMS / 2):
             raise unavailable("you have too many long responses")
         if self._streams.total() >= MAX_STREAMS:

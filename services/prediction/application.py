@@ -30,14 +30,11 @@ _DESCRIBED: Final = {*ModelDescription.__struct_fields__} - {"age_seconds"}
 
 
 class Application(application.Application):
-    """Answers requests.
-
-    Everything runs on the event loop; the follower's thread only replaces `follower.current`.
-    """
+    """Answers requests on the event loop; the follower's thread only replaces `follower.current`."""
 
     def __init__(self, settings: PredictionSettings, follower: ModelFollower[ModelResponses]) -> None:
         self._follower = follower
-        document = openapi.document(settings.max_range)
+        document = msgspec.json.encode(openapi.document(settings.max_range))
         super().__init__(
             [
                 *pages.routes(),
@@ -45,7 +42,7 @@ class Application(application.Application):
                 Route(PREDICT_PATH, functools.partial(self._query, "prediction"), post=self._predict_posted),
                 Route("/history", functools.partial(self._query, "history")),
                 Route(MODELS_PATH, self._models),
-                Route("/openapi.json", pages.page(msgspec.json.encode(document), ".json")),
+                Route("/openapi.json", pages.page(document, ".json")),
             ],
             follower.readiness,
         )

@@ -13,7 +13,6 @@ from services.http.messages import HttpError
 
 AnyRequest = PredictionRequest | HistoryRequest
 
-_SINGLE: Final = ("range", "format", "layout")
 _CHOICES: Final[dict[str, list[str]]] = {
     "format": [*get_args(get_args(Format)[0])],
     "layout": [*get_args(get_args(Layout)[0])],
@@ -45,7 +44,7 @@ def parse(text: bytes, kind: type[AnyRequest], max_range: int, *, posted: bool) 
 
 def _values(query: bytes) -> dict[str, Any]:
     values: dict[str, Any] = urllib.parse.parse_qs(query.decode(errors="replace"), keep_blank_values=True)
-    for name in _SINGLE:
+    for name in ("range", "format", "layout"):
         if name in values:
             values[name], *more = values[name]
             if more:

@@ -4,7 +4,7 @@ import csv
 import functools
 import io
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, Literal
 
 import msgspec
@@ -20,11 +20,12 @@ from services.contracts.messages import (
 from services.contracts.model import HISTORY_DAYS
 from services.forecasting.artifact import Model
 from services.http.application import JSON
+from services.http.messages import Headers, Parts
 from services.http.negotiation import ConditionalResponse, etag
 from services.lru_cache import LruCache
 from services.prediction import pages, requests
 from services.prediction.requests import AnyRequest
-from services.prediction.tables import SUM_CELLS, Series, Tables
+from services.prediction.tables import SUM_CELLS, Columns, Series, Tables
 
 _ENTRY_BYTES: Final = 1024
 """Memory of a cached response besides its query and body: dictionary entry, objects and headers."""
@@ -77,11 +78,7 @@ class ModelResponses:
         self.page = pages.page(msgspec.json.encode(content), ".json")
 
     def build(self, query: Query) -> ConditionalResponse:
-        """Build the response to a query and cache it.
-
-        Raises:
-            HttpError: the query is invalid, or no series matches its filters.
-        """
+        """Build the response to a query and cache it; HttpError if it is invalid or asks for no series."""
         kind, max_range, _ = self._contents[query.content]
         request = requests.parse(query.text, kind, max_range, posted=query.posted)
         as_csv = request.format == "csv"
@@ -105,9 +102,7 @@ class ModelResponses:
             headers.append(_GZIPPED)
         return self._cached(query, etag(body), headers, body)
 
-    def _long(
-        self, query: Query, headers: list[tuple[str, str]], content: Callable[[], Iterator[bytes]]
-    ) -> ConditionalResponse:
+    def _long(self, query: Query, headers: Headers, content: Parts) -> ConditionalResponse:
         """A response that is encoded while it is sent, and cached then unless it is too long."""
         manifest = self._model.manifest
         # The bytes are not known yet, so the tag promises the same numbers only.
@@ -121,18 +116,15 @@ class ModelResponses:
             for part in _compressed(content()) if query.accepts_gzip else content():
                 yield part
                 size += len(part)
-                if size <= _MAX_CACHED_BYTES:
-                    sent.append(part)
-                else:
+                sent.append(part)
+                if size > _MAX_CACHED_BYTES:
                     sent.clear()
             if size <= _MAX_CACHED_BYTES and self.cache.get(query) is None:
                 self._cached(query, tag, headers, b"".join(sent))
 
         return ConditionalResponse(tag, headers, parts=parts)
 
-    def _cached(
-        self, query: Query, tag: str, headers: list[tuple[str, str]], body: bytes
-    ) -> ConditionalResponse:
+    def _cached(self, query: Query, tag: str, headers: Headers, body: bytes) -> ConditionalResponse:
         response = ConditionalResponse(tag, headers, body)
         self.cache.put(query, response, _ENTRY_BYTES + len(query.text) + len(body))
         return response
@@ -153,7 +145,7 @@ class ModelResponses:
         parts = [series[first : first + size] for first in range(0, len(series), size)]
         names = (HistoryRow if isinstance(request, HistoryRequest) else PredictionRow).__struct_fields__
 
-        def columns(part: Series, *some: str) -> dict[str, list[Any]]:
+        def columns(part: Series, *some: str) -> Columns:
             return self._tables.columns(request, part, some or names, as_csv=as_csv)
 
         if as_csv:
@@ -191,11 +183,11 @@ def _csv(rows: Iterable[Iterable[Any]]) -> bytes:
     return text.getvalue().encode()
 
 
-def _rows(columns: dict[str, list[Any]]) -> Iterator[tuple[Any, ...]]:
+def _rows(columns: Columns) -> Iterator[tuple[Any, ...]]:
     return zip(*columns.values(), strict=True)
 
 
-def _json_objects(columns: dict[str, list[Any]]) -> bytes:
+def _json_objects(columns: Columns) -> bytes:
     """Rows as JSON objects joined by commas."""
     return msgspec.json.encode([dict(zip(columns, row, strict=True)) for row in _rows(columns)])[1:-1]
 

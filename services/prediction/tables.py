@@ -15,6 +15,7 @@ from services.http.messages import HttpError
 from services.prediction.requests import AnyRequest
 
 Series = NDArray[np.intp]
+Columns = dict[str, list[Any]]
 
 SUM_CELLS: Final = 50_000
 """Numbers that are added up at a time: they take less than 5 ms of the event loop."""
@@ -36,11 +37,7 @@ class Tables:
         }
 
     def select(self, request: AnyRequest) -> Series:
-        """The series that a request asks for.
-
-        Raises:
-            HttpError: there are none.
-        """
+        """The series that a request asks for; HttpError if there are none."""
         if not request.store_nbr and not request.family:
             return self._all
         filters = {"store_nbr": request.store_nbr, "family": request.family}
@@ -52,9 +49,7 @@ class Tables:
             detail = f"no requested series has {error.field} {error.value!r}"
             raise HttpError(HTTPStatus.BAD_REQUEST, detail, error.field, [*error.allowed]) from None
 
-    def columns(
-        self, request: AnyRequest, series: Series, names: Iterable[str], *, as_csv: bool
-    ) -> dict[str, list[Any]]:
+    def columns(self, request: AnyRequest, series: Series, names: Iterable[str], as_csv: bool) -> Columns:
         """Columns of these series, by name, with a row for each day that is known, by series, then date."""
         dates, numbers = self._numbers(request)
         keys = self._csv_keys if as_csv else self._keys
@@ -69,7 +64,7 @@ class Tables:
 
         return {name: column(name) for name in names}
 
-    def sums(self, request: AnyRequest, series: Series) -> Generator[bytes, None, dict[str, list[Any]]]:
+    def sums(self, request: AnyRequest, series: Series) -> Generator[bytes, None, Columns]:
         """Columns of the sum of these series, a row for each day on which one of them is known.
 
         Yields an empty part of a response after each SUM_CELLS numbers, then returns the columns.

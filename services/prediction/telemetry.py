@@ -116,7 +116,6 @@ def _shared(
 ) -> bytes:
     """The middle of a line, up to the latency: it is the same whenever a client repeats a request."""
     verb, url = method.decode(), _text(target, _MAX_TARGET)
-    agent, client = _text(user_agent, _MAX_USER_AGENT), forwarded_address(peer, forwarded)
     fields = {
         "severity": "ERROR" if status == HTTPStatus.INTERNAL_SERVER_ERROR else "INFO",
         "message": f"{verb} {url} {status}",
@@ -127,8 +126,8 @@ def _shared(
             "requestUrl": url,
             "status": status,
             "responseSize": str(size),
-            "remoteIp": client,
-            "userAgent": agent,
+            "remoteIp": forwarded_address(peer, forwarded),
+            "userAgent": _text(user_agent, _MAX_USER_AGENT),
             "protocol": f"HTTP/{version}",
         },
     }
