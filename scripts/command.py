@@ -23,7 +23,7 @@ from scripts.paths import ROOT
 
 
 class CommandError(Exception):
-    """Stops a command; the message says why, and what to do. Any function of these commands may raise it."""
+    """Stops a command; the message says why, and what to do."""
 
     status: ClassVar[int] = 1
 
@@ -126,13 +126,21 @@ def login_remedy(error: GoogleAuthError) -> str:
 
 
 def load_environment(name: str) -> Environment:
-    """Load an environment from the folder and for the cloud that variables may name."""
+    """Load an environment from the folder and for the cloud that variables may name.
+
+    Raises:
+        InvalidEnvironmentError: its file cannot be used.
+    """
     cloud = "simulated" if os.environ.get("PLATFORM_CLOUD") == "simulated" else None
     return environment.load(name, directory=environment.directory(), cloud=cloud)
 
 
 def use_environment(target: Environment) -> Environment:
-    """Let Google's clients use the emulators of an environment, if it is simulated. Returns it."""
+    """Let Google's clients use the emulators of an environment, if it is simulated. Returns it.
+
+    Raises:
+        SimulatorError: it is simulated and does not run.
+    """
     if target.simulated:
         os.environ.update(emulators.endpoints().environment)
     return target

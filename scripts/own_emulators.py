@@ -19,7 +19,7 @@ PROJECT: Final = "own"
 
 @contextlib.contextmanager
 def own_emulators() -> Generator[None]:
-    """Start emulators for this process and its children; they end with the block."""
+    """Emulators for this process and its children, until the block ends; SimulatorError if one fails."""
     with tempfile.TemporaryDirectory(prefix="emulators-") as home, mock.patch.dict(os.environ):
         os.environ["SIMULATOR_HOME"] = home
         try:

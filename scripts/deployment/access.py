@@ -16,14 +16,14 @@ _PAGERDUTY_KEY: Final = "TF_VAR_pagerduty_service_key"
 
 
 def check_access(target: Environment) -> None:
-    """Look once for what Terraform would miss in each stack: secrets, and a login to Google Cloud."""
+    """Look once for what Terraform needs in each stack: secrets (CommandError), a login (GoogleAuthError)."""
     secrets(target)
     if not target.simulated:
         check_login()
 
 
 def secrets(target: Environment) -> str:
-    """Values that no file has are given. Without them, Terraform waits for somebody who types them."""
+    """Values that no file has are given, or CommandError: Terraform would wait for somebody to type them."""
     if target.alerting.pagerduty and not os.environ.get(_PAGERDUTY_KEY):
         raise CommandError(f"set {_PAGERDUTY_KEY}: a key of PagerDuty's Events API v2")
     return "all are given"
@@ -37,7 +37,7 @@ def check_login() -> Credentials:
 
 
 def project(target: Environment) -> str:
-    """The project is the one that the file names."""
+    """The project is the one that the file names, or CommandError."""
     found = gcloud.ask("projects", "describe", target.project_id)
     if int(found["projectNumber"]) != target.project_number:
         raise CommandError(

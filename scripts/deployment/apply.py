@@ -9,7 +9,6 @@ skipped, so that a second run goes on after a failure. Exit status: 0 all is app
 """
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -19,25 +18,8 @@ from infra.environment import Environment
 from scripts.command import TARGET, CommandError, argument, command
 from scripts.deployment import access, terraform_plans
 from scripts.deployment.steps import Step, StepRunner, log_folder
-from scripts.deployment.terraform_plans import StackPlan, Synthesis, Terraform
+from scripts.deployment.terraform_plans import StackPlan, Terraform
 from scripts.laptop.install import TERRAFORM
-
-
-def _apply(synthesis: Synthesis, approved: StackPlan, runner: StepRunner, again: Sequence[str]) -> None:
-    """Plan a stack and apply it, if that is what was approved; `again` is what repeats it."""
-    stack = approved.stack
-    [now] = terraform_plans.plan(synthesis, [stack])
-    if now.outcome == "unchanged":
-        runner.progress.note(stack, "no changes")
-        return
-    if now.outcome != "changed" or now.fingerprint != approved.fingerprint:
-        raise CommandError(
-            f"{stack}: approved was: {approved.summary}; now it is another plan: {now.summary}. "
-            f"Run `scripts/diff {synthesis.environment}` again, and have that approved\n{now.text}"
-        )
-    terraform = Terraform(synthesis, stack)
-    command = (TERRAFORM.command[0], "apply", "-input=false", "-no-color", str(synthesis.plan_file(stack)))
-    runner.run(Step(f"apply {stack}", command, folder=terraform.folder, again=again), terraform.variables)
 
 
 @command(
@@ -50,12 +32,24 @@ def main(target: Environment, diff: Path) -> int:
     name = target.name
     if content["environment"] != name:
         raise CommandError(f"{diff} is a diff of {content['environment']}, not of {name}")
-    approved = msgspec.convert(content["stacks"], list[StackPlan])
     runner = StepRunner(Console(), log_folder("apply", target), f"scripts/diff {name}")
     synthesis = terraform_plans.synthesize(name, terraform_plans.OUT)
-    for each in approved:
+    for approved in msgspec.convert(content["stacks"], list[StackPlan]):
+        stack, file = approved.stack, synthesis.plan_file(approved.stack)
         try:
-            _apply(synthesis, each, runner, ("scripts/apply", name, str(diff)))
+            [now] = terraform_plans.plan(synthesis, [stack])
+            if now.outcome == "unchanged":
+                runner.progress.note(stack, "no changes")
+                continue
+            if now.outcome != "changed" or now.fingerprint != approved.fingerprint:
+                raise CommandError(
+                    f"{stack}: approved was: {approved.summary}; now it is another plan: {now.summary}. "
+                    f"Run `scripts/diff {name}` again, and have that approved\n{now.text}"
+                )
+            terraform = Terraform(synthesis, stack)
+            words = (TERRAFORM.command[0], "apply", "-input=false", "-no-color", str(file))
+            again = ("scripts/apply", name, str(diff))
+            runner.run(Step(f"apply {stack}", words, terraform.folder, again), terraform.variables)
         finally:
-            synthesis.plan_file(each.stack).unlink(missing_ok=True)  # it has secrets
+            file.unlink(missing_ok=True)  # it has secrets
     return 0

@@ -25,9 +25,8 @@ from scripts.command import TARGET, CommandError, argument, command
 from scripts.deployment import access, gcloud
 from scripts.deployment.terraform_plans import Synthesis, Terraform, synthesize
 
+# Service agents whose names do not have their API's.
 _AGENTS: Final = {"container-engine-robot": "container", "cloudcomposer-accounts": "composer"}
-"""Service agents whose names do not have their API's."""
-
 _APIS_PER_CALL: Final = 20
 _POOLS: Final = ("iam", "workload-identity-pools")
 

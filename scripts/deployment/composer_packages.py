@@ -15,10 +15,7 @@ from scripts.command import CommandError, NoAnswerError, captured, command
 from scripts.paths import ROOT, VENVS
 
 _RESOLVED: Final = ROOT / "build" / "composer-packages"
-
-_PYTHON: Final = "3.11"
-"""Of Composer 3: https://cloud.google.com/composer/docs/composer-versions."""
-
+_PYTHON: Final = "3.11"  # of Composer 3: https://cloud.google.com/composer/docs/composer-versions
 _PREINSTALLED: Final = (
     f"apache-airflow=={AIRFLOW_VERSION}",
     "apache-airflow-providers-cncf-kubernetes",
@@ -29,7 +26,8 @@ _PREINSTALLED: Final = (
 def resolve(packages: Mapping[str, str]) -> int:
     """Resolve packages, as in `composer.packages`, together with Airflow; returns how many there are in all.
 
-    The result is kept in `build/`: the next run tries its versions first, which takes seconds.
+    The result is kept in `build/`: the next run tries its versions first, which takes seconds. CommandError
+    says why no set of versions fits, NoAnswerError that the package index does not answer.
     """
     wanted = "\n".join([*_PREINSTALLED, *(name + pin for name, pin in sorted(packages.items()))])
     _RESOLVED.mkdir(parents=True, exist_ok=True)

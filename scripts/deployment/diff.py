@@ -28,15 +28,10 @@ from scripts.laptop.install import TERRAFORM, tool_fault
 COMMENT_LIMIT: Final = 65_400
 """Most characters in a comment: 65,536 on GitHub, where the workflow adds the commit."""
 
-_STYLES: Final = {"+": "green", "~": "yellow", "-": "red", "#": "bold"}
-"""Colour of a line of a plan, by its first character."""
-
+_STYLES: Final = {"+": "green", "~": "yellow", "-": "red", "#": "bold"}  # by a line's first character
 _LONGEST_LINE: Final = 300
-_REMARK_BYTES: Final = 100
-"""Reserved for the remark that lines were cut off."""
-
-_MOST_NAMED: Final = 50
-"""Most destroyed resources named at the top of a comment, which is never cut off."""
+_REMARK_BYTES: Final = 100  # reserved for the remark that lines were cut off
+_MOST_NAMED: Final = 50  # destroyed resources at the top of a comment, which is never cut off
 
 
 def show(stacks: Sequence[StackPlan], console: Console) -> None:

@@ -11,7 +11,7 @@ _PAUSE_SECONDS: Final = 10
 
 
 def run(*arguments: str) -> str:
-    """What a command prints."""
+    """What a command prints; CommandError if it failed, or gcloud is absent."""
     command = ["gcloud", *arguments, "--quiet"]
     tries = 0
     while True:
@@ -29,5 +29,5 @@ def run(*arguments: str) -> str:
 
 
 def ask(*arguments: str) -> Any:
-    """What a command answers, from its JSON."""
+    """What a command answers, from its JSON; CommandError as `run`."""
     return json.loads(run(*arguments, "--format=json"))

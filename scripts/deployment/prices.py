@@ -12,11 +12,8 @@ from infra.environment.value_types import machine_cpus
 from scripts.command import CommandError
 
 _FOLDER: Final = Path(__file__).with_name("list_prices")
-_HOURS: Final = 730
-"""Of a month, as Google counts."""
-
-_NAT_NODES: Final = 32
-"""Most nodes that a NAT gateway is billed for."""
+_HOURS: Final = 730  # of a month, as Google counts
+_NAT_NODES: Final = 32  # most that a NAT gateway is billed for
 
 
 class Cost(msgspec.Struct, frozen=True):
@@ -38,7 +35,7 @@ def prices(region: str) -> dict[str, Any]:
 
 
 def costs(kind: str, values: Mapping[str, Any], region: str) -> Iterator[Cost]:
-    """What a resource costs, by its type and arguments; nothing if it is free, or billed by use."""
+    """What a resource costs; nothing if it is free, or billed by use. CommandError as `prices`."""
     listed = prices(region)
     name = values["manifest"]["kind"] if kind == "kubernetes_manifest" else kind
     if fixed := listed["fixed"].get(name):

@@ -22,7 +22,12 @@ _POLL_SECONDS: Final = 2.0
 
 
 def connect(target: Environment, clusters: ClusterManagerClient) -> kubernetes.client.ApiClient:
-    """A client of the environment's cluster, at its DNS endpoint, with gcloud's credentials."""
+    """A client of the environment's cluster, at its DNS endpoint, with gcloud's credentials.
+
+    Raises:
+        CommandError: the cluster is absent, not running, or not visible to this account.
+        GoogleAuthError: gcloud is not logged in.
+    """
     name = f"projects/{target.project_id}/locations/{target.region}/clusters/{target.cluster_name}"
     try:
         cluster = clusters.get_cluster(name=name)
@@ -41,7 +46,7 @@ def connect(target: Environment, clusters: ClusterManagerClient) -> kubernetes.c
 
 
 def wait_rolled_out(cluster: kubernetes.client.ApiClient, name: str) -> str:
-    """Wait until all pods of a Deployment are updated and available; returns their number, as text."""
+    """Wait until all pods of a Deployment are updated and available, or CommandError; returns how many."""
     apps = kubernetes.client.AppsV1Api(cluster)
     look = f"`kubectl --namespace {PLATFORM} describe deployment {name}` and the logs of its pods"
 
@@ -60,7 +65,7 @@ def wait_rolled_out(cluster: kubernetes.client.ApiClient, name: str) -> str:
 
 
 def wait_address(cluster: kubernetes.client.ApiClient, name: str) -> str:
-    """Wait until a Gateway has a load balancer; returns its address."""
+    """Wait until a Gateway has a load balancer, or CommandError; returns its address."""
     objects = kubernetes.client.CustomObjectsApi(cluster)
     look = f"`kubectl --namespace {PLATFORM} describe gateway {name}`"
 

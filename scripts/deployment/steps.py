@@ -44,7 +44,7 @@ class StepRunner:
         self.progress = Progress(console, logs / "durations.json")
 
     def run(self, step: Step, variables: Mapping[str, str]) -> None:
-        """Run a step to its end; the error of one that failed or was interrupted says how to repeat it."""
+        """Run a step to its end; CommandError, if it failed or was interrupted, says what repeats it."""
         log = self._logs / f"{step.name.replace(' ', '-')}.log"
         with self.progress.of(step.name) as tell:
             tell(f"log: {log}")
@@ -59,7 +59,7 @@ class StepRunner:
                 )
 
     def apply(self, terraform: Terraform, verb: Literal["deploy", "destroy"]) -> None:
-        """Deploy or destroy a stack."""
+        """Deploy or destroy a stack; CommandError as `run`."""
         command = terraform.initialized("destroy" if verb == "destroy" else "apply", "-auto-approve")
         # Without the option, cdktf takes a stack only together with those it builds on.
         again = ("npx", "cdktf", verb, terraform.stack, "--ignore-missing-stack-dependencies")

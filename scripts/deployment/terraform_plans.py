@@ -26,8 +26,7 @@ from scripts.deployment.prices import Cost
 from scripts.laptop.install import TERRAFORM
 from scripts.paths import ROOT
 
-_WORKERS: Final = 2
-"""Stacks planned at once. Terraform itself refreshes ten resources at once in each."""
+_WORKERS: Final = 2  # stacks planned at once; Terraform itself refreshes ten resources at once in each
 
 OUT: Final = ROOT / "cdktf.out"
 """Where cdktf, too, has what it synthesized, and so has Terraform what it could not save."""
@@ -125,7 +124,11 @@ class Synthesis(msgspec.Struct, frozen=True):
     stacks: tuple[str, ...]
 
     def select(self, names: Iterable[str]) -> tuple[str, ...]:
-        """Ids of the stacks named, `messaging` or `dev-messaging`, in deployment order; by default all."""
+        """Ids of the stacks named, `messaging` or `dev-messaging`, in deployment order; by default all.
+
+        Raises:
+            CommandError: the environment has no such stack.
+        """
         prefix = f"{self.environment}-"
         wanted = {name if name.startswith(prefix) else f"{prefix}{name}" for name in names}
         if unknown := sorted(wanted - set(self.stacks)):
@@ -145,7 +148,11 @@ class Synthesis(msgspec.Struct, frozen=True):
 
 
 def synthesize(environment: str, folder: Path) -> Synthesis:
-    """Run the app for one environment. With `CDKTF_SKIP_SYNTH`, as for cdktf, what is in `OUT` is taken."""
+    """Run the app for one environment. With `CDKTF_SKIP_SYNTH`, as for cdktf, what is in `OUT` is taken.
+
+    Raises:
+        CommandError: the app refuses the environment; carries its message.
+    """
     if os.environ.get("CDKTF_SKIP_SYNTH") == "true":
         return synthesized(environment, OUT)
     variables = {"PLATFORM_ENV": environment, "CDKTF_OUTDIR": str(folder)}
@@ -210,7 +217,7 @@ class Terraform:
         return captured(TERRAFORM.command[0], *arguments, cwd=self.folder, variables=self.variables)
 
     def must(self, *arguments: str) -> str:
-        """Run a command that has to succeed; returns what it prints."""
+        """Run a command that has to succeed, else CommandError; returns what it prints."""
         done = self.run(*arguments)
         if done.returncode != 0:
             raise CommandError(f"terraform {arguments[0]}: {done.stderr.strip()}")

@@ -19,7 +19,7 @@ def signed(target: Environment, image: str) -> bool:
     """Whether the environment's cluster admits an image, `<repository>/<service>@sha256:...`.
 
     A record of a signature proves nothing: whoever may write notes' occurrences can store one. A key of the
-    environment's attestor must have signed the digest.
+    attestor must have signed the digest. CommandError if Google does not answer, or there is no attestor.
     """
     keys = _keys(target)
     question = ("attestations", "list", f"--attestor={target.attestor}", f"--artifact-url={image}")
@@ -57,7 +57,7 @@ def _decoded(text: str) -> bytes:
 
 
 def sign(target: Environment, image: str) -> str:
-    """Sign an image by digest, so that the environment's cluster admits it; returns the key's version."""
+    """Sign an image by digest for the environment's cluster, or CommandError; returns the key's version."""
     key = f"--key={target.signing_key}"
     versions = gcloud.ask("kms", "keys", "versions", "list", key, "--filter=state=ENABLED")
     if not versions:

@@ -16,13 +16,11 @@ import psutil
 from scripts.command import CommandError, captured, started
 
 DOCKERFILE: Final = Path("services", "Dockerfile")
-
-_USER: Final = 65532
-"""User of every container; the Dockerfile names it, too."""
+_USER: Final = 65532  # the Dockerfile names it, too
 
 
 def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end; the error of one that fails carries the end of what it printed."""
+    """Run a command to its end; CommandError, if it is absent or fails, has the end of what it printed."""
     try:
         done = captured(*command, cwd=Path())
     except FileNotFoundError:
@@ -35,12 +33,9 @@ def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 class Container(contextlib.AbstractContextManager["Container"]):
-    """A container that a command runs; it is killed when its context ends.
+    """A container that the command `start` runs; it is killed when its context ends.
 
-    Args:
-        start: the command, which ends with the container.
-        kill: the command that sends a signal to the container, by the signal's name.
-        log: receives what the container prints.
+    `kill` gives the command that sends it a signal, by the signal's name; `log` receives what it prints.
     """
 
     def __init__(self, start: Sequence[str], kill: Callable[[str], Sequence[str]], log: Path):
@@ -76,7 +71,7 @@ class Engine:
     ) -> None:
         """Build a stage of the Dockerfile into an image whose digest depends on its sources alone.
 
-        The context is the working directory.
+        The context is the working directory. CommandError as `run`.
         """
         # The platform of the cluster's nodes, whatever machine builds the image.
         options = ["--platform=linux/amd64", f"--tag={reference}"]
@@ -174,7 +169,7 @@ _ENGINES: Final = {"docker": _Docker, "podman": Engine, "buildah": _Buildah}
 
 
 def engine() -> Engine:
-    """The engine that CONTAINER_ENGINE names, by default the first that works."""
+    """The engine that CONTAINER_ENGINE names, by default the first that works; CommandError without one."""
     wanted = os.environ.get("CONTAINER_ENGINE")
     if wanted is not None and wanted not in _ENGINES:
         raise CommandError(f"CONTAINER_ENGINE: expected one of {', '.join(_ENGINES)}, found {wanted}")

@@ -17,7 +17,8 @@ def log_in(hosts: Iterable[str]) -> None:
     """Let the tools use gcloud's account for those of the hosts that are Google's registries.
 
     The account is a person's or, in CI, the federated identity: gcloud's credential helper gives tools a
-    token that lasts an hour. For other registries the tools use their own `login`.
+    token that lasts an hour. For other registries the tools use their own `login`. CommandError if gcloud is
+    not there, or has no account.
     """
     google = sorted(host for host in set(hosts) if host.endswith(".pkg.dev"))
     if not google:
@@ -30,18 +31,18 @@ def log_in(hosts: Iterable[str]) -> None:
 
 
 def digest(reference: str) -> str | None:
-    """Digest of an image's manifest in its registry, `sha256:...`; None if the registry has no such image."""
+    """Digest of an image in its registry, `sha256:...`; None if that has none, CommandError if it denies."""
     return _inspect(reference, "--format={{.Digest}}")
 
 
 def layers(reference: str) -> frozenset[str]:
-    """Digests of an image's layers in its registry; none if the registry has no such image."""
+    """Digests of the layers of an image in its registry; none if that has none. CommandError as `digest`."""
     manifest = _inspect(reference, "--raw")
     return frozenset(layer["digest"] for layer in json.loads(manifest)["layers"]) if manifest else frozenset()
 
 
 def copy(source: str, target: str) -> None:
-    """Copy an image to another name or registry, byte by byte."""
+    """Copy an image to another name or registry, byte by byte; CommandError if that fails."""
     _skopeo("copy", "--preserve-digests", f"docker://{source}", f"docker://{target}")
 
 

@@ -29,10 +29,8 @@ from services.contracts.settings import HttpSettings, PredictionSettings, Stream
 from services.forecasting import training
 from services.forecasting.panel import Panel
 
-DAYS: Final = 7
-GRACE_SECONDS: Final = 30
-"""Between SIGTERM and SIGKILL, as for a pod of Kubernetes."""
-
+_DAYS: Final = 7
+_GRACE_SECONDS: Final = 30  # between SIGTERM and SIGKILL, as for a pod of Kubernetes
 _BUCKET: Final = "smoke-models"
 _TOPICS: Final = f"projects/{PROJECT}/topics"
 _READY_SECONDS: Final = 60.0
@@ -57,7 +55,7 @@ def surroundings() -> Generator[None]:
 
 
 def check(engine: Engine, reference: str, service: str) -> str:
-    """Start an image that the engine has, use it, stop it, inside `surroundings`; returns what it did."""
+    """Start an image, use it, stop it, inside `surroundings`; CommandError, with its log, if that fails."""
     checked = _check_service if service in SERVICES else _check_command
     with tempfile.NamedTemporaryFile(prefix=f"{service}-", suffix=".log") as file:
         log = Path(file.name)
@@ -83,7 +81,7 @@ def _check_service(engine: Engine, reference: str, service: str, log: Path) -> s
                 settings = PredictionSettings(
                     model_bucket=_BUCKET, host="127.0.0.1", port=port, drain_seconds=0
                 )
-                use = functools.partial(_get, port, f"{PREDICT_PATH}?range={DAYS}", DAYS)
+                use = functools.partial(_get, port, f"{PREDICT_PATH}?range={_DAYS}", _DAYS)
             case "streaming":
                 # A subscription of its own: no other container takes its request.
                 own = temporary(pubsub_v1.SubscriberClient(), PROJECT, names.SALE_RANGE_TOPIC, "smoke")
@@ -109,8 +107,8 @@ def _check_service(engine: Engine, reference: str, service: str, log: Path) -> s
         answer = use()
         stopping = time.monotonic()
         container.signal("TERM")
-        if (status := container.wait(GRACE_SECONDS)) != 0:
-            outcome = f"ended with {status}" if status is not None else f"still runs after {GRACE_SECONDS} s"
+        if (status := container.wait(_GRACE_SECONDS)) != 0:
+            outcome = f"ended with {status}" if status is not None else f"still runs after {_GRACE_SECONDS} s"
             raise CommandError(f"after SIGTERM it {outcome}")
         stopped = time.monotonic() - stopping
     return f"read-only, ready after {ready:.1f} s, {answer}, stopped {stopped:.1f} s after SIGTERM"
@@ -142,10 +140,10 @@ def _get(port: int, path: str, days: int | None = None) -> str:
 
 
 def _reply() -> str:
-    request = SaleRangeRequest(request_id=str(uuid.uuid4()), range=DAYS, mode="active")
+    request = SaleRangeRequest(request_id=str(uuid.uuid4()), range=_DAYS, mode="active")
     answer = publish.ask(PROJECT, [request], _ANSWER_SECONDS).get(request.request_id)
     if answer is None:
         raise CommandError(f"no reply to an active request within {_ANSWER_SECONDS:.0f} s")
-    if answer.rows != DAYS:
+    if answer.rows != _DAYS:
         raise CommandError(f"its reply does not fit the request: {answer}")
     return "replies to an active request"
