@@ -28,19 +28,14 @@ def main() -> int:
         environments = environment.load_all(
             [name] if name else (), directory=environment.directory(), cloud=cloud
         )
-    except InvalidEnvironmentError as error:
-        print(error, file=sys.stderr)
-        return 2
+        # Imported after the files are validated: this starts the Node process of cdktf.
+        from infra.cdk import App
+        from stacks.platform import build
 
-    # Imported after the files are validated: this starts the Node process of cdktf.
-    from infra.cdk import App
-    from stacks.platform import build
-
-    app = App()
-    try:
+        app = App()
         for each in environments:
             build(app, each)
-    except IncompatibleSchemaError as error:
+    except (InvalidEnvironmentError, IncompatibleSchemaError) as error:
         print(error, file=sys.stderr)
         return 2
     app.synth()

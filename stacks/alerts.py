@@ -25,6 +25,7 @@ def add_alerts(stack: PlatformStack, on_call: OnCall, messaging: MessagingStack)
     """Add the alerts of an environment to a stack; the id of each is its section in the runbook."""
     environment = stack.environment
     alert = partial(Alert, stack, on_call=on_call)
+    critical, warning = partial(alert, severity="CRITICAL"), partial(alert, severity="WARNING")
     subscriptions = messaging.subscriptions
     for each in dict.fromkeys(each for subscription in subscriptions for each in subscription.alerts):
         alert(
@@ -34,33 +35,30 @@ def add_alerts(stack: PlatformStack, on_call: OnCall, messaging: MessagingStack)
             summary=each.summary,
             condition=each.condition([one for one in subscriptions if each in one.alerts]),
         )
-    _pod_alerts(alert, environment)
+    _pod_alerts(critical, warning, environment)
     if environment.data.second_region:
-        alert(
+        warning(
             "failed-copies",
-            severity="WARNING",
             title="Tables were not copied into the second region",
             summary="The copy there is older than a day; its owner, an account, reads no mail of Google's.",
             # https://cloud.google.com/bigquery/docs/dts-monitor#logs
             condition=log_condition('resource.type = "bigquery_dts_config" AND severity >= ERROR'),
         )
     if environment.gateway:
-        _gateway_alerts(alert)
+        _gateway_alerts(critical, warning)
     if "orchestration" in environment.stacks:
-        _batch_alerts(alert)
+        _batch_alerts(warning)
 
 
-def _pod_alerts(alert: _Alert, environment: Environment) -> None:
-    alert(
+def _pod_alerts(critical: _Alert, warning: _Alert, environment: Environment) -> None:
+    critical(
         "no-ready-pods",
-        severity="CRITICAL",
         title="A service has no ready pod",
         summary="Nobody answers.",
         condition=query_condition(f"{available_pods(environment)} < 1", lasting_minutes=5),
     )
-    alert(
+    warning(
         "restarts",
-        severity="WARNING",
         title="A service restarts again and again",
         summary="Its containers crash, run out of memory or do not answer their liveness probe.",
         condition=threshold_condition(
@@ -74,9 +72,8 @@ def _pod_alerts(alert: _Alert, environment: Environment) -> None:
             by=["resource.label.container_name"],
         ),
     )
-    alert(
+    warning(
         "nodes-at-the-limit",
-        severity="WARNING",
         title="Pods wait for nodes that may not be added",
         summary="A node pool has reached its largest size, or nodes of its kind cannot be had.",
         # https://cloud.google.com/kubernetes-engine/docs/how-to/cluster-autoscaler-visibility
@@ -87,9 +84,8 @@ def _pod_alerts(alert: _Alert, environment: Environment) -> None:
             "jsonPayload.noDecisionStatus.noScaleUp.unhandledPodGroups:*"
         ),
     )
-    alert(
+    warning(
         "cluster-events",
-        severity="WARNING",
         title="GKE upgrades the cluster, or a bulletin concerns it",
         summary="An upgrade began, ended or failed, a security bulletin asks for one, or support of a "
         "version ends.",
@@ -102,9 +98,8 @@ def _pod_alerts(alert: _Alert, environment: Environment) -> None:
             'NOT jsonPayload.@type:"UpgradeAvailableEvent"'
         ),
     )
-    alert(
+    warning(
         "stale-model",
-        severity="WARNING",
         title=f"The model served is older than {_MODEL_AGE_DAYS} days",
         summary="Training has failed for a while, or its models were not good enough to be published.",
         condition=query_condition(
@@ -113,10 +108,9 @@ def _pod_alerts(alert: _Alert, environment: Environment) -> None:
     )
 
 
-def _gateway_alerts(alert: _Alert) -> None:
-    alert(
+def _gateway_alerts(critical: _Alert, warning: _Alert) -> None:
+    critical(
         "unreachable",
-        severity="CRITICAL",
         title="Nobody outside can reach the services",
         summary="Checks from several continents fail: address, DNS record, certificate or Gateway.",
         condition=query_condition(
@@ -125,9 +119,8 @@ def _gateway_alerts(alert: _Alert) -> None:
             lasting_minutes=5,
         ),
     )
-    alert(
+    warning(
         "certificate-expires",
-        severity="WARNING",
         title="The certificate expires within two weeks",
         summary="Google did not renew it: the DNS record that shows whose the host name is has gone.",
         condition=query_condition(
@@ -136,16 +129,14 @@ def _gateway_alerts(alert: _Alert) -> None:
             lasting_minutes=60,
         ),
     )
-    alert(
+    critical(
         "server-errors",
-        severity="CRITICAL",
         title=f"More than {_FAILED_PERCENT} % of requests fail",
         summary="The load balancer found nobody to answer, or the service answered with a fault.",
         condition=query_condition(AT_GATEWAY.exceeds(_FAILED_PERCENT / 100, 5), lasting_minutes=5),
     )
-    alert(
+    warning(
         "slow-answers",
-        severity="WARNING",
         title=f"One request in 100 takes more than {_LATENCY_SECONDS} s",
         summary="The pods are overloaded, or wait for something.",
         condition=threshold_condition(
@@ -160,10 +151,9 @@ def _gateway_alerts(alert: _Alert) -> None:
     )
 
 
-def _batch_alerts(alert: _Alert) -> None:
-    alert(
+def _batch_alerts(warning: _Alert) -> None:
+    warning(
         "failed-dag-runs",
-        severity="WARNING",
         title="A DAG run failed",
         summary="Data was not loaded, or no model was trained.",
         condition=threshold_condition(
@@ -177,9 +167,8 @@ def _batch_alerts(alert: _Alert) -> None:
             by=["resource.label.workflow_name"],
         ),
     )
-    alert(
+    warning(
         "missing-dag-runs",
-        severity="WARNING",
         title=f"No run of {DAILY_DAG} has succeeded for a day",
         summary="Airflow's scheduler stands still, the DAG is paused, or each of its runs fails.",
         # Of this DAG alone: Composer runs one of its own every few minutes, `airflow_monitoring`. Without
@@ -190,9 +179,8 @@ def _batch_alerts(alert: _Alert) -> None:
             lasting_minutes=60,
         ),
     )
-    alert(
+    warning(
         "dag-parse-errors",
-        severity="WARNING",
         title="Airflow cannot read a DAG file",
         summary="The DAGs of that file do not run, and nothing else tells so.",
         condition=threshold_condition(
@@ -203,9 +191,8 @@ def _batch_alerts(alert: _Alert) -> None:
             minutes=10,
         ),
     )
-    alert(
+    warning(
         "failed-dataflow-jobs",
-        severity="WARNING",
         title="A Dataflow job failed",
         summary="Predictions were not scored in batch.",
         condition=threshold_condition(

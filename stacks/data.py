@@ -9,19 +9,7 @@ from infra.google.bucket import Bucket
 from infra.google.dataset import Dataset, DatasetTable, LatestView
 from infra.google.dataset_copy import DatasetCopy
 from infra.google.identity import Account, Principal
-from services.contracts.names import (
-    LATEST_PREDICTIONS_VIEW,
-    MODELS_BUCKET,
-    PREDICTIONS_DATASET,
-    PREDICTIONS_TABLE,
-    REQUESTS_TABLE,
-    SALES_DATASET,
-    SALES_TABLE,
-    SCORES_TABLE,
-    STAGING_BUCKET,
-    STAGING_DATASET,
-    TRANSIENT_SCORES_TABLE,
-)
+from services.contracts import names
 from services.contracts.tables import Prediction, Request, Sale, Score
 
 _COPIES: Final = "every day 08:00"
@@ -35,19 +23,22 @@ class DataStack(PlatformStack):
         super().__init__(scope, "data", environment=environment)
         settings = environment.data
         sales = Dataset(
-            self, SALES_DATASET, dataset_id=SALES_DATASET, description="Sales: the input of the model"
+            self,
+            names.SALES_DATASET,
+            dataset_id=names.SALES_DATASET,
+            description="Sales: the input of the model",
         )
         predictions = Dataset(
             self,
-            PREDICTIONS_DATASET,
-            dataset_id=PREDICTIONS_DATASET,
+            names.PREDICTIONS_DATASET,
+            dataset_id=names.PREDICTIONS_DATASET,
             description="Requests and the predictions made for them",
         )
         self.sales: Final = DatasetTable(
             self,
             "sales-table",
             dataset=sales,
-            table_id=SALES_TABLE,
+            table_id=names.SALES_TABLE,
             row=Sale,
             # By month: daily partitions of a decade would hold a few kilobytes each.
             partition_by="date",
@@ -58,7 +49,7 @@ class DataStack(PlatformStack):
             self,
             "predictions-table",
             dataset=predictions,
-            table_id=PREDICTIONS_TABLE,
+            table_id=names.PREDICTIONS_TABLE,
             row=Prediction,
             partition_by="processed_at",
             partition="DAY",
@@ -69,7 +60,7 @@ class DataStack(PlatformStack):
             self,
             "latest-predictions-view",
             table=self.predictions,
-            view_id=LATEST_PREDICTIONS_VIEW,
+            view_id=names.LATEST_PREDICTIONS_VIEW,
             # Pub/Sub may deliver a request twice.
             description="Predictions of 30 days, each once: of rows of the same request, series and date the "
             "last",
@@ -81,18 +72,18 @@ class DataStack(PlatformStack):
             self,
             "requests-table",
             dataset=predictions,
-            table_id=REQUESTS_TABLE,
+            table_id=names.REQUESTS_TABLE,
             row=Request,
             partition_by="publish_time",
             partition="DAY",
             keep_days=settings.keep_requests_days,
         )
-        self.scores: Final = self._scores(predictions, SCORES_TABLE)
-        self.transient_scores: Final = self._scores(predictions, TRANSIENT_SCORES_TABLE)
+        self.scores: Final = self._scores(predictions, names.SCORES_TABLE)
+        self.transient_scores: Final = self._scores(predictions, names.TRANSIENT_SCORES_TABLE)
         self.staged_rows: Final = Dataset(
             self,
             "staged-rows",
-            dataset_id=STAGING_DATASET,
+            dataset_id=names.STAGING_DATASET,
             description="Rows on their way into another table",
             keep_hours=24,
         )
@@ -114,8 +105,8 @@ class DataStack(PlatformStack):
 
         self.models: Final = Bucket(
             self,
-            MODELS_BUCKET,
-            purpose=MODELS_BUCKET,
+            names.MODELS_BUCKET,
+            purpose=names.MODELS_BUCKET,
             soft_delete_days=settings.soft_delete_days,
             keep_versions=settings.keep_versions,
             second_region=settings.second_region,
@@ -129,7 +120,7 @@ class DataStack(PlatformStack):
         )
         # Objects that are deleted by age need no recovery.
         self.staging: Final = Bucket(
-            self, STAGING_BUCKET, purpose=STAGING_BUCKET, soft_delete_days=0, delete_after_days=7
+            self, names.STAGING_BUCKET, purpose=names.STAGING_BUCKET, soft_delete_days=0, delete_after_days=7
         )
 
     def _scores(self, dataset: Dataset, table_id: str) -> DatasetTable:

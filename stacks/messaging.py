@@ -7,15 +7,8 @@ from infra.cdk.stack import PlatformStack
 from infra.google.identity import Account, ServiceAgent
 from infra.google.subscription import OLDEST, WAITING, MessageAlert, PushDelivery, Subscription, TableDelivery
 from infra.google.topic import MessageSchema, Topic
+from services.contracts import names
 from services.contracts.messages import SalePrediction
-from services.contracts.names import (
-    DEAD_LETTER_TOPIC,
-    PREDICT_RANGE_SUBSCRIPTION,
-    PUSH_PATH,
-    SALE_PREDICTIONS_SUBSCRIPTION,
-    SALE_PREDICTIONS_TOPIC,
-    SALE_RANGE_TOPIC,
-)
 from stacks.data import DataStack
 
 _DEAD_LETTERS: Final = MessageAlert(
@@ -64,28 +57,35 @@ class MessagingStack(PlatformStack):
     def __init__(self, scope: App, data: DataStack):
         environment = data.environment
         super().__init__(scope, "messaging", environment=environment)
+        settings = environment.messaging
 
         # No schema: a bare integer is a valid request.
         self.sale_range: Final = Topic(
-            self, "sale-range-topic", name=SALE_RANGE_TOPIC, replay_days=environment.messaging.replay_days
+            self, "sale-range-topic", name=names.SALE_RANGE_TOPIC, replay_days=settings.replay_days
         )
-        self.dead_letter: Final = Topic(self, "dead-letter-topic", name=DEAD_LETTER_TOPIC)
-        reply = MessageSchema(self, "reply-schema", name=SALE_PREDICTIONS_TOPIC, message=SalePrediction)
+        self.dead_letter: Final = Topic(self, "dead-letter-topic", name=names.DEAD_LETTER_TOPIC)
+        reply = MessageSchema(self, "reply-schema", name=names.SALE_PREDICTIONS_TOPIC, message=SalePrediction)
         self.sale_predictions: Final = Topic(
-            self, "sale-predictions-topic", name=SALE_PREDICTIONS_TOPIC, schema=reply
+            self, "sale-predictions-topic", name=names.SALE_PREDICTIONS_TOPIC, schema=reply
         )
         self.reply_topics: Final = tuple(
             Topic(self, f"reply-topic-{name}", name=name, schema=reply)
             for name in environment.streaming.reply_topics
         )
 
-        keep = environment.messaging.retention_days
+        keep = settings.retention_days
         pubsub = ServiceAgent(self, "pubsub", service="gcp-sa-pubsub")
-        self.push: Final = self._push()
+        # The account has no rights: its tokens only identify Pub/Sub.
+        gateway = environment.gateway if environment.streaming.delivery == "push" else None
+        self.push: Final = (
+            PushDelivery(f"https://{gateway.hostname}{names.PUSH_PATH}", account=Account(self, "push"))
+            if gateway
+            else None
+        )
         self.predict_range: Final = Subscription(
             self,
             "predict-range",
-            name=PREDICT_RANGE_SUBSCRIPTION,
+            name=names.PREDICT_RANGE_SUBSCRIPTION,
             topic=self.sale_range,
             keep_days=keep,
             dead_letter_topic=self.dead_letter,
@@ -96,20 +96,19 @@ class MessagingStack(PlatformStack):
         dead_letters = Subscription(
             self,
             "dead-letters",
-            name=DEAD_LETTER_TOPIC,
+            name=names.DEAD_LETTER_TOPIC,
             topic=self.dead_letter,
             keep_days=keep,
             alerts=(_DEAD_LETTERS,),
         )
-        Subscription(
-            self, "replies", name=SALE_PREDICTIONS_SUBSCRIPTION, topic=self.sale_predictions, keep_days=keep
-        )
+        replies = names.SALE_PREDICTIONS_SUBSCRIPTION
+        Subscription(self, "replies", name=replies, topic=self.sale_predictions, keep_days=keep)
         for topic in self.reply_topics:
             Subscription(self, f"replies-{topic.name}", name=topic.name, topic=topic, keep_days=keep)
 
         # Without dead letters a message that the table does not take is lost when its retention ends. They
         # have a topic of their own: those of `dead_letter` are published again to be answered.
-        name = f"{SALE_RANGE_TOPIC}-requests"
+        name = f"{names.SALE_RANGE_TOPIC}-requests"
         unwritten = Topic(self, "unwritten-topic", name=f"{name}-dead-letter")
         requests = Subscription(
             self,
@@ -128,11 +127,3 @@ class MessagingStack(PlatformStack):
             self, "unwritten", name=unwritten.name, topic=unwritten, keep_days=keep, alerts=(_DEAD_LETTERS,)
         )
         self.subscriptions: Final = (dead_letters, not_written, self.predict_range, requests)
-
-    def _push(self) -> PushDelivery | None:
-        """The push endpoint, with an account that has no rights: its tokens only identify Pub/Sub."""
-        if self.environment.streaming.delivery == "pull" or self.environment.gateway is None:
-            return None
-        return PushDelivery(
-            endpoint=f"https://{self.environment.gateway.hostname}{PUSH_PATH}", account=Account(self, "push")
-        )

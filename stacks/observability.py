@@ -1,5 +1,6 @@
 """Service level objectives, alerts, the dashboard and the budget."""
 
+from collections.abc import Iterator
 from typing import Final
 
 from infra.cdk import App
@@ -36,7 +37,6 @@ class ObservabilityStack(PlatformStack):
             labels=self.labels,
         )
         objectives = self._objectives()
-        requests = messaging.predict_range
         if environment.gateway:
             UptimeCheck(
                 self,
@@ -55,7 +55,7 @@ class ObservabilityStack(PlatformStack):
             title=f"Sales forecast, {environment.name}",
             sections=[
                 Section("Objectives", [chart for each in objectives for chart in each.charts]),
-                *_sections(environment, requests),
+                *_sections(environment, messaging.predict_range),
             ],
         )
 
@@ -77,17 +77,8 @@ class ObservabilityStack(PlatformStack):
         ]
 
 
-def _sections(environment: Environment, requests: Subscription) -> list[Section]:
-    of_requests = f'{{subscription_id="{requests.name}"}}'
-    used = (
-        "kubernetes_io:container_cpu_request_utilization"
-        f'{{monitored_resource="k8s_container", namespace_name="{PLATFORM}"}}'
-    )
-    wanted = (
-        "kube_horizontalpodautoscaler_status_desired_replicas"
-        f'{{horizontalpodautoscaler=~"{"|".join(environment.workloads)}"}}'
-    )
-    prediction = Section(
+def _sections(environment: Environment, requests: Subscription) -> Iterator[Section]:
+    yield Section(
         "Prediction",
         [
             Chart("Requests by code", "1/s", [f"sum by (code) (rate({metrics.REQUESTS}_total[5m]))"]),
@@ -95,18 +86,22 @@ def _sections(environment: Environment, requests: Subscription) -> list[Section]
             Chart("Age of the model", "s", [f"max by (job) ({metrics.MODEL_AGE})"]),
         ],
     )
-    streaming = Section(
+    outcomes = f"sum by (kind, outcome) (rate({metrics.MESSAGES}_total[5m]))"
+    of_requests = f'{{subscription_id="{requests.name}"}}'
+    yield Section(
         "Streaming",
         [
-            Chart(
-                "Messages by outcome", "1/s", [f"sum by (kind, outcome) (rate({metrics.MESSAGES}_total[5m]))"]
-            ),
+            Chart("Messages by outcome", "1/s", [outcomes]),
             Chart("Time from request to answer", "s", _quantiles(metrics.MESSAGE_LATENCY)),
             Chart("Requests waiting", "", [f"sum({promql(WAITING)}{of_requests})"]),
             Chart("Oldest request waiting", "s", [f"max({promql(OLDEST)}{of_requests})"]),
         ],
     )
-    cluster = Section(
+    containers = f'{{monitored_resource="k8s_container", namespace_name="{PLATFORM}"}}'
+    used = f"kubernetes_io:container_cpu_request_utilization{containers}"
+    autoscalers = f'{{horizontalpodautoscaler=~"{"|".join(environment.workloads)}"}}'
+    wanted = f"kube_horizontalpodautoscaler_status_desired_replicas{autoscalers}"
+    yield Section(
         "Pods",
         [
             Chart("Ready", "", [available_pods(environment)]),
@@ -114,40 +109,19 @@ def _sections(environment: Environment, requests: Subscription) -> list[Section]
             Chart("Wanted", "", [f"max by (horizontalpodautoscaler) ({wanted})"]),
         ],
     )
-    sections = [prediction, streaming, cluster]
     if environment.gateway:
         requests_at_gateway = promql(f"{LOAD_BALANCER}/request_count")
-        sections.append(
-            Section(
-                "Gateway",
-                [
-                    Chart(
-                        "Requests by class of code",
-                        "1/s",
-                        [f"sum by (response_code_class) (rate({requests_at_gateway}[5m]))"],
-                    ),
-                    Chart("Share that fails", "", [AT_GATEWAY.share("5m")]),
-                ],
-            )
-        )
+        by_class = f"sum by (response_code_class) (rate({requests_at_gateway}[5m]))"
+        charts = [
+            Chart("Requests by class of code", "1/s", [by_class]),
+            Chart("Share that fails", "", [AT_GATEWAY.share("5m")]),
+        ]
+        yield Section("Gateway", charts)
     if "orchestration" in environment.stacks:
-        sections.append(
-            Section(
-                "Batch",
-                [
-                    Chart(
-                        "DAG runs by state",
-                        "1/h",
-                        [f"sum by (workflow_name, state) (increase({promql(DAG_RUNS)}[1h]))"],
-                    )
-                ],
-            )
-        )
-    return sections
+        runs = f"sum by (workflow_name, state) (increase({promql(DAG_RUNS)}[1h]))"
+        yield Section("Batch", [Chart("DAG runs by state", "1/h", [runs])])
 
 
 def _quantiles(histogram: str) -> list[str]:
-    return [
-        f"histogram_quantile({quantile}, sum by (le) (rate({histogram}_bucket[5m])))"
-        for quantile in (0.5, 0.95, 0.99)
-    ]
+    rate = f"sum by (le) (rate({histogram}_bucket[5m]))"
+    return [f"histogram_quantile({quantile}, {rate})" for quantile in (0.5, 0.95, 0.99)]

@@ -107,10 +107,9 @@ class OrchestrationStack(PlatformStack):
     def _step_runner(self, namespace: Namespace, starter: Account, data: DataStack) -> PodRunner:
         """What lets Airflow start pods in the namespace, under an account that writes the data."""
         steps = PodRunner(self, "batch", namespace=namespace, starter=starter)
-        for bucket in (data.models, data.staging):
-            bucket.grant_write(steps.identity)
-        for table in (data.sales, data.scores, data.transient_scores, data.staged_rows):
-            table.grant_write(steps.identity)
+        tables = (data.sales, data.scores, data.transient_scores, data.staged_rows)
+        for written in (data.models, data.staging, *tables):
+            written.grant_write(steps.identity)
         return steps
 
     def _alert_channels(self, airflow: Account) -> tuple[Literal["mail", "pagerduty"], ...]:
@@ -148,11 +147,10 @@ class OrchestrationStack(PlatformStack):
         workers = Account(self, "dataflow")
         if registry:
             registry.images.grant_read(workers)
-        data.models.grant_read(workers)
-        data.staging.grant_write(workers)
-        data.sales.grant_read(workers)
-        data.scores.grant_write(workers)
-        data.staged_rows.grant_write(workers)
+        for read in (data.models, data.sales):
+            read.grant_read(workers)
+        for written in (data.staging, data.scores, data.staged_rows):
+            written.grant_write(workers)
         return workers
 
     def _write_files(self, bucket: Bucket, batch_image: str) -> None:

@@ -1,13 +1,12 @@
 """Settings of the stack `cluster`."""
 
-from collections.abc import Iterator
+from contextlib import suppress
 from datetime import date, timedelta
-from typing import Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from infra.environment.tfvars import Key
-from infra.environment.value_types import SOME_MONDAY, WEEK, Day, MachineType, Section, UniqueList, Weekday
+from infra.environment.value_types import Contradictions, MachineType, Section, UniqueList
 
 NODE_DISK_GB: Final = 50
 """Boot disk of a node."""
@@ -22,6 +21,21 @@ _MAINTENANCE_HOURS: Final = 48
 _FULL_DAYS: Final = 31
 """Number of full window-days in any 32-day span."""
 
+Weekday = Literal["MO", "TU", "WE", "TH", "FR", "SA", "SU"]
+WEEK: Final[tuple[Weekday, ...]] = get_args(Weekday)
+"""Days of the week as in RFC 5545, Monday first."""
+SOME_MONDAY: Final = date(2024, 1, 1)
+"""A Monday in the past: the start of recurring windows."""
+
+
+def _day(value: Any) -> Any:
+    with suppress(TypeError, ValueError):
+        return date.fromisoformat(value)
+    return value  # pydantic refuses what is no date
+
+
+Day = Annotated[date, BeforeValidator(_day)]
+
 
 class NodePool(Section):
     """A node pool."""
@@ -33,7 +47,7 @@ class NodePool(Section):
         "SURGE", description="replace node by node, or create a second set of nodes and move the pods"
     )
 
-    def _contradictions(self) -> Iterator[tuple[Key, str]]:
+    def _contradictions(self) -> Contradictions:
         yield from self._ordered("min_nodes", "max_nodes")
 
     def most_nodes(self, zones: int) -> int:
@@ -48,7 +62,7 @@ class ClusterMaintenanceExclusion(Section):
     start: Day = Field(description="first day, in UTC")
     end: Day = Field(description="first day after them, in UTC")
 
-    def _contradictions(self) -> Iterator[tuple[Key, str]]:
+    def _contradictions(self) -> Contradictions:
         if self.end <= self.start:
             yield ("end",), f"expected a day after start, which is {self.start}, found {self.end}"
         # https://cloud.google.com/kubernetes-engine/docs/concepts/maintenance-windows-and-exclusions#limitations-maint-exclusions
@@ -66,7 +80,7 @@ class ClusterMaintenance(Section):
         default=(), description="periods without upgrades"
     )
 
-    def _contradictions(self) -> Iterator[tuple[Key, str]]:
+    def _contradictions(self) -> Contradictions:
         first = min((each.start for each in self.exclusions), default=SOME_MONDAY)
         last = max((each.end for each in self.exclusions), default=SOME_MONDAY)
         least, since = min(
@@ -91,7 +105,7 @@ class BackupSettings(Section):
     retain_days: int = Field(30, ge=1, le=365, description="days that a backup is kept")
     lock_days: int = Field(0, ge=0, le=90, description="days during which nobody can delete a backup")
 
-    def _contradictions(self) -> Iterator[tuple[Key, str]]:
+    def _contradictions(self) -> Contradictions:
         if self.lock_days > self.retain_days:
             expected = f"expected at most retain_days, which is {self.retain_days}"
             yield ("lock_days",), f"{expected}, found {self.lock_days}"

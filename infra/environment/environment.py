@@ -1,7 +1,7 @@
 """The typed environment: the content of an environment file, validated as a whole."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -19,8 +19,8 @@ from infra.environment.services import (
     StreamingWorkload,
     WorkloadSettings,
 )
-from infra.environment.tfvars import Key
 from infra.environment.value_types import (
+    Contradictions,
     Network,
     ProjectId,
     Region,
@@ -188,7 +188,7 @@ class Environment(Section):
             raise ValueError(f"{self.name} uses an existing network")
         return AddressPlan.carve(self.network)
 
-    def _contradictions(self) -> Iterator[tuple[Key, str]]:
+    def _contradictions(self) -> Contradictions:
         for index, zone in enumerate(self.zones):
             if zone.rpartition("-")[0] != self.region:
                 yield ("zones", index), f"expected a zone of {self.region}, found {zone}"
@@ -204,7 +204,7 @@ class Environment(Section):
         yield from self._unreachable()
         yield from self._services_that_clash()
 
-    def _missing_stacks(self) -> Iterator[tuple[Key, str]]:
+    def _missing_stacks(self) -> Contradictions:
         replaced = self.existing.stacks
         for index, stack in enumerate(self.stacks):
             for upstream in UPSTREAM[stack]:
@@ -214,14 +214,14 @@ class Environment(Section):
                 message = f"{replaced[stack]} takes the place of the stack {stack}: remove one of them"
                 yield ("stacks", index), message
 
-    def _made_and_existing(self) -> Iterator[tuple[Key, str]]:
+    def _made_and_existing(self) -> Contradictions:
         for name in ("cluster", "network"):
             existing = getattr(self.existing, name)
             if (getattr(self, name) is None) is (existing is None):
                 both = "both are given" if existing else "neither is given"
                 yield (name,), f"expected either {name} or existing.{name}; {both}"
 
-    def _narrow_network(self) -> Iterator[tuple[Key, str]]:
+    def _narrow_network(self) -> Contradictions:
         if self.network is None:
             return
         try:
@@ -235,14 +235,14 @@ class Environment(Section):
             remedy = "Take a larger block or lower limits of the node pools"
             yield ("network",), f"{self.network} has room for {reached}. {remedy}"
 
-    def _low_cpu_caps(self) -> Iterator[tuple[Key, str]]:
+    def _low_cpu_caps(self) -> Contradictions:
         needed = self.most_cpus
         for metric, cap in self.cpu_caps.items():
             if cap < needed[metric]:
                 reached = f"may reach {needed[metric]}, found {cap}"
                 yield ("cpu_caps", metric), f"node pools, upgrades included, and a Dataflow job {reached}"
 
-    def _unreachable(self) -> Iterator[tuple[Key, str]]:
+    def _unreachable(self) -> Contradictions:
         counted = {("prediction",): self.prediction}
         counted |= {("services", name): service for name, service in self.services.items()}
         for key, service in counted.items():
@@ -260,7 +260,7 @@ class Environment(Section):
             message = 'no traffic reaches it through the Gateway: take cpu, or delivery = "push"'
             yield ("streaming", "autoscaling", "by"), message
 
-    def _services_that_clash(self) -> Iterator[tuple[Key, str]]:
+    def _services_that_clash(self) -> Contradictions:
         # Simulated pods are processes of one machine.
         machine = "simulated services share a machine"
         if self.simulated and self.prediction.port == self.streaming.port:

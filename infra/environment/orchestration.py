@@ -1,12 +1,10 @@
 """Settings of the stack `orchestration`."""
 
-from collections.abc import Iterator
 from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from infra.environment.tfvars import Key
-from infra.environment.value_types import Days, MachineType, Network, Section, matching
+from infra.environment.value_types import Contradictions, Days, MachineType, Network, Section, matching
 
 AIRFLOW_VERSION: Final = "3.3.1"
 """Version of Airflow in the cloud; `requirements/airflow.lock` has the same."""
@@ -46,7 +44,7 @@ class AirflowWorkers(AirflowProcess):
     min_count: int = Field(default=1, ge=1, le=100, description="fewest workers")
     max_count: int = Field(default=3, ge=1, le=100, description="most workers")
 
-    def _contradictions(self) -> Iterator[tuple[Key, str]]:
+    def _contradictions(self) -> Contradictions:
         yield from self._ordered("min_count", "max_count")
 
 
@@ -79,7 +77,7 @@ class ComposerSettings(Section):
         "role has in excess; only a project of an organization can have one",
     )
 
-    def _contradictions(self) -> Iterator[tuple[Key, str]]:
+    def _contradictions(self) -> Contradictions:
         # https://cloud.google.com/composer/docs/composer-3/set-up-highly-resilient-environments
         processes = ("scheduler", "dag_processor", "triggerer")
         lonely = [f"{name}.count" for name in processes if getattr(self, name).count == 1]
@@ -108,6 +106,6 @@ class BatchSection(Section):
     )
     max_workers: int = Field(default=2, ge=1, le=1000, description="most workers of a Dataflow job")
 
-    def _contradictions(self) -> Iterator[tuple[Key, str]]:
+    def _contradictions(self) -> Contradictions:
         if (self.runner == "DataflowRunner") != (self.job_endpoint is None):
             yield ("job_endpoint",), "runner FlinkRunner or SparkRunner and job_endpoint go together"

@@ -1,12 +1,11 @@
 """Settings of the project: what exists already, CI, images, stored data, messages, alerts and the budget."""
 
-from collections.abc import Iterator
 from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from infra.environment.tfvars import Key
 from infra.environment.value_types import (
+    Contradictions,
     Days,
     Hostname,
     IamMember,
@@ -153,7 +152,7 @@ class DataSettings(Section):
         default=(), description="who may read sales and predictions in BigQuery"
     )
 
-    def _contradictions(self) -> Iterator[tuple[Key, str]]:
+    def _contradictions(self) -> Contradictions:
         # https://cloud.google.com/storage/docs/soft-delete#retention-duration
         if 0 < self.soft_delete_days < 7:
             yield ("soft_delete_days",), f"Cloud Storage takes 0 or 7 to 90, found {self.soft_delete_days}"

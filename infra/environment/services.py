@@ -1,13 +1,11 @@
 """Settings of the stack `services`."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from infra.environment.tfvars import Key
-from infra.environment.value_types import Hostname, IamMember, Section, UniqueList, matching
+from infra.environment.value_types import Contradictions, Hostname, IamMember, Section, UniqueList, matching
 from services.contracts.names import DEAD_LETTER_TOPIC, SALE_PREDICTIONS_TOPIC, SALE_RANGE_TOPIC
 
 _FOLDER: Final = Path(__file__).resolve().parents[2] / "services"
@@ -60,7 +58,7 @@ class WorkloadSettings(Section):
     )
     autoscaling: Autoscaling = Field(Autoscaling(), description="the metric that the number of pods follows")
 
-    def _contradictions(self) -> Iterator[tuple[Key, str]]:
+    def _contradictions(self) -> Contradictions:
         yield from self._ordered("min_replicas", "max_replicas")
 
 
@@ -82,7 +80,7 @@ class StreamingWorkload(WorkloadSettings):
         (), description="topics besides sale-predictions that a request's reply_to may name"
     )
 
-    def _contradictions(self) -> Iterator[tuple[Key, str]]:
+    def _contradictions(self) -> Contradictions:
         yield from super()._contradictions()
         for index, topic in enumerate(self.reply_topics):
             if topic in (SALE_RANGE_TOPIC, SALE_PREDICTIONS_TOPIC, DEAD_LETTER_TOPIC):
@@ -100,6 +98,6 @@ class GatewaySettings(Section):
     public: bool = Field(False, description="let everybody call the services, instead of members")
 
     # Forecasts and sales are nobody's business by default: that they are public is said, never forgotten.
-    def _contradictions(self) -> Iterator[tuple[Key, str]]:
+    def _contradictions(self) -> Contradictions:
         if self.public == bool(self.iap_members):
             yield ("public",), "say who may call: either list iap_members, or set public = true"

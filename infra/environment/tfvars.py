@@ -55,15 +55,12 @@ class Document:
     faults: list[Fault] = field(default_factory=list[Fault])
     faulty: set[Key] = field(default_factory=set[Key])
 
-    def line(self, key: Key) -> int:
-        """Line of a key or, if the file lacks it, of the closest object around it."""
+    def fault(self, key: Key, message: str) -> Fault:
+        """A fault at a key; its line is that of the key or, without one, of the closest object around it."""
+        name = ".".join(map(str, key))
         while key and key not in self.lines:
             key = key[:-1]
-        return self.lines.get(key, 1)
-
-    def fault(self, key: Key, message: str) -> Fault:
-        """A fault at a key."""
-        return Fault(self.file, self.line(key), ".".join(map(str, key)), message)
+        return Fault(self.file, self.lines.get(key, 1), name, message)
 
     def refuse(self, key: Key, message: str) -> None:
         """Record that the value of this key cannot be used."""

@@ -2,15 +2,16 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import suppress
-from datetime import date
 from ipaddress import IPv4Network
-from typing import Annotated, Any, Final, Literal, Self, TypeVar, get_args
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from infra.environment.tfvars import Key
+
+Contradictions = Iterator[tuple[Key, str]]
+"""Values that do not go together, each being valid alone: the key of one of them, and a message."""
 
 
 class Section(BaseModel):
@@ -29,11 +30,10 @@ class Section(BaseModel):
             raise ContradictionError(*found)
         return self
 
-    def _contradictions(self) -> Iterator[tuple[Key, str]]:
-        """Values that do not go together, each being valid alone: the key of one of them, and a message."""
+    def _contradictions(self) -> Contradictions:
         yield from ()
 
-    def _ordered(self, smaller: str, larger: str) -> Iterator[tuple[Key, str]]:
+    def _ordered(self, smaller: str, larger: str) -> Contradictions:
         """A contradiction if the value that has to be larger is not."""
         low, high = getattr(self, smaller), getattr(self, larger)
         if high < low:
@@ -66,19 +66,12 @@ def _unique(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
-def _day(value: Any) -> Any:
-    with suppress(TypeError, ValueError):
-        return date.fromisoformat(value)
-    return value  # pydantic refuses what is no date
-
-
 def _network(value: Any) -> Any:
     return IPv4Network(value) if isinstance(value, str) else value
 
 
 _Item = TypeVar("_Item")
 UniqueList = Annotated[tuple[_Item, ...], AfterValidator(_unique)]
-Day = Annotated[date, BeforeValidator(_day)]
 Days = Annotated[int, Field(ge=1, le=3650)]
 Network = Annotated[IPv4Network, BeforeValidator(_network)]
 # https://cloud.google.com/resource-manager/docs/creating-managing-projects#before_you_begin
@@ -112,11 +105,6 @@ IamMember = Annotated[
         "an IAM member, such as group:sales@example.com",
     ),
 ]
-Weekday = Literal["MO", "TU", "WE", "TH", "FR", "SA", "SU"]
-WEEK: Final[tuple[Weekday, ...]] = get_args(Weekday)
-"""Days of the week as in RFC 5545, Monday first."""
-SOME_MONDAY: Final = date(2024, 1, 1)
-"""A Monday in the past: the start of recurring windows."""
 
 
 def machine_cpus(machine_type: str) -> int:

@@ -8,8 +8,7 @@ from infra.cdk import Block, Construct, TerraformResource, google
 from infra.cdk.stack import place_of
 from infra.cdk.waivers import waive
 from infra.environment.addresses import PODS_PER_NODE
-from infra.environment.cluster import ClusterMaintenance, ClusterSettings
-from infra.environment.value_types import SOME_MONDAY, WEEK
+from infra.environment.cluster import SOME_MONDAY, WEEK, ClusterMaintenance, ClusterSettings
 from infra.google.backup import BackupPlan
 from infra.google.identity import Account
 from infra.google.key import Key

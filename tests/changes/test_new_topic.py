@@ -15,12 +15,11 @@ STACK = "stacks/messaging.py"
 def changed(checkout: Checkout) -> None:
     """The change of docs/how-to.md."""
     checkout.edit(NAMES, "\n# Message attributes\n", 'STOCK_TOPIC: Final = "stock"\n\n# Message attributes\n')
-    checkout.edit(STACK, "    SALE_RANGE_TOPIC,\n", "    SALE_RANGE_TOPIC,\n    STOCK_TOPIC,\n")
     checkout.edit(
         STACK,
         "\n        may_write = ",
-        '        stock = Topic(self, "stock-topic", name=STOCK_TOPIC)\n'
-        '        Subscription(self, "stock", name=STOCK_TOPIC, topic=stock, keep_days=keep)\n'
+        '        stock = Topic(self, "stock-topic", name=names.STOCK_TOPIC)\n'
+        '        Subscription(self, "stock", name=names.STOCK_TOPIC, topic=stock, keep_days=keep)\n'
         "\n        may_write = ",
     )
 

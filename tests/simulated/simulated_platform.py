@@ -22,6 +22,7 @@ from unittest import mock
 import pytest
 
 from infra import environment
+from infra.environment.files import DIRECTORY
 from infra.simulator import emulators, processes
 from scripts.command import load_environment
 from scripts.deployment import terraform_plans
@@ -56,7 +57,7 @@ class Platform:
         self.environments = folder / "environments"
         self.environments.mkdir()
         self.shown = folder / "diff.json"
-        for file in (environment.DIRECTORY / f"{name}.tfvars", environment.DIRECTORY / f"{name}.images.json"):
+        for file in (DIRECTORY / f"{name}.tfvars", DIRECTORY / f"{name}.images.json"):
             if file.exists():
                 shutil.copy(file, self.environments)
         for port in ("8080", "8081"):

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from infra import environment
+from infra.environment.files import DIRECTORY
 from tests.conftest import EXISTING
 from tests.stacks.synthesized import Synthesis, committed, synthesize_once
 
@@ -24,7 +24,7 @@ def variants(tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
     - `paged`: PagerDuty, a budget.
     - `shared`: the network of a Shared VPC, a company's repository and key.
     """
-    prod = (environment.DIRECTORY / "prod.tfvars").read_text()
+    prod = (DIRECTORY / "prod.tfvars").read_text()
     by_traffic = 'autoscaling  = { by = "traffic", requests_per_second = 50 }'
     replies = 'reply_topics = ["shop-replies", "depot"]'
     pushed = _within(prod, "streaming", f'delivery = "push"\n  {by_traffic}\n  {replies}')

@@ -9,6 +9,7 @@ import pytest
 
 from infra import environment
 from infra.environment import UPSTREAM
+from infra.environment.files import DIRECTORY
 from tests.stacks.synthesized import ROOT, Synthesis, synthesize
 
 
@@ -59,7 +60,7 @@ def test_any_environment_can_be_simulated(tmp_path: Path) -> None:
 def test_environments_of_another_folder(tmp_path: Path) -> None:
     files = tmp_path / "environments"
     files.mkdir()
-    text = (environment.DIRECTORY / "dev.tfvars").read_text()
+    text = (DIRECTORY / "dev.tfvars").read_text()
     (files / "mine.tfvars").write_text(text.replace("sales-forecast-dev", "somebody-elses"))
     digest = f"sha256:{'ab' * 32}"
     (files / "mine.images.json").write_text(f'{{"streaming": "{digest}"}}')
@@ -76,7 +77,7 @@ def test_environments_of_another_folder(tmp_path: Path) -> None:
 def test_faults_stop_everything(tmp_path: Path) -> None:
     files = tmp_path / "environments"
     files.mkdir()
-    text = (environment.DIRECTORY / "dev.tfvars").read_text()
+    text = (DIRECTORY / "dev.tfvars").read_text()
     (files / "one.tfvars").write_text(text.replace("memory ", "memor ", 1))
     (files / "two.tfvars").write_text(text.replace('"messaging",', ""))
     run = synthesize(tmp_path, PLATFORM_ENVIRONMENTS=str(files))

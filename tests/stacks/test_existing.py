@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from infra import environment
+from infra.environment.files import DIRECTORY
 from tests.conftest import REPOSITORY
 from tests.docs.markdown import blocks
 from tests.stacks.synthesized import Synthesis
@@ -102,7 +103,7 @@ def test_owners_are_asked_for_what_the_stacks_grant_on_their_own(synthesis: Synt
 
 def test_the_how_tos_example_is_an_environment(tmp_path: Path) -> None:
     [section] = [block for block in blocks(HOW_TO, "hcl") if block.startswith("existing = ")]
-    text = (environment.DIRECTORY / "dev.tfvars").read_text()
+    text = (DIRECTORY / "dev.tfvars").read_text()
     text = re.sub(r"(?ms)^network .*?\n|^cluster = \{.*?^\}\n|  \"(registry|cluster)\",\n", "", text)
     (tmp_path / "company.tfvars").write_text(section + text)
     existing = environment.load("company", directory=tmp_path).existing

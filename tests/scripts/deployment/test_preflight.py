@@ -14,7 +14,7 @@ from google.api_core.retry import Retry
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, RefreshError
 from google.cloud.compute_v1.services.regions import RegionsClient
 
-from infra import environment
+from infra.environment.files import DIRECTORY
 from infra.simulator import inventory
 from scripts.deployment import apply, capacity, deploy, destroy, diff, first_model, preflight, step, verify
 from tests import google_apis
@@ -28,7 +28,7 @@ DEV = "sales-forecast-dev"
 @pytest.fixture
 def dev(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file of dev without examples."""
-    text = (environment.DIRECTORY / "dev.tfvars").read_text()
+    text = (DIRECTORY / "dev.tfvars").read_text()
     for example, value in {
         "100000000002": "483920174652",
         "example.com": "bakery.io",

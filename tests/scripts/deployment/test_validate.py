@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from infra import environment
+from infra.environment.files import DIRECTORY
 from scripts.deployment import terraform_plans, validate
 from scripts.laptop.install import TERRAFORM
 
@@ -36,7 +37,7 @@ def validated(
     environments.mkdir()
     for name in ("dev", "local"):
         file = f"{name}.tfvars"
-        (environments / file).write_bytes((environment.DIRECTORY / file).read_bytes())
+        (environments / file).write_bytes((DIRECTORY / file).read_bytes())
     monkeypatch.setenv("PLATFORM_ENVIRONMENTS", str(environments))
     monkeypatch.setattr(validate, "synthesize", synthesize)
     program = tmp_path / "terraform"
