@@ -25,9 +25,11 @@ def main() -> int:
         print(f"PLATFORM_CLOUD: expected google or simulated, found {cloud}", file=sys.stderr)
         return 2
     try:
-        environments = environment.load_all(
-            [name] if name else (), directory=environment.directory(), cloud=cloud
-        )
+        folder = environment.directory()
+        if name:
+            environments = (environment.load(name, directory=folder, cloud=cloud),)
+        else:
+            environments = environment.load_all(directory=folder, cloud=cloud)
         # Imported after the files are validated: this starts the Node process of cdktf.
         from infra.cdk import App
         from stacks.platform import build

@@ -214,10 +214,7 @@ def available_pods(environment: Environment) -> str:
 
 
 def promql(metric: str) -> str:
-    """Name of a Google Cloud metric in PromQL.
-
-    See https://cloud.google.com/monitoring/promql/promql-mapping.
-    """
+    """Name of a Google Cloud metric in PromQL: https://cloud.google.com/monitoring/promql/promql-mapping."""
     domain, _, path = metric.partition("/")
     return f"{domain.replace('.', '_')}:{path.replace('/', '_')}"
 

@@ -27,11 +27,9 @@ class ClusterStack(PlatformStack):
         nodes = Account(self, "nodes")
         grants: list[TerraformResource] = [registry.images.grant_read(nodes)] if registry else []
         if key:
-            agents = {"gke": "container-engine-robot"}
+            grants += key.grant_use(ServiceAgent(self, "gke", service="container-engine-robot"))
             if settings.backup:
-                agents["gke-backup"] = "gcp-sa-gkebackup"
-            for id_, service in agents.items():
-                grants += key.grant_use(ServiceAgent(self, id_, service=service))
+                grants += key.grant_use(ServiceAgent(self, "gke-backup", service="gcp-sa-gkebackup"))
         self.cluster: Final = Cluster(
             self,
             "cluster",

@@ -36,9 +36,7 @@ class ServicesStack(PlatformStack):
         environment = foundation.environment
         super().__init__(scope, "services", environment=environment)
         configure_kubernetes(self, host=cluster.dns_name)
-        self._namespace: Final = Namespace(
-            self, "namespace", name=PLATFORM, google_apis=foundation.google_apis
-        )
+        self._namespace = Namespace(self, "namespace", name=PLATFORM, google_apis=foundation.google_apis)
         DefaultDeny(self, "default-deny", namespace=self._namespace)
         # A simulated pod is a process of this machine, which only this machine may call.
         self._host: Final = "127.0.0.1" if environment.simulated else "0.0.0.0"  # noqa: S104
@@ -58,13 +56,10 @@ class ServicesStack(PlatformStack):
         # `if "NAME" in others: data.models.grant_read(others["NAME"].identity)`
         others = {name: self._http(name) for name in environment.services}
 
-        for workload in (prediction, streaming, *others.values()):
-            if workload.identity.node.children:  # its grants
+        for each in (prediction, streaming, *others.values()):
+            if each.identity.node.children:  # its grants
                 AllowGoogleApis(
-                    self,
-                    f"{workload.name}-google-apis",
-                    namespace=self._namespace,
-                    selector=workload.selector,
+                    self, f"{each.name}-google-apis", namespace=self._namespace, selector=each.selector
                 )
 
         if environment.trains_by_job:

@@ -34,8 +34,7 @@ class AddressPlan:
     def carve(cls, block: IPv4Network) -> Self:
         """Split a block: half for pods, a sixteenth each for nodes and services, a 128th for proxies.
 
-        Raises:
-            ValueError: the block is not private, or smaller than `LONGEST_PREFIX`.
+        A ValueError says that the block is not private, or too small.
         """
         if not any(block.subnet_of(private) for private in _PRIVATE):
             raise ValueError(f"expected a private block (RFC 1918), found {block}")

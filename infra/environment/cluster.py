@@ -119,8 +119,7 @@ class ClusterSettings(Section):
     )
     general: NodePool = Field(description="pool for all pods")
     spot: NodePool | None = Field(
-        None,
-        description="cheaper nodes that may vanish, for streaming; other nodes stand in if there are none",
+        None, description="cheaper nodes that may vanish, for streaming; others stand in if there are none"
     )
     autoscaling_profile: Literal["BALANCED", "OPTIMIZE_UTILIZATION"] = Field(
         "BALANCED", description="whether spare nodes are kept for a while or removed soon"
@@ -137,9 +136,8 @@ class ClusterSettings(Section):
     @property
     def pools(self) -> dict[str, NodePool]:
         """Its node pools, by name. Other nodes stand in for as many spot nodes as cannot be had."""
-        if not self.spot:
-            return {"general": self.general}
-        return {"general": self.general} | dict.fromkeys(SPOT_POOLS, self.spot)
+        spot = dict.fromkeys(SPOT_POOLS, self.spot) if self.spot else {}
+        return {"general": self.general} | spot
 
     def most_nodes(self, zones: int) -> int:
         """Most nodes of all pools at any time."""

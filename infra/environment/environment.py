@@ -76,9 +76,7 @@ class Environment(Section):
     stacks: UniqueList[StackName] = Field(min_length=1, description="stacks that this environment has")
     deletion_protection: bool = Field(description="whether Terraform refuses to destroy data and clusters")
     alerting: project.AlertingSettings = Field(description="who is alerted, and when")
-    ci: project.CiSettings | None = Field(
-        None, description="who may plan and apply from CI; without it, nobody"
-    )
+    ci: project.CiSettings | None = Field(None, description="who plans and applies in CI; nobody by default")
     encryption: bool = Field(
         False, description="encrypt images, cluster Secrets and backups with a key of the project's own"
     )
@@ -192,36 +190,40 @@ class Environment(Section):
         for index, zone in enumerate(self.zones):
             if zone.rpartition("-")[0] != self.region:
                 yield ("zones", index), f"expected a zone of {self.region}, found {zone}"
-        yield from self._missing_stacks()
-        yield from self._made_and_existing()
-        yield from self._narrow_network()
         if second := self.data.second_region:
             here, there = (each.partition("-")[0] for each in (self.region, second))
             if self.region == second or here != there or here not in project.CONTINENTS:
                 expected = f"expected another region of {self.region}'s continent, found {second}"
                 yield ("data", "second_region"), expected
-        yield from self._low_cpu_caps()
+        yield from self._made_or_existing()
+        yield from self._low_limits()
         yield from self._unreachable()
         yield from self._services_that_clash()
 
-    def _missing_stacks(self) -> Contradictions:
-        replaced = self.existing.stacks
+    def _made_or_existing(self) -> Contradictions:
+        replacing = {"cluster": "cluster", "registry": "repository"}
+        replaced = {stack: key for stack, key in replacing.items() if getattr(self.existing, key)}
         for index, stack in enumerate(self.stacks):
             for upstream in UPSTREAM[stack]:
                 if upstream not in self.stacks and upstream not in replaced:
                     yield ("stacks", index), f"{stack} needs the stack {upstream}, which is not listed"
             if stack in replaced:
-                message = f"{replaced[stack]} takes the place of the stack {stack}: remove one of them"
+                message = (
+                    f"existing.{replaced[stack]} takes the place of the stack {stack}: remove one of them"
+                )
                 yield ("stacks", index), message
-
-    def _made_and_existing(self) -> Contradictions:
         for name in ("cluster", "network"):
             existing = getattr(self.existing, name)
             if (getattr(self, name) is None) is (existing is None):
                 both = "both are given" if existing else "neither is given"
                 yield (name,), f"expected either {name} or existing.{name}; {both}"
 
-    def _narrow_network(self) -> Contradictions:
+    def _low_limits(self) -> Contradictions:
+        needed = self.most_cpus
+        for metric, cap in self.cpu_caps.items():
+            if cap < needed[metric]:
+                reached = f"may reach {needed[metric]}, found {cap}"
+                yield ("cpu_caps", metric), f"node pools, upgrades included, and a Dataflow job {reached}"
         if self.network is None:
             return
         try:
@@ -229,18 +231,10 @@ class Environment(Section):
         except ValueError as error:
             yield ("network",), str(error)
             return
-        nodes = self.cluster.most_nodes(len(self.zones)) if self.cluster else 0
-        if nodes > room:
+        if self.cluster and (nodes := self.cluster.most_nodes(len(self.zones))) > room:
             reached = f"{room} nodes and their pods; the cluster may reach {nodes}, upgrades included"
             remedy = "Take a larger block or lower limits of the node pools"
             yield ("network",), f"{self.network} has room for {reached}. {remedy}"
-
-    def _low_cpu_caps(self) -> Contradictions:
-        needed = self.most_cpus
-        for metric, cap in self.cpu_caps.items():
-            if cap < needed[metric]:
-                reached = f"may reach {needed[metric]}, found {cap}"
-                yield ("cpu_caps", metric), f"node pools, upgrades included, and a Dataflow job {reached}"
 
     def _unreachable(self) -> Contradictions:
         counted = {("prediction",): self.prediction}

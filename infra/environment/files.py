@@ -100,35 +100,24 @@ def load(name: str, *, directory: Path = DIRECTORY, cloud: Cloud | None = None) 
     return environment
 
 
-def load_all(
-    selected: Iterable[str] = (), *, directory: Path = DIRECTORY, cloud: Cloud | None = None
-) -> tuple[Environment, ...]:
-    """Read the selected environments, or all.
-
-    Raises:
-        InvalidEnvironmentError: the faults of all of them.
-    """
+def load_all(*, directory: Path = DIRECTORY, cloud: Cloud | None = None) -> tuple[Environment, ...]:
+    """Read all environments of a folder; an InvalidEnvironmentError has the faults of all of them."""
     environments: list[Environment] = []
     faults: list[Fault] = []
-    wanted = tuple(selected) or names(directory)
-    if not wanted:
-        faults.append(Fault(directory, 1, "", "no environment: there is no file *.tfvars"))
-    for name in wanted:
+    for name in names(directory):
         try:
             environments.append(load(name, directory=directory, cloud=cloud))
         except InvalidEnvironmentError as error:
             faults.extend(error.faults)
+    if not environments and not faults:
+        faults.append(Fault(directory, 1, "", "no environment: there is no file *.tfvars"))
     if faults:
         raise InvalidEnvironmentError(faults)
     return tuple(environments)
 
 
 def record_image(name: str, image: str, digest: str, *, directory: Path = DIRECTORY) -> Path:
-    """Record the digest of a pushed image in the file that is returned.
-
-    Raises:
-        InvalidEnvironmentError: the existing file is faulty.
-    """
+    """Record the digest of a pushed image, in the file that is returned; a faulty one is refused."""
     file = directory / f"{name}.images.json"
     images = _images(file) | {image: digest}
     temporary = file.with_suffix(".new")
@@ -191,10 +180,9 @@ def _hint(word: str, known: Iterable[str]) -> str:
 
 
 def _fields(key: Key) -> dict[str, FieldInfo]:
-    """The fields of the section at a key, by name."""
+    """The fields of the section at a key, by name; those `ELSEWHERE` have no description."""
     section: type[Section] = _declared(key)
-    elsewhere = frozenset[str]() if key else ELSEWHERE
-    return {name: field for name, field in section.model_fields.items() if name not in elsewhere}
+    return {name: field for name, field in section.model_fields.items() if field.description}
 
 
 def _declared(key: Key) -> Any:

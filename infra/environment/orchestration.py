@@ -61,12 +61,9 @@ class ComposerSettings(Section):
     web_server: AirflowProcess = Field(default=AirflowProcess(), description="Airflow's pages")
     worker: AirflowWorkers = Field(default=AirflowWorkers(), description="workers")
     keep_snapshots_days: Days = Field(default=14, description="days for which snapshots are kept")
-    keep_history_days: int = Field(
-        default=60, ge=30, le=730, description="days that Airflow remembers runs and tasks"
-    )
+    keep_history_days: int = Field(default=60, ge=30, le=730, description="days that Airflow remembers runs")
     web_access: tuple[Network, ...] = Field(
-        default=(),
-        description="addresses that reach Airflow's pages, where IAM decides who gets in; all by default",
+        default=(), description="addresses from which IAM lets people into Airflow's pages; all by default"
     )
     packages: dict[PackageName, PackagePin] = Field(
         default={}, description="PyPI packages that DAG files need, each with its version, as in ==1.2.3"
@@ -92,18 +89,12 @@ class BatchSection(Section):
         default="DataflowRunner", description="Dataflow, or a cluster that has a job server of Beam"
     )
     job_endpoint: str | None = Field(
-        default=None,
-        pattern=r"^[^:/]+:\d+$",
-        description="host:port of that job server, as pods of the cluster reach it",
+        default=None, pattern=r"^[^:/]+:\d+$", description="host:port of that job server, as pods reach it"
     )
     group_series: int | None = Field(
-        default=None,
-        ge=1,
-        description="most series learned from together, in groups of whole stores; all by default",
+        default=None, ge=1, description="most series to learn from together, of whole stores; all by default"
     )
-    machine_type: MachineType = Field(
-        default="n2-standard-2", description="machine type of a Dataflow worker"
-    )
+    machine_type: MachineType = Field(default="n2-standard-2", description="machine type of Dataflow workers")
     max_workers: int = Field(default=2, ge=1, le=1000, description="most workers of a Dataflow job")
 
     def _contradictions(self) -> Contradictions:

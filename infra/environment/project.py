@@ -54,9 +54,7 @@ class ExistingNetwork(Section):
     subnet: ResourceName = Field(description="its subnet in the environment's region, for nodes and Airflow")
     pods: ResourceName = Field(description="secondary range of that subnet for pods, by name")
     services: ResourceName = Field(description="secondary range of that subnet for Kubernetes' Services")
-    proxy_only: Network = Field(
-        description="range of the region's proxy-only subnet, from which load balancers call pods"
-    )
+    proxy_only: Network = Field(description="range of the region's proxy-only subnet, for load balancers")
 
 
 class ExistingCluster(Section):
@@ -86,12 +84,6 @@ class ExistingSettings(Section):
         default=None, description="key in the environment's region; implies encryption"
     )
 
-    @property
-    def stacks(self) -> dict[str, str]:
-        """Stacks that the environment therefore does not have, each with the key that replaces it."""
-        replaced = {"cluster": (self.cluster, "cluster"), "registry": (self.repository, "repository")}
-        return {stack: f"existing.{key}" for stack, (value, key) in replaced.items() if value}
-
 
 class CiSettings(Section):
     """The repository whose CI may plan and apply."""
@@ -110,36 +102,21 @@ class CiSettings(Section):
 class RegistrySettings(Section):
     """Retention and scanning of images."""
 
-    keep_versions: int = Field(
-        default=20, ge=1, le=1000, description="versions of each image that stay even without a tag"
-    )
-    untagged_days: int = Field(
-        default=14,
-        ge=1,
-        le=365,
-        description="days until other images without a tag are deleted; tagged ones stay",
-    )
+    keep_versions: int = Field(default=20, ge=1, le=1000, description="versions of each image that stay")
+    untagged_days: int = Field(default=14, ge=1, le=365, description="days until other untagged images go")
     scan: bool = Field(default=True, description="scan images for vulnerabilities; each scan is billed")
 
 
 class DataSettings(Section):
     """Tables and buckets."""
 
-    keep_predictions_days: Days = Field(default=400, description="days after which predictions are deleted")
-    keep_requests_days: Days = Field(
-        default=90, description="days after which requests, as published, are deleted"
-    )
-    keep_audit_logs_days: Days = Field(
-        default=30, description="days that logs of who read and changed what stay"
-    )
+    keep_predictions_days: Days = Field(default=400, description="days until predictions are deleted")
+    keep_requests_days: Days = Field(default=90, description="days until published requests are deleted")
+    keep_audit_logs_days: Days = Field(default=30, description="days that logs of reads and changes stay")
     query_gb_per_user: int | None = Field(
-        default=None,
-        ge=1,
-        description="most GiB that one person or account may query on a day; no cap without it",
+        default=None, ge=1, description="most GiB a person or account may query on a day; no cap without it"
     )
-    keep_versions: int = Field(
-        default=10, ge=1, le=1000, description="versions kept of a replaced or deleted object"
-    )
+    keep_versions: int = Field(default=10, ge=1, le=1000, description="old versions kept of each object")
     soft_delete_days: int = Field(
         default=7, ge=0, le=90, description="days in which deleted objects can be restored: 0, or 7 to 90"
     )
@@ -162,10 +139,7 @@ class MessagingSettings(Section):
     """Retention. Limits are those of https://cloud.google.com/pubsub/quotas#resource_limits."""
 
     retention_days: int = Field(
-        default=7,
-        ge=1,
-        le=31,
-        description="days that a subscription keeps messages that nobody has acknowledged",
+        default=7, ge=1, le=31, description="days that subscriptions keep unacknowledged messages"
     )
     replay_days: int = Field(
         default=7, ge=1, le=31, description="days that published requests can be delivered again, by a seek"

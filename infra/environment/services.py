@@ -38,9 +38,7 @@ class Autoscaling(Section):
         default="cpu", description="CPU use, or traffic through the Gateway"
     )
     requests_per_second: int = Field(
-        default=200,
-        ge=1,
-        description="requests per second of a pod; the Gateway sends more only if all have as many",
+        default=200, ge=1, description="requests per second of a pod; more only if all pods have as many"
     )
 
 
@@ -65,9 +63,7 @@ class WorkloadSettings(Section):
 class HttpWorkload(WorkloadSettings):
     """An HTTP service without settings of its own; its name is a folder of services/."""
 
-    route: HttpPath = Field(
-        description="path that it answers; the Gateway gives it requests for this path and those below it"
-    )
+    route: HttpPath = Field(description="path that it answers, with those below it")
 
 
 class StreamingWorkload(WorkloadSettings):

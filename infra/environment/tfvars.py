@@ -69,11 +69,7 @@ class Document:
 
 
 def read(file: Path) -> Document:
-    """Parse a file.
-
-    Raises:
-        OSError: the file cannot be read.
-    """
+    """Parse a file; an OSError if it cannot be read."""
     document = Document(file)
     try:
         start: StartRule = hcl2.parses(file.read_text(encoding="utf-8"))
