@@ -29,8 +29,7 @@ def check_scores(
     """Count the rows of the day; returns the counts."""
     series = ModelRegistry(settings.model_bucket, project=settings.project).manifest(version).series
     with connect(settings.project) as client:
-        statement = _QUERY.format(table=settings.scores_table)
-        [row] = query(client, statement, run_date=run_date, version=version)
+        [row] = query(client, _QUERY.format(table=settings.scores_table), run_date=run_date, version=version)
     expected = {
         "row_count": series * horizon,
         "series": series,

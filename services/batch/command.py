@@ -17,10 +17,6 @@ from services.forecasting.models import CANDIDATES, Candidates
 
 BEST: Final = "best"
 
-# Exit statuses: it cannot be done as things are; it may be done when it is tried again (as in sysexits.h).
-_FAILURE: Final = 1
-_TEMPORARY_FAILURE: Final = 75
-
 # Options of several commands.
 RunDate = Annotated[datetime.date, "ISO 8601; sales of all days before it are known"]
 Snapshot = Annotated[str, "the file that `extract` wrote"]
@@ -89,7 +85,7 @@ def attempt(name: str, command: Callable[[], dict[str, Any]]) -> int:
         result = msgspec.json.encode(command())
     except EXPECTED as error:
         print(f"{name}: {error}", file=sys.stderr)  # noqa: T201
-        return _TEMPORARY_FAILURE if is_temporary(error) else _FAILURE
+        return os.EX_TEMPFAIL if is_temporary(error) else 1
     if file := os.environ.get("RESULT_FILE"):  # which Airflow reads, for later tasks
         Path(file).write_bytes(result)
     print(result.decode())  # noqa: T201

@@ -23,15 +23,11 @@ from services.contracts.model import Decision, Manifest
 from services.contracts.settings import BatchSettings
 from services.forecasting.model_registry import ModelRegistry
 
-MARGIN = 0.02
-
-Verdict = Literal["publish", "keep", "reject"]
-
 
 def compare(
     settings: BatchSettings,
     version: Annotated[str, "the version that may be published"],
-    margin: Annotated[float, f"m above; default {MARGIN}"] = MARGIN,
+    margin: Annotated[float, "m above; default %(default)s"] = 0.02,
     *,
     dry_run: command.DryRun = False,
 ) -> dict[str, Any]:
@@ -75,7 +71,9 @@ def error(manifest: Manifest, other: Manifest) -> float:
     return mean(ours[level].mase / naive[level].mase for level in ours if level in other.backtest.model)
 
 
-def judge(candidate: Manifest, current: Manifest | None, margin: float) -> tuple[Verdict, str]:
+def judge(
+    candidate: Manifest, current: Manifest | None, margin: float
+) -> tuple[Literal["publish", "keep", "reject"], str]:
     """What to do with a version when `current` is published, and why."""
     if current is None:
         return "publish", "nothing is published yet"

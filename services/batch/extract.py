@@ -14,10 +14,9 @@ def extract(settings: BatchSettings, run_date: command.RunDate) -> dict[str, Any
     panel = Panel.from_frame(frame)
     # Those that `check_day` saw may be others.
     check_newest(settings.sales_table, panel.last_date, run_date)
+    folder = f"gs://{settings.staging_bucket}/runs/{run_date}"
     return {
-        "snapshot": staging.write_sales(
-            settings.project, f"gs://{settings.staging_bucket}/runs/{run_date}", frame
-        ),
+        "snapshot": staging.write_sales(settings.project, folder, frame),
         "rows": len(frame),
         "series": len(panel.family),
         "first_date": panel.first_date,

@@ -17,9 +17,7 @@ from services.forecasting.model_registry import ModelRegistry
 def publish(
     settings: TrainingSettings,
     version: Annotated[str | None, "that of the sales in BigQuery and of this code when not given"] = None,
-    generation: Annotated[
-        int | None, "of the pointer to replace, as `compare` saw it; any by default"
-    ] = None,
+    generation: Annotated[int | None, "of the pointer that `compare` saw; any when not given"] = None,
 ) -> dict[str, Any]:
     """Move the pointer unless it is there already; returns where it points and pointed."""
     registry = ModelRegistry(settings.model_bucket, project=settings.project)
@@ -35,16 +33,10 @@ def publish(
 
 
 def _ask(forecast: Forecast) -> None:
-    """Ask for a series as a user of the services does, and read the answer.
-
-    Raises:
-        CorruptModelError: the answer is not what the contract says.
-    """
+    """Ask for a series as a user of the services does; raise CorruptModelError if the answer is wrong."""
     try:
-        rows = forecast.rows(
-            forecast.horizon,
-            forecast.select(store_nbr=forecast.store_nbr[:1], family=forecast.family[:1]).tolist(),
-        )
+        series = forecast.select(store_nbr=forecast.store_nbr[:1], family=forecast.family[:1])
+        rows = forecast.rows(forecast.horizon, series.tolist())
         if msgspec.json.decode(msgspec.json.encode(rows), type=list[PredictionRow]) != rows:
             raise ValueError("the answer to a request has other values")
     except ValueError as error:  # msgspec's are among them

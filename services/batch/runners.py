@@ -38,10 +38,9 @@ def pipeline(options: PipelineOptions, *, streaming: bool = False) -> beam.Pipel
 
 
 def run(pipeline: beam.Pipeline, count: Callable[[PipelineResult], dict[str, Any]]) -> dict[str, Any]:
-    """Run a pipeline to its end, but for jobs of Dataflow, whose launcher must not wait for them.
+    """Run a pipeline to its end; returns what `count` finds in the result.
 
-    Returns:
-        What `count` finds in the result, or the id of Dataflow's job.
+    A job of Dataflow gives its id instead, since its launcher must not wait for it.
 
     Raises:
         TemporaryError: it failed: what its server tells of a worker's error does not say whether it is final.

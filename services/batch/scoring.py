@@ -140,8 +140,7 @@ class AnswerBatches(beam.DoFn):
     def __init__(self, source: ModelSource):
         self._source = source
         self._shared = Shared()
-        self._looked = 0.0
-        self._version = ""
+        self._look_again = 0.0
 
     def setup(self) -> None:
         """Load the model, so that a fault shows before the first question."""
@@ -150,14 +149,11 @@ class AnswerBatches(beam.DoFn):
     def model(self) -> ScoreLines:
         """The rows of the version to use now."""
         with temporary_errors():
-            if not self._version or (
-                not self._source.version and time.monotonic() > self._looked + _POINTER_SECONDS
-            ):
+            if time.monotonic() > self._look_again:
                 self._version = self._source.current()
-                self._looked = time.monotonic()
-            version = self._version
+                self._look_again = time.monotonic() + _POINTER_SECONDS
             # Kept, since workers hold shared objects by weak references.
-            self._held = self._shared.acquire(lambda: self._source.load(version), tag=version)
+            self._held = self._shared.acquire(lambda: self._source.load(self._version), tag=self._version)
         return self._held
 
 

@@ -16,7 +16,6 @@ from services.contracts.settings import BatchSettings
 from services.forecasting import backtest
 from services.forecasting.panel import Panel
 
-MAX_DRIFT = 0.25
 _RECENT_DAYS = 28
 _WINDOW_DAYS = 364
 _BINS = 10
@@ -31,13 +30,12 @@ _LEAST_SHARE = 1e-4
 def validate(
     settings: BatchSettings,
     snapshot: command.Snapshot,
-    max_drift: Annotated[float, f"default {MAX_DRIFT}"] = MAX_DRIFT,
+    max_drift: Annotated[float, "default %(default)s"] = 0.25,
 ) -> dict[str, Any]:
     """Check the sales of a run; returns their size and drift."""
     panel = staging.read_sales(settings.project, snapshot)
     backtest.origins(panel)
-    bad = panel.sales[~np.isnan(panel.sales)]
-    bad = bad[~np.isfinite(bad) | (bad < 0)]
+    bad = panel.sales[np.isinf(panel.sales) | (panel.sales < 0)]
     if len(bad):
         raise BatchError(
             f"{snapshot}: {len(bad)} rows have sales that are negative or infinite, such as "

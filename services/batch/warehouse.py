@@ -65,11 +65,7 @@ class SalesTable:
         self._name = name
 
     def read(self, before: datetime.date = datetime.date.max) -> Panel:
-        """All sales until the day before.
-
-        Raises:
-            UnusableSalesError: there are none, or the series have gaps or repeated days.
-        """
+        """All sales until the day before."""
         return Panel.from_frame(self.frame(before))
 
     def frame(self, before: datetime.date = datetime.date.max) -> pl.DataFrame:
@@ -163,9 +159,9 @@ def replace_day(
     if not rows:
         raise BatchError(f"no rows for run_date {day}; {table} keeps what it has")
     columns = bigquery_schema(Score)
-    name = table.split(".")[2]
+    project, _, name = table.split(".")
     staged = f"{staging_dataset}.{name}_{day:%Y%m%d}"
-    with connect(table.split(".")[0]) as client:
+    with connect(project) as client:
         client.load_table_from_uri(
             files,
             staged,
