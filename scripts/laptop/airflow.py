@@ -35,7 +35,7 @@ DAGS = ROOT / "services" / "batch" / "dags"
 PROGRAM = ROOT / "build" / "venvs" / "airflow" / "bin" / "airflow"
 # Of one process each: the API server with the pages, the scheduler, the reader of DAG files.
 PROCESSES = (("api-server", "--workers", "1"), ("scheduler", "--skip-serve-logs"), ("dag-processor",))
-# What every task needs, that of the DAG files included.
+# What every task needs is imported once, and not by each.
 _PRELOADED = (
     "airflow.executors.local_executor",
     "airflow.sdk.execution_time.task_runner",
@@ -76,12 +76,7 @@ def settings(batch: BatchSettings) -> DagSettings:
 class Airflow:
     """An Airflow of its own: SQLite, no examples, two tasks at a time, loopback alone.
 
-    Args:
-        folder: its home, made when absent.
-        variables: environment variables of its tasks; those of `DagSettings` among them.
-
-    Attributes:
-        variables: those of its processes.
+    Its home is `folder`, made when absent. `variables` go to its tasks, those of `DagSettings` among them.
     """
 
     def __init__(self, folder: pathlib.Path, variables: Mapping[str, str]):
@@ -101,7 +96,6 @@ class Airflow:
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
             # The server is slow to answer its first task on a busy machine.
             "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
-            # What every task needs is imported once, and not by each.
             "AIRFLOW__SCHEDULER__MP_START_METHOD": "forkserver",
             "AIRFLOW__CORE__MP_FORKSERVER_PRELOAD": ",".join(_PRELOADED),
             # A worker may notice the end of its task no sooner than its next heartbeat, five seconds later by
@@ -120,11 +114,7 @@ class Airflow:
         }
 
     def run(self, *arguments: str, log: str | None = None) -> None:
-        """Run a command of Airflow to its end.
-
-        Raises:
-            CommandError: it failed; carries the end of what it printed.
-        """
+        """Run a command of Airflow to its end."""
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{log or arguments[0]}.log"
         path.unlink(missing_ok=True)
@@ -155,8 +145,8 @@ class Airflow:
     def tasks(self, run_id: str, dag: str = DAILY_DAG) -> dict[str, dict[str, Any]]:
         """State, tries, seconds and result of a run's tasks, in the order in which they began."""
         rows = self._query(
-            "SELECT task_id, state, try_number, (julianday(end_date) - julianday(start_date)) * 86400, value "
-            "FROM task_instance LEFT JOIN "
+            "SELECT task_id, state, try_number, (julianday(end_date) - julianday(start_date)) * 86400, "
+            "coalesce(value, 'null') FROM task_instance LEFT JOIN "
             "(SELECT dag_id, run_id, task_id, value FROM xcom WHERE key = 'return_value') "
             "USING (dag_id, run_id, task_id) "
             "WHERE dag_id = ? AND run_id = ? ORDER BY start_date IS NULL, start_date",
@@ -164,13 +154,8 @@ class Airflow:
             run_id,
         )
         return {
-            task_id: {
-                "state": state,
-                "tries": tries,
-                "seconds": seconds,
-                "result": json.loads(value or "null"),
-            }
-            for task_id, state, tries, seconds, value in rows
+            task_id: {"state": state, "tries": tries, "seconds": seconds, "result": json.loads(result)}
+            for task_id, state, tries, seconds, result in rows
         }
 
     def _query(self, query: str, *parameters: str) -> list[tuple[Any, ...]]:
@@ -179,11 +164,7 @@ class Airflow:
 
     @contextlib.contextmanager
     def running(self) -> Generator[str]:
-        """Its processes, until the block ends. Yields the address of its pages.
-
-        Raises:
-            CommandError: it does not become healthy; says where the logs are.
-        """
+        """Its processes, until the block ends. Yields the address of its pages."""
         home.keep_logs_small(self.folder)
         processes: list[psutil.Popen] = []
         # Found now, and not when this object is made: by then another program may have taken it.
@@ -219,18 +200,15 @@ class Airflow:
         """Ask for a run of every day, again where there was one. Returns the id of this backfill.
 
         Not while it is `running`: SQLite does not let two processes write at once.
-
-        Raises:
-            CommandError: somebody paused the DAG, or days cannot be run.
         """
         self.run("dags", "reserialize")
         if self._query("SELECT 1 FROM dag WHERE dag_id = ? AND is_paused", DAILY_DAG):
             raise CommandError(f"{DAILY_DAG} is paused; let it run on its page (make airflow)")
+        options = ["--dag-id", DAILY_DAG, "--reprocess-behavior", "completed", "--max-active-runs", "1"]
         # A day's run is at some hour of it.
-        days = ["--from-date", first.isoformat(), "--to-date", f"{last}T23:59:59"]
-        again = ["--reprocess-behavior", "completed", "--max-active-runs", "1"]
-        again += ["--dag-run-conf", json.dumps(conf)] if conf else []
-        self.run("backfill", "create", "--dag-id", DAILY_DAG, *days, *again)
+        options += ["--from-date", first.isoformat(), "--to-date", f"{last}T23:59:59"]
+        options += ["--dag-run-conf", json.dumps(conf)] if conf else []
+        self.run("backfill", "create", *options)
         [(backfill,)] = self._query("SELECT max(id) FROM backfill")
         return backfill
 

@@ -20,9 +20,8 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
-from infra.paths import cloud_sdk
+from infra.paths import ROOT, cloud_sdk
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build"
 REQUIREMENTS = ROOT / "requirements"
 TOOLS = BUILD / "venvs" / "tools"
@@ -41,21 +40,13 @@ class InstallError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Tool:
-    """A program that must be on the machine already.
-
-    Attributes:
-        name: as people call it.
-        minimum: oldest version.
-        command: prints its version.
-        packages: its names in the package managers that have it.
-        page: where to get it otherwise.
-    """
+    """A program that must be on the machine already."""
 
     name: str
     minimum: tuple[int, ...]
-    command: tuple[str, ...]
-    packages: dict[str, str]
-    page: str
+    command: tuple[str, ...]  # prints its version
+    packages: dict[str, str]  # by package manager
+    page: str  # where to get it otherwise
 
     @property
     def remedy(self) -> str:
@@ -100,13 +91,7 @@ TOOLS_NEEDED = (
         "https://docs.python.org/3/library/ensurepip.html",
     ),
     TERRAFORM,
-    Tool(
-        "Node.js",
-        (20,),
-        ("node", "--version"),
-        NODE,
-        "https://nodejs.org/en/download",
-    ),
+    Tool("Node.js", (20,), ("node", "--version"), NODE, "https://nodejs.org/en/download"),
     Tool(
         "npm",
         (10,),  # older ones take no alias among the overrides of package.json
@@ -154,17 +139,16 @@ def tool_fault(tool: Tool) -> str | None:
 
 
 def emulator_fault() -> str | None:
-    """As `tool_fault`, for the Pub/Sub emulator: the same places as infra/simulator/emulators.py looks in."""
+    """As `tool_fault`, for the Pub/Sub emulator, in the places where infra/simulator/emulators.py looks."""
     if jar := os.environ.get("PUBSUB_EMULATOR_JAR"):
         return None if pathlib.Path(jar).is_file() else f"PUBSUB_EMULATOR_JAR: there is no file {jar}"
     root = cloud_sdk()
     if not root:
         if shutil.which("gcloud") is None:
             return f"the Pub/Sub emulator (`gcloud` is not on PATH): {EMULATOR_REMEDY}"
-        question = ("gcloud", "info", "--format=value(installation.sdk_root)")
         # Otherwise gcloud asks the network, for up to a minute, whether this machine is one of Google's.
         environment = {**os.environ, "CLOUDSDK_CORE_CHECK_GCE_METADATA": "false"}
-        done = _answer(question, environment)
+        done = _answer(("gcloud", "info", "--format=value(installation.sdk_root)"), environment)
         if done.returncode != 0:
             reason = done.stderr.strip().partition("\n")[0]
             return f"the Pub/Sub emulator (`gcloud` is broken: {reason}): {EMULATOR_REMEDY}"
@@ -183,11 +167,7 @@ def missing_tools() -> list[str]:
 
 
 def run(*command: str | pathlib.Path) -> None:
-    """Run an installer quietly.
-
-    Raises:
-        InstallError: it failed; carries the end of what it printed.
-    """
+    """Run an installer quietly; if it fails, the error carries the end of what it printed."""
     # Even if the machine disables bytecode: these environments start faster with it.
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     done = subprocess.run(
@@ -224,9 +204,8 @@ def install_tools() -> float:
     """uv, which installs the other environments, and pip, which can download wheels."""
     lock = REQUIREMENTS / "tools.lock"
     venv = (sys.executable, "-m", "venv", "--clear", TOOLS)
-    return unless_current(
-        TOOLS / "stamp", [lock], venv, (TOOLS / "bin" / "pip", "install", "--require-hashes", "-r", lock)
-    )
+    pip = (TOOLS / "bin" / "pip", "install", "--require-hashes", "-r", lock)
+    return unless_current(TOOLS / "stamp", [lock], venv, pip)
 
 
 def install_group(folder: pathlib.Path, lock: pathlib.Path) -> float:
