@@ -1,7 +1,4 @@
-"""What the benchmarks share: the served model, programs under test, interleaved rounds, tables, results.
-
-A result is figures by name. The first one is compared.
-"""
+"""What the benchmarks share: the served model, programs under test, interleaved rounds, tables, results."""
 
 import json
 import os
@@ -26,6 +23,7 @@ from services.forecasting.artifact import Model
 from services.forecasting.panel import Panel
 
 Figures = Mapping[str, float]
+"""By name; the first one is compared."""
 _Key = TypeVar("_Key", bound=Hashable)
 
 MEBIBYTE: Final = 2**20
@@ -99,10 +97,9 @@ def _members(program: psutil.Process) -> list[psutil.Process]:
 
 
 def publish(name: str, title: str, results: Mapping[str, Figures], *, ours: str, **more: Any) -> None:
-    """Print a table of the results of each program, and write `build/bench/NAME.json`.
+    """Print a table of the results of each program, and write `build/bench/NAME.json`, with `more` keys.
 
-    The unit is the name of the first figure. Ratios are of that, to that of `ours`. `more` are other keys of
-    the file.
+    The unit is the name of the first figure, whose ratios to that of `ours` are told.
     """
     first, *rest = results[ours]
     ratios = {program: result[first] / results[ours][first] for program, result in results.items()}
@@ -113,8 +110,8 @@ def publish(name: str, title: str, results: Mapping[str, Figures], *, ours: str,
         figures = [f"{figure:,.4g}" for figure in result.values()]
         table.add_row(program, figures[0], f"{ratios[program]:,.2f}", *figures[1:])
     Console(width=140).print(table)
-    peers = {program: result for program, result in results.items() if program != ours}
-    of_peers = {peer: ratios[peer] for peer in peers}
-    content = {"unit": first, "ours": results[ours], "peers": peers, "ratios": of_peers}
+    del ratios[ours]
+    peers = {program: results[program] for program in ratios}
+    content = {"unit": first, "ours": results[ours], "peers": peers, "ratios": ratios}
     BENCH.mkdir(parents=True, exist_ok=True)
     (BENCH / f"{name}.json").write_text(json.dumps(content | more, indent=2) + "\n", encoding="utf-8")

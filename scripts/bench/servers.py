@@ -65,16 +65,12 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Its address."""
+        """Without a path."""
         return f"http://127.0.0.1:{self.port}"
 
     @contextlib.contextmanager
     def running(self) -> Generator[Self]:
-        """Run it on core 0, from when it is ready until the block ends.
-
-        Raises:
-            CommandError: it ended, or is not ready after two minutes.
-        """
+        """Run it on core 0, from when it is ready until the block ends; CommandError if it is not in time."""
         log = WORK / f"{re.sub('[^a-z]+', '-', self.name.lower())}-{self.port}.log"
         begun = time.monotonic()
         words = ("taskset", "--cpu-list", "0", *self.command)
@@ -140,30 +136,19 @@ def peers(*, model: bool) -> list[Server]:
     (folder / "settings.json").write_text(json.dumps(settings))
     runtime = {"name": "sales", "implementation": "mlserver_runtime.Sales"}
     (folder / "model-settings.json").write_text(json.dumps(runtime))
-    tensor = '{"inputs": [{"name": "range", "shape": [1], "datatype": "INT64", "data": [{days}]}]}'
     gthread = ("--worker-class=gthread", "--threads=4", "--keep-alive=75", f"--bind=127.0.0.1:{flask}")
-    uvicorn = ("--no-access-log", "--loop=uvloop", "--http=httptools", f"--port={fastapi}")
+    gunicorn = [web, "-m", "gunicorn", *gthread, "flask_app:app"]
+    options = ("--no-access-log", "--loop=uvloop", "--http=httptools", f"--port={fastapi}")
+    uvicorn = [web, "-m", "uvicorn", *options, "fastapi_app:app"]
+    ml_command = [mlserver, "-m", "mlserver.cli.main", "start", str(folder)]
+    tensor = '{"inputs": [{"name": "range", "shape": [1], "datatype": "INT64", "data": [{days}]}]}'
+    ks_command = [kserve, str(PEERS / "kserve_app.py"), f"--http_port={ks}"]
+    instances = '{"instances": [{"range": {days}}]}'
     servers = [
-        Server(
-            "Flask, gunicorn gthread", [web, "-m", "gunicorn", *gthread, "flask_app:app"], flask, _WEEK, _DAY
-        ),
-        Server("FastAPI, uvicorn", [web, "-m", "uvicorn", *uvicorn, "fastapi_app:app"], fastapi, _WEEK, _DAY),
-        Server(
-            "MLServer",
-            [mlserver, "-m", "mlserver.cli.main", "start", str(folder)],
-            ml,
-            "/v2/models/sales/infer",
-            "/v2/models/sales/ready",
-            tensor,
-        ),
-        Server(
-            "KServe",
-            [kserve, str(PEERS / "kserve_app.py"), f"--http_port={ks}"],
-            ks,
-            "/v1/models/sales:predict",
-            "/v2/health/ready",
-            '{"instances": [{"range": {days}}]}',
-        ),
+        Server("Flask, gunicorn gthread", gunicorn, flask, _WEEK, _DAY),
+        Server("FastAPI, uvicorn", uvicorn, fastapi, _WEEK, _DAY),
+        Server("MLServer", ml_command, ml, "/v2/models/sales/infer", "/v2/models/sales/ready", tensor),
+        Server("KServe", ks_command, ks, "/v1/models/sales:predict", "/v2/health/ready", instances),
     ]
     for server in servers:
         server.variables = {"PYTHONPATH": str(PEERS), "PYTHONWARNINGS": "ignore"}
@@ -196,11 +181,7 @@ wrk.method, wrk.body, wrk.headers["Content-Type"] = "POST", %s, "application/jso
 
 
 def prepare(*programs: str) -> None:
-    """Look for what a benchmark of servers needs besides wrk, and empty its folder.
-
-    Raises:
-        CommandError: the machine lacks a program or a core.
-    """
+    """Look for what a benchmark of servers needs besides wrk, and empty its folder."""
     needed = ("wrk", *programs)
     if not all(map(shutil.which, ("taskset", *needed))) or (os.cpu_count() or 1) < 2:
         raise CommandError(f"needs two cores, and {' and '.join(needed)}: see scripts/debian_packages.sh")

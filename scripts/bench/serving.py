@@ -18,7 +18,7 @@ from scripts.own_emulators import own_emulators
 
 _UNOBSERVED: Final = "scripts.bench.peers.ours_unobserved"
 CONNECTIONS: Final = (1, 16, 64)
-DAYS: Final = (30, 1)
+DAYS: Final = {30: "cpu_us_30_days", 1: "cpu_us_1_day"}
 ROUNDS: Final = 3
 SECONDS: Final = 2
 """Of each cell and round."""
@@ -27,21 +27,13 @@ MODEL_CONNECTIONS: Final = 4
 
 
 def measure(server: Server, connections: int, days: int, seconds: int) -> harness.Figures:
-    """Send requests to a server from core 1.
-
-    Raises:
-        CommandError: an answer was not a success.
-    """
+    """Send requests to a server from core 1."""
     body = server.body and server.body.replace("{days}", str(days))
     before = harness.cpu_seconds(server.process)
     load = servers.load(server.url + server.path.format(days=days), connections, seconds, body)
     used = harness.cpu_seconds(server.process) - before
-    return {
-        "cpu_us": used / load["requests"] * 1e6,
-        "rps": load["requests"] / load["seconds"],
-        "p50_ms": load["p50_ms"],
-        "p99_ms": load["p99_ms"],
-    }
+    cpu_us, rps = used / load["requests"] * 1e6, load["requests"] / load["seconds"]
+    return {"cpu_us": cpu_us, "rps": rps, "p50_ms": load["p50_ms"], "p99_ms": load["p99_ms"]}
 
 
 @command("bench-serving")
@@ -84,10 +76,7 @@ def main() -> int:
             for server in serving
         }
     forecasts = {
-        server.name: {
-            "cpu_us_30_days": costs[server.name, 30]["cpu_us"],
-            "cpu_us_1_day": costs[server.name, 1]["cpu_us"],
-        }
+        server.name: {name: costs[server.name, days]["cpu_us"] for days, name in DAYS.items()}
         for server in modelled
     }
     harness.publish("serving", "Serving alone: a week of one series", results, ours=OURS)

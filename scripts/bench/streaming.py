@@ -37,27 +37,21 @@ ROUNDS: Final = 2
 ENDURANCE_ROUNDS: Final = 10
 _PATIENCE_SECONDS: Final = 180
 _SETTLE_SECONDS: Final = 0.5  # after the last reply, for acknowledgements
+_TOPIC: Final = f"projects/{PROJECT}/topics/{{}}"
+_SUBSCRIPTION: Final = f"projects/{PROJECT}/subscriptions/{{}}"
 
 
 class Client:
-    """A client with topics and subscriptions of its own, while a block runs.
-
-    Args:
-        name: `ours`, or one of `CLIENTS`.
-        forecast: that replies are made of.
-    """
+    """A client (`ours`, or one of `CLIENTS`) with an emulator of its own; replies are made of `forecast`."""
 
     def __init__(self, name: str, forecast: Forecast) -> None:
         self._forecast = forecast
         self._subscriber = pubsub_v1.SubscriberClient()
-        path = f"projects/{PROJECT}/{{}}/{{}}-{uuid.uuid4().hex[:8]}"
-        self._topic = path.format("topics", "requests")
-        self._replies = path.format("subscriptions", "replies")
-        self._settings = StreamingSettings(
+        settings = StreamingSettings(
             model_bucket=harness.MODELS,
-            subscription=path.format("subscriptions", "requests"),
-            reply_topic=path.format("topics", "replies"),
-            dead_letter_topic=path.format("topics", "dead"),
+            subscription=_SUBSCRIPTION.format("requests"),
+            reply_topic=_TOPIC.format("replies"),
+            dead_letter_topic=_TOPIC.format("dead"),
             predictions_table=f"{PROJECT}.predictions.predictions",
             host="127.0.0.1",
             port=emulators.free_port(),
@@ -66,26 +60,23 @@ class Client:
         self.running = running(
             *(sys.executable, "-m", *module),
             log=Path(os.environ["SIMULATOR_HOME"]) / f"{name}.log",
-            variables=to_environment(self._settings),
+            variables=to_environment(settings),
             ending=signal.SIGTERM if name == OURS else signal.SIGKILL,
         )
         self.restart_emulator()
 
     def restart_emulator(self) -> None:
         """Replace it by an empty one on its port: acknowledged messages stay on its heap for a while."""
-        running = processes.find(f"{emulators.KIND}.pubsub")
-        if running is not None:  # a killed emulator restarts on its port; a stopped one gets another
-            process = psutil.Process(running.pid)
+        before = processes.find(f"{emulators.KIND}.pubsub")
+        if before is not None:  # a killed emulator restarts on its port; a stopped one gets another
+            process = psutil.Process(before.pid)
             process.kill()
             process.wait()
         emulators.ensure()
         publisher = pubsub_v1.PublisherClient()
-        for topic in (self._topic, self._settings.reply_topic, self._settings.dead_letter_topic):
+        for name in ("requests", "replies", "dead"):
+            topic, subscription = _TOPIC.format(name), _SUBSCRIPTION.format(name)
             publisher.create_topic(name=topic)
-        for subscription, topic in (
-            (self._settings.subscription, self._topic),
-            (self._replies, self._settings.reply_topic),
-        ):
             self._subscriber.create_subscription(name=subscription, topic=topic, ack_deadline_seconds=60)
 
     def ask(self, number: int) -> dict[str, SaleRangeRequest]:
@@ -94,35 +85,27 @@ class Client:
         series = list(zip(self._forecast.store_nbr, self._forecast.family, strict=True))
         chosen = (choice.choice(series) for _ in range(number))
         requests = [SaleRangeRequest(uuid.uuid4().hex, DAYS, *each, mode="active") for each in chosen]
-        publish(self._topic, requests)
+        publish(_TOPIC.format("requests"), requests)
         return {request.request_id: request for request in requests}
 
     def collect(
         self, requests: dict[str, SaleRangeRequest], process: psutil.Popen
     ) -> list[tuple[str, bytes]]:
-        """Wait until every request has its reply; returns request ids and bodies.
-
-        Raises:
-            CommandError: replies are missing after three minutes, or the client ended.
-        """
+        """Wait until every request has its reply. Returns request ids and bodies."""
         replies: list[tuple[str, bytes]] = []
         missing = set(requests)
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while missing:
             if time.monotonic() > deadline or process.poll() is not None:
                 raise CommandError(f"{len(missing)} of {len(requests)} requests have no reply")
-            taken = take(self._subscriber, self._replies)
+            taken = take(self._subscriber, _SUBSCRIPTION.format("replies"))
             came = [(message.attributes[REQUEST_ID_ATTRIBUTE], message.data) for message in taken]
             missing.difference_update(request_id for request_id, _ in came)
             replies += came
         return replies
 
     def check(self, requests: dict[str, SaleRangeRequest], replies: list[tuple[str, bytes]]) -> None:
-        """Compare every reply with the forecast.
-
-        Raises:
-            CommandError: a reply is wrong.
-        """
+        """Compare every reply with the forecast."""
 
         @functools.cache
         def rows(store: str, family: str) -> list[Any]:
@@ -145,20 +128,15 @@ def measure(name: str, forecast: Forecast) -> harness.Figures:
         client.check(first, client.collect(first, process))
         process.send_signal(signal.SIGSTOP)
         requests = client.ask(MESSAGES)
-        before = harness.cpu_seconds(process)
-        begun = time.monotonic()
+        before, begun = harness.cpu_seconds(process), time.monotonic()
         process.send_signal(signal.SIGCONT)
         replies = client.collect(requests, process)
         elapsed = time.monotonic() - begun
         time.sleep(_SETTLE_SECONDS)
         used = harness.cpu_seconds(process) - before
-        figures = {
-            "cpu_us": used / MESSAGES * 1e6,
-            "messages_per_second": MESSAGES / elapsed,
-            "peak_mib": harness.peak_mib(process),
-        }
+        peak = harness.peak_mib(process)
     client.check(requests, replies)
-    return figures
+    return {"cpu_us": used / MESSAGES * 1e6, "messages_per_second": MESSAGES / elapsed, "peak_mib": peak}
 
 
 def endurance(forecast: Forecast) -> list[float]:

@@ -34,11 +34,7 @@ ROUNDS: Final = 3
 
 
 def synthesize(command: tuple[str, ...], expected: dict[Path, bytes]) -> harness.Figures:
-    """Run one synthesis, whose output is `expected`; the first one fills that in.
-
-    Raises:
-        CommandError: the output is another.
-    """
+    """Run one synthesis, whose output is `expected`; the first one fills that in."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "out")
         variables = {
