@@ -23,7 +23,8 @@ from services.forecasting.forecast import History
 SERIES: Final = 30_490
 BUCKET: Final = "large-models"
 ALONE: Final = "nothing else"
-LARGE: Final = {
+LOADS: Final = {
+    ALONE: "",
     "a day of all series": "/predict?range=1",
     "60 days of all series": "/predict?range=60",
     "the same in CSV": "/predict?range=60&format=csv",
@@ -63,14 +64,15 @@ def publish() -> None:
         publish_model(folder, BUCKET)
 
 
-def measure(small: str, large: str | None) -> harness.Figures:
-    """Latency of a small request, in milliseconds, while something large is asked for."""
+def measure(url: str, small: str, large: str) -> harness.Figures:
+    """Latency of a small request, in milliseconds, while `large` is asked for, unless that is empty."""
     with contextlib.ExitStack() as stack:
         if large:
-            sending = servers.start_load(large, _LARGE_CONNECTIONS, 2 * _SECONDS + 10, _LARGE_SCRIPT)
+            seconds = 2 * _SECONDS + 10
+            sending = servers.start_load(url + large, _LARGE_CONNECTIONS, seconds, _LARGE_SCRIPT)
             stack.enter_context(sending)
             stack.callback(sending.terminate)
-        figures = servers.load(small, 1, _SECONDS)
+        figures = servers.load(url + small, 1, _SECONDS)
     return {name: figures[name] for name in ("p50_ms", "p99_ms", "longest_ms")}
 
 
@@ -82,11 +84,7 @@ def main() -> int:
         publish()
         with servers.our_server(BUCKET, "store_nbr=S0&family=P00000").running() as server:
             for name, path in ("healthz", "/healthz"), ("one-series", server.path.format(days=7)):
-                loads = {ALONE: None} | {load: server.url + large for load, large in LARGE.items()}
-                measures = {
-                    load: functools.partial(measure, server.url + path, large)
-                    for load, large in loads.items()
-                }
+                measures = {load: functools.partial(measure, server.url, path, LOADS[load]) for load in LOADS}
                 medians = harness.interleave(measures, 3, warm_up=True)
                 title = f"{path} at {SERIES:,} series, while {_LARGE_CONNECTIONS} connections ask for"
                 peak = harness.peak_mib(server.process)

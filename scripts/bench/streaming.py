@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 import uuid
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final
 
@@ -88,9 +89,7 @@ class Client:
         publish(_TOPIC.format("requests"), requests)
         return {request.request_id: request for request in requests}
 
-    def collect(
-        self, requests: dict[str, SaleRangeRequest], process: psutil.Popen
-    ) -> list[tuple[str, bytes]]:
+    def collect(self, requests: Collection[str], process: psutil.Popen) -> list[tuple[str, bytes]]:
         """Wait until every request has its reply. Returns request ids and bodies."""
         replies: list[tuple[str, bytes]] = []
         missing = set(requests)

@@ -7,13 +7,13 @@ import argparse
 import contextlib
 import datetime
 import json
-import pathlib
 import secrets
 import signal
 import sqlite3
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent import futures
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -79,7 +79,7 @@ class Airflow:
     Its home is `folder`, made when absent. `variables` go to its tasks, those of `DagSettings` among them.
     """
 
-    def __init__(self, folder: pathlib.Path, variables: Mapping[str, str]):
+    def __init__(self, folder: Path, variables: Mapping[str, str]):
         self.folder = folder
         secret = secrets.token_hex()
         self.variables = {

@@ -12,13 +12,13 @@ import dataclasses
 import hashlib
 import json
 import os
-import pathlib
 import re
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from infra.paths import ROOT, cloud_sdk
 
@@ -92,17 +92,12 @@ TOOLS_NEEDED = (
     ),
     TERRAFORM,
     Tool("Node.js", (20,), ("node", "--version"), NODE, "https://nodejs.org/en/download"),
-    Tool(
-        "npm",
-        (10,),  # older ones take no alias among the overrides of package.json
-        ("npm", "--version"),
-        NODE,
-        "it comes with Node.js: https://nodejs.org/en/download",
-    ),
+    # Older ones take no alias among the overrides of package.json.
+    Tool("npm", (10,), ("npm", "--version"), NODE, "it comes with Node.js: https://nodejs.org/en/download"),
     Tool(
         "Java",
         (11,),
-        (str(pathlib.Path(JAVA_HOME, "bin", "java")) if JAVA_HOME else "java", "-version"),
+        (str(Path(JAVA_HOME, "bin", "java")) if JAVA_HOME else "java", "-version"),
         {"brew": "openjdk", "apt": "default-jre-headless"},
         "a JRE 11 or newer: https://adoptium.net",
     ),
@@ -141,7 +136,7 @@ def tool_fault(tool: Tool) -> str | None:
 def emulator_fault() -> str | None:
     """As `tool_fault`, for the Pub/Sub emulator, in the places where infra/simulator/emulators.py looks."""
     if jar := os.environ.get("PUBSUB_EMULATOR_JAR"):
-        return None if pathlib.Path(jar).is_file() else f"PUBSUB_EMULATOR_JAR: there is no file {jar}"
+        return None if Path(jar).is_file() else f"PUBSUB_EMULATOR_JAR: there is no file {jar}"
     root = cloud_sdk()
     if not root:
         if shutil.which("gcloud") is None:
@@ -152,7 +147,7 @@ def emulator_fault() -> str | None:
         if done.returncode != 0:
             reason = done.stderr.strip().partition("\n")[0]
             return f"the Pub/Sub emulator (`gcloud` is broken: {reason}): {EMULATOR_REMEDY}"
-        root = pathlib.Path(done.stdout.strip())
+        root = Path(done.stdout.strip())
     if not (root / "platform" / "pubsub-emulator").is_dir():
         return f"the Pub/Sub emulator (gcloud is there, its component is not): {EMULATOR_REMEDY}"
     return None
@@ -166,7 +161,7 @@ def missing_tools() -> list[str]:
     return [fault for fault in faults if fault]
 
 
-def run(*command: str | pathlib.Path) -> None:
+def run(*command: str | Path) -> None:
     """Run an installer quietly; if it fails, the error carries the end of what it printed."""
     # Even if the machine disables bytecode: these environments start faster with it.
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
@@ -185,9 +180,7 @@ def run(*command: str | pathlib.Path) -> None:
         raise InstallError(f"`{' '.join(map(str, command))}` failed:\n    {tail}")
 
 
-def unless_current(
-    stamp: pathlib.Path, inputs: Iterable[pathlib.Path], *commands: Sequence[str | pathlib.Path]
-) -> float:
+def unless_current(stamp: Path, inputs: Iterable[Path], *commands: Sequence[str | Path]) -> float:
     """Run installers unless `stamp` records the same inputs. Returns seconds."""
     started = time.monotonic()
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in inputs)).hexdigest()
@@ -208,7 +201,7 @@ def install_tools() -> float:
     return unless_current(TOOLS / "stamp", [lock], venv, pip)
 
 
-def install_group(folder: pathlib.Path, lock: pathlib.Path) -> float:
+def install_group(folder: Path, lock: Path) -> float:
     """A virtual environment that holds exactly what a lock file names."""
     python = folder / "bin" / "python"
     venv = (sys.executable, "-m", "venv", "--clear", "--without-pip", folder)

@@ -5,9 +5,9 @@ import uuid
 from collections.abc import Generator, Sequence
 from typing import Any, Final
 
-from google import pubsub_v1
 from google.api_core import exceptions
 from google.api_core.retry import Retry
+from google.pubsub_v1 import PullResponse, SubscriberClient
 
 PER_CALL: Final = 1000
 """Messages that Pub/Sub takes or hands out in a call, at most."""
@@ -19,9 +19,7 @@ _DAY: Final = {"seconds": 24 * 3600}
 
 
 @contextlib.contextmanager
-def temporary(
-    subscriber: pubsub_v1.SubscriberClient, project: str, topic: str, prefix: str
-) -> Generator[str]:
+def temporary(subscriber: SubscriberClient, project: str, topic: str, prefix: str) -> Generator[str]:
     """A subscription of the command's own to a topic, until the block ends; yields its path."""
     path = f"projects/{project}/subscriptions/{prefix}-{uuid.uuid4().hex[:12]}"
     subscription = {
@@ -38,7 +36,7 @@ def temporary(
 
 
 def pull(
-    subscriber: pubsub_v1.SubscriberClient, subscription: str, seconds: float = 5, *, wait: bool = True
+    subscriber: SubscriberClient, subscription: str, seconds: float = 5, *, wait: bool = True
 ) -> Sequence[Any]:
     """Messages that arrive within some seconds, or without waiting those that are there."""
     request = {"subscription": subscription, "max_messages": PER_CALL, "return_immediately": not wait}
@@ -47,11 +45,11 @@ def pull(
     except exceptions.DeadlineExceeded:
         return ()
     # The objects of the class above cost ten times as much to read.
-    return pubsub_v1.PullResponse.pb(pulled).received_messages
+    return PullResponse.pb(pulled).received_messages
 
 
 def take(
-    subscriber: pubsub_v1.SubscriberClient, subscription: str, seconds: float = 5, *, wait: bool = True
+    subscriber: SubscriberClient, subscription: str, seconds: float = 5, *, wait: bool = True
 ) -> list[Any]:
     """The same messages, acknowledged."""
     received = pull(subscriber, subscription, seconds, wait=wait)

@@ -23,7 +23,7 @@ from rich.live import Live
 from rich.table import Table
 
 from infra.environment import Environment
-from scripts.command import MESSAGES_TARGET, CommandError, argument, command, use_environment
+from scripts.command import MESSAGES_TARGET, CommandError, command, use_environment
 from scripts.deployment.access import check_login
 from scripts.messages.subscriptions import take, temporary
 from services.contracts import metrics, names
@@ -53,14 +53,12 @@ def settled_and_oldest(url: str) -> tuple[float, float]:
     except httpx.HTTPError as error:
         raise CommandError(f"{url}: {error}; look at `make status`") from None
     samples = [each for family in text_string_to_metric_families(text) for each in family.samples]
-    settled = (
+    settled = sum(
         each.value
         for each in samples
-        if each.name == f"{metrics.MESSAGES}_total"
-        and each.labels["outcome"] in ("acknowledged", "duplicate")
+        if each.name == f"{metrics.MESSAGES}_total" and each.labels["outcome"] != "released"
     )
-    oldest = (each.value for each in samples if each.name == metrics.OLDEST_MESSAGE_AGE)
-    return sum(settled), sum(oldest)
+    return settled, sum(each.value for each in samples if each.name == metrics.OLDEST_MESSAGE_AGE)
 
 
 @contextlib.contextmanager
@@ -149,10 +147,8 @@ def show(snapshots: Sequence[tuple[float, Snapshot]]) -> Table:
     return table
 
 
-@command(
-    "watch", MESSAGES_TARGET, argument("--looks", type=int, help="number of updates; default: until Ctrl-C")
-)
-def main(target: Environment, looks: int | None) -> int:
+@command("watch", MESSAGES_TARGET)
+def main(target: Environment) -> int:
     """Show snapshots until Ctrl-C; 1 if the measures cannot be read."""
     snapshots_of, pause = (local, 1.0) if target.simulated else (cloud, 60.0)
     recent = collections.deque[tuple[float, Snapshot]](maxlen=10)
@@ -161,10 +157,8 @@ def main(target: Environment, looks: int | None) -> int:
         contextlib.closing(snapshots_of(use_environment(target))) as snapshots,
         Live(auto_refresh=False) as live,
     ):
-        for number, snapshot in enumerate(snapshots, start=1):
+        for snapshot in snapshots:
             recent.append((time.monotonic(), snapshot))
             live.update(show(recent), refresh=True)
-            if number == looks:
-                break
             time.sleep(pause)
     return 0

@@ -36,8 +36,7 @@ def channel(transport: Any, emulator: str | None) -> grpc.aio.Channel:
 
 def call(make: Callable[..., Any], method: str, request: Any, response: Any) -> Call:
     """A call of a method by `unary_unary` or `stream_stream` of a channel; it raises GoogleAPIError."""
-    raw = make(
-        method, request_serializer=request.SerializeToString, response_deserializer=response.FromString
+    wrapped: Any = grpc_helpers_async.wrap_errors(
+        make(method, request.SerializeToString, response.FromString)
     )
-    wrapped: Any = grpc_helpers_async.wrap_errors(raw)
     return wrapped

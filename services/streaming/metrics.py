@@ -4,39 +4,37 @@ import logging
 from collections.abc import Awaitable
 from typing import Any, Final
 
-import prometheus_client
 from google.api_core import exceptions
+from prometheus_client import Counter, Gauge, Histogram
 
 from services.contracts import metrics
 
 _log = logging.getLogger(__name__)
 
-RECEIVED: Final = prometheus_client.Counter(
-    "streaming_messages_received", "Messages received, redelivered ones included."
-)
-MESSAGES: Final = prometheus_client.Counter(
+RECEIVED: Final = Counter("streaming_messages_received", "Messages received, redelivered ones included.")
+MESSAGES: Final = Counter(
     metrics.MESSAGES,
     "Messages by kind (passive, active, invalid) and outcome (acknowledged, released, duplicate).",
     ["kind", "outcome"],
 )
-LATENCY: Final = prometheus_client.Histogram(
+LATENCY: Final = Histogram(
     metrics.MESSAGE_LATENCY,
     "Time from publishing a request to acknowledging it.",
     buckets=metrics.MESSAGE_LATENCY_BUCKETS,
 )
-BATCH: Final = prometheus_client.Histogram(
+BATCH: Final = Histogram(
     "streaming_batch_messages",
     "Messages processed together.",
     buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
 )
-OLDEST: Final = prometheus_client.Gauge(
+OLDEST: Final = Gauge(
     metrics.OLDEST_MESSAGE_AGE, "Age of the oldest message that is being processed; 0 if there is none."
 )
-ROWS: Final = prometheus_client.Counter("streaming_rows_saved", "Rows saved in BigQuery.")
-EXTENSIONS: Final = prometheus_client.Counter(
+ROWS: Final = Counter("streaming_rows_saved", "Rows saved in BigQuery.")
+EXTENSIONS: Final = Counter(
     "streaming_lease_extensions", "Messages whose acknowledgement deadline was extended."
 )
-_FAULTS: Final = prometheus_client.Counter(
+_FAULTS: Final = Counter(
     "streaming_faults", "Failed calls, after retries, by what was attempted.", ["attempt"]
 )
 

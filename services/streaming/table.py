@@ -21,9 +21,7 @@ import msgspec
 from google.api_core import exceptions
 from google.api_core.gapic_v1.routing_header import to_grpc_metadata
 from google.cloud.bigquery_storage_v1 import types
-from google.cloud.bigquery_storage_v1.services.big_query_write.transports import (
-    BigQueryWriteGrpcAsyncIOTransport,
-)
+from google.cloud.bigquery_storage_v1.services.big_query_write import transports
 from google.protobuf import descriptor_pb2, message_factory
 from google.rpc import code_pb2
 
@@ -195,7 +193,7 @@ class PredictionsTable:
     async def _append(self, rows: Sequence[bytes]) -> None:
         if self._channel is None:
             emulator = os.environ.get("BIGQUERY_STORAGE_EMULATOR_HOST")
-            self._channel = channel(BigQueryWriteGrpcAsyncIOTransport, emulator)
+            self._channel = channel(transports.BigQueryWriteGrpcAsyncIOTransport, emulator)
         async with asyncio.timeout(_APPEND_SECONDS):
             if self._stream is None:
                 method = f"{_SERVICE}/CreateWriteStream"

@@ -109,8 +109,7 @@ class Worker:
                 _, unfinished = await asyncio.wait(self._batches, timeout=FINISH_SECONDS)
                 for task in unfinished:
                     task.cancel()
-                if unfinished:
-                    await asyncio.wait(unfinished)
+                await asyncio.gather(*unfinished, return_exceptions=True)
             extending.cancel()
 
     async def _extend_forever(self) -> None:
@@ -130,19 +129,13 @@ class Worker:
         failures = 0
         while True:
             try:
-                batch = await self._pull()
+                await self._pull()
+                self.fault, failures = None, 0
             except Exception as error:
                 report("pull", error)
                 self.fault = f"{type(error).__name__}: {error}"
                 failures += 1
                 await self._pause(failures)
-                continue
-            self.fault = None
-            failures = 0
-            if batch:
-                task = asyncio.create_task(self._handle(batch))
-                self._batches.add(task)
-                task.add_done_callback(self._batches.discard)
 
     async def _pause(self, failures: int) -> None:
         """Exponential back-off with full jitter, ended by `stop`."""
@@ -151,16 +144,17 @@ class Worker:
             async with asyncio.timeout(random.uniform(0, limit)):  # noqa: S311 -- no secret
                 await self._stop.wait()
 
-    async def _pull(self) -> MessageBatch | None:
-        """The next messages that flow control allows; None if none came for a while."""
+    async def _pull(self) -> None:
+        """Wait for the messages that flow control allows, and start to handle them."""
         unused = await self._flow_control.reserve()
         try:
-            if not (received := await self._pubsub.pull(unused)):
-                return None
-            batch = MessageBatch(received)
-            self._flow_control.take(len(batch.messages), batch.size)
-            unused -= len(batch.messages)
-            return batch
+            if received := await self._pubsub.pull(unused):
+                batch = MessageBatch(received)
+                self._flow_control.take(len(batch.messages), batch.size)
+                unused -= len(batch.messages)
+                task = asyncio.create_task(self._handle(batch))
+                self._batches.add(task)
+                task.add_done_callback(self._batches.discard)
         finally:
             self._flow_control.free(unused, 0)
 
