@@ -43,25 +43,17 @@ PINS: Final = {
 
 @dataclasses.dataclass
 class Server:
-    """A server under test.
-
-    Attributes:
-        path: of the request; `{days}` stands for the number of days.
-        ready: path that answers 200 once the server is ready.
-        body: of a POST, likewise; None for GET.
-        process: while it runs.
-        ready_figures: what it took until it was ready.
-    """
+    """A server under test."""
 
     name: str
     command: Sequence[str]
     port: int
-    path: str
-    ready: str = "/readyz"
-    body: str | None = None
+    path: str  # of the request; `{days}` stands for the number of days
+    ready: str = "/readyz"  # answers 200 once the server is ready
+    body: str | None = None  # of a POST, with `{days}`, too; None for GET
     variables: dict[str, str] = dataclasses.field(default_factory=dict[str, str])
-    process: psutil.Process = dataclasses.field(init=False)
-    ready_figures: harness.Figures = dataclasses.field(init=False)
+    process: psutil.Process = dataclasses.field(init=False)  # while it runs
+    ready_figures: harness.Figures = dataclasses.field(init=False)  # what it took until it was ready
 
     @property
     def url(self) -> str:

@@ -3,7 +3,6 @@
 Training writes the same figures, and RMSE, into the manifest of the version.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -14,7 +13,7 @@ from rich.table import Column, Table
 from scripts.command import CommandError, argument, command
 from scripts.progress import Progress
 from services.batch import ingest
-from services.contracts.model import LEVELS, Accuracy, Backtest
+from services.contracts.model import LEVELS, Backtest
 from services.forecasting import training
 from services.forecasting.panel import Panel, UnusableSalesError
 from services.forecasting.table_file import DataError
@@ -35,15 +34,15 @@ def table(backtest: Backtest) -> Table:
         show_edge=False,
     )
 
-    def add(name: str, served: int, scores: Mapping[str, Accuracy]) -> None:
+    rows = [("as served", sum(backtest.chosen.values()), backtest.model)]
+    rows += [
+        (name.replace("_", " "), backtest.chosen[name], each) for name, each in backtest.candidates.items()
+    ]
+    rows += [("seasonal naive", 0, backtest.seasonal_naive)]
+    for name, served, scores in rows:
         total = scores["total"]
         errors = (*(scores[level].mase for level in LEVELS), total.wape)
         result.add_row(name, str(served), *(f"{error:.3f}" for error in errors), f"{total.bias:+.1%}")
-
-    add("as served", sum(backtest.chosen.values()), backtest.model)
-    for name, scores in backtest.candidates.items():
-        add(name.replace("_", " "), backtest.chosen[name], scores)
-    add("seasonal naive", 0, backtest.seasonal_naive)
     return result
 
 

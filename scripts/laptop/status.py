@@ -5,7 +5,6 @@ import os
 import webbrowser
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from infra.environment import Environment
@@ -47,7 +46,7 @@ def show(target: Environment, console: Console) -> None:
         "  make pipeline                        # the daily pipeline, under Airflow",
         "  make down                            # stop it all",
     ):
-        console.print(escape(line), highlight=False, soft_wrap=True)
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def model_of(registry: ModelRegistry) -> str:

@@ -43,11 +43,7 @@ class Snapshot:
 
 
 def settled_and_oldest(url: str) -> tuple[float, float]:
-    """Messages that the service has settled since it started, and the age of the oldest in progress.
-
-    Raises:
-        CommandError: the service does not respond.
-    """
+    """Messages that the service has settled since it started, and the age of the oldest in progress."""
     try:
         text = httpx.get(f"{url}{names.METRICS_PATH}", timeout=5).raise_for_status().text
     except httpx.HTTPError as error:

@@ -40,14 +40,11 @@ async def run(settings: StreamingSettings) -> int:
     stop = await runtime.listen(server, settings)
     follower.start()
     failed = False
-    if push:
-        await stop.wait()
-    else:
-        try:
-            await worker.run(stop)
-        except Exception:
-            _log.exception("the worker ended unexpectedly")
-            failed = True
+    try:
+        await (stop.wait() if push else worker.run(stop))
+    except Exception:
+        _log.exception("the worker ended unexpectedly")
+        failed = True
     follower.stop()
     finished = await runtime.drain(server, settings.drain_seconds if push else 0)
     await table.close()

@@ -65,26 +65,18 @@ class ModelReplies(Replies):
 
 
 class MessageBatch:
-    """Messages (google.pubsub.v1.ReceivedMessage, at least one) by `ack_id`, and what became of them.
-
-    Attributes:
-        durable: messages whose answer is durable.
-        refused: messages whose answer Pub/Sub will never accept.
-        duplicates: durable messages that repeat another message's request.
-        size: bytes of the bodies.
-        published: seconds since the epoch.
-    """
+    """Messages (google.pubsub.v1.ReceivedMessage, at least one) by `ack_id`, and what became of them."""
 
     def __init__(self, received: Iterable[Any]) -> None:
         self.messages = {each.ack_id: each for each in received}
-        self.durable: set[str] = set()
-        self.refused: set[str] = set()
-        self.kinds: dict[str, str] = {}
-        self.duplicates: set[str] = set()
+        self.kinds: dict[str, str] = {}  # passive, active or invalid
+        self.durable: set[str] = set()  # those whose answer is durable
+        self.duplicates: set[str] = set()  # durable ones that repeat another message's request
+        self.refused: set[str] = set()  # those whose answer Pub/Sub will never accept
         messages = [each.message for each in self.messages.values()]
         self.size = sum(len(each.data) for each in messages)
         times = [each.publish_time for each in messages]
-        seconds = [time.seconds + time.nanos / 1e9 for time in times]
+        seconds = [time.seconds + time.nanos / 1e9 for time in times]  # since the epoch
         self.published = dict(zip(self.messages, seconds, strict=True))
         self.oldest = min(seconds)
 
@@ -113,13 +105,10 @@ class Processor:
 
     An answer is durable when its rows are in BigQuery, or its reply or dead letter is published. A request
     that this model version answered recently is not answered again, whichever message repeats it.
-
-    Attributes:
-        stopping: Set when the process is about to stop: no more rows are saved.
     """
 
     def __init__(self, settings: StreamingSettings, pubsub: PubSub, table: PredictionsTable) -> None:
-        self.stopping = False
+        self.stopping = False  # set when the process is about to stop: no more rows are saved
         self._pubsub = pubsub
         self._table = table
         self._answers = Answers(settings.reply_topic, settings.reply_topics)

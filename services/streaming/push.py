@@ -96,11 +96,7 @@ class PushHandler:
             raise HttpError(HTTPStatus.SERVICE_UNAVAILABLE, "the token cannot be verified") from None
 
     async def _push(self, request: Request, receive: Receive) -> None:
-        """Receive and answer a message; returns when the answer is durable.
-
-        Raises:
-            HttpError: the message is not answered.
-        """
+        """Receive and answer a message; HttpError if the answer is not durable."""
         if self._follower.current is None:
             raise HttpError(HTTPStatus.SERVICE_UNAVAILABLE, f"no model is loaded: {self._follower.error}")
         size = int(request.headers.get(b"content-length", MAX_BODY_BYTES))
@@ -136,11 +132,7 @@ class PushHandler:
 
 
 def _received(body: bytes) -> Any:
-    """The google.pubsub.v1.ReceivedMessage in the body of a push.
-
-    Raises:
-        HttpError: there is none.
-    """
+    """The google.pubsub.v1.ReceivedMessage in the body of a push; HttpError if there is none."""
     try:
         push = msgspec.json.decode(body, type=_Push)
         message = push.message
