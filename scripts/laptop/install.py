@@ -109,9 +109,13 @@ EMULATOR_REMEDY = (
 )
 
 
-def _answer(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+def _answer(
+    command: Sequence[str | Path], environment: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        return subprocess.run(
+            command, cwd=ROOT, env=environment, input="", capture_output=True, text=True, check=False
+        )
     except OSError as error:  # made for another machine, or its interpreter is gone
         return subprocess.CompletedProcess(command, 126, "", str(error.strerror))
 
@@ -165,18 +169,9 @@ def run(*command: str | Path) -> None:
     """Run an installer quietly; if it fails, the error carries the end of what it printed."""
     # Even if the machine disables bytecode: these environments start faster with it.
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-    done = subprocess.run(
-        command,
-        cwd=ROOT,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    done = _answer(command, environment)
     if done.returncode != 0:
-        tail = "\n    ".join(done.stdout.splitlines()[-15:])
+        tail = "\n    ".join((done.stdout + done.stderr).splitlines()[-15:])
         raise InstallError(f"`{' '.join(map(str, command))}` failed:\n    {tail}")
 
 

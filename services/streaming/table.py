@@ -170,24 +170,23 @@ class PredictionsTable:
             try:
                 await self._append(rows)
                 return
-            except _AMBIGUOUS as error:
-                if last:
+            except Exception as error:
+                if self._appending is not None:
+                    self._appending.cancel()
+                    self._appending = None
+                if isinstance(error, _STREAM_LOST):
+                    self._stream = None
+                elif not isinstance(error, _AMBIGUOUS):
+                    # Nothing was written, for want of quota, say, or because a row is refused. The stream
+                    # stays valid at this offset: a new one for each failure would use up their quota.
+                    raise
+                elif last:
                     # Whether these rows arrived is unknown: the next ones start a new stream. The channel
                     # may be what fails, so they start one of these, too.
                     await self.close()
-                    raise
-                _log.warning("append: %s: %s; retrying", type(error).__name__, error)
-                self._hang_up()
-            except _STREAM_LOST:
-                self._hang_up()
-                self._stream = None
                 if last:
                     raise
-            except Exception:
-                # Nothing was written, for want of quota or permission, say, or because a row is refused. The
-                # stream stays valid at this offset: a new one for each failure would use up their quota.
-                self._hang_up()
-                raise
+                _log.warning("append: %s: %s; retrying", type(error).__name__, error)
             await asyncio.sleep(_INITIAL_BACKOFF_SECONDS * 2**attempt)
 
     async def _append(self, rows: Sequence[bytes]) -> None:
@@ -220,8 +219,3 @@ class PredictionsTable:
             reasons = [each.message for each in response.row_errors] or [response.error.message]
             raise exceptions.from_grpc_status(response.error.code, f"{self._parent}: {reasons[0]}")
         self._offset += len(rows)
-
-    def _hang_up(self) -> None:
-        if self._appending is not None:
-            self._appending.cancel()
-            self._appending = None
