@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from infra.cdk import App, TerraformVariable
+from infra.cdk import App, cdktf
 from infra.cdk.stack import PlatformStack
 from infra.google.artifact_registry import ImageRepository
 from infra.google.identity import ServiceAgent, propagated
@@ -48,7 +48,7 @@ def _required_variable(stack: PlatformStack, service: str) -> str:
     environment = stack.environment.name
     remedy = f"scripts/push_image.sh {service} {environment}"
     name = f"{service}_digest"
-    return TerraformVariable(
+    return cdktf.TerraformVariable(
         stack,
         name,
         type="string",

@@ -3,8 +3,9 @@
 The only module that imports them, for two reasons: `bindings.py` must come before any other import of cdktf,
 and this is the one place to change to move to the cdktn fork, whose class names are the same.
 
-Classes are reached by the module of their resource type, as in `google.pubsub_topic.PubsubTopic`; a module is
-imported when it is first named. Blocks of a resource are dicts with Terraform's names, as in HCL.
+Resources are reached by the module of their type, as in `google.pubsub_topic.PubsubTopic`, which is imported
+when it is first named; what Terraform itself has, as in `cdktf.TerraformOutput`. Blocks of a resource are
+dicts with Terraform's names, as in HCL.
 """
 
 from typing import Any
@@ -16,19 +17,10 @@ with fast_imports("cdktf_cdktf_provider_google", "cdktf_cdktf_provider_kubernete
 
     jsii.data_type = with_dicts_in_lists(jsii.data_type)
 
+    import cdktf
     import cdktf_cdktf_provider_google as google
     import cdktf_cdktf_provider_kubernetes as kubernetes
-    from cdktf import (
-        App,
-        DataResource,
-        GcsBackend,
-        LocalBackend,
-        LocalExecProvisioner,
-        TerraformOutput,
-        TerraformResource,
-        TerraformStack,
-        TerraformVariable,
-    )
+    from cdktf import App, TerraformResource, TerraformStack
     from constructs import Construct
 
 Block = dict[str, Any]
@@ -38,14 +30,9 @@ __all__ = [
     "App",
     "Block",
     "Construct",
-    "DataResource",
-    "GcsBackend",
-    "LocalBackend",
-    "LocalExecProvisioner",
-    "TerraformOutput",
     "TerraformResource",
     "TerraformStack",
-    "TerraformVariable",
+    "cdktf",
     "google",
     "kubernetes",
 ]

@@ -4,17 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, cast
 
-from infra.cdk import (
-    App,
-    Construct,
-    GcsBackend,
-    LocalBackend,
-    TerraformResource,
-    TerraformStack,
-    TerraformVariable,
-    google,
-    kubernetes,
-)
+from infra.cdk import App, Construct, TerraformResource, TerraformStack, cdktf, google, kubernetes
 from infra.environment import PLATFORM, Environment, StackName
 
 _VERSIONS: Final = {"google": "~> 8.0", "kubernetes": "~> 3.2"}
@@ -61,19 +51,19 @@ class PlatformStack(TerraformStack):
         self.labels = {"environment": environment.name, "stack": name, "managed_by": "terraform"}
         self.add_override("terraform.required_version", ">= 1.6")
         if environment.simulated:
-            LocalBackend(self, path=str(environment.local_state(name)))
+            cdktf.LocalBackend(self, path=str(environment.local_state(name)))
         else:
-            GcsBackend(self, bucket=environment.state_bucket, prefix=name)
+            cdktf.GcsBackend(self, bucket=environment.state_bucket, prefix=name)
         configure_google(self, labels=self.labels)
         self.pagerduty_key = self._pagerduty_key() if environment.alerting.pagerduty else None
 
-    def _pagerduty_key(self) -> TerraformVariable:
+    def _pagerduty_key(self) -> cdktf.TerraformVariable:
         """The key that `observability` needs: Terraform plans and applies no stack without it.
 
         So `npx cdktf deploy` of all stacks ends before the first one, not before the last.
         """
         remedy = "Set TF_VAR_pagerduty_service_key, the integration key of PagerDuty."
-        return TerraformVariable(
+        return cdktf.TerraformVariable(
             self,
             "pagerduty_service_key",
             type="string",

@@ -159,6 +159,15 @@ def _maintenance(settings: ClusterMaintenance) -> Block:
     """A weekly window for upgrades, outside of the exclusions."""
     first = SOME_MONDAY + timedelta(days=WEEK.index(settings.days[0]))
     end = first + timedelta(days=(settings.start_hour + settings.hours) // 24)
+    exclusions = [
+        {
+            "exclusion_name": each.name,
+            "start_time": _instant(each.start),
+            "end_time": _instant(each.end),
+            "exclusion_options": {"scope": "NO_UPGRADES"},
+        }
+        for each in settings.exclusions
+    ]
     return {
         # The first window; the recurrence repeats it.
         "recurring_window": {
@@ -166,16 +175,7 @@ def _maintenance(settings: ClusterMaintenance) -> Block:
             "end_time": _instant(end, (settings.start_hour + settings.hours) % 24),
             "recurrence": f"FREQ=WEEKLY;BYDAY={','.join(settings.days)}",
         },
-        "maintenance_exclusion": [
-            {
-                "exclusion_name": each.name,
-                "start_time": _instant(each.start),
-                "end_time": _instant(each.end),
-                "exclusion_options": {"scope": "NO_UPGRADES"},
-            }
-            for each in settings.exclusions
-        ]
-        or None,
+        "maintenance_exclusion": exclusions or None,
     }
 
 

@@ -7,15 +7,7 @@ The resource it is granted on has a deterministic name, so no stack reads the st
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from infra.cdk import (
-    Block,
-    Construct,
-    DataResource,
-    LocalExecProvisioner,
-    TerraformResource,
-    TerraformStack,
-    google,
-)
+from infra.cdk import Block, Construct, TerraformResource, TerraformStack, cdktf, google
 from infra.cdk.stack import place_of
 
 
@@ -147,8 +139,8 @@ def propagated(scope: Construct, grants: Sequence[TerraformResource]) -> Terrafo
     IAM says that a grant takes two minutes. Only for what fails for good, or for half an hour, without it.
     https://cloud.google.com/iam/docs/access-change-propagation
     """
-    wait = LocalExecProvisioner(type="local-exec", command="sleep 120")
-    return DataResource(
+    wait = cdktf.LocalExecProvisioner(type="local-exec", command="sleep 120")
+    return cdktf.DataResource(
         scope,
         "grants-in-effect",
         triggers_replace={str(index): grant.get_string_attribute("id") for index, grant in enumerate(grants)},

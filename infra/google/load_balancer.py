@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Final
 
-from infra.cdk import Construct, TerraformOutput, TerraformStack, google
+from infra.cdk import Construct, TerraformStack, cdktf, google
 from infra.cdk.stack import place_of
 
 _REQUESTS_PER_MINUTE: Final = 6000
@@ -36,7 +36,7 @@ class Certificate(Construct):
             lifecycle=lifecycle,
         )
         proof = authorization.dns_resource_record.get(0)
-        TerraformOutput(
+        cdktf.TerraformOutput(
             TerraformStack.of(self),
             "certificate_record",
             value=f"{proof.name} {proof.type} {proof.data}",

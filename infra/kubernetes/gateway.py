@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from infra.cdk import Block, Construct, TerraformOutput, TerraformStack, google
+from infra.cdk import Block, Construct, TerraformStack, cdktf, google
 from infra.cdk.stack import place_of
 from infra.google.load_balancer import Certificate, SecurityPolicy
 from infra.kubernetes.namespace import Namespace
@@ -42,7 +42,7 @@ class Gateway(Construct):
         address = google.compute_address.ComputeAddress(
             self, "address", name=self._google_name, region=region, network_tier="STANDARD"
         )
-        TerraformOutput(
+        cdktf.TerraformOutput(
             TerraformStack.of(self),
             "address_record",
             value=f"{hostname}. A {address.address}",

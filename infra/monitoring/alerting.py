@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
-from infra.cdk import Block, Construct, TerraformVariable, google
+from infra.cdk import Block, Construct, cdktf, google
 from infra.cdk.stack import place_of
 
 Severity = Literal["CRITICAL", "WARNING"]
@@ -26,7 +26,7 @@ class OnCall(Construct):
         id_: str,
         *,
         email: str,
-        pagerduty_key: TerraformVariable | None,
+        pagerduty_key: cdktf.TerraformVariable | None,
         runbook: str,
         labels: Mapping[str, str],
     ):

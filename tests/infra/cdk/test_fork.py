@@ -20,6 +20,7 @@ PACKAGES = ("cdktn==0.24.0", "cdktn-provider-google==21.1.0", "cdktn-provider-ku
 CHANGES = {
     "cdk/__init__.py": {
         r"cdktf_cdktf_provider_": "cdktn_provider_",
+        r"import cdktf\n": "import cdktn as cdktf\n",
         r"from cdktf import": "from cdktn import",
     },
     "cdk/bindings.py": {r'"cdktf", "constructs"': '"cdktn", "constructs"'},
