@@ -14,23 +14,15 @@ get no mends any more; what they synthesize is valid for these as well."""
 
 @dataclass(frozen=True)
 class Place:
-    """Where a stack's resources are: all that constructs ask their stack for.
+    """Where a stack's resources are: all that constructs ask their stack for."""
 
-    Attributes:
-        platform: name of what there is once: the network, the cluster, the image repository.
-        name: of the environment.
-        region: of everything that is not global.
-        protected: whether Terraform refuses to destroy data and clusters.
-        simulated: whether resources are on this machine.
-    """
-
-    platform: str
-    name: str
+    platform: str  # name of what there is once: the network, the cluster, the image repository
+    name: str  # of the environment
     project_id: str
     project_number: int
-    region: str
-    protected: bool
-    simulated: bool
+    region: str  # of everything that is not global
+    protected: bool  # whether Terraform refuses to destroy data and clusters
+    simulated: bool  # whether resources are on this machine
 
 
 class PlatformStack(TerraformStack):

@@ -16,8 +16,6 @@ from infra.google.network import Network
 from infra.google.node_pool import HARDENED, add_node_pool
 from infra.google.topic import Topic
 
-_CONTROL_PLANE: Final = ("APISERVER", "SCHEDULER", "CONTROLLER_MANAGER")
-
 
 class Cluster(Construct):
     """A cluster with autoscaled node pools.
@@ -45,7 +43,8 @@ class Cluster(Construct):
         place = place_of(self)
         self.name: Final = place.platform
         events = Topic(self, "events", name="cluster-events")
-        telemetry = _CONTROL_PLANE if settings.control_plane_telemetry else ()
+        control_plane = ("APISERVER", "SCHEDULER", "CONTROLLER_MANAGER")
+        telemetry = control_plane if settings.control_plane_telemetry else ()
         self._resource = google.container_cluster.ContainerCluster(
             self,
             "Default",

@@ -14,12 +14,10 @@ _DENIED: Final = (
     # Pods, Secrets and role bindings are no permissions that a rule may name. Nobody reaches them without
     # `clusters.connect`, since the control plane has a DNS name only.
     "container.googleapis.com/clusters.*",
-    "artifactregistry.googleapis.com/repositories.create",
-    "artifactregistry.googleapis.com/repositories.delete",
-    "artifactregistry.googleapis.com/repositories.deleteArtifacts",
-    "artifactregistry.googleapis.com/repositories.setIamPolicy",
-    "artifactregistry.googleapis.com/repositories.update",
-    "artifactregistry.googleapis.com/repositories.uploadArtifacts",
+    *(
+        f"artifactregistry.googleapis.com/repositories.{each}"
+        for each in ("create", "delete", "deleteArtifacts", "setIamPolicy", "update", "uploadArtifacts")
+    ),
     "pubsub.googleapis.com/subscriptions.*",
     "pubsub.googleapis.com/topics.*",
 )

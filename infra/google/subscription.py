@@ -27,33 +27,24 @@ class PushDelivery:
 class TableDelivery:
     """The table to which a subscription writes every message of its topic, with the metadata.
 
-    The table has the columns of
-    https://cloud.google.com/pubsub/docs/bigquery#write_message_metadata and `data`.
-    `may_write` is the grant that Pub/Sub requires for its service agent.
+    It has the columns of https://cloud.google.com/pubsub/docs/bigquery#write_message_metadata and `data`.
     """
 
     table: DatasetTable
-    may_write: TerraformResource
+    may_write: TerraformResource  # the grant that Pub/Sub requires for its service agent
 
 
 @dataclass(frozen=True)
 class MessageAlert:
-    """What somebody has to know of messages that wait. Subscriptions that declare the same one share it.
+    """What somebody has to know of messages that wait. Subscriptions that declare the same one share it."""
 
-    Attributes:
-        runbook: its section in the runbook.
-        metric: `WAITING` or `OLDEST`.
-        limit: most messages, or seconds.
-        aligner: ALIGN_MIN: all the time; ALIGN_MAX: at one time.
-    """
-
-    runbook: str
+    runbook: str  # its section in the runbook
     severity: Severity
     title: str
     summary: str
-    metric: str
-    limit: float
-    aligner: str = "ALIGN_MAX"
+    metric: str  # `WAITING` or `OLDEST`
+    limit: float  # most messages, or seconds
+    aligner: str = "ALIGN_MAX"  # at one time; "ALIGN_MIN": all the time
     minutes: int = 1
     lasting_minutes: int = 0
 

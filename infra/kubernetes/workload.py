@@ -105,11 +105,10 @@ class Workload(Construct):
     def _pods(self, image: str, settings: ServerSettings, *, spot: bool) -> Block:
         """Spec of the pods, with their probes."""
         size = self.size
-        module = f"services.{self.name}"
         spec = pod(
             self.name,
             image=image,
-            module=module,
+            module=f"services.{self.name}",
             settings=settings,
             cpu=size.cpu,
             memory=size.memory,

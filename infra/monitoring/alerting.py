@@ -12,8 +12,7 @@ Severity = Literal["CRITICAL", "WARNING"]
 class OnCall(Construct):
     """Notification channels: mail for every alert, PagerDuty for critical ones.
 
-    PagerDuty's integration key is a secret. It is a sensitive variable: no file contains it, and no plan
-    shows it.
+    PagerDuty's integration key is a sensitive variable: no file contains it, and no plan shows it.
 
     Args:
         runbook: URL of the document that says what to do.
