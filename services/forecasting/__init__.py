@@ -1,5 +1,5 @@
 """The sales forecast: data contract, model, backtest, artifact, registry.
 
-Services import `forecast`, `artifact` and `registry`, which need NumPy alone; training needs the
-packages of services/batch (Polars, LightGBM).
+Services import `forecast`, `artifact`, `model_registry` and `follower`, which of numeric libraries need
+NumPy alone; training needs the packages of services/batch (Polars, LightGBM).
 """

@@ -54,7 +54,7 @@ def origins(panel: Panel) -> list[int]:
 
 
 def run(forecaster: Forecaster, panel: Panel, origins: Sequence[int]) -> list[Fitted]:
-    """Forecast HORIZON_DAYS days from each origin with what was known then."""
+    """Forecast HORIZON_DAYS days from each origin with what was known then; raises what a Forecaster does."""
     known = [panel.until(origin) for origin in origins]
     fitting = panel.sales.size * _BYTES_A_VALUE
     with ThreadPoolExecutor(max(1, min(processors(), memory() // 2 // fitting))) as threads:

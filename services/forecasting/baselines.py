@@ -13,12 +13,10 @@ import numpy as np
 from services.forecasting.closed_days import closed_days
 from services.forecasting.panel import BLOCK, SEASON, Fitted, Forecaster, Mask, Matrix, Numbers, Panel
 
-_CROSTON_ALPHA = 0.1
-"""As Croston (1972) and Syntetos & Boylan (2005) recommend."""
+_CROSTON_ALPHA = 0.1  # as Croston (1972) and Syntetos & Boylan (2005) recommend
 _LEVEL_ALPHAS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
 _SEASON_GAMMAS = (0.0, 0.02, 0.05, 0.1, 0.2)
-# Open days whose mean smoothing begins with.
-_FIRST_DAYS = 28
+_FIRST_DAYS = 28  # open days whose mean smoothing begins with
 
 
 def seasonal_naive(panel: Panel, horizon: int) -> Fitted:

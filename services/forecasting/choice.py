@@ -16,12 +16,8 @@ from services.forecasting.panel import Matrix, Numbers, Panel, summed
 
 COMBINATION = "combination"
 PARTS = ("gradient_boosting", "theta", "exponential_smoothing")
-
-Weights = tuple[float, ...]
-"""Of PARTS; they add up to 1."""
-
-USUAL: Weights = (0.5, 0.25, 0.25)
-"""As long as no window is over."""
+Weights = tuple[float, ...]  # of PARTS; they add up to 1
+USUAL: Weights = (0.5, 0.25, 0.25)  # as long as no window is over
 _GRID: list[Weights] = [
     (1 - (theta + smoothing) / 4, theta / 4, smoothing / 4)
     for theta, smoothing in itertools.product(range(5), repeat=2)
@@ -48,10 +44,7 @@ def weighted(
 ) -> tuple[list[Window], Weights]:
     """The combination from each origin with the weights of what was known then, and those of now.
 
-    Args:
-        windows: of PARTS at least; the last one begins at the panel's end.
-        actual: what was sold.
-        usual: the same without bulk orders.
+    Windows are of PARTS at least, and the last one begins at the panel's end; `usual` has no bulk orders.
     """
     result: list[Window] = []
     errors: list[tuple[int, Matrix]] = []

@@ -19,18 +19,15 @@ _CLOSED_SHARE = 0.05
 # weekday; of a day of the year, of which there are many.
 _CHANCE_WEEKDAY = 0.01
 _CHANCE_HOLIDAY = 0.0001
-# A day of the year without trade is a holiday once it has been seen this often.
-_HOLIDAY_YEARS = 2
+_HOLIDAY_YEARS = 2  # a day of the year without trade is a holiday once it has been seen this often
 # The same of a public holiday, which is expected to be closed: it need be seen only once.
 _CHANCE_PUBLIC = 0.1
 # Stores that trade on more than this share of their open days tell which holidays they have: those of the
 # country for which the share of them that was closed, less a half, adds up to so much.
 _STEADY = 0.8
 _LIKENESS = 1.5
-# Share of the largest likeness that is about as much.
-_ALIKE = 0.85
-# Of the number month * 31 + day.
-_DAYS_OF_YEAR = 12 * 31 + 31 + 1
+_ALIKE = 0.85  # share of the largest likeness that is about as much
+_DAYS_OF_YEAR = 12 * 31 + 31 + 1  # of the number month * 31 + day
 # A pause between two days of trade is a shutdown if it is longer than this, and than so many usual pauses.
 _SHUTDOWN_DAYS = 28
 _SHUTDOWN_PAUSES = 8
@@ -108,21 +105,15 @@ def _holidays(trade: Mask, open_: Mask, of_year: Numbers) -> Mask:
     def per_day_of_year(counted: Mask) -> Numbers:
         return np.stack([np.bincount(of_year, row, _DAYS_OF_YEAR) for row in np.atleast_2d(counted)])
 
+    def always(quiet: Mask, times: Numbers) -> Mask:
+        return (per_day_of_year(quiet) == times) & (times >= _HOLIDAY_YEARS)
+
     begun = np.maximum.accumulate(trade.any(axis=0))
-    quiet, seen = begun & ~trade.any(axis=0), per_day_of_year(begun)
-    everybody = (
-        (per_day_of_year(quiet) == seen)
-        & (seen >= _HOLIDAY_YEARS)
-        & (per_day_of_year(quiet & open_.any(axis=0)) > 0)
-    )
+    quiet = begun & ~trade.any(axis=0)
+    everybody = always(quiet, per_day_of_year(begun)) & (per_day_of_year(quiet & open_.any(axis=0)) > 0)
     usual = (trade & open_).sum(axis=1) / np.maximum(open_.sum(axis=1), 1)
     times = per_day_of_year(open_)
-    own = (
-        (per_day_of_year(open_ & ~trade) == times)
-        & (times >= _HOLIDAY_YEARS)
-        & ((1 - usual)[:, None] ** times < _CHANCE_HOLIDAY)
-    )
-    return everybody | own
+    return everybody | always(open_ & ~trade, times) & ((1 - usual)[:, None] ** times < _CHANCE_HOLIDAY)
 
 
 def _public_holidays(trade: Mask, open_: Mask, dates: Sequence[datetime.date]) -> tuple[Mask, str | None]:

@@ -29,10 +29,6 @@ class Features:
     week and a year ago stands for promotions of days to come, unless these are planned.
 
     Running sums take many times the memory of the sales: they are made for BLOCK series at a time.
-
-    Attributes:
-        closed: on which days the store of a series is expected to be closed, shape (series, panel's days
-            and horizon).
     """
 
     def __init__(self, panel: Panel, horizon: int, *, planned: bool = False):
@@ -40,7 +36,7 @@ class Features:
         self._panel = panel
         self._plan = panel.onpromotion if planned else None
         last = panel.days + horizon
-        self.closed = closed_days(panel, last)
+        self.closed = closed_days(panel, last)  # of each series' store, shape (series, last)
         # Without weekdays: what else is closed, people buy for before, and after.
         self._holiday = self.closed.copy()
         for weekday in range(SEASON):
@@ -72,9 +68,7 @@ class Features:
             asked = np.flatnonzero((series >= first) & (series < first + BLOCK))
             if len(asked) == 0:
                 continue
-            block = _Block(
-                self._panel, self.closed, slice(first, first + BLOCK), planned=self._plan is not None
-            )
+            block = _Block(self._panel, self.closed, first, planned=self._plan is not None)
             known = series[asked], origin[asked]
             level[asked] = block.level(*known, self._like.at(*known))
             for name, values in self._columns(block, *known, day[asked], level[asked]).items():
@@ -89,8 +83,18 @@ class Features:
         squares = block.squares.between(who, origin - 112, origin)
         # The last day before the origin with the weekday of `day`.
         same = day - SEASON * (1 + (day - origin) // SEASON)
+
+        def same_weekday(means: _Means, weeks: int) -> Matrix:
+            return means.between(who, same - SEASON * (weeks - 1), same + 1)
+
+        def around_year_ago(means: _Means, row: Numbers, days: int) -> Matrix:
+            return means.between(row, day - YEAR - days, np.minimum(day - YEAR + days + 1, origin))
+
+        def year_ago(means: _Means, row: Numbers, days: int) -> Matrix:
+            before = means.between(row, origin - YEAR - 56, origin - YEAR)
+            return _ratio(around_year_ago(means, row, days), before)
+
         store = self._store[series]
-        year_ago = day - YEAR
         last = self._holiday.shape[1] - 1
         columns = {
             "horizon": day - origin,
@@ -107,37 +111,21 @@ class Features:
             **{f"share_sold_{days}": block.sold.between(who, origin - days, origin) for days in (28, 112)},
             "deviation_112": np.sqrt(np.maximum(squares - means[112] ** 2, 0)) / level,
             "days_since_sale": origin - 1 - block.last_sale[who, origin - 1],
-            **{
-                f"same_weekday_{weeks}": block.same_weekday.between(
-                    who, same - SEASON * (weeks - 1), same + 1
-                )
-                / level
-                for weeks in _WEEKS
-            },
+            **{f"same_weekday_{weeks}": same_weekday(block.same_weekday, weeks) / level for weeks in _WEEKS},
             "store_trend": _ratio(
                 self._store_sales.between(store, origin - 14, origin),
                 self._store_sales.between(store, origin - 112, origin),
             ),
             # How much more was sold around the day a year ago than before the origin a year ago.
-            **{
-                name: _ratio(
-                    sales.between(row, year_ago - around, np.minimum(year_ago + around + 1, origin)),
-                    sales.between(row, origin - YEAR - 56, origin - YEAR),
-                )
-                for name, sales, row, around in (
-                    ("year_ago", block.sales, who, 10),
-                    ("day_year_ago", block.sales, who, 0),
-                    ("store_year_ago", self._store_sales, store, 7),
-                )
-            },
+            "year_ago": year_ago(block.sales, who, 10),
+            "day_year_ago": year_ago(block.sales, who, 0),
+            "store_year_ago": year_ago(self._store_sales, store, 7),
         }
         if block.promotion and block.promotion_same_weekday:
             of = block.promotion.between
             columns |= {f"promotion_{days}": of(who, origin - days, origin) for days in (7, 28, 112)}
-            columns["promotion_same_weekday_4"] = block.promotion_same_weekday.between(
-                who, same - SEASON * 3, same + 1
-            )
-            columns["promotion_year_ago"] = of(who, year_ago - 3, np.minimum(year_ago + 4, origin))
+            columns["promotion_same_weekday_4"] = same_weekday(block.promotion_same_weekday, 4)
+            columns["promotion_year_ago"] = around_year_ago(block.promotion, who, 3)
         if self._plan is not None:
             last = self._plan.shape[1] - 1
             plan = self._plan[series, np.minimum(day, last)]
@@ -145,10 +133,7 @@ class Features:
             columns["promotion_planned"] = plan
             # Of the same weekday, the days with a promotion if one is planned, otherwise those without.
             for weeks in (8, 26):
-                without, promoted = (
-                    means.between(who, same - SEASON * (weeks - 1), same + 1)
-                    for means in block.same_weekday_by_promotion
-                )
+                without, promoted = (same_weekday(means, weeks) for means in block.same_weekday_by_promotion)
                 alike = np.where(plan > 0, promoted, without) / level
                 columns[f"same_weekday_as_planned_{weeks}"] = np.where(np.isnan(plan), np.nan, alike)
             without, promoted = (means.between(who, origin - 112, origin) for means in block.by_promotion)
@@ -158,15 +143,10 @@ class Features:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Features of days to forecast.
+    """Features of days to forecast."""
 
-    Attributes:
-        columns: by name; means are relative to the level.
-        level: scale of the series at the origin, units per open day, > 0.
-    """
-
-    columns: dict[str, Matrix]
-    level: Matrix
+    columns: dict[str, Matrix]  # by name; means are relative to the level
+    level: Matrix  # scale of the series at the origin, units per open day, > 0
 
     def matrix(self) -> Matrix:
         """The columns, shape (rows, features)."""
@@ -176,8 +156,9 @@ class Rows:
 class _Block:
     """Running sums of a few series."""
 
-    def __init__(self, panel: Panel, closed: Mask, series: slice, *, planned: bool):
-        self.first = series.start
+    def __init__(self, panel: Panel, closed: Mask, first: int, *, planned: bool):
+        self.first = first
+        series = slice(first, first + BLOCK)
         own = panel.sales[series]
         begun = ~np.isnan(own)
         sales = np.nan_to_num(own)
@@ -216,10 +197,9 @@ class _LikeLevels:
     """
 
     def __init__(self, sales: Matrix, trading: Mask, store: Numbers, family: Numbers):
-        self._groups = family, store
         count, days = sales.shape
         self._common = np.empty(days + 1)
-        self._effects = [np.empty((group.max() + 1, days + 1)) for group in self._groups]
+        self._effects = [(group, np.empty((group.max() + 1, days + 1))) for group in (family, store)]
         # Sum and number of the days before an origin, and of those before its last 112 days.
         until, before = np.zeros((2, 2, count))
         older = _days(sales, trading)
@@ -234,16 +214,14 @@ class _LikeLevels:
             self._common[origin] = (weight @ level - np.log(SEASON)) / (weight.sum() + 1)
             rest = level - self._common[origin]
             effects = np.zeros(count)
-            for group, of_group in zip(self._groups, self._effects, strict=True):
+            for group, of_group in self._effects:
                 error = weight * (rest - effects)
                 of_group[:, origin] = np.bincount(group, error) / (np.bincount(group, weight) + 1)
                 effects += of_group[group, origin]
 
     def at(self, series: Numbers, origin: Numbers) -> Matrix:
         """The levels of these series at these origins."""
-        effects = [
-            values[group[series], origin] for group, values in zip(self._groups, self._effects, strict=True)
-        ]
+        effects = [of_group[group[series], origin] for group, of_group in self._effects]
         return np.exp(self._common[origin] + sum(effects))
 
 

@@ -41,9 +41,7 @@ class ModelFollower(Generic[Served]):
     says why, and the next poll tries again. `prepare` makes what the service answers from, in the thread.
     """
 
-    def __init__(
-        self, registry: ModelRegistry, prepare: Callable[[Model], Served], poll_seconds: float
-    ) -> None:
+    def __init__(self, registry: ModelRegistry, prepare: Callable[[Model], Served], poll_seconds: float):
         self.current: ServedModel[Served] | None = None
         self.previous: Manifest | None = None  # what the pointer named before, if the registry has it
         self.error: str | None = "the model is being loaded"

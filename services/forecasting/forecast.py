@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from services.contracts.messages import Key, PredictionRow
 
-DECIMALS = 3
-"""Decimals of units per day; rounded in training, so that all services answer with the same digits."""
+DECIMALS = 3  # of units per day; rounded in training, so that all services answer with the same digits
 
 Table = NDArray[np.float64]
 Ends = tuple[Table, Table]  # lower and upper end of intervals
@@ -49,13 +48,13 @@ class Forecast:
     """Expected sales of every series for the days after the last training day, consecutive `dates`.
 
     Series are sorted by (store_nbr, family) and unique; both are a `Key` without control characters.
-    ValueError says that the parts do not satisfy this.
+    ValueError says which part does not satisfy this, or is not as follows.
 
     Attributes:
         sales: expected units sold per day, shape (series, horizon), rounded to DECIMALS.
-        lower: lower end of the prediction interval, same shape, 0 <= lower <= sales <= upper.
-        sums: of the sums at a level, "total", "store_nbr" or "family", each end of shape (groups sorted by
-            name, horizon); empty for versions of before there were any.
+        lower: lower end of the prediction interval, same shape; 0 <= lower <= sales <= upper.
+        sums: both ends for the sums at a level, "total", "store_nbr" or "family", each of shape (groups
+            sorted by name, horizon); empty for versions of before there were any.
     """
 
     version: str
@@ -146,14 +145,12 @@ class Forecast:
 
     def _matching(self, field: str, values: Sequence[str]) -> NDArray[np.bool_]:
         """Which series are of one of these values, or of any if there are none."""
-        if not values:
-            return np.ones(len(self.family), dtype=np.bool_)
-        known, distinct = self._series_of[field], dict.fromkeys(values)
-        for value in distinct:
+        known = self._series_of[field]
+        matching = np.full(len(self.family), not values)
+        for value in values:
             if value not in known:
                 raise UnknownSeriesError(field, value, self._names[field])
-        matching = np.zeros(len(self.family), dtype=np.bool_)
-        matching[np.concatenate([known[value] for value in distinct])] = True
+            matching[known[value]] = True
         return matching
 
     def rows(self, days: int, series: Iterable[int]) -> list[PredictionRow]:

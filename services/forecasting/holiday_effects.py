@@ -14,8 +14,7 @@ from services.forecasting.backtest import HORIZON, Window
 from services.forecasting.closed_days import NATIONAL, closed_and_country, likely_country, public_holidays
 from services.forecasting.panel import SEASON, Matrix, Numbers, Panel, summed
 
-# A day's sales are compared with those of the same weekday in so many weeks before and after.
-_WEEKS = 4
+_WEEKS = 4  # before and after, in which a day's sales are compared with those of the same weekday
 # Where no closed days tell the country, how unusual the sales of all stores have to be on its holidays: in
 # standard deviations of the mean rank of as many days drawn at random. There are 200 countries.
 _UNUSUAL = 5.0
@@ -24,8 +23,7 @@ _TIMES = 1
 # Units sold on a holiday from which on a factor counts, where the variance of sales is their mean. More
 # where it is larger, since a single large order says nothing about the day.
 _UNITS = 10
-# A factor nearer to one is noise.
-_LEAST = 0.1
+_LEAST = 0.1  # a factor nearer to one is noise
 # By how much errors on holidays and eves have to be less with the factors, in how many windows at least:
 # most of them have to agree. Forecasters know some of it, such as what is sold on the eve of a closed day.
 _MARGIN = 0.1
@@ -74,12 +72,9 @@ def _errors(window: Window, other: Window, factors: Matrix, actual: Panel) -> Ma
     """Sums of absolute errors of two forecasts on the days that factors change, at each level."""
     days = np.flatnonzero((factors[:, :HORIZON] != 1).any(axis=0))
     sold = actual.sales[:, window.origin : window.origin + HORIZON][:, days]
-    return np.array(
-        [
-            [np.nansum(np.abs(summed(each.sales[:, days] - sold, actual.groups(level)))) for level in LEVELS]
-            for each in (window, other)
-        ]
-    )
+    excess = [each.sales[:, days] - sold for each in (window, other)]
+    groups = [actual.groups(level) for level in LEVELS]
+    return np.array([[np.nansum(np.abs(summed(one, members))) for members in groups] for one in excess])
 
 
 def _factors(chain: Panel) -> tuple[str | None, Matrix]:

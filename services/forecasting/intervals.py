@@ -22,18 +22,13 @@ from services.forecasting.panel import BLOCK, Mask, Matrix, Numbers, Panel, summ
 NOMINAL = 0.8
 """Share of days whose sales should fall into their interval."""
 _DISPERSION_DAYS = 364
-# Days for which a series' own dispersion has to speak before it outweighs the typical one.
-_DISPERSION_SHRINKAGE = 28
-# Errors, counted by days of windows that overlap, for which a series' own quantiles have to speak.
-_SHRINKAGE = 100
-# No end is nearer to the forecast, in the unit of errors.
-_NEAREST = 0.05
+_DISPERSION_SHRINKAGE = 28  # days for which a series' own one has to speak before it outweighs the typical
+_SHRINKAGE = 100  # errors, by days of windows that overlap, for which a series' own quantiles have to speak
+_NEAREST = 0.05  # no end is nearer to the forecast, in the unit of errors
 _HORIZONS = {"1-7": slice(7), "8-28": slice(7, 28), "29-60": slice(28, 60)}
-# Days of a window that tell what its errors have in common.
-_WHOLE = 14
-# The days for which a series is new, and how much wider its intervals are until errors of new series tell.
-_NEW_DAYS = 112
-_NEW_FACTOR = 1.5
+_WHOLE = 14  # days of a window that tell what its errors have in common
+_NEW_DAYS = 112  # for which a series is new
+_NEW_FACTOR = 1.5  # how much wider its intervals are until errors of new series tell
 
 
 @dataclass(frozen=True, eq=False)

@@ -67,7 +67,8 @@ def store_groups(sales: Panel, most: int | None) -> list[slice]:
     """Rows of each group: whole stores in alphabetical order, up to so many series.
 
     A store of more series is a group. What did not sell long enough before the first origin to learn from is
-    no group: the next store joins it, or the last stores join the group before.
+    no group: the next store joins it, or the last stores join the group before. UnusableSalesError says that
+    the sales are too short to backtest.
     """
     if most is None:
         return [slice(0, len(sales.family))]
@@ -88,12 +89,15 @@ def store_groups(sales: Panel, most: int | None) -> list[slice]:
 
 
 def split(usual: Panel, most: int | None) -> tuple[list[Panel], list[int]]:
-    """The `store_groups` of what `to_learn_from` gives, and the origins of the backtest: for a `Learn`."""
+    """Groups of what `to_learn_from` gives, and origins, for a `Learn`; raises what `store_groups` does."""
     return [usual.part(rows) for rows in store_groups(usual, most)], backtest.origins(usual)
 
 
 def learn(usual: Panel, candidates: Candidates, origins: Sequence[int]) -> Learned:
-    """Backtest and fit the candidates, and the one that knows planned promotions where there are any."""
+    """Backtest and fit the candidates, and the one that knows planned promotions where there are any.
+
+    UnusableSalesError says that there is nothing to learn from.
+    """
     tried = dict(candidates)
     if usual.planned and COMBINATION in candidates:
         tried[PLANNED] = planned

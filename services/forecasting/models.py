@@ -54,22 +54,18 @@ _PARAMETERS = {
 }
 # Weight of a training row: level to this power. 0 counts all series alike, 1 all units sold.
 _WEIGHT_POWER = 0.25
-# Days of a series before its first origin.
-_WARM_UP = 28
-# More training rows than this for each seed, drawn at random, cost time and hardly help.
-_MAX_ROWS = 50_000
-# Days with sales in a year at which what the trees say counts as much as the level.
-_EVIDENCE = 6
+_WARM_UP = 28  # days of a series before its first origin
+_MAX_ROWS = 50_000  # for each seed, drawn at random: more cost time and hardly help
+_EVIDENCE = 6  # days with sales in a year at which what the trees say counts as much as the level
 
 
 def fit(panel: Panel, features: Features) -> "list[Booster]":
-    """Learn from a panel and its features: models that differ in days, origins and columns drawn."""
+    """Learn models that differ in days, origins and columns drawn; UnusableSalesError if nothing was sold."""
     import lightgbm  # a quarter of the CPU that a command takes to start, and most do not train
 
     begin = np.isnan(panel.sales).sum(axis=1)
-    usable = np.flatnonzero(
-        ~features.closed[:, : panel.days] & (np.arange(panel.days) > begin[:, None] + _WARM_UP)
-    )
+    warm = np.arange(panel.days) > begin[:, None] + _WARM_UP
+    usable = np.flatnonzero(~features.closed[:, : panel.days] & warm)
     if len(usable) == 0:
         raise UnusableSalesError("there is no day with sales to learn from")
 
@@ -144,5 +140,4 @@ CANDIDATES: Candidates = {
 """What they forecast, and the parts of it, are to choose from. All forecast a mean: a forecaster of medians
 would win by the absolute error where a series seldom sells, with a forecast of 0."""
 
-PLANNED = "planned"
-"""A further candidate, for sales with promotions planned."""
+PLANNED = "planned"  # a further candidate, for sales with promotions planned

@@ -48,7 +48,17 @@ def read(wheel: Path) -> Sales:
         f"before {SELECTION_END}, of those sold on {_MIN_SALES_DAYS} days or more and for a year or more "
         f"({', '.join(chosen['store_nbr'].unique().sort())})"
     )
-    return Sales(_grid(daily.join(chosen, on=["store_nbr", "code"]), daily["date"].max()), tuple(notes))
+    # A row for each day of a series from its first sale to the last day of the data, 0 where none.
+    sold = daily.join(chosen, on=["store_nbr", "code"])
+    whole = (
+        sold.group_by(KEY)
+        .agg(date=pl.date_range(pl.col("date").min(), pl.lit(daily["date"].max())))
+        .explode("date")
+        .join(sold, on=[*KEY, "date"], how="left")
+        .select("date", *KEY, pl.col("sales").fill_null(0).cast(pl.Float64))
+        .sort(*KEY, "date")
+    )
+    return Sales(whole, tuple(notes))
 
 
 def clean(raw: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
@@ -92,10 +102,8 @@ def clean(raw: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     lines = lines.join(cancelled, on=[*same, "nth"], how="left", nulls_equal=True, maintain_order="left")
     drop(pl.col("cancelled") & ~pl.col("cancels"), "sales cancelled on the same day")
     drop(pl.col("cancels"), "cancellations and returns (invoice C...)")
-    drop(
-        ~pl.col("code").str.contains(r"^\d{5}[A-Z]*$"),
-        "not articles (stock codes such as POST, DOT, M, BANK CHARGES, GIFT_...: not five digits)",
-    )
+    others = "stock codes such as POST, DOT, M, BANK CHARGES, GIFT_...: not five digits"
+    drop(~pl.col("code").str.contains(r"^\d{5}[A-Z]*$"), f"not articles ({others})")
     drop(pl.col("quantity") <= 0, "stock corrections (quantity not positive, no cancellation)")
     drop(pl.col("description").is_null(), "without a description (found and lost stock)")
     drop(pl.col("price") <= 0, "given away or corrected (no price)")
@@ -123,18 +131,6 @@ def _choose(lines: pl.DataFrame, daily: pl.DataFrame) -> pl.DataFrame:
         .select("code", family=pl.col("code") + "-" + _slug(pl.col("description").str.to_lowercase()))
     )
     return chosen.join(names, on="code").select("store_nbr", "code", "family")
-
-
-def _grid(daily: pl.DataFrame, last: object) -> pl.DataFrame:
-    """A row for each day of a series from its first sale to the last day of the data, 0 where none."""
-    return (
-        daily.group_by(KEY)
-        .agg(date=pl.date_range(pl.col("date").min(), pl.lit(last)))
-        .explode("date")
-        .join(daily, on=[*KEY, "date"], how="left")
-        .select("date", *KEY, pl.col("sales").fill_null(0).cast(pl.Float64))
-        .sort(*KEY, "date")
-    )
 
 
 def _slug(text: pl.Expr) -> pl.Expr:

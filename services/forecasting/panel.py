@@ -23,8 +23,7 @@ Matrix = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Numbers = NDArray[np.intp]
 
-# More than so many times the mean of the days with sales before is a bulk order.
-_BULK = 6
+_BULK = 6  # more than so many times the mean of the days with sales before is a bulk order
 _BULK_WINDOW = 112
 _BULK_EVIDENCE = 3  # days with sales
 _DAYS = 64
@@ -103,13 +102,8 @@ class Panel:
                 plan = np.zeros((len(keys), ahead.max() + 1))
                 plan[of, ahead] = promoted
                 onpromotion = np.concatenate([onpromotion, plan], axis=1)
-        return cls(
-            first_date=datetime.date(1970, 1, 1) + datetime.timedelta(days=first),
-            store_nbr=tuple(keys["store_nbr"]),
-            family=tuple(keys["family"]),
-            sales=sales,
-            onpromotion=onpromotion,
-        )
+        first_date = datetime.date(1970, 1, 1) + datetime.timedelta(days=first)
+        return cls(first_date, tuple(keys["store_nbr"]), tuple(keys["family"]), sales, onpromotion)
 
     @property
     def days(self) -> int:

@@ -170,9 +170,8 @@ def _faults(column: str, problem: str, rows: pl.DataFrame, example: Callable[...
 
 
 def _missing_column(name: str, columns: list[str]) -> Fault:
-    close = difflib.get_close_matches(name, columns, n=1) or [
-        column for column in columns if column.strip().lower() == name
-    ]
+    same = [column for column in columns if column.strip().lower() == name]
+    close = difflib.get_close_matches(name, columns, n=1) or same
     hint = f"; did you mean {close[0]!r} to be it?" if close else ""
     return Fault(name, f"column is missing; the file has {', '.join(map(repr, columns))}{hint}")
 
@@ -223,13 +222,11 @@ def _missing_days(frame: pl.DataFrame) -> list[Fault]:
     days = days.with_columns(before=pl.col("date").shift())
     pauses = days.filter(pl.col("date") - pl.col("before") > pl.duration(days=_CLOSED_DAYS + 1))
     first, last = days["date"][0], days["date"][-1]
-    total = (last - first).days + 1
+    found, total = len(days), (last - first).days + 1
     problem = f"more than {_CLOSED_DAYS} days in a row without a row of any series"
-    if pauses.is_empty() and 2 * len(days) < total:
+    if pauses.is_empty() and 2 * found < total:
         pauses = days.filter(pl.col("date") - pl.col("before") > pl.duration(days=1))
-        problem = (
-            f"{len(days)} of the {total} days from {first} to {last} have rows: these are no daily sales"
-        )
+        problem = f"{found} of the {total} days from {first} to {last} have rows: these are no daily sales"
     return _faults("date", problem, pauses.select("row", "date", "before"), "row {}: {} follows {}".format)
 
 

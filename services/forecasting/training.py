@@ -49,7 +49,10 @@ def imports() -> tuple[set[Path], set[str]]:
 
 
 def version_of(sales: Panel, candidates: Candidates = CANDIDATES, *, group_series: int | None = None) -> str:
-    """Name of the version: last day of the sales, and a hash of sales, their groups, candidates and code."""
+    """Name of the version: last day of the sales, and a hash of sales, their groups, candidates and code.
+
+    UnusableSalesError says that the sales are too short.
+    """
     ends = [group.stop for group in store_groups(sales, group_series)]
     parts = f"{sales.fingerprint} {code_version()} {' '.join(candidates)} {ends}"
     digest = hashlib.sha256(parts.encode()).hexdigest()
