@@ -75,8 +75,8 @@ class MessagingStack(PlatformStack):
 
         keep = settings.retention_days
         pubsub = ServiceAgent(self, "pubsub", service="gcp-sa-pubsub")
-        # The account has no rights: its tokens only identify Pub/Sub.
         gateway = environment.gateway if environment.streaming.delivery == "push" else None
+        # The account has no rights: its tokens only identify Pub/Sub.
         self.push: Final = (
             PushDelivery(f"https://{gateway.hostname}{names.PUSH_PATH}", account=Account(self, "push"))
             if gateway

@@ -40,7 +40,7 @@ _EXPECTED: Final[Mapping[str, str]] = {
     "dict_type": "an object",
     "date_type": "a date, such as 2026-11-27",
     "date_parsing": "a date, such as 2026-11-27",
-    "is_instance_of": "a block, such as 10.0.0.0/16",
+    "is_instance_of": "a block, such as 10.0.0.0/16",  # no other type of value is a class of its own
     "too_short": "a list of at least {min_length}",
     "too_long": "a list of at most {max_length}",
     "model_type": "an object",
@@ -117,7 +117,11 @@ def load_all(*, directory: Path = DIRECTORY, cloud: Cloud | None = None) -> tupl
 
 
 def record_image(name: str, image: str, digest: str, *, directory: Path = DIRECTORY) -> Path:
-    """Record the digest of a pushed image, in the file that is returned; a faulty one is refused."""
+    """Record the digest of a pushed image. Returns the file.
+
+    Raises:
+        InvalidEnvironmentError: the file is faulty as it is.
+    """
     file = directory / f"{name}.images.json"
     images = _images(file) | {image: digest}
     temporary = file.with_suffix(".new")

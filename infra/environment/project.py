@@ -100,7 +100,7 @@ class CiSettings(Section):
 
 
 class RegistrySettings(Section):
-    """Retention and scanning of images."""
+    """Retention and scanning of images; tagged ones stay."""
 
     keep_versions: int = Field(default=20, ge=1, le=1000, description="versions of each image that stay")
     untagged_days: int = Field(default=14, ge=1, le=365, description="days until other untagged images go")

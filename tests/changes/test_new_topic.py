@@ -17,10 +17,10 @@ def changed(checkout: Checkout) -> None:
     checkout.edit(NAMES, "\n# Message attributes\n", 'STOCK_TOPIC: Final = "stock"\n\n# Message attributes\n')
     checkout.edit(
         STACK,
-        "\n        may_write = ",
+        "\n        # Without dead letters ",
         '        stock = Topic(self, "stock-topic", name=names.STOCK_TOPIC)\n'
         '        Subscription(self, "stock", name=names.STOCK_TOPIC, topic=stock, keep_days=keep)\n'
-        "\n        may_write = ",
+        "\n        # Without dead letters ",
     )
 
 
