@@ -1,6 +1,7 @@
 """Check that the sales of the day before the run are complete: every series known until then has that day."""
 
 import datetime
+import sys
 from typing import Any
 
 from services.batch import command
@@ -27,3 +28,6 @@ def check_day(settings: BatchSettings, run_date: command.RunDate) -> dict[str, A
 
 
 main = command.entry_point(check_day)
+
+if __name__ == "__main__":
+    sys.exit(main())

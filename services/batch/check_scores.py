@@ -1,6 +1,7 @@
 """Check a day's scores: as many rows as series and days, the right days, values in range."""
 
 import datetime
+import sys
 from typing import Annotated, Any
 
 from services.batch import command
@@ -51,3 +52,6 @@ def check_scores(
 
 
 main = command.entry_point(check_scores)
+
+if __name__ == "__main__":
+    sys.exit(main())

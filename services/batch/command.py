@@ -44,9 +44,7 @@ def candidates(model: str) -> Candidates:
 
 
 def entry_point(command: Callable[..., dict[str, Any]]) -> Callable[..., int]:
-    """The `main` of a command: it takes options, and returns the exit status.
-
-    At the end of the command's module, since it runs and ends the process where that module is the program.
+    """The `main` of a command: it takes the words of a command line, and returns the exit status.
 
     Args:
         command: takes settings of an annotated type, then a keyword argument per option, annotated with its
@@ -74,8 +72,6 @@ def entry_point(command: Callable[..., dict[str, Any]]) -> Callable[..., int]:
             parser.prog, lambda: command(from_environment(settings.annotation, os.environ), **given)
         )
 
-    if command.__module__ == "__main__":
-        sys.exit(main())
     return main
 
 

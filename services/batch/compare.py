@@ -15,6 +15,7 @@ others were published gives the same scores.
 """
 
 import datetime
+import sys
 from statistics import mean
 from typing import Annotated, Any, Literal
 
@@ -95,3 +96,6 @@ def judge(
 
 
 main = command.entry_point(compare)
+
+if __name__ == "__main__":
+    sys.exit(main())

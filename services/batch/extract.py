@@ -1,5 +1,6 @@
 """Extract the sales before the run's day into a file, which every later step of the run works on."""
 
+import sys
 from typing import Any
 
 from services.batch import command, staging
@@ -26,3 +27,6 @@ def extract(settings: BatchSettings, run_date: command.RunDate) -> dict[str, Any
 
 
 main = command.entry_point(extract)
+
+if __name__ == "__main__":
+    sys.exit(main())

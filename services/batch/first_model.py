@@ -3,7 +3,7 @@
 A Kubernetes Job runs it where there is no Airflow.
 """
 
-import datetime
+import sys
 from typing import Any
 
 from services.batch import command
@@ -19,9 +19,12 @@ def first_model(settings: TrainingSettings) -> dict[str, Any]:
     present = ModelRegistry(settings.model_bucket, project=settings.project).pointer()
     if present:
         return {"version": present[0].version, "nothing_done": "a model is published"}
-    if not SalesTable(settings.sales_table).latest(datetime.date.max):
+    if not SalesTable(settings.sales_table).latest():
         return {"version": None, "nothing_done": f"no sales yet: {settings.sales_table} is empty"}
     return publish(settings, train(settings)["version"])
 
 
 main = command.entry_point(first_model)
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -40,7 +40,7 @@ def stage(project: str, folder: str, groups: Sequence[Panel], model: str, origin
 
 
 def staged_in(project: str, folder: str) -> StagedGroups:
-    """The list of the groups in a folder."""
+    """The list of the groups in a folder. Raises BatchError if there is none."""
     return msgspec.json.decode(staging.read(project, f"{folder}/{_LIST}"), type=StagedGroups)
 
 
@@ -60,7 +60,7 @@ def learn(address: str, project: str, model: str, origins: Sequence[int]) -> Non
 
 
 def learned_from(project: str, folder: str, count: int) -> list[Learned]:
-    """What was learned from each of the groups in a folder."""
+    """What was learned from each of the groups in a folder. Raises BatchError if one was not learned from."""
     return [
         Learned.decode(staging.read(project, f"{folder}/{number}-learned.npz"))
         for number in range(1, count + 1)

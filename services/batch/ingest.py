@@ -4,6 +4,7 @@ The table is replaced in one go if its content differs, and not touched otherwis
 loads nothing, and one with ten times the rows of the table, or a tenth, needs `--replace`.
 """
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -71,3 +72,6 @@ def read(file: Path | None) -> Sales:
 
 
 main = command.entry_point(ingest)
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,5 +1,6 @@
 """Publish a version: move the registry's pointer to it. Rolling back is publishing an older version."""
 
+import sys
 from typing import Annotated, Any
 
 import msgspec
@@ -44,3 +45,6 @@ def _ask(forecast: Forecast) -> None:
 
 
 main = command.entry_point(publish)
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,5 +1,6 @@
 """Report how well a version forecasts: its backtest, and how the published one did on the days since then."""
 
+import sys
 from typing import Annotated, Any
 
 import numpy as np
@@ -52,3 +53,6 @@ def realised(forecast: Forecast, sales: Panel) -> dict[str, Any]:
 
 
 main = command.entry_point(backtest)
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -27,8 +27,7 @@ from services.forecasting.model_registry import ModelRegistry, UnknownVersionErr
 
 DEAD: Final = "dead"
 ROWS: Final = "rows"
-NAMESPACE: Final = "score"
-"""Of the pipeline's metrics."""
+NAMESPACE: Final = "score"  # of the pipeline's metrics
 _BATCH_SIZE: Final = 1000
 _BLOCK_ROWS: Final = 10_000
 """About as many are in memory: one question may ask for every day of every series."""
@@ -114,7 +113,7 @@ class ModelSource:
     days: int | None = None
 
     def current(self) -> str:
-        """The version to use now."""
+        """The version to use now. Raises UnknownVersionError if none is published."""
         if self.version:
             return self.version
         pointer = ModelRegistry(self.bucket, self.project).pointer()
@@ -123,7 +122,10 @@ class ModelSource:
         return pointer[0].version
 
     def check(self, version: str) -> None:
-        """Raise what every worker would meet, and try again and again, without loading the model."""
+        """Look for what every worker would meet, and try again and again, without loading the model.
+
+        Raises UnknownVersionError, CorruptModelError, or BatchError if it does not have the days asked for.
+        """
         manifest = ModelRegistry(self.bucket, self.project).check(version)
         begin = manifest.last_date + datetime.timedelta(days=1)
         _reach(version, begin, manifest.horizon, self.first, self.days)

@@ -4,6 +4,7 @@ There is nothing to stage where the registry has the version already, or where a
 `services.batch.job` runs that job.
 """
 
+import sys
 from typing import Any
 
 from services.batch import command, groups
@@ -37,3 +38,6 @@ def _known(settings: BatchSettings, version: str) -> bool:
 
 
 main = command.entry_point(stage_groups)
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -44,16 +44,12 @@ def create(project: str, address: str) -> BlobWriter:
 
 
 def read_sales(project: str, address: str) -> Panel:
-    """Sales that `write_sales` uploaded."""
+    """Sales that `write_sales` uploaded. Raises BatchError if there is no such object."""
     return Panel.from_frame(pl.read_parquet(io.BytesIO(read(project, address))))
 
 
 def read(project: str, address: str) -> bytes:
-    """A staged object.
-
-    Raises:
-        BatchError: there is no such object.
-    """
+    """A staged object. Raises BatchError if there is none."""
     try:
         return _blob(project, address).download_as_bytes(timeout=_TIMEOUT, retry=_RETRY)
     except NotFound:

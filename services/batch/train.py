@@ -5,6 +5,7 @@ With GROUP_SERIES, stores are learned from in groups of so many series: one afte
 job that worked on what `stage_groups` wrote. The version is the same.
 """
 
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,3 +59,6 @@ def sales_of(settings: TrainingSettings, snapshot: str | None) -> Panel:
 
 
 main = command.entry_point(train)
+
+if __name__ == "__main__":
+    sys.exit(main())

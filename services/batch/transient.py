@@ -1,5 +1,6 @@
 """Train and predict in one go: nothing is saved but the predictions, which replace those of the day."""
 
+import sys
 from typing import Any
 
 from services.batch import command, staging
@@ -34,3 +35,6 @@ def transient(
 
 
 main = command.entry_point(transient)
+
+if __name__ == "__main__":
+    sys.exit(main())

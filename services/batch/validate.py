@@ -5,6 +5,7 @@ of equal weight: the sum of (p - q) ln(p / q). 0.1 is commonly called a small sh
 (Siddiqi 2006, Credit Risk Scorecards, ISBN 978-0-471-75451-0).
 """
 
+import sys
 from typing import Annotated, Any
 
 import numpy as np
@@ -73,3 +74,6 @@ def _shares(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[
 
 
 main = command.entry_point(validate)
+
+if __name__ == "__main__":
+    sys.exit(main())

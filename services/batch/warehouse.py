@@ -65,7 +65,7 @@ class SalesTable:
         self._name = name
 
     def read(self, before: datetime.date = datetime.date.max) -> Panel:
-        """All sales until the day before."""
+        """All sales until the day before. Raises UnusableSalesError if none, or if series have gaps."""
         return Panel.from_frame(self.frame(before))
 
     def frame(self, before: datetime.date = datetime.date.max) -> pl.DataFrame:
@@ -92,18 +92,14 @@ class SalesTable:
         )
         return frame.select(with_values(frame)).sort(*KEY, "date")
 
-    def latest(self, before: datetime.date) -> dict[tuple[str, str], datetime.date]:
+    def latest(self, before: datetime.date = datetime.date.max) -> dict[tuple[str, str], datetime.date]:
         """The last day of each series (store, family) until the day before."""
         rows = self._rows(_LATEST, before=before)
         return {(row["store_nbr"], row["family"]): row["last_date"] for row in rows}
 
     def newest(self) -> datetime.date:
-        """The last day there is.
-
-        Raises:
-            UnusableSalesError: there is none.
-        """
-        latest = self.latest(datetime.date.max)
+        """The last day there is. Raises UnusableSalesError if there is none."""
+        latest = self.latest()
         if not latest:
             raise UnusableSalesError(f"{self._name} is empty")
         return max(latest.values())
@@ -143,14 +139,8 @@ def replace_day(
 ) -> None:
     """Replace a day's scores by those in `files`: all of them, or none when it fails.
 
-    Rows are checked in a table of the staging dataset first. Doing it again gives the same table.
-
-    Args:
-        table: `project.dataset.table`.
-        staging_dataset: `project.dataset`.
-        day: the `run_date`.
-        files: `gs://` objects with a row of JSON on each line.
-        counts: of the rows they should have, in parts.
+    Files are `gs://` objects with a row of JSON on each line, as many as `counts` adds up to, all of the day.
+    They are checked in a table of the staging dataset first. Doing it again gives the same table.
 
     Raises:
         BatchError: the files have another number of rows, rows of another day, or none.
