@@ -25,14 +25,14 @@ from rich.table import Column, Table
 from infra.simulator import emulators, home
 from scripts.command import CommandError, command, load_environment, running, started, use_environment
 from scripts.deployment import step
-from scripts.paths import ROOT
+from scripts.paths import ROOT, VENVS
 from scripts.progress import Progress
 from services.batch.warehouse import SalesTable
 from services.contracts.names import DAILY_DAG
 from services.contracts.settings import BatchSettings, DagSettings, to_environment
 
 DAGS = ROOT / "services" / "batch" / "dags"
-PROGRAM = ROOT / "build" / "venvs" / "airflow" / "bin" / "airflow"
+PROGRAM = VENVS / "airflow" / "bin" / "airflow"
 # Of one process each: the API server with the pages, the scheduler, the reader of DAG files.
 PROCESSES = (("api-server", "--workers", "1"), ("scheduler", "--skip-serve-logs"), ("dag-processor",))
 # What every task needs is imported once, and not by each.
@@ -68,7 +68,7 @@ def settings(batch: BatchSettings) -> DagSettings:
         platform_environment="local",
         runbook_url="docs/runbook.md",
         steps_run_on="processes",
-        steps_python=str(ROOT / "build" / "venvs" / "batch" / "bin" / "python"),
+        steps_python=str(VENVS / "batch" / "bin" / "python"),
         steps_folder=str(ROOT),
     )
 
@@ -134,13 +134,13 @@ class Airflow:
     ) -> str:
         """Run a DAG for a day, here and now, with no scheduler. Returns the run's id."""
         query = "SELECT run_id FROM dag_run WHERE dag_id = ? AND date(logical_date) = ? ORDER BY id DESC"
-        arguments = ["dags", "test", dag, run_date.isoformat()]
+        day = run_date.isoformat()
         try:
-            self.run(*arguments, *(["--conf", json.dumps(conf)] if conf else []), log=f"run-{run_date}")
+            self.run("dags", "test", dag, day, "--conf", json.dumps(conf or {}), log=f"run-{day}")
         except CommandError:
-            if not self._query(query, dag, run_date.isoformat()):
+            if not self._query(query, dag, day):
                 raise  # otherwise the states of the tasks tell, and what to do
-        return self._query(query, dag, run_date.isoformat())[0][0]
+        return self._query(query, dag, day)[0][0]
 
     def tasks(self, run_id: str, dag: str = DAILY_DAG) -> dict[str, dict[str, Any]]:
         """State, tries, seconds and result of a run's tasks, in the order in which they began."""
@@ -207,8 +207,7 @@ class Airflow:
         options = ["--dag-id", DAILY_DAG, "--reprocess-behavior", "completed", "--max-active-runs", "1"]
         # A day's run is at some hour of it.
         options += ["--from-date", first.isoformat(), "--to-date", f"{last}T23:59:59"]
-        options += ["--dag-run-conf", json.dumps(conf)] if conf else []
-        self.run("backfill", "create", *options)
+        self.run("backfill", "create", *options, "--dag-run-conf", json.dumps(conf or {}))
         [(backfill,)] = self._query("SELECT max(id) FROM backfill")
         return backfill
 

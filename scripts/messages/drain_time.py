@@ -43,13 +43,7 @@ def drain(backlog: float, rate: float, capacity: float) -> tuple[float, float]:
     argument("--objective", type=float, default=300, help="most seconds a message may wait"),
 )
 def main(
-    backlog: float,
-    rate: float,
-    replicas: int,
-    cpu: float,
-    utilization: float,
-    cost: float | None,
-    objective: float,
+    replicas: int, cpu: float, utilization: float, cost: float | None, objective: float, **load: float
 ) -> int:
     """Print the figures; 1 if the objective does not hold."""
     if cost is None:
@@ -57,7 +51,7 @@ def main(
             raise CommandError("give --cost, or run `make bench-streaming` first")
         cost = float(json.loads(_MEASURED.read_text(encoding="utf-8"))["ours"]["cpu_us"])
     capacity = replicas * min(cpu, 1) * utilization / cost * 1e6
-    drained, longest = drain(backlog, rate, capacity)
+    drained, longest = drain(**load, capacity=capacity)
     table = Table("", "", show_header=False)
     table.add_row("cost of a message", f"{cost:.0f} us")
     table.add_row("capacity", f"{capacity:,.0f} messages/s")

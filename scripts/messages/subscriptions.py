@@ -15,8 +15,6 @@ PER_CALL: Final = 1000
 RETRY: Final = Retry(timeout=10.0)
 """Of calls that a person waits for: the clients themselves try for a minute or more."""
 
-_DAY: Final = {"seconds": 24 * 3600}
-
 
 @contextlib.contextmanager
 def temporary(subscriber: SubscriberClient, project: str, topic: str, prefix: str) -> Generator[str]:
@@ -25,7 +23,8 @@ def temporary(subscriber: SubscriberClient, project: str, topic: str, prefix: st
     subscription = {
         "name": path,
         "topic": f"projects/{project}/topics/{topic}",
-        "expiration_policy": {"ttl": _DAY},  # Pub/Sub's minimum, in case the deletion fails
+        # Pub/Sub's minimum, a day, in case the deletion fails.
+        "expiration_policy": {"ttl": {"seconds": 24 * 3600}},
     }
     subscriber.create_subscription(request=subscription, retry=RETRY)
     try:

@@ -235,7 +235,6 @@ class Processor:
     async def _save(
         self, replies: ModelReplies, passive: Collection[tuple[Any, SaleRangeRequest]], durable: set[str]
     ) -> None:
-        """Save the rows of passive requests, append by append."""
         for rows, completed in _appends(replies, passive):
             if self.stopping:
                 return

@@ -156,7 +156,6 @@ class PredictionsTable:
         self._channel = self._stream = self._appending = None
 
     async def _write(self) -> None:
-        """Write waiting appends, request by request."""
         while self._waiting:
             append = self._waiting.popleft()
             try:
