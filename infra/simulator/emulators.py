@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import Final
 
 from infra.paths import cloud_sdk
-from infra.simulator import SimulatorError, processes
+from infra.simulator import SimulatorError, processes, rest
 from infra.simulator.home import VENVS, folder, home, locked, write_atomic
 from infra.simulator.processes import Process
-from infra.simulator.rest import RestError, call
 
 HOST: Final = "127.0.0.1"
 KIND: Final = "emulator"
@@ -32,8 +31,7 @@ _SITE_PACKAGES: Final = "lib/python3.*/site-packages"
 _CLASS: Final = "io/grpc/InternalStatus.class"
 _SIGNATURE: Final = "(Lio/grpc/Status;Lio/grpc/Metadata;{})Lio/grpc/StatusRuntimeException;"
 
-LOOPBACK: Final = "127.0.0.1,localhost"
-"""What NO_PROXY needs."""
+LOOPBACK: Final = "127.0.0.1,localhost"  # what NO_PROXY needs
 _PAST_PROXIES: Final = tuple(
     f'export {name}="{LOOPBACK}${{{name}:+,${name}}}"\n' for name in ("NO_PROXY", "no_proxy")
 )
@@ -66,14 +64,7 @@ class Endpoints:
 
 @dataclass(frozen=True)
 class Emulator:
-    """How to run one emulator.
-
-    Attributes:
-        name: Name, such as `pubsub`.
-        ports: Names of its ports; the first one serves HTTP.
-        ready_path: Path that answers 200 when the emulator is ready.
-        command: Its command line, from its ports.
-    """
+    """How to run one emulator: the first of its ports serves HTTP, at `ready_path` when it is ready."""
 
     name: str
     ports: tuple[str, ...]
@@ -193,8 +184,7 @@ def ensure() -> list[str]:
 
     A restarted emulator keeps its port, which running services know, unless another program has taken it.
 
-    Returns:
-        Names of the started emulators, with the port if it is a new one.
+    Returns the names of the started ones, with the port if it is a new one.
 
     Raises:
         SimulatorError: an emulator does not start. The others keep running.
@@ -209,11 +199,7 @@ def ensure() -> list[str]:
 
 
 def endpoints() -> Endpoints:
-    """Addresses of the emulators.
-
-    Raises:
-        SimulatorError: an emulator does not run.
-    """
+    """Addresses of the emulators; raises SimulatorError if one does not run."""
     found = {emulator.name: processes.find(emulator.process_name) for emulator in EMULATORS}
     ports = {name: process.labels for name, process in found.items() if process and process.alive}
     if missing := sorted(found.keys() - ports.keys()):
@@ -270,24 +256,12 @@ def _start(emulator: Emulator, ports: Ports) -> None:
 
 
 def _wait(emulator: Emulator, process: Process) -> None:
-    """Wait until the emulator answers.
-
-    Raises:
-        SimulatorError: it does not answer, or another process does. The Pub/Sub emulator keeps running
-            without a port then.
-    """
+    """Wait until the emulator itself answers: Pub/Sub's keeps running if another program has its port."""
     port = int(process.labels["port"])
-    processes.wait_until(lambda: _answers(emulator, port), process, seconds=_START_SECONDS)
+    address, path = f"{HOST}:{port}", emulator.ready_path
+    processes.wait_until(lambda: rest.succeeds(address, path, timeout=5), process, seconds=_START_SECONDS)
     if not process.listens_on(port):
         raise SimulatorError(f"{emulator.name} emulator: another program took port {port} while it started")
-
-
-def _answers(emulator: Emulator, port: int) -> bool:
-    try:
-        call("GET", f"{HOST}:{port}", emulator.ready_path, timeout=5)
-    except RestError:
-        return False
-    return True
 
 
 def is_free(port: int) -> bool:
@@ -304,14 +278,11 @@ def is_free(port: int) -> bool:
 
 def free_ports(names: tuple[str, ...]) -> dict[str, int]:
     """Free loopback ports, by name."""
-    probes = [socket.socket() for _ in names]
-    try:
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in names]
         for probe in probes:
             probe.bind((HOST, 0))
         return {name: probe.getsockname()[1] for name, probe in zip(names, probes, strict=True)}
-    finally:
-        for probe in probes:
-            probe.close()
 
 
 def free_port() -> int:

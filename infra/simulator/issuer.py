@@ -35,11 +35,7 @@ ISSUER: Final = Emulator(
 
 
 def ensure() -> None:
-    """Start the issuer if it does not run.
-
-    Raises:
-        SimulatorError: it does not start.
-    """
+    """Start the issuer if it does not run; raises SimulatorError if it does not start."""
     with locked("issuer"):
         emulators.ensure_one(ISSUER)
 
@@ -57,11 +53,7 @@ def environment() -> dict[str, str]:
 
 
 def token(account: str, audience: str) -> str:
-    """A token of a service account, such as Pub/Sub attaches to pushes.
-
-    Raises:
-        SimulatorError: the issuer does not answer.
-    """
+    """A token of a service account, as Pub/Sub attaches to pushes; SimulatorError if there is no issuer."""
     where = address()
     if where is None:
         raise SimulatorError("the issuer of tokens does not run")
@@ -69,8 +61,6 @@ def token(account: str, audience: str) -> str:
 
 
 class _Server(ThreadingHTTPServer):
-    """A server with the issuer's key."""
-
     def __init__(self, port: int) -> None:
         super().__init__((HOST, port), _Handler)
         self.issuer = f"http://{HOST}:{port}"
@@ -82,7 +72,6 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def do_GET(self) -> None:
-        """Discovery and keys."""
         issuer = self.server.issuer
         key = jwt.algorithms.RSAAlgorithm.to_jwk(self.server.key.public_key(), as_dict=True)
         documents: dict[str, Any] = {
@@ -96,7 +85,6 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(documents.get(self.path))
 
     def do_POST(self) -> None:
-        """A token with the claims of Google's."""
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.path != _TOKEN:
             self._answer(None)

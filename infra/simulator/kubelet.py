@@ -36,14 +36,7 @@ _ENVIRONMENT_FILE: Final = "infra/environments/local.tfvars"
 
 @dataclass(frozen=True)
 class Probe:
-    """An HTTP probe.
-
-    Attributes:
-        path: Path to get; a status of 200 to 399 is success.
-        port: Port of the container.
-        timeout_seconds: Limit for one request.
-        allowance_seconds: How long a cluster would retry before it gives up.
-    """
+    """An HTTP probe: a cluster would retry until the allowance is over, and then give up."""
 
     path: str
     port: int
@@ -52,27 +45,16 @@ class Probe:
 
     def succeeds(self) -> bool:
         """Whether one request succeeds now."""
-        try:
-            address, timeout = f"{emulators.HOST}:{self.port}", self.timeout_seconds
-            rest.call("GET", address, self.path, success=range(200, 400), timeout=timeout)
-        except rest.RestError:
-            return False
-        return True
+        address, timeout = f"{emulators.HOST}:{self.port}", self.timeout_seconds
+        return rest.succeeds(address, self.path, success=range(200, 400), timeout=timeout)
 
 
 @dataclass(frozen=True)
 class Container:
-    """The container of a Deployment or Job.
+    """The container of a Deployment or Job, whose `<namespace>/<name>` is `deployment`.
 
-    Attributes:
-        deployment: `<namespace>/<name>` of either.
-        name: Name in the pod.
-        image: Image; the last part of its repository is the name of the Python environment.
-        command: Program and arguments.
-        environment: Environment variables of the manifest.
-        ports: TCP ports it listens on.
-        probes: Probes that must succeed, one after the other, before the container is ready.
-        grace_seconds: Time between SIGTERM and SIGKILL.
+    Its probes must succeed, one after the other, before it is ready. It has a time of grace between SIGTERM
+    and SIGKILL.
     """
 
     deployment: str
@@ -138,13 +120,7 @@ def start(container: Container) -> None:
 
 
 def run(container: Container, *, tries: int, deadline_seconds: float | None, wait: bool) -> None:
-    """Run the container of a Job to its end.
-
-    Args:
-        container: What runs.
-        tries: How often it is run until it ends with status 0.
-        deadline_seconds: For all tries; None for no limit.
-        wait: Whether to wait for the end; otherwise nobody is there to try again.
+    """Run the container of a Job to its end, until it ends with status 0. The deadline is that of all tries.
 
     Raises:
         SimulatorError: the image is not installed, or no try succeeded in time.

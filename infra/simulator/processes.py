@@ -35,22 +35,13 @@ _KILLED_SECONDS: Final = 5.0
 
 @dataclass(frozen=True)
 class Process:
-    """A process that was started, dead or alive.
+    """A process that was started, dead or alive, with labels: facts that its owner records about it."""
 
-    Attributes:
-        name: Unique in this simulated cloud, `<kind>.<what>`.
-        pid: Process id.
-        create_time: When it was created, seconds since the epoch.
-        log: File with its output.
-        grace_seconds: Time between SIGTERM and SIGKILL when it is stopped.
-        labels: Facts that its owner records about it.
-    """
-
-    name: str
+    name: str  # unique in this simulated cloud, `<kind>.<what>`
     pid: int
-    create_time: float
+    create_time: float  # seconds since the epoch
     log: str
-    grace_seconds: float
+    grace_seconds: float  # between SIGTERM and SIGKILL when it is stopped
     labels: dict[str, str]
 
     @property
@@ -141,11 +132,7 @@ def relabel(process: Process, labels: Mapping[str, str]) -> Process:
 
 
 def wait_until(ready: Callable[[], bool], process: Process, *, seconds: float) -> None:
-    """Wait until `ready()`.
-
-    Raises:
-        SimulatorError: the process ended, or was not ready in time. It is not stopped.
-    """
+    """Wait until `ready()`; SimulatorError if the process ends or is not ready in time. It is not stopped."""
     deadline = time.monotonic() + seconds
     while not ready():
         if not process.alive:
@@ -175,19 +162,14 @@ def recorded() -> list[Process]:
 
 
 def stop(names: Iterable[str]) -> None:
-    """Stop processes at the same time, with their descendants: SIGTERM, then SIGKILL after the grace period.
-
-    Names of processes that do not run are ignored.
-    """
+    """Stop those that run, together, with their descendants: SIGTERM, then SIGKILL after the grace period."""
     names = list(names)
-    processes = [process for name in names if (process := find(name))]
-    waiting: list[tuple[Process, float]] = []
-    for process in processes:
-        if process.alive:
-            _signal(psutil.Process(process.pid), signal.SIGTERM)
-            waiting.append((process, time.monotonic() + process.grace_seconds))
-    for process, deadline in waiting:
-        while process.alive and time.monotonic() < deadline:
+    alive = [process for name in names if (process := find(name)) and process.alive]
+    for process in alive:
+        _signal(psutil.Process(process.pid), signal.SIGTERM)
+    begin = time.monotonic()
+    for process in alive:
+        while process.alive and time.monotonic() < begin + process.grace_seconds:
             time.sleep(0.02)
     for name in names:
         remaining = [process for process, marker in _markers() if marker == _marker(name)]
@@ -200,10 +182,7 @@ def stop(names: Iterable[str]) -> None:
 
 
 def runs(process: psutil.Process) -> bool:
-    """Whether a process runs: it is a zombie once it has ended, until its parent asks for its status.
-
-    Of a process that is killed the first thread may be a zombie while others still hold its ports.
-    """
+    """Whether a process runs. Once it is killed, one thread may be a zombie while others hold its ports."""
     try:
         return process.is_running() and (
             process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1

@@ -15,11 +15,7 @@ _TIMEOUT_SECONDS: Final = 120.0
 
 
 class RestError(SimulatorError):
-    """A request failed.
-
-    Attributes:
-        status: HTTP status; 0 if there was no answer.
-    """
+    """A request failed; its HTTP status is 0 if there was no answer."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -37,23 +33,14 @@ def call(
     missing_ok: bool = False,
     timeout: float = _TIMEOUT_SECONDS,
 ) -> Any:
-    """Send one request.
+    """Send one request to an address (`host:port`) and a path with query, percent-encoded.
 
-    Args:
-        method: HTTP method.
-        address: `host:port`.
-        path: Path and query, percent-encoded.
-        body: Bytes, or a value to send as JSON.
-        headers: Headers besides; the media type of bytes is one.
-        success: Statuses that are no error.
-        missing_ok: Return None if there is nothing at the path.
-        timeout: Seconds to wait for a connection, and between bytes.
-
-    Returns:
-        The JSON answer; the bytes if it is not JSON; None if it is empty.
+    A body is bytes, with their media type in the headers, or a value to send as JSON. The timeout is that for
+    a connection, and between bytes. The result is the JSON answer; the bytes if it is not JSON; None if it is
+    empty or, with `missing_ok`, if there is nothing at the path.
 
     Raises:
-        RestError: no answer, or one that is no success.
+        RestError: no answer, or a status that is no success.
     """
     data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
     connection = http.client.HTTPConnection(address, timeout=timeout)
@@ -72,18 +59,22 @@ def call(
     if response.status == 404 and missing_ok:
         return None
     if response.status not in success:
-        raise RestError(
-            response.status, _message(decoded) or f"status {response.status} from {method} {path}"
-        )
+        message = f"status {response.status} from {method} {path}"
+        match decoded:
+            case {"error": {"message": str(text)}} | {"error": str(text)}:  # Google's format, or another
+                message = text or message
+            case bytes():
+                message = answer.decode(errors="replace").strip() or message
+            case _:
+                pass
+        raise RestError(response.status, message)
     return decoded
 
 
-def _message(answer: Any) -> str | None:
-    """The text of an error, in Google's or another format."""
-    match answer:
-        case {"error": {"message": str(message)}} | {"error": str(message)}:
-            return message
-        case bytes():
-            return answer.decode(errors="replace").strip()
-        case _:
-            return None
+def succeeds(address: str, path: str, *, success: Container[int] = range(200, 300), timeout: float) -> bool:
+    """Whether a GET has success."""
+    try:
+        call("GET", address, path, success=success, timeout=timeout)
+    except RestError:
+        return False
+    return True

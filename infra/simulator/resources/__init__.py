@@ -21,16 +21,10 @@ are `int` or `float`.
 
 
 class ResourceError(Exception):
-    """The simulated cloud refuses a request.
-
-    Attributes:
-        summary: The problem, in a few words.
-        detail: The error of the emulator or process, and what to do.
-        attribute: Top-level attribute with the problem, whose line Terraform shows.
-        created: State of what exists all the same, which Terraform keeps and calls tainted.
-    """
+    """The simulated cloud refuses a request; Terraform shows the line of a top-level attribute."""
 
     created: Values | None = None
+    """State of what exists all the same, which Terraform keeps and calls tainted."""
 
     def __init__(self, summary: str, detail: str, attribute: str | None = None) -> None:
         super().__init__(f"{summary}: {detail}")
@@ -51,28 +45,22 @@ def refusing(summary: str, attribute: str | None = None) -> Generator[None]:
 class Handler(Protocol):
     """Makes one resource type real.
 
-    Every method may raise ResourceError. Several threads call a handler, for different resources.
+    Every method may raise ResourceError. Several threads call a handler, for different resources. In `plan`
+    and `replaces`, planned values may be unknown.
     """
 
     def plan(self, prior: Values | None, planned: Values) -> Values:
-        """The planned values, completed as the real provider does in code; values may be unknown."""
+        """The planned values, completed as the real provider does in code."""
         return planned
 
     def replaces(self, prior: Values, planned: Values) -> Collection[str]:
-        """Attributes that the real provider replaces for in code; its facts tell of the others.
-
-        Args:
-            prior: State before the change.
-            planned: Planned state; values may be unknown.
-        """
+        """Attributes that the real provider replaces for in code; its facts tell of the others."""
         return ()
 
     def create(self, planned: Values) -> Values:
         """Create the resource, which must not exist; returns its state.
 
-        Args:
-            planned: Complete values. Computed ones (`id`, `self_link`, ...) are made up and deterministic;
-                the handler replaces those that the emulator knows.
+        Computed values (`id`, `self_link`, ...) are made up: it replaces those that the emulator knows.
         """
         ...
 

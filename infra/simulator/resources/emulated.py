@@ -17,33 +17,23 @@ def refuse(values: Values, names: Iterable[str], what: str = "", attribute: str 
     """Refuse arguments that cannot be simulated: they must be absent, empty or false.
 
     Those of a nested block have its name and a separator (`what`), and the attribute that holds the block.
-
-    Raises:
-        ResourceError: one of them is set.
     """
     for name in names:
         if values.get(name):
-            raise ResourceError(
-                "Not simulated", f"{what}{name} has no counterpart on a laptop", attribute or name
-            )
+            detail = f"{what}{name} has no counterpart on a laptop"
+            raise ResourceError("Not simulated", detail, attribute or name)
 
 
 class Emulated(Handler):
     """A resource in an emulator, whose REST interface knows it by the id that Terraform has.
 
-    Attributes:
-        emulator: pubsub, bigquery or storage.
-        kind: What it is, for messages.
-        root: Beginning of its path, before its id.
-        fields: Attributes that are compared with the emulator's.
-        read_query: Query of a request that reads it.
-        delete_query: Query of a request that deletes it.
+    Every method raises ResourceError if the emulator does not answer, or refuses.
     """
 
-    emulator: ClassVar[str]
-    kind: ClassVar[str]
-    root: ClassVar[str]
-    fields: ClassVar[Fields] = {}
+    emulator: ClassVar[str]  # pubsub, bigquery or storage
+    kind: ClassVar[str]  # for messages
+    root: ClassVar[str]  # beginning of its path, before its id
+    fields: ClassVar[Fields] = {}  # compared with the emulator's
     read_query: ClassVar[str] = ""
     delete_query: ClassVar[str] = ""
 
@@ -58,21 +48,13 @@ class Emulated(Handler):
     def call(
         self, action: str, method: str, path: str, body: object = None, *, missing_ok: bool = False
     ) -> Any:
-        """Send a request that does something (`action`, in words); see `rest.call`.
-
-        Raises:
-            ResourceError: the emulator does not answer, or refuses.
-        """
+        """Send a request that does something (`action`, in words); see `rest.call`."""
         with refusing(f"Cannot {action}"):
             address: str = getattr(emulators.endpoints(), self.emulator)
             return rest.call(method, address, path, body, missing_ok=missing_ok)
 
     def make(self, values: Values, method: str, path: str, body: object) -> Any:
-        """Create it.
-
-        Raises:
-            ResourceError: it exists, or the emulator does not answer, or refuses.
-        """
+        """Create it; it must not exist."""
         try:
             return self.call(f"create {self.kind} {self.name(values)}", method, path, body)
         except ResourceError as error:
