@@ -4,8 +4,7 @@
     python -m infra.simulator.bridge <subscription> push <endpoint> <account> <audience>
 
 The Pub/Sub emulator cannot write to BigQuery, and pushes without tokens to names that a laptop cannot
-resolve. A message is acknowledged after its row is written or its push has succeeded: delivery is at least
-once.
+resolve. Delivery is at least once: a message is acknowledged after its row is written or its push accepted.
 """
 
 import contextlib
@@ -68,11 +67,7 @@ class TableTarget:
         return path
 
     def deliver(self, received: list[Message], subscription: str) -> set[str]:
-        """Write messages to the table; returns their acknowledgement ids.
-
-        Raises:
-            SimulatorError: the table does not accept the rows, or BigQuery does not answer.
-        """
+        """Write messages to the table; returns their acknowledgement ids."""
         path = f"{self.check()}/insertAll"
         rows = [_row(each["message"], subscription) for each in received]
         answer = rest.call("POST", emulators.endpoints().bigquery, path, {"rows": rows})
@@ -95,11 +90,8 @@ class PushTarget:
     audience: str
 
     def deliver(self, received: list[Message], subscription: str) -> set[str]:
-        """Push messages as https://cloud.google.com/pubsub/docs/push says; returns the ids of accepted ones.
-
-        Raises:
-            SimulatorError: no container has this endpoint, or the issuer gives no token.
-        """
+        """Push messages as Pub/Sub does; returns the acknowledgement ids of those that are accepted."""
+        # https://cloud.google.com/pubsub/docs/push
         headers = {
             "User-Agent": "CloudPubSub-Google",
             "Authorization": f"Bearer {issuer.token(self.account, self.audience)}",
@@ -134,11 +126,7 @@ _TARGETS: Final[dict[str, type[Target]]] = {"table": TableTarget, "push": PushTa
 
 
 def start(subscription: str, target: Target) -> None:
-    """Start the bridge of a subscription in place of the present one, and the issuer if it pushes.
-
-    Raises:
-        SimulatorError: the bridge or the issuer does not start.
-    """
+    """Start the bridge of a subscription in place of the present one, and the issuer if it pushes."""
     stop(subscription)
     if isinstance(target, PushTarget):
         issuer.ensure()
@@ -176,10 +164,8 @@ def _arguments(target: Target) -> list[str]:
 
 
 def _row(message: dict[str, Any], subscription: str) -> dict[str, Any]:
-    """The row of a message for BigQuery's `insertAll`, as Pub/Sub writes it without a schema.
-
-    https://cloud.google.com/pubsub/docs/bigquery#write_message_metadata
-    """
+    """The row of a message for BigQuery's `insertAll`, as Pub/Sub writes it without a schema."""
+    # https://cloud.google.com/pubsub/docs/bigquery#write_message_metadata
     values = {
         "subscription_name": subscription,
         "message_id": message["messageId"],
@@ -201,15 +187,6 @@ def _pull(subscription: str) -> list[Message]:
     """
     answer = _call(subscription, "pull", {"maxMessages": _BATCH, "returnImmediately": True})
     return answer.get("receivedMessages", [])
-
-
-def _acknowledge(subscription: str, received: list[Message], accepted: set[str]) -> None:
-    """Acknowledge accepted messages; Pub/Sub redelivers or dead-letters the refused ones."""
-    refused = [each["ackId"] for each in received if each["ackId"] not in accepted]
-    if accepted:
-        _call(subscription, "acknowledge", {"ackIds": sorted(accepted)})
-    if refused:
-        _call(subscription, "modifyAckDeadline", {"ackIds": refused, "ackDeadlineSeconds": 0})
 
 
 def _retry(attempt: Callable[[], Result]) -> Result:
@@ -234,8 +211,12 @@ def main() -> None:
             time.sleep(_IDLE_SECONDS)
             continue
         accepted = _retry(lambda: target.deliver(received, subscription))  # noqa: B023 -- called at once
+        refused = [each["ackId"] for each in received if each["ackId"] not in accepted]
         try:
-            _acknowledge(subscription, received, accepted)
+            if accepted:
+                _call(subscription, "acknowledge", {"ackIds": sorted(accepted)})
+            if refused:  # Pub/Sub delivers them again, or to the dead-letter topic
+                _call(subscription, "modifyAckDeadline", {"ackIds": refused, "ackDeadlineSeconds": 0})
         except SimulatorError as error:
             _log.warning("messages are not acknowledged and will be delivered again: %s", error)
 

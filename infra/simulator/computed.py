@@ -1,17 +1,16 @@
 """Values of computed attributes: ids, links and addresses in the form of the real providers, others made up.
 
-They are deterministic: the same configuration always gets the same values.
+The same configuration always gets the same values.
 """
 
 import hashlib
 import ipaddress
 import json
-import re
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any, Final
 
 from infra.simulator.resources import Values
-from infra.simulator.terraform import is_unknown
 
 IDS: Final[Mapping[str, str]] = {
     "google_artifact_registry_repository": (
@@ -61,17 +60,16 @@ IDS: Final[Mapping[str, str]] = {
 
 
 class ComputedValues:
-    """The computed values of one resource."""
+    """The computed values of one resource, derived from its configured ones."""
 
     def __init__(self, type_name: str, configured: Values) -> None:
-        """Derive them from the configured values; those to compute are null or unknown."""
         self._type = type_name
         self._given = {
             key: value for key, value in configured.items() if isinstance(value, str | int | float | bool)
         }
         metadata = configured.get("metadata")
         self._metadata: Values = metadata[0] if isinstance(metadata, list) and metadata else {}
-        fingerprint = json.dumps(_known(configured), sort_keys=True, default=repr)
+        fingerprint = json.dumps(configured, sort_keys=True, default=repr)
         self._seed = hashlib.sha256(f"{type_name} {fingerprint}".encode()).digest()
 
     def value(self, cty_type: Any, path: tuple[str, ...]) -> Any:
@@ -137,17 +135,7 @@ class ComputedValues:
             "email": f"{given.get('account_id')}@{given.get('project')}.iam.gserviceaccount.com",
             **given,
         }
-        names = re.findall(r"\{(\w+)\}", template)
-        return template.format_map({name: fields.get(name) or "-" for name in names})
+        return template.format_map(defaultdict(lambda: "-", fields))
 
     def _digest(self, path: tuple[str, ...]) -> bytes:
         return hashlib.sha256(self._seed + json.dumps(path).encode()).digest()
-
-
-def _known(values: Any) -> Any:
-    """A value without its unknown and null parts."""
-    if isinstance(values, dict):
-        return {k: _known(v) for k, v in values.items() if v is not None and not is_unknown(v)}
-    if isinstance(values, list):
-        return [_known(each) for each in values if not is_unknown(each)]
-    return values

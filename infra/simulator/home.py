@@ -7,6 +7,7 @@ and logs of processes, and the data of the emulators.
 import contextlib
 import fcntl
 import os
+import platform
 import shutil
 import tempfile
 import threading
@@ -18,6 +19,9 @@ from typing import Final
 from infra.paths import ROOT, simulator_home
 
 VENVS: Final = ROOT / "build" / "venvs"
+_MACHINE: Final = platform.machine()
+PLATFORM: Final = platform.system().lower(), {"x86_64": "amd64", "aarch64": "arm64"}.get(_MACHINE, _MACHINE)
+"""Operating system and architecture, as Go calls them."""
 MAX_LOG_BYTES: Final = 10_000_000
 _CHECK_SECONDS: Final = 10.0
 

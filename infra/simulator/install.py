@@ -14,17 +14,17 @@ import base64
 import hashlib
 import json
 import os
-import platform
 import stat
 import zipfile
 from pathlib import Path
 from typing import Any, Final
 
-_ROOT: Final = Path(__file__).resolve().parents[2]
+from infra.paths import ROOT
+from infra.simulator.home import PLATFORM
+
 _SOURCES: Final = "localhost/simulated/"
 VERSIONS: Final = {"google": "8.0.0", "kubernetes": "3.2.1"}
 """Versions of the real providers whose facts the simulated ones have."""
-_ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 # Terraform starts a provider in its working directory, shows its standard output if that is no handshake, and
 # hides its standard error. Ctrl-C reaches the provider, too, but Terraform waits for changes that have begun.
 _LAUNCHER: Final = """\
@@ -42,11 +42,7 @@ exec "$python" -I -S "$root/infra/simulator/launcher.py" {name}
 
 
 def link(outdir: Path) -> None:
-    """Give every simulated stack of a synthesized app its providers and their lock file.
-
-    Args:
-        outdir: Output folder of `cdktf synth`, usually `cdktf.out`.
-    """
+    """Give every simulated stack that `cdktf synth` wrote into a folder its providers and a lock file."""
     for configuration in sorted((outdir / "stacks").glob("*/cdk.tf.json")):
         content: dict[str, Any] = json.loads(configuration.read_bytes())
         providers: dict[str, dict[str, str]] = content.get("terraform", {}).get("required_providers", {})
@@ -54,13 +50,13 @@ def link(outdir: Path) -> None:
         if not required or not all(source.startswith(_SOURCES) for source in required):
             continue
         for source in required:
-            _install(_ROOT, source)
+            _install(ROOT, source)
             _install(configuration.parent, source)
         locks = (_lock(source, constraint) for source, constraint in sorted(required.items()))
         (configuration.parent / ".terraform.lock.hcl").write_text("\n".join(locks))
         _forget_other_states(configuration.parent, content["terraform"].get("backend", {}))
-    if (_ROOT / "terraform.d").exists():
-        (_ROOT / "terraform.d" / ".gitignore").write_text("*\n")
+    if (ROOT / "terraform.d").exists():
+        (ROOT / "terraform.d" / ".gitignore").write_text("*\n")
 
 
 def _forget_other_states(folder: Path, backend: dict[str, Any]) -> None:
@@ -84,11 +80,10 @@ def _launcher(source: str) -> tuple[str, bytes]:
 def _install(folder: Path, source: str) -> None:
     """Write the package of a provider, and the path of the repository."""
     name, content = _launcher(source)
-    machine = platform.machine()
-    target = f"{platform.system().lower()}_{_ARCHITECTURES.get(machine, machine)}"
-    package = folder / "terraform.d" / "plugins" / source / f"{name.replace('_v', '_')}_{target}.zip"
+    file = "_".join((name.replace("_v", "_"), *PLATFORM))
+    package = folder / "terraform.d" / "plugins" / source / f"{file}.zip"
     package.parent.mkdir(parents=True, exist_ok=True)
-    (folder / "terraform.d" / "repository").write_text(str(_ROOT))
+    (folder / "terraform.d" / "repository").write_text(str(ROOT))
     member = zipfile.ZipInfo(name)
     member.external_attr = (stat.S_IFREG | 0o755) << 16
     # Other processes may be reading the package.
@@ -99,11 +94,8 @@ def _install(folder: Path, source: str) -> None:
 
 
 def _lock(source: str, constraint: str) -> str:
-    """The entry of a provider in a lock file.
-
-    The hash is that of a package with one file, scheme `h1` of
-    https://pkg.go.dev/golang.org/x/mod/sumdb/dirhash.
-    """
+    """The entry of a provider in a lock file, with the hash of a package that has one file."""
+    # Scheme `h1` of https://pkg.go.dev/golang.org/x/mod/sumdb/dirhash.
     name, content = _launcher(source)
     version = name.rpartition("_v")[2]
     listing = f"{hashlib.sha256(content).hexdigest()}  {name}\n"

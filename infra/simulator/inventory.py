@@ -157,10 +157,8 @@ def _with_quantities(value: Any, name: str = "") -> Any:
 
 
 def quantity(text: str) -> str:
-    """A decimal quantity as Kubernetes writes it: `1000` is `1k`, `0.5` is `500m`.
-
-    https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
-    """
+    """A decimal quantity as Kubernetes writes it: `1000` is `1k`, `0.5` is `500m`."""
+    # https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
     number = text.rstrip("".join(_EXPONENTS))
     try:
         value = Decimal(number).scaleb(_EXPONENTS[text[len(number) :]])

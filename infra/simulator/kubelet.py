@@ -29,8 +29,7 @@ KIND: Final = "container"
 # A cluster waits ten minutes for a Deployment. A user at a laptop wants to know sooner; a minute is enough to
 # import a service and load its model on a busy machine.
 _MIN_READY_SECONDS: Final = 60.0
-# A container without a probe counts as started if it still runs after this time.
-_SETTLE_SECONDS: Final = 1.0
+_SETTLE_SECONDS: Final = 1.0  # after which a container without a probe counts as started
 _ENVIRONMENT_FILE: Final = "infra/environments/local.tfvars"
 
 
@@ -93,8 +92,8 @@ def start(container: Container) -> None:
     """Start the container and wait until it is ready, after stopping what is left of its Deployment.
 
     Raises:
-        SimulatorError: a port is taken, the image is not installed, or the container ends or does not become
-            ready; it is then left as it is.
+        SimulatorError: a port is taken, the image is not installed, or the container does not become ready,
+            and is left as it is.
     """
     _check_image(container)
     stop(container.deployment)
@@ -120,11 +119,7 @@ def start(container: Container) -> None:
 
 
 def run(container: Container, *, tries: int, deadline_seconds: float | None, wait: bool) -> None:
-    """Run the container of a Job to its end, until it ends with status 0. The deadline is that of all tries.
-
-    Raises:
-        SimulatorError: the image is not installed, or no try succeeded in time.
-    """
+    """Run the container of a Job until it ends with status 0; the deadline is that of all tries."""
     _check_image(container)
     status = folder("tmp") / f"{container.process_name}.status"
     deadline = time.monotonic() + (deadline_seconds or math.inf)
@@ -145,8 +140,7 @@ def run(container: Container, *, tries: int, deadline_seconds: float | None, wai
             stop(container.deployment)
             return
         if not left:
-            log = f"The end of its log ({process.log}):\n{process.tail()}"
-            raise SimulatorError(f"it failed {tries} times. {log}")
+            raise SimulatorError(f"it failed {tries} times. {process.tail()}")
 
 
 def stop(deployment: str) -> None:

@@ -10,17 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from infra.simulator.computed import ComputedValues
 from infra.simulator.resources import ResourceError, Values
-from infra.simulator.terraform import (
-    UNKNOWN,
-    Block,
-    Facts,
-    NestedBlock,
-    Path,
-    cty_type,
-    is_computed,
-    is_unknown,
-    items,
-)
+from infra.simulator.terraform import UNKNOWN, Block, Facts, Path, cty_type, is_computed, is_unknown, items
 
 _DEFAULTED: Final = ("project", "region", "zone")
 """Arguments whose default is in the provider's configuration."""
@@ -63,7 +53,7 @@ def problems(block: Block, config: Values, root: Values | None = None, at: Path 
         yield from _companions(nested.facts, blocks or None, root, path)
         for index, each in enumerate(blocks):
             inside: Path = (*path, index) if isinstance(value, list) else path
-            for problem in problems(nested.block, each, root, inside):
+            for problem in problems(nested, each, root, inside):
                 # Elements of a set have no index.
                 yield problem._replace(path=path) if nested.is_set else problem
 
@@ -167,15 +157,15 @@ def _complete(block: Block, prior: Values | None, proposed: Values) -> Values:
             result[name] = UNKNOWN if prior is None else before
         elif isinstance(value, list):
             result[name] = [
-                _complete(nested.block, _counterpart(nested, each, index, before), each)
+                _complete(nested, _counterpart(nested, each, index, before), each)
                 for index, each in enumerate(items(value))
             ]
         elif isinstance(value, dict):
-            result[name] = _complete(nested.block, before, items(value)[0])
+            result[name] = _complete(nested, before, items(value)[0])
     return result
 
 
-def _counterpart(nested: NestedBlock, value: Values, index: int, prior: Any) -> Values | None:
+def _counterpart(nested: Block, value: Values, index: int, prior: Any) -> Values | None:
     """The prior state of a nested block; Terraform pairs blocks of lists by index, of sets by content."""
     before = items(prior)
     if nested.is_set:
@@ -194,19 +184,19 @@ def resolve(block: Block, planned: Values, computed: ComputedValues, path: tuple
         if is_unknown(value):
             value = _all_computed(nested)
         if isinstance(value, list):
-            result[name] = [resolve(nested.block, each, computed, (*path, name)) for each in items(value)]
+            result[name] = [resolve(nested, each, computed, (*path, name)) for each in items(value)]
         elif isinstance(value, dict):
-            result[name] = resolve(nested.block, items(value)[0], computed, (*path, name))
+            result[name] = resolve(nested, items(value)[0], computed, (*path, name))
     return result
 
 
-def _all_computed(nested: NestedBlock) -> list[Values]:
+def _all_computed(nested: Block) -> list[Values]:
     """A block that is not configured: it is there if the provider alone sets something in it."""
-    attributes = nested.block.attributes
+    attributes = nested.attributes
     if nested.facts.get("max_items") != 1 or all(each["mode"] != "computed" for each in attributes.values()):
         return []
     values: Values = {name: UNKNOWN if is_computed(facts) else None for name, facts in attributes.items()}
-    return [values | {name: [] for name in nested.block.blocks}]
+    return [values | {name: [] for name in nested.blocks}]
 
 
 def replacements(block: Block, prior: Values, planned: Values, at: Path = ()) -> Iterator[Path]:
@@ -221,12 +211,12 @@ def replacements(block: Block, prior: Values, planned: Values, at: Path = ()) ->
         if before == after:
             continue
         if nested.is_set or is_unknown(after) or len(items(before)) != len(items(after)):
-            if any(each.get("force_new") for each in (nested.facts, *nested.block.attributes.values())):
+            if any(each.get("force_new") for each in (nested.facts, *nested.attributes.values())):
                 yield (*at, name)
             continue
         for index, (old, new) in enumerate(zip(items(before), items(after), strict=True)):
             step: Path = (name, index) if isinstance(after, list) else (name,)
-            yield from replacements(nested.block, old, new, (*at, *step))
+            yield from replacements(nested, old, new, (*at, *step))
 
 
 def _identity(manifest: Any) -> tuple[Any, ...]:

@@ -66,9 +66,11 @@ class Process:
             return False
 
     def tail(self) -> str:
-        """The end of its log, indented."""
-        lines = Path(self.log).read_text(errors="replace").splitlines()[-LOG_TAIL:]
-        return "\n".join(f"    {line}" for line in lines) or "    (it printed nothing)"
+        """A sentence with the end of its log."""
+        lines = Path(self.log).read_text(errors="replace").splitlines()[-LOG_TAIL:] or [
+            "(it printed nothing)"
+        ]
+        return "\n    ".join((f"The end of its log ({self.log}):", *lines))
 
 
 def base_environment() -> dict[str, str]:
@@ -142,9 +144,7 @@ def wait_until(ready: Callable[[], bool], process: Process, *, seconds: float) -
         else:
             time.sleep(_POLL_SECONDS)
             continue
-        raise SimulatorError(
-            f"{process.name} {trouble}. The end of its log ({process.log}):\n{process.tail()}"
-        )
+        raise SimulatorError(f"{process.name} {trouble}. {process.tail()}")
 
 
 def find(name: str) -> Process | None:

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import threading
+import time
 from pathlib import Path as FilePath
 from typing import Final
 
@@ -18,6 +19,7 @@ from tf.gen import tfplugin_pb2_grpc
 
 from infra.simulator import inventory, plan, plugin, rules, terraform
 from infra.simulator.computed import ComputedValues
+from infra.simulator.home import home, locked, write_atomic
 from infra.simulator.resources import ResourceError, Values, handler, refusing
 from infra.simulator.terraform import Path, attribute_path, conform, decode, encode
 
@@ -157,6 +159,8 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
             planned = plan.resolve(block, planned, ComputedValues(request.type_name, planned))
             response.diagnostics.extend(self._simulation_warning())
         try:
+            if not prior:
+                _inject_fault(request.type_name)
             rules.check(request.type_name, prior, planned, decode(request.config), self._defaults)
             if real := handler(request.type_name):
                 response.diagnostics.extend(self._start_emulators())
@@ -164,10 +168,6 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
                     real.delete(prior)
                 else:
                     planned = real.update(prior, planned) if prior else real.create(planned)
-            elif planned is None and prior.get("deletion_protection"):
-                raise ResourceError(
-                    "Deletion protection", "Apply deletion_protection = false first.", "deletion_protection"
-                )
             inventory.update(request.type_name, prior, planned)
             if planned is None:
                 rules.remove_grants(request.type_name, prior.get("id") or "")
@@ -240,6 +240,34 @@ def _used_types() -> set[str] | None:
     except ValueError:
         return None
     return {"provider", *configuration.get("resource", {}), *(each["type"] for each in resources)}
+
+
+def _inject_fault(type_name: str) -> None:
+    """Delay or fail a creation, for tests, if `faults.json` in the folder of the simulated cloud says so.
+
+        [{"type": "google_container_cluster", "seconds": 3},
+         {"type": "google_pubsub_topic", "skip": 1, "error": "Error 503: backendError"}]
+
+    An entry with `seconds` delays every creation of its type. An entry with `error` fails one creation, after
+    `skip` others, and is then removed from the list.
+    """
+    file = home() / "faults.json"
+    if not file.exists():
+        return
+    with locked("faults"):
+        faults: list[Values] = json.loads(file.read_text())
+        own = [fault for fault in faults if fault["type"] == type_name]
+        failing = next((fault for fault in own if "error" in fault), None)
+        if failing is not None:
+            fails = not failing.get("skip")
+            if fails:
+                faults.remove(failing)
+            else:
+                failing["skip"] -= 1
+            write_atomic(file, json.dumps(faults))
+            if fails:
+                raise ResourceError(failing["error"], "an injected fault")
+    time.sleep(sum(fault["seconds"] for fault in own if "seconds" in fault))
 
 
 def main(arguments: list[str]) -> int:

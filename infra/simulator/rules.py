@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Final
 
-from infra.simulator import faults, inventory, plugin
+from infra.simulator import inventory, plugin
 from infra.simulator.computed import IDS
 from infra.simulator.resources import ResourceError, Values
 from infra.simulator.terraform import items
@@ -112,16 +112,12 @@ def check(
     """Check that a resource may be created, changed or deleted; `provider` is the provider's configuration.
 
     Raises:
-        ResourceError: Google would refuse, and the message says what is missing; or a fault is injected.
+        ResourceError: Google would refuse; the message says what is missing.
     """
     if planned is not None:
-        if prior is None:
-            faults.inject(type_name)
-            if inventory.is_taken(type_name, planned.get("id") or ""):
-                raise ResourceError(
-                    "Error 409: alreadyExists",
-                    f"{planned['id']} belongs to a destroyed resource: scripts/bootstrap.sh takes it over",
-                )
+        if prior is None and inventory.is_taken(type_name, planned.get("id") or ""):
+            detail = f"{planned['id']} belongs to a destroyed resource: scripts/bootstrap.sh takes it over"
+            raise ResourceError("Error 409: alreadyExists", detail)
         _check_present(type_name, planned, config, provider)
     elif prior is not None:
         _check_deletion(type_name, prior)
@@ -131,9 +127,8 @@ def _check_present(type_name: str, values: Values, config: Values, provider: Val
     _check_api(type_name, values)
     if type_name == "google_bigquery_dataset_iam_member" and values["member"].startswith("principal"):
         # The provider itself turns members into the kinds of a dataset's access list, and knows no other.
-        raise ResourceError(
-            "Error 400: invalid", f"write the member as iamMember:{values['member']}", "member"
-        )
+        detail = f"write the member as iamMember:{values['member']}"
+        raise ResourceError("Error 400: invalid", detail, "member")
     if type_name == "google_billing_budget" and not (
         provider["user_project_override"] and provider["billing_project"]
     ):
@@ -159,11 +154,13 @@ def _check_deletion(type_name: str, values: Values) -> None:
         _emptied(values)
     if type_name == "kubernetes_manifest" and values["manifest"][1]["kind"] == "Gateway":
         time.sleep(_UNLOADING_SECONDS)
+    if values.get("deletion_protection"):
+        detail = f"Cannot delete {values['id']}: apply deletion_protection = false first"
+        raise ResourceError("Deletion protection", detail, "deletion_protection")
     if not values.get("force_delete"):
         for user in _users(type_name, values):
-            raise ResourceError(
-                "Error 400: resource in use", f"{values['id']} is already being used by {user}"
-            )
+            detail = f"{values['id']} is already being used by {user}"
+            raise ResourceError("Error 400: resource in use", detail)
 
 
 def _users(type_name: str, values: Values) -> Iterator[str]:
@@ -185,10 +182,8 @@ def _emptied(namespace: Values) -> None:
     gone = [each["id"] for each in inventory.deleted("kubernetes_manifest")]
     limit = (namespace.get("timeouts") or {}).get("delete") or "5m"
     if any(id_.startswith(f"Gateway/{name}/") for id_ in gone) and _minutes(limit) < _UNLOADING_MINUTES:
-        raise ResourceError(
-            "context deadline exceeded",
-            f"after {limit}, namespace {name} still has what belongs to the load balancer of its Gateway",
-        )
+        detail = f"namespace {name} still has what belongs to the load balancer of its Gateway"
+        raise ResourceError("context deadline exceeded", f"after {limit}, {detail}")
 
 
 def _minutes(duration: str) -> float:
@@ -224,10 +219,8 @@ def _check_api(type_name: str, values: Values) -> None:
     project = values.get("project") or values.get("parent", "").removeprefix("projects/")
     for service in needed:
         if not inventory.is_enabled(service, project):
-            raise ResourceError(
-                "Error 403: SERVICE_DISABLED",
-                f"{service} has not been used in project {project} before or it is disabled",
-            )
+            detail = f"{service} has not been used in project {project} before or it is disabled"
+            raise ResourceError("Error 403: SERVICE_DISABLED", detail)
 
 
 def _id(values: Values, argument: str, target: str) -> str:
@@ -269,10 +262,7 @@ def _member(type_name: str, values: Values) -> None:
 def _grants(who: str, roles: Collection[str], *resources: tuple[str, str]) -> Iterator[tuple[str, Values]]:
     """Grants of one of the roles, or a custom role, on one of the resources or their project, with types.
 
-    Args:
-        who: Mail address of the account, or a pattern of it.
-        roles: Roles of which one is enough.
-        resources: Types and ids of resources of one project.
+    `who` is an account's mail address, or a pattern of it; resources of one project have their type and id.
     """
     project = resources[0][1].split("/")[1]
     of_project = inventory.all_of("google_project_iam_member")
@@ -330,10 +320,8 @@ def forwards_dead_letters(subscription: Values) -> bool:
 
 
 def _writable(type_name: str, values: Values) -> None:
-    """Pub/Sub checks, when a BigQuery subscription is created, that it may write to the table.
-
-    https://cloud.google.com/pubsub/docs/create-bigquery-subscription#assign_bigquery_service_account
-    """
+    """Pub/Sub checks, when a BigQuery subscription is created, that it may write to the table."""
+    # https://cloud.google.com/pubsub/docs/create-bigquery-subscription#assign_bigquery_service_account
     for config in items(values.get("bigquery_config")):
         account = config.get("service_account_email")
         project, _, rest = config["table"].partition(".")
@@ -375,12 +363,9 @@ def _copied(type_name: str, values: Values) -> None:
         (copy, ("roles/bigquery.dataOwner", "roles/bigquery.admin")),
     ):
         if not any(_grants(account, roles, ("google_bigquery_dataset", dataset["id"]))):
-            raise ResourceError(
-                "Error 403: PERMISSION_DENIED",
-                f"{account} needs {roles[0]}, or a custom role, on {dataset['id']}, and the transfer must "
-                "depend on that grant",
-                "service_account_name",
-            )
+            need = f"{account} needs {roles[0]}, or a custom role, on {dataset['id']}"
+            detail = f"{need}, and the transfer must depend on that grant"
+            raise ResourceError("Error 403: PERMISSION_DENIED", detail, "service_account_name")
 
 
 def _worker(type_name: str, values: Values) -> None:
@@ -408,32 +393,21 @@ def _need(type_name: str, name: str, who: str, role: str, resource: tuple[str, s
     if not any(_in_effect(type_name, *each) for each in found):
         too_early = "has had it for seconds: it must wait until the grant is in effect"
         remedy = too_early if found else "must depend on that grant"
-        raise ResourceError(
-            "Error 400: FAILED_PRECONDITION",
-            f"{name} needs {role} on {resource[1]}, and {type_name} {remedy}",
-        )
+        detail = f"{name} needs {role} on {resource[1]}, and {type_name} {remedy}"
+        raise ResourceError("Error 400: FAILED_PRECONDITION", detail)
 
 
 def _measured(type_name: str, values: Values) -> None:
-    """Alerts and objectives are on metrics that exist: Google's own, and those made of logs.
-
-    Others do from their first value on, and nothing writes one to a simulated cloud.
-    """
-    logged = {
-        f"logging.googleapis.com/user/{each['name']}" for each in inventory.all_of("google_logging_metric")
-    }
+    """Alerts are on metrics that exist: Google's own. Others do from their first value on."""
     for metric in re.findall(r'metric\.type *= *\\?"([^"\\]+)', json.dumps(values)):
-        if metric not in logged and not _METRICS.match(metric):
+        if not _METRICS.match(metric):
             problem = f'Cannot find metric(s) that match type = "{metric}".'
             raise ResourceError("Error 404: notFound", problem)
     for condition in items(values.get("conditions")):
         for query in items(condition["condition_prometheus_query_language"]):
             if not query["disable_metric_validation"]:
-                raise ResourceError(
-                    "Not simulated",
-                    "Google looks for the metrics of a query in PromQL: set disable_metric_validation",
-                    "conditions",
-                )
+                detail = "Google looks for the metrics of a query in PromQL: set disable_metric_validation"
+                raise ResourceError("Not simulated", detail, "conditions")
 
 
 def _namespace(type_name: str, values: Values) -> None:
@@ -454,10 +428,8 @@ def _runnable(type_name: str, values: Values) -> None:
     account = pod.get("service_account_name")
     name = f"{metadata.get('namespace') or 'default'}/{account}"
     if account and account != "default" and not inventory.exists("kubernetes_service_account_v1", name):
-        raise ResourceError(
-            "Waiting for rollout to finish: 0 replicas available",
-            f'error looking up service account {name}: serviceaccount "{account}" not found',
-        )
+        detail = f'error looking up service account {name}: serviceaccount "{account}" not found'
+        raise ResourceError("Waiting for rollout to finish: 0 replicas available", detail)
     for container in pod["container"]:
         if image := _IMAGE.match(container.get("image") or ""):
             _pullable(image)
@@ -478,7 +450,7 @@ def _pullable(image: re.Match[str]) -> None:
 
 # Patterns of types -> check.
 _RULES: Final[Mapping[str, Callable[[str, Values], None]]] = {
-    "google_monitoring_(alert_policy|slo)": _measured,
+    "google_monitoring_alert_policy": _measured,
     "kubernetes_.*": _namespace,
     ".*_iam_member": _member,
     "google_pubsub_subscription": _writable,

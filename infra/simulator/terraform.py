@@ -38,18 +38,11 @@ _PRIMITIVES: Final = {"int": "number", "float": "number"}
 
 @dataclass(frozen=True)
 class Block:
-    """The attributes and blocks of a resource type, or of a block in it, by name."""
-
-    attributes: Mapping[str, Facts]
-    blocks: Mapping[str, "NestedBlock"]
-
-
-@dataclass(frozen=True)
-class NestedBlock:
-    """A block, and the facts about it as a whole."""
+    """A resource type or a block in one: the facts about it as a whole, its attributes and blocks by name."""
 
     facts: Facts
-    block: Block
+    attributes: Mapping[str, Facts]
+    blocks: Mapping[str, "Block"]
 
     @property
     def is_set(self) -> bool:
@@ -90,20 +83,20 @@ def read(provider: str, names: Collection[str] | None) -> dict[str, Block]:
 
 
 def _resource(facts: Facts) -> Block:
-    block = _block(facts["attributes"])
+    members: dict[str, Facts] = facts["attributes"]
     if timeouts := facts.get("timeouts"):
-        limits = Block({name: {"type": "string", "mode": "optional"} for name in timeouts}, {})
-        nested = NestedBlock({"type": "single", "mode": "optional"}, limits)
-        block = Block(block.attributes, {**block.blocks, "timeouts": nested})
-    return block
+        limits = {name: {"type": "string", "mode": "optional"} for name in timeouts}
+        members["timeouts"] = {"type": "single", "mode": "optional", "block": limits}
+    return _block(facts, members)
 
 
-def _block(known: Mapping[str, Facts]) -> Block:
+def _block(facts: Facts, members: Mapping[str, Facts]) -> Block:
     # What the provider alone sets is an attribute, as Terraform's SDK has it.
-    blocks = {name for name, each in known.items() if "block" in each and each["mode"] != "computed"}
+    blocks = {name for name, each in members.items() if "block" in each and each["mode"] != "computed"}
     return Block(
-        {name: each for name, each in known.items() if name not in blocks},
-        {name: NestedBlock(known[name], _block(known[name]["block"])) for name in sorted(blocks)},
+        facts,
+        {name: each for name, each in members.items() if name not in blocks},
+        {name: _block(members[name], members[name]["block"]) for name in sorted(blocks)},
     )
 
 
@@ -125,19 +118,17 @@ def _schema_block(block: Block) -> pb.Schema.Block:
             )
             for name, facts in block.attributes.items()
         ],
-        block_types=[_schema_nested(name, nested) for name, nested in block.blocks.items()],
-    )
-
-
-def _schema_nested(name: str, nested: NestedBlock) -> pb.Schema.NestedBlock:
-    required = nested.facts["mode"] == "required"
-    return pb.Schema.NestedBlock(
-        type_name=name,
-        nesting=_NESTING[nested.facts["type"]],
-        # No optional kind of block needs more than one where there is any.
-        min_items=nested.facts.get("min_items", 1) if required else 0,
-        max_items=nested.facts.get("max_items", 0),
-        block=_schema_block(nested.block),
+        block_types=[
+            pb.Schema.NestedBlock(
+                type_name=name,
+                nesting=_NESTING[nested.facts["type"]],
+                # No optional kind of block needs more than one where there is any.
+                min_items=nested.facts.get("min_items", 1) if nested.facts["mode"] == "required" else 0,
+                max_items=nested.facts.get("max_items", 0),
+                block=_schema_block(nested),
+            )
+            for name, nested in block.blocks.items()
+        ],
     )
 
 
@@ -181,7 +172,7 @@ def conform(values: Values, block: Block) -> Values:
     for name, nested in block.blocks.items():
         value = values.get(name)
         if isinstance(value, list):
-            result[name] = [conform(each, nested.block) for each in items(value)]
+            result[name] = [conform(each, nested) for each in items(value)]
         else:
-            result[name] = conform(value, nested.block) if isinstance(value, dict) else None
+            result[name] = conform(value, nested) if isinstance(value, dict) else None
     return result

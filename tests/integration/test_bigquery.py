@@ -229,7 +229,7 @@ class TestTables:
     def test_protected_until_deletion_protection_is_false(self, cloud: Cloud, terraform: Terraform) -> None:
         terraform.apply(stack(deletion_protection=True))
         message = terraform.refused({})
-        assert "Cannot delete table test-project.raw.requests" in message
+        assert "Cannot delete projects/test-project/datasets/raw/tables/requests" in message
         assert "deletion_protection" in message
         assert cloud.bigquery("GET", "datasets/raw/tables/requests")["numRows"] == "0"
         terraform.apply(stack())
@@ -317,7 +317,7 @@ class TestViews:
 
     def test_protected_until_deletion_protection_is_false(self, cloud: Cloud, terraform: Terraform) -> None:
         terraform.apply(viewed(deletion_protection=True))
-        assert "Cannot delete table test-project.raw.latest" in terraform.refused(stack())
+        assert "Cannot delete projects/test-project/datasets/raw/tables/latest" in terraform.refused(stack())
         assert cloud.bigquery("GET", "datasets/raw/tables/latest")["type"] == "VIEW"
 
     def test_what_bigquery_would_refuse(self, cloud: Cloud, terraform: Terraform) -> None:

@@ -31,7 +31,7 @@ def test_a_changed_source_is_served_at_once(
     root = tmp_path / "checkout"
     copy_checkout(root)
     link_installed(root)
-    monkeypatch.setattr(install, "_ROOT", root)
+    monkeypatch.setattr(install, "ROOT", root)
     stack.write(ACCOUNT)
     assert stack.plan().changes() == {"google_service_account.account": "create"}
     assert fork_server(stack, root).is_running()

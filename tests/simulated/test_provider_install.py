@@ -60,7 +60,7 @@ def test_a_missing_installation_is_reported(
 ) -> None:
     root = tmp_path / "a clone, somewhere's"
     root.mkdir()
-    monkeypatch.setattr(install, "_ROOT", root)
+    monkeypatch.setattr(install, "ROOT", root)
     stack.write(ACCOUNT)
     planned = stack.terraform("plan", "-no-color")
     assert planned.returncode == 1

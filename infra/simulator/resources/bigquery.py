@@ -63,11 +63,8 @@ class Dataset(_Emulated):
         listing = self.call(f"list dataset {name}", "GET", f"{self.path(state)}/tables", missing_ok=True)
         tables: list[str] = [item["tableReference"]["tableId"] for item in (listing or {}).get("tables", [])]
         if tables and not state.get("delete_contents_on_destroy"):
-            raise ResourceError(
-                f"Cannot delete dataset {name}",
-                f"it holds the tables {', '.join(tables)} and delete_contents_on_destroy is not set",
-                "delete_contents_on_destroy",
-            )
+            detail = f"it holds the tables {', '.join(tables)} and delete_contents_on_destroy is not set"
+            raise ResourceError(f"Cannot delete dataset {name}", detail, "delete_contents_on_destroy")
         super().delete(state)
 
 
@@ -140,13 +137,6 @@ class Table(_Emulated):
         return planned
 
     def delete(self, state: Values) -> None:
-        # The real provider's default is true.
-        if state.get("deletion_protection") is not False:
-            raise ResourceError(
-                f"Cannot delete table {self.name(state)}",
-                "apply deletion_protection = false first",
-                "deletion_protection",
-            )
         if state.get("view"):
             # The emulator's REST interface deletes only tables.
             self._query(f"delete view {self.name(state)}", state, f"DROP VIEW IF EXISTS `{self.name(state)}`")
@@ -155,16 +145,11 @@ class Table(_Emulated):
 
     def _create_view(self, planned: Values, view: Values) -> Values:
         if view.get("use_legacy_sql") is not False:
-            raise ResourceError(
-                "Not simulated",
-                "the emulator has no legacy SQL, which is the default: set use_legacy_sql to false",
-                "view",
-            )
+            detail = "the emulator has no legacy SQL, which is the default: set use_legacy_sql to false"
+            raise ResourceError("Not simulated", detail, "view")
         if self.live(planned):
-            raise ResourceError(
-                f"Cannot create view {self.name(planned)}",
-                "it exists. If it is left over from an interrupted command, drop it and apply again",
-            )
+            detail = "it exists. If it is left over from an interrupted command, drop it and apply again"
+            raise ResourceError(f"Cannot create view {self.name(planned)}", detail)
         return self._define_view(planned, view, "[]")
 
     def _define_view(self, planned: Values, view: Values, schema: str) -> Values:
@@ -246,17 +231,14 @@ def _declared(planned: Values) -> list[Column]:
     columns = _columns(planned.get("schema"))
     for column in columns:
         if "fields" in column or _mode(column) == "REPEATED":
-            raise ResourceError(
-                "Not simulated", f"column {column['name']}: records and repeated columns", "schema"
-            )
+            detail = f"column {column['name']}: records and repeated columns"
+            raise ResourceError("Not simulated", detail, "schema")
     return columns
 
 
 def _extends(before: str, after: str) -> bool:
-    """Whether BigQuery can change columns in place: it adds nullable ones and relaxes REQUIRED.
-
-    https://cloud.google.com/bigquery/docs/managing-table-schemas
-    """
+    """Whether BigQuery can change columns in place: it adds nullable ones and relaxes REQUIRED."""
+    # https://cloud.google.com/bigquery/docs/managing-table-schemas
     known, wanted = ({column["name"]: column for column in _columns(each)} for each in (before, after))
     if known.keys() - wanted.keys():
         return False

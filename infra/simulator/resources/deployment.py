@@ -108,16 +108,16 @@ def _template(values: Values) -> Values:
     return values["spec"][0]["template"][0]
 
 
-def _container(deployment: Values) -> Container:
-    """The container that a Deployment describes.
+def _not_simulated(detail: str) -> ResourceError:
+    return ResourceError("Not simulated", detail, "spec")
 
-    Raises:
-        ResourceError: an argument is invalid, or has no counterpart on a laptop.
-    """
+
+def _container(deployment: Values) -> Container:
+    """The container of a Deployment or Job; what is invalid or has no counterpart on a laptop is refused."""
     spec = _template(deployment)["spec"][0]
     emulated.refuse(spec, _POD_REFUSED, "pod: ", "spec")
     if len(spec["container"]) != 1:
-        raise ResourceError("Not simulated", "a pod with several containers", "spec")
+        raise _not_simulated("a pod with several containers")
     (values,) = spec["container"]
     what = f"container {values['name']}: "
     emulated.refuse(values, _CONTAINER_REFUSED, what, "spec")
@@ -126,9 +126,7 @@ def _container(deployment: Values) -> Container:
     if not _IMAGE.fullmatch(image):
         raise ResourceError("Invalid image", f"{what}{image!r} is no image reference", "spec")
     if not values.get("command"):
-        raise ResourceError(
-            "Not simulated", f"{what}set command: a laptop cannot know the image's entry point", "spec"
-        )
+        raise _not_simulated(f"{what}set command: a laptop cannot know the image's entry point")
     ports = {port.get("name"): int(port["container_port"]) for port in values.get("port") or []}
     grace = spec.get("termination_grace_period_seconds")
     return Container(
@@ -148,23 +146,15 @@ def _container(deployment: Values) -> Container:
 
 
 def _check_mounts(spec: Values, container: Values) -> None:
-    """Refuse volumes other than `empty_dir`, mounted at /tmp."""
     for volume in spec.get("volume") or []:
         kinds = [kind for kind, value in volume.items() if isinstance(value, list) and value]
         if kinds != ["empty_dir"]:
-            raise ResourceError(
-                "Not simulated",
-                f"volume {volume['name']}: a laptop has only empty_dir, not {', '.join(kinds)}",
-                "spec",
-            )
+            other = ", ".join(kinds)
+            raise _not_simulated(f"volume {volume['name']}: a laptop has only empty_dir, not {other}")
     for mount in container.get("volume_mount") or []:
         if mount["mount_path"] != _TMP or mount.get("sub_path"):
-            raise ResourceError(
-                "Not simulated",
-                f"container {container['name']}: a process has only {_TMP} to itself, "
-                f"not {mount['mount_path']}",
-                "spec",
-            )
+            problem = f"a process has only {_TMP} to itself, not {mount['mount_path']}"
+            raise _not_simulated(f"container {container['name']}: {problem}")
 
 
 def _environment(what: str, container: Values) -> dict[str, str]:
@@ -174,7 +164,7 @@ def _environment(what: str, container: Values) -> dict[str, str]:
         emulated.refuse(variable, ("value_from",), owner, "spec")
         value = variable.get("value") or ""
         if "$(" in value:
-            raise ResourceError("Not simulated", f"{owner}$(NAME) in value is not expanded", "spec")
+            raise _not_simulated(f"{owner}$(NAME) in value is not expanded")
         environment[variable["name"]] = value
     return environment
 
@@ -182,19 +172,15 @@ def _environment(what: str, container: Values) -> dict[str, str]:
 def _probe(what: str, values: Values, ports: Mapping[str | None, int]) -> Probe:
     get = emulated.block(values, "http_get")
     if get is None:
-        raise ResourceError("Not simulated", f"{what}only http_get", "spec")
+        raise _not_simulated(f"{what}only http_get")
     emulated.refuse(get, _HTTP_GET_REFUSED, what, "spec")
     if (get.get("scheme") or "HTTP") != "HTTP":
-        raise ResourceError("Not simulated", f"{what}scheme {get['scheme']} instead of HTTP", "spec")
+        raise _not_simulated(f"{what}scheme {get['scheme']} instead of HTTP")
     port = str(get.get("port") or "")
     if port not in ports:
         raise ResourceError("Invalid probe", f"{what}the container has no port named {port!r}", "spec")
     # Kubernetes' defaults.
     failures = int(values.get("failure_threshold") or 3)
     period = float(values.get("period_seconds") or 10)
-    return Probe(
-        path=get.get("path") or "/",
-        port=ports[port],
-        timeout_seconds=float(values.get("timeout_seconds") or 1),
-        allowance_seconds=failures * period,
-    )
+    timeout = float(values.get("timeout_seconds") or 1)
+    return Probe(get.get("path") or "/", ports[port], timeout, allowance_seconds=failures * period)

@@ -39,7 +39,6 @@ class _Emulated(emulated.Emulated):
         return planned
 
     def body(self, values: Values) -> Values:
-        """The fields in REST's form."""
         return emulated.body(values, self.fields)
 
     def patch(
@@ -108,10 +107,9 @@ class Subscription(_Emulated):
         return self._observe(planned, live)
 
     def read(self, state: Values) -> Values | None:
-        """Everything that the emulator can change.
+        """The state without `bigquery_config` or `push_config` while the bridge does not run.
 
-        A deleted topic appears as `_deleted-topic_`. `bigquery_config` or `push_config` is absent while the
-        bridge does not run.
+        A deleted topic appears as `_deleted-topic_`.
         """
         live = self.live(state)
         if live is None:
@@ -150,11 +148,7 @@ class Subscription(_Emulated):
 
 
 def settle_dead_letters() -> None:
-    """Set or remove the dead-letter policies of subscriptions in the emulator, depending on their grants.
-
-    Raises:
-        ResourceError: the emulator does not answer, or refuses.
-    """
+    """Set or remove the dead-letter policies of subscriptions in the emulator, depending on their grants."""
     fields = {"dead_letter_policy": Subscription.fields["dead_letter_policy"]}
     with locked("dead-letters"):  # of several concurrent grants, the last one sees all of them
         for each in inventory.all_of("google_pubsub_subscription"):
@@ -170,7 +164,7 @@ def _topic(values: Values) -> str:
 
 
 def _target(values: Values) -> bridge.Target | None:
-    """The target of a BigQuery or push subscription; None for a pull subscription."""
+    """None for a pull subscription."""
     if config := emulated.block(values, "push_config"):
         (token,) = config["oidc_token"]
         endpoint = config["push_endpoint"]
@@ -180,23 +174,16 @@ def _target(values: Values) -> bridge.Target | None:
 
 
 def _checked_target(planned: Values) -> bridge.Target | None:
-    """The same for a subscription to be created or changed.
-
-    Raises:
-        ResourceError: the table does not exist or does not fit, or an argument is not simulated.
-    """
+    """The same for a subscription to be created or changed, unless an argument is not simulated."""
     emulated.refuse(planned, _NOT_SIMULATED)
     push, table = (emulated.block(planned, kind) for kind in ("push_config", "bigquery_config"))
-    wrong = None
     if push and (push.get("no_wrapper") or not push.get("oidc_token")):
-        wrong = "push_config", "with oidc_token and without no_wrapper"
-    elif table and (
-        table.get("use_topic_schema") or table.get("use_table_schema") or not table["write_metadata"]
-    ):
-        wrong = "bigquery_config", "with write_metadata and without a schema"
-    if wrong:
-        kind, form = wrong
-        raise ResourceError("Not simulated", f"{kind}: on a laptop, only {form}", kind)
+        detail = "push_config: on a laptop, only with oidc_token and without no_wrapper"
+        raise ResourceError("Not simulated", detail, "push_config")
+    has_schema = table and (table.get("use_topic_schema") or table.get("use_table_schema"))
+    if table and (has_schema or not table["write_metadata"]):
+        detail = "bigquery_config: on a laptop, only with write_metadata and without a schema"
+        raise ResourceError("Not simulated", detail, "bigquery_config")
     target = _target(planned)
     if isinstance(target, bridge.TableTarget):
         with refusing(f"Cannot write messages of {planned['id']} to BigQuery", "bigquery_config"):
@@ -229,5 +216,4 @@ def _incompatible(before: Any, after: Any) -> str | None:
 
 
 def _emulated_retention(retention: str) -> str:
-    """A retention, cut to the longest that the emulator allows."""
     return f"{min(float(retention.removesuffix('s')), _MAX_RETENTION_SECONDS):g}s"

@@ -33,11 +33,8 @@ class Bucket(emulated.Emulated):
         listing = self.call(f"list bucket {name}", "GET", objects, missing_ok=True)
         names: list[str] = [item["name"] for item in (listing or {}).get("items", [])]
         if names and not state.get("force_destroy"):
-            raise ResourceError(
-                f"Cannot delete bucket {name}",
-                f"it holds {len(names)} objects (first: {names[0]}) and force_destroy is not set",
-                "force_destroy",
-            )
+            detail = f"it holds {len(names)} objects (first: {names[0]}) and force_destroy is not set"
+            raise ResourceError(f"Cannot delete bucket {name}", detail, "force_destroy")
         for each in names:
             path = f"{objects}/{quote(each, safe='')}"
             self.call(f"delete gs://{name}/{each}", "DELETE", path, missing_ok=True)
@@ -68,17 +65,13 @@ class Object(emulated.Emulated):
 
     def create(self, planned: Values) -> Values:
         """Upload the object; like Cloud Storage, replace an existing one."""
-        query = f"uploadType=media&name={quote(planned['name'], safe='')}"
-        with refusing(f"Cannot upload gs://{planned['bucket']}/{planned['name']}", "bucket"):
-            live = rest.call(
-                "POST",
-                emulators.endpoints().storage,
-                f"/upload{_BUCKETS}/{planned['bucket']}/o?{query}",
-                planned["content"].encode(),
-                headers={"Content-Type": planned["content_type"]},
-            )
+        bucket, name = planned["bucket"], planned["name"]
+        path = f"/upload{_BUCKETS}/{bucket}/o?uploadType=media&name={quote(name, safe='')}"
+        headers, content = {"Content-Type": planned["content_type"]}, planned["content"].encode()
+        with refusing(f"Cannot upload gs://{bucket}/{name}", "bucket"):
+            live = rest.call("POST", emulators.endpoints().storage, path, content, headers=headers)
         return _observed(planned, live) | {
-            "output_name": planned["name"],
+            "output_name": name,
             "media_link": live["mediaLink"],
             "self_link": f"https://www.googleapis.com{self.path(planned)}",
         }
