@@ -274,18 +274,11 @@ def bigquery_emulator(
     folder = tmp_path_factory.mktemp("bigquery")
     python = _require(SIMULATOR / "bin" / "python", "run `make install`")
     port = free_port()
+    (folder / "data").mkdir()
+    (folder / "data" / "storage").symlink_to(storage_emulator.log.parent / "root")
     command = [python, "-m", "infra.simulator.bigquery_emulator", "--port", str(port)]
-    command += [
-        "--grpc-port",
-        str(free_port()),
-        "--data",
-        str(folder),
-        "--storage",
-        str(storage_emulator.log.parent / "root"),
-        "--logs",
-        str(folder),
-    ]
-    emulator = Process(command, {}, port, folder / "log")
+    command += ["--grpc-port", str(free_port())]
+    emulator = Process(command, {"SIMULATOR_HOME": str(folder)}, port, folder / "log")
     emulator.start()
     yield emulator
     emulator.kill()

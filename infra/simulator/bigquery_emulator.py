@@ -17,42 +17,37 @@ from bqemulator.config import LogFormat, LogLevel, PersistenceMode, Settings
 from bqemulator.grpc_api import write_servicer
 from bqemulator.server import run_forever
 from bqemulator.streaming import proto_deserializer
-from google.protobuf.descriptor import FieldDescriptor
 
-from infra.simulator.home import keep_logs_small
+from infra.simulator.home import folder, keep_logs_small
 
 
-def link_extensions(home: Path) -> None:
+def _link_extensions(home: Path) -> None:
     """Link the extensions of the wheels into DuckDB's folder of extensions, below a $HOME of its own."""
     os.environ["HOME"] = str(home)
     with duckdb.connect() as connection:
         (platform,) = connection.execute("PRAGMA platform").fetchall()[0]
-    folder = home / ".duckdb" / "extensions" / f"v{duckdb.__version__}" / platform
-    folder.mkdir(parents=True, exist_ok=True)
+    extensions = home / ".duckdb" / "extensions" / f"v{duckdb.__version__}" / platform
+    extensions.mkdir(parents=True, exist_ok=True)
     for package in (duckdb_extension_spatial, duckdb_extension_avro):
         (file,) = Path(package.__path__[0]).rglob("*.duckdb_extension")
-        link = folder / file.name
+        link = extensions / file.name
         link.unlink(missing_ok=True)
         link.symlink_to(file)
 
 
-def fields_of(message: Any, descriptor: Any) -> dict[str, Any]:
+def _fields_of(message: Any, descriptor: Any) -> dict[str, Any]:
     """A row of the Storage Write API by column; absent columns are None.
 
     bqemulator's function needs protobuf 6, but Terraform's plugin protocol needs protobuf 5 here.
     """
     decode = proto_deserializer._decode_field_value  # pyright: ignore[reportPrivateUsage]
-    values: dict[str, Any] = {}
-    for field in descriptor.fields:
-        if field.label == FieldDescriptor.LABEL_REPEATED:
-            values[field.name] = [decode(field, each) for each in getattr(message, field.name)]
-        else:
-            present = message.HasField(field.name)
-            values[field.name] = decode(field, getattr(message, field.name)) if present else None
-    return values
+    return {
+        field.name: decode(field, getattr(message, field.name)) if message.HasField(field.name) else None
+        for field in descriptor.fields
+    }
 
 
-class WriteHandler(write_servicer.BigQueryWriteHandler):
+class _WriteHandler(write_servicer.BigQueryWriteHandler):
     """The Storage Write API, which writes on the event loop, as queries do.
 
     bqemulator's handler writes in the thread of the call, on the connection of queries, which can deadlock
@@ -65,7 +60,7 @@ class WriteHandler(write_servicer.BigQueryWriteHandler):
 
     def _flush_to_target(self, stream: Any, rows: Any) -> None:
         async def flush() -> None:
-            super(WriteHandler, self)._flush_to_target(stream, rows)
+            super(_WriteHandler, self)._flush_to_target(stream, rows)
 
         asyncio.run_coroutine_threadsafe(flush(), self._loop).result()
 
@@ -75,22 +70,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True, help="REST")
     parser.add_argument("--grpc-port", type=int, required=True, help="Storage Read and Write API")
-    parser.add_argument("--data", type=Path, required=True, help="folder of the database")
-    parser.add_argument("--storage", type=Path, required=True, help="folder that gs:// stands for")
-    parser.add_argument("--logs", type=Path, required=True, help="folder of logs that are kept small")
     arguments = parser.parse_args()
-    keep_logs_small(arguments.logs)
-    link_extensions(arguments.data)
-    write_servicer.BigQueryWriteHandler = WriteHandler
-    proto_deserializer._message_to_dict = fields_of  # pyright: ignore[reportPrivateUsage]
+    data = folder("data/bigquery")
+    keep_logs_small(folder("logs"))
+    _link_extensions(data)
+    write_servicer.BigQueryWriteHandler = _WriteHandler
+    proto_deserializer._message_to_dict = _fields_of  # pyright: ignore[reportPrivateUsage]
     run_forever(
         Settings(
             rest_port=arguments.port,
             grpc_port=arguments.grpc_port,
             persistence_mode=PersistenceMode.PERSISTENT,
-            data_dir=arguments.data,
-            gcs_local_root=arguments.storage,
-            upload_staging_dir=arguments.data / "uploads",
+            data_dir=data,
+            gcs_local_root=folder("data/storage"),
+            upload_staging_dir=data / "uploads",
             # Every write copies its table for time travel. With 0, copies are deleted within a minute.
             time_travel_retention_days=0,
             log_level=LogLevel.WARNING,

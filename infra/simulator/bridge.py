@@ -20,7 +20,6 @@ from urllib.parse import quote, urlsplit
 import psutil
 
 from infra.simulator import SimulatorError, emulators, issuer, kubelet, processes, rest
-from infra.simulator.home import home
 
 KIND: Final = "bridge"
 _GRACE_SECONDS: Final = 5.0
@@ -134,7 +133,7 @@ def start(subscription: str, target: Target) -> None:
     processes.start(
         _process_name(subscription),
         processes.module("infra.simulator.bridge", subscription, *arguments),
-        processes.base_environment() | {"SIMULATOR_HOME": str(home())},
+        processes.base_environment(),
         grace_seconds=_GRACE_SECONDS,
         labels={"target": " ".join(arguments)},
     )

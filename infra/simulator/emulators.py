@@ -144,12 +144,8 @@ def _sdk_root() -> str:
 
 
 def _bigquery_command(ports: Ports) -> list[str]:
-    return processes.module(
-        "infra.simulator.bigquery_emulator",
-        *("--port", str(ports["port"]), "--grpc-port", str(ports["grpc_port"])),
-        *("--data", str(folder("data/bigquery")), "--storage", str(folder("data/storage"))),
-        *("--logs", str(folder("logs"))),
-    )
+    options = ("--port", str(ports["port"]), "--grpc-port", str(ports["grpc_port"]))
+    return processes.module("infra.simulator.bigquery_emulator", *options)
 
 
 def _storage_command(ports: Ports) -> list[str]:

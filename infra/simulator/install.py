@@ -54,21 +54,14 @@ def link(outdir: Path) -> None:
             _install(configuration.parent, source)
         locks = (_lock(source, constraint) for source, constraint in sorted(required.items()))
         (configuration.parent / ".terraform.lock.hcl").write_text("\n".join(locks))
-        _forget_other_states(configuration.parent, content["terraform"].get("backend", {}))
+        record = configuration.parent / ".terraform" / "terraform.tfstate"
+        if record.exists():
+            # Terraform would ask whether to migrate the state of another SIMULATOR_HOME.
+            recorded: dict[str, Any] = json.loads(record.read_bytes())["backend"]["config"]
+            if recorded.get("path") != content["terraform"].get("backend", {}).get("local", {}).get("path"):
+                record.unlink()
     if (ROOT / "terraform.d").exists():
         (ROOT / "terraform.d" / ".gitignore").write_text("*\n")
-
-
-def _forget_other_states(folder: Path, backend: dict[str, Any]) -> None:
-    """Remove Terraform's record of the backend, if it is that of another SIMULATOR_HOME.
-
-    Terraform would ask whether to migrate the state of that other cloud.
-    """
-    record = folder / ".terraform" / "terraform.tfstate"
-    if record.exists():
-        recorded: dict[str, Any] = json.loads(record.read_bytes())["backend"]["config"]
-        if recorded.get("path") != backend.get("local", {}).get("path"):
-            record.unlink()
 
 
 def _launcher(source: str) -> tuple[str, bytes]:

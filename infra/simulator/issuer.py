@@ -1,14 +1,14 @@
 """The simulated cloud's issuer of OpenID Connect tokens, in place of https://accounts.google.com.
 
-    python -m infra.simulator.issuer --port <port>
+    python -m infra.simulator.issuer <port>
 
 It publishes a discovery document and keys like Google's, and signs a token for every request: on loopback,
 identity is simulated. Each start generates a new key, which verifiers fetch as they do when Google rotates
 keys. The first push subscription starts it.
 """
 
-import argparse
 import json
+import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
@@ -30,7 +30,7 @@ ISSUER: Final = Emulator(
     "issuer",
     ("port",),
     _DISCOVERY,
-    lambda ports: processes.module("infra.simulator.issuer", "--port", str(ports["port"])),
+    lambda ports: processes.module("infra.simulator.issuer", str(ports["port"])),
 )
 
 
@@ -111,9 +111,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 def main() -> None:
     """Serve until SIGTERM."""
-    parser = argparse.ArgumentParser(prog="python -m infra.simulator.issuer", description=__doc__)
-    parser.add_argument("--port", type=int, required=True)
-    _Server(parser.parse_args().port).serve_forever()
+    _, port = sys.argv
+    _Server(int(port)).serve_forever()
 
 
 if __name__ == "__main__":

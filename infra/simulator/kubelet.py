@@ -50,20 +50,16 @@ class Probe:
 
 @dataclass(frozen=True)
 class Container:
-    """The container of a Deployment or Job, whose `<namespace>/<name>` is `deployment`.
+    """The container of a Deployment or Job; it is ready once its probes have succeeded, one after the other."""
 
-    Its probes must succeed, one after the other, before it is ready. It has a time of grace between SIGTERM
-    and SIGKILL.
-    """
-
-    deployment: str
+    deployment: str  # or Job, as `<namespace>/<name>`
     name: str
     image: str
     command: tuple[str, ...]
     environment: Mapping[str, str]
     ports: tuple[int, ...]
     probes: tuple[Probe, ...]
-    grace_seconds: float
+    grace_seconds: float  # between SIGTERM and SIGKILL
 
     @property
     def venv(self) -> Path:
@@ -106,10 +102,8 @@ def start(container: Container) -> None:
             seconds = max(_MIN_READY_SECONDS, probe.allowance_seconds)
             processes.wait_until(probe.succeeds, process, seconds=seconds)
         if not container.probes:
-            settled = time.monotonic() + _SETTLE_SECONDS
-            processes.wait_until(
-                lambda: process.alive and time.monotonic() > settled, process, seconds=_MIN_READY_SECONDS
-            )
+            time.sleep(_SETTLE_SECONDS)
+            processes.wait_until(lambda: process.alive, process, seconds=_MIN_READY_SECONDS)
         processes.relabel(process, _labels(container, ready=True))
     except SimulatorError:
         raise

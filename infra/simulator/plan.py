@@ -6,14 +6,11 @@ Which configurations it refuses, which values are known only after an apply, and
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from infra.simulator.computed import ComputedValues
 from infra.simulator.resources import ResourceError, Values
 from infra.simulator.terraform import UNKNOWN, Block, Facts, Path, cty_type, is_computed, is_unknown, items
-
-_DEFAULTED: Final = ("project", "region", "zone")
-"""Arguments whose default is in the provider's configuration."""
 
 
 class Problem(NamedTuple):
@@ -121,7 +118,7 @@ def plan(block: Block, prior: Values | None, proposed: Values, config: Values, d
         ResourceError: the resource needs a project and none is configured.
     """
     planned = _complete(block, prior, proposed)
-    for name in _DEFAULTED:
+    for name in ("project", "region", "zone"):  # whose defaults are in the provider's configuration
         facts = block.attributes.get(name)
         if facts is None or facts["mode"] != "optional_computed" or config[name] is not None:
             continue

@@ -84,7 +84,7 @@ def ensure_fork_server() -> None:
         former = processes.find(_FORK_SERVER)
         if former is None or not former.alive:
             command = processes.module("infra.simulator.fork_server")
-            variables = {**processes.base_environment(), "SIMULATOR_HOME": str(home())}
+            variables = processes.base_environment()
             processes.start(_FORK_SERVER, command, variables, grace_seconds=_GRACE_SECONDS)
 
 

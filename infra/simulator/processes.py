@@ -67,10 +67,8 @@ class Process:
 
     def tail(self) -> str:
         """A sentence with the end of its log."""
-        lines = Path(self.log).read_text(errors="replace").splitlines()[-LOG_TAIL:] or [
-            "(it printed nothing)"
-        ]
-        return "\n    ".join((f"The end of its log ({self.log}):", *lines))
+        lines = Path(self.log).read_text(errors="replace").splitlines()[-LOG_TAIL:]
+        return "\n    ".join((f"The end of its log ({self.log}):", *(lines or ["(it printed nothing)"])))
 
 
 def base_environment() -> dict[str, str]:
@@ -78,6 +76,7 @@ def base_environment() -> dict[str, str]:
     return {name: os.environ[name] for name in _INHERITED if name in os.environ} | {
         # As in a container: no credentials or settings of the user reach a simulated cloud.
         "HOME": str(folder("home")),
+        "SIMULATOR_HOME": str(home()),
         "PYTHONUNBUFFERED": "1",
     }
 

@@ -72,7 +72,7 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
         )
         for name, block in self._blocks.items():
             target = response.provider if name == "provider" else response.resource_schemas[name]
-            target.CopyFrom(terraform.schema(block))
+            target.CopyFrom(pb.Schema(block=terraform.schema(block)))
         return response
 
     def ValidateProviderConfig(
@@ -157,7 +157,9 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
         block = self._blocks[request.type_name]
         if planned is not None:
             planned = plan.resolve(block, planned, ComputedValues(request.type_name, planned))
-            response.diagnostics.extend(self._simulation_warning())
+            with self._lock:
+                response.diagnostics.extend([] if self._warned else [_SIMULATION])
+                self._warned = True
         try:
             if not prior:
                 _inject_fault(request.type_name)
@@ -183,12 +185,6 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
                 response.new_state.CopyFrom(encode(error.created))
             response.diagnostics.append(_refusal(error))
         return response
-
-    def _simulation_warning(self) -> list[pb.Diagnostic]:
-        """The warning of an apply at the first call, nothing at later calls."""
-        with self._lock:
-            warned, self._warned = self._warned, True
-        return [] if warned else [_SIMULATION]
 
     def _start_emulators(self) -> list[pb.Diagnostic]:
         """Start the emulators that do not run, at the first call; a warning names them."""

@@ -181,23 +181,19 @@ def _emptied(namespace: Values) -> None:
     name = items(namespace["metadata"])[0]["name"]
     gone = [each["id"] for each in inventory.deleted("kubernetes_manifest")]
     limit = (namespace.get("timeouts") or {}).get("delete") or "5m"
-    if any(id_.startswith(f"Gateway/{name}/") for id_ in gone) and _minutes(limit) < _UNLOADING_MINUTES:
+    units = {"h": 60, "m": 1, "s": 1 / 60}
+    minutes = sum(int(number) * units[unit] for number, unit in re.findall(r"(\d+)([hms])", limit))
+    if any(id_.startswith(f"Gateway/{name}/") for id_ in gone) and minutes < _UNLOADING_MINUTES:
         detail = f"namespace {name} still has what belongs to the load balancer of its Gateway"
         raise ResourceError("context deadline exceeded", f"after {limit}, {detail}")
 
 
-def _minutes(duration: str) -> float:
-    """The length of a timeout such as `5m`."""
-    units = {"h": 60, "m": 1, "s": 1 / 60}
-    return sum(int(number) * units[unit] for number, unit in re.findall(r"(\d+)([hms])", duration))
-
-
 def remove_grants(type_name: str, id_: str) -> None:
     """Remove the grants on a resource that is deleted."""
-    for kind in _REFERENCES:
-        if kind.endswith("_iam_member"):
-            for grant in _naming(kind, type_name, id_):
-                inventory.vanish(kind, grant["id"])
+    kind = f"{type_name}_iam_member"
+    if kind in _REFERENCES:
+        for grant in _naming(kind, type_name, id_):
+            inventory.vanish(kind, grant["id"])
 
 
 def _naming(kind: str, type_name: str, id_: str) -> Iterator[Values]:
@@ -295,7 +291,7 @@ def _in_effect(type_name: str, kind: str, grant: Values) -> bool:
 
 
 def decides_dead_letters(type_name: str) -> bool:
-    """Whether creating or deleting a resource of this type can start or stop forwarding of dead letters."""
+    """Whether a new or deleted resource of this type can start or stop forwarding of dead letters."""
     return type_name in _FORWARDING and any(
         items(each.get("dead_letter_policy")) for each in inventory.all_of("google_pubsub_subscription")
     )

@@ -26,7 +26,6 @@ Path = tuple[str | int, ...]
 Facts = Mapping[str, Any]
 """Facts about an attribute or block: `type`, `mode`, `default`, `force_new`, `one_of`, ..."""
 
-_FOLDER: Final = FilePath(__file__).with_name("provider_facts")
 _NAME: Final = b'{"name":"'
 _NESTING: Final = {
     "list": pb.Schema.NestedBlock.LIST,
@@ -69,7 +68,7 @@ def cty_type(facts: Facts) -> Any:
 @cache
 def facts_of(provider: str) -> dict[str, bytes]:
     """The facts about each type of a provider, in JSON."""
-    with gzip.open(_FOLDER / f"{provider}.jsonl.gz") as file:
+    with gzip.open(FilePath(__file__).with_name("provider_facts") / f"{provider}.jsonl.gz") as file:
         return {line[len(_NAME) : line.index(b'"', len(_NAME))].decode(): line for line in file}
 
 
@@ -100,12 +99,8 @@ def _block(facts: Facts, members: Mapping[str, Facts]) -> Block:
     )
 
 
-def schema(block: Block) -> pb.Schema:
-    """The schema of a type in Terraform's plugin protocol."""
-    return pb.Schema(version=0, block=_schema_block(block))
-
-
-def _schema_block(block: Block) -> pb.Schema.Block:
+def schema(block: Block) -> pb.Schema.Block:
+    """The schema of a type or block in Terraform's plugin protocol."""
     return pb.Schema.Block(
         attributes=[
             pb.Schema.Attribute(
@@ -125,7 +120,7 @@ def _schema_block(block: Block) -> pb.Schema.Block:
                 # No optional kind of block needs more than one where there is any.
                 min_items=nested.facts.get("min_items", 1) if nested.facts["mode"] == "required" else 0,
                 max_items=nested.facts.get("max_items", 0),
-                block=_schema_block(nested),
+                block=schema(nested),
             )
             for name, nested in block.blocks.items()
         ],

@@ -58,9 +58,7 @@ def pushed(**more: Any) -> dict[str, Any]:
 def token(tmp_path: Path) -> Iterator[dict[str, str]]:
     """A token issuer: its URL, and a header with a valid token."""
     port = free_port()
-    issuer = Process(
-        [sys.executable, "-m", "infra.simulator.issuer", "--port", str(port)], {}, port, tmp_path / "log"
-    )
+    issuer = Process([sys.executable, "-m", "infra.simulator.issuer", str(port)], {}, port, tmp_path / "log")
     issuer.start()
     yield {
         "issuer": issuer.url,

@@ -34,10 +34,6 @@ Column = Mapping[str, Any]
 class _Emulated(emulated.Emulated):
     emulator, root = "bigquery", "/bigquery/v2/"
 
-    def siblings(self, values: Values) -> str:
-        """The path of all resources of its kind in its parent."""
-        return self.path(values).rpartition("/")[0]
-
     def patch(self, values: Values) -> dict[str, Any]:
         """All fields: null removes a value."""
         return {emulated.camel(name): values.get(name) for name in self.fields}
@@ -51,7 +47,7 @@ class Dataset(_Emulated):
 
     def create(self, planned: Values) -> Values:
         body = {"datasetReference": {"datasetId": planned["dataset_id"]}, "location": planned["location"]}
-        self.make(planned, "POST", self.siblings(planned), body | emulated.body(planned, self.fields))
+        self.make(planned, body | emulated.body(planned, self.fields))
         return planned
 
     def update(self, prior: Values, planned: Values) -> Values:
@@ -91,7 +87,7 @@ class Table(_Emulated):
             return self._create_view(planned, view) | {"type": "VIEW"}
         body = {"tableReference": {"tableId": planned["table_id"]}} | emulated.body(planned, self.fields)
         body |= _layout(planned) | {"schema": {"fields": _declared(planned)}}
-        self.make(planned, "POST", self.siblings(planned), body)
+        self.make(planned, body)
         return planned | {"type": "TABLE"}
 
     def read(self, state: Values) -> Values | None:

@@ -53,8 +53,9 @@ class Emulated(Handler):
             address: str = getattr(emulators.endpoints(), self.emulator)
             return rest.call(method, address, path, body, missing_ok=missing_ok)
 
-    def make(self, values: Values, method: str, path: str, body: object) -> Any:
-        """Create it; it must not exist."""
+    def make(self, values: Values, body: object, *, query: str = "", method: str = "POST") -> Any:
+        """Create it, which must not exist: by POST to the path of its siblings, or by PUT to its own."""
+        path = self.path(values) if method == "PUT" else self.path(values).rpartition("/")[0] + query
         try:
             return self.call(f"create {self.kind} {self.name(values)}", method, path, body)
         except ResourceError as error:

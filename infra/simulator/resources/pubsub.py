@@ -31,7 +31,7 @@ class _Emulated(emulated.Emulated):
     emulator, root = "pubsub", "/v1/"
 
     def create(self, planned: Values) -> Values:
-        self.make(planned, "PUT", self.path(planned), self.body(planned))
+        self.make(planned, self.body(planned), method="PUT")
         return planned
 
     def update(self, prior: Values, planned: Values) -> Values:
@@ -58,8 +58,7 @@ class Schema(_Emulated):
     fields: ClassVar[emulated.Fields] = {"type": (), "definition": ()}
 
     def create(self, planned: Values) -> Values:
-        parent, _, name = self.path(planned).rpartition("/")
-        self.make(planned, "POST", f"{parent}?schemaId={name}", self.body(planned))
+        self.make(planned, self.body(planned), query=f"?schemaId={planned['name']}")
         return planned
 
     def update(self, prior: Values, planned: Values) -> Values:
@@ -98,7 +97,7 @@ class Subscription(_Emulated):
     def create(self, planned: Values) -> Values:
         target = _checked_target(planned)
         body = {"topic": _topic(planned)} | self.body(planned)
-        live = self.make(planned, "PUT", self.path(planned), body)
+        live = self.make(planned, body, method="PUT")
         try:
             _deliver(planned["id"], target)
         except ResourceError:
@@ -201,10 +200,8 @@ def _deliver(name: str, target: bridge.Target | None) -> None:
 
 def _incompatible(before: Any, after: Any) -> str | None:
     """Why two Avro types cannot read each other's messages, or None; Pub/Sub checks both directions."""
-    if not (isinstance(before, dict) and isinstance(after, dict)):
+    if not all(isinstance(each, dict) and each["type"] == "record" for each in (before, after)):
         return None if before == after else f"type {after} cannot be read as {before}"
-    if before["type"] != after["type"] or before["type"] != "record":
-        return None if before == after else f"type {after['type']} cannot be read as {before['type']}"
     old, new = ({field["name"]: field for field in each["fields"]} for each in (before, after))
     for name, field in {**old, **new}.items():
         if name in old and name in new:

@@ -25,7 +25,7 @@ class Bucket(emulated.Emulated):
     emulator, kind, root = "storage", "bucket", f"{_BUCKETS}/"
 
     def create(self, planned: Values) -> Values:
-        self.make(planned, "POST", _BUCKETS, {"name": planned["name"]})
+        self.make(planned, {"name": planned["name"]})
         return planned | {"url": f"gs://{planned['name']}"}
 
     def delete(self, state: Values) -> None:
