@@ -21,7 +21,6 @@ import psutil
 
 from infra.simulator import SimulatorError, emulators, issuer, kubelet, processes, rest
 
-KIND: Final = "bridge"
 _GRACE_SECONDS: Final = 5.0
 _BATCH: Final = 500  # number of rows that BigQuery recommends for one insert request
 _IDLE_SECONDS: Final = 0.5
@@ -44,11 +43,7 @@ class TableTarget:
     table: str
 
     def check(self) -> str:
-        """Check that the table accepts the rows of messages; returns its path in BigQuery's REST interface.
-
-        Raises:
-            SimulatorError: the table does not exist, or a column is missing or has an unsuitable type.
-        """
+        """Check that the table accepts rows of messages; returns its path in BigQuery's REST interface."""
         try:
             project, dataset, name = self.table.split(".")
         except ValueError:
@@ -154,7 +149,7 @@ def stop(subscription: str) -> None:
 
 def _process_name(subscription: str) -> str:
     _, project, _, name = subscription.split("/")
-    return f"{KIND}.{project}.{name}"
+    return f"bridge.{project}.{name}"
 
 
 def _arguments(target: Target) -> list[str]:

@@ -129,11 +129,11 @@ class ComputedValues:
         return f"{project}{location}{name}"
 
     def _format(self, template: str) -> str:
-        given = self._given
+        account, project = (self._given.get(key) for key in ("account_id", "project"))
         fields = {
             "number": 10**11 + int.from_bytes(self._digest(("name",))[:8]) % (9 * 10**11),
-            "email": f"{given.get('account_id')}@{given.get('project')}.iam.gserviceaccount.com",
-            **given,
+            "email": f"{account}@{project}.iam.gserviceaccount.com",
+            **self._given,
         }
         return template.format_map(defaultdict(lambda: "-", fields))
 

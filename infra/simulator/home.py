@@ -58,24 +58,18 @@ def write_atomic(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def locked(name: str) -> Generator[None]:
-    """Hold a lock of this simulated cloud, across processes and threads.
-
-    The kernel releases the lock when its holder ends, also by a signal.
-    """
+    """Hold a lock across processes and threads; the kernel releases it when its holder ends."""
     with (home() / f"{name}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def rotate_logs(folder: Path) -> None:
-    """Move what is in the large logs below a folder to `<name>.log.1`. Lines written meanwhile may be lost.
-
-    Who writes them appends.
-    """
+    """Move what is in large logs below a folder, to which processes append, to `<name>.log.1`."""
     for log in folder.rglob("*.log"):
         with contextlib.suppress(FileNotFoundError):  # its process may remove it
             if log.stat().st_size > MAX_LOG_BYTES:
-                shutil.copyfile(log, log.with_suffix(".log.1"))
+                shutil.copyfile(log, log.with_suffix(".log.1"))  # lines written meanwhile may be lost
                 os.truncate(log, 0)
 
 

@@ -50,7 +50,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class Container:
-    """The container of a Deployment or Job; it is ready once its probes have succeeded, one after the other."""
+    """The container of a Deployment or Job; it is ready once its probes have succeeded, one by one."""
 
     deployment: str  # or Job, as `<namespace>/<name>`
     name: str
@@ -85,11 +85,9 @@ def never_ready(container: Container) -> bool:
 
 
 def start(container: Container) -> None:
-    """Start the container and wait until it is ready, after stopping what is left of its Deployment.
+    """Start the container after stopping what is left of its Deployment, and wait until it is ready.
 
-    Raises:
-        SimulatorError: a port is taken, the image is not installed, or the container does not become ready,
-            and is left as it is.
+    If it does not become ready (SimulatorError), it is left as it is.
     """
     _check_image(container)
     stop(container.deployment)

@@ -39,10 +39,8 @@ class _Controller(grpc_controller_pb2_grpc.GRPCControllerServicer):
 
 
 def _credentials() -> tuple[str, grpc.ServerCredentials]:
-    """A certificate: as the handshake has it, and with its key for the server.
-
-    The providers of a day share it: to make one takes a third of the time in which a provider starts.
-    """
+    """A certificate: as the handshake has it, and with its key for the server."""
+    # The providers of a day share it: to make one takes a third of the time in which a provider starts.
     file = home() / "provider.pem"
     if not file.exists() or time.time() - file.stat().st_mtime > _RENEW_SECONDS:
         write_atomic(file, _key_and_certificate())

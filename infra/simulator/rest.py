@@ -37,10 +37,7 @@ def call(
 
     A body is bytes, with their media type in the headers, or a value to send as JSON. The timeout is that for
     a connection, and between bytes. The result is the JSON answer; the bytes if it is not JSON; None if it is
-    empty or, with `missing_ok`, if there is nothing at the path.
-
-    Raises:
-        RestError: no answer, or a status that is no success.
+    empty or, with `missing_ok`, if there is nothing at the path. Anything else is a RestError.
     """
     data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
     connection = http.client.HTTPConnection(address, timeout=timeout)

@@ -109,11 +109,7 @@ _IMAGE: Final = re.compile(r"(?P<location>[a-z0-9-]+)-docker\.pkg\.dev/(?P<proje
 def check(
     type_name: str, prior: Values | None, planned: Values | None, config: Values, provider: Values
 ) -> None:
-    """Check that a resource may be created, changed or deleted; `provider` is the provider's configuration.
-
-    Raises:
-        ResourceError: Google would refuse; the message says what is missing.
-    """
+    """Refuse to create, change or delete a resource as Google would; `provider` is that of its stack."""
     if planned is not None:
         if prior is None and inventory.is_taken(type_name, planned.get("id") or ""):
             detail = f"{planned['id']} belongs to a destroyed resource: scripts/bootstrap.sh takes it over"
@@ -198,13 +194,10 @@ def remove_grants(type_name: str, id_: str) -> None:
 
 def _naming(kind: str, type_name: str, id_: str) -> Iterator[Values]:
     """The resources of a kind that name a resource: in the argument for it or, without one, by its id."""
+    arguments = [name for name, target in _REFERENCES.get(kind, {}).items() if target == type_name]
     for each in inventory.all_of(kind):
-        if kind in _REFERENCES:
-            arguments = [name for name, target in _REFERENCES[kind].items() if target == type_name]
-            names = any(_id(each, argument, type_name) == id_ for argument in arguments)
-        else:
-            names = f'"{id_}"' in json.dumps(each)
-        if names:
+        in_argument = any(_id(each, argument, type_name) == id_ for argument in arguments)
+        if in_argument or (kind not in _REFERENCES and f'"{id_}"' in json.dumps(each)):
             yield each
 
 
@@ -327,12 +320,10 @@ def _writable(type_name: str, values: Values) -> None:
         roles = [f"roles/bigquery.{each}" for each in ("dataEditor", "dataOwner", "admin")]
         of_dataset = ("google_bigquery_dataset", dataset_id)
         if inventory.exists(*table) and not any(_grants(account or _PUBSUB_AGENT, roles, table, of_dataset)):
-            raise ResourceError(
-                "Error 403: The caller does not have permission",
-                f"{account or 'the service agent of Pub/Sub'} may not write to {config['table']}: grant it "
-                "roles/bigquery.dataEditor there, and let the subscription depend on the grant",
-                "bigquery_config",
-            )
+            problem = f"{account or 'the service agent of Pub/Sub'} may not write to {config['table']}"
+            remedy = "grant it roles/bigquery.dataEditor there, and let the subscription depend on the grant"
+            summary = "Error 403: The caller does not have permission"
+            raise ResourceError(summary, f"{problem}: {remedy}", "bigquery_config")
 
 
 def _copied(type_name: str, values: Values) -> None:

@@ -14,10 +14,7 @@ Fields = Mapping[str, tuple[str, ...]]
 
 
 def refuse(values: Values, names: Iterable[str], what: str = "", attribute: str | None = None) -> None:
-    """Refuse arguments that cannot be simulated: they must be absent, empty or false.
-
-    Those of a nested block have its name and a separator (`what`), and the attribute that holds the block.
-    """
+    """Refuse arguments that are set; for those of a nested block, `what` names it, and the attribute holds it."""
     for name in names:
         if values.get(name):
             detail = f"{what}{name} has no counterpart on a laptop"
@@ -25,10 +22,7 @@ def refuse(values: Values, names: Iterable[str], what: str = "", attribute: str 
 
 
 class Emulated(Handler):
-    """A resource in an emulator, whose REST interface knows it by the id that Terraform has.
-
-    Every method raises ResourceError if the emulator does not answer, or refuses.
-    """
+    """A resource in an emulator, whose REST interface knows it by the id that Terraform has."""
 
     emulator: ClassVar[str]  # pubsub, bigquery or storage
     kind: ClassVar[str]  # for messages

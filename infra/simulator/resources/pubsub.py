@@ -106,16 +106,13 @@ class Subscription(_Emulated):
         return self._observe(planned, live)
 
     def read(self, state: Values) -> Values | None:
-        """The state without `bigquery_config` or `push_config` while the bridge does not run.
-
-        A deleted topic appears as `_deleted-topic_`.
-        """
+        """The state, without `bigquery_config` or `push_config` while the bridge does not run."""
         live = self.live(state)
         if live is None:
             return None
         seen = self._observe(state, live)
         if live["topic"] != _topic(state):
-            seen["topic"] = live["topic"]
+            seen["topic"] = live["topic"]  # `_deleted-topic_`
         if (target := _target(state)) and not bridge.runs(state["id"], target):
             seen |= {"bigquery_config": [], "push_config": []}
         return seen
