@@ -109,7 +109,7 @@ _IMAGE: Final = re.compile(r"(?P<location>[a-z0-9-]+)-docker\.pkg\.dev/(?P<proje
 def check(
     type_name: str, prior: Values | None, planned: Values | None, config: Values, provider: Values
 ) -> None:
-    """Refuse to create, change or delete a resource as Google would; `provider` is that of its stack."""
+    """Refuse a change that Google would refuse; `provider` is the configuration of the provider."""
     if planned is not None:
         if prior is None and inventory.is_taken(type_name, planned.get("id") or ""):
             detail = f"{planned['id']} belongs to a destroyed resource: scripts/bootstrap.sh takes it over"

@@ -70,7 +70,7 @@ class Handler(Protocol):
 
     def update(self, prior: Values, planned: Values) -> Values:
         """Change the resource in place; returns its new state."""
-        ...
+        return planned
 
     def delete(self, state: Values) -> None:
         """Delete the resource, if it exists."""

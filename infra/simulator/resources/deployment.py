@@ -90,9 +90,6 @@ class Job(Handler):
     def read(self, state: Values) -> Values | None:
         return state
 
-    def update(self, prior: Values, planned: Values) -> Values:
-        return planned
-
     def delete(self, state: Values) -> None:
         kubelet.stop(_deployment(state))
 

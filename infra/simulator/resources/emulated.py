@@ -14,7 +14,7 @@ Fields = Mapping[str, tuple[str, ...]]
 
 
 def refuse(values: Values, names: Iterable[str], what: str = "", attribute: str | None = None) -> None:
-    """Refuse arguments that are set; for those of a nested block, `what` names it, and the attribute holds it."""
+    """Refuse arguments that are set; for those of a nested block, `what` names it and `attribute` has it."""
     for name in names:
         if values.get(name):
             detail = f"{what}{name} has no counterpart on a laptop"
@@ -70,9 +70,6 @@ class Emulated(Handler):
     def read(self, state: Values) -> Values | None:
         live = self.live(state)
         return observe(state, live, self.fields) if live else None
-
-    def update(self, prior: Values, planned: Values) -> Values:
-        return planned
 
     def delete(self, state: Values) -> None:
         action, path = f"delete {self.kind} {self.name(state)}", self.path(state) + self.delete_query
