@@ -160,8 +160,8 @@ class Processor:
                     self._answered[replies.version, request] = now
         # After the refusals: a dead letter ends a message, and the sender must have its reply by then.
         for letters in work.dead_letters.values():
-            dead_letters = (self._dead_letter_topic, letters, batch.durable, batch.refused)
-            await attempted("dead-letter", self._pubsub.publish(*dead_letters))
+            publishing = self._pubsub.publish(self._dead_letter_topic, letters, batch.durable, batch.refused)
+            await attempted("dead-letter", publishing)
         if len(batch.durable) > durable_before:
             self._last_answer = time.monotonic()
         for repeated, first in work.repeated:
