@@ -75,8 +75,7 @@ class ErrorSums:
     days: Matrix  # number of days counted
 
 
-Errors = Mapping[str, Mapping[str, ErrorSums]]
-"""Of each forecaster, by name, at each level."""
+Errors = Mapping[str, Mapping[str, ErrorSums]]  # of each forecaster, by name, at each level
 
 
 def errors(windows: Sequence[Window], panel: Panel) -> dict[str, ErrorSums]:

@@ -32,10 +32,8 @@ def _alone(method: Callable[[Panel, Mask], Matrix]) -> Forecaster:
     def forecaster(panel: Panel, horizon: int) -> Fitted:
         open_ = ~closed_days(panel, panel.days + horizon)
         open_[:, : panel.days] &= ~np.isnan(panel.sales)
-        parts: list[Matrix] = []
-        for first in range(0, len(open_), BLOCK):
-            block = slice(first, first + BLOCK)
-            parts.append(method(replace(panel, sales=panel.sales[block]), open_[block]))
+        blocks = [slice(first, first + BLOCK) for first in range(0, len(open_), BLOCK)]
+        parts = [method(replace(panel, sales=panel.sales[block]), open_[block]) for block in blocks]
         return Fitted(np.concatenate(parts))
 
     return forecaster

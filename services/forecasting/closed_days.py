@@ -13,8 +13,7 @@ from services.forecasting.panel import SEASON, YEAR, Mask, Numbers, Panel, summe
 
 NATIONAL = "any national holiday"
 
-# A weekday on which a store traded less often than this is closed; one Saturday in two years was not.
-_CLOSED_SHARE = 0.05
+_CLOSED_SHARE = 0.05  # a weekday with trade less often than this is closed, as with one Saturday in two years
 # How improbable it must be that an open store had no trade on those days by chance, to call them closed: of a
 # weekday; of a day of the year, of which there are many.
 _CHANCE_WEEKDAY = 0.01

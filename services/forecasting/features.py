@@ -64,10 +64,9 @@ class Features:
         """The features of `day` for `series` as known at `origin` <= day."""
         level = np.empty(len(series))
         columns: dict[str, Matrix] = {}
-        for first in range(0, len(self._store), BLOCK):
-            asked = np.flatnonzero((series >= first) & (series < first + BLOCK))
-            if len(asked) == 0:
-                continue
+        starts = series // BLOCK * BLOCK
+        for first in np.unique(starts).tolist():
+            asked = np.flatnonzero(starts == first)
             block = _Block(self._panel, self.closed, first, planned=self._plan is not None)
             known = series[asked], origin[asked]
             level[asked] = block.level(*known, self._like.at(*known))
@@ -79,10 +78,11 @@ class Features:
         self, block: "_Block", series: Numbers, origin: Numbers, day: Numbers, level: Matrix
     ) -> dict[str, NDArray[Any]]:
         who = series - block.first
-        means = {days: block.sales.between(who, origin - days, origin) for days in _WINDOWS}
-        squares = block.squares.between(who, origin - 112, origin)
         # The last day before the origin with the weekday of `day`.
         same = day - SEASON * (1 + (day - origin) // SEASON)
+
+        def recent(means: _Means, row: Numbers, days: int) -> Matrix:
+            return means.between(row, origin - days, origin)
 
         def same_weekday(means: _Means, weeks: int) -> Matrix:
             return means.between(who, same - SEASON * (weeks - 1), same + 1)
@@ -95,6 +95,8 @@ class Features:
             return _ratio(around_year_ago(means, row, days), before)
 
         store = self._store[series]
+        means = {days: recent(block.sales, who, days) for days in _WINDOWS}
+        variance = np.maximum(recent(block.squares, who, 112) - means[112] ** 2, 0)
         last = self._holiday.shape[1] - 1
         columns = {
             "horizon": day - origin,
@@ -108,22 +110,18 @@ class Features:
                 for name, days in (("holidays_before", (-3, -2, -1)), ("holidays_after", (1, 2, 3)))
             },
             **{f"mean_{days}": values / level for days, values in means.items()},
-            **{f"share_sold_{days}": block.sold.between(who, origin - days, origin) for days in (28, 112)},
-            "deviation_112": np.sqrt(np.maximum(squares - means[112] ** 2, 0)) / level,
+            **{f"share_sold_{days}": recent(block.sold, who, days) for days in (28, 112)},
+            "deviation_112": np.sqrt(variance) / level,
             "days_since_sale": origin - 1 - block.last_sale[who, origin - 1],
             **{f"same_weekday_{weeks}": same_weekday(block.same_weekday, weeks) / level for weeks in _WEEKS},
-            "store_trend": _ratio(
-                self._store_sales.between(store, origin - 14, origin),
-                self._store_sales.between(store, origin - 112, origin),
-            ),
+            "store_trend": _ratio(*(recent(self._store_sales, store, days) for days in (14, 112))),
             # How much more was sold around the day a year ago than before the origin a year ago.
             "year_ago": year_ago(block.sales, who, 10),
             "day_year_ago": year_ago(block.sales, who, 0),
             "store_year_ago": year_ago(self._store_sales, store, 7),
         }
         if block.promotion and block.promotion_same_weekday:
-            of = block.promotion.between
-            columns |= {f"promotion_{days}": of(who, origin - days, origin) for days in (7, 28, 112)}
+            columns |= {f"promotion_{days}": recent(block.promotion, who, days) for days in (7, 28, 112)}
             columns["promotion_same_weekday_4"] = same_weekday(block.promotion_same_weekday, 4)
             columns["promotion_year_ago"] = around_year_ago(block.promotion, who, 3)
         if self._plan is not None:
@@ -136,7 +134,7 @@ class Features:
                 without, promoted = (same_weekday(means, weeks) for means in block.same_weekday_by_promotion)
                 alike = np.where(plan > 0, promoted, without) / level
                 columns[f"same_weekday_as_planned_{weeks}"] = np.where(np.isnan(plan), np.nan, alike)
-            without, promoted = (means.between(who, origin - 112, origin) for means in block.by_promotion)
+            without, promoted = (recent(means, who, 112) for means in block.by_promotion)
             columns["promotion_lift"] = _ratio(promoted, without)
         return columns
 

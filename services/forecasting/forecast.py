@@ -98,14 +98,13 @@ class Forecast:
     @cached_property
     def _series_of(self) -> dict[str, dict[str, NDArray[np.intp]]]:
         """Series indices, ascending, by field and value, values sorted."""
-        index: dict[str, dict[str, list[int]]] = {"store_nbr": {}, "family": {}}
-        for i, keys in enumerate(zip(self.store_nbr, self.family, strict=True)):
-            for values, value in zip(index.values(), keys, strict=True):
+        index: dict[str, dict[str, NDArray[np.intp]]] = {}
+        for column, names in (("store_nbr", self.store_nbr), ("family", self.family)):
+            values: dict[str, list[int]] = {}
+            for i, value in enumerate(names):
                 values.setdefault(value, []).append(i)
-        return {
-            field: {value: np.array(series) for value, series in sorted(values.items())}
-            for field, values in index.items()
-        }
+            index[column] = {value: np.array(series) for value, series in sorted(values.items())}
+        return index
 
     @cached_property
     def _names(self) -> dict[str, list[str]]:

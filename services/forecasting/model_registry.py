@@ -131,10 +131,8 @@ class ModelRegistry:
             content = msgspec.json.encode(pointer)
             self._write(POINTER_OBJECT, content, if_generation_match=generation, retry=_NO_RETRY)
         except exceptions.PreconditionFailed:
-            raise PointerMovedError(
-                f"gs://{self._bucket.name}/{POINTER_OBJECT} is no longer of generation {generation}; "
-                f"look at what it points to, then publish again"
-            ) from None
+            problem = f"gs://{self._bucket.name}/{POINTER_OBJECT} is no longer of generation {generation}"
+            raise PointerMovedError(f"{problem}; look at what it points to, then publish again") from None
         return pointer
 
     def decision(self, version: str) -> Decision | None:

@@ -23,7 +23,6 @@ from services.forecasting.panel import BLOCK, Fitted, Forecaster, Matrix, Panel,
 if TYPE_CHECKING:
     from lightgbm import Booster
 
-# Chosen by the backtest, among a handful of values each.
 TUNED = (
     "On the default data: weight on 8 windows from 2011-04-01 to 2011-08-04, before those reported; "
     "fractions, bins and Tweedie power on 8 windows from 2011-08-05 to 2011-12-09, those reported and a day "
@@ -31,7 +30,7 @@ TUNED = (
     "learning rate, rounds, leaves and their penalty on the windows reported and on other data sets; how "
     "long sales have to be for seasons of the year on other data sets."
 )
-"""Which data chose the parameters: a score on that data flatters."""
+"""Which data chose the parameters, in a backtest of a handful of values each: a score on it flatters."""
 _ROUNDS = 100
 _SEEDS = (1, 2, 3)
 _PARAMETERS = {
@@ -52,8 +51,7 @@ _PARAMETERS = {
     "num_threads": 1,
     "verbosity": -1,
 }
-# Weight of a training row: level to this power. 0 counts all series alike, 1 all units sold.
-_WEIGHT_POWER = 0.25
+_WEIGHT_POWER = 0.25  # of the level, for a row's weight: 0 counts all series alike, 1 all units sold
 _WARM_UP = 28  # days of a series before its first origin
 _MAX_ROWS = 50_000  # for each seed, drawn at random: more cost time and hardly help
 _EVIDENCE = 6  # days with sales in a year at which what the trees say counts as much as the level

@@ -89,14 +89,9 @@ class Panel:
             raise UnusableSalesError(f"series do not have one row for each day: {'; '.join(names)}")
         onpromotion = matrix("onpromotion") if "onpromotion" in frame.columns else None
         if onpromotion is not None and sold is not frame:
-            rows = (
-                frame.filter(pl.col("sales").is_null())
-                .join(numbered, on=key)
-                .select(
-                    "series", "onpromotion", ahead=(pl.col("date") - sold["date"].max()).dt.total_days() - 1
-                )
-            )
-            rows = rows.filter(pl.col("ahead").is_between(0, HORIZON_DAYS - 1))
+            days_ahead = (pl.col("date") - sold["date"].max()).dt.total_days() - 1
+            planned = frame.filter(pl.col("sales").is_null(), days_ahead.is_between(0, HORIZON_DAYS - 1))
+            rows = planned.join(numbered, on=key).select("series", "onpromotion", days_ahead)
             of, promoted, ahead = (column.to_numpy() for column in rows)
             if (ahead == 0).any():
                 plan = np.zeros((len(keys), ahead.max() + 1))
@@ -151,9 +146,8 @@ class Panel:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of keys and values, whatever the order of the rows they came from."""
-        digest = hashlib.sha256(
-            json.dumps([self.first_date.isoformat(), self.store_nbr, self.family, self.sales.shape]).encode()
-        )
+        keys = [self.first_date.isoformat(), self.store_nbr, self.family, self.sales.shape]
+        digest = hashlib.sha256(json.dumps(keys).encode())
         for values in (self.sales, self.onpromotion):
             digest.update(b"-" if values is None else np.ascontiguousarray(values, "<f8").data)
         return digest.hexdigest()

@@ -12,8 +12,7 @@ from textwrap import indent
 
 import polars as pl
 
-SHOWN = 5
-"""Rows named of each kind of fault."""
+SHOWN = 5  # rows named of each kind of fault
 _SEPARATOR = re.compile(r'"?sep=(.)"?\s*$', re.IGNORECASE)
 _DECOMPRESS = {".csv": bytes, ".csv.gz": gzip.decompress, ".csv.xz": lzma.decompress}
 
