@@ -62,7 +62,10 @@ def decode(data: bytes, message_id: str, max_range: int) -> SaleRangeRequest:
 
 
 def _sender(text: bytes, message_id: str) -> SaleRangeRequest | None:
-    """What an invalid request says of its sender, who may wait for a reply, in fields of the right types."""
+    """What an invalid request says of its sender, who may wait for a reply; None if it is no object.
+
+    Fields of a wrong type are as if they were absent.
+    """
     try:
         fields = msgspec.json.decode(text, type=dict[str, Any])
     except (msgspec.DecodeError, RecursionError):

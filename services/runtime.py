@@ -28,6 +28,7 @@ _MAX_LINES: Final = 10_000
 _BATCH_SECONDS: Final = 0.02
 """Lines of that time are written by one system call."""
 _EXIT_SECONDS: Final = 2.0
+"""For what waits when the process ends."""
 
 _dropped = Counter("log_lines_dropped", "Lines of the log that could not be written to stdout.")
 

@@ -173,7 +173,9 @@ class ModelsResponse(msgspec.Struct, frozen=True):
     current: ModelDescription
     previous: Annotated[ModelDescription | None, Meta(description="The one to roll back to, null for none.")]
     max_range: Annotated[int, Meta(description="Most days that can be asked for.")]
-    fault: Annotated[str | None, Meta(description="Why what the registry points to is not served, if so.")]
+    fault: Annotated[
+        str | None, Meta(description="Why the version the registry points to is not served, if so.")
+    ]
 
 
 class Readiness(msgspec.Struct, frozen=True):

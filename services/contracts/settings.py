@@ -26,7 +26,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     host: Text = "0.0.0.0"  # noqa: S104 -- a pod's address is not known before it runs
     port: Annotated[int, Meta(ge=1, le=65535)] = 8080
-    drain_seconds: Annotated[float, Meta(ge=0)] = 5  # from SIGTERM (not ready) until it closes
+    drain_seconds: Annotated[float, Meta(ge=0)] = 5  # after SIGTERM, not ready, until load balancers notice
 
 
 class HttpSettings(ServerSettings, frozen=True, kw_only=True):

@@ -9,7 +9,8 @@ from services.http.messages import Headers, Parts, Request, Response
 
 _QUALITY: Final = re.compile(rb"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 _MAX_BYTES: Final = 512
-"""Of a header that is negotiated by, and cached, as clients repeat it; longer ones would fill the caches."""
+"""Of a header that is negotiated by; clients send less. Results are cached, as clients repeat their headers:
+what is longer would fill the caches."""
 
 
 class ConditionalResponse:

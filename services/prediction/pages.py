@@ -24,7 +24,7 @@ _TYPES: Final = {
 
 
 def page(content: bytes, suffix: str) -> Handler:
-    """Responds with a file, compressed if the client accepts that; with status 304 if the client has it."""
+    """A handler that responds with a file, compressed if the client accepts that; with 304 if it has it."""
     headers = [
         ("content-type", _TYPES[suffix]),
         ("content-security-policy", _POLICY),
