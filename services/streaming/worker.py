@@ -77,8 +77,8 @@ class Worker:
 
     A message is acknowledged when its answer is durable. While BigQuery or Pub/Sub is unreachable, messages
     stay leased and are tried again with back-off: a release would count as a delivery attempt, after a number
-    of which Pub/Sub dead-letters a message. Released are those that are unfinished when the worker stops, or
-    whose answer Pub/Sub refuses. Redelivery may repeat answers; it never loses one.
+    of which Pub/Sub dead-letters a message. The worker releases messages that are unfinished when it stops,
+    and those whose answer Pub/Sub refuses. Redelivery may repeat answers; it never loses one.
     """
 
     def __init__(
