@@ -97,9 +97,9 @@ def _members(program: psutil.Process) -> list[psutil.Process]:
 
 
 def publish(name: str, title: str, results: Mapping[str, Figures], *, ours: str, **more: Any) -> None:
-    """Print a table of the results of each program, and write `build/bench/NAME.json`, with `more` keys.
+    """Print a table of the results of each program, and write them and `more` to `build/bench/NAME.json`.
 
-    The unit is the name of the first figure, whose ratios to that of `ours` are told.
+    The unit is the name of the first figure. Ratios are of that, to that of `ours`.
     """
     first, *rest = results[ours]
     ratios = {program: result[first] / results[ours][first] for program, result in results.items()}

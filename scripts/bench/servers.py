@@ -173,7 +173,7 @@ wrk.method, wrk.body, wrk.headers["Content-Type"] = "POST", %s, "application/jso
 
 
 def prepare(*programs: str) -> None:
-    """Look for what a benchmark of servers needs besides wrk, and empty its folder."""
+    """Look for wrk and other programs that a benchmark of servers needs, and empty its folder."""
     needed = ("wrk", *programs)
     if not all(map(shutil.which, ("taskset", *needed))) or (os.cpu_count() or 1) < 2:
         raise CommandError(f"needs two cores, and {' and '.join(needed)}: see scripts/debian_packages.sh")

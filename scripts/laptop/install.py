@@ -166,7 +166,7 @@ def missing_tools() -> list[str]:
 
 
 def run(*command: str | Path) -> None:
-    """Run an installer quietly; if it fails, the error carries the end of what it printed."""
+    """Run an installer quietly; if it fails, InstallError carries the end of what it printed."""
     # Even if the machine disables bytecode: these environments start faster with it.
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     done = _answer(command, environment)

@@ -40,7 +40,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 def request(where: str, values: Mapping[str, Any]) -> SaleRangeRequest:
-    """A request of these values, with an id of its own unless they have one; errors begin with `where`."""
+    """A request of these values, with an id unless they have one; CommandError begins with `where`."""
     try:
         return msgspec.convert({"request_id": uuid.uuid4().hex, **values}, SaleRangeRequest, strict=False)
     except (msgspec.ValidationError, TypeError) as error:
