@@ -39,16 +39,43 @@ class Checkout:
         assert "= 8781" in text
         tfvars.write_text(text.replace("= 8780", f"= {self.port}").replace("= 8781", f"= {streaming}"))
 
-    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         # The folder alone decides: nothing of the developer's own platform or settings.
-        inherited = {
+        self.inherited = {
             name: value
             for name, value in os.environ.items()
             if not name.startswith(("CLOUDSDK_", "PLATFORM_", "SIMULATOR_", "VIRTUAL_ENV", "TF_", "PYTEST_"))
         }
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            command, cwd=self.folder, env=inherited, capture_output=True, text=True, check=False, timeout=3600
+            command,
+            cwd=self.folder,
+            env=self.inherited,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=3600,
         )
+
+    def run_until_ctrl_c(self, command: str, awaited: str) -> str:
+        """What a command shows on a terminal; Ctrl-C is pressed when it has shown some text."""
+        terminal = {**self.inherited, "TTY_COMPATIBLE": "1"}  # of rich
+        shown = ""
+        with subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=terminal,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            while awaited not in shown and (line := process.stdout.readline()):
+                shown += line
+            process.send_signal(signal.SIGINT)
+            shown += process.stdout.read()
+        assert process.returncode == 0, f"{command}: {shown}"
+        return shown
 
     def make(self, *arguments: str) -> str:
         done = self.run("make", "--no-print-directory", *arguments)
@@ -126,9 +153,10 @@ def serials(checkout: Checkout) -> dict[str, int]:
 
 def test_the_documents_commands_work_on_it(checkout: Checkout) -> None:
     def answer(command: Command) -> str:
+        if command.text == "scripts/watch":
+            return checkout.run_until_ctrl_c(command.text, "dead letters")
         text = command.text.replace("127.0.0.1:8780", f"127.0.0.1:{checkout.port}")
         text = re.sub("^curl", "curl --fail --silent --show-error", text)
-        text = re.sub("^scripts/watch$", "scripts/watch --looks 2", text)
         done = checkout.run("bash", "-ec", f"source .local/env; {text}")
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout
