@@ -1,4 +1,7 @@
-"""What the benchmarks share: the served model, programs under test, interleaved rounds, tables, results."""
+"""What the benchmarks share: programs under test, interleaved rounds, tables, results as JSON.
+
+It imports little: the peak of a command's memory, as `measure` reads it, is never below that of its parent.
+"""
 
 import json
 import os
@@ -15,29 +18,13 @@ from rich.console import Console
 from rich.table import Table
 
 from scripts.command import CommandError
-from scripts.own_emulators import publish_model
 from scripts.paths import BENCH, ROOT
-from services.batch import ingest
-from services.forecasting import artifact, training
-from services.forecasting.artifact import Model
-from services.forecasting.panel import Panel
 
 Figures = Mapping[str, float]
 """By name; the first one is compared."""
 _Key = TypeVar("_Key", bound=Hashable)
 
 MEBIBYTE: Final = 2**20
-MODELS: Final = "models"
-"""The bucket that `publish_default_model` fills."""
-
-
-def publish_default_model() -> Model:
-    """Publish a model of the default data set, which is trained once per version of the code."""
-    folder = BENCH / f"model-{training.code_version()[:12]}"
-    if not (folder / "manifest.json").exists():
-        training.train(Panel.from_frame(ingest.read(None).frame), folder)
-    publish_model(folder, MODELS)
-    return artifact.load_model(*artifact.read(folder))
 
 
 def interleave(

@@ -48,7 +48,7 @@ _SECONDS: Final = 4
 
 def publish() -> None:
     """Publish a model of that many series, which repeat those of the default model."""
-    small = harness.publish_default_model()
+    small = servers.publish_default_model()
     keys = sorted((f"S{number % 10}", f"P{number // 10:05}") for number in range(SERIES))
     stores, families = zip(*keys, strict=True)
     rows = np.arange(SERIES) % len(small.forecast.sales)

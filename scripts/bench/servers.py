@@ -1,4 +1,4 @@
-"""The servers that benchmarks put under load: ours, nginx with a constant, other frameworks. And the load."""
+"""The servers under test (ours, nginx with a constant, other frameworks), the default model, and the load."""
 
 import contextlib
 import dataclasses
@@ -21,10 +21,17 @@ from infra.simulator import emulators
 from scripts.bench import harness
 from scripts.command import CommandError, running
 from scripts.laptop.install import unless_current
+from scripts.own_emulators import publish_model
 from scripts.paths import BENCH, ROOT, VENVS
+from services.batch import ingest
+from services.forecasting import artifact, training
+from services.forecasting.artifact import Model
+from services.forecasting.panel import Panel
 
 PEERS: Final = ROOT / "scripts" / "bench" / "peers"
 WORK: Final = BENCH / "serving"
+MODELS: Final = "models"
+"""The bucket that `publish_default_model` fills."""
 _READY_SECONDS: Final = 120
 
 OURS: Final = "this service"
@@ -39,6 +46,15 @@ PINS: Final = {
     "mlserver": ("mlserver==1.7.1", "scikit-learn==1.9.1"),
     "kserve": ("kserve==0.21.0", "scikit-learn==1.9.1"),
 }  # fmt: skip
+
+
+def publish_default_model() -> Model:
+    """Publish a model of the default data set, which is trained once per version of the code."""
+    folder = BENCH / f"model-{training.code_version()[:12]}"
+    if not (folder / "manifest.json").exists():
+        training.train(Panel.from_frame(ingest.read(None).frame), folder)
+    publish_model(folder, MODELS)
+    return artifact.load_model(*artifact.read(folder))
 
 
 @dataclasses.dataclass

@@ -42,15 +42,15 @@ def main() -> int:
     servers.prepare("nginx")
     with contextlib.ExitStack() as stack:
         stack.enter_context(own_emulators())
-        forecast = harness.publish_default_model().forecast
+        forecast = servers.publish_default_model().forecast
         query = urllib.parse.urlencode({"store_nbr": forecast.store_nbr[0], "family": forecast.family[0]})
 
         def up(*started: Server) -> list[Server]:
             return [stack.enter_context(server.running()) for server in started]
 
-        ours = up(our_server(harness.MODELS, query))
+        ours = up(our_server(servers.MODELS, query))
         serving = up(nginx()) + ours
-        serving += up(our_server(harness.MODELS, query, "- without log and metrics", _UNOBSERVED))
+        serving += up(our_server(servers.MODELS, query, "- without log and metrics", _UNOBSERVED))
         serving += up(*peers(model=False))
         modelled = ours + up(*peers(model=True))
         loads = {

@@ -21,7 +21,7 @@ import psutil
 from google import pubsub_v1
 
 from infra.simulator import emulators, processes
-from scripts.bench import harness
+from scripts.bench import harness, servers
 from scripts.bench.streaming_clients import CLIENTS, DAYS
 from scripts.command import CommandError, command, running
 from scripts.messages.publish import publish
@@ -49,7 +49,7 @@ class Client:
         self._forecast = forecast
         self._subscriber = pubsub_v1.SubscriberClient()
         settings = StreamingSettings(
-            model_bucket=harness.MODELS,
+            model_bucket=servers.MODELS,
             subscription=_SUBSCRIPTION.format("requests"),
             reply_topic=_TOPIC.format("replies"),
             dead_letter_topic=_TOPIC.format("dead"),
@@ -158,7 +158,7 @@ def endurance(forecast: Forecast) -> list[float]:
 def main() -> int:
     """Measure, print and write the result; 1 if a reply is missing or wrong."""
     with own_emulators():
-        forecast = harness.publish_default_model().forecast
+        forecast = servers.publish_default_model().forecast
         measures = {name: functools.partial(measure, name, forecast) for name in (OURS, *CLIENTS)}
         medians = harness.interleave(measures, ROUNDS, warm_up=False)
         memory = endurance(forecast)
