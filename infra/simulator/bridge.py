@@ -43,7 +43,11 @@ class TableTarget:
     table: str
 
     def check(self) -> str:
-        """Check that the table accepts rows of messages; returns its path in BigQuery's REST interface."""
+        """Check that the table accepts rows of messages; returns its path in BigQuery's REST interface.
+
+        Raises:
+            SimulatorError: it does not exist, or a column is missing or has an unsuitable type.
+        """
         try:
             project, dataset, name = self.table.split(".")
         except ValueError:
@@ -120,7 +124,11 @@ _TARGETS: Final[dict[str, type[Target]]] = {"table": TableTarget, "push": PushTa
 
 
 def start(subscription: str, target: Target) -> None:
-    """Start the bridge of a subscription in place of the present one, and the issuer if it pushes."""
+    """Start the bridge of a subscription in place of the present one, and the issuer if it pushes.
+
+    Raises:
+        SimulatorError: the bridge or the issuer does not start.
+    """
     stop(subscription)
     if isinstance(target, PushTarget):
         issuer.ensure()

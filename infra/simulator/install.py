@@ -23,8 +23,7 @@ from infra.paths import ROOT
 from infra.simulator.home import PLATFORM
 
 _SOURCES: Final = "localhost/simulated/"
-VERSIONS: Final = {"google": "8.0.0", "kubernetes": "3.2.1"}
-"""Versions of the real providers whose facts the simulated ones have."""
+VERSIONS: Final = {"google": "8.0.0", "kubernetes": "3.2.1"}  # of the real providers
 # Terraform starts a provider in its working directory, shows its standard output if that is no handshake, and
 # hides its standard error. Ctrl-C reaches the provider, too, but Terraform waits for changes that have begun.
 _LAUNCHER: Final = """\

@@ -99,11 +99,6 @@ def deleted(type_name: str) -> Iterator[Values]:
     return all_of(type_name, ".deleted")
 
 
-def find(type_name: str, id_: str) -> Values | None:
-    """The resource with this id, if it exists."""
-    return next((each for each in all_of(type_name) if each["id"] == id_), None)
-
-
 def exists(type_name: str, id_: str) -> bool:
     """Whether a resource with this id exists."""
     return _path(type_name, id_).exists()

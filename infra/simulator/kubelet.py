@@ -87,7 +87,9 @@ def never_ready(container: Container) -> bool:
 def start(container: Container) -> None:
     """Start the container after stopping what is left of its Deployment, and wait until it is ready.
 
-    If it does not become ready (SimulatorError), it is left as it is.
+    Raises:
+        SimulatorError: a port is taken, the image is not installed, or the container does not become ready,
+            and is left as it is.
     """
     _check_image(container)
     stop(container.deployment)
@@ -111,7 +113,11 @@ def start(container: Container) -> None:
 
 
 def run(container: Container, *, tries: int, deadline_seconds: float | None, wait: bool) -> None:
-    """Run the container of a Job until it ends with status 0; the deadline is that of all tries."""
+    """Run the container of a Job until it ends with status 0; the deadline is that of all tries.
+
+    Raises:
+        SimulatorError: the image is not installed, or no try succeeded in time.
+    """
     _check_image(container)
     status = folder("tmp") / f"{container.process_name}.status"
     deadline = time.monotonic() + (deadline_seconds or math.inf)
@@ -152,10 +158,8 @@ def _labels(container: Container, *, ready: bool) -> dict[str, str]:
 
 def _check_image(container: Container) -> None:
     if not (container.venv / "bin" / "python").exists():
-        raise SimulatorError(
-            f"container {container.name}: no environment {container.venv} for image {container.image}; "
-            "run `make install`, or correct the image's name"
-        )
+        problem = f"container {container.name}: no environment {container.venv} for image {container.image}"
+        raise SimulatorError(f"{problem}; run `make install`, or correct the image's name")
 
 
 def taken(name: str, port: int) -> str:

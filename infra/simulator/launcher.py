@@ -12,8 +12,7 @@ import zlib
 ROOT = os.path.abspath(f"{__file__}/../../..")  # noqa: PTH100 -- pathlib takes as long to import as all else
 CHECKOUT = f"{zlib.crc32(os.fsencode(ROOT)):08x}"
 """Tells its fork server from those that other checkouts have in the same simulated cloud."""
-SOCKET = f"providers-{CHECKOUT}.sock"
-"""The fork server's, in the folder of the simulated cloud."""
+SOCKET = f"providers-{CHECKOUT}.sock"  # the fork server's, in the folder of the simulated cloud
 
 
 def _is_served(provider: str) -> bool:

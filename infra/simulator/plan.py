@@ -112,8 +112,8 @@ def _refusal(facts: Facts, value: Any) -> str | None:
 def plan(block: Block, prior: Values | None, proposed: Values, config: Values, defaults: Values) -> Values:
     """Complete the state that Terraform proposes: the configuration, and prior values of what it omits.
 
-    `defaults` is the configuration of the provider. Values that the provider computes are unknown. A resource
-    that needs a project and has none is refused.
+    `defaults` is the configuration of the provider. Values that the provider computes are unknown.
+    ResourceError: the resource needs a project and none is configured.
     """
     planned = _complete(block, prior, proposed)
     for name in ("project", "region", "zone"):  # whose defaults are in the provider's configuration

@@ -97,6 +97,9 @@ def start(
     """Start a process detached from the caller, in the repository's folder, and record it.
 
     Its output goes to `logs/<what>.log`, and older output to `<what>.log.1`: see `home.rotate_logs`.
+
+    Raises:
+        SimulatorError: the program cannot be run.
     """
     log = folder("logs") / f"{name.partition('.')[2]}.log"
     if log.exists():

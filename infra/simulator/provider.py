@@ -207,7 +207,7 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
     def ImportResourceState(
         self, request: pb.ImportResourceState.Request, context: object
     ) -> pb.ImportResourceState.Response:
-        found = inventory.find(request.type_name, request.id)
+        found = next((each for each in inventory.all_of(request.type_name) if each["id"] == request.id), None)
         if found is None:
             error = _error("Cannot import non-existent remote object", f"There is no {request.id}.")
             return pb.ImportResourceState.Response(diagnostics=[error])

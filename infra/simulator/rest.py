@@ -7,11 +7,9 @@ take 0.25 s of CPU, against 0.03 s.
 import http.client
 import json
 from collections.abc import Container, Mapping
-from typing import Any, Final
+from typing import Any
 
 from infra.simulator import SimulatorError
-
-_TIMEOUT_SECONDS: Final = 120.0
 
 
 class RestError(SimulatorError):
@@ -31,13 +29,16 @@ def call(
     headers: Mapping[str, str] | None = None,
     success: Container[int] = range(200, 300),
     missing_ok: bool = False,
-    timeout: float = _TIMEOUT_SECONDS,
+    timeout: float = 120.0,
 ) -> Any:
     """Send one request to an address (`host:port`) and a path with query, percent-encoded.
 
-    A body is bytes, with their media type in the headers, or a value to send as JSON. The timeout is that for
-    a connection, and between bytes. The result is the JSON answer; the bytes if it is not JSON; None if it is
-    empty or, with `missing_ok`, if there is nothing at the path. Anything else is a RestError.
+    A body is bytes, with their media type in the headers, or a value to send as JSON. The timeout in seconds
+    is that of a connection, and between bytes. The result is the JSON answer; the bytes if it is no JSON;
+    None if it is empty or, with `missing_ok`, if there is nothing at the path.
+
+    Raises:
+        RestError: no answer, or a status that is no success.
     """
     data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
     connection = http.client.HTTPConnection(address, timeout=timeout)

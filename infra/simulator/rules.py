@@ -99,17 +99,16 @@ _AGENTS: Final = "service-*@{}.iam.gserviceaccount.com"
 _PUBSUB_AGENT: Final = _AGENTS.format("gcp-sa-pubsub")
 _AGENT: Final = re.compile(r"serviceAccount:(service-\d+@[a-z-]+\.iam\.gserviceaccount\.com)")
 _KEY: Final = re.compile(r'"(projects/[^"]+/cryptoKeys/[^"/]+)"')
+# A Gateway takes its load balancer apart in this time here: what does not wait for it, goes too early.
 _UNLOADING_SECONDS: Final = 3
-"""Time in which a Gateway takes its load balancer apart here: what does not wait for it, goes too early."""
-_UNLOADING_MINUTES: Final = 10
-"""Time in which GKE does it, and what is left in its namespace."""
+_UNLOADING_MINUTES: Final = 10  # in which GKE does it, and what is left in its namespace
 _IMAGE: Final = re.compile(r"(?P<location>[a-z0-9-]+)-docker\.pkg\.dev/(?P<project>[^/]+)/(?P<name>[^/]+)/")
 
 
 def check(
     type_name: str, prior: Values | None, planned: Values | None, config: Values, provider: Values
 ) -> None:
-    """Refuse a change that Google would refuse; `provider` is the configuration of the provider."""
+    """Raise ResourceError if Google would refuse a change; `provider` is the provider's configuration."""
     if planned is not None:
         if prior is None and inventory.is_taken(type_name, planned.get("id") or ""):
             detail = f"{planned['id']} belongs to a destroyed resource: scripts/bootstrap.sh takes it over"

@@ -17,8 +17,7 @@ from tf.gen import tfplugin_pb2 as pb
 
 from infra.simulator.resources import Values
 
-UNKNOWN: Final = msgpack.ExtType(0, b"\x00")
-"""A value that is known only after an apply."""
+UNKNOWN: Final = msgpack.ExtType(0, b"\x00")  # until an apply
 
 Path = tuple[str | int, ...]
 """Path of a value: names of attributes and blocks, and indices of nested blocks."""

@@ -34,15 +34,7 @@ class Deployment(Handler):
                 "command, `make down` stops it",
                 "metadata",
             )
-        try:
-            self._start(container)
-        except ResourceError as error:
-            if planned.get("wait_for_rollout"):
-                error.created = planned
-            else:
-                # A cluster would go on trying, and Terraform would not hear of it: here somebody watches.
-                kubelet.stop(container.deployment)
-            raise
+        self._start(container, planned if planned.get("wait_for_rollout") else None)
         return planned
 
     def read(self, state: Values) -> Values | None:
@@ -54,19 +46,23 @@ class Deployment(Handler):
         """Restart the container if the pod template has changed, as a rollout does."""
         container = _container(planned)
         if _template(prior) != _template(planned):
-            try:
-                self._start(container)
-            except ResourceError:
-                kubelet.stop(container.deployment)
-                raise
+            self._start(container)
         return planned
 
     def delete(self, state: Values) -> None:
         kubelet.stop(_deployment(state))
 
-    def _start(self, container: Container) -> None:
-        with refusing(f"Deployment {container.deployment} does not run"):
-            kubelet.start(container)
+    def _start(self, container: Container, created: Values | None = None) -> None:
+        """Start the container; one that does not get ready stays if Terraform waits for it (`created`)."""
+        try:
+            with refusing(f"Deployment {container.deployment} does not run"):
+                kubelet.start(container)
+        except ResourceError as error:
+            error.created = created
+            if created is None:
+                # A cluster would go on trying, and Terraform would not hear of it: here somebody watches.
+                kubelet.stop(container.deployment)
+            raise
 
 
 class Job(Handler):

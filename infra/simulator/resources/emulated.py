@@ -14,7 +14,7 @@ Fields = Mapping[str, tuple[str, ...]]
 
 
 def refuse(values: Values, names: Iterable[str], what: str = "", attribute: str | None = None) -> None:
-    """Refuse arguments that are set; for those of a nested block, `what` names it and `attribute` has it."""
+    """Raise ResourceError if one of the arguments is set; `what` names a nested block, `attribute` has it."""
     for name in names:
         if values.get(name):
             detail = f"{what}{name} has no counterpart on a laptop"
@@ -42,7 +42,7 @@ class Emulated(Handler):
     def call(
         self, action: str, method: str, path: str, body: object = None, *, missing_ok: bool = False
     ) -> Any:
-        """Send a request that does something (`action`, in words); see `rest.call`."""
+        """Send a request that does something (`action`, in words); a failure is a ResourceError."""
         with refusing(f"Cannot {action}"):
             address: str = getattr(emulators.endpoints(), self.emulator)
             return rest.call(method, address, path, body, missing_ok=missing_ok)

@@ -23,8 +23,7 @@ _NOT_SIMULATED: Final = (
     "filter",
     "retain_acked_messages",
 )
-_MAX_RETENTION_SECONDS: Final = 7 * 24 * 3600
-"""Longest message retention of the emulator; Pub/Sub allows 31 days."""
+_MAX_RETENTION_SECONDS: Final = 7 * 24 * 3600  # of the emulator; Pub/Sub allows 31 days
 
 
 class _Emulated(emulated.Emulated):
@@ -144,7 +143,11 @@ class Subscription(_Emulated):
 
 
 def settle_dead_letters() -> None:
-    """Set or remove the dead-letter policies of subscriptions in the emulator, depending on their grants."""
+    """Set or remove the dead-letter policies of subscriptions in the emulator, depending on their grants.
+
+    Raises:
+        ResourceError: the emulator does not answer, or refuses.
+    """
     fields = {"dead_letter_policy": Subscription.fields["dead_letter_policy"]}
     with locked("dead-letters"):  # of several concurrent grants, the last one sees all of them
         for each in inventory.all_of("google_pubsub_subscription"):
