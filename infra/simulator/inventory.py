@@ -1,7 +1,8 @@
 """The inventory of the simulated cloud: the values of the applied resources of all stacks.
 
 A provider process knows the state of one stack, but whether Google accepts a change often depends on others.
-Each resource has a file below `resources/<type>/` with its values in Terraform's names.
+Each resource has a file below `resources/<type>/` with its values in Terraform's names; some as an API
+writes them (`as_stored`).
 """
 
 import contextlib

@@ -158,7 +158,8 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
         if planned is not None:
             planned = plan.resolve(block, planned, ComputedValues(request.type_name, planned))
             with self._lock:
-                response.diagnostics.extend([] if self._warned else [_SIMULATION])
+                if not self._warned:
+                    response.diagnostics.append(_SIMULATION)
                 self._warned = True
         try:
             if not prior:
