@@ -24,7 +24,7 @@ _PORTABLE: Final = ("PortableRunner", "FlinkRunner", "SparkRunner")
 
 
 def pipeline(options: PipelineOptions, *, streaming: bool = False) -> beam.Pipeline:
-    """A pipeline that runs where the options say. Raises BatchError if they name no job server."""
+    """A pipeline where the options say. Raises BatchError for a runner whose job server they do not name."""
     standard = options.view_as(StandardOptions)
     standard.streaming = streaming
     if standard.runner in (None, "DirectRunner"):

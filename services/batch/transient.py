@@ -29,8 +29,7 @@ def transient(
         with staging.create(settings.project, address) as file:
             for lines in scores.answer(Question()):
                 file.write(b"\n".join(lines) + b"\n")
-        table = settings.transient_scores_table
-        replace_day(table, settings.staging_dataset, run_date, [address], [rows])
+        replace_day(settings.transient_scores_table, settings.staging_dataset, run_date, [address], [rows])
     return {"version": trained.forecast.version, "rows": rows, "backtest": trained.backtest.model}
 
 

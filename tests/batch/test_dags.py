@@ -610,7 +610,7 @@ import json, sys
 sys.path.insert(0, {dags!r})
 import forecast_alerts
 sent = []
-forecast_alerts.send = lambda event, *_: sent.append(event)
+forecast_alerts.Alert.notify = lambda alert, _: sent.append(alert.event)
 for state in ("queued", "running", "failed", "success"):
     run = {{"dag_id": "sales_forecast", "dag_run_id": "r", "state": state}}
     forecast_alerts.deadline_missed({{"dag_run": run}}, definition="d")

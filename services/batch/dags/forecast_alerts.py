@@ -7,13 +7,12 @@ of the connection `pagerduty_default`. In the cloud both come from Secret Manage
 
 import logging
 import os
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import requests
 from airflow.sdk import BaseHook, BaseNotifier
 
-OWNER = "sales-forecast"
+_OWNER = "sales-forecast"
 _EVENTS = "https://events.pagerduty.com"
 _TIMEOUT_SECONDS = 10
 # Of a summary, at most: https://developer.pagerduty.com/docs/events-api-v2-overview
@@ -43,66 +42,58 @@ class Alert(BaseNotifier):
         self.detail = detail
 
     def notify(self, context: Any) -> None:
-        """Send it; every channel is tried before a failure of one is raised."""
-        send(self.event, self.severity, self.detail, context)
+        """Send it; every channel is tried before an ExceptionGroup tells which failed."""
+        subject, body, key = self._text(context)
+        _log.warning("%s\n%s", subject, body)
+        faults: list[Exception] = []
+        for channel in filter(None, os.environ["ALERT_CHANNELS"].split(",")):
+            try:
+                if channel == "mail":
+                    _mail(subject, body)
+                elif channel == "pagerduty":
+                    if self.severity != "info":
+                        _page(subject, body, self.severity, key)
+                else:
+                    raise ValueError(f"ALERT_CHANNELS: expected mail or pagerduty, found {channel}")
+            except Exception as error:  # whatever is wrong with one channel, the next is tried
+                faults.append(error)
+        if faults:
+            raise ExceptionGroup(f"not sent: {subject}", faults)
+
+    def _text(self, context: Any) -> tuple[str, str, str]:
+        """Subject, body, and the key under which PagerDuty counts repetitions as one."""
+        dag_run = context["dag_run"]
+        # A deadline's callback is given the run as the REST API has it, a task's as an object.
+        if isinstance(dag_run, dict):
+            dag_id, run_id = dag_run["dag_id"], dag_run["dag_run_id"]
+        else:
+            dag_id, run_id = dag_run.dag_id, dag_run.run_id
+        task = context.get("task_instance")
+        place = dag_id + (f".{task.task_id}" if task else "")
+        section = f"{os.environ['RUNBOOK_URL']}#{self.event.lower().replace(' ', '-')}"
+        lines = {
+            "what": self.detail or context.get("exception"),
+            "DAG": dag_id,
+            "task": task and f"{task.task_id}, try {task.try_number}",
+            "run": run_id,
+            "log": task and task.log_url,
+            "environment": os.environ["PLATFORM_ENVIRONMENT"],
+            "owner": _OWNER,
+            "runbook": None if self.severity == "info" else section,
+        }
+        body = "\n".join(f"{name}: {value}" for name, value in lines.items() if value)
+        subject = f"[{os.environ['PLATFORM_ENVIRONMENT']}] {self.event}: {place}"
+        return subject, body, f"{place}/{self.event}/{run_id}"
+
+
+TASK_DEFAULTS = {"owner": _OWNER, "on_failure_callback": Alert("Task failed", "error")}
+"""Arguments of every task: whose it is, and that people are told when it fails."""
 
 
 def deadline_missed(context: Any, **_: Any) -> None:
     """The callback of a DAG's deadline, which Airflow calls for a run that has failed as well."""
     if context["dag_run"]["state"] in ("queued", "running"):
-        send("Deadline missed", "error", "The run has not ended in time; it goes on.", context)
-
-
-def send(event: str, severity: Severity, detail: str, context: Any) -> None:
-    """Send an event over every channel.
-
-    Raises:
-        ExceptionGroup: channels that failed; the others have it.
-    """
-    subject, body, key = _text(event, severity, detail, context)
-    _log.warning("%s\n%s", subject, body)
-    channels = [each for each in os.environ["ALERT_CHANNELS"].split(",") if each]
-    faults: list[Exception] = []
-    for channel in channels:
-        try:
-            if channel == "mail":
-                _mail(subject, body)
-            elif channel == "pagerduty":
-                if severity != "info":
-                    _page(subject, body, severity, key)
-            else:
-                raise ValueError(f"ALERT_CHANNELS: expected mail or pagerduty, found {channel}")
-        except Exception as error:  # whatever is wrong with one channel, the next is tried
-            faults.append(error)
-    if faults:
-        raise ExceptionGroup(f"not sent: {subject}", faults)
-
-
-def _text(event: str, severity: Severity, detail: str, context: Any) -> tuple[str, str, str]:
-    """Subject, body, and the key under which PagerDuty counts repetitions as one."""
-    dag_run = context["dag_run"]
-    # A deadline's callback is given the run as the REST API has it, a task's as an object.
-    if isinstance(dag_run, dict):
-        dag_id, run_id = dag_run["dag_id"], dag_run["dag_run_id"]
-    else:
-        dag_id, run_id = dag_run.dag_id, dag_run.run_id
-    task = context.get("task_instance")
-    place = dag_id + (f".{task.task_id}" if task else "")
-    exception = context.get("exception")
-    section = f"{os.environ['RUNBOOK_URL']}#{event.lower().replace(' ', '-')}"
-    lines: Sequence[tuple[str, Any]] = (
-        ("what", detail or exception),
-        ("DAG", dag_id),
-        ("task", task and f"{task.task_id}, try {task.try_number}"),
-        ("run", run_id),
-        ("log", task and task.log_url),
-        ("environment", os.environ["PLATFORM_ENVIRONMENT"]),
-        ("owner", OWNER),
-        ("runbook", None if severity == "info" else section),
-    )
-    body = "\n".join(f"{name}: {value}" for name, value in lines if value)
-    subject = f"[{os.environ['PLATFORM_ENVIRONMENT']}] {event}: {place}"
-    return subject, body, f"{place}/{event}/{run_id}"
+        Alert("Deadline missed", "error", "The run has not ended in time; it goes on.").notify(context)
 
 
 def _mail(subject: str, body: str) -> None:

@@ -139,7 +139,7 @@ def pod_arguments(
 
 
 def job_server_arguments() -> tuple[str, ...]:
-    """What a pipeline is told to run on Flink or Spark, with workers of the batch image."""
+    """Options of a pipeline that runs on Flink or Spark, with workers of the batch image."""
     return (
         f"--runner={os.environ['STEPS_RUNNER']}",
         f"--job_endpoint={os.environ['STEPS_JOB_ENDPOINT']}",

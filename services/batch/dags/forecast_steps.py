@@ -22,17 +22,14 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 RUN_DATE = "{{ (dag_run.logical_date or dag_run.run_after) | ds }}"
 """Day of a run, whose steps know the sales of all days before."""
 
-PROJECT = f"--project={os.environ['SALES_TABLE'].split('.')[0]}"
-"""Of the tables and buckets, as an option of Beam."""
-
 MODEL = Param(
     "best",
     enum=["best", "combination", "theta", "exponential_smoothing", "croston"],
     description="kind of model to train; best: each series gets what suits it",
 )
 
-# Exit status of a command that may succeed when it is tried again (EX_TEMPFAIL of sysexits.h).
-_TEMPORARY_FAILURE = 75
+# Of the tables and buckets, as an option of Beam.
+_PROJECT = f"--project={os.environ['SALES_TABLE'].split('.')[0]}"
 
 
 def definition() -> str:
@@ -47,12 +44,7 @@ def definition() -> str:
 
 
 def run_on_google() -> bool:
-    """Whether steps run in Google Cloud.
-
-    Raises:
-        KeyError: STEPS_RUN_ON is not set.
-        ValueError: it has a value there is not.
-    """
+    """Whether steps run in Google Cloud. Raises ValueError if STEPS_RUN_ON names another place."""
     place = os.environ["STEPS_RUN_ON"]
     if place not in ("processes", "google"):
         raise ValueError(f"STEPS_RUN_ON: expected processes or google, found {place}")
@@ -64,13 +56,7 @@ def step(
 ) -> BaseOperator:
     """A task that runs the command `services.batch.<command>`, and has its name or `task_id`.
 
-    Args:
-        command: module of `services.batch`.
-        arguments: of the command; templates.
-        timeout: after which the task has failed.
-        cpu: that a pod asks for.
-        memory: that a pod asks for and may use.
-        options: of the operator.
+    The command's arguments are templates. A pod asks for `cpu` and `memory`, and may use no more memory.
     """
     options = {"task_id": command, "execution_timeout": timeout, **options}
     if run_on_google():
@@ -82,11 +68,11 @@ def job(task_id: str, *arguments: str, timeout: timedelta, **options: Any) -> Ba
     """A task that runs the Beam pipeline which `services.batch.job` finds in its `--name=value` arguments."""
     options = {"task_id": task_id, "execution_timeout": timeout, **options}
     if not run_on_google():
-        local = (PROJECT, "--runner=DirectRunner", "--no_auth")
+        local = (_PROJECT, "--runner=DirectRunner", "--no_auth")
         return ProcessStep(command="job", arguments=(*arguments, *local), **options)
     if os.environ["STEPS_RUNNER"] == "DataflowRunner":
         return forecast_google.dataflow(arguments, options)
-    arguments = (*arguments, PROJECT, *forecast_google.job_server_arguments())
+    arguments = (*arguments, _PROJECT, *forecast_google.job_server_arguments())
     return forecast_google.pod("job", arguments, "500m", "1Gi", options)
 
 
@@ -122,18 +108,13 @@ class ProcessStep(BaseOperator):
         self._processes = SubprocessHook()
 
     def execute(self, context: Any) -> Any:
-        """Run it to its end.
-
-        Raises:
-            AirflowFailException: it cannot succeed; trying again is of no use.
-            AirflowException: it failed, and may succeed the next time.
-        """
+        """Run it to its end. It fails for good unless its exit status says that trying again may help."""
         command = [os.environ["STEPS_PYTHON"], "-m", f"services.batch.{self.command}", *self.arguments]
         with tempfile.TemporaryDirectory() as folder:
             result = Path(folder, "result.json")
             variables = {**os.environ, "RESULT_FILE": str(result)}
             ended = self._processes.run_command(command, variables, cwd=os.environ["STEPS_FOLDER"])
-            if ended.exit_code == _TEMPORARY_FAILURE:
+            if ended.exit_code == os.EX_TEMPFAIL:
                 raise AirflowException(ended.output)
             if ended.exit_code < 0:
                 raise AirflowFailException(f"{self.command}: ended by signal {-ended.exit_code}")

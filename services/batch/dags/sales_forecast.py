@@ -17,7 +17,7 @@ from airflow.sdk import (
     chain,
     task,
 )
-from forecast_alerts import OWNER, Alert, deadline_missed
+from forecast_alerts import TASK_DEFAULTS, Alert, deadline_missed
 from forecast_steps import MODEL, RUN_DATE, definition, job, run_on_google, step, train
 
 _MINUTES = timedelta(minutes=1)
@@ -43,11 +43,10 @@ with DAG(
         callback=SyncCallback(deadline_missed, kwargs={"definition": definition()}),
     ),
     default_args={
-        "owner": OWNER,
+        **TASK_DEFAULTS,
         "retries": 2,
         "retry_delay": 2 * _MINUTES,
         "retry_exponential_backoff": True,
-        "on_failure_callback": Alert("Task failed", "error"),
     },
     params={  # pyright: ignore[reportArgumentType] -- a dictionary is as good
         "horizon": Param(28, type="integer", minimum=1, maximum=60, description="days to score"),
@@ -60,13 +59,7 @@ with DAG(
     check_day = step("check_day", f"--run-date={RUN_DATE}", timeout=10 * _MINUTES)
     extract = step("extract", f"--run-date={RUN_DATE}", timeout=10 * _MINUTES, memory="2Gi")
     validate = step("validate", _SNAPSHOT, timeout=10 * _MINUTES, memory="2Gi")
-    trained = train(
-        _SNAPSHOT,
-        "--model={{ params.model }}",
-        timeout=90 * _MINUTES,
-        cpu="2",
-        memory="4Gi",
-    )
+    trained = train(_SNAPSHOT, "--model={{ params.model }}", timeout=90 * _MINUTES, cpu="2", memory="4Gi")
     backtest = step(
         "report_backtest",
         "--version={{ ti.xcom_pull('train')['version'] }}",

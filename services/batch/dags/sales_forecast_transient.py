@@ -7,7 +7,7 @@ runs when somebody asks for it.
 from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import DAG, Param, chain
-from forecast_alerts import OWNER, Alert
+from forecast_alerts import TASK_DEFAULTS
 from forecast_steps import MODEL, RUN_DATE, step
 
 with DAG(
@@ -18,12 +18,7 @@ with DAG(
     start_date=datetime(2010, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
-    default_args={
-        "owner": OWNER,
-        "retries": 1,
-        "retry_delay": timedelta(minutes=2),
-        "on_failure_callback": Alert("Task failed", "error"),
-    },
+    default_args={**TASK_DEFAULTS, "retries": 1, "retry_delay": timedelta(minutes=2)},
     params={  # pyright: ignore[reportArgumentType] -- a dictionary is as good
         "horizon": Param(28, type="integer", minimum=1, maximum=60, description="days to forecast"),
         "model": MODEL,
