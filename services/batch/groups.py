@@ -44,19 +44,19 @@ def staged_in(project: str, folder: str) -> StagedGroups:
     return msgspec.json.decode(staging.read(project, f"{folder}/{_LIST}"), type=StagedGroups)
 
 
+@temporary_errors()
 def learn(address: str, project: str, model: str, origins: Sequence[int]) -> None:
     """Learn from the group at an address, and upload the result beside it; the same bytes when repeated."""
-    with temporary_errors():
-        arrays = artifact.decode(staging.read(project, address))
-        group = Panel(
-            first_date=arrays["first_date"].item(),
-            store_nbr=tuple(arrays["store_nbr"].tolist()),
-            family=tuple(arrays["family"].tolist()),
-            sales=arrays["sales"],
-            onpromotion=arrays.get("onpromotion"),
-        )
-        learned = learning.learn(group, command.candidates(model), origins)
-        staging.upload(project, address.removesuffix(".npz") + "-learned.npz", learned.encode())
+    arrays = artifact.decode(staging.read(project, address))
+    group = Panel(
+        first_date=arrays["first_date"].item(),
+        store_nbr=tuple(arrays["store_nbr"].tolist()),
+        family=tuple(arrays["family"].tolist()),
+        sales=arrays["sales"],
+        onpromotion=arrays.get("onpromotion"),
+    )
+    learned = learning.learn(group, command.candidates(model), origins)
+    staging.upload(project, address.removesuffix(".npz") + "-learned.npz", learned.encode())
 
 
 def learned_from(project: str, folder: str, count: int) -> list[Learned]:
