@@ -1,6 +1,6 @@
 """What runs on the cluster: prediction behind a load balancer, streaming on Pub/Sub, other HTTP services."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from infra.cdk import App
@@ -56,18 +56,20 @@ class ServicesStack(PlatformStack):
         # `if "NAME" in others: data.models.grant_read(others["NAME"].identity)`
         others = {name: self._http(name) for name in environment.services}
 
+        if environment.trains_by_job:
+            self._first_model(data)
+
+        public = {"/": prediction}
+        public |= {environment.services[name].route: workload for name, workload in others.items()}
+        internal = {PUSH_PATH: streaming} if messaging.push else {}
+        callers = self._gateway(public, internal, foundation.network)
         for each in (prediction, streaming, *others.values()):
             if each.identity.node.children:  # its grants
                 AllowGoogleApis(
                     self, f"{each.name}-google-apis", namespace=self._namespace, selector=each.selector
                 )
-
-        if environment.trains_by_job:
-            self._first_model(data)
-
-        routes = {environment.services[name].route: workload for name, workload in others.items()}
-        internal = {PUSH_PATH: streaming} if messaging.push else {}
-        self._admit_callers({"/": prediction, **routes}, streaming, internal, foundation.network)
+            reached = each is not streaming or messaging.push
+            AllowCallers(self, f"{each.name}-callers", workload=each, ranges=callers if reached else ())
 
     def _prediction(self, data: DataStack) -> Workload:
         size = self.environment.prediction
@@ -154,25 +156,19 @@ class ServicesStack(PlatformStack):
             size=size,
         )
 
-    def _admit_callers(
-        self,
-        public: Mapping[str, Workload],
-        streaming: Workload,
-        internal: Mapping[str, Workload],
-        network: Network,
-    ) -> None:
-        """Create the Gateway, if the environment has one, and the network policies for callers."""
-        callers: list[str] = []
-        if settings := self.environment.gateway:
-            gateway = Gateway(
-                self,
-                "gateway",
-                namespace=self._namespace,
-                hostname=settings.hostname,
-                iap_members=settings.iap_members,
-            )
-            gateway.route(public=public, internal=internal)
-            callers = [str(network.proxy_only), *HEALTH_CHECK_RANGES]
-        for workload in public.values():
-            AllowCallers(self, f"{workload.name}-callers", workload=workload, ranges=callers)
-        AllowCallers(self, "streaming-callers", workload=streaming, ranges=callers if internal else [])
+    def _gateway(
+        self, public: Mapping[str, Workload], internal: Mapping[str, Workload], network: Network
+    ) -> Sequence[str]:
+        """Create the Gateway, if the environment has one. Returns the address ranges of what calls pods."""
+        settings = self.environment.gateway
+        if settings is None:
+            return ()
+        gateway = Gateway(
+            self,
+            "gateway",
+            namespace=self._namespace,
+            hostname=settings.hostname,
+            iap_members=settings.iap_members,
+        )
+        gateway.route(public=public, internal=internal)
+        return (str(network.proxy_only), *HEALTH_CHECK_RANGES)
