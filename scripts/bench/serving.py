@@ -12,7 +12,6 @@ import urllib.parse
 from typing import Final
 
 from scripts.bench import harness, servers
-from scripts.bench.servers import OURS, Server, nginx, our_server, peers
 from scripts.command import command
 from scripts.own_emulators import own_emulators
 
@@ -26,7 +25,7 @@ MODEL_CONNECTIONS: Final = 4
 """Few: requests that are not answered when the time is up cost CPU and are not counted."""
 
 
-def measure(server: Server, connections: int, days: int, seconds: int) -> harness.Figures:
+def measure(server: servers.Server, connections: int, days: int, seconds: int) -> harness.Figures:
     """Send requests to a server from core 1."""
     body = server.body and server.body.replace("{days}", str(days))
     before = harness.cpu_seconds(server.process)
@@ -45,14 +44,14 @@ def main() -> int:
         forecast = servers.publish_default_model().forecast
         query = urllib.parse.urlencode({"store_nbr": forecast.store_nbr[0], "family": forecast.family[0]})
 
-        def up(*started: Server) -> list[Server]:
+        def up(*started: servers.Server) -> list[servers.Server]:
             return [stack.enter_context(server.running()) for server in started]
 
-        ours = up(our_server(servers.MODELS, query))
-        serving = up(nginx()) + ours
-        serving += up(our_server(servers.MODELS, query, "- without log and metrics", _UNOBSERVED))
-        serving += up(*peers(model=False))
-        modelled = ours + up(*peers(model=True))
+        ours = up(servers.our_server(servers.MODELS, query))
+        serving = up(servers.nginx()) + ours
+        serving += up(servers.our_server(servers.MODELS, query, "- without log and metrics", _UNOBSERVED))
+        serving += up(*servers.peers(model=False))
+        modelled = ours + up(*servers.peers(model=True))
         loads = {
             (server.name, connections): functools.partial(measure, server, connections, 7, SECONDS)
             for connections in CONNECTIONS
@@ -79,6 +78,7 @@ def main() -> int:
         server.name: {name: costs[server.name, days]["cpu_us"] for days, name in DAYS.items()}
         for server in modelled
     }
-    harness.publish("serving", "Serving alone: a week of one series", results, ours=OURS)
-    harness.publish("serving-models", f"With a model, {MODEL_CONNECTIONS} connections", forecasts, ours=OURS)
+    harness.publish("serving", "Serving alone: a week of one series", results, ours=servers.OURS)
+    title = f"With a model, {MODEL_CONNECTIONS} connections"
+    harness.publish("serving-models", title, forecasts, ours=servers.OURS)
     return 0

@@ -109,12 +109,10 @@ EMULATOR_REMEDY = (
 )
 
 
-def _answer(
-    command: Sequence[str | Path], environment: Mapping[str, str]
-) -> subprocess.CompletedProcess[str]:
+def _answer(command: Sequence[str | Path], variables: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(
-            command, cwd=ROOT, env=environment, input="", capture_output=True, text=True, check=False
+            command, cwd=ROOT, env=variables, input="", capture_output=True, text=True, check=False
         )
     except OSError as error:  # made for another machine, or its interpreter is gone
         return subprocess.CompletedProcess(command, 126, "", str(error.strerror))
@@ -146,8 +144,8 @@ def emulator_fault() -> str | None:
         if shutil.which("gcloud") is None:
             return f"the Pub/Sub emulator (`gcloud` is not on PATH): {EMULATOR_REMEDY}"
         # Otherwise gcloud asks the network, for up to a minute, whether this machine is one of Google's.
-        environment = {**os.environ, "CLOUDSDK_CORE_CHECK_GCE_METADATA": "false"}
-        done = _answer(("gcloud", "info", "--format=value(installation.sdk_root)"), environment)
+        variables = {**os.environ, "CLOUDSDK_CORE_CHECK_GCE_METADATA": "false"}
+        done = _answer(("gcloud", "info", "--format=value(installation.sdk_root)"), variables)
         if done.returncode != 0:
             reason = done.stderr.strip().partition("\n")[0]
             return f"the Pub/Sub emulator (`gcloud` is broken: {reason}): {EMULATOR_REMEDY}"
@@ -168,8 +166,8 @@ def missing_tools() -> list[str]:
 def run(*command: str | Path) -> None:
     """Run an installer quietly; if it fails, InstallError carries the end of what it printed."""
     # Even if the machine disables bytecode: these environments start faster with it.
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-    done = _answer(command, environment)
+    variables = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    done = _answer(command, variables)
     if done.returncode != 0:
         tail = "\n    ".join((done.stdout + done.stderr).splitlines()[-15:])
         raise InstallError(f"`{' '.join(map(str, command))}` failed:\n    {tail}")

@@ -37,7 +37,5 @@ def channel(transport: Any, emulator: str | None) -> grpc.aio.Channel:
 
 def call(make: Callable[..., Any], method: str, request: Any, response: Any) -> Call:
     """A call of a method by `unary_unary` or `stream_stream` of a channel; it raises GoogleAPIError."""
-    wrapped: Any = grpc_helpers_async.wrap_errors(
-        make(method, request.SerializeToString, response.FromString)
-    )
-    return wrapped
+    made: Any = grpc_helpers_async.wrap_errors(make(method, request.SerializeToString, response.FromString))
+    return made
