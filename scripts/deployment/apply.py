@@ -16,9 +16,10 @@ from rich.console import Console
 
 from infra.environment import Environment
 from scripts.command import TARGET, CommandError, argument, command
-from scripts.deployment import access, terraform_plans
+from scripts.deployment import access, plans, terraform
+from scripts.deployment.plans import StackPlan
 from scripts.deployment.steps import Step, StepRunner, log_folder
-from scripts.deployment.terraform_plans import StackPlan, Terraform
+from scripts.deployment.terraform import Terraform
 from scripts.laptop.install import TERRAFORM
 
 
@@ -33,11 +34,11 @@ def main(target: Environment, diff: Path) -> int:
     if content["environment"] != name:
         raise CommandError(f"{diff} is a diff of {content['environment']}, not of {name}")
     runner = StepRunner(Console(), log_folder("apply", target), f"scripts/diff {name}")
-    synthesis = terraform_plans.synthesize(name, terraform_plans.OUT)
+    synthesis = terraform.synthesize(name, terraform.OUT)
     for approved in msgspec.convert(content["stacks"], list[StackPlan]):
         stack, file = approved.stack, synthesis.plan_file(approved.stack)
         try:
-            [now] = terraform_plans.plan(synthesis, [stack])
+            [now] = plans.plan(synthesis, [stack])
             if now.outcome == "unchanged":
                 runner.progress.note(stack, "no changes")
                 continue
@@ -46,10 +47,10 @@ def main(target: Environment, diff: Path) -> int:
                     f"{stack}: approved was: {approved.summary}; now it is another plan: {now.summary}. "
                     f"Run `scripts/diff {name}` again, and have that approved\n{now.text}"
                 )
-            terraform = Terraform(synthesis, stack)
+            of_stack = Terraform(synthesis, stack)
             words = (TERRAFORM.command[0], "apply", "-input=false", "-no-color", str(file))
             again = ("scripts/apply", name, str(diff))
-            runner.run(Step(f"apply {stack}", words, terraform.folder, again), terraform.variables)
+            runner.run(Step(f"apply {stack}", words, of_stack.folder, again), of_stack.variables)
         finally:
             file.unlink(missing_ok=True)  # it has secrets
     return 0

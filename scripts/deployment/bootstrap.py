@@ -23,7 +23,7 @@ from infra.simulator import gcloud as simulated_gcloud
 from infra.simulator import inventory
 from scripts.command import TARGET, CommandError, argument, command
 from scripts.deployment import access, gcloud
-from scripts.deployment.terraform_plans import Synthesis, Terraform, synthesize
+from scripts.deployment.terraform import Synthesis, Terraform, synthesize
 
 # Service agents whose names do not have their API's.
 _AGENTS: Final = {"container-engine-robot": "container", "cloudcomposer-accounts": "composer"}

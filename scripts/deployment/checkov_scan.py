@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from scripts.command import CommandError, captured, command
-from scripts.deployment import terraform_plans
-from scripts.deployment.terraform_plans import Synthesis
+from scripts.deployment import terraform
+from scripts.deployment.terraform import Synthesis
 from scripts.paths import ROOT
 
 CHECKOV: Final = ROOT / "build" / "venvs" / "checkov" / "bin" / "checkov"
@@ -70,7 +70,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="checkov-") as folder:
         stacks = Path(folder) / "stacks"
         stacks.mkdir()
-        found = scan(terraform_plans.synthesize("prod", Path(folder) / "out"), stacks)
+        found = scan(terraform.synthesize("prod", Path(folder) / "out"), stacks)
     if not found:
         return 0
     for each in found:

@@ -17,7 +17,7 @@ from infra.environment import Environment
 from scripts.command import TARGET, CommandError, command
 from scripts.deployment import prices
 from scripts.deployment.prices import Cost
-from scripts.deployment.terraform_plans import Synthesis, synthesize
+from scripts.deployment.terraform import Synthesis, synthesize
 
 
 def of_stack(configuration: Mapping[str, Any], region: str) -> list[Cost]:

@@ -14,9 +14,9 @@ from rich.console import Console
 
 from infra.environment import IMAGES, Environment
 from scripts.command import TARGET, CommandError, argument, command, use_environment
-from scripts.deployment import access, step, terraform_plans
+from scripts.deployment import access, step, terraform
 from scripts.deployment.steps import Step, StepRunner, log_folder
-from scripts.deployment.terraform_plans import Synthesis, Terraform
+from scripts.deployment.terraform import Synthesis, Terraform
 from scripts.laptop import checks, status
 from scripts.paths import SIMULATOR
 from services.batch import ingest
@@ -34,7 +34,7 @@ class Deployment:
         self._target = target
         self._data = data
         self._runner = runner
-        self._synthesis = Synthesis(target.name, terraform_plans.OUT, target.stacks)
+        self._synthesis = Synthesis(target.name, terraform.OUT, target.stacks)
         self._variables = {"NO_COLOR": "1", "PLATFORM_ENV": target.name}
 
     def run(self) -> None:

@@ -14,9 +14,9 @@ from rich.console import Console
 from infra.environment import Environment
 from infra.simulator import home
 from scripts.command import TARGET, CommandError, argument, command
-from scripts.deployment import access, terraform_plans
+from scripts.deployment import access, terraform
 from scripts.deployment.steps import StepRunner, log_folder
-from scripts.deployment.terraform_plans import Terraform
+from scripts.deployment.terraform import Terraform
 from scripts.laptop.checks import check_files
 from scripts.paths import ROOT, SIMULATOR
 
@@ -39,7 +39,7 @@ def main(target: Environment, *, force: bool) -> int:
     runner = StepRunner(Console(), log_folder("destroy", target), f"scripts/destroy {target.name}")
     try:
         if not force:
-            synthesis = terraform_plans.synthesize(target.name, terraform_plans.OUT)
+            synthesis = terraform.synthesize(target.name, terraform.OUT)
             for stack in reversed(synthesis.stacks):
                 runner.apply(Terraform(synthesis, stack), "destroy")
     finally:

@@ -21,8 +21,8 @@ from rich.table import Table
 
 from infra.environment import Environment
 from scripts.command import TARGET, CommandError, argument, command
-from scripts.deployment import access, terraform_plans
-from scripts.deployment.terraform_plans import StackPlan
+from scripts.deployment import access, plans, terraform
+from scripts.deployment.plans import StackPlan
 from scripts.laptop.install import TERRAFORM, tool_fault
 
 COMMENT_LIMIT: Final = 65_400
@@ -150,11 +150,11 @@ def main(
     if fault := tool_fault(TERRAFORM):
         raise CommandError(fault)
     with tempfile.TemporaryDirectory(prefix="diff-") as folder:
-        synthesis = terraform_plans.synthesize(target.name, Path(folder) / "out")
+        synthesis = terraform.synthesize(target.name, Path(folder) / "out")
         stacks = synthesis.select(names)
         with console.status("synthesized; planning") as progress:
             found: list[StackPlan] = []
-            for each in terraform_plans.plan(synthesis, stacks):
+            for each in plans.plan(synthesis, stacks):
                 found.append(each)
                 progress.update(f"planned {len(found)} of {len(stacks)} stacks")
     outcomes = {each.outcome for each in found}

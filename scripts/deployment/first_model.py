@@ -10,8 +10,8 @@ from typing import Final
 
 from infra.environment import Environment
 from scripts.command import TARGET, CommandError, command
-from scripts.deployment import access, terraform_plans
-from scripts.deployment.terraform_plans import Terraform
+from scripts.deployment import access, terraform
+from scripts.deployment.terraform import Terraform
 
 _JOB: Final = "kubernetes_job_v1.first-model"
 
@@ -22,8 +22,8 @@ def main(target: Environment) -> int:
     if not target.trains_by_job:
         raise CommandError(f"{target.name} has no such Job: trigger its pipeline in Airflow")
     access.check_access(target)
-    synthesis = terraform_plans.synthesize(target.name, terraform_plans.OUT)
-    terraform = Terraform(synthesis, f"{target.name}-services")
+    synthesis = terraform.synthesize(target.name, terraform.OUT)
+    services = Terraform(synthesis, f"{target.name}-services")
     for words in (("init", "-upgrade"), ("apply", "-auto-approve", f"-replace={_JOB}", f"-target={_JOB}")):
-        print(terraform.must(*words, "-input=false", "-no-color"), file=sys.stderr)
+        print(services.must(*words, "-input=false", "-no-color"), file=sys.stderr)
     return 0

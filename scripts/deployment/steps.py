@@ -15,7 +15,7 @@ from rich.console import Console
 from infra.environment import Environment
 from infra.simulator import home
 from scripts.command import CommandError, started
-from scripts.deployment.terraform_plans import Terraform
+from scripts.deployment.terraform import Terraform
 from scripts.laptop.install import TERRAFORM
 from scripts.paths import ROOT
 from scripts.progress import Progress

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from infra import environment
 from scripts.command import CommandError, NoAnswerError, command
-from scripts.deployment.terraform_plans import Terraform, synthesize
+from scripts.deployment.terraform import Terraform, synthesize
 from scripts.laptop.install import TERRAFORM, tool_fault
 
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from infra.environment import IMAGES
-from scripts.deployment.terraform_plans import Change, StackPlan
+from scripts.deployment.plans import Change, StackPlan
 from tests.conftest import REPOSITORY
 
 

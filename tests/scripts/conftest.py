@@ -23,7 +23,7 @@ from google.cloud.container_v1 import ClusterManagerClient
 from google.cloud.container_v1.services.cluster_manager.transports import ClusterManagerRestTransport
 
 from scripts.deployment import rollout
-from scripts.deployment.terraform_plans import Synthesis, synthesized
+from scripts.deployment.terraform import Synthesis, synthesized
 from tests.stacks.synthesized import committed
 
 _NAMESPACE = "namespaces/sales-forecast"

@@ -25,9 +25,9 @@ from infra import environment
 from infra.environment.files import DIRECTORY
 from infra.simulator import emulators, processes
 from scripts.command import load_environment
-from scripts.deployment import terraform_plans
+from scripts.deployment import terraform
 from scripts.deployment.bootstrap import Bootstrap
-from scripts.deployment.terraform_plans import Synthesis
+from scripts.deployment.terraform import Synthesis
 from services.contracts.names import MODELS_BUCKET, bucket_name
 from tests.checkout import copy_checkout, link_installed
 from tests.conftest import REPOSITORY, SIMULATOR, Models, free_port, wait_for
@@ -170,7 +170,7 @@ class Platform:
     @property
     def synthesis(self) -> Synthesis:
         """What was synthesized last, by a deployment or by `synthesize`."""
-        return terraform_plans.synthesized(self.name, self.checkout / "cdktf.out")
+        return terraform.synthesized(self.name, self.checkout / "cdktf.out")
 
     @property
     def configurations(self) -> dict[str, bytes]:

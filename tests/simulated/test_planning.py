@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from scripts.command import CommandError
-from scripts.deployment import diff, terraform_plans
-from scripts.deployment.terraform_plans import StackPlan, Synthesis
+from scripts.deployment import diff, plans, terraform
+from scripts.deployment.plans import StackPlan
+from scripts.deployment.terraform import Synthesis
 from tests.simulated.conftest import Stack
 from tests.stacks.synthesized import committed
 
@@ -26,7 +27,7 @@ def cloud(simulator: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
 
 def diffs(stack: Stack, *stacks: str) -> list[StackPlan]:
     names = stacks or (stack.name,)
-    return list(terraform_plans.plan(Synthesis("x", stack.outdir, names), names))
+    return list(plans.plan(Synthesis("x", stack.outdir, names), names))
 
 
 def account(display_name: str, account_id: str = "runner") -> dict[str, Any]:
@@ -237,9 +238,7 @@ def test_stacks_by_name(tmp_path: Path) -> None:
     synthesis = Synthesis("dev", tmp_path, ("dev-foundation", "dev-data", "dev-messaging"))
     assert synthesis.select([]) == synthesis.stacks
     assert synthesis.select(["messaging", "dev-data"]) == ("dev-data", "dev-messaging")
-    with pytest.raises(
-        terraform_plans.CommandError, match=r"dev has no stack mesaging; did you mean messaging\?"
-    ):
+    with pytest.raises(terraform.CommandError, match=r"dev has no stack mesaging; did you mean messaging\?"):
         synthesis.select(["mesaging"])
     with pytest.raises(CommandError, match="there are foundation, data, messaging"):
         synthesis.select(["xyz"])

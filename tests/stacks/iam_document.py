@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from infra import environment
-from scripts.deployment import terraform_plans
+from scripts.deployment import terraform
 from scripts.paths import ROOT
 from tests.stacks.iam_graph import Graph
 from tests.stacks.iam_needs import needs
@@ -121,7 +121,7 @@ def main() -> int:
     """Write the document; returns the exit status."""
     argparse.ArgumentParser(prog="make docs", description=__doc__).parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        synthesis = terraform_plans.synthesize(DOCUMENTED, Path(folder) / "out")
+        synthesis = terraform.synthesize(DOCUMENTED, Path(folder) / "out")
         graph = Graph.read(environment.load(DOCUMENTED), synthesis.folder)
     DOCUMENT.write_text(document(graph), encoding="utf-8")
     return 0

@@ -14,7 +14,7 @@ import pytest
 
 from infra import environment
 from infra.environment import Environment
-from scripts.deployment.terraform_plans import IRREPLACEABLE
+from scripts.deployment.plans import IRREPLACEABLE
 from tests.stacks.synthesized import Stack, Synthesis
 
 ENVIRONMENTS = {each.name: each for each in environment.load_all()}

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from scripts.deployment import bootstrap
-from scripts.deployment.terraform_plans import Synthesis
+from scripts.deployment.terraform import Synthesis
 from scripts.paths import ROOT
 
 BUCKET = "sales-forecast-dev-tfstate"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from scripts.deployment import checkov_scan as scan
-from scripts.deployment.terraform_plans import Synthesis
+from scripts.deployment.terraform import Synthesis
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from infra import environment
 from scripts.command import CommandError
-from scripts.deployment import cost, prices, terraform_plans
+from scripts.deployment import cost, prices, terraform
 from tests.conftest import REPOSITORY
 from tests.stacks.synthesized import Synthesis, committed
 
@@ -131,7 +131,7 @@ def test_the_command_prints_stacks_sums_uses_and_what_is_not_counted(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     stacks: Synthesis,
-    synthesize: Callable[[str, Path], terraform_plans.Synthesis],
+    synthesize: Callable[[str, Path], terraform.Synthesis],
 ) -> None:
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setattr(cost, "synthesize", synthesize)

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from infra import environment
-from scripts.deployment import terraform_plans
+from scripts.deployment import terraform
 from scripts.deployment.deploy import Deployment
 from scripts.deployment.steps import Step, StepRunner
 from tests.conftest import Models, Process
@@ -40,7 +40,7 @@ def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         configuration.parent.mkdir(parents=True)
         providers = {"google": {"source": "hashicorp/google"}}
         configuration.write_text(json.dumps({"terraform": {"required_providers": providers}}))
-    monkeypatch.setattr(terraform_plans, "OUT", tmp_path)
+    monkeypatch.setattr(terraform, "OUT", tmp_path)
 
 
 def commands(name: str, folder: Path) -> list[tuple[str, ...]]:

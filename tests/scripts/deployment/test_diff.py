@@ -13,8 +13,8 @@ from rich.console import Console
 
 from scripts.deployment import diff
 from scripts.deployment.diff import COMMENT_LIMIT
+from scripts.deployment.plans import Change, StackPlan, drift
 from scripts.deployment.prices import Cost
-from scripts.deployment.terraform_plans import Change, StackPlan, drift
 from scripts.paths import ROOT
 
 

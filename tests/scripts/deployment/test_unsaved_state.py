@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from scripts.deployment import apply, first_model, terraform_plans
-from scripts.deployment.terraform_plans import Synthesis
+from scripts.deployment import apply, first_model, plans, terraform
+from scripts.deployment.terraform import Synthesis
 
 STACK = "dev-services"
 
@@ -49,12 +49,12 @@ def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         stack.parent.mkdir(parents=True)
         stack.write_text(json.dumps(configuration))
         (folder / "manifest.json").write_text(json.dumps({"stacks": {STACK: {"dependencies": []}}}))
-        return terraform_plans.synthesized(environment, folder)
+        return terraform.synthesized(environment, folder)
 
-    monkeypatch.setattr(terraform_plans, "synthesize", synthesize)
-    monkeypatch.setattr(terraform_plans, "OUT", tmp_path / "cdktf.out")
+    monkeypatch.setattr(terraform, "synthesize", synthesize)
+    monkeypatch.setattr(terraform, "OUT", tmp_path / "cdktf.out")
     threading.Thread(target=server.serve_forever).start()
-    yield terraform_plans.OUT
+    yield terraform.OUT
     server.shutdown()
     server.server_close()
 
@@ -66,8 +66,8 @@ def unsaved(out: Path) -> list[str]:
 
 
 def test_of_what_was_approved(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    synthesis = terraform_plans.synthesize("dev", tmp_path / "planned")
-    [approved] = terraform_plans.plan(synthesis, synthesis.stacks)
+    synthesis = terraform.synthesize("dev", tmp_path / "planned")
+    [approved] = plans.plan(synthesis, synthesis.stacks)
     diff = tmp_path / "diff.json"
     diff.write_text(json.dumps({"environment": "dev", "stacks": [msgspec.to_builtins(approved)]}))
     assert apply.main(["dev", str(diff)]) == 1

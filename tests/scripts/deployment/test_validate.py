@@ -9,7 +9,7 @@ import pytest
 
 from infra import environment
 from infra.environment.files import DIRECTORY
-from scripts.deployment import terraform_plans, validate
+from scripts.deployment import terraform, validate
 from scripts.laptop.install import TERRAFORM
 
 STUB = """\
@@ -28,7 +28,7 @@ Validate = Callable[[str, str], subprocess.CompletedProcess[str]]
 @pytest.fixture
 def validated(
     tmp_path: Path,
-    synthesize: Callable[[str, Path], terraform_plans.Synthesis],
+    synthesize: Callable[[str, Path], terraform.Synthesis],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Validate:
@@ -41,7 +41,7 @@ def validated(
     monkeypatch.setenv("PLATFORM_ENVIRONMENTS", str(environments))
     monkeypatch.setattr(validate, "synthesize", synthesize)
     program = tmp_path / "terraform"
-    for module in (validate, terraform_plans):
+    for module in (validate, terraform):
         tool = dataclasses.replace(TERRAFORM, command=(str(program), "version"))
         monkeypatch.setattr(module, "TERRAFORM", tool)
 
