@@ -6,6 +6,7 @@ granted on the resource itself, where it is created.
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Final
@@ -114,13 +115,16 @@ _ATTESTORS: Final = ("roles/binaryauthorization.attestorsViewer", "roles/contain
 
 def needs(environment: Environment) -> Needs:
     """What the stacks of an environment need together, each once."""
-    parts = [_STACKS[stack] for stack in environment.stacks] + [*_options(environment)]
-    names = [field.name for field in fields(Needs)]
-    return Needs(**{name: sorted({one for part in parts for one in getattr(part, name)}) for name in names})
+    parts = [*(_STACKS[stack] for stack in environment.stacks), *_options(environment)]
+    together: dict[str, set[str]] = defaultdict(set)
+    for part in parts:
+        for field in fields(part):
+            together[field.name].update(getattr(part, field.name))
+    return Needs(**{name: sorted(values) for name, values in together.items()})
 
 
 def _options(environment: Environment) -> Iterator[Needs]:
-    """What an environment needs besides, for what others may do without."""
+    """What those parts need that not every environment has."""
     stacks, data, cluster = environment.stacks, environment.data, environment.cluster
     if environment.ci:
         yield Needs(apis=["iamcredentials", "sts"])  # they exchange tokens
