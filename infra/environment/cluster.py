@@ -119,7 +119,9 @@ class ClusterSettings(Section):
     )
     general: NodePool = Field(description="pool for all pods")
     spot: NodePool | None = Field(
-        None, description="cheaper nodes that may vanish, for streaming; others stand in if there are none"
+        None,
+        description="cheaper nodes that may vanish, for streaming, whose messages are redelivered; other "
+        "nodes stand in while there are none",
     )
     autoscaling_profile: Literal["BALANCED", "OPTIMIZE_UTILIZATION"] = Field(
         "BALANCED", description="whether spare nodes are kept for a while or removed soon"

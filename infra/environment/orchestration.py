@@ -63,7 +63,8 @@ class ComposerSettings(Section):
     keep_snapshots_days: Days = Field(default=14, description="days for which snapshots are kept")
     keep_history_days: int = Field(default=60, ge=30, le=730, description="days that Airflow remembers runs")
     web_access: tuple[Network, ...] = Field(
-        default=(), description="addresses from which IAM lets people into Airflow's pages; all by default"
+        default=(),
+        description="addresses from which Airflow's pages can be reached by whom IAM lets in; all by default",
     )
     packages: dict[PackageName, PackagePin] = Field(
         default={}, description="PyPI packages that DAG files need, each with its version, as in ==1.2.3"

@@ -38,7 +38,7 @@ class Autoscaling(Section):
         default="cpu", description="CPU use, or traffic through the Gateway"
     )
     requests_per_second: int = Field(
-        default=200, ge=1, description="requests per second of a pod; more only if all pods have as many"
+        default=200, ge=1, description="requests per second of a pod; it gets more only if all have that many"
     )
 
 
