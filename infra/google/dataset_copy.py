@@ -16,8 +16,8 @@ _REPLACER: Final = "copyReplacer"
 def grant_copies(scope: Construct, account: Account, *, after: Sequence[TerraformResource]) -> None:
     """Make the roles that copies need, and let an account start copies in the project.
 
-    Google's own list asks for `bigquery.admin` on the project where no custom role is made.
-    https://cloud.google.com/bigquery/docs/managing-datasets#required-roles
+    Their permissions are Google's own list, which asks for `bigquery.admin` on the project where no custom
+    role is made. https://cloud.google.com/bigquery/docs/managing-datasets#required-roles
     """
     of_tables = ("create", "delete", "get", "getData", "list", "update", "updateData")
     google.project_iam_custom_role.ProjectIamCustomRole(
@@ -52,7 +52,7 @@ class DatasetCopy(Construct):
     https://cloud.google.com/bigquery/docs/managing-datasets#copy-datasets
 
     Args:
-        account: as which the copies run, after `grant_copies`.
+        account: as which the copies run; `grant_copies` has granted it what they need.
         schedule: when they begin, at least 12 hours apart, such as `every day 08:00`, in UTC.
     """
 

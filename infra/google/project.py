@@ -123,7 +123,7 @@ def cap_cpus(
 def _cap(
     scope: Construct, id_: str, most: int, email: str, after: Sequence[TerraformResource], **arguments: Any
 ) -> None:
-    """Cap what the project uses of a service. It waits for two APIs: that of quotas, and the one it caps.
+    """Cap what the project uses of a service, once there are two APIs: that of quotas, and the one it caps.
 
     Google deletes no cap: a destruction leaves it, and `scripts/bootstrap.sh` imports it before a new
     deployment.

@@ -120,9 +120,9 @@ class Gateway(Construct):
                 there is no limit for each, and they authenticate themselves.
         """
         rules: list[Block] = []
-        for kind, workloads in (("Exact", internal), ("PathPrefix", public)):
+        for kind, workloads, is_public in (("Exact", internal, False), ("PathPrefix", public, True)):
             for path, workload in workloads.items():
-                self._backend(workload, public=workloads is public)
+                self._backend(workload, public=is_public)
                 rules.append(
                     {
                         "matches": [{"path": {"type": kind, "value": path}}],

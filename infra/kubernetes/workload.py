@@ -1,4 +1,7 @@
-"""A service on the cluster: Deployment, Service, autoscalers, disruption budget, metrics, service account."""
+"""A service on the cluster: Deployment, Service, autoscalers, disruption budget, metrics, service account.
+
+And the compute class by which its pods ask for spot nodes.
+"""
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -125,7 +128,7 @@ class Workload(Construct):
             "readiness_probe": {"http_get": ready, **often},
         }
         spec |= {
-            # On SIGTERM the service answers 503 to readiness probes, drains, finishes its requests and stops.
+            # On SIGTERM the service answers 503 to readiness probes and drains; then its requests have 25 s.
             "termination_grace_period_seconds": int(settings.drain_seconds) + 25,
             "topology_spread_constraint": [
                 {

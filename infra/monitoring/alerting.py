@@ -117,7 +117,7 @@ def threshold_condition(
     by: Sequence[str] = (),
     lasting_minutes: int = 0,
 ) -> Block:
-    """A Google Cloud metric of a type of resource is above a threshold for some minutes.
+    """A Google Cloud metric of a type of resource is above a threshold, for `lasting_minutes`.
 
     `aligner` (ALIGN_...) combines the points of a period of `minutes`; `reducer` (REDUCE_...) combines time
     series, except that labels named in `by` stay apart. `where` is a further term of the filter.

@@ -42,7 +42,7 @@ _WINDOW: Final = "WINDOW"
 
 @dataclass(frozen=True)
 class Indicator:
-    """PromQL of requests per second: of those that were not good, and of all."""
+    """PromQL of a window's requests per second: of those that were not good, and of all."""
 
     failed: str
     total: str
