@@ -64,4 +64,5 @@ def _keys(flags: dict[str, str]) -> list[Values]:
 
 def _parse(arguments: tuple[str, ...]) -> tuple[tuple[str, ...], dict[str, str]]:
     words = tuple(each for each in arguments if not each.startswith("--"))
-    return words, dict(each.split("=") for each in arguments if "=" in each)
+    flags = (each.partition("=") for each in arguments if each.startswith("--"))
+    return words, {flag: value for flag, _, value in flags}

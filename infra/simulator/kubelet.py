@@ -115,6 +115,8 @@ def start(container: Container) -> None:
 def run(container: Container, *, tries: int, deadline_seconds: float | None, wait: bool) -> None:
     """Run the container of a Job until it ends with status 0; the deadline is that of all tries.
 
+    Without `wait` it is started once, and nobody is there to try again.
+
     Raises:
         SimulatorError: the image is not installed, or no try succeeded in time.
     """
@@ -187,8 +189,10 @@ def _holder(port: int) -> str:
 def _start(container: Container) -> Process:
     name = container.process_name
     shutil.rmtree(folder(f"tmp/{name}"))
+    inherited = processes.base_environment()
+    del inherited["SIMULATOR_HOME"]  # a pod knows nothing of the simulator
     environment = {
-        **processes.base_environment(),
+        **inherited,
         **container.environment,
         **emulators.endpoints().environment,
         **issuer.environment(),

@@ -62,7 +62,7 @@ def _companions(facts: Facts, value: Any, root: Values, path: Path) -> Iterator[
         return [other for other in facts.get(key, ()) if _find(root, other) is not None]
 
     name, summary = path[-1], "Arguments do not go together"
-    if (others := facts.get("exactly_one_of")) and not any(is_unknown(_find(root, path)) for path in others):
+    if (others := facts.get("exactly_one_of")) and not any(is_unknown(_find(root, each)) for each in others):
         if len(given("exactly_one_of")) != 1:
             yield Problem(summary, f"Exactly one of {', '.join(others)} must be set.", path)
     elif (others := facts.get("at_least_one_of")) and not given("at_least_one_of"):
