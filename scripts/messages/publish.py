@@ -114,8 +114,8 @@ def show(requests: Sequence[SaleRangeRequest], answers: dict[str, Answer]) -> No
     if answers:
         times = sorted(answer.seconds * 1000 for answer in answers.values())
         middle, high = times[len(times) // 2], times[min(len(times) - 1, int(0.99 * len(times)))]
-        shares = f"median {middle:.0f} ms, 99 % {high:.0f} ms, last {times[-1]:.0f} ms"
-        console.print(f"{len(times)} replies; {shares}")
+        latencies = f"median {middle:.0f} ms, 99 % {high:.0f} ms, last {times[-1]:.0f} ms"
+        console.print(f"{len(times)} replies; {latencies}")
 
 
 @command(
