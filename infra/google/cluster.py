@@ -43,8 +43,6 @@ class Cluster(Construct):
         place = place_of(self)
         self.name: Final = place.platform
         events = Topic(self, "events", name="cluster-events")
-        control_plane = ("APISERVER", "SCHEDULER", "CONTROLLER_MANAGER")
-        telemetry = control_plane if settings.control_plane_telemetry else ()
         self._resource = google.container_cluster.ContainerCluster(
             self,
             "Default",
@@ -68,61 +66,16 @@ class Cluster(Construct):
                 **HARDENED,
             },
             lifecycle={"ignore_changes": ["node_config"]},
-            # The network, with private nodes.
-            network=network.path,
-            subnetwork=network.subnet,
-            ip_allocation_policy={
-                "cluster_secondary_range_name": network.pods,
-                "services_secondary_range_name": network.services,
-            },
-            default_max_pods_per_node=PODS_PER_NODE,  # the range of pods is sized for it
-            private_cluster_config={"enable_private_nodes": True},
-            # The control plane has a DNS name only, and IAM decides who gets through: CI reaches it from
-            # anywhere, and no list of addresses has to be maintained.
-            control_plane_endpoints_config={
-                "dns_endpoint_config": {"allow_external_traffic": True},
-                "ip_endpoints_config": {"enabled": False},
-            },
-            datapath_provider="ADVANCED_DATAPATH",  # Dataplane V2: it enforces network policies
-            enable_intranode_visibility=True,  # otherwise flow logs miss traffic between pods of a node
-            gateway_api_config={"channel": "CHANNEL_STANDARD"},
-            # Identities of pods, what anonymous callers may do, admission of images, encryption.
-            workload_identity_config={"workload_pool": f"{place.project_id}.svc.id.goog"},
-            # Anonymous callers reach the health checks only, and no role binding can change that.
-            anonymous_authentication_config={"mode": "LIMITED"},
-            rbac_binding_config={
-                "enable_insecure_binding_system_authenticated": False,
-                "enable_insecure_binding_system_unauthenticated": False,
-            },
-            binary_authorization={"evaluation_mode": "PROJECT_SINGLETON_POLICY_ENFORCE"}
-            if settings.binary_authorization
-            else None,
-            database_encryption={"state": "ENCRYPTED", "key_name": key.path} if key else None,
-            security_posture_config={
-                "mode": "BASIC",  # audits the configuration of workloads
-                # Images are scanned in their repository; GKE's own scanner was shut down in 2025.
-                # https://cloud.google.com/kubernetes-engine/docs/deprecations/vulnerability-scanning-gkee
-                "vulnerability_mode": "VULNERABILITY_DISABLED",
-            },
+            **_networking(network),
+            **_access(settings, place.project_id, key),
             # GKE makes no pools of its own: those of the environment have limits and hardened nodes.
             cluster_autoscaling={"enabled": False, "autoscaling_profile": settings.autoscaling_profile},
             vertical_pod_autoscaling={"enabled": True},
             # Metrics are read more often, so pods come sooner.
             pod_autoscaling={"hpa_profile": "PERFORMANCE"},
-            logging_config={"enable_components": ["SYSTEM_COMPONENTS", "WORKLOADS", *telemetry]},
-            monitoring_config={
-                # Its own metrics, and the states of workloads that alerts use.
-                # https://cloud.google.com/stackdriver/docs/solutions/gke/managing-metrics
-                "enable_components": ["SYSTEM_COMPONENTS", "DEPLOYMENT", "HPA", "POD", *telemetry],
-                "managed_prometheus": {"enabled": True},
-                # Metrics of the connections that network policies refuse.
-                "advanced_datapath_observability_config": {"enable_metrics": True, "enable_relay": False},
-            },
+            **_telemetry(settings, events),
             cost_management_config={"enabled": True},  # the bill names namespaces and workloads
             addons_config={"gke_backup_agent_config": {"enabled": settings.backup is not None}},
-            # For programs; people are mailed by an alert on the log of the same events. The role that Google
-            # gives to GKE's service agent suffices to publish.
-            notification_config={"pubsub": {"enabled": True, "topic": events.path}},
             depends_on=[*after, events.resource],
         )
         waive(
@@ -152,6 +105,71 @@ class Cluster(Construct):
     def dns_name(self) -> str:
         """DNS name of the control plane. Google chooses it, so other stacks read it from the state."""
         return self._resource.control_plane_endpoints_config.dns_endpoint_config.endpoint
+
+
+def _networking(network: Network) -> Block:
+    """Private nodes, and a control plane that IAM guards."""
+    return {
+        "network": network.path,
+        "subnetwork": network.subnet,
+        "ip_allocation_policy": {
+            "cluster_secondary_range_name": network.pods,
+            "services_secondary_range_name": network.services,
+        },
+        "default_max_pods_per_node": PODS_PER_NODE,  # the range of pods is sized for it
+        "private_cluster_config": {"enable_private_nodes": True},
+        # The control plane has a DNS name only, and IAM decides who gets through: CI reaches it from
+        # anywhere, and no list of addresses has to be maintained.
+        "control_plane_endpoints_config": {
+            "dns_endpoint_config": {"allow_external_traffic": True},
+            "ip_endpoints_config": {"enabled": False},
+        },
+        "datapath_provider": "ADVANCED_DATAPATH",  # Dataplane V2: it enforces network policies
+        "enable_intranode_visibility": True,  # otherwise flow logs miss traffic between pods of a node
+        "gateway_api_config": {"channel": "CHANNEL_STANDARD"},
+    }
+
+
+def _access(settings: ClusterSettings, project: str, key: Key | None) -> Block:
+    """Identities of pods, what anonymous callers may do, admission of images, encryption."""
+    admission = {"evaluation_mode": "PROJECT_SINGLETON_POLICY_ENFORCE"}
+    return {
+        "workload_identity_config": {"workload_pool": f"{project}.svc.id.goog"},
+        # Anonymous callers reach the health checks only, and no role binding can change that.
+        "anonymous_authentication_config": {"mode": "LIMITED"},
+        "rbac_binding_config": {
+            "enable_insecure_binding_system_authenticated": False,
+            "enable_insecure_binding_system_unauthenticated": False,
+        },
+        "binary_authorization": admission if settings.binary_authorization else None,
+        "database_encryption": {"state": "ENCRYPTED", "key_name": key.path} if key else None,
+        "security_posture_config": {
+            "mode": "BASIC",  # audits the configuration of workloads
+            # Images are scanned in their repository; GKE's own scanner was shut down in 2025.
+            # https://cloud.google.com/kubernetes-engine/docs/deprecations/vulnerability-scanning-gkee
+            "vulnerability_mode": "VULNERABILITY_DISABLED",
+        },
+    }
+
+
+def _telemetry(settings: ClusterSettings, events: Topic) -> Block:
+    """Logs, metrics and events."""
+    control_plane = ("APISERVER", "SCHEDULER", "CONTROLLER_MANAGER")
+    chosen = control_plane if settings.control_plane_telemetry else ()
+    return {
+        "logging_config": {"enable_components": ["SYSTEM_COMPONENTS", "WORKLOADS", *chosen]},
+        "monitoring_config": {
+            # Its own metrics, and the states of workloads that alerts use.
+            # https://cloud.google.com/stackdriver/docs/solutions/gke/managing-metrics
+            "enable_components": ["SYSTEM_COMPONENTS", "DEPLOYMENT", "HPA", "POD", *chosen],
+            "managed_prometheus": {"enabled": True},
+            # Metrics of the connections that network policies refuse.
+            "advanced_datapath_observability_config": {"enable_metrics": True, "enable_relay": False},
+        },
+        # For programs; people are mailed by an alert on the log of the same events. The role that Google
+        # gives to GKE's service agent suffices to publish.
+        "notification_config": {"pubsub": {"enabled": True, "topic": events.path}},
+    }
 
 
 def _maintenance(settings: ClusterMaintenance) -> Block:
