@@ -33,9 +33,10 @@ def main(target: Environment, diff: Path) -> int:
     name = target.name
     if content["environment"] != name:
         raise CommandError(f"{diff} is a diff of {content['environment']}, not of {name}")
+    stacks = msgspec.convert(content["stacks"], list[StackPlan])
     runner = StepRunner(Console(), log_folder("apply", target), f"scripts/diff {name}")
     synthesis = terraform.synthesize(name, terraform.OUT)
-    for approved in msgspec.convert(content["stacks"], list[StackPlan]):
+    for approved in stacks:
         stack, file = approved.stack, synthesis.plan_file(approved.stack)
         try:
             [now] = plans.plan(synthesis, [stack])

@@ -35,7 +35,10 @@ def prices(region: str) -> dict[str, Any]:
 
 
 def costs(kind: str, values: Mapping[str, Any], region: str) -> Iterator[Cost]:
-    """What a resource costs; nothing if it is free, or billed by use. CommandError as `prices`."""
+    """What a resource costs; nothing if it is free, or billed by use. CommandError as `prices`.
+
+    The values are its arguments, as in a configuration or in a plan.
+    """
     listed = prices(region)
     name = values["manifest"]["kind"] if kind == "kubernetes_manifest" else kind
     if fixed := listed["fixed"].get(name):

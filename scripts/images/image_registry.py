@@ -31,12 +31,15 @@ def log_in(hosts: Iterable[str]) -> None:
 
 
 def digest(reference: str) -> str | None:
-    """Digest of an image in its registry, `sha256:...`; None if that has none, CommandError if it denies."""
+    """Digest of an image, `sha256:...`; None if its registry has no such image.
+
+    CommandError if the registry does not answer, or denies.
+    """
     return _inspect(reference, "--format={{.Digest}}")
 
 
 def layers(reference: str) -> frozenset[str]:
-    """Digests of the layers of an image in its registry; none if that has none. CommandError as `digest`."""
+    """Digests of an image's layers; none if its registry has no such image. CommandError as `digest`."""
     manifest = _inspect(reference, "--raw")
     return frozenset(layer["digest"] for layer in json.loads(manifest)["layers"]) if manifest else frozenset()
 

@@ -1,4 +1,4 @@
-"""Answers the questions of the scoring pipeline with the rows of a model.
+"""Answers the questions and messages of the scoring pipeline with the rows of a model.
 
 Apart from the program, so that workers import what they run.
 """

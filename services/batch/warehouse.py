@@ -65,7 +65,7 @@ class SalesTable:
         self._name = name
 
     def read(self, before: datetime.date = datetime.date.max) -> Panel:
-        """All sales until the day before. Raises UnusableSalesError if none, or if series have gaps."""
+        """All sales until the day before; UnusableSalesError if none, or if days are missing or repeated."""
         return Panel.from_frame(self.frame(before))
 
     def frame(self, before: datetime.date = datetime.date.max) -> pl.DataFrame:
@@ -144,6 +144,7 @@ def replace_day(
 
     Raises:
         BatchError: the files have another number of rows, rows of another day, or none.
+        GoogleAPIError: BigQuery refused a row.
     """
     rows = sum(counts)
     if not rows:

@@ -25,9 +25,9 @@ _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class UnknownSeriesError(LookupError):
-    """A store or family the model does not know; `allowed` are those `known`, or of many the next to it.
+    """A store or family, as `field` says, that the model does not know.
 
-    `field` is `store_nbr` or `family`; `known` is in alphabetical order whatever the case.
+    `known` is in alphabetical order whatever the case; `allowed` are these, of many the next to the unknown.
     """
 
     def __init__(self, field: str, value: str, known: Sequence[str]):

@@ -22,7 +22,8 @@ from services.forecasting.panel import BLOCK, Mask, Matrix, Numbers, Panel, summ
 NOMINAL = 0.8
 """Share of days whose sales should fall into their interval."""
 _DISPERSION_DAYS = 364
-_DISPERSION_SHRINKAGE = 28  # days for which a series' own one has to speak before it outweighs the typical
+# Days for which a series' own dispersion has to speak before it outweighs the typical one.
+_DISPERSION_SHRINKAGE = 28
 _SHRINKAGE = 100  # errors, by days of windows that overlap, for which a series' own quantiles have to speak
 _NEAREST = 0.05  # no end is nearer to the forecast, in the unit of errors
 _HORIZONS = {"1-7": slice(7), "8-28": slice(7, 28), "29-60": slice(28, 60)}
@@ -108,7 +109,8 @@ class Intervals:
 def coverage(windows: Sequence[Window], actual: Panel, usual: Panel) -> Coverage:
     """Share of days on which actual sales fell into an interval made of what was known at the origin.
 
-    Days forecast as closed are not counted, since they would flatter. `usual` has no bulk orders.
+    One window at least ended before another began. Days forecast as closed are not counted, since they would
+    flatter. `usual` has no bulk orders.
     """
     inside = {level: _inside(Past.of(windows, actual, usual, level)) for level in LEVELS}
     series = inside["series"]

@@ -89,7 +89,10 @@ def store_groups(sales: Panel, most: int | None) -> list[slice]:
 
 
 def split(usual: Panel, most: int | None) -> tuple[list[Panel], list[int]]:
-    """Groups of what `to_learn_from` gives, and origins, for a `Learn`; raises what `store_groups` does."""
+    """The groups of `store_groups`, and the origins of the backtest: what a `Learn` is told.
+
+    `usual` is what `to_learn_from` gives of all sales; UnusableSalesError says that they are too short.
+    """
     return [usual.part(rows) for rows in store_groups(usual, most)], backtest.origins(usual)
 
 

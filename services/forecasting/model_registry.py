@@ -119,7 +119,8 @@ class ModelRegistry:
     def publish(self, version: str, *, generation: int | None = None) -> Pointer:
         """Check all objects of a version, then move the pointer to it.
 
-        PointerMovedError says that its generation is another: 0 stands for none, None for the present one.
+        PointerMovedError says that the pointer has another generation than the one expected: 0 means that
+        there is none, None takes the present one.
         """
         self.check(version)
         current, present = self.pointer() or (None, 0)

@@ -1,4 +1,4 @@
-"""The model of all series at once: LightGBM, Tweedie loss.
+"""The model of all series at once, LightGBM with Tweedie loss; and the candidates that serve a series.
 
 Direct: the distance to the origin is a feature, and training days are seen from random origins. A
 recursive form of the same model scored no better on the default data, forecasts a step per day, and feeds

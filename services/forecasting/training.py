@@ -1,4 +1,4 @@
-"""Train a version on daily sales: backtest, choice, fit, forecast, intervals."""
+"""Train a version on daily sales, named after sales and code: backtest, choice, fit, forecast, intervals."""
 
 import datetime
 import hashlib
