@@ -68,6 +68,7 @@ class ServicesStack(PlatformStack):
                 AllowGoogleApis(
                     self, f"{each.name}-google-apis", namespace=self._namespace, selector=each.selector
                 )
+            # A service that pulls messages is called by nobody but the collector of its metrics.
             reached = each is not streaming or messaging.push
             AllowCallers(self, f"{each.name}-callers", workload=each, ranges=callers if reached else ())
 
