@@ -148,9 +148,9 @@ def run(target: Environment) -> list[Check]:
     """Run every check, each after those that it depends on, also after a failed one."""
     checks: list[Check] = []
 
-    def check(name: str, detail: Callable[..., str], *arguments: object) -> None:
+    def check(name: str, look: Callable[..., str], *arguments: object) -> None:
         try:
-            checks.append(Check(name, True, detail(*arguments)))
+            checks.append(Check(name, True, look(*arguments)))
         except CommandError as error:
             checks.append(Check(name, False, str(error)))
 
