@@ -113,9 +113,7 @@ def start(container: Container) -> None:
 
 
 def run(container: Container, *, tries: int, deadline_seconds: float | None, wait: bool) -> None:
-    """Run the container of a Job until it ends with status 0; the deadline is that of all tries.
-
-    Without `wait` it is started once, and nobody is there to try again.
+    """Run a Job's container until it ends with status 0, in one time for all tries; without `wait`, start it.
 
     Raises:
         SimulatorError: the image is not installed, or no try succeeded in time.
