@@ -102,7 +102,9 @@ class CiSettings(Section):
 class RegistrySettings(Section):
     """Retention and scanning of images; tagged ones stay."""
 
-    keep_versions: int = Field(default=20, ge=1, le=1000, description="versions of each image that stay")
+    keep_versions: int = Field(
+        default=20, ge=1, le=1000, description="versions of each image that stay, even untagged"
+    )
     untagged_days: int = Field(default=14, ge=1, le=365, description="days until other untagged images go")
     scan: bool = Field(default=True, description="scan images for vulnerabilities; each scan is billed")
 

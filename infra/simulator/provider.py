@@ -140,7 +140,8 @@ class Provider(tfplugin_pb2_grpc.ProviderServicer):
             response.planned_state.CopyFrom(encode(planned))
             if prior is not None:
                 paths = [*plan.replacements(block, prior, planned)]
-                paths += [(name,) for name in real.replaces(prior, planned)] if real else []
+                if real:
+                    paths += [(name,) for name in real.replaces(prior, planned)]
                 response.requires_replace.extend(map(attribute_path, paths))
                 if response.requires_replace and (lost := _LOST.get(request.type_name)):
                     detail = f"{prior['id']} is made anew: {lost} are lost."

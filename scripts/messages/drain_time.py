@@ -5,7 +5,7 @@
 Messages arrive at rate r and are served at capacity c: a backlog b changes by r - c a second (the fluid limit
 of a queue; Kleinrock, Queueing Systems I, 1975, section 2.7). It is drained after
 
-    b / (c - r)    if c > r, else never,    c = replicas * cpu * utilization / cost
+    b / (c - r)    if c > r, 0 if b = 0 and c = r, else never,    c = replicas * cpu * utilization / cost
 
 where cost is the CPU time per message; by default the last result of `make bench-streaming`. Messages are
 served in order of arrival: one that arrives after s seconds is served at (b + r s) / c. With c > r the first
@@ -27,9 +27,12 @@ _MEASURED: Final = BENCH / "streaming.json"
 
 def drain(backlog: float, rate: float, capacity: float) -> tuple[float, float]:
     """Seconds until a backlog is drained, and the longest wait of a message; rates are per second."""
-    drained = backlog / (capacity - rate) if capacity > rate else math.inf
-    longest = backlog / capacity if capacity >= rate else math.inf
-    return drained, longest
+    if rate > capacity:
+        return math.inf, math.inf
+    longest = backlog / capacity
+    if rate == capacity:
+        return math.inf if backlog else 0.0, longest
+    return backlog / (capacity - rate), longest
 
 
 @command(

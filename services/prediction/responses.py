@@ -60,11 +60,11 @@ class ModelResponses:
         self._model = model
         self.max_range = min(max_range, model.forecast.horizon)
         manifest = model.manifest
-        # Of each content: its request, the most days of it, and the model as its responses name it.
         made_by = ForecastReference(manifest.version, manifest.planned_until)
+        # Of each content: its request, the most days of it, and how its JSON begins.
         self._contents = {
-            "prediction": (PredictionRequest, self.max_range, made_by),
-            "history": (HistoryRequest, HISTORY_DAYS, ModelReference(manifest.version)),
+            "prediction": (PredictionRequest, self.max_range, _start("prediction", made_by)),
+            "history": (HistoryRequest, HISTORY_DAYS, _start("history", ModelReference(manifest.version))),
         }
         self._cache_control = cache_control
         self._tables = Tables(model)
@@ -131,9 +131,7 @@ class ModelResponses:
 
     def _content(self, query: Query, request: AnyRequest, series: Series, as_csv: bool) -> Iterator[bytes]:
         """The body of a response, in parts."""
-        _, _, made_by = self._contents[query.content]
-        start = msgspec.json.encode({"success": True, "model": made_by})
-        start = b'%b,"%b":' % (start.removesuffix(b"}"), query.content.encode())
+        _, _, start = self._contents[query.content]
         if request.layout == "sum":
             sums = yield from self._tables.sums(request, series)
             if as_csv:
@@ -168,6 +166,11 @@ class ModelResponses:
             rows = (self._model.forecast.rows(request.range, part.tolist()) for part in parts)
             yield from _json_list(msgspec.json.encode(each)[1:-1] for each in rows)
         yield b"}"
+
+
+def _start(content: str, made_by: ModelReference | ForecastReference) -> bytes:
+    head = msgspec.json.encode({"success": True, "model": made_by}).removesuffix(b"}")
+    return b'%b,"%b":' % (head, content.encode())
 
 
 def _compressed(parts: Iterable[bytes]) -> Iterator[bytes]:

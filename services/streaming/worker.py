@@ -109,7 +109,8 @@ class Worker:
                 _, unfinished = await asyncio.wait(self._batches, timeout=FINISH_SECONDS)
                 for task in unfinished:
                     task.cancel()
-                await asyncio.gather(*unfinished, return_exceptions=True)
+                if unfinished:
+                    await asyncio.wait(unfinished)
             extending.cancel()
 
     async def _extend_forever(self) -> None:

@@ -210,3 +210,4 @@ def test_drain_time_equals_that_of_a_simulated_queue() -> None:
         clock += 0.01
     assert drain(1000, 20, 50) == (pytest.approx(clock, abs=0.1), 1000 / 50)
     assert drain(0, 60, 50) == (math.inf, math.inf)
+    assert drain(0, 50, 50) == (0, 0)  # what arrives is served at once
